@@ -1,0 +1,2 @@
+//! The `graver` command.
+fn main() {}

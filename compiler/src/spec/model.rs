@@ -1,0 +1,233 @@
+//! A spec bound to one configuration: the typed form every later stage reads.
+//!
+//! All expressions are evaluated, all layer rules applied; what is left is numbers, choices and tensor names. Families
+//! differ only in how these pieces are put together.
+
+/// A model: embedding, layers by kind, head.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Model {
+    /// Name of the spec (`llama`).
+    pub name: String,
+    /// Vocabulary size.
+    pub vocab: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Longest context, in positions.
+    pub context: usize,
+    /// Rotary embeddings that attention steps refer to by index.
+    pub ropes: Vec<Rope>,
+    /// From token ids to the residual stream.
+    pub embed: Vec<Step>,
+    /// Distinct layers.
+    pub kinds: Vec<LayerKind>,
+    /// For each layer, in order, the index of its kind.
+    pub layers: Vec<usize>,
+    /// From the residual stream (at the rows whose logits are wanted) to logits.
+    pub head: Vec<Step>,
+    /// End-of-sequence token ids.
+    pub eos: Vec<u32>,
+    /// Beginning-of-sequence token id.
+    pub bos: Option<u32>,
+    /// Alternative spellings of tensor names: each prefix is tried in place of the first.
+    pub prefixes: Vec<String>,
+    /// Patterns (`*` matches anything) of tensors in a checkpoint that are no weights of this model.
+    pub ignore: Vec<String>,
+}
+
+/// A layer's shape: a list of residual branches.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LayerKind {
+    /// `dense`, `sparse`, `sliding`: the name in the spec, used in dumps and symbols.
+    pub name: String,
+    /// Applied in order.
+    pub items: Vec<Item>,
+}
+
+/// Part of a layer.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Item {
+    /// `h = h + Σ branch(h)`: each branch starts from the same `h`. One branch is the usual residual block.
+    Residual(Vec<Vec<Step>>),
+    /// `h = steps(h)`, without a residual.
+    Plain(Vec<Step>),
+}
+
+/// One step of a branch: takes `x [T, n]`, gives `[T, m]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// Place in the spec, used in weight slots, dumps and messages: `attention`, `norm1`.
+    pub name: String,
+    /// What it does.
+    pub op: StepOp,
+}
+
+/// The operations a spec can name.
+#[derive(Clone, Debug, PartialEq)]
+pub enum StepOp {
+    /// Rows of `table [vocab, hidden]` by token id.
+    Embed {
+        /// `[vocab, hidden]`.
+        table: Weight,
+        /// Multiplies the rows.
+        scale: f32,
+    },
+    /// `x + table[position + offset]`: learned positions.
+    PositionEmbed {
+        /// `[context + offset, hidden]`.
+        table: Weight,
+        /// Added to a position before the look-up.
+        offset: usize,
+    },
+    /// A normalisation over the last dimension.
+    Norm(Norm),
+    /// `x · wᵀ + b`.
+    Linear(Linear),
+    /// Multiply by a constant.
+    Scale(f32),
+    /// `cap · tanh(x / cap)`.
+    Softcap(f32),
+    /// Self-attention with its projections.
+    Attention(Box<Attention>),
+    /// A feed-forward block, gated where `gate` is there.
+    Mlp(Mlp),
+}
+
+/// RMSNorm (Zhang & Sennrich 2019) or LayerNorm (Ba et al. 2016).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Norm {
+    /// Which of them.
+    pub kind: NormKind,
+    /// Added to the variance or mean square.
+    pub eps: f32,
+    /// Gain `[n]`; none for a norm without weights.
+    pub gain: Option<Weight>,
+    /// Bias `[n]`.
+    pub bias: Option<Weight>,
+    /// Gain is stored as `g − 1`: multiply by `1 + g`.
+    pub unit_offset: bool,
+}
+
+/// Kinds of normalisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum NormKind {
+    /// `x / √(mean(x²) + eps)`.
+    Rms,
+    /// `(x − mean) / √(var + eps)`.
+    Layer,
+}
+
+/// A matrix and an optional bias.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Linear {
+    /// `[out, in]`.
+    pub weight: Weight,
+    /// `[out]`.
+    pub bias: Option<Weight>,
+}
+
+/// Multi-head attention with grouped keys and values (Ainslie et al. 2023).
+#[derive(Clone, Debug, PartialEq)]
+pub struct Attention {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of a query or key head.
+    pub head_dim: usize,
+    /// `[heads · head_dim, in]`.
+    pub q: Linear,
+    /// `[kv_heads · head_dim, in]`.
+    pub k: Linear,
+    /// `[kv_heads · head_dim, in]`.
+    pub v: Linear,
+    /// `[hidden, heads · head_dim]`.
+    pub o: Linear,
+    /// Norm of queries and of keys, before RoPE.
+    pub qk_norm: Option<QkNorm>,
+    /// Index into [`Model::ropes`]; none for learned positions or NoPE layers.
+    pub rope: Option<usize>,
+    /// Scores are multiplied by this.
+    pub scale: f32,
+    /// `cap · tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// A query sees itself and the `window − 1` positions before it.
+    pub window: Option<usize>,
+}
+
+/// Norms of queries and keys.
+#[derive(Clone, Debug, PartialEq)]
+pub struct QkNorm {
+    /// Over each head, or over the whole projection.
+    pub per_head: bool,
+    /// Gain `[head_dim]`, or `[heads · head_dim]`.
+    pub q: Norm,
+    /// Gain `[head_dim]`, or `[kv_heads · head_dim]`.
+    pub k: Norm,
+}
+
+/// `down(act(gate(x)) · up(x))`, or `down(act(up(x)))` without a gate.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Mlp {
+    /// `[ffn, in]`.
+    pub gate: Option<Linear>,
+    /// `[ffn, in]`.
+    pub up: Linear,
+    /// `[hidden, ffn]`.
+    pub down: Linear,
+    /// Non-linearity.
+    pub act: Activation,
+}
+
+/// Non-linearities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// Exact GELU.
+    Gelu,
+    /// GELU by tanh.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+    /// `max(x, 0)²`.
+    Relu2,
+    /// `1 / (1 + e⁻ˣ)`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+}
+
+/// Rotary position embedding (Su et al. 2021), its scaling already folded into the frequencies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    /// Name in the spec.
+    pub name: String,
+    /// Angular frequency per pair, `[rotary_dim / 2]`.
+    pub freqs: Vec<f32>,
+    /// Multiplies cos and sin (YaRN's attention scale).
+    pub scale: f32,
+    /// Pairs are `(2i, 2i + 1)` rather than `(i, i + rotary_dim / 2)`.
+    pub interleaved: bool,
+}
+
+impl Rope {
+    /// Leading components of a head that rotate.
+    pub fn rotary_dim(&self) -> usize {
+        self.freqs.len() * 2
+    }
+}
+
+/// A matrix or vector of the checkpoint, or part of one.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weight {
+    /// Slot name inside its layer: `attention.q.weight`.
+    pub slot: String,
+    /// Tensor names to try in order, `{i}` standing for the layer index.
+    pub tensors: Vec<String>,
+    /// Shape as the graph sees it: `[out, in]` or `[n]`.
+    pub shape: Vec<usize>,
+    /// Stored as `[in, out]`.
+    pub transposed: bool,
+    /// Of a tensor that joins several along `out`: `(first row, rows of the whole)`.
+    pub part: Option<(usize, usize)>,
+}

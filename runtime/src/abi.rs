@@ -1,0 +1,295 @@
+//! What generated code and the runtime agree on: the layout of a step, the table of micro-kernels, and the manifest.
+//!
+//! Generated code reaches everything through one [`StepContext`] pointer, so that an object needs no relocations to the
+//! outside. Field order is the contract: the compiler asks for offsets with `offset_of!`, and an artifact carries
+//! [`ABI_VERSION`], which the runtime checks before the first call.
+
+use serde::{Deserialize, Serialize};
+
+/// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
+pub const ABI_VERSION: u32 = 1;
+
+/// Steps of at most this many tokens run the decode program; longer ones run prefill.
+pub const DECODE_TOKENS: usize = 8;
+/// The most tokens of one prefill step; longer prompts are cut into steps of this size.
+pub const PREFILL_TOKENS: usize = 512;
+/// Queries of one attention tile of the prefill program (the decode program's tiles are single tokens).
+pub const QUERY_TILE: usize = 64;
+/// Keys of one attention block; also the grain at which decode splits keys over threads.
+pub const KEY_BLOCK: usize = 256;
+/// Counters from which threads claim chunks between two barriers.
+pub const CLAIM_COUNTERS: usize = 16;
+
+/// `entry(ctx, thread)`: called once by each of `ctx.n_threads` threads for one step.
+pub type Entry = unsafe extern "C" fn(*const StepContext, usize);
+
+/// Some tokens of one sequence: rows `start_row..start_row + n` of the step, at positions `position..position + n`.
+///
+/// Used for whole segments and for attention tiles, which are segments cut to [`QUERY_TILE`] queries.
+#[repr(C)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Span {
+    /// Sequence slot whose state is read and written.
+    pub slot: u32,
+    /// First row of the step that belongs to this span.
+    pub start_row: u32,
+    /// Tokens in the span.
+    pub n: u32,
+    /// Position of the first token in its sequence.
+    pub position: u32,
+}
+
+/// Everything a step needs, filled by the runtime, read by generated code.
+#[repr(C)]
+#[derive(Debug)]
+pub struct StepContext {
+    /// Tokens in the step, `T`.
+    pub n_tokens: usize,
+    /// Rows whose logits are wanted, `R`.
+    pub n_logit_rows: usize,
+    /// Entries of `spans`.
+    pub n_spans: usize,
+    /// Entries of `tiles`.
+    pub n_tiles: usize,
+    /// Threads that entered.
+    pub n_threads: usize,
+    /// Positions each slot has room for: the row count of every full KV cache.
+    pub context: usize,
+    /// Token ids, `[T]`.
+    pub tokens: *const u32,
+    /// Position of each token in its sequence, `[T]`.
+    pub positions: *const u32,
+    /// Slot of each token, `[T]`.
+    pub slots: *const u32,
+    /// Rows of the step whose logits are wanted, `[R]`, ascending.
+    pub logit_rows: *const u32,
+    /// The step's segments.
+    pub spans: *const Span,
+    /// The segments cut into attention tiles.
+    pub tiles: *const Span,
+    /// Address of every weight slot: layer after layer, in the order of the manifest.
+    pub weights: *const *const u8,
+    /// Base address of each slot's state.
+    pub slot_base: *const *mut u8,
+    /// Byte offset of each state buffer inside a slot, in the order of the manifest.
+    pub state_offset: *const usize,
+    /// Activations shared by all threads, of the size the manifest states.
+    pub arena: *mut u8,
+    /// Per-thread scratch: thread `i` owns `scratch_stride` bytes from `scratch + i * scratch_stride`.
+    pub scratch: *mut u8,
+    /// Bytes between two threads' scratch areas.
+    pub scratch_stride: usize,
+    /// Where logits go, `[R, vocab]`.
+    pub logits: *mut f32,
+    /// Micro-kernels for this processor.
+    pub kernels: *const KernelTable,
+    /// `[CLAIM_COUNTERS]` counters; zeroed by the last thread to arrive at a barrier.
+    pub counters: *mut u64,
+    /// Waits until all threads have called it with the same context.
+    pub barrier: unsafe extern "C" fn(*const StepContext, usize),
+    /// The runtime's own data for `barrier` and profiling.
+    pub sync: *const core::ffi::c_void,
+    /// Byte offset inside the arena where buffers that grow with the context begin.
+    pub arena_grown: usize,
+}
+
+/// `out[m, n] (+)= x[m, k] · w[n, k]ᵀ`, or `· w[k, n]` for the `_kn` kernels.
+///
+/// `x` and `out` are f32 with row strides in elements; `w` is a byte pointer of any alignment with a row stride in bytes.
+/// With `accumulate` the product is added to `out`. `m`, `n` and `k` may be any size, zero included. The result of an
+/// element depends only on its row, its column and `k`, never on `m`, `n` or on where the call cuts the matrix, except
+/// that `m <= 8` and `m > 8` may use different summation orders.
+pub type MatmulFn = unsafe extern "C" fn(
+    x: *const f32,
+    x_stride: usize,
+    m: usize,
+    w: *const u8,
+    w_stride_bytes: usize,
+    n: usize,
+    k: usize,
+    out: *mut f32,
+    out_stride: usize,
+    accumulate: usize,
+    scratch: *mut u8,
+);
+
+/// `x[i] = f(x[i])` for `n` elements.
+pub type MapFn = unsafe extern "C" fn(x: *mut f32, n: usize);
+
+/// Scratch bytes that every [`MatmulFn`] may use, 64-byte aligned.
+pub const MATMUL_SCRATCH: usize = 256 * 1024;
+
+/// Micro-kernels that generated code calls. Each has a scalar twin that defines it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct KernelTable {
+    /// Weights `[n, k]` in f32.
+    pub matmul_f32: MatmulFn,
+    /// Weights `[n, k]` in bf16.
+    pub matmul_bf16: MatmulFn,
+    /// Weights `[n, k]` in f16.
+    pub matmul_f16: MatmulFn,
+    /// Weights `[k, n]` in f32.
+    pub matmul_kn_f32: MatmulFn,
+    /// Weights `[k, n]` in bf16.
+    pub matmul_kn_bf16: MatmulFn,
+    /// Weights `[k, n]` in f16.
+    pub matmul_kn_f16: MatmulFn,
+    /// `x · sigmoid(x)`.
+    pub silu: MapFn,
+    /// `0.5 x (1 + erf(x / √2))`.
+    pub gelu: MapFn,
+    /// `0.5 x (1 + tanh(√(2/π) (x + 0.044715 x³)))`.
+    pub gelu_tanh: MapFn,
+    /// `1 / (1 + exp(−x))`.
+    pub sigmoid: MapFn,
+    /// `tanh(x)`.
+    pub tanh: MapFn,
+    /// `max(x, 0)`.
+    pub relu: MapFn,
+    /// `max(x, 0)²`.
+    pub relu2: MapFn,
+    /// `exp(x)`.
+    pub exp: MapFn,
+    /// `ln(1 + exp(x))`, and `x` above 20.
+    pub softplus: MapFn,
+    /// One block of an online softmax over `n` scores, in place: `x[i] = exp(scale·x[i] − m)`.
+    ///
+    /// `state` is `[m, l]`: the running maximum of the scaled scores and the sum of the exponentials so far. Returns the
+    /// factor `exp(m_old − m_new)` by which earlier sums have to be scaled; `m` starts at −∞, for which it is 0.
+    pub softmax_block: unsafe extern "C" fn(x: *mut f32, n: usize, scale: f32, state: *mut f32) -> f32,
+    /// RoPE's angles for one position: `cos[i] = s·cos(p·f[i])`, `sin[i] = s·sin(p·f[i])`, the product taken in f32.
+    pub rope_angles: unsafe extern "C" fn(position: u32, freqs: *const f32, n: usize, s: f32, cos: *mut f32, sin: *mut f32),
+    /// `n` f32 values to bf16, ties to even.
+    pub f32_to_bf16: unsafe extern "C" fn(x: *const f32, n: usize, out: *mut u8),
+    /// `n` f32 values to f16, ties to even.
+    pub f32_to_f16: unsafe extern "C" fn(x: *const f32, n: usize, out: *mut u8),
+    /// `n` bf16 values to f32.
+    pub bf16_to_f32: unsafe extern "C" fn(x: *const u8, n: usize, out: *mut f32),
+    /// `n` f16 values to f32.
+    pub f16_to_f32: unsafe extern "C" fn(x: *const u8, n: usize, out: *mut f32),
+}
+
+/// Element types of tensors that generated code reads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Dtype {
+    /// IEEE single.
+    F32,
+    /// bfloat16.
+    Bf16,
+    /// IEEE half.
+    F16,
+}
+
+impl Dtype {
+    /// Bytes per element.
+    pub fn size(self) -> usize {
+        match self {
+            Dtype::F32 => 4,
+            Dtype::Bf16 | Dtype::F16 => 2,
+        }
+    }
+}
+
+impl std::fmt::Display for Dtype {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Dtype::F32 => "f32",
+            Dtype::Bf16 => "bf16",
+            Dtype::F16 => "f16",
+        })
+    }
+}
+
+/// What an artifact says about itself; JSON inside the artifact, printed by `--info`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`ABI_VERSION`] of the compiler.
+    pub abi: u32,
+    /// Version of the compiler.
+    pub compiler: String,
+    /// Name of the spec, `llama`.
+    pub spec: String,
+    /// Target processor, `x86-64-v3`.
+    pub target: String,
+    /// Processor features the code needs, by their Rust names (`avx2`, `fma`).
+    pub features: Vec<String>,
+    /// Passes that ran, in order.
+    pub passes: Vec<String>,
+    /// Vocabulary size, the width of a row of logits.
+    pub vocab: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// The longest context the model was made for.
+    pub context: usize,
+    /// Tokens that end a generation (`eos_token_id` of the config, one or several).
+    pub eos: Vec<u32>,
+    /// Token that the config says begins a sequence; the tokenizer decides whether it is added to text.
+    pub bos: Option<u32>,
+    /// The decode program.
+    pub decode: ProgramInfo,
+    /// The prefill program.
+    pub prefill: ProgramInfo,
+    /// State buffers of one slot.
+    pub states: Vec<StateInfo>,
+    /// Weight slots, in the order generated code indexes them.
+    pub weights: Vec<WeightInfo>,
+    /// Where weight bytes are.
+    pub blobs: Vec<BlobInfo>,
+}
+
+/// Memory needs of one program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProgramInfo {
+    /// The most tokens of one step.
+    pub max_tokens: usize,
+    /// Arena bytes of buffers whose size is fixed.
+    pub arena_bytes: usize,
+    /// Further arena bytes for each position of the context.
+    pub arena_bytes_per_position: usize,
+    /// Scratch bytes of one thread.
+    pub scratch_bytes: usize,
+    /// Queries per attention tile.
+    pub query_tile: usize,
+}
+
+/// One state buffer: its size is `fixed_bytes + positions · bytes_per_position`, where `positions` is the context or, for
+/// rings, at most `ring` rows plus the largest step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateInfo {
+    /// For people: `layers.3.attention.kv`.
+    pub name: String,
+    /// Bytes for each position held.
+    pub bytes_per_position: usize,
+    /// Bytes that do not depend on the context.
+    pub fixed_bytes: usize,
+    /// For a ring: rows in the window.
+    pub ring: Option<usize>,
+}
+
+/// A weight slot: bytes `offset..offset + bytes` of a blob.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct WeightInfo {
+    /// Tensor (or part of one) the slot holds.
+    pub name: String,
+    /// Index into [`Manifest::blobs`].
+    pub blob: usize,
+    /// First byte.
+    pub offset: usize,
+    /// Bytes from the first to the last that generated code may read.
+    pub bytes: usize,
+}
+
+/// A run of weight bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlobInfo {
+    /// File it is mapped from; `None` for the artifact's own file.
+    pub file: Option<String>,
+    /// First byte in the file.
+    pub offset: usize,
+    /// Length in bytes.
+    pub bytes: usize,
+}
