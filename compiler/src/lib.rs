@@ -1,1 +1,4 @@
-//! Placeholder.
+//! Graver compiles a language model, described by a JSON spec, into a native forward pass.
+
+pub mod graph;
+pub mod spec;

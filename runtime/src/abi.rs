@@ -157,9 +157,17 @@ pub struct KernelTable {
     ///
     /// `state` is `[m, l]`: the running maximum of the scaled scores and the sum of the exponentials so far. Returns the
     /// factor `exp(m_old − m_new)` by which earlier sums have to be scaled; `m` starts at −∞, for which it is 0.
-    pub softmax_block: unsafe extern "C" fn(x: *mut f32, n: usize, scale: f32, state: *mut f32) -> f32,
+    pub softmax_block:
+        unsafe extern "C" fn(x: *mut f32, n: usize, scale: f32, state: *mut f32) -> f32,
     /// RoPE's angles for one position: `cos[i] = s·cos(p·f[i])`, `sin[i] = s·sin(p·f[i])`, the product taken in f32.
-    pub rope_angles: unsafe extern "C" fn(position: u32, freqs: *const f32, n: usize, s: f32, cos: *mut f32, sin: *mut f32),
+    pub rope_angles: unsafe extern "C" fn(
+        position: u32,
+        freqs: *const f32,
+        n: usize,
+        s: f32,
+        cos: *mut f32,
+        sin: *mut f32,
+    ),
     /// `n` f32 values to bf16, ties to even.
     pub f32_to_bf16: unsafe extern "C" fn(x: *const f32, n: usize, out: *mut u8),
     /// `n` f32 values to f16, ties to even.

@@ -1,1 +1,3 @@
-//! Placeholder.
+//! What a compiled model needs to run, and nothing else.
+
+pub mod abi;

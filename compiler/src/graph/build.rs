@@ -1,0 +1,279 @@
+//! From a bound spec to the plain graph: one operation for each thing a step does, nothing fused.
+
+use graver_runtime::abi::Dtype;
+
+use super::op::*;
+use super::{Block, Graph, NodeId, Program, ProgramKind, StateDecl, WeightDecl};
+use crate::spec::model::{self, Item, Model, Step, StepOp, Weight};
+
+/// How a weight lies in memory.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Storage {
+    /// Element type.
+    pub dtype: Dtype,
+    /// Bytes between stored rows; `None` where they are dense.
+    pub row_stride: Option<usize>,
+}
+
+/// Builds a program; `storage` says how a block's weight is stored and `cache` what keys and values are kept in.
+pub fn build(
+    model: &Model,
+    kind: ProgramKind,
+    cache: Dtype,
+    storage: &dyn Fn(&str, &Weight) -> Storage,
+) -> Program {
+    let block = |name: &str| Builder {
+        graph: Graph::default(),
+        model,
+        block: name.to_string(),
+        cache,
+        storage,
+    };
+    let mut blocks = vec![block("embed").embed()];
+    blocks.extend(model.kinds.iter().map(|k| block(&k.name).layer(&k.items)));
+    blocks.push(block("head").head());
+    Program {
+        kind,
+        blocks,
+        layers: model.layers.iter().map(|k| k + 1).collect(),
+        ropes: model.ropes.clone(),
+    }
+}
+
+struct Builder<'a> {
+    graph: Graph,
+    model: &'a Model,
+    block: String,
+    cache: Dtype,
+    storage: &'a dyn Fn(&str, &Weight) -> Storage,
+}
+
+impl Builder<'_> {
+    fn embed(mut self) -> Block {
+        let mut h = None;
+        for s in &self.model.embed {
+            h = Some(self.step(s, h));
+        }
+        let h = h.expect("a bound model embeds something");
+        self.graph.outputs.push(("h".into(), h));
+        for (i, r) in self.model.ropes.iter().enumerate() {
+            let op = Op::RopeAngles {
+                rope: i,
+                rotary_dim: r.rotary_dim(),
+            };
+            let angles = self.graph.add(op, &[], &format!("rope.{}", r.name));
+            self.graph.outputs.push((rope_input(i), angles));
+        }
+        Block {
+            name: self.block,
+            graph: self.graph,
+        }
+    }
+
+    fn layer(mut self, items: &[Item]) -> Block {
+        let mut h = self.stream();
+        for item in items {
+            h = match item {
+                Item::Plain(steps) => self.steps(steps, h),
+                Item::Residual(branches) => {
+                    let ends: Vec<_> = branches.iter().map(|b| self.steps(b, h)).collect();
+                    ends.into_iter().fold(h, |sum, end| {
+                        self.graph
+                            .add(Op::Binary(Binary::Add), &[sum, end], "residual")
+                    })
+                }
+            };
+        }
+        self.graph.outputs.push(("h".into(), h));
+        Block {
+            name: self.block,
+            graph: self.graph,
+        }
+    }
+
+    fn head(mut self) -> Block {
+        let h = self.stream();
+        let rows = self.graph.add(Op::GatherRows, &[h], "rows");
+        let logits = self.steps(&self.model.head, rows);
+        self.graph.outputs.push(("logits".into(), logits));
+        Block {
+            name: self.block,
+            graph: self.graph,
+        }
+    }
+
+    fn stream(&mut self) -> NodeId {
+        self.graph
+            .add_input("h", vec![Dim::Tokens, Dim::Const(self.model.hidden)])
+    }
+
+    fn steps(&mut self, steps: &[Step], x: NodeId) -> NodeId {
+        steps.iter().fold(x, |x, s| self.step(s, Some(x)))
+    }
+
+    fn step(&mut self, step: &Step, x: Option<NodeId>) -> NodeId {
+        let name = step.name.as_str();
+        let here = || x.expect("a bound model's first step embeds");
+        match &step.op {
+            StepOp::Embed { table, scale } => {
+                let table = self.weight(table);
+                self.graph.add(Op::Embed { scale: *scale }, &[table], name)
+            }
+            StepOp::PositionEmbed { table, offset } => {
+                let table = self.weight(table);
+                let rows = self
+                    .graph
+                    .add(Op::PositionRows { offset: *offset }, &[table], name);
+                self.graph
+                    .add(Op::Binary(Binary::Add), &[here(), rows], name)
+            }
+            StepOp::Norm(n) => {
+                let group = self.graph.width(here());
+                self.norm(n, group, here(), name)
+            }
+            StepOp::Linear(l) => self.linear(l, here(), name),
+            StepOp::Scale(c) => self.graph.add(Op::Unary(Unary::Scale(*c)), &[here()], name),
+            StepOp::Softcap(c) => self
+                .graph
+                .add(Op::Unary(Unary::Softcap(*c)), &[here()], name),
+            StepOp::Attention(a) => self.attention(a, here(), name),
+            StepOp::Mlp(m) => self.mlp(m, here(), name),
+        }
+    }
+
+    fn weight(&mut self, w: &Weight) -> NodeId {
+        let s = (self.storage)(&self.block, w);
+        let dense = WeightDecl {
+            slot: w.slot.clone(),
+            shape: w.shape.clone(),
+            dtype: s.dtype,
+            row_stride: 0,
+            transposed: w.transposed,
+        };
+        let row_stride = s.row_stride.unwrap_or_else(|| dense.dense_stride());
+        self.graph.add_weight(WeightDecl {
+            row_stride,
+            ..dense
+        })
+    }
+
+    fn norm(&mut self, n: &model::Norm, group: usize, x: NodeId, name: &str) -> NodeId {
+        let (gain, bias) = (n.gain.is_some(), n.bias.is_some());
+        let mut operands = vec![x];
+        operands.extend(n.gain.as_ref().map(|w| self.weight(w)));
+        operands.extend(n.bias.as_ref().map(|w| self.weight(w)));
+        let op = Norm {
+            kind: n.kind,
+            eps: n.eps,
+            group,
+            gain,
+            bias,
+            unit_offset: n.unit_offset,
+        };
+        self.graph.add(Op::Norm(op), &operands, name)
+    }
+
+    fn linear(&mut self, l: &model::Linear, x: NodeId, name: &str) -> NodeId {
+        let w = self.weight(&l.weight);
+        let y = self
+            .graph
+            .add(Op::Matmul(Matmul::plain(l.weight.shape[0])), &[x, w], name);
+        match &l.bias {
+            Some(b) => {
+                let b = self.weight(b);
+                self.graph
+                    .add(Op::Binary(Binary::Add), &[y, b], &format!("{name}.bias"))
+            }
+            None => y,
+        }
+    }
+
+    fn attention(&mut self, a: &model::Attention, x: NodeId, name: &str) -> NodeId {
+        let at = |part: &str| format!("{name}.{part}");
+        let mut q = self.linear(&a.q, x, &at("q"));
+        let mut k = self.linear(&a.k, x, &at("k"));
+        let v = self.linear(&a.v, x, &at("v"));
+        if let Some(n) = &a.qk_norm {
+            let group = |g: &Graph, id| if n.per_head { a.head_dim } else { g.width(id) };
+            q = self.norm(&n.q, group(&self.graph, q), q, &at("q_norm"));
+            k = self.norm(&n.k, group(&self.graph, k), k, &at("k_norm"));
+        }
+        if let Some(r) = a.rope {
+            let rope = &self.model.ropes[r];
+            let (rotary_dim, interleaved) = (rope.rotary_dim(), rope.interleaved);
+            let angles = self.angles(r, rotary_dim);
+            let op = Op::Rope(Rope {
+                head_dim: a.head_dim,
+                rotary_dim,
+                interleaved,
+            });
+            q = self.graph.add(op.clone(), &[q, angles], &at("q_rope"));
+            k = self.graph.add(op, &[k, angles], &at("k_rope"));
+        }
+        let value_dim = a.v.weight.shape[0] / a.kv_heads;
+        let state = StateId(self.graph.states.len() as u32);
+        let (kv_heads, head_dim) = (a.kv_heads, a.head_dim);
+        self.graph.states.push(StateDecl {
+            name: at("kv"),
+            kv_heads,
+            head_dim,
+            value_dim,
+            dtype: self.cache,
+        });
+        let written = self
+            .graph
+            .add(Op::CacheWrite { state }, &[k, v], &at("cache"));
+        let (heads, scale, softcap, window) = (a.heads, a.scale, a.softcap, a.window);
+        let op = Attention {
+            heads,
+            kv_heads,
+            head_dim,
+            value_dim,
+            scale,
+            softcap,
+            window,
+            state,
+        };
+        let scores = self.graph.add(Op::Scores(op), &[q, written], &at("scores"));
+        let p = self.graph.add(Op::Softmax(op), &[scores], &at("softmax"));
+        let mix = self.graph.add(Op::Mix(op), &[p, written], &at("mix"));
+        self.linear(&a.o, mix, &at("o"))
+    }
+
+    fn angles(&mut self, rope: usize, rotary_dim: usize) -> NodeId {
+        let name = rope_input(rope);
+        let there = self
+            .graph
+            .order()
+            .into_iter()
+            .find(|id| *self.graph.op(*id) == Op::Input(name.clone()));
+        there.unwrap_or_else(|| {
+            self.graph
+                .add_input(&name, vec![Dim::Tokens, Dim::Const(rotary_dim)])
+        })
+    }
+
+    fn mlp(&mut self, m: &model::Mlp, x: NodeId, name: &str) -> NodeId {
+        let at = |part: &str| format!("{name}.{part}");
+        let act = Op::Unary(Unary::Act(m.act));
+        let inner = match &m.gate {
+            Some(gate) => {
+                let gate = self.linear(gate, x, &at("gate"));
+                let up = self.linear(&m.up, x, &at("up"));
+                let gate = self.graph.add(act, &[gate], &at("act"));
+                self.graph
+                    .add(Op::Binary(Binary::Mul), &[gate, up], &at("gated"))
+            }
+            None => {
+                let up = self.linear(&m.up, x, &at("up"));
+                self.graph.add(act, &[up], &at("act"))
+            }
+        };
+        self.linear(&m.down, inner, &at("down"))
+    }
+}
+
+/// Name under which the angles of a rotary embedding are handed to the layers.
+fn rope_input(rope: usize) -> String {
+    format!("rope{rope}")
+}

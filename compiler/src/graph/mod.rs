@@ -1,0 +1,347 @@
+//! The dataflow graph: petgraph underneath, hidden here.
+//!
+//! Nodes are operations, edges carry the operand slot. Nodes are always visited in a topological order that depends only
+//! on how the graph was built, and printed by their place in it, so that dumps and objects are the same from run to run.
+//! A [`Program`] is a whole model: one graph for the embedding, one for each kind of layer, one for the head.
+
+mod attrs;
+mod build;
+mod dot;
+pub mod op;
+mod shape;
+mod text;
+mod verify;
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use graver_runtime::abi::Dtype;
+use petgraph::Direction;
+use petgraph::stable_graph::{NodeIndex, StableDiGraph};
+use petgraph::visit::EdgeRef;
+
+pub use build::{Storage, build};
+pub use dot::dot;
+pub use op::*;
+pub use text::{ParseError, parse};
+pub use verify::{VerifyError, verify, verify_program};
+
+/// A node of one graph.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct NodeId(NodeIndex);
+
+/// An operation with the shape of its result and its place in the spec.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Node {
+    /// What it does.
+    pub op: Op,
+    /// Shape of the result; no dimensions for a node that only writes state.
+    pub shape: Shape,
+    /// Place in the spec: `attention.q`.
+    pub name: String,
+}
+
+/// A weight that a graph reads.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WeightDecl {
+    /// Slot name: `attention.q.weight`.
+    pub slot: String,
+    /// `[out, in]` or `[n]`.
+    pub shape: Vec<usize>,
+    /// Element type; vectors are always f32.
+    pub dtype: Dtype,
+    /// Bytes between stored rows (rows of `in` elements, or of `out` where transposed).
+    pub row_stride: usize,
+    /// Stored as `[in, out]`.
+    pub transposed: bool,
+}
+
+/// A KV cache that a graph reads and writes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateDecl {
+    /// Name: `attention.kv`.
+    pub name: String,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of a key.
+    pub head_dim: usize,
+    /// Width of a value.
+    pub value_dim: usize,
+    /// Element type.
+    pub dtype: Dtype,
+}
+
+/// One block's computation.
+#[derive(Clone, Debug, Default)]
+pub struct Graph {
+    nodes: StableDiGraph<Node, usize>,
+    /// Weights, in the order of the pointer table.
+    pub weights: Vec<WeightDecl>,
+    /// States, in the order of the state table.
+    pub states: Vec<StateDecl>,
+    /// Values the block hands on, by name.
+    pub outputs: Vec<(String, NodeId)>,
+}
+
+/// Which of a model's two programs this is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ProgramKind {
+    /// Steps of up to [`graver_runtime::abi::DECODE_TOKENS`] tokens.
+    Decode,
+    /// Longer ones.
+    Prefill,
+}
+
+/// A block of a program.
+#[derive(Clone, Debug)]
+pub struct Block {
+    /// `embed`, `head`, or the layer kind's name.
+    pub name: String,
+    /// What it computes.
+    pub graph: Graph,
+}
+
+/// A whole model.
+#[derive(Clone, Debug)]
+pub struct Program {
+    /// Decode or prefill.
+    pub kind: ProgramKind,
+    /// `blocks[0]` is the embedding, the last one the head, those between are the layer kinds.
+    pub blocks: Vec<Block>,
+    /// The block of each layer, in order.
+    pub layers: Vec<usize>,
+    /// Frequencies and scale of each rotary embedding.
+    pub ropes: Vec<crate::spec::model::Rope>,
+}
+
+impl Program {
+    /// Index of the head among the blocks.
+    pub fn head(&self) -> usize {
+        self.blocks.len() - 1
+    }
+
+    /// Blocks in the order they run: embedding, each layer, head.
+    pub fn run_order(&self) -> impl Iterator<Item = usize> + '_ {
+        std::iter::once(0)
+            .chain(self.layers.iter().copied())
+            .chain(std::iter::once(self.head()))
+    }
+
+    /// Index of the first weight slot of each block in run order.
+    pub fn weight_bases(&self) -> Vec<usize> {
+        self.bases(|g| g.weights.len())
+    }
+
+    /// Index of the first state buffer of each block in run order; a KV state has two, keys and values.
+    pub fn state_bases(&self) -> Vec<usize> {
+        self.bases(|g| 2 * g.states.len())
+    }
+
+    fn bases(&self, count: impl Fn(&Graph) -> usize) -> Vec<usize> {
+        let mut next = 0;
+        let mut advance = |b: usize| {
+            let base = next;
+            next += count(&self.blocks[b].graph);
+            base
+        };
+        self.run_order().map(&mut advance).collect()
+    }
+}
+
+impl Graph {
+    /// Adds a node; its shape follows from the operands.
+    ///
+    /// # Panics
+    /// Where the operands do not fit the operation: only a mistake of ours, the spec's numbers being checked before.
+    pub fn add(&mut self, op: Op, operands: &[NodeId], name: &str) -> NodeId {
+        match self.try_add(op, operands, name) {
+            Ok(id) => id,
+            Err(why) => panic!("node {name}: {why}\n{self}"),
+        }
+    }
+
+    fn try_add(
+        &mut self,
+        op: Op,
+        operands: &[NodeId],
+        name: &str,
+    ) -> Result<NodeId, shape::ShapeError> {
+        let shape = shape::infer(self, &op, operands)?;
+        let id = self.nodes.add_node(Node {
+            op,
+            shape,
+            name: name.into(),
+        });
+        for (slot, o) in operands.iter().enumerate() {
+            self.nodes.add_edge(o.0, id, slot);
+        }
+        Ok(NodeId(id))
+    }
+
+    /// Declares a weight and adds the node that names it.
+    pub fn add_weight(&mut self, decl: WeightDecl) -> NodeId {
+        let id = WeightId(self.weights.len() as u32);
+        let name = decl.slot.clone();
+        self.weights.push(decl);
+        self.add(Op::Weight(id), &[], &name)
+    }
+
+    /// Adds an input of the block.
+    pub fn add_input(&mut self, name: &str, shape: Shape) -> NodeId {
+        NodeId(self.nodes.add_node(Node {
+            op: Op::Input(name.into()),
+            shape,
+            name: name.into(),
+        }))
+    }
+
+    /// A node.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.0]
+    }
+
+    /// A node's operation.
+    pub fn op(&self, id: NodeId) -> &Op {
+        &self.nodes[id.0].op
+    }
+
+    /// A node's shape.
+    pub fn shape(&self, id: NodeId) -> &Shape {
+        &self.nodes[id.0].shape
+    }
+
+    /// Width of a row: the product of all dimensions but the first.
+    pub fn width(&self, id: NodeId) -> usize {
+        self.shape(id)
+            .iter()
+            .skip(1)
+            .map(|d| if let Dim::Const(n) = d { *n } else { 1 })
+            .product()
+    }
+
+    /// A weight node's declaration.
+    pub fn weight(&self, id: NodeId) -> Option<&WeightDecl> {
+        match self.op(id) {
+            Op::Weight(w) => self.weights.get(w.0 as usize),
+            _ => None,
+        }
+    }
+
+    /// Operands in slot order.
+    pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
+        let mut v: Vec<_> = self
+            .nodes
+            .edges_directed(id.0, Direction::Incoming)
+            .map(|e| (*e.weight(), e.source()))
+            .collect();
+        v.sort_unstable();
+        v.into_iter().map(|(_, n)| NodeId(n)).collect()
+    }
+
+    /// The operand with a role.
+    pub fn operand(&self, id: NodeId, role: &str) -> Option<NodeId> {
+        let at = self.op(id).roles().iter().position(|r| r == role)?;
+        self.operands(id).get(at).copied()
+    }
+
+    /// Nodes that read `id`, each with the slot, in a stable order.
+    pub fn users(&self, id: NodeId) -> Vec<(NodeId, usize)> {
+        let mut v: Vec<_> = self
+            .nodes
+            .edges_directed(id.0, Direction::Outgoing)
+            .map(|e| (NodeId(e.target()), *e.weight()))
+            .collect();
+        v.sort_unstable();
+        v
+    }
+
+    /// Whether the block hands the node on.
+    pub fn is_output(&self, id: NodeId) -> bool {
+        self.outputs.iter().any(|(_, n)| *n == id)
+    }
+
+    /// The only reader of a node that is no output.
+    pub fn only_user(&self, id: NodeId) -> Option<NodeId> {
+        match self.users(id).as_slice() {
+            [(u, _)] if !self.is_output(id) => Some(*u),
+            _ => None,
+        }
+    }
+
+    /// Makes every reader of `old` read `new`.
+    pub fn replace_uses(&mut self, old: NodeId, new: NodeId) {
+        let edges: Vec<_> = self
+            .nodes
+            .edges_directed(old.0, Direction::Outgoing)
+            .map(|e| (e.id(), e.target(), *e.weight()))
+            .collect();
+        for (edge, target, slot) in edges {
+            if target != new.0 {
+                self.nodes.remove_edge(edge);
+                self.nodes.add_edge(new.0, target, slot);
+            }
+        }
+        for (_, n) in &mut self.outputs {
+            if *n == old {
+                *n = new;
+            }
+        }
+    }
+
+    /// Removes a node that nothing reads.
+    ///
+    /// # Panics
+    /// If something reads it.
+    pub fn remove(&mut self, id: NodeId) {
+        assert!(
+            self.users(id).is_empty() && !self.is_output(id),
+            "removing a node in use\n{self}"
+        );
+        self.nodes.remove_node(id.0);
+    }
+
+    /// All nodes, operands before readers; among those that are ready, the one added first.
+    pub fn order(&self) -> Vec<NodeId> {
+        let mut waiting: std::collections::BTreeMap<NodeIndex, usize> = self
+            .nodes
+            .node_indices()
+            .map(|n| (n, self.nodes.edges_directed(n, Direction::Incoming).count()))
+            .collect();
+        let mut ready: BinaryHeap<_> = waiting
+            .iter()
+            .filter(|(_, c)| **c == 0)
+            .map(|(n, _)| Reverse(*n))
+            .collect();
+        let mut out = Vec::with_capacity(waiting.len());
+        while let Some(Reverse(n)) = ready.pop() {
+            out.push(NodeId(n));
+            for e in self.nodes.edges_directed(n, Direction::Outgoing) {
+                let count = waiting.get_mut(&e.target()).expect("every node is counted");
+                *count -= 1;
+                if *count == 0 {
+                    ready.push(Reverse(e.target()));
+                }
+            }
+        }
+        out
+    }
+
+    /// Number of nodes.
+    pub fn len(&self) -> usize {
+        self.nodes.node_count()
+    }
+
+    /// Whether there are no nodes.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+impl std::fmt::Display for ProgramKind {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            ProgramKind::Decode => "decode",
+            ProgramKind::Prefill => "prefill",
+        })
+    }
+}

@@ -1,0 +1,508 @@
+//! The closed set of operations, and one table that says how each is named, what it reads and what shape it gives.
+//!
+//! Fused work is described, not enumerated: a [`Matmul`] says which prologue it has, which weights it joins, and what is
+//! done to the result; [`Attention`] carries its options. An unfused graph uses the same operations with nothing set.
+
+use std::fmt;
+
+pub use crate::spec::model::{Activation, NormKind};
+
+/// Index of a weight in its graph's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct WeightId(pub u32);
+
+/// Index of a state in its graph's table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct StateId(pub u32);
+
+/// One dimension: known, or known only when a step runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Dim {
+    /// A number.
+    Const(usize),
+    /// Tokens of the step.
+    Tokens,
+    /// Rows whose logits are wanted.
+    LogitRows,
+    /// Queries of an attention tile.
+    Queries,
+    /// Visible keys.
+    Keys,
+}
+
+/// Dimensions, slowest first.
+pub type Shape = Vec<Dim>;
+
+/// An operation.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Op {
+    /// A value handed to the block: the residual stream, rotary angles.
+    Input(String),
+    /// A weight, reached through the pointer table.
+    Weight(WeightId),
+    /// `out[t] = scale · table[tokens[t]]`.
+    Embed {
+        /// Multiplies the rows.
+        scale: f32,
+    },
+    /// `out[t] = table[positions[t] + offset]`.
+    PositionRows {
+        /// Added to the position.
+        offset: usize,
+    },
+    /// `out[t] = [cos(p·f) | sin(p·f)]`, each `[rotary_dim / 2]`.
+    RopeAngles {
+        /// Index into the model's rotary embeddings.
+        rope: usize,
+        /// Width of the output.
+        rotary_dim: usize,
+    },
+    /// RMSNorm or LayerNorm over groups of the last dimension.
+    Norm(Norm),
+    /// One or several weights on the same input, with prologue and epilogue.
+    Matmul(Matmul),
+    /// Elementwise; the second operand may be a vector that every row sees.
+    Binary(Binary),
+    /// Elementwise.
+    Unary(Unary),
+    /// Rotates each head of `x` by the angles of its row.
+    Rope(Rope),
+    /// Writes keys and values of the step's tokens into the state; gives a token that orders the readers behind it.
+    CacheWrite {
+        /// The KV state.
+        state: StateId,
+    },
+    /// Norm, rotation and cache write of joined projections, row by row: what is left of a matmul's epilogue when a norm
+    /// runs over a whole projection.
+    Finish {
+        /// One for each joined projection.
+        parts: Vec<Finish>,
+    },
+    /// `scores[h, q, s] = scale · q·k`, soft-capped, for the queries of one tile.
+    Scores(Attention),
+    /// Softmax over the visible keys; the others become 0.
+    Softmax(Attention),
+    /// `out[q, h] = Σ_s p[h, q, s] · v[s]`.
+    Mix(Attention),
+    /// Scores, softmax and mix in one pass over the keys (online softmax, Milakov & Gimelshein 2018).
+    Attention(Attention),
+    /// The rows whose logits are wanted.
+    GatherRows,
+    /// Columns `start..start + len` of every row: a view, not a kernel.
+    Slice {
+        /// First column.
+        start: usize,
+        /// Columns.
+        len: usize,
+    },
+    /// A copy, where a value has to be in a certain place.
+    Copy,
+}
+
+/// Options of a norm. Operands: `x`, then gain and bias where they are there.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Norm {
+    /// RMSNorm or LayerNorm.
+    pub kind: NormKind,
+    /// Added to the mean square or variance.
+    pub eps: f32,
+    /// Elements that are normalised together; divides the row.
+    pub group: usize,
+    /// Has a gain operand, `[group]` or the whole row.
+    pub gain: bool,
+    /// Has a bias operand.
+    pub bias: bool,
+    /// Multiplies by `1 + gain`.
+    pub unit_offset: bool,
+}
+
+/// Options of a matmul.
+///
+/// Operands in order: `x`; the norm's gain and bias; for each part its weight, bias and norm gain; the rotary angles where
+/// a part rotates; the residual.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Matmul {
+    /// Applied to every row of `x` first.
+    pub norm: Option<Norm>,
+    /// The weights.
+    pub parts: Vec<Part>,
+    /// How the parts' results become one.
+    pub join: Join,
+    /// Applied to the joined result.
+    pub act: Option<Activation>,
+    /// Multiplies the result, before the residual.
+    pub scale: Option<f32>,
+    /// Adds a residual operand.
+    pub residual: bool,
+}
+
+/// One weight of a matmul.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Part {
+    /// Rows of the weight: width of the result.
+    pub rows: usize,
+    /// Has a bias operand.
+    pub bias: bool,
+    /// What happens to the result before it is joined.
+    pub finish: Finish,
+}
+
+/// What happens to a projection: norm, rotation, destination.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Finish {
+    /// Width of the projection.
+    pub rows: usize,
+    /// Normalised in groups; always with a gain.
+    pub norm: Option<Norm>,
+    /// Rotated.
+    pub rope: Option<Rope>,
+    /// Where it goes.
+    pub dest: Dest,
+}
+
+/// Where a projection goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Dest {
+    /// Into the result.
+    Output,
+    /// Into the keys of a state.
+    Keys(StateId),
+    /// Into the values of a state.
+    Values(StateId),
+}
+
+/// How a matmul's parts become one result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Join {
+    /// Side by side.
+    Concat,
+    /// `act(part 0) · part 1`.
+    Gated(Activation),
+}
+
+/// Elementwise operations of two operands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Binary {
+    /// Sum.
+    Add,
+    /// Product.
+    Mul,
+}
+
+/// Elementwise operations of one operand.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub enum Unary {
+    /// A non-linearity.
+    Act(Activation),
+    /// `x · c`.
+    Scale(f32),
+    /// `c · tanh(x / c)`.
+    Softcap(f32),
+}
+
+/// Options of a rotation. Operands: `x`, the angles.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Rope {
+    /// Width of a head.
+    pub head_dim: usize,
+    /// Leading components of a head that rotate.
+    pub rotary_dim: usize,
+    /// Pairs are neighbours rather than half a rotation apart.
+    pub interleaved: bool,
+}
+
+/// Options of attention. Operands: queries (or scores, or weights), then the token of the cache write.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Attention {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of a query or key head.
+    pub head_dim: usize,
+    /// Width of a value head.
+    pub value_dim: usize,
+    /// Multiplies the scores.
+    pub scale: f32,
+    /// `c · tanh(score / c)`.
+    pub softcap: Option<f32>,
+    /// Positions that a query sees, itself included.
+    pub window: Option<usize>,
+    /// The KV state.
+    pub state: StateId,
+}
+
+impl Op {
+    /// The name in text form.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Op::Input(_) => "input",
+            Op::Weight(_) => "weight",
+            Op::Embed { .. } => "embed",
+            Op::PositionRows { .. } => "position_rows",
+            Op::RopeAngles { .. } => "rope_angles",
+            Op::Norm(n) => match n.kind {
+                NormKind::Rms => "rms_norm",
+                NormKind::Layer => "layer_norm",
+            },
+            Op::Matmul(_) => "matmul",
+            Op::Binary(Binary::Add) => "add",
+            Op::Binary(Binary::Mul) => "mul",
+            Op::Unary(Unary::Act(a)) => a.name(),
+            Op::Unary(Unary::Scale(_)) => "scale",
+            Op::Unary(Unary::Softcap(_)) => "softcap",
+            Op::Rope(_) => "rope",
+            Op::CacheWrite { .. } => "cache_write",
+            Op::Finish { .. } => "finish",
+            Op::Scores(_) => "scores",
+            Op::Softmax(_) => "softmax",
+            Op::Mix(_) => "mix",
+            Op::Attention(_) => "attention",
+            Op::GatherRows => "gather_rows",
+            Op::Slice { .. } => "slice",
+            Op::Copy => "copy",
+        }
+    }
+
+    /// What each operand is, in order: the names printed before it where there is more than the usual one or two.
+    pub fn roles(&self) -> Vec<String> {
+        match self {
+            Op::Input(_) | Op::Weight(_) | Op::RopeAngles { .. } => vec![],
+            Op::Embed { .. } | Op::PositionRows { .. } => roles(&["table"]),
+            Op::Norm(n) => n.roles(""),
+            Op::Matmul(m) => m.roles(),
+            Op::Binary(_) => roles(&["a", "b"]),
+            Op::Unary(_) | Op::GatherRows | Op::Slice { .. } | Op::Copy => roles(&["x"]),
+            Op::Rope(_) => roles(&["x", "angles"]),
+            Op::CacheWrite { .. } => roles(&["k", "v"]),
+            Op::Finish { parts } => finish_roles(parts),
+            Op::Scores(_) | Op::Attention(_) => roles(&["q", "after"]),
+            Op::Softmax(_) => roles(&["x"]),
+            Op::Mix(_) => roles(&["p", "after"]),
+        }
+    }
+
+    /// Whether it only names or reinterprets memory, so that no kernel is made for it.
+    pub fn is_view(&self) -> bool {
+        matches!(self, Op::Input(_) | Op::Weight(_) | Op::Slice { .. })
+    }
+
+    /// The state it writes, if any.
+    pub fn writes(&self) -> Option<StateId> {
+        let of = |d: Dest| match d {
+            Dest::Output => None,
+            Dest::Keys(s) | Dest::Values(s) => Some(s),
+        };
+        match self {
+            Op::CacheWrite { state } => Some(*state),
+            Op::Finish { parts } => parts.iter().find_map(|p| of(p.dest)),
+            Op::Matmul(m) => m.parts.iter().find_map(|p| of(p.finish.dest)),
+            Op::Input(_)
+            | Op::Weight(_)
+            | Op::Embed { .. }
+            | Op::PositionRows { .. }
+            | Op::RopeAngles { .. } => None,
+            Op::Norm(_)
+            | Op::Binary(_)
+            | Op::Unary(_)
+            | Op::Rope(_)
+            | Op::Scores(_)
+            | Op::Softmax(_) => None,
+            Op::Mix(_) | Op::Attention(_) | Op::GatherRows | Op::Slice { .. } | Op::Copy => None,
+        }
+    }
+}
+
+fn roles(names: &[&str]) -> Vec<String> {
+    names.iter().map(|s| s.to_string()).collect()
+}
+
+fn finish_roles(parts: &[Finish]) -> Vec<String> {
+    let mut out = roles(&["x"]);
+    for (i, p) in parts.iter().enumerate() {
+        if p.norm.is_some() {
+            out.push(format!("gain{i}"));
+        }
+    }
+    if parts.iter().any(|p| p.rope.is_some()) {
+        out.push("angles".into());
+    }
+    out
+}
+
+impl Norm {
+    fn roles(&self, prefix: &str) -> Vec<String> {
+        let mut out = if prefix.is_empty() {
+            roles(&["x"])
+        } else {
+            vec![]
+        };
+        if self.gain {
+            out.push(format!("{prefix}gain"));
+        }
+        if self.bias {
+            out.push(format!("{prefix}bias"));
+        }
+        out
+    }
+}
+
+impl Part {
+    /// A weight with `rows` rows and nothing around it.
+    pub fn plain(rows: usize) -> Part {
+        Part {
+            rows,
+            bias: false,
+            finish: Finish::plain(rows),
+        }
+    }
+}
+
+impl Finish {
+    /// A projection that goes into the result as it is.
+    pub fn plain(rows: usize) -> Finish {
+        Finish {
+            rows,
+            norm: None,
+            rope: None,
+            dest: Dest::Output,
+        }
+    }
+
+    /// The width that has to be finished at once: a head, or the norm's group.
+    pub fn grain(&self) -> usize {
+        let norm = self.norm.map_or(1, |n| n.group);
+        let rope = self.rope.map_or(1, |r| r.head_dim);
+        norm.max(rope)
+    }
+}
+
+impl Matmul {
+    /// One weight, nothing around it.
+    pub fn plain(rows: usize) -> Matmul {
+        Matmul {
+            norm: None,
+            parts: vec![Part::plain(rows)],
+            join: Join::Concat,
+            act: None,
+            scale: None,
+            residual: false,
+        }
+    }
+
+    /// Nothing but weights side by side.
+    pub fn is_plain(&self) -> bool {
+        *self
+            == Matmul {
+                parts: self.parts.iter().map(|p| Part::plain(p.rows)).collect(),
+                ..Matmul::plain(0)
+            }
+    }
+
+    /// Width of the result.
+    pub fn width(&self) -> usize {
+        match self.join {
+            Join::Gated(_) => self.parts[0].rows,
+            Join::Concat => self
+                .parts
+                .iter()
+                .filter(|p| p.finish.dest == Dest::Output)
+                .map(|p| p.rows)
+                .sum(),
+        }
+    }
+
+    /// First column of part `index` in the result, where it goes there.
+    pub fn column(&self, index: usize) -> usize {
+        self.parts[..index]
+            .iter()
+            .filter(|p| p.finish.dest == Dest::Output)
+            .map(|p| p.rows)
+            .sum()
+    }
+
+    /// Whether a part rotates, so that there is an angles operand.
+    pub fn has_rope(&self) -> bool {
+        self.parts.iter().any(|p| p.finish.rope.is_some())
+    }
+
+    fn roles(&self) -> Vec<String> {
+        let mut out = roles(&["x"]);
+        if let Some(n) = &self.norm {
+            out.extend(n.roles("norm."));
+        }
+        for (i, p) in self.parts.iter().enumerate() {
+            out.push(format!("w{i}"));
+            if p.bias {
+                out.push(format!("bias{i}"));
+            }
+            if p.finish.norm.is_some() {
+                out.push(format!("gain{i}"));
+            }
+        }
+        if self.has_rope() {
+            out.push("angles".into());
+        }
+        if self.residual {
+            out.push("residual".into());
+        }
+        out
+    }
+}
+
+impl Attention {
+    /// Query heads that share a key head.
+    pub fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+}
+
+impl Activation {
+    /// The name in text form and in specs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Activation::Silu => "silu",
+            Activation::Gelu => "gelu",
+            Activation::GeluTanh => "gelu_tanh",
+            Activation::Relu => "relu",
+            Activation::Relu2 => "relu2",
+            Activation::Sigmoid => "sigmoid",
+            Activation::Tanh => "tanh",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Activation; 7] = [
+        Activation::Silu,
+        Activation::Gelu,
+        Activation::GeluTanh,
+        Activation::Relu,
+        Activation::Relu2,
+        Activation::Sigmoid,
+        Activation::Tanh,
+    ];
+}
+
+impl fmt::Display for Dim {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Dim::Const(n) => write!(f, "{n}"),
+            Dim::Tokens => f.write_str("T"),
+            Dim::LogitRows => f.write_str("R"),
+            Dim::Queries => f.write_str("Q"),
+            Dim::Keys => f.write_str("S"),
+        }
+    }
+}
+
+impl fmt::Display for WeightId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "w{}", self.0)
+    }
+}
+
+impl fmt::Display for StateId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "s{}", self.0)
+    }
+}

@@ -1,0 +1,354 @@
+//! Shape rules: from an operation and its operands to the shape of the result, or why they do not fit.
+
+use super::op::*;
+use super::{Graph, NodeId};
+
+/// Why operands do not fit an operation.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum ShapeError {
+    /// Wrong number of operands.
+    #[error("{op} takes {expected} operands ({roles}), found {found}")]
+    Arity {
+        /// Operation.
+        op: &'static str,
+        /// Roles it wants.
+        roles: String,
+        /// How many it wants.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
+    /// Wrong size.
+    #[error("{op}: {what} is {found}, expected {expected}")]
+    Size {
+        /// Operation.
+        op: &'static str,
+        /// Which operand or option.
+        what: String,
+        /// What it is.
+        found: String,
+        /// What it has to be.
+        expected: String,
+    },
+}
+
+struct Rule<'a> {
+    graph: &'a Graph,
+    op: &'a Op,
+    operands: &'a [NodeId],
+    roles: Vec<String>,
+}
+
+/// The shape of `op`'s result.
+pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape, ShapeError> {
+    let roles = op.roles();
+    if roles.len() != operands.len() {
+        let (expected, found) = (roles.len(), operands.len());
+        return Err(ShapeError::Arity {
+            op: op.name(),
+            roles: roles.join(", "),
+            expected,
+            found,
+        });
+    }
+    let r = Rule {
+        graph,
+        op,
+        operands,
+        roles,
+    };
+    match op {
+        Op::Input(_) => Ok(vec![]),
+        Op::Weight(w) => Ok(graph.weights[w.0 as usize]
+            .shape
+            .iter()
+            .map(|&n| Dim::Const(n))
+            .collect()),
+        Op::Embed { .. } | Op::PositionRows { .. } => Ok(vec![Dim::Tokens, r.dim(0, 1)?]),
+        Op::RopeAngles { rotary_dim, .. } => Ok(vec![Dim::Tokens, Dim::Const(*rotary_dim)]),
+        Op::Norm(n) => {
+            r.norm(n, "", r.width(0)?)?;
+            Ok(r.shape(0).clone())
+        }
+        Op::Matmul(m) => r.matmul(m),
+        Op::Binary(_) => r.binary(),
+        Op::Unary(_) | Op::Copy => Ok(r.shape(0).clone()),
+        Op::Rope(p) => {
+            r.rope(p, r.width(0)?)?;
+            Ok(r.shape(0).clone())
+        }
+        Op::CacheWrite { state } => r.cache_write(*state),
+        Op::Finish { parts } => r.finish(parts),
+        Op::Scores(a) => {
+            r.attention(a)?;
+            Ok(vec![Dim::Const(a.heads), Dim::Queries, Dim::Keys])
+        }
+        Op::Softmax(_) => Ok(r.shape(0).clone()),
+        Op::Mix(a) => Ok(vec![Dim::Tokens, Dim::Const(a.heads * a.value_dim)]),
+        Op::Attention(a) => {
+            r.attention(a)?;
+            Ok(vec![Dim::Tokens, Dim::Const(a.heads * a.value_dim)])
+        }
+        Op::GatherRows => Ok(vec![Dim::LogitRows, Dim::Const(r.width(0)?)]),
+        Op::Slice { start, len } => {
+            let w = r.width(0)?;
+            r.check(
+                "the columns' end",
+                start + len <= w && *len > 0,
+                start + len,
+                format!("at most {w}"),
+            )?;
+            Ok(vec![r.shape(0)[0], Dim::Const(*len)])
+        }
+    }
+}
+
+impl Rule<'_> {
+    fn shape(&self, i: usize) -> &Shape {
+        self.graph.shape(self.operands[i])
+    }
+
+    fn check(
+        &self,
+        what: &str,
+        ok: bool,
+        found: impl ToString,
+        expected: impl ToString,
+    ) -> Result<(), ShapeError> {
+        if ok {
+            return Ok(());
+        }
+        let (found, expected) = (found.to_string(), expected.to_string());
+        Err(ShapeError::Size {
+            op: self.op.name(),
+            what: what.into(),
+            found,
+            expected,
+        })
+    }
+
+    fn dim(&self, i: usize, d: usize) -> Result<Dim, ShapeError> {
+        let s = self.shape(i);
+        self.check(
+            &format!("rank of {}", self.roles[i]),
+            d < s.len(),
+            s.len(),
+            d + 1,
+        )?;
+        Ok(s[d])
+    }
+
+    /// Columns of a `[rows, n]` operand.
+    fn width(&self, i: usize) -> Result<usize, ShapeError> {
+        let s = self.shape(i);
+        let text = s
+            .iter()
+            .map(|d| d.to_string())
+            .collect::<Vec<_>>()
+            .join(", ");
+        match s.as_slice() {
+            [_, Dim::Const(n)] => Ok(*n),
+            _ => Err(ShapeError::Size {
+                op: self.op.name(),
+                what: format!("shape of {}", self.roles[i]),
+                found: format!("[{text}]"),
+                expected: "[rows, n]".into(),
+            }),
+        }
+    }
+
+    fn vector(&self, role: &str, n: usize) -> Result<(), ShapeError> {
+        let i = self
+            .roles
+            .iter()
+            .position(|r| r == role)
+            .expect("a role of this op");
+        let s = self.shape(i);
+        let ok = matches!(s.as_slice(), [Dim::Const(m)] if *m == n);
+        self.check(
+            &format!("size of {role}"),
+            ok,
+            format!("{s:?}"),
+            format!("[{n}]"),
+        )
+    }
+
+    fn norm(&self, n: &Norm, prefix: &str, width: usize) -> Result<(), ShapeError> {
+        self.check(
+            "norm group",
+            n.group > 0 && width.is_multiple_of(n.group),
+            n.group,
+            format!("a divisor of {width}"),
+        )?;
+        for (there, role) in [(n.gain, "gain"), (n.bias, "bias")] {
+            if there {
+                self.vector(&format!("{prefix}{role}"), n.group)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rope(&self, p: &Rope, width: usize) -> Result<(), ShapeError> {
+        self.check(
+            "head_dim",
+            p.head_dim > 0 && width.is_multiple_of(p.head_dim),
+            p.head_dim,
+            format!("a divisor of {width}"),
+        )?;
+        self.check(
+            "rotary_dim",
+            p.rotary_dim <= p.head_dim,
+            p.rotary_dim,
+            format!("at most {}", p.head_dim),
+        )?;
+        let i = self
+            .roles
+            .iter()
+            .position(|r| r == "angles")
+            .expect("a rotation has angles");
+        self.check(
+            "width of angles",
+            self.width(i)? == p.rotary_dim,
+            self.width(i)?,
+            p.rotary_dim,
+        )
+    }
+
+    fn matmul(&self, m: &Matmul) -> Result<Shape, ShapeError> {
+        let k = self.width(0)?;
+        if let Some(n) = &m.norm {
+            self.check("group of the prologue", n.group == k, n.group, k)?;
+            self.norm(n, "norm.", k)?;
+        }
+        for (i, p) in m.parts.iter().enumerate() {
+            let at = self
+                .roles
+                .iter()
+                .position(|r| *r == format!("w{i}"))
+                .expect("every part has a weight");
+            let found = self.shape(at);
+            let expected = vec![Dim::Const(p.rows), Dim::Const(k)];
+            self.check(
+                &format!("w{i}"),
+                *found == expected,
+                format!("{found:?}"),
+                format!("[{}, {k}]", p.rows),
+            )?;
+            if p.bias {
+                self.vector(&format!("bias{i}"), p.rows)?;
+            }
+            self.finish_part(i, &p.finish, p.rows)?;
+        }
+        if let Join::Gated(_) = m.join {
+            let rows: Vec<_> = m.parts.iter().map(|p| p.rows).collect();
+            self.check(
+                "gated parts",
+                rows.len() == 2 && rows[0] == rows[1],
+                format!("{rows:?}"),
+                "two of the same size",
+            )?;
+        }
+        let shape = vec![self.shape(0)[0], Dim::Const(m.width())];
+        if m.residual {
+            let r = self.shape(self.operands.len() - 1);
+            self.check(
+                "residual",
+                *r == shape,
+                format!("{r:?}"),
+                format!("{shape:?}"),
+            )?;
+        }
+        Ok(shape)
+    }
+
+    fn finish_part(&self, i: usize, f: &Finish, rows: usize) -> Result<(), ShapeError> {
+        self.check("rows to finish", f.rows == rows, f.rows, rows)?;
+        if let Some(n) = &f.norm {
+            self.check(
+                "norm group",
+                n.group > 0 && rows.is_multiple_of(n.group),
+                n.group,
+                format!("a divisor of {rows}"),
+            )?;
+            self.vector(&format!("gain{i}"), n.group)?;
+        }
+        if let Some(p) = &f.rope {
+            self.rope(p, rows)?;
+        }
+        let (state, width) = match f.dest {
+            Dest::Output => return Ok(()),
+            Dest::Keys(s) => (s, self.state(s)?.kv_heads * self.state(s)?.head_dim),
+            Dest::Values(s) => (s, self.state(s)?.kv_heads * self.state(s)?.value_dim),
+        };
+        self.check(&format!("row of state {state}"), width == rows, rows, width)
+    }
+
+    fn finish(&self, parts: &[Finish]) -> Result<Shape, ShapeError> {
+        let total: usize = parts.iter().map(|p| p.rows).sum();
+        self.check("width of x", self.width(0)? == total, self.width(0)?, total)?;
+        for (i, p) in parts.iter().enumerate() {
+            self.finish_part(i, p, p.rows)?;
+        }
+        let out = parts
+            .iter()
+            .filter(|p| p.dest == Dest::Output)
+            .map(|p| p.rows)
+            .sum();
+        Ok(vec![self.shape(0)[0], Dim::Const(out)])
+    }
+
+    fn binary(&self) -> Result<Shape, ShapeError> {
+        let (a, b) = (self.shape(0), self.shape(1));
+        let broadcast = b.len() == 1 && a.last() == b.last();
+        self.check(
+            "second operand",
+            a == b || broadcast,
+            format!("{b:?}"),
+            format!("{a:?} or its last dimension"),
+        )?;
+        Ok(a.clone())
+    }
+
+    fn state(&self, s: StateId) -> Result<&super::StateDecl, ShapeError> {
+        self.graph
+            .states
+            .get(s.0 as usize)
+            .ok_or_else(|| ShapeError::Size {
+                op: self.op.name(),
+                what: "state".into(),
+                found: s.to_string(),
+                expected: format!("one of {}", self.graph.states.len()),
+            })
+    }
+
+    fn cache_write(&self, s: StateId) -> Result<Shape, ShapeError> {
+        let d = self.state(s)?;
+        let (k, v) = (d.kv_heads * d.head_dim, d.kv_heads * d.value_dim);
+        self.check("width of k", self.width(0)? == k, self.width(0)?, k)?;
+        self.check("width of v", self.width(1)? == v, self.width(1)?, v)?;
+        Ok(vec![])
+    }
+
+    fn attention(&self, a: &Attention) -> Result<(), ShapeError> {
+        let d = self.state(a.state)?;
+        let whole = a.kv_heads > 0 && a.heads.is_multiple_of(a.kv_heads);
+        self.check(
+            "kv_heads",
+            whole,
+            a.kv_heads,
+            format!("a divisor of {}", a.heads),
+        )?;
+        let (found, expected) = (
+            (a.kv_heads, a.head_dim, a.value_dim),
+            (d.kv_heads, d.head_dim, d.value_dim),
+        );
+        self.check(
+            "heads of the state",
+            found == expected,
+            format!("{expected:?}"),
+            format!("{found:?}"),
+        )?;
+        let q = a.heads * a.head_dim;
+        self.check("width of q", self.width(0)? == q, self.width(0)?, q)
+    }
+}

@@ -1,0 +1,400 @@
+//! A graph's text form, printed and parsed.
+//!
+//! ```text
+//! weight @norm: f32[64]
+//! weight @q: bf16[64, 64] stride=128
+//! state kv: f32 heads=4 key=16 value=16
+//! %h = input: [T, 64]
+//! %1 = rms_norm %h, gain=@norm {eps=1e-5 group=64}: [T, 64]
+//! %2 = matmul %1, w0=@q {part(rows=64)}: [T, 64]
+//! output h = %2
+//! ```
+//!
+//! Inputs are named, other values numbered in topological order. The shape behind the colon is for the reader; the
+//! parser infers it again and complains where they differ.
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use graver_runtime::abi::Dtype;
+
+use super::attrs::{self, Attr, AttrError};
+use super::op::{Dim, Op};
+use super::shape::ShapeError;
+use super::{Graph, NodeId, StateDecl, WeightDecl};
+
+impl fmt::Display for Graph {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for w in &self.weights {
+            writeln!(f, "{w}")?;
+        }
+        for s in &self.states {
+            let StateDecl {
+                name,
+                dtype,
+                kv_heads,
+                head_dim,
+                value_dim,
+            } = s;
+            writeln!(
+                f,
+                "state {name}: {dtype} heads={kv_heads} key={head_dim} value={value_dim}"
+            )?;
+        }
+        let names = self.names();
+        for id in self.order() {
+            self.write_node(f, id, &names)?;
+        }
+        for (name, id) in &self.outputs {
+            writeln!(f, "output {name} = {}", names[id])?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for WeightDecl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let shape: Vec<_> = self.shape.iter().map(usize::to_string).collect();
+        write!(
+            f,
+            "weight @{}: {}[{}]",
+            self.slot,
+            self.dtype,
+            shape.join(", ")
+        )?;
+        if self.row_stride != self.dense_stride() {
+            write!(f, " stride={}", self.row_stride)?;
+        }
+        f.write_str(if self.transposed { " transposed" } else { "" })
+    }
+}
+
+impl WeightDecl {
+    /// Bytes between rows where nothing lies between them.
+    pub fn dense_stride(&self) -> usize {
+        let row = if self.transposed {
+            self.shape[0]
+        } else {
+            *self.shape.last().unwrap_or(&1)
+        };
+        row * self.dtype.size()
+    }
+}
+
+impl Graph {
+    /// How each node is printed: `%h` for inputs, `@slot` for weights, `%3` for the rest.
+    pub fn names(&self) -> BTreeMap<NodeId, String> {
+        let mut next = 0;
+        let mut name = |id: &NodeId| match self.op(*id) {
+            Op::Input(n) => format!("%{n}"),
+            Op::Weight(w) => format!("@{}", self.weights[w.0 as usize].slot),
+            _ => {
+                next += 1;
+                format!("%{next}")
+            }
+        };
+        self.order().iter().map(|id| (*id, name(id))).collect()
+    }
+
+    fn write_node(
+        &self,
+        f: &mut fmt::Formatter<'_>,
+        id: NodeId,
+        names: &BTreeMap<NodeId, String>,
+    ) -> fmt::Result {
+        let node = self.node(id);
+        if matches!(node.op, Op::Weight(_)) {
+            return Ok(());
+        }
+        write!(f, "{} = {}", names[&id], node.op.name())?;
+        let plain = |r: &str| matches!(r, "x" | "a" | "b" | "q" | "k" | "v" | "p" | "table");
+        for (i, (role, o)) in node.op.roles().iter().zip(self.operands(id)).enumerate() {
+            f.write_str(if i == 0 { " " } else { ", " })?;
+            if !plain(role) {
+                write!(f, "{role}=")?;
+            }
+            f.write_str(&names[&o])?;
+        }
+        let words: Vec<_> = attrs::of(&node.op).iter().map(Attr::to_string).collect();
+        if !words.is_empty() {
+            write!(f, " {{{}}}", words.join(" "))?;
+        }
+        writeln!(f, ": {}", shape_text(&node.shape))
+    }
+}
+
+pub(super) fn shape_text(shape: &[Dim]) -> String {
+    format!(
+        "[{}]",
+        shape
+            .iter()
+            .map(Dim::to_string)
+            .collect::<Vec<_>>()
+            .join(", ")
+    )
+}
+
+/// Why a text is no graph.
+#[derive(Debug, thiserror::Error)]
+pub enum ParseError {
+    /// A line that does not read.
+    #[error("line {line}: {what}: `{text}`")]
+    Line {
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong.
+        what: String,
+        /// The line.
+        text: String,
+    },
+}
+
+/// What may go wrong inside a line; the caller adds the place.
+#[derive(Debug, thiserror::Error)]
+enum LineError {
+    #[error("{0}")]
+    Syntax(&'static str),
+    #[error("{0} is not defined above")]
+    Name(String),
+    #[error("the shape is {found}, the text says {said}")]
+    Shape { found: String, said: String },
+    #[error(transparent)]
+    Attr(#[from] AttrError),
+    #[error(transparent)]
+    Operands(#[from] ShapeError),
+}
+
+/// Reads a graph's text form.
+///
+/// # Errors
+/// The first line that does not read or whose operation does not fit its operands.
+pub fn parse(text: &str) -> Result<Graph, ParseError> {
+    let mut p = Parser::default();
+    for (i, line) in text.lines().enumerate() {
+        let code = line.split('#').next().unwrap_or("").trim();
+        if !code.is_empty() {
+            p.line(code).map_err(|e| ParseError::Line {
+                line: i + 1,
+                what: e.to_string(),
+                text: line.trim().into(),
+            })?;
+        }
+    }
+    Ok(p.graph)
+}
+
+#[derive(Default)]
+struct Parser {
+    graph: Graph,
+    names: BTreeMap<String, NodeId>,
+}
+
+impl Parser {
+    fn line(&mut self, code: &str) -> Result<(), LineError> {
+        if let Some(rest) = code.strip_prefix("weight @") {
+            self.weight(rest)
+        } else if let Some(rest) = code.strip_prefix("state ") {
+            self.state(rest)
+        } else if let Some(rest) = code.strip_prefix("output ") {
+            let (name, value) = rest
+                .split_once(" = ")
+                .ok_or(LineError::Syntax("expected `output name = %value`"))?;
+            let id = self.name(value)?;
+            self.graph.outputs.push((name.into(), id));
+            Ok(())
+        } else {
+            self.node(code)
+        }
+    }
+
+    fn name(&self, name: &str) -> Result<NodeId, LineError> {
+        self.names
+            .get(name.trim())
+            .copied()
+            .ok_or_else(|| LineError::Name(name.trim().into()))
+    }
+
+    fn weight(&mut self, rest: &str) -> Result<(), LineError> {
+        let syntax = LineError::Syntax("expected `weight @slot: f32[64, 64]`");
+        let Some((slot, ty)) = rest.split_once(": ") else {
+            return Err(syntax);
+        };
+        let Some((dtype, tail)) = ty.split_once('[') else {
+            return Err(syntax);
+        };
+        let Some((shape, words)) = tail.split_once(']') else {
+            return Err(syntax);
+        };
+        let Ok(shape) = shape
+            .split(',')
+            .map(|n| n.trim().parse())
+            .collect::<Result<Vec<usize>, _>>()
+        else {
+            return Err(syntax);
+        };
+        let transposed = words.contains("transposed");
+        let mut decl = WeightDecl {
+            slot: slot.into(),
+            shape,
+            dtype: dtype_of(dtype)?,
+            row_stride: 0,
+            transposed,
+        };
+        let stride = words
+            .split_whitespace()
+            .find_map(|w| w.strip_prefix("stride="));
+        decl.row_stride = match stride.map(str::parse) {
+            Some(Ok(n)) => n,
+            Some(Err(_)) => return Err(LineError::Syntax("stride is not a number")),
+            None => decl.dense_stride(),
+        };
+        let id = self.graph.add_weight(decl);
+        self.names.insert(format!("@{slot}"), id);
+        Ok(())
+    }
+
+    fn state(&mut self, rest: &str) -> Result<(), LineError> {
+        let syntax = || LineError::Syntax("expected `state name: f32 heads=4 key=16 value=16`");
+        let (name, words) = rest.split_once(": ").ok_or_else(syntax)?;
+        let number = |key: &str| {
+            let found = words.split_whitespace().find_map(|w| w.strip_prefix(key));
+            found.and_then(|n| n.parse().ok()).ok_or_else(syntax)
+        };
+        let dtype = dtype_of(words.split_whitespace().next().unwrap_or(""))?;
+        let (kv_heads, head_dim, value_dim) =
+            (number("heads=")?, number("key=")?, number("value=")?);
+        self.graph.states.push(StateDecl {
+            name: name.into(),
+            kv_heads,
+            head_dim,
+            value_dim,
+            dtype,
+        });
+        Ok(())
+    }
+
+    fn node(&mut self, code: &str) -> Result<(), LineError> {
+        let (name, rest) = code
+            .split_once(" = ")
+            .ok_or(LineError::Syntax("expected `%name = operation …`"))?;
+        let (body, said) = match rest.rsplit_once(": [") {
+            Some((b, s)) => (b, Some(format!("[{s}"))),
+            None => (rest, None),
+        };
+        let id = if body == "input" {
+            let shape = said
+                .as_deref()
+                .ok_or(LineError::Syntax("an input needs a shape"))?;
+            self.graph
+                .add_input(name.trim_start_matches('%'), read_shape(shape)?)
+        } else {
+            self.operation(body)?
+        };
+        let found = shape_text(self.graph.shape(id));
+        match said {
+            Some(said) if said != found => return Err(LineError::Shape { found, said }),
+            _ => self.names.insert(name.into(), id),
+        };
+        Ok(())
+    }
+
+    fn operation(&mut self, body: &str) -> Result<NodeId, LineError> {
+        let (head, words) = match body.split_once('{') {
+            Some((h, w)) => (
+                h,
+                w.trim_end()
+                    .strip_suffix('}')
+                    .ok_or(LineError::Syntax("missing `}`"))?,
+            ),
+            None => (body, ""),
+        };
+        let (op, operands) = head.trim().split_once(' ').unwrap_or((head.trim(), ""));
+        let (mut roles, mut ids) = (vec![], vec![]);
+        for o in operands.split(',').map(str::trim).filter(|o| !o.is_empty()) {
+            let (role, value) = o.split_once('=').unwrap_or(("", o));
+            roles.push(role.to_string());
+            ids.push(self.name(value)?);
+        }
+        let op = attrs::read(op, &read_attrs(words)?, &roles)?;
+        Ok(self.graph.try_add(op, &ids, "")?)
+    }
+}
+
+fn dtype_of(text: &str) -> Result<Dtype, LineError> {
+    match text {
+        "f32" => Ok(Dtype::F32),
+        "bf16" => Ok(Dtype::Bf16),
+        "f16" => Ok(Dtype::F16),
+        _ => Err(LineError::Syntax("expected one of f32, bf16, f16")),
+    }
+}
+
+fn read_shape(text: &str) -> Result<Vec<Dim>, LineError> {
+    let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
+    let dim = |d: &str| match d.trim() {
+        "T" => Ok(Dim::Tokens),
+        "R" => Ok(Dim::LogitRows),
+        "Q" => Ok(Dim::Queries),
+        "S" => Ok(Dim::Keys),
+        n => n
+            .parse()
+            .map(Dim::Const)
+            .map_err(|_| LineError::Syntax("a dimension is a number, T, R, Q or S")),
+    };
+    inner
+        .split(',')
+        .filter(|d| !d.trim().is_empty())
+        .map(dim)
+        .collect()
+}
+
+/// Reads `word word=value word(word …)`.
+fn read_attrs(text: &str) -> Result<Vec<Attr>, LineError> {
+    let mut stack: Vec<Vec<Attr>> = vec![vec![]];
+    let mut word = String::new();
+    let finish = |word: &mut String, level: &mut Vec<Attr>| {
+        if !word.is_empty() {
+            let (key, value) = word
+                .split_once('=')
+                .map_or((word.as_str(), None), |(k, v)| (k, Some(v.to_string())));
+            level.push(Attr {
+                key: key.into(),
+                value,
+                inner: vec![],
+            });
+            word.clear();
+        }
+    };
+    for c in text.chars() {
+        let level = stack
+            .last_mut()
+            .ok_or(LineError::Syntax("unbalanced `)`"))?;
+        match c {
+            '(' => {
+                level.push(Attr {
+                    key: std::mem::take(&mut word),
+                    value: None,
+                    inner: vec![],
+                });
+                stack.push(vec![]);
+            }
+            ')' => {
+                finish(&mut word, level);
+                let inner = stack.pop().unwrap_or_default();
+                let outer = stack
+                    .last_mut()
+                    .and_then(|l| l.last_mut())
+                    .ok_or(LineError::Syntax("unbalanced `)`"))?;
+                outer.inner = inner;
+            }
+            c if c.is_whitespace() => finish(&mut word, level),
+            c => word.push(c),
+        }
+    }
+    let mut top = stack
+        .pop()
+        .filter(|_| stack.is_empty())
+        .ok_or(LineError::Syntax("missing `)`"))?;
+    finish(&mut word, &mut top);
+    Ok(top)
+}

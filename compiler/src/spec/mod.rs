@@ -1,0 +1,2 @@
+//! Specs.
+pub mod model;
