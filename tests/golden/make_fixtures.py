@@ -1,0 +1,234 @@
+#!/usr/bin/env python3
+"""Write the checkpoints under tests/fixtures and the logits that `transformers` computes for each of them.
+
+    python make_fixtures.py [NAME...] [--out DIR]
+
+Every fixture is a folder with a checkpoint (config.json, model*.safetensors) of random weights and a golden.safetensors:
+
+    input_ids   int64   [T]      a prompt
+    logits      float32 [T, V]   of every position of the prompt
+    greedy_ids  int64   [S]      what greedy decoding appends to the prompt
+    greedy_gap  float32 [S]      largest minus second largest logit at each of these steps
+
+The reference reads the finished files, as any user of the checkpoint would, and computes in float32 whatever type they
+store. Needs torch, transformers and safetensors; README.md says which versions made the committed files.
+"""
+import argparse
+import json
+import shutil
+import zlib
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM
+from transformers.pytorch_utils import Conv1D
+from transformers.utils import logging
+
+FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+# A step of greedy decoding tells something only where rounding cannot turn it; seeds that come closer are passed over.
+CLEAR_GAP = 0.02
+
+
+@dataclass
+class Fixture:
+    """One checkpoint: what it is, and how its files are laid out."""
+
+    name: str
+    config: dict
+    dtype: torch.dtype = torch.float32
+    shards: int = 1
+    prompt: int = 16
+    steps: int = 12
+    # rope_theta beside rope_scaling, as most published checkpoints have it, instead of rope_parameters.
+    older_config: bool = False
+    # Edits to the tensors of a single file, by name.
+    layout: list = field(default_factory=list)
+
+
+def llama(**changed):
+    """A Llama of two layers with grouped keys; `changed` names what a fixture is about."""
+    return dict(model_type="llama", vocab_size=80, hidden_size=32, intermediate_size=40, num_hidden_layers=2,
+                num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=64, rms_norm_eps=1e-5,
+                bos_token_id=1, eos_token_id=2, tie_word_embeddings=False, pad_token_id=None) | changed
+
+
+def gpt2(**changed):
+    """A GPT-2 of two layers."""
+    return dict(model_type="gpt2", vocab_size=89, n_embd=30, n_layer=2, n_head=3, n_positions=40, bos_token_id=0,
+                eos_token_id=0) | changed
+
+
+def qwen3(**changed):
+    """A Qwen3 whose heads are wider than hidden_size / heads."""
+    return llama(model_type="qwen3", head_dim=12, rms_norm_eps=1e-6) | changed
+
+
+def olmo2(**changed):
+    """An OLMo 2."""
+    return llama(model_type="olmo2", rms_norm_eps=1e-6) | changed
+
+
+def rope(kind, theta=10000.0, **numbers):
+    """`rope_parameters`. Original lengths are short, so that a prompt of two dozen tokens runs past them."""
+    return dict(rope_parameters=dict(rope_type=kind, rope_theta=theta, **numbers))
+
+
+LLAMA3 = rope("llama3", theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
+              original_max_position_embeddings=16)
+YARN = rope("yarn", factor=4.0, original_max_position_embeddings=16)
+
+
+def all_fixtures():
+    """The committed set."""
+    return [
+        Fixture("gpt2-f32", gpt2()),
+        Fixture("gpt2-f16-as-published", gpt2(n_embd=32, n_head=4, n_inner=52), torch.float16,
+                layout=[without_prefix, with_mask_buffers]),
+        Fixture("llama-gqa-tied-bf16-llama3", llama(tie_word_embeddings=True, vocab_size=128, **LLAMA3), torch.bfloat16,
+                prompt=24, older_config=True),
+        Fixture("llama-mha-f32-sharded", llama(num_key_value_heads=4), shards=2),
+        Fixture("llama-yarn-f32", llama(**YARN), prompt=24),
+        Fixture("llama-linear-bf16", llama(**rope("linear", factor=4.0)), torch.bfloat16, older_config=True),
+        Fixture("llama-mqa-odd-f16", llama(vocab_size=83, hidden_size=60, intermediate_size=172, num_hidden_layers=1,
+                                           num_attention_heads=3, num_key_value_heads=1, head_dim=20), torch.float16, prompt=13),
+        Fixture("llama-biases-tied-head-stored-f32", llama(attention_bias=True, mlp_bias=True, tie_word_embeddings=True),
+                layout=[with_tied_head]),
+        Fixture("qwen3-f32", qwen3()),
+        Fixture("qwen3-tied-bf16", qwen3(tie_word_embeddings=True, head_dim=20, num_key_value_heads=1), torch.bfloat16,
+                older_config=True),
+        Fixture("olmo2-mha-f32", olmo2(num_key_value_heads=4)),
+        Fixture("olmo2-gqa-bf16", olmo2(num_hidden_layers=3, **rope("default", theta=500000.0)), torch.bfloat16,
+                older_config=True),
+    ]
+
+
+def main():
+    args = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    args.add_argument("names", nargs="*"), args.add_argument("--out", type=Path, default=FIXTURES)
+    args = args.parse_args()
+    torch.set_num_threads(1)
+    logging.disable_progress_bar()
+    chosen = [f for f in all_fixtures() if not args.names or f.name in args.names]
+    unknown = set(args.names) - {f.name for f in chosen}
+    if unknown:
+        raise SystemExit(f"no such fixture: {', '.join(sorted(unknown))}")
+    for fixture in chosen:
+        gap, spread = write(fixture, args.out / fixture.name)
+        size = sum(p.stat().st_size for p in (args.out / fixture.name).iterdir())
+        print(f"{fixture.name:36} {size:7} bytes  logits spread {spread:.3f}  smallest gap {gap:.4f}")
+
+
+def write(fixture, folder):
+    """Draw weights until greedy decoding is clear and does not loop at once; leave checkpoint and golden in `folder`."""
+    for seed in range(200):
+        write_checkpoint(fixture, folder, seed)
+        golden = reference(folder, fixture, seed)
+        gap, spread = golden["greedy_gap"].min().item(), golden["logits"].std().item()
+        if gap > CLEAR_GAP and len(set(golden["greedy_ids"].tolist())) > fixture.steps // 3:
+            save_file(golden, folder / "golden.safetensors")
+            return gap, spread
+    raise SystemExit(f"{fixture.name}: no seed decodes clearly")
+
+
+def write_checkpoint(fixture, folder, seed):
+    """config.json and weights, and nothing else."""
+    shutil.rmtree(folder, ignore_errors=True)
+    options = dict(fixture.config)
+    config = AutoConfig.for_model(options.pop("model_type"), **options)
+    model = AutoModelForCausalLM.from_config(config)
+    draw_weights(model, seed)
+    stored = model.to(fixture.dtype)
+    total = sum(p.numel() * p.element_size() for p in stored.parameters())
+    stored.save_pretrained(folder, max_shard_size=total // fixture.shards + 1024)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    tidy_config(folder / "config.json", fixture.older_config)
+    for edit in fixture.layout:
+        path = folder / "model.safetensors"
+        save_file(edit(load_file(path), config), path, metadata={"format": "pt"})
+
+
+def draw_weights(model, seed):
+    """Weights that make every part of the network matter: a forgotten bias or a swapped norm must move the logits.
+
+    Each parameter has a stream of its own, named by the parameter, so that adding one changes no other. Matrices keep the
+    variance of what passes through them; gains lie between 0.5 and 1.5, biases between -0.5 and 0.5.
+    """
+    inputs = {}
+    for prefix, module in model.named_modules():
+        if isinstance(module, torch.nn.Linear):
+            inputs[prefix + ".weight"] = module.weight.shape[1]
+        elif isinstance(module, Conv1D):
+            inputs[prefix + ".weight"] = module.weight.shape[0]
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            stream = np.random.default_rng([seed, zlib.crc32(name.encode())])
+            shape = tuple(parameter.shape)
+            if name in inputs and not shares_embedding(model, parameter):
+                values = stream.standard_normal(shape) / np.sqrt(inputs[name])
+            elif len(shape) == 2:  # tables; one that is the head too would, if large, make a token predict itself
+                values = stream.standard_normal(shape) * (0.15 if model.config.tie_word_embeddings else 1.0)
+            elif name.endswith("bias"):
+                values = stream.uniform(-0.5, 0.5, shape)
+            else:
+                values = stream.uniform(0.5, 1.5, shape)
+            parameter.copy_(torch.from_numpy(values).float())
+
+
+def shares_embedding(model, parameter):
+    """Whether this is the embedding table under another name."""
+    return parameter is model.get_input_embeddings().weight
+
+
+def tidy_config(path, older):
+    """Leave out what only the library's version changes; optionally go back to the older pair of RoPE entries."""
+    config = json.loads(path.read_text())
+    config.pop("transformers_version", None)
+    parameters = config.get("rope_parameters")
+    if older and parameters:
+        del config["rope_parameters"]
+        config["rope_theta"] = parameters.pop("rope_theta")
+        config["rope_scaling"] = None if parameters["rope_type"] == "default" else parameters
+        config["torch_dtype"] = config.pop("dtype")
+    path.write_text(json.dumps(dict(sorted(config.items())), indent=2) + "\n")
+
+
+def without_prefix(tensors, _config):
+    """Names as the bare network has them: `h.0…` for `transformer.h.0…`."""
+    return {name.removeprefix("transformer."): t for name, t in tensors.items()}
+
+
+def with_mask_buffers(tensors, config):
+    """The causal masks that early GPT-2 checkpoints carry; no weights of the model."""
+    n = config.n_positions
+    mask = torch.ones(n, n, dtype=torch.float16).tril().view(1, 1, n, n)
+    return tensors | {f"h.{i}.attn.bias": mask.clone() for i in range(config.n_layer)}
+
+
+def with_tied_head(tensors, _config):
+    """A tied head that is stored all the same."""
+    return tensors | {"lm_head.weight": tensors["model.embed_tokens.weight"].clone()}
+
+
+def reference(folder, fixture, seed):
+    """Logits and greedy continuation of the checkpoint in `folder`, recomputing everything at every step."""
+    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    stream = np.random.default_rng([seed, zlib.crc32(b"prompt")])
+    prompt = torch.from_numpy(stream.integers(3, model.config.vocab_size, fixture.prompt))
+    sequence, chosen, gaps = prompt, [], []
+    with torch.inference_mode():
+        logits = model(prompt[None], use_cache=False).logits[0]
+        for _ in range(fixture.steps):
+            best = model(sequence[None], use_cache=False).logits[0, -1].topk(2)
+            chosen.append(best.indices[0].item())
+            gaps.append((best.values[0] - best.values[1]).item())
+            sequence = torch.cat([sequence, best.indices[:1]])
+    assert torch.isfinite(logits).all()
+    return {"input_ids": prompt.clone(), "logits": logits.float().contiguous(), "greedy_ids": torch.tensor(chosen),
+            "greedy_gap": torch.tensor(gaps)}
+
+
+if __name__ == "__main__":
+    main()
