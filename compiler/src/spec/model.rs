@@ -179,7 +179,8 @@ pub struct Mlp {
 }
 
 /// Non-linearities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x · sigmoid(x)`.
     Silu,

@@ -1,0 +1,346 @@
+//! Binding: a spec's JSON and a config become a [`Model`].
+//!
+//! Layers are read one by one, with the layer's index as `layer`; layers that come out equal are one kind. So a field
+//! that differs from layer to layer needs no rule of its own, and the number of kinds is what it costs.
+
+use std::borrow::Cow;
+
+use serde_json::{Map, Value};
+
+use super::error::{Fault, Kind};
+use super::expr::equal;
+use super::model::{Item, LayerKind, Model, Rope};
+use super::read::{Fields, Names, Node, Params, Read, unknown, whole};
+use super::rope::rope;
+use super::steps::{Around, MAX_CONTEXT, MAX_WIDTH, steps};
+
+/// Most layers of a model.
+const MAX_LAYERS: usize = 4096;
+/// Most ropes of a spec.
+const MAX_ROPES: usize = 64;
+
+/// Keys at the top of a spec.
+pub(super) const KEYS: [&str; 14] = [
+    "about",
+    "extends",
+    "match",
+    "params",
+    "require",
+    "ropes",
+    "embed",
+    "layers",
+    "layer_kind",
+    "head",
+    "prefixes",
+    "ignore",
+    "presets",
+    "$schema",
+];
+
+/// Parameters that every spec defines, and two that it may.
+const VOCAB: &str = "vocab";
+const HIDDEN: &str = "hidden";
+const N_LAYERS: &str = "n_layers";
+const CONTEXT: &str = "context";
+const EOS: &str = "eos";
+const BOS: &str = "bos";
+
+/// Binds the spec `doc` (parents merged in) to `config`.
+pub(super) fn bind(name: &str, doc: &Value, config: &Value) -> Read<Model> {
+    if !config.is_object() {
+        return Err(Fault::WrongType {
+            found: Kind::of(config),
+            expected: "an object",
+        }
+        .at("config.json"));
+    }
+    let empty = Map::new();
+    let defs = doc
+        .get("params")
+        .and_then(Value::as_object)
+        .unwrap_or(&empty);
+    let params = Params::new(defs, config)?;
+    let root = Node {
+        value: doc,
+        path: String::new(),
+        names: Names {
+            params: &params,
+            layer: None,
+        },
+    };
+    let spec = Spec { root, defs, config };
+    spec.check_requirements()?;
+    spec.model(name)
+}
+
+struct Spec<'s, 'a> {
+    root: Node<'s, 'a>,
+    defs: &'a Map<String, Value>,
+    config: &'a Value,
+}
+
+impl<'s, 'a> Spec<'s, 'a> {
+    fn model(&self, name: &str) -> Read<Model> {
+        let vocab = self.size(VOCAB, MAX_WIDTH)?;
+        let hidden = self.size(HIDDEN, MAX_WIDTH)?;
+        let context = self.size(CONTEXT, MAX_CONTEXT)?;
+        let n_layers = self.size(N_LAYERS, MAX_LAYERS)?;
+        let ropes = self.ropes(context)?;
+        let around = Around {
+            hidden,
+            vocab,
+            context,
+            ropes: &ropes,
+        };
+        // Weights of the embedding and the head share a table, so their steps need different names.
+        let mut names = Vec::new();
+        let (embed, width) = steps(&self.section("embed")?, around, None, &mut names)?;
+        self.width_is("embed", width, hidden)?;
+        let (kinds, layers) = self.layers(around, n_layers)?;
+        let (head, width) = steps(&self.section("head")?, around, Some(hidden), &mut names)?;
+        self.width_is("head", width, vocab)?;
+        let (eos, bos) = (self.token_ids(EOS)?, self.token_ids(BOS)?.first().copied());
+        let prefixes = self.strings("prefixes")?;
+        let ignore = self.strings("ignore")?;
+        Ok(Model {
+            name: name.into(),
+            vocab,
+            hidden,
+            context,
+            ropes,
+            embed,
+            kinds,
+            layers,
+            head,
+            eos,
+            bos,
+            prefixes,
+            ignore,
+        })
+    }
+
+    fn section(&self, key: &'static str) -> Read<Node<'s, 'a>> {
+        self.root
+            .object(&KEYS)?
+            .raw(key)
+            .ok_or_else(|| self.root.fault(Fault::MissingKey(key)))
+    }
+
+    fn width_is(&self, section: &'static str, found: Option<usize>, expected: usize) -> Read<()> {
+        let found = found.unwrap_or(0);
+        if found == expected {
+            Ok(())
+        } else {
+            Err(Fault::Mismatch {
+                what: "its output's width",
+                found,
+                expected,
+            }
+            .at(section))
+        }
+    }
+
+    fn param_value(&self, name: &'static str) -> Read<Option<Cow<'a, Value>>> {
+        let params = self.root.names.params;
+        self.defs
+            .contains_key(name)
+            .then(|| params.get(name, 0))
+            .transpose()
+    }
+
+    fn size(&self, name: &'static str, max: usize) -> Read<usize> {
+        let value = self
+            .param_value(name)?
+            .ok_or_else(|| Fault::MissingKey(name).at("params"))?;
+        whole(&value, 1, max).map_err(|f| f.at(&format!("params.{name}")))
+    }
+
+    /// One id, a list of them, or none.
+    fn token_ids(&self, name: &'static str) -> Read<Vec<u32>> {
+        let Some(value) = self.param_value(name)? else {
+            return Ok(Vec::new());
+        };
+        let ids = match &*value {
+            Value::Null => &[],
+            Value::Array(list) => list.as_slice(),
+            one => std::slice::from_ref(one),
+        };
+        let id = |v: &Value| whole(v, 0, u32::MAX as usize).map(|n| n as u32);
+        ids.iter()
+            .map(id)
+            .collect::<Result<_, _>>()
+            .map_err(|f: Fault| f.at(&format!("params.{name}")))
+    }
+
+    fn ropes(&self, context: usize) -> Read<Vec<Rope>> {
+        let Some(node) = self.root.object(&KEYS)?.optional("ropes")? else {
+            return Ok(Vec::new());
+        };
+        let entries = node.entries()?;
+        if entries.len() > MAX_ROPES {
+            let expected = format!("at most {MAX_ROPES}");
+            return Err(node.fault(Fault::Range {
+                found: format!("{} ropes", entries.len()),
+                expected,
+            }));
+        }
+        entries
+            .iter()
+            .map(|(name, n)| rope(name, n, context))
+            .collect()
+    }
+
+    /// Distinct layers, and for each layer the index of the one it equals.
+    fn layers(&self, around: Around<'_>, n_layers: usize) -> Read<(Vec<LayerKind>, Vec<usize>)> {
+        let (mut kinds, mut layers) = (Vec::<LayerKind>::new(), Vec::with_capacity(n_layers));
+        for i in 0..n_layers {
+            let layer = self.layer(around, i)?;
+            let index = kinds
+                .iter()
+                .position(|k| family(&k.name) == layer.name && k.items == layer.items);
+            layers.push(index.unwrap_or(kinds.len()));
+            if index.is_none() {
+                let earlier = kinds
+                    .iter()
+                    .filter(|k| family(&k.name) == layer.name)
+                    .count();
+                let name = if earlier == 0 {
+                    layer.name
+                } else {
+                    format!("{}.{earlier}", layer.name)
+                };
+                kinds.push(LayerKind { name, ..layer });
+            }
+        }
+        Ok((kinds, layers))
+    }
+
+    fn layer(&self, around: Around<'_>, i: usize) -> Read<LayerKind> {
+        let mut root = self.root.clone();
+        root.names.layer = Some(i);
+        let fields = root.object(&KEYS)?;
+        let kinds = fields
+            .raw("layers")
+            .ok_or_else(|| root.fault(Fault::MissingKey("layers")))?;
+        let node = chosen_kind(&fields, &kinds)?;
+        let name = node.path.trim_start_matches("layers.").to_string();
+        let mut names = Vec::new();
+        let items = node
+            .elements()?
+            .iter()
+            .map(|n| item(n, around, &mut names))
+            .collect::<Read<_>>()?;
+        Ok(LayerKind { name, items })
+    }
+
+    /// A list of strings, each of which may have an `if`: `{"name": …, "if": …}`.
+    fn strings(&self, key: &str) -> Read<Vec<String>> {
+        let Some(list) = self.root.object(&KEYS)?.raw(key) else {
+            return Ok(Vec::new());
+        };
+        let mut strings = Vec::new();
+        for node in list.elements()? {
+            let Some(node) = node.chosen()? else { continue };
+            let text = if node.value.is_object() {
+                node.object(&["name"])?.required("name")?
+            } else {
+                node
+            };
+            strings.push(text.literal("a string")?.to_string());
+        }
+        Ok(strings)
+    }
+
+    /// `require`: config values that change the arithmetic, with the values (or the condition) that this spec describes.
+    fn check_requirements(&self) -> Read<()> {
+        let Some(node) = self.root.object(&KEYS)?.optional("require")? else {
+            return Ok(());
+        };
+        for (key, supported) in node.entries()? {
+            let found = key
+                .split('.')
+                .try_fold(self.config, |v, k| v.get(k))
+                .unwrap_or(&Value::Null);
+            let holds = match supported.value {
+                Value::Array(values) => found.is_null() || values.iter().any(|v| equal(v, found)),
+                _ => supported.flag()?,
+            };
+            if !holds {
+                let (found, expected) = (found.to_string(), shown(supported.value));
+                return Err(supported.fault(Fault::Unsupported {
+                    key: key.into(),
+                    found,
+                    expected,
+                }));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// `[false]` → `false`; a condition stands for itself.
+fn shown(supported: &Value) -> String {
+    match supported {
+        Value::Array(values) => values
+            .iter()
+            .map(Value::to_string)
+            .collect::<Vec<_>>()
+            .join(" or "),
+        Value::String(condition) => format!("`{condition}`"),
+        other => other.to_string(),
+    }
+}
+
+/// `dense.2` → `dense`: kinds that differ in a field only are numbered.
+fn family(kind: &str) -> &str {
+    kind.split('.').next().unwrap_or(kind)
+}
+
+/// The kind that `layer_kind` names; without that rule there is one kind only.
+fn chosen_kind<'s, 'a>(fields: &Fields<'s, 'a>, kinds: &Node<'s, 'a>) -> Read<Node<'s, 'a>> {
+    let entries = kinds.entries()?;
+    let names = entries.iter().map(|(name, _)| *name);
+    let Some(rule) = fields.raw("layer_kind") else {
+        return match entries.as_slice() {
+            [(_, only)] => Ok(only.clone()),
+            _ => Err(fields.node.fault(Fault::MissingKey("layer_kind"))),
+        };
+    };
+    let value = rule.eval()?;
+    let name = value
+        .as_str()
+        .ok_or_else(|| rule.unexpected(&value, "the name of a layer kind"))?;
+    let found = entries
+        .iter()
+        .find(|(n, _)| *n == name)
+        .map(|(_, node)| node.clone());
+    found.ok_or_else(|| rule.fault(unknown("layer kind", name, names.clone())))
+}
+
+/// `{"residual": [step…]}`, `{"parallel": [[step…], [step…]]}` or `{"plain": [step…]}`.
+fn item(node: &Node<'_, '_>, around: Around<'_>, names: &mut Vec<String>) -> Read<Item> {
+    let fields = node.object(&["residual", "parallel", "plain"])?;
+    let mut branch = |n: &Node<'_, '_>| {
+        let (steps, width) = steps(n, around, Some(around.hidden), names)?;
+        match width {
+            Some(found) if found != around.hidden => Err(n.fault(Fault::Mismatch {
+                what: "its output's width",
+                found,
+                expected: around.hidden,
+            })),
+            _ => Ok(steps),
+        }
+    };
+    match (
+        fields.raw("residual"),
+        fields.raw("parallel"),
+        fields.raw("plain"),
+    ) {
+        (Some(steps), None, None) => Ok(Item::Residual(vec![branch(&steps)?])),
+        (None, Some(lists), None) => Ok(Item::Residual(
+            lists.elements()?.iter().map(branch).collect::<Read<_>>()?,
+        )),
+        (None, None, Some(steps)) => Ok(Item::Plain(branch(&steps)?)),
+        _ => Err(node.wrong("one of `residual`, `parallel` and `plain`, with lists of steps")),
+    }
+}

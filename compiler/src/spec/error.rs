@@ -1,0 +1,379 @@
+//! What can be wrong with a spec or with the config it is bound to.
+//!
+//! Every message names the file and the JSON path, what was found there and what was expected.
+
+use std::fmt;
+use std::path::PathBuf;
+
+/// Why a spec could not be loaded or bound.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum Error {
+    /// A file could not be read.
+    #[error("{}: {source}", path.display())]
+    Io {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A file is larger than any spec or config.
+    #[error("{file}: has {bytes} bytes, more than the {limit} that a spec or config may have")]
+    FileTooLarge {
+        /// The file.
+        file: String,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// A file is not JSON.
+    #[error("{file}: not valid JSON: {source}")]
+    Json {
+        /// The file.
+        file: String,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// Something at a place of a spec.
+    #[error("{file}: {path}: {fault}")]
+    At {
+        /// File of the spec in which the place stands.
+        file: String,
+        /// JSON path; steps are addressed by their names.
+        path: String,
+        /// What is wrong.
+        fault: Fault,
+    },
+    /// No built-in spec has this name.
+    #[error(
+        "there is no built-in spec `{name}`{}; known are {}; `--spec FILE` takes a spec from a file",
+        hint(nearest),
+        list(known)
+    )]
+    UnknownSpec {
+        /// The name asked for.
+        name: String,
+        /// Names of the built-in specs.
+        known: Vec<String>,
+        /// The most similar of them.
+        nearest: Option<String>,
+    },
+    /// No built-in spec takes this kind of model.
+    #[error(
+        "config.json: model_type: no built-in spec takes `{found}`{}; known are {}; `--spec FILE` takes a spec from a file",
+        hint(nearest),
+        list(known)
+    )]
+    UnknownModelType {
+        /// `model_type` of the config.
+        found: String,
+        /// The model types of all built-in specs.
+        known: Vec<String>,
+        /// The most similar of them.
+        nearest: Option<String>,
+    },
+    /// The config does not say what kind of model it is.
+    #[error(
+        "config.json: model_type: {found}, expected the name of a model type ({}); `--spec FILE` takes a spec from a file",
+        list(known)
+    )]
+    NoModelType {
+        /// What stands there instead.
+        found: Kind,
+        /// The model types of all built-in specs.
+        known: Vec<String>,
+    },
+    /// The spec has no such preset.
+    #[error(
+        "{file}: presets: no preset `{name}`{}; there are {}",
+        hint(nearest),
+        list(known)
+    )]
+    UnknownPreset {
+        /// The spec's file.
+        file: String,
+        /// The name asked for.
+        name: String,
+        /// The spec's presets.
+        known: Vec<String>,
+        /// The most similar of them.
+        nearest: Option<String>,
+    },
+}
+
+/// What is wrong at a place.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Fault {
+    /// A key that means nothing here.
+    #[error("unknown key `{key}`{}; expected {}", hint(nearest), list(known))]
+    UnknownKey {
+        /// The key.
+        key: String,
+        /// Keys that would mean something.
+        known: Vec<String>,
+        /// The most similar of them.
+        nearest: Option<String>,
+    },
+    /// A key that has to be there.
+    #[error("missing key `{0}`")]
+    MissingKey(&'static str),
+    /// A value of the wrong type.
+    #[error("found {found}, expected {expected}")]
+    WrongType {
+        /// What is there.
+        found: Kind,
+        /// What was expected, in words.
+        expected: &'static str,
+    },
+    /// A name out of a fixed set.
+    #[error("unknown {what} `{name}`{}; known are {}", hint(nearest), list(known))]
+    UnknownName {
+        /// What it should name: `op`, `activation`.
+        what: &'static str,
+        /// The name.
+        name: String,
+        /// The set.
+        known: Vec<String>,
+        /// The most similar of it.
+        nearest: Option<String>,
+    },
+    /// The config lacks a value.
+    #[error("config.json has no `{name}`{}", hint(nearest))]
+    NotInConfig {
+        /// Path inside the config.
+        name: String,
+        /// The most similar key there.
+        nearest: Option<String>,
+    },
+    /// The config has a null where a value is needed.
+    #[error("config.json: `{0}` is null, expected a value")]
+    NullInConfig(String),
+    /// Parameters that need each other.
+    #[error("needs itself: {}", .0.join(" needs "))]
+    Cycle(Vec<String>),
+    /// A chain of `extends` that is circular or too long.
+    #[error("extends itself or too many others: {}", .0.join(" extends "))]
+    ExtendsCycle(Vec<String>),
+    /// An expression that cannot be read.
+    #[error("`{text}`, character {column}: {problem}")]
+    Syntax {
+        /// The expression.
+        text: String,
+        /// Where, counted from 1.
+        column: usize,
+        /// What was expected.
+        problem: Syntax,
+    },
+    /// An operation on a value it does not work on.
+    #[error("`{op}` of {found}, expected {expected}")]
+    Operand {
+        /// The operation.
+        op: &'static str,
+        /// What it was given.
+        found: Kind,
+        /// What it takes.
+        expected: &'static str,
+    },
+    /// A division that does not come out even.
+    #[error("{left} / {right} leaves a remainder of {}; expected a division that comes out even (`//` rounds down)", left.rem_euclid(*right))]
+    Remainder {
+        /// What was divided.
+        left: i64,
+        /// By what.
+        right: i64,
+    },
+    /// A division by zero.
+    #[error("{0} is divided by zero")]
+    DivisionByZero(i64),
+    /// A whole number outside 64 bits, or a fraction that is not finite.
+    #[error("`{0}` gives a number that is too large")]
+    Overflow(&'static str),
+    /// An index outside a list.
+    #[error("index {index} of a list of {len}")]
+    Index {
+        /// The index.
+        index: i64,
+        /// Length of the list.
+        len: usize,
+    },
+    /// Nesting beyond what any sensible spec has.
+    #[error("nested more than {0} deep")]
+    TooDeep(usize),
+    /// A number outside its range.
+    #[error("found {found}, expected {expected}")]
+    Range {
+        /// The number.
+        found: String,
+        /// The range, in words.
+        expected: String,
+    },
+    /// Two sizes that do not go together.
+    #[error("{value} does not divide {name} = {of}")]
+    NotADivisor {
+        /// The value at this place.
+        value: usize,
+        /// What it should divide.
+        name: &'static str,
+        /// Its value.
+        of: usize,
+    },
+    /// Rows given by a step or a part are not the rows needed.
+    #[error("{what} is {found}, expected {expected}")]
+    Mismatch {
+        /// What was measured.
+        what: &'static str,
+        /// Its value.
+        found: usize,
+        /// What it should be.
+        expected: usize,
+    },
+    /// A config value that changes the arithmetic in a way the spec does not describe.
+    #[error("config.json has `{key}` = {found}; this spec supports only {expected}")]
+    Unsupported {
+        /// Path inside the config.
+        key: String,
+        /// Its value.
+        found: String,
+        /// Values that are supported, or the condition.
+        expected: String,
+    },
+    /// Two steps of the same name.
+    #[error("there are two steps `{0}`; give one of them another `name`")]
+    SameName(String),
+    /// A name of a step that could not be part of a path.
+    #[error("step name `{0}`: expected letters, digits and `_`")]
+    StepName(String),
+    /// A step before anything flows.
+    #[error("comes before any embedding; the first step is `embed`")]
+    NothingYet,
+    /// An embedding where something flows already.
+    #[error("starts from token ids, but a step before it gives {0} components")]
+    NotFirst(usize),
+    /// A tensor name with braces other than `{i}`.
+    #[error(
+        "tensor name `{0}`: only `{{i}}`, the layer's index, may stand in braces, and only inside a layer"
+    )]
+    Template(String),
+    /// No alternative of a list applies.
+    #[error("none of the {0} alternatives applies: each has an `if` that is false")]
+    NoAlternative(usize),
+    /// A new step in an extension without a place.
+    #[error(
+        "the parent has no step `{name}`{}; to add one, give it `before` or `after` and the name of a step",
+        hint(nearest)
+    )]
+    NoSuchStep {
+        /// The step.
+        name: String,
+        /// The most similar step of the parent.
+        nearest: Option<String>,
+    },
+}
+
+/// What an expression's reader expected.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Syntax {
+    /// A value.
+    #[error("expected a name, a number, a 'string' or `(`")]
+    Value,
+    /// Nothing more.
+    #[error("expected an operator or the end")]
+    Operator,
+    /// The other bracket.
+    #[error("expected `)`")]
+    Paren,
+    /// The other bracket.
+    #[error("expected `]`")]
+    Bracket,
+    /// The other half of `c ? a : b`.
+    #[error("expected `:`")]
+    Colon,
+    /// A key.
+    #[error("expected a name after `.`")]
+    Field,
+    /// The other quote.
+    #[error("the string is not closed")]
+    Quote,
+    /// A number.
+    #[error("not a number")]
+    Number,
+    /// A function.
+    #[error("no such function; there are min, max, floor, ceil, sqrt, log and len")]
+    Function,
+    /// Arguments of a function.
+    #[error("wrong number of arguments")]
+    Arguments,
+    /// An expression of unreasonable length.
+    #[error("the expression is too long or nested too deep")]
+    Length,
+}
+
+/// A value in words: `the string "x"`, `a list of 3`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kind(String);
+
+impl Kind {
+    /// Describes a value; long strings are cut.
+    pub fn of(value: &serde_json::Value) -> Kind {
+        use serde_json::Value;
+        Kind(match value {
+            Value::Null => "null".into(),
+            Value::Bool(b) => b.to_string(),
+            Value::Number(n) => n.to_string(),
+            Value::String(s) if s.chars().count() > 60 => {
+                format!("the string \"{}…\"", s.chars().take(60).collect::<String>())
+            }
+            Value::String(s) => format!("the string \"{s}\""),
+            Value::Array(a) => format!("a list of {}", a.len()),
+            Value::Object(o) => format!("an object with {} keys", o.len()),
+        })
+    }
+
+    /// Nothing at all.
+    pub fn nothing() -> Kind {
+        Kind("nothing".into())
+    }
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A fault and the path at which it was found; the file is added by the spec that knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Located {
+    pub(super) path: String,
+    pub(super) fault: Fault,
+}
+
+impl Fault {
+    pub(super) fn at(self, path: &str) -> Located {
+        Located {
+            path: path.to_string(),
+            fault: self,
+        }
+    }
+}
+
+fn hint(nearest: &Option<String>) -> String {
+    nearest
+        .as_ref()
+        .map(|n| format!(" (did you mean `{n}`?)"))
+        .unwrap_or_default()
+}
+
+fn list(names: &[String]) -> String {
+    match names {
+        [] => "none".into(),
+        names => names
+            .iter()
+            .map(|n| format!("`{n}`"))
+            .collect::<Vec<_>>()
+            .join(", "),
+    }
+}

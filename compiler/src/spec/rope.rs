@@ -1,0 +1,299 @@
+//! Frequencies of rotary embeddings: `θ_i = base^(−2i/dim)`, stretched as the config says.
+//!
+//! Frequencies are float32 computed from float32 (the exponent is rounded before the power is taken), because the
+//! reference does so: at position 2,000 a frequency rounded otherwise has turned measurably further.
+
+use std::f64::consts::PI;
+
+use serde_json::{Map, Value};
+
+use super::error::{Fault, Kind};
+use super::model::Rope;
+use super::read::{Node, Read};
+use super::tables::{Scaling, scaling};
+
+/// Widest rotated part of a head.
+const MAX_DIM: usize = 1 << 16;
+
+const KEYS: [&str; 5] = [
+    "dim",
+    "theta",
+    "parameters",
+    "original_context",
+    "interleaved",
+];
+
+/// Reads one entry of `ropes`. `context` is the longest context of the model.
+pub(super) fn rope(name: &str, node: &Node<'_, '_>, context: usize) -> Read<Rope> {
+    let fields = node.object(&KEYS)?;
+    let dim_node = fields.required("dim")?;
+    let dim = dim_node.whole(2, MAX_DIM)?;
+    if dim % 2 != 0 {
+        let expected = "an even number: components rotate in pairs".into();
+        return Err(dim_node.fault(Fault::Range {
+            found: dim.to_string(),
+            expected,
+        }));
+    }
+    let theta = fields.value("theta", positive)?;
+    let outer_original = fields.value("original_context", positive)?;
+    let parameters = fields.value("parameters", |n| n.eval().map(|v| (n.clone(), v)))?;
+    let empty = Map::new();
+    let (at, map) = match &parameters {
+        Some((n, value)) => (
+            n.clone(),
+            value
+                .as_object()
+                .ok_or_else(|| n.unexpected(value, "an object"))?,
+        ),
+        None => (node.clone(), &empty),
+    };
+    let table = Table { at, map };
+    let base = table.number("rope_theta")?.or(theta);
+    let base = base.ok_or_else(|| node.fault(Fault::MissingKey("theta")))?;
+    let original = outer_original
+        .or(table.number("original_max_position_embeddings")?)
+        .unwrap_or(context as f64);
+    let plain = Plain {
+        base,
+        dim,
+        original,
+        context: context as f64,
+    };
+    let (freqs, scale) = plain.scaled(table.scaling()?, &table)?;
+    if let Some(bad) = freqs.iter().find(|f| !f.is_finite()) {
+        let expected = "frequencies within float32".into();
+        return Err(node.fault(Fault::Range {
+            found: bad.to_string(),
+            expected,
+        }));
+    }
+    Ok(Rope {
+        name: name.into(),
+        freqs,
+        scale: scale as f32,
+        interleaved: fields.flag("interleaved")?,
+    })
+}
+
+fn positive(node: &Node<'_, '_>) -> Read<f64> {
+    let value = node.eval()?;
+    let number = value
+        .as_f64()
+        .ok_or_else(|| node.unexpected(&value, "a number"))?;
+    if number > 0.0 {
+        Ok(number)
+    } else {
+        Err(node.fault(above_zero(number)))
+    }
+}
+
+fn above_zero(found: f64) -> Fault {
+    Fault::Range {
+        found: found.to_string(),
+        expected: "a number above 0".into(),
+    }
+}
+
+/// The config's object of scaling parameters.
+struct Table<'m, 's, 'a> {
+    at: Node<'s, 'a>,
+    map: &'m Map<String, Value>,
+}
+
+impl Table<'_, '_, '_> {
+    fn scaling(&self) -> Read<Scaling> {
+        // Older configs call the key `type`.
+        let Some(value) = self.get("rope_type").or(self.get("type")) else {
+            return Ok(Scaling::None);
+        };
+        let name = value
+            .as_str()
+            .ok_or_else(|| self.wrong("rope_type", value, "a string"))?;
+        scaling(name).map_err(|f| self.at.fault(f))
+    }
+
+    fn get(&self, key: &str) -> Option<&Value> {
+        self.map.get(key).filter(|v| !v.is_null())
+    }
+
+    fn wrong(&self, key: &str, value: &Value, expected: &'static str) -> super::error::Located {
+        Fault::WrongType {
+            found: Kind::of(value),
+            expected,
+        }
+        .at(&format!("{} → config.json: {key}", self.at.path))
+    }
+
+    /// A number above zero.
+    fn number(&self, key: &'static str) -> Read<Option<f64>> {
+        let Some(value) = self.get(key) else {
+            return Ok(None);
+        };
+        let number = value
+            .as_f64()
+            .ok_or_else(|| self.wrong(key, value, "a number"))?;
+        if number > 0.0 {
+            Ok(Some(number))
+        } else {
+            Err(self.wrong(key, value, "a number above 0"))
+        }
+    }
+
+    /// A number that may be zero, where zero stands for "not given".
+    fn number_or_zero(&self, key: &'static str) -> Read<Option<f64>> {
+        if self.get(key).and_then(Value::as_f64) == Some(0.0) {
+            Ok(None)
+        } else {
+            self.number(key)
+        }
+    }
+
+    fn required(&self, key: &'static str) -> Read<f64> {
+        self.number(key)?
+            .ok_or_else(|| self.at.fault(Fault::MissingKey(key)))
+    }
+
+    fn flag(&self, key: &'static str) -> Read<Option<bool>> {
+        let read = |v: &Value| {
+            v.as_bool()
+                .ok_or_else(|| self.wrong(key, v, "true or false"))
+        };
+        self.get(key).map(read).transpose()
+    }
+}
+
+/// What every kind of scaling starts from.
+struct Plain {
+    base: f64,
+    dim: usize,
+    /// Context of the first training, in positions.
+    original: f64,
+    context: f64,
+}
+
+impl Plain {
+    /// Frequencies, and the factor on cos and sin.
+    fn scaled(&self, scaling: Scaling, table: &Table<'_, '_, '_>) -> Read<(Vec<f32>, f64)> {
+        match scaling {
+            Scaling::None => Ok((self.freqs(), 1.0)),
+            Scaling::Linear => {
+                let factor = table.required("factor")? as f32;
+                Ok((self.freqs().iter().map(|f| f / factor).collect(), 1.0))
+            }
+            Scaling::DynamicBase => Ok((self.with_dynamic_base(table.required("factor")?), 1.0)),
+            Scaling::ByWavelength => Ok((self.by_wavelength(table)?, 1.0)),
+            Scaling::Yarn => self.yarn(table),
+        }
+    }
+
+    /// `base^(2i/dim)` for each pair `i`.
+    fn powers(&self) -> impl Iterator<Item = f32> {
+        // The power is taken in float64 of operands rounded to float32: the nearest float32 to what a float32 power means.
+        let base = f64::from(self.base as f32);
+        let dim = self.dim as f32;
+        (0..self.dim)
+            .step_by(2)
+            .map(move |i| base.powf(f64::from(i as f32 / dim)) as f32)
+    }
+
+    fn freqs(&self) -> Vec<f32> {
+        self.powers().map(|p| 1.0 / p).collect()
+    }
+
+    /// NTK-aware scaling grows the base with the length of the sequence; up to the trained length that is a growth by one.
+    fn with_dynamic_base(&self, factor: f64) -> Vec<f32> {
+        let growth = factor * self.context / self.context - (factor - 1.0);
+        let dim = self.dim as f64;
+        // With one pair the exponent is infinite and the only frequency is 1, whatever the base.
+        let base = if self.dim == 2 {
+            self.base
+        } else {
+            self.base * growth.powf(dim / (dim - 2.0))
+        };
+        Plain { base, ..*self }.freqs()
+    }
+
+    fn by_wavelength(&self, table: &Table<'_, '_, '_>) -> Read<Vec<f32>> {
+        let factor = table.required("factor")? as f32;
+        let (low, high) = (
+            table.required("low_freq_factor")?,
+            table.required("high_freq_factor")?,
+        );
+        if high <= low {
+            let expected = format!("a number above low_freq_factor = {low}");
+            return Err(table.at.fault(Fault::Range {
+                found: format!("high_freq_factor = {high}"),
+                expected,
+            }));
+        }
+        let longest = (self.original / low) as f32;
+        let shortest = (self.original / high) as f32;
+        let stretch = |freq: f32| {
+            let wavelength = (1.0 / freq) * (2.0 * PI) as f32;
+            if wavelength > longest {
+                freq / factor
+            } else if wavelength < shortest {
+                freq
+            } else {
+                let smooth =
+                    ((1.0 / wavelength) * self.original as f32 - low as f32) / (high - low) as f32;
+                (1.0 - smooth) * freq / factor + smooth * freq
+            }
+        };
+        Ok(self.freqs().into_iter().map(stretch).collect())
+    }
+
+    fn yarn(&self, table: &Table<'_, '_, '_>) -> Read<(Vec<f32>, f64)> {
+        let factor = table
+            .number("factor")?
+            .unwrap_or(self.context / self.original);
+        let scale = yarn_scale(factor, table)?;
+        let fast = table.number_or_zero("beta_fast")?.unwrap_or(32.0);
+        let slow = table.number_or_zero("beta_slow")?.unwrap_or(1.0);
+        let (mut low, mut high) = (self.turning(fast), self.turning(slow));
+        if table.flag("truncate")?.unwrap_or(true) {
+            (low, high) = (low.floor(), high.ceil());
+        }
+        let (low, mut high) = (low.max(0.0), high.min(self.dim as f64 - 1.0));
+        if low == high {
+            high += 0.001;
+        }
+        let span = (high - low) as f32;
+        let blend = |(i, power): (usize, f32)| {
+            let ramp = ((i as f32 - low as f32) / span).clamp(0.0, 1.0);
+            let kept = 1.0 - ramp;
+            let stretched = 1.0 / (factor as f32 * power);
+            stretched * (1.0 - kept) + (1.0 / power) * kept
+        };
+        Ok((self.powers().enumerate().map(blend).collect(), scale))
+    }
+
+    /// The pair (not rounded) that turns `rotations` times over the original context.
+    fn turning(&self, rotations: f64) -> f64 {
+        (self.dim as f64 * (self.original / (rotations * 2.0 * PI)).ln()) / (2.0 * self.base.ln())
+    }
+}
+
+/// YaRN's factor on cos and sin: given, or `0.1 ln(factor) + 1`, weighted by `mscale` where the config has both weights.
+fn yarn_scale(factor: f64, table: &Table<'_, '_, '_>) -> Read<f64> {
+    let grown = |weight: f64| {
+        if factor <= 1.0 {
+            1.0
+        } else {
+            0.1 * weight * factor.ln() + 1.0
+        }
+    };
+    if let Some(given) = table.number("attention_factor")? {
+        return Ok(given);
+    }
+    Ok(
+        match (
+            table.number_or_zero("mscale")?,
+            table.number_or_zero("mscale_all_dim")?,
+        ) {
+            (Some(some), Some(all)) => grown(some) / grown(all),
+            _ => grown(1.0),
+        },
+    )
+}

@@ -1,0 +1,387 @@
+//! Steps of a spec: each entry of a list of steps becomes a [`Step`], and the width of what flows is checked on the way.
+
+use super::error::Fault;
+use super::model::{
+    Activation, Attention, Linear, Mlp, Norm, NormKind, QkNorm, Rope, Step, StepOp,
+};
+use super::read::{Fields, Node, Read, unknown};
+use super::tables;
+use super::weights::{linear, weight};
+
+/// Largest width of anything: hidden states, feed-forward blocks, vocabularies.
+pub(super) const MAX_WIDTH: usize = 1 << 24;
+/// Longest context: positions are 32-bit numbers.
+pub(super) const MAX_CONTEXT: usize = 1 << 30;
+/// Most heads of an attention step.
+const MAX_HEADS: usize = 1 << 16;
+
+/// What steps need to know about the model around them.
+#[derive(Clone, Copy)]
+pub(super) struct Around<'m> {
+    pub(super) hidden: usize,
+    pub(super) vocab: usize,
+    pub(super) context: usize,
+    pub(super) ropes: &'m [Rope],
+}
+
+/// Reads a list of steps whose input has `width` components (none for token ids); gives their output's width.
+///
+/// `names` collects the names of steps, which are unique where weight slots share a table.
+pub(super) fn steps(
+    node: &Node<'_, '_>,
+    around: Around<'_>,
+    mut width: Option<usize>,
+    names: &mut Vec<String>,
+) -> Read<(Vec<Step>, Option<usize>)> {
+    let mut steps = Vec::new();
+    for entry in node.elements()? {
+        let step = At::new(entry, node, around, width)?;
+        if names.contains(&step.name) {
+            return Err(step.node.fault(Fault::SameName(step.name)));
+        }
+        names.push(step.name.clone());
+        let applies = step.node.chosen()?.is_some();
+        if applies {
+            let (op, out) = step.read()?;
+            width = Some(out);
+            steps.push(Step {
+                name: step.name,
+                op,
+            });
+        }
+    }
+    Ok((steps, width))
+}
+
+/// Name of a step: its `name`, or else its `op`.
+pub(super) fn step_name(step: &serde_json::Value) -> Option<&str> {
+    step.get("name").or_else(|| step.get("op"))?.as_str()
+}
+
+/// `layers.dense[0].residual` → `layers.dense`: steps are addressed by their names from there.
+fn section(path: &str) -> &str {
+    path.split('[').next().unwrap_or(path)
+}
+
+/// Reads a step's fields, given the width of its input.
+type Reader = fn(&At<'_, '_, '_>) -> Read<(StepOp, usize)>;
+
+const OPS: [(&str, Reader); 9] = [
+    ("embed", embed),
+    ("position_embed", position_embed),
+    ("rms_norm", norm_step),
+    ("layer_norm", norm_step),
+    ("linear", linear_step),
+    ("scale", scale),
+    ("softcap", softcap),
+    ("attention", attention),
+    ("mlp", mlp),
+];
+
+/// A step while it is read.
+struct At<'m, 's, 'a> {
+    node: Node<'s, 'a>,
+    name: String,
+    op: &'a str,
+    around: Around<'m>,
+    width: Option<usize>,
+}
+
+impl<'m, 's, 'a> At<'m, 's, 'a> {
+    fn new(
+        mut node: Node<'s, 'a>,
+        list: &Node<'s, 'a>,
+        around: Around<'m>,
+        width: Option<usize>,
+    ) -> Read<Self> {
+        let op = node
+            .value
+            .get("op")
+            .ok_or_else(|| node.fault(Fault::MissingKey("op")))?;
+        let op = op
+            .as_str()
+            .ok_or_else(|| node.fault(unknown("op", &op.to_string(), OPS.iter().map(|o| o.0))))?;
+        let name = step_name(node.value)
+            .ok_or_else(|| node.wrong("a step whose `name` is a string"))?
+            .to_string();
+        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+            return Err(node.fault(Fault::StepName(name)));
+        }
+        node.path = format!("{}.{name}", section(&list.path));
+        Ok(At {
+            node,
+            name,
+            op,
+            around,
+            width,
+        })
+    }
+
+    fn read(&self) -> Read<(StepOp, usize)> {
+        let reader = OPS.iter().find(|(name, _)| *name == self.op);
+        let (_, reader) = reader.ok_or_else(|| {
+            self.node
+                .fault(unknown("op", self.op, OPS.iter().map(|o| o.0)))
+        })?;
+        reader(self)
+    }
+
+    fn fields(&self, known: &[&'static str]) -> Read<Fields<'s, 'a>> {
+        self.node.object(&[&["op", "name"], known].concat())
+    }
+
+    fn slot(&self, field: &str) -> String {
+        format!("{}.{field}", self.name)
+    }
+
+    /// Width of the input; only an embedding does without.
+    fn width(&self) -> Read<usize> {
+        self.width.ok_or_else(|| self.node.fault(Fault::NothingYet))
+    }
+}
+
+fn embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields(&["table", "scale"])?;
+    if let Some(width) = at.width {
+        return Err(at.node.fault(Fault::NotFirst(width)));
+    }
+    let shape = vec![at.around.vocab, at.around.hidden];
+    let table = weight(&fields.required("table")?, at.slot("table"), shape)?;
+    let scale = fields.value("scale", Node::real)?.unwrap_or(1.0);
+    Ok((StepOp::Embed { table, scale }, at.around.hidden))
+}
+
+fn position_embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields(&["table", "offset"])?;
+    let offset = fields
+        .value("offset", |n| n.whole(0, 1 << 16))?
+        .unwrap_or(0);
+    let width = at.width()?;
+    let table = weight(
+        &fields.required("table")?,
+        at.slot("table"),
+        vec![at.around.context + offset, width],
+    )?;
+    Ok((StepOp::PositionEmbed { table, offset }, width))
+}
+
+fn norm_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let width = at.width()?;
+    Ok((StepOp::Norm(norm(&at.node, &at.name, width)?), width))
+}
+
+/// Reads a norm over `width` components; its slots are `{slot}.gain` and `{slot}.bias`.
+fn norm(node: &Node<'_, '_>, slot: &str, width: usize) -> Read<Norm> {
+    let fields = node.object(&["op", "name", "eps", "gain", "bias", "unit_offset"])?;
+    let kind = match fields
+        .required("op")?
+        .literal("`rms_norm` or `layer_norm`")?
+    {
+        "rms_norm" => NormKind::Rms,
+        "layer_norm" => NormKind::Layer,
+        other => {
+            return Err(node.fault(unknown(
+                "norm",
+                other,
+                ["rms_norm", "layer_norm"].into_iter(),
+            )));
+        }
+    };
+    let eps_node = fields.required("eps")?;
+    let eps = eps_node.real()?;
+    if eps < 0.0 {
+        let expected = "a number of at least 0".into();
+        return Err(eps_node.fault(Fault::Range {
+            found: eps.to_string(),
+            expected,
+        }));
+    }
+    let vector = |key: &'static str| {
+        let node = fields.optional(key)?;
+        node.map(|n| weight(&n, format!("{slot}.{key}"), vec![width]))
+            .transpose()
+    };
+    Ok(Norm {
+        kind,
+        eps,
+        gain: vector("gain")?,
+        bias: vector("bias")?,
+        unit_offset: fields.flag("unit_offset")?,
+    })
+}
+
+fn linear_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields(&["out", "weight", "bias"])?;
+    let out = fields.required("out")?.whole(1, MAX_WIDTH)?;
+    let width = at.width()?;
+    let bias = fields.optional("bias")?;
+    let linear = Linear {
+        weight: weight(
+            &fields.required("weight")?,
+            at.slot("weight"),
+            vec![out, width],
+        )?,
+        bias: bias
+            .map(|n| weight(&n, at.slot("bias"), vec![out]))
+            .transpose()?,
+    };
+    Ok((StepOp::Linear(linear), out))
+}
+
+fn scale(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let factor = at.fields(&["by"])?.required("by")?.real()?;
+    Ok((StepOp::Scale(factor), at.width()?))
+}
+
+fn softcap(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let cap = cap(&at.fields(&["cap"])?.required("cap")?)?;
+    Ok((StepOp::Softcap(cap), at.width()?))
+}
+
+fn cap(node: &Node<'_, '_>) -> Read<f32> {
+    let cap = node.real()?;
+    if cap > 0.0 {
+        return Ok(cap);
+    }
+    Err(node.fault(Fault::Range {
+        found: cap.to_string(),
+        expected: "a number above 0".into(),
+    }))
+}
+
+const ATTENTION: [&str; 12] = [
+    "n_heads",
+    "n_kv_heads",
+    "head_dim",
+    "q",
+    "k",
+    "v",
+    "o",
+    "qk_norm",
+    "rope",
+    "scale",
+    "softcap",
+    "window",
+];
+
+fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields(&ATTENTION)?;
+    let width = at.width()?;
+    let heads = fields.required("n_heads")?.whole(1, MAX_HEADS)?;
+    let kv_node = fields.optional("n_kv_heads")?;
+    let kv_heads = kv_node
+        .as_ref()
+        .map_or(Ok(heads), |n| n.whole(1, MAX_HEADS))?;
+    if let Some(node) = kv_node.filter(|_| heads % kv_heads != 0) {
+        return Err(node.fault(Fault::NotADivisor {
+            value: kv_heads,
+            name: "n_heads",
+            of: heads,
+        }));
+    }
+    let head_dim = fields.required("head_dim")?.whole(1, MAX_HEADS)?;
+    let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+    let matrix =
+        |key: &'static str, out, inner| linear(&fields.required(key)?, &at.slot(key), out, inner);
+    let attention = Attention {
+        heads,
+        kv_heads,
+        head_dim,
+        q: matrix("q", q_width, width)?,
+        k: matrix("k", kv_width, width)?,
+        v: matrix("v", kv_width, width)?,
+        o: matrix("o", at.around.hidden, q_width)?,
+        qk_norm: fields
+            .optional("qk_norm")?
+            .map(|n| qk_norm(&n, &at.name, head_dim, (q_width, kv_width)))
+            .transpose()?,
+        rope: fields
+            .optional("rope")?
+            .map(|n| rope(&n, at.around.ropes, head_dim))
+            .transpose()?,
+        scale: fields
+            .value("scale", Node::real)?
+            .unwrap_or((head_dim as f64).powf(-0.5) as f32),
+        softcap: fields.value("softcap", cap)?,
+        window: fields.value("window", |n| n.whole(1, MAX_CONTEXT))?,
+    };
+    Ok((StepOp::Attention(Box::new(attention)), at.around.hidden))
+}
+
+/// `{"over": "head" | "projection", "q": norm, "k": norm}`.
+fn qk_norm(
+    node: &Node<'_, '_>,
+    slot: &str,
+    head_dim: usize,
+    widths: (usize, usize),
+) -> Read<QkNorm> {
+    let fields = node.object(&["over", "q", "k"])?;
+    let over = fields.required("over")?;
+    let per_head = match over.literal("`head` or `projection`")? {
+        "head" => true,
+        "projection" => false,
+        other => {
+            return Err(over.fault(unknown(
+                "extent of a norm",
+                other,
+                ["head", "projection"].into_iter(),
+            )));
+        }
+    };
+    let one = |key: &'static str, projection: usize| {
+        let width = if per_head { head_dim } else { projection };
+        norm(&fields.required(key)?, &format!("{slot}.{key}_norm"), width)
+    };
+    Ok(QkNorm {
+        per_head,
+        q: one("q", widths.0)?,
+        k: one("k", widths.1)?,
+    })
+}
+
+/// The name of a rope, or `{"name": …, "if": …}`; gives its index.
+fn rope(node: &Node<'_, '_>, ropes: &[Rope], head_dim: usize) -> Read<usize> {
+    let name = match node.value.is_object() {
+        true => node.object(&["name"])?.required("name")?,
+        false => node.clone(),
+    };
+    let text = name.literal("the name of one of `ropes`")?;
+    let found = ropes.iter().position(|r| r.name == text);
+    let index = found
+        .ok_or_else(|| name.fault(unknown("rope", text, ropes.iter().map(|r| r.name.as_str()))))?;
+    let rotary = ropes[index].rotary_dim();
+    if rotary > head_dim {
+        let found = format!("a rope over {rotary} components");
+        return Err(name.fault(Fault::Range {
+            found,
+            expected: format!("at most head_dim = {head_dim}"),
+        }));
+    }
+    Ok(index)
+}
+
+fn mlp(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields(&["ffn", "gate", "up", "down", "act"])?;
+    let width = at.width()?;
+    let ffn = fields.required("ffn")?.whole(1, MAX_WIDTH)?;
+    let matrix =
+        |node: &Node<'_, '_>, key: &str, out, inner| linear(node, &at.slot(key), out, inner);
+    let mlp = Mlp {
+        gate: fields
+            .optional("gate")?
+            .map(|n| matrix(&n, "gate", ffn, width))
+            .transpose()?,
+        up: matrix(&fields.required("up")?, "up", ffn, width)?,
+        down: matrix(&fields.required("down")?, "down", at.around.hidden, ffn)?,
+        act: activation(&fields.required("act")?)?,
+    };
+    Ok((StepOp::Mlp(mlp), at.around.hidden))
+}
+
+fn activation(node: &Node<'_, '_>) -> Read<Activation> {
+    let value = node.eval()?;
+    let name = value
+        .as_str()
+        .ok_or_else(|| node.unexpected(&value, "the name of an activation"))?;
+    tables::activation(name).map_err(|f| node.fault(f))
+}

@@ -1,0 +1,75 @@
+//! What values of `config.json` mean: `tables.json`, which maps the names in use to the mechanisms here.
+
+use std::sync::LazyLock;
+
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::error::Fault;
+use super::model::Activation;
+use super::read::unknown;
+
+/// How a rotary embedding's frequencies are stretched.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Scaling {
+    /// Not at all.
+    None,
+    /// All by one factor.
+    Linear,
+    /// By a larger base; at the original length, where it changes nothing but rounding.
+    DynamicBase,
+    /// Long wavelengths by a factor, short ones not, a blend between.
+    ByWavelength,
+    /// YaRN (Peng et al. 2023): a ramp over the components, and a scale on the scores.
+    Yarn,
+}
+
+/// The activation that a config calls `name`.
+pub(super) fn activation(name: &str) -> Result<Activation, Fault> {
+    find("activation", name)
+}
+
+/// The scaling that a config calls `name`.
+pub(super) fn scaling(name: &str) -> Result<Scaling, Fault> {
+    find("rope_type", name)
+}
+
+static TABLES: LazyLock<Value> = LazyLock::new(|| {
+    serde_json::from_str(include_str!("tables.json")).expect("tables.json is JSON")
+});
+
+fn find<T: for<'de> Deserialize<'de>>(table: &'static str, name: &str) -> Result<T, Fault> {
+    let empty = Map::new();
+    let entries = TABLES[table].as_object().unwrap_or(&empty);
+    let meaning = entries
+        .get(name)
+        .ok_or_else(|| unknown(table, name, entries.keys().map(String::as_str)))?;
+    Ok(T::deserialize(meaning).expect("tables.json names only mechanisms that exist"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_entry_names_a_mechanism() {
+        for name in TABLES["activation"].as_object().unwrap().keys() {
+            activation(name).unwrap();
+        }
+        for name in TABLES["rope_type"].as_object().unwrap().keys() {
+            scaling(name).unwrap();
+        }
+    }
+
+    #[test]
+    fn an_unknown_name_gets_the_nearest() {
+        let message = activation("gelu_nwe").unwrap_err().to_string();
+        assert!(
+            message.starts_with(
+                "unknown activation `gelu_nwe` (did you mean `gelu_new`?); known are `silu`, "
+            ),
+            "{message}"
+        );
+    }
+}

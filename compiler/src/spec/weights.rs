@@ -1,0 +1,112 @@
+//! Weights in a spec: a tensor's name, or an object that says what has to be done to it.
+
+use super::error::Fault;
+use super::model::{Linear, Weight};
+use super::read::{Node, Read};
+
+/// Largest number of elements of one weight.
+const MAX_ELEMENTS: usize = 1 << 40;
+/// Largest number of rows of a joined tensor.
+const MAX_ROWS: usize = 1 << 31;
+
+/// Reads a weight of shape `shape`: `"name"`, or `{"tensor": "name" | ["name", "or this"], "transposed": true, "part":
+/// {"from": row, "of": rows}}`.
+pub(super) fn weight(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Read<Weight> {
+    let elements = shape
+        .iter()
+        .try_fold(1_usize, |n, &d| n.checked_mul(d))
+        .filter(|&n| n <= MAX_ELEMENTS);
+    if elements.is_none() {
+        let found = format!("a weight of shape {shape:?}");
+        return Err(node.fault(Fault::Range {
+            found,
+            expected: format!("at most {MAX_ELEMENTS} elements"),
+        }));
+    }
+    if node.value.is_string() {
+        return Ok(Weight {
+            slot,
+            tensors: vec![tensor_name(node)?],
+            shape,
+            transposed: false,
+            part: None,
+        });
+    }
+    if !node.value.is_object() {
+        return Err(node.wrong("a tensor's name, or an object with the key `tensor`"));
+    }
+    let fields = node.object(&["tensor", "transposed", "part"])?;
+    let names = fields
+        .raw("tensor")
+        .ok_or_else(|| node.fault(Fault::MissingKey("tensor")))?;
+    let tensors = match names.value.as_array() {
+        Some(list) if list.is_empty() => {
+            return Err(names.wrong("a tensor's name or a list of several"));
+        }
+        Some(_) => names
+            .elements()?
+            .iter()
+            .map(tensor_name)
+            .collect::<Read<_>>()?,
+        None => vec![tensor_name(&names)?],
+    };
+    let part = fields
+        .optional("part")?
+        .map(|n| part(&n, shape[0]))
+        .transpose()?;
+    Ok(Weight {
+        slot,
+        tensors,
+        shape,
+        transposed: fields.flag("transposed")?,
+        part,
+    })
+}
+
+/// Reads a matrix `[out, in]` with an optional bias: a weight, or `{"weight": …, "bias": …}`.
+pub(super) fn linear(node: &Node<'_, '_>, slot: &str, out: usize, inner: usize) -> Read<Linear> {
+    let shape = vec![out, inner];
+    if node.value.get("weight").is_none() && node.value.get("bias").is_none() {
+        return Ok(Linear {
+            weight: weight(node, format!("{slot}.weight"), shape)?,
+            bias: None,
+        });
+    }
+    let fields = node.object(&["weight", "bias"])?;
+    let bias = fields.optional("bias")?;
+    Ok(Linear {
+        weight: weight(&fields.required("weight")?, format!("{slot}.weight"), shape)?,
+        bias: bias
+            .map(|n| weight(&n, format!("{slot}.bias"), vec![out]))
+            .transpose()?,
+    })
+}
+
+/// `{"from": first row, "of": rows of the whole}`.
+fn part(node: &Node<'_, '_>, rows: usize) -> Read<(usize, usize)> {
+    let fields = node.object(&["from", "of"])?;
+    let from = fields.required("from")?.whole(0, MAX_ROWS)?;
+    let of = fields.required("of")?.whole(1, MAX_ROWS)?;
+    if from + rows > of {
+        let found = format!("rows {from} to {}", from + rows);
+        return Err(node.fault(Fault::Range {
+            found,
+            expected: format!("rows within the {of} of the whole tensor"),
+        }));
+    }
+    Ok((from, of))
+}
+
+/// A tensor's name; `{i}` is the only thing that may stand in braces, and only where there is a layer.
+fn tensor_name(node: &Node<'_, '_>) -> Read<String> {
+    let name = node.literal("a tensor's name")?;
+    let plain = if node.names.layer.is_some() {
+        name.replace("{i}", "")
+    } else {
+        name.to_string()
+    };
+    if name.is_empty() || plain.contains(['{', '}']) {
+        return Err(node.fault(Fault::Template(name.into())));
+    }
+    Ok(name.into())
+}
