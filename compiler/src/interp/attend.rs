@@ -1,0 +1,89 @@
+//! Attention over a cache of all positions: scores, softmax, mix, as three plain loops.
+
+use super::{Rows, Scene};
+use crate::graph::{Attention, Dest};
+
+/// Appends a row for each token of the step.
+pub(super) fn write(scene: &mut Scene, dest: Dest, x: &Rows) {
+    let rows = match dest {
+        Dest::Output => return,
+        Dest::Keys(s) => &mut scene.caches[s.0 as usize].keys,
+        Dest::Values(s) => &mut scene.caches[s.0 as usize].values,
+    };
+    rows.extend(x.iter().map(<[f32]>::to_vec));
+}
+
+/// Positions that the query of row `t` sees.
+fn visible(scene: &Scene, a: &Attention, t: usize) -> std::ops::Range<usize> {
+    let end = scene.start + t + 1;
+    a.window.map_or(0, |w| end.saturating_sub(w))..end
+}
+
+/// `[heads, T, keys]`.
+pub(super) fn scores(scene: &Scene, a: &Attention, q: &Rows) -> Rows {
+    let keys = &scene.caches[a.state.0 as usize].keys;
+    let score = |h: usize, query: &[f32], s: usize| {
+        let g = h / a.group() * a.head_dim;
+        let head = &query[h * a.head_dim..(h + 1) * a.head_dim];
+        let dot: f64 = head
+            .iter()
+            .zip(&keys[s][g..])
+            .map(|(x, y)| f64::from(*x) * f64::from(*y))
+            .sum();
+        let v = dot as f32 * a.scale;
+        a.softcap.map_or(v, |c| (v / c).tanh() * c)
+    };
+    let mut data = vec![];
+    for h in 0..a.heads {
+        for query in q.iter() {
+            data.extend((0..keys.len()).map(|s| score(h, query, s)));
+        }
+    }
+    Rows::new(data, keys.len())
+}
+
+/// The same shape; invisible keys get 0.
+pub(super) fn softmax(scene: &Scene, a: &Attention, scores: &Rows) -> Rows {
+    let n = scene.tokens.len();
+    let mut out = scores.clone();
+    for (i, row) in out.data.chunks_exact_mut(scores.width).enumerate() {
+        let seen = visible(scene, a, i % n);
+        let max = row[seen.clone()]
+            .iter()
+            .copied()
+            .fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = row[seen.clone()]
+            .iter()
+            .map(|v| f64::from(v - max).exp())
+            .sum();
+        for (s, v) in row.iter_mut().enumerate() {
+            *v = if seen.contains(&s) {
+                (f64::from(*v - max).exp() / sum) as f32
+            } else {
+                0.0
+            };
+        }
+    }
+    out
+}
+
+/// `[T, heads · value_dim]`.
+pub(super) fn mix(scene: &Scene, a: &Attention, p: &Rows) -> Rows {
+    let (n, values) = (scene.tokens.len(), &scene.caches[a.state.0 as usize].values);
+    let mut data = vec![0.0; n * a.heads * a.value_dim];
+    for h in 0..a.heads {
+        let g = h / a.group() * a.value_dim;
+        for t in 0..n {
+            let weights = &p.data[(h * n + t) * p.width..][..p.width];
+            for d in 0..a.value_dim {
+                let sum: f64 = weights
+                    .iter()
+                    .zip(values)
+                    .map(|(w, v)| f64::from(*w) * f64::from(v[g + d]))
+                    .sum();
+                data[(t * a.heads + h) * a.value_dim + d] = sum as f32;
+            }
+        }
+    }
+    Rows::new(data, a.heads * a.value_dim)
+}

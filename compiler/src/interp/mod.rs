@@ -1,0 +1,161 @@
+//! The plain interpreter: evaluates any program in float32, written for clarity, never for speed.
+//!
+//! It is the oracle for every pass and for the compiled code: whatever the graph has been rewritten to, its value is
+//! defined here, operation by operation, over whole rows of `Vec<f32>`. One sequence, all of a step's logits.
+
+mod attend;
+mod rows;
+
+use std::collections::BTreeMap;
+
+use graver_runtime::abi::Dtype;
+
+use crate::graph::{Graph, NodeId, Op, Program, WeightDecl};
+
+/// Bytes of weights, by index in the pointer table of the whole program (blocks in run order).
+pub trait WeightBytes {
+    /// The bytes of a slot, from its first element.
+    fn bytes(&self, index: usize) -> &[u8];
+}
+
+/// A value: rows of one width, or scores `[heads, queries, keys]` with the keys as the width.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Rows {
+    pub(crate) data: Vec<f32>,
+    pub(crate) width: usize,
+}
+
+impl Rows {
+    pub(crate) fn new(data: Vec<f32>, width: usize) -> Rows {
+        Rows { data, width }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &[f32]> {
+        self.data.chunks_exact(self.width.max(1))
+    }
+}
+
+/// Keys and values of one layer: a row for each position.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Cache {
+    pub(crate) keys: Vec<Vec<f32>>,
+    pub(crate) values: Vec<Vec<f32>>,
+}
+
+/// A program with its weights and the state of one sequence.
+pub struct Interpreter<'a> {
+    program: &'a Program,
+    weights: &'a dyn WeightBytes,
+    caches: Vec<Cache>,
+    position: usize,
+}
+
+/// What an operation may look at besides its operands.
+pub(crate) struct Scene<'a> {
+    pub(crate) graph: &'a Graph,
+    pub(crate) program: &'a Program,
+    pub(crate) tokens: &'a [u32],
+    pub(crate) start: usize,
+    pub(crate) caches: &'a mut [Cache],
+}
+
+impl<'a> Interpreter<'a> {
+    /// An empty sequence.
+    pub fn new(program: &'a Program, weights: &'a dyn WeightBytes) -> Self {
+        let caches = program
+            .run_order()
+            .flat_map(|b| &program.blocks[b].graph.states)
+            .map(|_| Cache::default())
+            .collect();
+        Interpreter {
+            program,
+            weights,
+            caches,
+            position: 0,
+        }
+    }
+
+    /// Appends tokens; returns the logits of each, `[tokens, vocab]`.
+    pub fn step(&mut self, tokens: &[u32]) -> Vec<f32> {
+        let mut carried: BTreeMap<String, Rows> = BTreeMap::new();
+        let bases = self.program.weight_bases();
+        let states: Vec<usize> = self.program.state_bases();
+        for (i, b) in self.program.run_order().enumerate() {
+            let graph = &self.program.blocks[b].graph;
+            let first = states[i] / 2;
+            let caches = &mut self.caches[first..first + graph.states.len()];
+            let scene = Scene {
+                graph,
+                program: self.program,
+                tokens,
+                start: self.position,
+                caches,
+            };
+            let out = block(scene, self.weights, bases[i], &carried);
+            carried.extend(out);
+        }
+        self.position += tokens.len();
+        carried.remove("logits").map(|l| l.data).unwrap_or_default()
+    }
+}
+
+fn block(
+    mut scene: Scene,
+    weights: &dyn WeightBytes,
+    weight_base: usize,
+    carried: &BTreeMap<String, Rows>,
+) -> Vec<(String, Rows)> {
+    let graph = scene.graph;
+    let mut values: BTreeMap<NodeId, Rows> = BTreeMap::new();
+    for id in graph.order() {
+        let value = match graph.op(id) {
+            Op::Input(name) => carried.get(name).cloned().unwrap_or_default(),
+            Op::Weight(w) => weight(
+                &graph.weights[w.0 as usize],
+                weights.bytes(weight_base + w.0 as usize),
+            ),
+            op => {
+                let operands: Vec<&Rows> = graph.operands(id).iter().map(|o| &values[o]).collect();
+                rows::evaluate(&mut scene, op, &operands)
+            }
+        };
+        values.insert(id, value);
+    }
+    graph
+        .outputs
+        .iter()
+        .map(|(name, id)| (name.clone(), values[id].clone()))
+        .collect()
+}
+
+/// A weight as rows `[out, in]` of f32, whatever way it is stored.
+fn weight(decl: &WeightDecl, bytes: &[u8]) -> Rows {
+    let width = *decl.shape.last().unwrap_or(&1);
+    let rows = if decl.shape.len() > 1 {
+        decl.shape[0]
+    } else {
+        1
+    };
+    let size = decl.dtype.size();
+    let at = |r: usize, c: usize| {
+        let offset = if decl.transposed {
+            c * decl.row_stride + r * size
+        } else {
+            r * decl.row_stride + c * size
+        };
+        element(decl.dtype, &bytes[offset..offset + size])
+    };
+    let data = (0..rows)
+        .flat_map(|r| (0..width).map(move |c| (r, c)))
+        .map(|(r, c)| at(r, c))
+        .collect();
+    Rows::new(data, width)
+}
+
+fn element(dtype: Dtype, b: &[u8]) -> f32 {
+    match dtype {
+        Dtype::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
+        Dtype::Bf16 => half::bf16::from_le_bytes([b[0], b[1]]).to_f32(),
+        Dtype::F16 => half::f16::from_le_bytes([b[0], b[1]]).to_f32(),
+    }
+}

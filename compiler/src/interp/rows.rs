@@ -1,0 +1,286 @@
+//! Operations that treat each row alone, and the matmul.
+
+use super::{Rows, Scene, attend};
+use crate::graph::{
+    Activation, Attention, Binary, Dest, Finish, Join, Matmul, Norm, NormKind, Op, Rope, Unary,
+};
+
+/// The value of an operation.
+pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
+    match op {
+        Op::Input(_) | Op::Weight(_) => unreachable!("named, not computed"),
+        Op::Embed { scale } => embed(x[0], scene.tokens.iter().map(|&t| t as usize), *scale),
+        Op::PositionRows { offset } => embed(x[0], positions(scene).map(|p| p + offset), 1.0),
+        Op::RopeAngles { rope, .. } => rope_angles(scene, *rope),
+        Op::Norm(n) => norm(
+            n,
+            x[0],
+            n.gain.then(|| x[1]),
+            n.bias.then(|| x[x.len() - 1]),
+        ),
+        Op::Matmul(m) => matmul(scene, m, x),
+        Op::Binary(b) => binary(*b, x[0], x[1]),
+        Op::Unary(u) => map(x[0], |v| unary(*u, v)),
+        Op::Rope(r) => rotate(r, x[0], x[1]),
+        Op::CacheWrite { state } => {
+            attend::write(scene, Dest::Keys(*state), x[0]);
+            attend::write(scene, Dest::Values(*state), x[1]);
+            Rows::default()
+        }
+        Op::Finish { parts } => finish_joined(scene, parts, x),
+        Op::Scores(a) => attend::scores(scene, a, x[0]),
+        Op::Softmax(a) => attend::softmax(scene, a, x[0]),
+        Op::Mix(a) => attend::mix(scene, a, x[0]),
+        Op::Attention(a) => attention(scene, a, x[0]),
+        Op::GatherRows | Op::Copy => x[0].clone(),
+        Op::Slice { start, len } => slice(x[0], *start, *len),
+    }
+}
+
+fn attention(scene: &Scene, a: &Attention, q: &Rows) -> Rows {
+    let scores = attend::scores(scene, a, q);
+    attend::mix(scene, a, &attend::softmax(scene, a, &scores))
+}
+
+fn positions<'a>(scene: &Scene<'a>) -> impl Iterator<Item = usize> + use<'a> {
+    scene.start..scene.start + scene.tokens.len()
+}
+
+fn embed(table: &Rows, rows: impl Iterator<Item = usize>, scale: f32) -> Rows {
+    let row = |r: usize| {
+        table.data[r * table.width..(r + 1) * table.width]
+            .iter()
+            .map(|v| v * scale)
+    };
+    Rows::new(
+        rows.flat_map(|r| row(r).collect::<Vec<_>>()).collect(),
+        table.width,
+    )
+}
+
+fn rope_angles(scene: &Scene, rope: usize) -> Rows {
+    let r = &scene.program.ropes[rope];
+    let row = |p: usize| {
+        let angle = move |f: &f32| p as f32 * f;
+        let cos = r.freqs.iter().map(move |f| angle(f).cos() * r.scale);
+        cos.chain(r.freqs.iter().map(move |f| angle(f).sin() * r.scale))
+    };
+    Rows::new(positions(scene).flat_map(row).collect(), r.rotary_dim())
+}
+
+fn norm(n: &Norm, x: &Rows, gain: Option<&Rows>, bias: Option<&Rows>) -> Rows {
+    let data = x
+        .data
+        .chunks_exact(n.group)
+        .flat_map(|g| norm_group(n, g, gain, bias))
+        .collect();
+    Rows::new(data, x.width)
+}
+
+fn norm_group(n: &Norm, x: &[f32], gain: Option<&Rows>, bias: Option<&Rows>) -> Vec<f32> {
+    let count = x.len() as f32;
+    let mean = match n.kind {
+        NormKind::Rms => 0.0,
+        NormKind::Layer => x.iter().sum::<f32>() / count,
+    };
+    let square = x.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / count;
+    let inverse = 1.0 / (square + n.eps).sqrt();
+    let offset = if n.unit_offset { 1.0 } else { 0.0 };
+    let at = |i: usize, v: &f32| {
+        let y = (v - mean) * inverse * gain.map_or(1.0, |g| g.data[i] + offset);
+        y + bias.map_or(0.0, |b| b.data[i])
+    };
+    x.iter().enumerate().map(|(i, v)| at(i, v)).collect()
+}
+
+fn map(x: &Rows, f: impl Fn(f32) -> f32) -> Rows {
+    Rows::new(x.data.iter().map(|v| f(*v)).collect(), x.width)
+}
+
+fn binary(op: Binary, a: &Rows, b: &Rows) -> Rows {
+    let apply = |(x, y): (&f32, &f32)| match op {
+        Binary::Add => x + y,
+        Binary::Mul => x * y,
+    };
+    Rows::new(
+        a.data
+            .iter()
+            .zip(b.data.iter().cycle())
+            .map(apply)
+            .collect(),
+        a.width,
+    )
+}
+
+fn unary(op: Unary, x: f32) -> f32 {
+    match op {
+        Unary::Act(a) => activate(a, x),
+        Unary::Scale(c) => x * c,
+        Unary::Softcap(c) => (x / c).tanh() * c,
+    }
+}
+
+/// The non-linearities, in f64 inside so that they are the definition rather than one rounding of it.
+pub(crate) fn activate(a: Activation, x: f32) -> f32 {
+    let v = f64::from(x);
+    let y = match a {
+        Activation::Silu => v / (1.0 + (-v).exp()),
+        Activation::Gelu => 0.5 * v * (1.0 + erf(v / std::f64::consts::SQRT_2)),
+        Activation::GeluTanh => {
+            0.5 * v
+                * (1.0 + ((2.0 / std::f64::consts::PI).sqrt() * (v + 0.044715 * v * v * v)).tanh())
+        }
+        Activation::Relu => v.max(0.0),
+        Activation::Relu2 => v.max(0.0) * v.max(0.0),
+        Activation::Sigmoid => 1.0 / (1.0 + (-v).exp()),
+        Activation::Tanh => v.tanh(),
+    };
+    y as f32
+}
+
+/// erf by its Maclaurin series near zero and the continued fraction of erfc beyond (Abramowitz & Stegun 7.1.5, 7.1.14).
+fn erf(x: f64) -> f64 {
+    let a = x.abs();
+    if a > 6.0 {
+        return x.signum();
+    }
+    if a < 2.5 {
+        let (mut term, mut sum) = (x, x);
+        for n in 1..60 {
+            let n = f64::from(n);
+            term *= -x * x / n;
+            sum += term / (2.0 * n + 1.0);
+        }
+        return sum * 2.0 / std::f64::consts::PI.sqrt();
+    }
+    let fraction = (1..=60).rev().fold(a, |f, n| a + f64::from(n) / 2.0 / f);
+    x.signum() * (1.0 - (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt()))
+}
+
+fn rotate(r: &Rope, x: &Rows, angles: &Rows) -> Rows {
+    let mut out = x.clone();
+    let half = r.rotary_dim / 2;
+    for (row, angle) in out.data.chunks_exact_mut(x.width).zip(angles.iter()) {
+        for head in row.chunks_exact_mut(r.head_dim) {
+            for i in 0..half {
+                let (a, b) = if r.interleaved {
+                    (2 * i, 2 * i + 1)
+                } else {
+                    (i, i + half)
+                };
+                let (cos, sin, u, v) = (angle[i], angle[half + i], head[a], head[b]);
+                head[a] = u * cos - v * sin;
+                head[b] = v * cos + u * sin;
+            }
+        }
+    }
+    out
+}
+
+fn slice(x: &Rows, start: usize, len: usize) -> Rows {
+    Rows::new(
+        x.iter()
+            .flat_map(|row| row[start..start + len].to_vec())
+            .collect(),
+        len,
+    )
+}
+
+fn matmul(scene: &mut Scene, m: &Matmul, x: &[&Rows]) -> Rows {
+    let mut operands = x.iter().copied();
+    let mut next = || operands.next().expect("verified arity");
+    let mut input = next().clone();
+    if let Some(n) = &m.norm {
+        let gain = n.gain.then(&mut next);
+        let bias = n.bias.then(&mut next);
+        input = norm(n, &input, gain, bias);
+    }
+    let angles = m
+        .has_rope()
+        .then(|| x[x.len() - 1 - usize::from(m.residual)]);
+    let mut outs = vec![];
+    for p in &m.parts {
+        let mut y = product(&input, next());
+        if p.bias {
+            y = binary(Binary::Add, &y, next());
+        }
+        let gain = p.finish.norm.map(|_| next());
+        outs.extend(finish(scene, &p.finish, y, gain, angles));
+    }
+    let mut y = match m.join {
+        Join::Concat => concat(&outs, input.data.len() / input.width.max(1)),
+        Join::Gated(a) => binary(Binary::Mul, &map(&outs[0], |v| activate(a, v)), &outs[1]),
+    };
+    if let Some(a) = m.act {
+        y = map(&y, |v| activate(a, v));
+    }
+    if let Some(c) = m.scale {
+        y = map(&y, |v| v * c);
+    }
+    if m.residual {
+        binary(Binary::Add, &y, x[x.len() - 1])
+    } else {
+        y
+    }
+}
+
+fn product(x: &Rows, w: &Rows) -> Rows {
+    let dot = |a: &[f32], b: &[f32]| {
+        a.iter()
+            .zip(b)
+            .map(|(x, y)| f64::from(*x) * f64::from(*y))
+            .sum::<f64>() as f32
+    };
+    let data = x
+        .iter()
+        .flat_map(|row| w.iter().map(move |col| dot(row, col)))
+        .collect();
+    Rows::new(data, w.data.len() / w.width.max(1))
+}
+
+fn concat(parts: &[Rows], rows: usize) -> Rows {
+    let width = parts.iter().map(|p| p.width).sum();
+    let row = |r: usize| {
+        parts
+            .iter()
+            .flat_map(move |p| p.data[r * p.width..(r + 1) * p.width].iter().copied())
+    };
+    Rows::new((0..rows).flat_map(row).collect(), width)
+}
+
+fn finish_joined(scene: &mut Scene, parts: &[Finish], x: &[&Rows]) -> Rows {
+    let rows = x[0].data.len() / x[0].width.max(1);
+    let angles = parts
+        .iter()
+        .any(|p| p.rope.is_some())
+        .then(|| x[x.len() - 1]);
+    let mut gains = x[1..].iter().copied();
+    let (mut start, mut outs) = (0, vec![]);
+    for p in parts {
+        let y = slice(x[0], start, p.rows);
+        let gain = p.norm.map(|_| gains.next().expect("verified arity"));
+        outs.extend(finish(scene, p, y, gain, angles));
+        start += p.rows;
+    }
+    concat(&outs, rows)
+}
+
+fn finish(
+    scene: &mut Scene,
+    f: &Finish,
+    mut y: Rows,
+    gain: Option<&Rows>,
+    angles: Option<&Rows>,
+) -> Option<Rows> {
+    if let Some(n) = &f.norm {
+        y = norm(n, &y, gain, None);
+    }
+    if let (Some(r), Some(angles)) = (&f.rope, angles) {
+        y = rotate(r, &y, angles);
+    }
+    if f.dest == Dest::Output {
+        return Some(y);
+    }
+    attend::write(scene, f.dest, &y);
+    None
+}
