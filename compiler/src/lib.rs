@@ -2,4 +2,5 @@
 
 pub mod graph;
 pub mod interp;
+pub mod passes;
 pub mod spec;

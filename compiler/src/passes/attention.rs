@@ -1,0 +1,45 @@
+//! Attends in one pass over the keys.
+//!
+//! ```text
+//! s = scores(q, kv); p = softmax(s); y = mix(p, kv)  =>  y = attention(q, kv)
+//! ```
+//!
+//! Requires that nothing else reads scores or weights. The fused form keeps a running maximum and sum (online softmax,
+//! Milakov & Gimelshein 2018), so that scores never leave the cache.
+
+use super::Site;
+use crate::graph::{Graph, NodeId, Op, ProgramKind};
+
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+    let mixes: Vec<_> = graph
+        .order()
+        .into_iter()
+        .filter(|id| matches!(graph.op(*id), Op::Mix(_)))
+        .collect();
+    mixes.into_iter().map(|m| fuse(graph, m)).collect()
+}
+
+fn fuse(graph: &mut Graph, mix: NodeId) -> Site {
+    let node = graph.node(mix).clone();
+    let Op::Mix(options) = node.op else {
+        unreachable!("filtered")
+    };
+    let [softmax, written] = graph.operands(mix)[..] else {
+        unreachable!("verified arity")
+    };
+    if !matches!(graph.op(softmax), Op::Softmax(_)) || graph.only_user(softmax).is_none() {
+        return Site::kept(&node.name, "its weights are no softmax of its own");
+    }
+    let scores = graph.operands(softmax)[0];
+    if !matches!(graph.op(scores), Op::Scores(_)) || graph.only_user(scores).is_none() {
+        return Site::kept(&node.name, "its scores are read elsewhere");
+    }
+    let q = graph.operands(scores)[0];
+    let name = node.name.trim_end_matches(".mix").to_string();
+    let fused = graph.add(Op::Attention(options), &[q, written], &name);
+    graph.replace_uses(mix, fused);
+    for n in [mix, softmax, scores] {
+        graph.remove(n);
+    }
+    Site::fused(&node.name, "one pass over the keys")
+}

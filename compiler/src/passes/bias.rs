@@ -1,0 +1,50 @@
+//! Adds a bias where the product is made.
+//!
+//! ```text
+//! y = matmul(x, w); z = add(y, b)  =>  z = matmul(x, w, bias b)
+//! ```
+//!
+//! Requires a vector that every row sees, and that nothing else reads the product. A bias behind anything but the bare
+//! product is left alone.
+
+use super::Site;
+use super::sources::{Operands, Source, matmul_of, open, part_of, replace_matmul};
+use crate::graph::{Binary, Graph, NodeId, Op, ProgramKind};
+
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+    let adds: Vec<_> = graph
+        .order()
+        .into_iter()
+        .filter(|id| is_bias(graph, *id))
+        .collect();
+    adds.into_iter().map(|add| fuse(graph, add)).collect()
+}
+
+fn is_bias(graph: &Graph, id: NodeId) -> bool {
+    *graph.op(id) == Op::Binary(Binary::Add) && graph.shape(graph.operands(id)[1]).len() == 1
+}
+
+fn fuse(graph: &mut Graph, add: NodeId) -> Site {
+    let name = graph.node(add).name.clone();
+    let (y, b) = (graph.operands(add)[0], graph.operands(add)[1]);
+    let Some(Source { matmul, part }) = part_of(graph, y) else {
+        return Site::kept(&name, "what it is added to is no matmul");
+    };
+    if graph.only_user(y).is_none() {
+        return Site::kept(&name, "the bare product is read elsewhere");
+    }
+    let mut op = matmul_of(graph, matmul)
+        .expect("a source is a matmul")
+        .clone();
+    if op.parts[part].bias || !open(&op) {
+        return Site::kept(&name, "something else already follows the product");
+    }
+    op.parts[part].bias = true;
+    let mut operands = Operands::of(graph, matmul);
+    operands.set(&format!("bias{part}"), b);
+    graph.replace_uses(add, y);
+    graph.remove(add);
+    let at = graph.node(matmul).name.clone();
+    replace_matmul(graph, matmul, op, &operands, &at);
+    Site::fused(&name, format!("epilogue of {at}"))
+}

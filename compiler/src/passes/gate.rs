@@ -1,0 +1,129 @@
+//! Applies activations where the product is made.
+//!
+//! ```text
+//! g, u = slices(matmul(x, wg, wu)); y = mul(silu(g), u)  =>  y = matmul(x, wg, wu) gated by silu
+//! u = matmul(x, w); y = gelu(u)                          =>  y = matmul(x, w) with gelu
+//! ```
+//!
+//! Requires that nothing else reads the products. Gate and up have to come from one matmul of those two, whose chunks
+//! then hold the same rows of both.
+
+use super::Site;
+use super::sources::{Operands, Source, matmul_of, open, part_of, replace_matmul};
+use crate::graph::{Activation, Binary, Graph, Join, NodeId, Op, ProgramKind, Unary};
+
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+    let acts: Vec<_> = graph
+        .order()
+        .into_iter()
+        .filter(|id| matches!(graph.op(*id), Op::Unary(Unary::Act(_))))
+        .collect();
+    acts.into_iter().map(|a| fuse(graph, a)).collect()
+}
+
+fn fuse(graph: &mut Graph, act: NodeId) -> Site {
+    let name = graph.node(act).name.clone();
+    let Op::Unary(Unary::Act(kind)) = *graph.op(act) else {
+        unreachable!("filtered")
+    };
+    let x = graph.operands(act)[0];
+    let Some(source) = part_of(graph, x) else {
+        return Site::kept(&name, "its input is no product");
+    };
+    let matmul = matmul_of(graph, source.matmul).expect("a source is a matmul");
+    if !open(matmul) || graph.only_user(x).is_none() {
+        return Site::kept(&name, "the product is read elsewhere, or already finished");
+    }
+    if matmul.parts.len() == 1 {
+        return alone(graph, act, x, kind);
+    }
+    gated(graph, act, source, kind)
+}
+
+fn alone(graph: &mut Graph, act: NodeId, matmul: NodeId, kind: Activation) -> Site {
+    let mut op = matmul_of(graph, matmul)
+        .expect("a source is a matmul")
+        .clone();
+    op.act = Some(kind);
+    let operands = Operands::of(graph, matmul);
+    let (name, at) = (
+        graph.node(act).name.clone(),
+        graph.node(matmul).name.clone(),
+    );
+    graph.replace_uses(act, matmul);
+    graph.remove(act);
+    replace_matmul(graph, matmul, op, &operands, &at);
+    Site::fused(&name, format!("epilogue of {at}"))
+}
+
+fn gated(graph: &mut Graph, act: NodeId, gate: Source, kind: Activation) -> Site {
+    let name = graph.node(act).name.clone();
+    let mul = graph
+        .only_user(act)
+        .filter(|u| *graph.op(*u) == Op::Binary(Binary::Mul));
+    let Some(mul) = mul else {
+        return Site::kept(&name, "the joined product's other part is not its factor");
+    };
+    let other = graph.operands(mul).into_iter().find(|o| *o != act);
+    let Some((up, from)) = other.and_then(|o| Some((o, part_of(graph, o)?))) else {
+        return Site::kept(&name, "the other factor is no product");
+    };
+    let op = matmul_of(graph, gate.matmul)
+        .expect("a source is a matmul")
+        .clone();
+    let pair =
+        from.matmul == gate.matmul && op.parts.len() == 2 && op.parts[0].rows == op.parts[1].rows;
+    if !pair || graph.only_user(up).is_none() {
+        return Site::kept(&name, "gate and up are not the two parts of one matmul");
+    }
+    join(
+        graph,
+        mul,
+        act,
+        [graph.operands(act)[0], up],
+        gate,
+        Join::Gated(kind),
+    )
+}
+
+fn join(
+    graph: &mut Graph,
+    mul: NodeId,
+    act: NodeId,
+    slices: [NodeId; 2],
+    gate: Source,
+    join: Join,
+) -> Site {
+    let (name, at) = (
+        graph.node(act).name.clone(),
+        graph.node(gate.matmul).name.clone(),
+    );
+    let mut op = matmul_of(graph, gate.matmul)
+        .expect("a source is a matmul")
+        .clone();
+    let old = Operands::of(graph, gate.matmul);
+    let mut operands = Operands::of(graph, gate.matmul);
+    if gate.part == 1 {
+        let was = Op::Matmul(op.clone());
+        let arranged = old.arranged(&was);
+        for (role, id) in was.roles().iter().zip(arranged) {
+            let swapped = match role.strip_suffix('0').map(|r| format!("{r}1")) {
+                Some(r) => r,
+                None => role
+                    .strip_suffix('1')
+                    .map_or(role.clone(), |r| format!("{r}0")),
+            };
+            operands.set(&swapped, id);
+        }
+        op.parts.swap(0, 1);
+    }
+    op.join = join;
+    graph.replace_uses(mul, gate.matmul);
+    graph.remove(mul);
+    graph.remove(act);
+    for s in slices {
+        graph.remove(s);
+    }
+    replace_matmul(graph, gate.matmul, op, &operands, &at);
+    Site::fused(&name, format!("epilogue of {at}"))
+}

@@ -1,0 +1,200 @@
+//! The passes, in the order they run. Each is one file and one free function: find all matches, then apply them.
+//!
+//! A pass takes a block's graph and says of every candidate whether it was fused, and why not. After each pass the
+//! verifier runs. Any pass can be left out by name; without all of them the graph is the plain one that benchmarks compare
+//! with.
+
+mod attention;
+mod bias;
+mod dead;
+mod gate;
+mod merge;
+mod norm;
+mod qkv;
+mod residual;
+mod sources;
+
+use crate::graph::{Graph, Program, ProgramKind, verify};
+
+/// A rewrite with its name.
+pub struct Pass {
+    /// For `--no-pass`.
+    pub name: &'static str,
+    /// One line for listings.
+    pub about: &'static str,
+    run: fn(&mut Graph, ProgramKind) -> Vec<Site>,
+}
+
+/// All passes, in order.
+pub const PASSES: &[Pass] = &[
+    Pass {
+        name: "merge-projections",
+        about: "matmuls that read the same input become one with several weights",
+        run: merge::run,
+    },
+    Pass {
+        name: "bias-epilogue",
+        about: "a bias is added where the product is made",
+        run: bias::run,
+    },
+    Pass {
+        name: "qkv-finish",
+        about: "QK-norm, RoPE and the cache write follow the projection at once",
+        run: qkv::run,
+    },
+    Pass {
+        name: "gated-activation",
+        about: "activation, and gate times up, where the product is made",
+        run: gate::run,
+    },
+    Pass {
+        name: "residual-epilogue",
+        about: "the residual is added where the product is made",
+        run: residual::run,
+    },
+    Pass {
+        name: "norm-prologue",
+        about: "a norm is computed by the matmul that reads it",
+        run: norm::run,
+    },
+    Pass {
+        name: "one-pass-attention",
+        about: "scores, softmax and mix in one pass over the keys",
+        run: attention::run,
+    },
+    Pass {
+        name: "dead-nodes",
+        about: "what nothing reads is removed",
+        run: dead::run,
+    },
+];
+
+/// Which passes run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct PassOptions {
+    /// None at all.
+    pub no_fuse: bool,
+    /// Names left out.
+    pub disabled: Vec<String>,
+    /// Only the first so many of the list.
+    pub limit: Option<usize>,
+}
+
+/// A place where a pass could act.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Site {
+    /// Place in the spec: `attention.q`.
+    pub at: String,
+    /// What happened, or what stood in the way.
+    pub outcome: Outcome,
+}
+
+/// What a pass did at a site.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Rewritten; says into what.
+    Fused(String),
+    /// Left alone; says why.
+    Kept(&'static str),
+}
+
+impl Site {
+    fn fused(at: &str, into: impl Into<String>) -> Site {
+        Site {
+            at: at.into(),
+            outcome: Outcome::Fused(into.into()),
+        }
+    }
+
+    fn kept(at: &str, why: &'static str) -> Site {
+        Site {
+            at: at.into(),
+            outcome: Outcome::Kept(why),
+        }
+    }
+}
+
+/// What a pass did to a program.
+#[derive(Clone, Debug)]
+pub struct PassReport {
+    /// Name of the pass.
+    pub pass: &'static str,
+    /// Block and site, in order.
+    pub sites: Vec<(String, Site)>,
+}
+
+/// A name that is no pass.
+#[derive(Debug, thiserror::Error)]
+#[error("no pass is called `{name}`; the passes are {known}")]
+pub struct UnknownPass {
+    /// What was asked for.
+    pub name: String,
+    /// All names.
+    pub known: String,
+}
+
+impl PassOptions {
+    /// Complains about names that are no passes.
+    ///
+    /// # Errors
+    /// The first unknown name.
+    pub fn check(&self) -> Result<(), UnknownPass> {
+        let unknown = self
+            .disabled
+            .iter()
+            .find(|n| PASSES.iter().all(|p| p.name != **n));
+        let known = || PASSES.iter().map(|p| p.name).collect::<Vec<_>>().join(", ");
+        unknown.map_or(Ok(()), |name| {
+            Err(UnknownPass {
+                name: name.clone(),
+                known: known(),
+            })
+        })
+    }
+
+    /// The passes that run, in order.
+    pub fn enabled(&self) -> Vec<&'static Pass> {
+        let limit = if self.no_fuse {
+            0
+        } else {
+            self.limit.unwrap_or(PASSES.len())
+        };
+        PASSES
+            .iter()
+            .take(limit)
+            .filter(|p| !self.disabled.iter().any(|d| d == p.name))
+            .collect()
+    }
+}
+
+/// Runs one pass over every block.
+///
+/// # Panics
+/// Where the pass broke a graph: names the pass and prints the graph.
+pub fn run_pass(pass: &Pass, program: &mut Program) -> PassReport {
+    let kind = program.kind;
+    let mut sites = vec![];
+    for block in &mut program.blocks {
+        let found = (pass.run)(&mut block.graph, kind);
+        sites.extend(found.into_iter().map(|s| (block.name.clone(), s)));
+        if let Err(e) = verify(&block.graph) {
+            panic!(
+                "pass {} broke block {}: {e}\n{}",
+                pass.name, block.name, block.graph
+            );
+        }
+    }
+    PassReport {
+        pass: pass.name,
+        sites,
+    }
+}
+
+/// Runs the enabled passes in order.
+pub fn run(program: &mut Program, options: &PassOptions) -> Vec<PassReport> {
+    options
+        .enabled()
+        .into_iter()
+        .map(|p| run_pass(p, program))
+        .collect()
+}

@@ -1,0 +1,46 @@
+//! Adds the residual where the product is made.
+//!
+//! ```text
+//! y = matmul(x, w); z = add(h, y)  =>  z = matmul(x, w) + h
+//! ```
+//!
+//! Requires that nothing else reads the product, and that no residual is added yet. Where a norm stands between product
+//! and sum (post-norm), the sum is left alone.
+
+use super::Site;
+use super::sources::{Operands, matmul_of, replace_matmul};
+use crate::graph::{Binary, Graph, NodeId, Op, ProgramKind};
+
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+    let is_sum = |id: &NodeId| {
+        *graph.op(*id) == Op::Binary(Binary::Add) && graph.shape(graph.operands(*id)[1]).len() > 1
+    };
+    let adds: Vec<_> = graph.order().into_iter().filter(is_sum).collect();
+    adds.into_iter().map(|a| fuse(graph, a)).collect()
+}
+
+fn fuse(graph: &mut Graph, add: NodeId) -> Site {
+    let name = graph.node(add).name.clone();
+    let ops = graph.operands(add);
+    let Some((matmul, other)) = [(ops[1], ops[0]), (ops[0], ops[1])]
+        .into_iter()
+        .find(|(m, _)| matmul_of(graph, *m).is_some())
+    else {
+        return Site::kept(&name, "neither side is a matmul");
+    };
+    let mut op = matmul_of(graph, matmul).expect("just found").clone();
+    if op.residual || graph.only_user(matmul).is_none() {
+        return Site::kept(
+            &name,
+            "the product is read elsewhere, or has a residual already",
+        );
+    }
+    op.residual = true;
+    let mut operands = Operands::of(graph, matmul);
+    operands.set("residual", other);
+    let at = graph.node(matmul).name.clone();
+    graph.replace_uses(add, matmul);
+    graph.remove(add);
+    replace_matmul(graph, matmul, op, &operands, &at);
+    Site::fused(&name, format!("epilogue of {at}"))
+}
