@@ -1,0 +1,438 @@
+//! A thin layer over Cranelift's builder: loops, lanes, and calls through the micro-kernel table.
+//!
+//! Everything generated reaches memory through the step context, so that an object needs no relocations to outside. A
+//! kernel function has four arguments: the context, the address of its block's first weight pointer, of its block's first
+//! state offset, and the thread's index.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{F32, F32X4, I32, I64};
+use cranelift_codegen::ir::{
+    AbiParam, AtomicRmwOp, Block, GlobalValue, InstBuilder, MemFlagsData, Signature, Type, Value,
+};
+use cranelift_codegen::isa::CallConv;
+use cranelift_frontend::{FunctionBuilder, Variable};
+use graver_runtime::abi::{KernelTable, StepContext};
+
+/// Loads of what no kernel writes during a step: they may be hoisted and merged.
+const FIXED: MemFlagsData = MemFlagsData::trusted().with_readonly().with_can_move();
+/// Loads and stores of activations; nothing promises their alignment to a vector.
+pub(super) const DATA: MemFlagsData = MemFlagsData::new().with_notrap();
+
+/// How many elements an operation handles at once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Lanes {
+    /// A vector of four.
+    Four,
+    /// A scalar.
+    One,
+}
+
+impl Lanes {
+    pub(super) fn ty(self) -> Type {
+        match self {
+            Lanes::Four => F32X4,
+            Lanes::One => F32,
+        }
+    }
+}
+
+/// A number of elements: known, or in a register.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Count {
+    Known(usize),
+    Dynamic(Value),
+}
+
+/// How chunks are handed to threads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Share {
+    /// A contiguous run for each thread.
+    Static,
+    /// From a counter.
+    Claimed(usize),
+}
+
+/// Emits one function.
+pub(super) struct Emit<'a> {
+    pub(super) b: FunctionBuilder<'a>,
+    pub(super) ctx: Value,
+    pub(super) weights: Value,
+    pub(super) states: Value,
+    pub(super) thread: Value,
+    pub(super) call_conv: CallConv,
+    /// Rotary frequencies, by index.
+    pub(super) rope_data: Vec<GlobalValue>,
+}
+
+/// The signature of kernel and block functions.
+pub(super) fn kernel_signature(call_conv: CallConv) -> Signature {
+    signature(call_conv, &[I64, I64, I64, I64], None)
+}
+
+pub(super) fn signature(call_conv: CallConv, params: &[Type], result: Option<Type>) -> Signature {
+    let mut s = Signature::new(call_conv);
+    s.params.extend(params.iter().map(|t| AbiParam::new(*t)));
+    s.returns.extend(result.map(AbiParam::new));
+    s
+}
+
+impl<'a> Emit<'a> {
+    /// Starts a kernel or block function.
+    pub(super) fn begin(mut b: FunctionBuilder<'a>, call_conv: CallConv) -> Emit<'a> {
+        let entry = b.create_block();
+        b.append_block_params_for_function_params(entry);
+        b.switch_to_block(entry);
+        let p = b.block_params(entry).to_vec();
+        let (weights, states, thread) = if p.len() >= 4 {
+            (p[1], p[2], p[3])
+        } else {
+            (p[1], p[1], p[1])
+        };
+        Emit {
+            ctx: p[0],
+            weights,
+            states,
+            thread,
+            b,
+            call_conv,
+            rope_data: vec![],
+        }
+    }
+
+    pub(super) fn int(&mut self, n: impl TryInto<i64>) -> Value {
+        let n = n
+            .try_into()
+            .unwrap_or_else(|_| panic!("a constant of generated code exceeds 63 bits"));
+        self.b.ins().iconst(I64, n)
+    }
+
+    pub(super) fn float(&mut self, v: f32) -> Value {
+        self.b.ins().f32const(v)
+    }
+
+    pub(super) fn add(&mut self, x: Value, y: Value) -> Value {
+        self.b.ins().iadd(x, y)
+    }
+
+    pub(super) fn sub(&mut self, x: Value, y: Value) -> Value {
+        self.b.ins().isub(x, y)
+    }
+
+    pub(super) fn plus(&mut self, x: Value, n: usize) -> Value {
+        if n == 0 {
+            x
+        } else {
+            self.b.ins().iadd_imm_s(x, n as i64)
+        }
+    }
+
+    pub(super) fn times(&mut self, x: Value, n: usize) -> Value {
+        match n {
+            1 => x,
+            n if n.is_power_of_two() => self.b.ins().ishl_imm_u(x, i64::from(n.trailing_zeros())),
+            n => self.b.ins().imul_imm_s(x, n as i64),
+        }
+    }
+
+    pub(super) fn mul(&mut self, x: Value, y: Value) -> Value {
+        self.b.ins().imul(x, y)
+    }
+
+    /// `base + index · stride`.
+    pub(super) fn at(&mut self, base: Value, index: Value, stride: usize) -> Value {
+        let offset = self.times(index, stride);
+        self.add(base, offset)
+    }
+
+    pub(super) fn min(&mut self, x: Value, y: Value) -> Value {
+        let less = self.b.ins().icmp(IntCC::SignedLessThan, x, y);
+        self.b.ins().select(less, x, y)
+    }
+
+    pub(super) fn max(&mut self, x: Value, y: Value) -> Value {
+        let less = self.b.ins().icmp(IntCC::SignedLessThan, x, y);
+        self.b.ins().select(less, y, x)
+    }
+
+    /// `min(max(x, 0), most)`.
+    pub(super) fn clamp(&mut self, x: Value, most: Value) -> Value {
+        let zero = self.int(0);
+        let x = self.max(x, zero);
+        self.min(x, most)
+    }
+
+    /// A field of the step context.
+    pub(super) fn field(&mut self, offset: usize) -> Value {
+        self.b.ins().load(I64, FIXED, self.ctx, offset as i32)
+    }
+
+    pub(super) fn tokens(&mut self) -> Value {
+        self.field(offset_of!(StepContext, n_tokens))
+    }
+
+    /// Element `index` of a `u32` array that a context field points to.
+    pub(super) fn u32_of(&mut self, field: usize, index: Value) -> Value {
+        let array = self.field(field);
+        let at = self.at(array, index, 4);
+        self.b.ins().uload32(FIXED, at, 0)
+    }
+
+    /// A `u32` field of the record at `at`.
+    pub(super) fn u32_at(&mut self, at: Value, offset: usize) -> Value {
+        self.b.ins().uload32(FIXED, at, offset as i32)
+    }
+
+    /// Pointer number `index` of the block's weights.
+    pub(super) fn weight_pointer(&mut self, index: usize) -> Value {
+        self.b
+            .ins()
+            .load(I64, FIXED, self.weights, (index * 8) as i32)
+    }
+
+    /// Address of the thread's scratch area.
+    pub(super) fn scratch(&mut self, offset: usize) -> Value {
+        let base = self.field(offset_of!(StepContext, scratch));
+        let stride = self.field(offset_of!(StepContext, scratch_stride));
+        let own = self.mul(self.thread, stride);
+        let at = self.add(base, own);
+        self.plus(at, offset)
+    }
+
+    pub(super) fn load(&mut self, lanes: Lanes, at: Value, offset: usize) -> Value {
+        self.b.ins().load(lanes.ty(), DATA, at, offset as i32)
+    }
+
+    pub(super) fn store(&mut self, value: Value, at: Value, offset: usize) {
+        self.b.ins().store(DATA, value, at, offset as i32);
+    }
+
+    pub(super) fn splat(&mut self, lanes: Lanes, scalar: Value) -> Value {
+        match lanes {
+            Lanes::Four => self.b.ins().splat(F32X4, scalar),
+            Lanes::One => scalar,
+        }
+    }
+
+    /// `for i in (from..to).step_by(step)`.
+    pub(super) fn range(
+        &mut self,
+        from: Value,
+        to: Value,
+        step: usize,
+        body: impl FnOnce(&mut Self, Value),
+    ) {
+        let (head, inner, done) = (
+            self.b.create_block(),
+            self.b.create_block(),
+            self.b.create_block(),
+        );
+        let i = self.b.append_block_param(head, I64);
+        self.b.ins().jump(head, &[from.into()]);
+        self.b.switch_to_block(head);
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, i, to);
+        self.b.ins().brif(more, inner, &[], done, &[]);
+        self.b.switch_to_block(inner);
+        body(self, i);
+        let next = self.plus(i, step);
+        self.b.ins().jump(head, &[next.into()]);
+        self.b.switch_to_block(done);
+    }
+
+    /// `for i in 0..n`.
+    pub(super) fn repeat(&mut self, n: Value, body: impl FnOnce(&mut Self, Value)) {
+        let zero = self.int(0);
+        self.range(zero, n, 1, body);
+    }
+
+    pub(super) fn when(&mut self, condition: Value, body: impl FnOnce(&mut Self)) {
+        let (inner, done) = (self.b.create_block(), self.b.create_block());
+        self.b.ins().brif(condition, inner, &[], done, &[]);
+        self.b.switch_to_block(inner);
+        body(self);
+        self.jump(done);
+        self.b.switch_to_block(done);
+    }
+
+    pub(super) fn jump(&mut self, to: Block) {
+        self.b.ins().jump(to, &[]);
+    }
+
+    /// Runs `body` over `n` elements, four at a time and then one by one; the value is the byte offset.
+    pub(super) fn each(&mut self, n: Count, mut body: impl FnMut(&mut Self, Value, Lanes)) {
+        let (whole, end) = match n {
+            Count::Known(n) => (self.int(n / 4 * 16), self.int(n * 4)),
+            Count::Dynamic(n) => {
+                let end = self.times(n, 4);
+                (self.b.ins().band_imm_s(end, -16), end)
+            }
+        };
+        let zero = self.int(0);
+        if !matches!(n, Count::Known(0..=3)) {
+            self.range(zero, whole, 16, |e, i| body(e, i, Lanes::Four));
+        }
+        if !matches!(n, Count::Known(n) if n.is_multiple_of(4)) {
+            self.range(whole, end, 4, |e, i| body(e, i, Lanes::One));
+        }
+    }
+
+    /// Sums `term` over `n` elements, in an order that depends on `n` alone.
+    pub(super) fn sum(
+        &mut self,
+        n: usize,
+        mut term: impl FnMut(&mut Self, Value, Lanes) -> Value,
+    ) -> Value {
+        let zero = self.float(0.0);
+        let zeros = self.b.ins().splat(F32X4, zero);
+        let accumulators: Vec<Variable> = (0..4).map(|_| self.var(F32X4, zeros)).collect();
+        let tail = self.var(F32, zero);
+        let (long, whole, end) = (self.int(n / 16 * 64), self.int(n / 4 * 16), self.int(n * 4));
+        let start = self.int(0);
+        self.range(start, long, 64, |e, i| {
+            for (lane, acc) in accumulators.iter().enumerate() {
+                let at = e.plus(i, lane * 16);
+                let x = term(e, at, Lanes::Four);
+                e.accumulate(*acc, x);
+            }
+        });
+        self.range(long, whole, 16, |e, i| {
+            let x = term(e, i, Lanes::Four);
+            e.accumulate(accumulators[0], x);
+        });
+        self.range(whole, end, 4, |e, i| {
+            let x = term(e, i, Lanes::One);
+            e.accumulate(tail, x);
+        });
+        let v: Vec<Value> = accumulators.iter().map(|a| self.b.use_var(*a)).collect();
+        let (a, b) = (self.b.ins().fadd(v[0], v[1]), self.b.ins().fadd(v[2], v[3]));
+        let all = self.b.ins().fadd(a, b);
+        let lanes: Vec<Value> = (0..4u8).map(|i| self.b.ins().extractlane(all, i)).collect();
+        let (a, b) = (
+            self.b.ins().fadd(lanes[0], lanes[1]),
+            self.b.ins().fadd(lanes[2], lanes[3]),
+        );
+        let sum = self.b.ins().fadd(a, b);
+        let tail = self.b.use_var(tail);
+        self.b.ins().fadd(sum, tail)
+    }
+
+    pub(super) fn var(&mut self, ty: Type, value: Value) -> Variable {
+        let v = self.b.declare_var(ty);
+        self.b.def_var(v, value);
+        v
+    }
+
+    fn accumulate(&mut self, var: Variable, x: Value) {
+        let old = self.b.use_var(var);
+        let new = self.b.ins().fadd(old, x);
+        self.b.def_var(var, new);
+    }
+
+    /// Calls `body` with each chunk that falls to this thread.
+    pub(super) fn chunks(&mut self, n: Value, share: Share, body: impl FnOnce(&mut Self, Value)) {
+        match share {
+            Share::Static => {
+                let (from, to) = self.own_run(n);
+                self.range(from, to, 1, body);
+            }
+            Share::Claimed(counter) => self.claim(n, counter, body),
+        }
+    }
+
+    /// The run of `n` chunks that is this thread's.
+    pub(super) fn own_run(&mut self, n: Value) -> (Value, Value) {
+        let threads = self.field(offset_of!(StepContext, n_threads));
+        let next = self.plus(self.thread, 1);
+        let (from, to) = (self.mul(self.thread, n), self.mul(next, n));
+        (
+            self.b.ins().udiv(from, threads),
+            self.b.ins().udiv(to, threads),
+        )
+    }
+
+    fn claim(&mut self, n: Value, counter: usize, body: impl FnOnce(&mut Self, Value)) {
+        let counters = self.field(offset_of!(StepContext, counters));
+        let at = self.plus(counters, counter * 8);
+        let (head, inner, done) = (
+            self.b.create_block(),
+            self.b.create_block(),
+            self.b.create_block(),
+        );
+        self.jump(head);
+        self.b.switch_to_block(head);
+        let one = self.int(1);
+        let chunk =
+            self.b
+                .ins()
+                .atomic_rmw(I64, MemFlagsData::trusted(), AtomicRmwOp::Add, at, one);
+        let more = self.b.ins().icmp(IntCC::SignedLessThan, chunk, n);
+        self.b.ins().brif(more, inner, &[], done, &[]);
+        self.b.switch_to_block(inner);
+        body(self, chunk);
+        self.jump(head);
+        self.b.switch_to_block(done);
+    }
+
+    pub(super) fn barrier(&mut self) {
+        let f = self.field(offset_of!(StepContext, barrier));
+        let signature = signature(self.call_conv, &[I64, I64], None);
+        let s = self.b.import_signature(signature);
+        self.b.ins().call_indirect(s, f, &[self.ctx, self.thread]);
+    }
+
+    /// Calls entry `offset` of the micro-kernel table.
+    pub(super) fn micro(
+        &mut self,
+        offset: usize,
+        args: &[Value],
+        result: Option<Type>,
+    ) -> Option<Value> {
+        let table = self.field(offset_of!(StepContext, kernels));
+        let f = self.b.ins().load(I64, FIXED, table, offset as i32);
+        let params: Vec<Type> = args
+            .iter()
+            .map(|a| self.b.func.dfg.value_type(*a))
+            .collect();
+        let signature = signature(self.call_conv, &params, result);
+        let s = self.b.import_signature(signature);
+        let call = self.b.ins().call_indirect(s, f, args);
+        result.map(|_| self.b.inst_results(call)[0])
+    }
+
+    /// Applies a one-array micro-kernel to `n` elements.
+    pub(super) fn map(&mut self, offset: usize, at: Value, n: Value) {
+        self.micro(offset, &[at, n], None);
+    }
+
+    pub(super) fn finish(mut self, config: cranelift_codegen::isa::TargetFrontendConfig) {
+        self.b.ins().return_(&[]);
+        self.b.seal_all_blocks();
+        self.b.finalize(config);
+    }
+
+    /// Address of a rotary embedding's frequencies.
+    pub(super) fn rope_freqs(&mut self, rope: usize) -> Value {
+        let data = self.rope_data[rope];
+        self.b.ins().symbol_value(I64, data)
+    }
+
+    /// The low 32 bits.
+    pub(super) fn narrow(&mut self, v: Value) -> Value {
+        self.b.ins().ireduce(I32, v)
+    }
+}
+
+/// Offset of the kernel that applies an activation.
+pub(super) fn activation_kernel(a: crate::graph::Activation) -> usize {
+    use crate::graph::Activation as A;
+    match a {
+        A::Silu => offset_of!(KernelTable, silu),
+        A::Gelu => offset_of!(KernelTable, gelu),
+        A::GeluTanh => offset_of!(KernelTable, gelu_tanh),
+        A::Relu => offset_of!(KernelTable, relu),
+        A::Relu2 => offset_of!(KernelTable, relu2),
+        A::Sigmoid => offset_of!(KernelTable, sigmoid),
+        A::Tanh => offset_of!(KernelTable, tanh),
+    }
+}

@@ -1,0 +1,218 @@
+//! What the emitter of a kernel knows about its surroundings: the graph, the plan, and where operands lie.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::Value;
+use graver_runtime::abi::{Dtype, KernelTable, StepContext};
+
+use super::emit::{Emit, Share};
+use crate::graph::{Dim, Graph, NodeId, Op, ProgramKind, StateDecl, StateId, WeightDecl, WeightId};
+use crate::memory::{Buffer, MemoryPlan, Place};
+use crate::schedule::Kernel;
+
+/// One kernel to emit.
+#[derive(Clone, Copy)]
+pub(super) struct Site<'a> {
+    pub(super) kind: ProgramKind,
+    pub(super) graph: &'a Graph,
+    pub(super) plan: &'a MemoryPlan,
+    pub(super) block: usize,
+    pub(super) kernel: &'a Kernel,
+    pub(super) ropes: &'a [crate::spec::model::Rope],
+}
+
+/// A matrix of activations: address of its first row, bytes between rows.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rows {
+    pub(super) base: Value,
+    pub(super) stride: usize,
+}
+
+impl Rows {
+    pub(super) fn row(self, e: &mut Emit, t: Value) -> Value {
+        e.at(self.base, t, self.stride)
+    }
+
+    pub(super) fn columns(self, e: &mut Emit, start: usize) -> Rows {
+        Rows {
+            base: e.plus(self.base, start * 4),
+            ..self
+        }
+    }
+}
+
+/// Keys or values of one slot and head range.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CacheSide<'a> {
+    pub(super) decl: &'a StateDecl,
+    pub(super) index: usize,
+    pub(super) dim: usize,
+}
+
+impl<'a> Site<'a> {
+    pub(super) fn op(&self) -> &'a Op {
+        self.graph.op(self.kernel.node)
+    }
+
+    pub(super) fn share(&self) -> Share {
+        self.kernel.claimed.map_or(Share::Static, Share::Claimed)
+    }
+
+    pub(super) fn operand(&self, role: &str) -> NodeId {
+        self.graph
+            .operand(self.kernel.node, role)
+            .unwrap_or_else(|| panic!("{} has no operand {role}", self.op().name()))
+    }
+
+    /// Where a node's rows lie.
+    pub(super) fn rows(&self, e: &mut Emit, id: NodeId) -> Rows {
+        if let Op::Slice { start, .. } = self.graph.op(id) {
+            let whole = self.rows(e, self.graph.operands(id)[0]);
+            return whole.columns(e, *start);
+        }
+        let buffer = self.plan.blocks[self.block]
+            .get(&id)
+            .unwrap_or_else(|| panic!("{id:?} has no buffer\n{}", self.graph));
+        let base = place(e, buffer);
+        Rows {
+            base,
+            stride: self.graph.width(id) * 4,
+        }
+    }
+
+    pub(super) fn out(&self, e: &mut Emit) -> Rows {
+        self.rows(e, self.kernel.node)
+    }
+
+    pub(super) fn workspace(&self, e: &mut Emit) -> Value {
+        let buffer = &self.plan.workspaces[self.block][&self.kernel.node];
+        place(e, buffer)
+    }
+
+    /// How many rows the kernel's result has in this step.
+    pub(super) fn n_rows(&self, e: &mut Emit) -> Value {
+        let id = self.kernel.node;
+        let lead = self.graph.shape(id).first().copied();
+        match lead.or_else(|| {
+            self.graph
+                .shape(self.graph.operands(id)[0])
+                .first()
+                .copied()
+        }) {
+            Some(Dim::LogitRows) => e.field(offset_of!(StepContext, n_logit_rows)),
+            _ => e.tokens(),
+        }
+    }
+
+    pub(super) fn weight(&self, id: NodeId) -> (WeightId, &'a WeightDecl) {
+        match self.graph.op(id) {
+            Op::Weight(w) => (*w, &self.graph.weights[w.0 as usize]),
+            other => panic!("expected a weight, found {}", other.name()),
+        }
+    }
+
+    /// Address of a weight vector's or matrix' first element.
+    pub(super) fn pointer(&self, e: &mut Emit, id: NodeId) -> Value {
+        let (w, _) = self.weight(id);
+        e.weight_pointer(w.0 as usize)
+    }
+
+    pub(super) fn keys(&self, s: StateId) -> CacheSide<'a> {
+        let decl = &self.graph.states[s.0 as usize];
+        CacheSide {
+            decl,
+            index: 2 * s.0 as usize,
+            dim: decl.head_dim,
+        }
+    }
+
+    pub(super) fn values(&self, s: StateId) -> CacheSide<'a> {
+        let decl = &self.graph.states[s.0 as usize];
+        CacheSide {
+            decl,
+            index: 2 * s.0 as usize + 1,
+            dim: decl.value_dim,
+        }
+    }
+}
+
+fn place(e: &mut Emit, buffer: &Buffer) -> Value {
+    match buffer.place {
+        Place::Logits => e.field(offset_of!(StepContext, logits)),
+        Place::Arena {
+            offset,
+            per_position,
+        } => {
+            let arena = e.field(offset_of!(StepContext, arena));
+            let at = e.plus(arena, offset);
+            if per_position == 0 {
+                return at;
+            }
+            let context = e.field(offset_of!(StepContext, context));
+            e.at(at, context, per_position)
+        }
+    }
+}
+
+impl CacheSide<'_> {
+    pub(super) fn row_bytes(&self) -> usize {
+        self.dim * self.decl.dtype.size()
+    }
+
+    /// Address of this side of `slot`'s state: `[heads, context, dim]`.
+    pub(super) fn base(&self, e: &mut Emit, slot: Value) -> Value {
+        let bases = e.field(offset_of!(StepContext, slot_base));
+        let at = e.at(bases, slot, 8);
+        let base = e.field_at(at, 0);
+        let offset = e.field_at(e.states, self.index * 8);
+        e.add(base, offset)
+    }
+
+    /// Address of head `head`'s first row.
+    pub(super) fn head(&self, e: &mut Emit, base: Value, head: Value) -> Value {
+        let context = e.field(offset_of!(StepContext, context));
+        let rows = e.mul(head, context);
+        e.at(base, rows, self.row_bytes())
+    }
+
+    /// Copies `heads` heads of one token's row from f32 at `from` into the state, the first of them being `first_head`.
+    pub(super) fn store(
+        &self,
+        e: &mut Emit,
+        from: Value,
+        token: Value,
+        first_head: Value,
+        heads: Value,
+    ) {
+        let slot = e.u32_of(offset_of!(StepContext, slots), token);
+        let position = e.u32_of(offset_of!(StepContext, positions), token);
+        let base = self.base(e, slot);
+        e.repeat(heads, |e, h| {
+            let head = e.add(first_head, h);
+            let rows = self.head(e, base, head);
+            let to = e.at(rows, position, self.row_bytes());
+            let from = e.at(from, h, self.dim * 4);
+            convert(e, self.decl.dtype, from, to, self.dim);
+        });
+    }
+}
+
+/// Writes `n` f32 values at `from` to `to` in another type.
+fn convert(e: &mut Emit, dtype: Dtype, from: Value, to: Value, n: usize) {
+    let kernel = match dtype {
+        Dtype::F32 => return super::rows::copy(e, from, to, n, 1.0),
+        Dtype::Bf16 => offset_of!(KernelTable, f32_to_bf16),
+        Dtype::F16 => offset_of!(KernelTable, f32_to_f16),
+    };
+    let n = e.int(n);
+    e.micro(kernel, &[from, n, to], None);
+}
+
+impl Emit<'_> {
+    /// A 64-bit value that no kernel changes during a step.
+    pub(super) fn field_at(&mut self, at: Value, offset: usize) -> Value {
+        use cranelift_codegen::ir::{InstBuilder, MemFlagsData, types::I64};
+        let fixed = MemFlagsData::trusted().with_readonly().with_can_move();
+        self.b.ins().load(I64, fixed, at, offset as i32)
+    }
+}

@@ -1,0 +1,279 @@
+//! The matmul kernel: a norm as prologue, chunks of weight rows through a micro-kernel, an epilogue on each chunk.
+//!
+//! A chunk computes `[rows of the step, n]` values with one call and finishes them while they are in cache. What goes into
+//! the state, and the second factor of a gate, is computed into scratch; everything else straight into its place.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value};
+use graver_runtime::abi::{Dtype, KernelTable};
+
+use super::emit::{Count, Emit, Share};
+use super::kernel::{Rows, Site};
+use super::rows;
+use crate::graph::{Binary, Dest, Join, Matmul, NodeId, Op, WeightDecl};
+use crate::schedule::Work;
+
+/// Emits the kernel.
+pub(super) fn emit(e: &mut Emit, s: &Site) {
+    let Op::Matmul(m) = s.op() else {
+        unreachable!("a matmul")
+    };
+    let Work::Columns(plan) = &s.kernel.work else {
+        unreachable!("scheduled by columns")
+    };
+    let n_rows = s.n_rows(e);
+    let x = prologue(e, s, m, n_rows);
+    let total: usize = plan.iter().map(|p| p.1).sum();
+    let chunks = e.int(total);
+    e.chunks(chunks, s.share(), |e, c| {
+        let done = e.b.create_block();
+        let mut first = 0;
+        for (part, (width, count)) in plan.iter().enumerate() {
+            let index = if first == 0 {
+                c
+            } else {
+                e.b.ins().iadd_imm_s(c, -(first as i64))
+            };
+            first += count;
+            let chunk = Chunk {
+                m,
+                part,
+                width: *width,
+                x,
+                n_rows,
+            };
+            if part + 1 == plan.len() {
+                chunk.emit(e, s, index);
+                continue;
+            }
+            let (here, next) = (e.b.create_block(), e.b.create_block());
+            let mine = e.b.ins().icmp_imm_s(IntCC::SignedLessThan, c, first as i64);
+            e.b.ins().brif(mine, here, &[], next, &[]);
+            e.b.switch_to_block(here);
+            chunk.emit(e, s, index);
+            e.jump(done);
+            e.b.switch_to_block(next);
+        }
+        e.jump(done);
+        e.b.switch_to_block(done);
+    });
+}
+
+/// The input rows, normalised into this thread's scratch where the matmul has a norm.
+fn prologue(e: &mut Emit, s: &Site, m: &Matmul, n_rows: Value) -> Rows {
+    let x = s.rows(e, s.operand("x"));
+    let Some(n) = &m.norm else { return x };
+    debug_assert_eq!(
+        s.share(),
+        Share::Static,
+        "a norm as prologue is a thing of decode"
+    );
+    let own = Rows {
+        base: e.scratch(s.kernel.scratch.rows),
+        stride: n.group * 4,
+    };
+    let gain = n.gain.then(|| s.pointer(e, s.operand("norm.gain")));
+    let bias = n.bias.then(|| s.pointer(e, s.operand("norm.bias")));
+    e.repeat(n_rows, |e, t| {
+        let (from, to) = (x.row(e, t), own.row(e, t));
+        rows::norm(e, n, from, to, gain, bias);
+    });
+    own
+}
+
+/// A run of weight rows of one part.
+#[derive(Clone, Copy)]
+struct Chunk<'a> {
+    m: &'a Matmul,
+    part: usize,
+    /// Rows of every chunk but a part's last.
+    width: usize,
+    x: Rows,
+    n_rows: Value,
+}
+
+impl Chunk<'_> {
+    fn emit(self, e: &mut Emit, s: &Site, index: Value) {
+        let part = &self.m.parts[self.part];
+        let first = e.times(index, self.width);
+        let n = if part.rows.is_multiple_of(self.width) {
+            Count::Known(self.width)
+        } else {
+            let end = e.int(part.rows);
+            let left = e.sub(end, first);
+            let most = e.int(self.width);
+            Count::Dynamic(e.min(left, most))
+        };
+        let tile = Rows {
+            base: e.scratch(s.kernel.scratch.tile),
+            stride: self.width * 4,
+        };
+        let out = match part.finish.dest {
+            Dest::Output => {
+                let whole = s.out(e).columns(e, self.m.column(self.part));
+                Rows {
+                    base: e.at(whole.base, first, 4),
+                    ..whole
+                }
+            }
+            Dest::Keys(_) | Dest::Values(_) => tile,
+        };
+        self.product(e, s, self.part, first, n, out);
+        if let Join::Gated(_) = self.m.join {
+            self.product(e, s, 1, first, n, tile);
+        }
+        if self.has_epilogue() {
+            e.repeat(self.n_rows, |e, t| {
+                self.epilogue(e, s, first, n, t, out, tile)
+            });
+        }
+    }
+
+    fn has_epilogue(&self) -> bool {
+        let part = &self.m.parts[self.part];
+        let finished = part.finish != crate::graph::Finish::plain(part.rows);
+        let joined = self.m.join != Join::Concat
+            || self.m.act.is_some()
+            || self.m.scale.is_some()
+            || self.m.residual;
+        part.bias || finished || joined
+    }
+
+    /// `out = x · w[first .. first + n]ᵀ`.
+    fn product(&self, e: &mut Emit, s: &Site, part: usize, first: Value, n: Count, out: Rows) {
+        let id = s.operand(&format!("w{part}"));
+        let decl = s.weight(id).1;
+        let base = s.pointer(e, id);
+        let step = if decl.transposed {
+            decl.dtype.size()
+        } else {
+            decl.row_stride
+        };
+        let w = e.at(base, first, step);
+        let x_stride = e.int(self.x.stride / 4);
+        let out_stride = e.int(out.stride / 4);
+        let (w_stride, n, k) = (e.int(decl.row_stride), count(e, n), e.int(decl.shape[1]));
+        let (zero, scratch) = (e.int(0), e.scratch(0));
+        let args = [
+            self.x.base,
+            x_stride,
+            self.n_rows,
+            w,
+            w_stride,
+            n,
+            k,
+            out.base,
+            out_stride,
+            zero,
+            scratch,
+        ];
+        e.micro(kernel_of(decl), &args, None);
+    }
+
+    fn epilogue(
+        &self,
+        e: &mut Emit,
+        s: &Site,
+        first: Value,
+        n: Count,
+        t: Value,
+        out: Rows,
+        tile: Rows,
+    ) {
+        let part = &self.m.parts[self.part];
+        let row = out.row(e, t);
+        self.add_bias(e, s, self.part, first, n, row);
+        if let Join::Gated(act) = self.m.join {
+            let up = tile.row(e, t);
+            self.add_bias(e, s, 1, first, n, up);
+            let n_value = count(e, n);
+            rows::activate(e, act, row, n_value);
+            rows::combine(e, Binary::Mul, row, up, row, n);
+        }
+        self.finish(e, s, first, n, t, row);
+        if part.finish.dest != Dest::Output {
+            return;
+        }
+        if let Some(a) = self.m.act {
+            let n = count(e, n);
+            rows::activate(e, a, row, n);
+        }
+        if let Some(c) = self.m.scale {
+            scale(e, row, n, c);
+        }
+        if self.m.residual {
+            let id = s.operand("residual");
+            let other = s.rows(e, id).columns(e, self.m.column(self.part));
+            let at = other.row(e, t);
+            let at = e.at(at, first, 4);
+            rows::combine(e, Binary::Add, row, at, row, n);
+        }
+    }
+
+    fn add_bias(&self, e: &mut Emit, s: &Site, part: usize, first: Value, n: Count, row: Value) {
+        if self.m.parts[part].bias {
+            let bias = s.pointer(e, s.operand(&format!("bias{part}")));
+            let bias = e.at(bias, first, 4);
+            rows::combine(e, Binary::Add, row, bias, row, n);
+        }
+    }
+
+    /// Norm, rotation and cache write of the chunk's heads.
+    fn finish(&self, e: &mut Emit, s: &Site, first: Value, n: Count, t: Value, row: Value) {
+        let f = &self.m.parts[self.part].finish;
+        let n = count(e, n);
+        if f.norm.is_some() || f.rope.is_some() {
+            let gain: Option<NodeId> = f.norm.map(|_| s.operand(&format!("gain{}", self.part)));
+            let heads = divide(e, n, f.grain());
+            rows::finish_heads(e, s, f, row, heads, gain, t);
+        }
+        let side = match f.dest {
+            Dest::Output => return,
+            Dest::Keys(state) => s.keys(state),
+            Dest::Values(state) => s.values(state),
+        };
+        let (first_head, heads) = (divide(e, first, side.dim), divide(e, n, side.dim));
+        side.store(e, row, t, first_head, heads);
+    }
+}
+
+fn divide(e: &mut Emit, x: Value, by: usize) -> Value {
+    let by = e.int(by);
+    e.b.ins().udiv(x, by)
+}
+
+fn count(e: &mut Emit, n: Count) -> Value {
+    match n {
+        Count::Known(n) => e.int(n),
+        Count::Dynamic(n) => n,
+    }
+}
+
+fn scale(e: &mut Emit, row: Value, n: Count, c: f32) {
+    let factor = e.float(c);
+    e.each(n, |e, i, lanes| {
+        let at = e.add(row, i);
+        let (x, f) = (e.load(lanes, at, 0), e.splat(lanes, factor));
+        let y = e.b.ins().fmul(x, f);
+        e.store(y, at, 0);
+    });
+}
+
+/// The micro-kernel for a weight's type and layout.
+fn kernel_of(decl: &WeightDecl) -> usize {
+    matmul_kernel(decl.dtype, decl.transposed)
+}
+
+/// The micro-kernel for weights `[n, k]`, or `[k, n]` where transposed.
+pub(super) fn matmul_kernel(dtype: Dtype, transposed: bool) -> usize {
+    match (dtype, transposed) {
+        (Dtype::F32, false) => offset_of!(KernelTable, matmul_f32),
+        (Dtype::Bf16, false) => offset_of!(KernelTable, matmul_bf16),
+        (Dtype::F16, false) => offset_of!(KernelTable, matmul_f16),
+        (Dtype::F32, true) => offset_of!(KernelTable, matmul_kn_f32),
+        (Dtype::Bf16, true) => offset_of!(KernelTable, matmul_kn_bf16),
+        (Dtype::F16, true) => offset_of!(KernelTable, matmul_kn_f16),
+    }
+}

@@ -1,0 +1,338 @@
+//! Code generation: from a scheduled program to Cranelift functions in a module, JIT or object alike.
+//!
+//! One function for each kernel, one for each block, one entry for each program. The entry walks a table of layers, which
+//! lies in read-only data beside the code: block, first weight pointer, first state offset.
+
+mod attention;
+mod emit;
+mod kernel;
+mod matmul;
+mod plain;
+mod rows;
+mod target;
+
+use std::mem::offset_of;
+
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::I64;
+use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, Signature, UserFuncName, Value};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError};
+use graver_runtime::abi::StepContext;
+
+use self::emit::{Emit, kernel_signature, signature};
+use self::kernel::Site;
+use crate::graph::{Op, Program, ProgramKind};
+use crate::memory::MemoryPlan;
+use crate::schedule::{Kernel, Schedule};
+
+pub use target::{Target, TargetError};
+
+/// A program with its schedule and memory plan: what code is made from.
+#[derive(Clone, Debug)]
+pub struct Planned {
+    /// The graphs.
+    pub program: Program,
+    /// Their kernels.
+    pub schedule: Schedule,
+    /// Where values lie.
+    pub memory: MemoryPlan,
+}
+
+/// Intermediate text of a function, for `inspect`.
+#[derive(Clone, Debug)]
+pub struct Listing {
+    /// Symbol.
+    pub name: String,
+    /// Cranelift IR.
+    pub clif: String,
+    /// Machine code as Cranelift prints it.
+    pub asm: Option<String>,
+}
+
+/// Emits all functions of a program into `module` and returns its entry, exported as `symbol`.
+///
+/// # Errors
+/// What the module reports; none of it is the user's to mend.
+pub fn emit(
+    module: &mut dyn Module,
+    planned: &Planned,
+    symbol: &str,
+    listings: Option<&mut Vec<Listing>>,
+) -> Result<FuncId, Box<ModuleError>> {
+    let mut unit = Unit {
+        module,
+        planned,
+        functions: FunctionBuilderContext::new(),
+        context: Context::new(),
+        ropes: vec![],
+        listings,
+    };
+    unit.rope_data()?;
+    let mut blocks = vec![];
+    for b in 0..planned.program.blocks.len() {
+        blocks.push(unit.block(b)?);
+    }
+    unit.entry(symbol, &blocks)
+}
+
+struct Unit<'a> {
+    module: &'a mut dyn Module,
+    planned: &'a Planned,
+    functions: FunctionBuilderContext,
+    context: Context,
+    ropes: Vec<DataId>,
+    listings: Option<&'a mut Vec<Listing>>,
+}
+
+type Result_<T> = Result<T, Box<ModuleError>>;
+
+impl Unit<'_> {
+    fn kind(&self) -> ProgramKind {
+        self.planned.program.kind
+    }
+
+    /// Rotary frequencies as read-only data.
+    fn rope_data(&mut self) -> Result_<()> {
+        for (i, r) in self.planned.program.ropes.iter().enumerate() {
+            let name = format!("{}.rope{i}", self.kind());
+            let bytes: Vec<u8> = r.freqs.iter().flat_map(|f| f.to_le_bytes()).collect();
+            let id = self.data(&name, bytes)?;
+            self.ropes.push(id);
+        }
+        Ok(())
+    }
+
+    fn data(&mut self, name: &str, mut bytes: Vec<u8>) -> Result_<DataId> {
+        let id = self
+            .module
+            .declare_data(name, Linkage::Local, false, false)?;
+        if bytes.is_empty() {
+            bytes.push(0);
+        }
+        let mut d = DataDescription::new();
+        d.define(bytes.into());
+        d.set_align(64);
+        self.module.define_data(id, &d)?;
+        Ok(id)
+    }
+
+    /// Builds one function with `body` and compiles it.
+    fn function(
+        &mut self,
+        name: &str,
+        linkage: Linkage,
+        signature: Signature,
+        body: impl FnOnce(&mut Emit, &mut dyn Module),
+    ) -> Result_<FuncId> {
+        let id = self.module.declare_function(name, linkage, &signature)?;
+        self.context.func =
+            Function::with_name_signature(UserFuncName::user(0, id.as_u32()), signature);
+        let config = self.module.target_config();
+        let builder = FunctionBuilder::new(&mut self.context.func, &mut self.functions);
+        let mut e = Emit::begin(builder, config.default_call_conv);
+        body(&mut e, self.module);
+        e.finish(config);
+        if let Some(listings) = &mut self.listings {
+            self.context.set_disasm(true);
+            listings.push(Listing {
+                name: name.into(),
+                clif: self.context.func.display().to_string(),
+                asm: None,
+            });
+        }
+        self.module.define_function(id, &mut self.context)?;
+        if let Some(listings) = &mut self.listings {
+            let asm = self.context.compiled_code().and_then(|c| c.vcode.clone());
+            listings.last_mut().expect("just pushed").asm = asm;
+        }
+        self.module.clear_context(&mut self.context);
+        Ok(id)
+    }
+
+    fn block(&mut self, index: usize) -> Result_<FuncId> {
+        let planned = self.planned;
+        let block = &planned.program.blocks[index];
+        let kernels = &planned.schedule.blocks[index].kernels;
+        let mut functions = vec![];
+        for k in kernels {
+            functions.push(self.kernel(index, k)?);
+        }
+        let name = format!("{}.{}", self.kind(), symbol_part(&block.name));
+        let signature = kernel_signature(self.module.target_config().default_call_conv);
+        self.function(&name, Linkage::Local, signature, |e, module| {
+            let mut at = 0;
+            while at < kernels.len() {
+                let run = kernels[at..].iter().take_while(|k| k.per_tile).count();
+                if run == 0 {
+                    call_kernel(e, module, &kernels[at], functions[at], None);
+                    at += 1;
+                    continue;
+                }
+                let tiles = e.field(offset_of!(StepContext, n_tiles));
+                e.repeat(tiles, |e, tile| {
+                    for i in at..at + run {
+                        call_kernel(e, module, &kernels[i], functions[i], Some(tile));
+                    }
+                });
+                at += run;
+            }
+        })
+    }
+
+    fn kernel(&mut self, block: usize, kernel: &Kernel) -> Result_<FuncId> {
+        let planned = self.planned;
+        let program = &planned.program;
+        let (graph, ropes) = (&program.blocks[block].graph, program.ropes.as_slice());
+        let site = Site {
+            kind: program.kind,
+            graph,
+            plan: &planned.memory,
+            block,
+            kernel,
+            ropes,
+        };
+        let mut signature = kernel_signature(self.module.target_config().default_call_conv);
+        if kernel.per_tile {
+            signature.params.push(AbiParam::new(I64));
+        }
+        // Two nodes may stand at one place in the spec; the operation's name tells them apart, and a number the rest.
+        let (block_name, op) = (symbol_part(&program.blocks[block].name), site.op().name());
+        let index = planned.schedule.blocks[block]
+            .kernels
+            .iter()
+            .position(|k| k == kernel)
+            .unwrap_or(0);
+        let name = format!(
+            "{}.{block_name}.{index}.{}.{op}",
+            program.kind,
+            symbol_part(&kernel.name)
+        );
+        let rope_ids = self.ropes.clone();
+        self.function(&name, Linkage::Local, signature, |e, module| {
+            let addresses = rope_ids
+                .iter()
+                .map(|id| module.declare_data_in_func(*id, e.b.func))
+                .collect();
+            e.rope_data = addresses;
+            let tile = kernel.per_tile.then(|| {
+                let entry = e.b.current_block().expect("just begun");
+                e.b.block_params(entry)[4]
+            });
+            emit_kernel(e, &site, tile);
+        })
+    }
+
+    /// The entry: embedding, each layer of the table, and the head where logits are wanted.
+    fn entry(&mut self, symbol: &str, blocks: &[FuncId]) -> Result_<FuncId> {
+        let program = &self.planned.program;
+        let (weights, states) = (program.weight_bases(), program.state_bases());
+        let order: Vec<usize> = program.run_order().collect();
+        let row = |i: usize| [order[i] as u64, 8 * weights[i] as u64, 8 * states[i] as u64];
+        let table: Vec<u8> = (0..order.len())
+            .flat_map(row)
+            .flat_map(u64::to_le_bytes)
+            .collect();
+        let table = self.data(&format!("{}.layers", self.kind()), table)?;
+        let (layers, n_blocks) = (program.layers.len(), blocks.len());
+        let call_conv = self.module.target_config().default_call_conv;
+        let signature = signature(call_conv, &[I64, I64], None);
+        self.function(symbol, Linkage::Export, signature, |e, module| {
+            let global = module.declare_data_in_func(table, e.b.func);
+            let base = e.b.ins().symbol_value(I64, global);
+            let zero = e.int(0);
+            call_layer(e, module, base, zero, &blocks[..1], 0);
+            let (first, end) = (e.int(1), e.int(layers + 1));
+            e.range(first, end, 1, |e, i| {
+                call_layer(e, module, base, i, &blocks[1..n_blocks - 1], 1)
+            });
+            let rows = e.field(offset_of!(StepContext, n_logit_rows));
+            let wanted = e.b.ins().icmp_imm_s(IntCC::NotEqual, rows, 0);
+            e.when(wanted, |e| {
+                call_layer(e, module, base, end, &blocks[n_blocks - 1..], n_blocks - 1)
+            });
+        })
+    }
+}
+
+fn emit_kernel(e: &mut Emit, site: &Site, tile: Option<Value>) {
+    match (site.op(), tile) {
+        (Op::Matmul(_), _) => matmul::emit(e, site),
+        (Op::Attention(_), _) => attention::emit(e, site),
+        (_, Some(tile)) => plain::emit(e, site, tile),
+        (_, None) => rows::emit(e, site),
+    }
+}
+
+fn call_kernel(
+    e: &mut Emit,
+    module: &mut dyn Module,
+    kernel: &Kernel,
+    id: FuncId,
+    tile: Option<Value>,
+) {
+    if kernel.barrier {
+        e.barrier();
+    }
+    let f = module.declare_func_in_func(id, e.b.func);
+    let mut args = vec![e.ctx, e.weights, e.states, e.thread];
+    args.extend(tile);
+    e.b.ins().call(f, &args);
+}
+
+/// Calls the block that row `index` of the table names, which is one of `blocks`, numbered from `first`.
+fn call_layer(
+    e: &mut Emit,
+    module: &mut dyn Module,
+    table: Value,
+    index: Value,
+    blocks: &[FuncId],
+    first: usize,
+) {
+    let row = e.at(table, index, 24);
+    let (block, weight, state) = (e.field_at(row, 0), e.field_at(row, 8), e.field_at(row, 16));
+    let weights = e.field(offset_of!(StepContext, weights));
+    let states = e.field(offset_of!(StepContext, state_offset));
+    let args = [
+        e.ctx,
+        e.add(weights, weight),
+        e.add(states, state),
+        e.thread,
+    ];
+    let done = e.b.create_block();
+    for (i, id) in blocks.iter().enumerate() {
+        let f = module.declare_func_in_func(*id, e.b.func);
+        if i + 1 == blocks.len() {
+            e.b.ins().call(f, &args);
+            e.jump(done);
+            break;
+        }
+        let (here, next) = (e.b.create_block(), e.b.create_block());
+        let mine =
+            e.b.ins()
+                .icmp_imm_s(IntCC::Equal, block, (first + i) as i64);
+        e.b.ins().brif(mine, here, &[], next, &[]);
+        e.b.switch_to_block(here);
+        e.b.ins().call(f, &args);
+        e.jump(done);
+        e.b.switch_to_block(next);
+    }
+    if blocks.is_empty() {
+        e.jump(done);
+    }
+    e.b.switch_to_block(done);
+}
+
+/// A name as assemblers and debuggers like it.
+fn symbol_part(name: &str) -> String {
+    name.chars()
+        .map(|c| {
+            if c.is_ascii_alphanumeric() || c == '.' || c == '_' {
+                c
+            } else {
+                '_'
+            }
+        })
+        .collect()
+}

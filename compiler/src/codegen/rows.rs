@@ -1,0 +1,376 @@
+//! Kernels that treat each row alone: look-ups, norms, rotations, elementwise operations, cache writes.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::{InstBuilder, Value};
+use graver_runtime::abi::{Dtype, KernelTable, StepContext};
+
+use super::emit::{Count, Emit, Lanes, activation_kernel};
+use super::kernel::Site;
+use crate::graph::{Activation, Binary, Dest, Finish, NodeId, Norm, NormKind, Op, Rope, Unary};
+use crate::schedule::Work;
+
+/// Emits the kernel of a row-wise operation.
+pub(super) fn emit(e: &mut Emit, s: &Site) {
+    let Work::Rows { grain } = s.kernel.work else {
+        unreachable!("scheduled by rows")
+    };
+    let n = s.n_rows(e);
+    let up = e.plus(n, grain - 1);
+    let grain_value = e.int(grain);
+    let chunks = e.b.ins().udiv(up, grain_value);
+    e.chunks(chunks, s.share(), |e, c| {
+        let from = e.times(c, grain);
+        let to = e.plus(from, grain);
+        let to = e.min(to, n);
+        e.range(from, to, 1, |e, t| row(e, s, t));
+    });
+}
+
+fn row(e: &mut Emit, s: &Site, t: Value) {
+    let x = |e: &mut Emit, role: &str| {
+        let rows = s.rows(e, s.operand(role));
+        rows.row(e, t)
+    };
+    match s.op() {
+        Op::Embed { scale } => {
+            let token = e.u32_of(offset_of!(StepContext, tokens), t);
+            look_up(e, s, token, t, *scale);
+        }
+        Op::PositionRows { offset } => {
+            let position = e.u32_of(offset_of!(StepContext, positions), t);
+            let at = e.plus(position, *offset);
+            look_up(e, s, at, t, 1.0);
+        }
+        Op::RopeAngles { rope, rotary_dim } => angles(e, s, *rope, *rotary_dim, t),
+        Op::Norm(n) => {
+            let (from, to) = (x(e, "x"), out_row(e, s, t));
+            let gain = n.gain.then(|| s.pointer(e, s.operand("gain")));
+            let bias = n.bias.then(|| s.pointer(e, s.operand("bias")));
+            for g in 0..s.graph.width(s.kernel.node) / n.group {
+                let (from, to) = (e.plus(from, g * n.group * 4), e.plus(to, g * n.group * 4));
+                norm(e, n, from, to, gain, bias);
+            }
+        }
+        Op::Binary(b) => binary(e, s, *b, t),
+        Op::Unary(u) => {
+            let (from, to) = (x(e, "x"), out_row(e, s, t));
+            unary(e, *u, from, to, s.graph.width(s.kernel.node));
+        }
+        Op::Rope(r) => {
+            let (from, to, turn) = (x(e, "x"), out_row(e, s, t), x(e, "angles"));
+            let width = s.graph.width(s.kernel.node);
+            copy(e, from, to, width, 1.0);
+            let heads = e.int(width / r.head_dim);
+            rotate(e, r, to, heads, turn);
+        }
+        Op::CacheWrite { state } => {
+            for (role, side) in [("k", s.keys(*state)), ("v", s.values(*state))] {
+                let (from, first, heads) = (x(e, role), e.int(0), e.int(side.decl.kv_heads));
+                side.store(e, from, t, first, heads);
+            }
+        }
+        Op::Finish { parts } => finish_row(e, s, parts, t),
+        Op::GatherRows => {
+            let from = s.rows(e, s.operand("x"));
+            let index = e.u32_of(offset_of!(StepContext, logit_rows), t);
+            let (from, to) = (from.row(e, index), out_row(e, s, t));
+            copy(e, from, to, s.graph.width(s.kernel.node), 1.0);
+        }
+        Op::Copy => {
+            let (from, to) = (x(e, "x"), out_row(e, s, t));
+            copy(e, from, to, s.graph.width(s.kernel.node), 1.0);
+        }
+        Op::Input(_) | Op::Weight(_) | Op::Slice { .. } => unreachable!("views are no kernels"),
+        Op::Matmul(_) | Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) | Op::Attention(_) => {
+            unreachable!("not scheduled by rows")
+        }
+    }
+}
+
+fn out_row(e: &mut Emit, s: &Site, t: Value) -> Value {
+    let rows = s.out(e);
+    rows.row(e, t)
+}
+
+/// Row `index` of a table into row `t` of the result.
+fn look_up(e: &mut Emit, s: &Site, index: Value, t: Value, scale: f32) {
+    let table = s.operand("table");
+    let decl = s.weight(table).1;
+    let base = s.pointer(e, table);
+    let (from, to) = (e.at(base, index, decl.row_stride), out_row(e, s, t));
+    let n = s.graph.width(s.kernel.node);
+    let widen = match decl.dtype {
+        Dtype::F32 => return copy(e, from, to, n, scale),
+        Dtype::Bf16 => offset_of!(KernelTable, bf16_to_f32),
+        Dtype::F16 => offset_of!(KernelTable, f16_to_f32),
+    };
+    let count = e.int(n);
+    e.micro(widen, &[from, count, to], None);
+    if scale != 1.0 {
+        copy(e, to, to, n, scale);
+    }
+}
+
+fn angles(e: &mut Emit, s: &Site, rope: usize, rotary_dim: usize, t: Value) {
+    let position = e.u32_of(offset_of!(StepContext, positions), t);
+    let position = e.narrow(position);
+    let freqs = e.rope_freqs(rope);
+    let (n, scale, cos) = (
+        e.int(rotary_dim / 2),
+        e.float(s.ropes[rope].scale),
+        out_row(e, s, t),
+    );
+    let sin = e.plus(cos, rotary_dim / 2 * 4);
+    e.micro(
+        offset_of!(KernelTable, rope_angles),
+        &[position, freqs, n, scale, cos, sin],
+        None,
+    );
+}
+
+/// `to[i] = scale · from[i]`.
+pub(super) fn copy(e: &mut Emit, from: Value, to: Value, n: usize, scale: f32) {
+    let factor = e.float(scale);
+    e.each(Count::Known(n), |e, i, lanes| {
+        let (from, to) = (e.add(from, i), e.add(to, i));
+        let mut x = e.load(lanes, from, 0);
+        if scale != 1.0 {
+            let f = e.splat(lanes, factor);
+            x = e.b.ins().fmul(x, f);
+        }
+        e.store(x, to, 0);
+    });
+}
+
+/// Normalises one group.
+pub(super) fn norm(
+    e: &mut Emit,
+    n: &Norm,
+    from: Value,
+    to: Value,
+    gain: Option<Value>,
+    bias: Option<Value>,
+) {
+    let count = e.float(n.group as f32);
+    let mean = match n.kind {
+        NormKind::Rms => None,
+        NormKind::Layer => {
+            let sum = e.sum(n.group, |e, i, lanes| {
+                let at = e.add(from, i);
+                e.load(lanes, at, 0)
+            });
+            Some(e.b.ins().fdiv(sum, count))
+        }
+    };
+    let centred = |e: &mut Emit, i: Value, lanes: Lanes| {
+        let at = e.add(from, i);
+        let x = e.load(lanes, at, 0);
+        mean.map_or(x, |m| {
+            let m = e.splat(lanes, m);
+            e.b.ins().fsub(x, m)
+        })
+    };
+    let squares = e.sum(n.group, |e, i, lanes| {
+        let x = centred(e, i, lanes);
+        e.b.ins().fmul(x, x)
+    });
+    let (mean_square, eps) = (e.b.ins().fdiv(squares, count), e.float(n.eps));
+    let shifted = e.b.ins().fadd(mean_square, eps);
+    let (root, one) = (e.b.ins().sqrt(shifted), e.float(1.0));
+    let inverse = e.b.ins().fdiv(one, root);
+    e.each(Count::Known(n.group), |e, i, lanes| {
+        let (x, f) = (centred(e, i, lanes), e.splat(lanes, inverse));
+        let mut y = e.b.ins().fmul(x, f);
+        if let Some(g) = gain {
+            let at = e.add(g, i);
+            let mut g = e.load(lanes, at, 0);
+            if n.unit_offset {
+                let one = e.splat(lanes, one);
+                g = e.b.ins().fadd(g, one);
+            }
+            y = e.b.ins().fmul(y, g);
+        }
+        if let Some(b) = bias {
+            let at = e.add(b, i);
+            let b = e.load(lanes, at, 0);
+            y = e.b.ins().fadd(y, b);
+        }
+        let at = e.add(to, i);
+        e.store(y, at, 0);
+    });
+}
+
+/// Rotates `heads` heads in place.
+pub(super) fn rotate(e: &mut Emit, r: &Rope, at: Value, heads: Value, angles: Value) {
+    let half = r.rotary_dim / 2;
+    let sines = e.plus(angles, half * 4);
+    e.repeat(heads, |e, h| {
+        let head = e.at(at, h, r.head_dim * 4);
+        if r.interleaved {
+            return rotate_pairs(e, head, half, angles, sines);
+        }
+        let upper = e.plus(head, half * 4);
+        e.each(Count::Known(half), |e, i, lanes| {
+            let places = [head, upper, angles, sines].map(|p| e.add(p, i));
+            let [x, y, cos, sin] = places.map(|p| e.load(lanes, p, 0));
+            let (a, b) = turned(e, x, y, cos, sin);
+            e.store(a, places[0], 0);
+            e.store(b, places[1], 0);
+        });
+    });
+}
+
+fn rotate_pairs(e: &mut Emit, head: Value, half: usize, angles: Value, sines: Value) {
+    let n = e.int(half);
+    e.repeat(n, |e, i| {
+        let (pair, c, s) = (e.at(head, i, 8), e.at(angles, i, 4), e.at(sines, i, 4));
+        let (x, y) = (e.load(Lanes::One, pair, 0), e.load(Lanes::One, pair, 4));
+        let (cos, sin) = (e.load(Lanes::One, c, 0), e.load(Lanes::One, s, 0));
+        let (a, b) = turned(e, x, y, cos, sin);
+        e.store(a, pair, 0);
+        e.store(b, pair, 4);
+    });
+}
+
+/// `(x cos − y sin, y cos + x sin)`.
+fn turned(e: &mut Emit, x: Value, y: Value, cos: Value, sin: Value) -> (Value, Value) {
+    let (xc, ys) = (e.b.ins().fmul(x, cos), e.b.ins().fmul(y, sin));
+    let (yc, xs) = (e.b.ins().fmul(y, cos), e.b.ins().fmul(x, sin));
+    (e.b.ins().fsub(xc, ys), e.b.ins().fadd(yc, xs))
+}
+
+fn binary(e: &mut Emit, s: &Site, op: Binary, t: Value) {
+    let (a, b) = (s.operand("a"), s.operand("b"));
+    let broadcast = s.graph.shape(b).len() == 1;
+    let left = s.rows(e, a).row(e, t);
+    let right = if broadcast {
+        s.pointer(e, b)
+    } else {
+        s.rows(e, b).row(e, t)
+    };
+    let to = out_row(e, s, t);
+    combine(
+        e,
+        op,
+        left,
+        right,
+        to,
+        Count::Known(s.graph.width(s.kernel.node)),
+    );
+}
+
+/// `to[i] = a[i] ∘ b[i]`.
+pub(super) fn combine(e: &mut Emit, op: Binary, a: Value, b: Value, to: Value, n: Count) {
+    e.each(n, |e, i, lanes| {
+        let places = [a, b, to].map(|p| e.add(p, i));
+        let (x, y) = (e.load(lanes, places[0], 0), e.load(lanes, places[1], 0));
+        let z = match op {
+            Binary::Add => e.b.ins().fadd(x, y),
+            Binary::Mul => e.b.ins().fmul(x, y),
+        };
+        e.store(z, places[2], 0);
+    });
+}
+
+fn unary(e: &mut Emit, op: Unary, from: Value, to: Value, n: usize) {
+    match op {
+        Unary::Scale(c) => copy(e, from, to, n, c),
+        Unary::Act(a) => {
+            if from != to {
+                copy(e, from, to, n, 1.0);
+            }
+            let count = e.int(n);
+            activate(e, a, to, count);
+        }
+        Unary::Softcap(c) => {
+            copy(e, from, to, n, 1.0 / c);
+            let count = e.int(n);
+            e.map(offset_of!(KernelTable, tanh), to, count);
+            copy(e, to, to, n, c);
+        }
+    }
+}
+
+/// Applies an activation in place.
+pub(super) fn activate(e: &mut Emit, a: Activation, at: Value, n: Value) {
+    e.map(activation_kernel(a), at, n);
+}
+
+/// Joined projections of one row: each is normalised and rotated in scratch, then goes where it has to.
+fn finish_row(e: &mut Emit, s: &Site, parts: &[Finish], t: Value) {
+    let from = s.rows(e, s.operand("x")).row(e, t);
+    let to = if s.graph.width(s.kernel.node) > 0 {
+        Some(out_row(e, s, t))
+    } else {
+        None
+    };
+    let (mut start, mut column) = (0, 0);
+    for (i, p) in parts.iter().enumerate() {
+        let scratch = e.scratch(s.kernel.scratch.tile);
+        let source = e.plus(from, start * 4);
+        let at = match (p.dest, to) {
+            (Dest::Output, Some(to)) => e.plus(to, column * 4),
+            _ => scratch,
+        };
+        copy(e, source, at, p.rows, 1.0);
+        let (heads, first) = (p.rows / p.grain(), e.int(0));
+        let gain = p.norm.map(|_| s.operand(&format!("gain{i}")));
+        let heads = e.int(heads);
+        finish_heads(e, s, p, at, heads, gain, t);
+        deliver(e, s, p, at, t, first, p.rows);
+        start += p.rows;
+        column += if p.dest == Dest::Output { p.rows } else { 0 };
+    }
+}
+
+/// Normalises and rotates `heads` heads (or groups) in place.
+pub(super) fn finish_heads(
+    e: &mut Emit,
+    s: &Site,
+    f: &Finish,
+    at: Value,
+    heads: Value,
+    gain: Option<NodeId>,
+    t: Value,
+) {
+    if let (Some(n), Some(gain)) = (&f.norm, gain) {
+        let gain = s.pointer(e, gain);
+        let groups = e.times(heads, f.grain() / n.group);
+        e.repeat(groups, |e, g| {
+            let at = e.at(at, g, n.group * 4);
+            norm(e, n, at, at, Some(gain), None);
+        });
+    }
+    if let Some(r) = &f.rope {
+        let angles = s.rows(e, s.operand("angles")).row(e, t);
+        let heads = e.times(heads, f.grain() / r.head_dim);
+        rotate(e, r, at, heads, angles);
+    }
+}
+
+/// Writes a finished run of `rows` values to the state, where that is where it goes. `first` counts state heads.
+pub(super) fn deliver(
+    e: &mut Emit,
+    s: &Site,
+    f: &Finish,
+    at: Value,
+    t: Value,
+    first: Value,
+    rows: usize,
+) {
+    let side = match f.dest {
+        Dest::Output => return,
+        Dest::Keys(state) => s.keys(state),
+        Dest::Values(state) => s.values(state),
+    };
+    let heads = e.int(rows / side.dim);
+    side.store(e, at, t, first, heads);
+}
+
+/// Whether a float is not 1.
+pub(super) fn differs_from_one(e: &mut Emit, x: Value) -> Value {
+    let one = e.float(1.0);
+    e.b.ins().fcmp(FloatCC::NotEqual, x, one)
+}

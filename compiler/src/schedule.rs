@@ -1,0 +1,381 @@
+//! From graphs to kernels: which run, in what order, how their work is cut, and where threads wait for each other.
+//!
+//! A kernel is a node that computes something. Its work is cut into chunks by shape alone, never by the number of threads.
+//! A barrier stands before a kernel that reads what another kernel has written since the last barrier; the first kernel of
+//! a block always has one. Kernels between two barriers form an *epoch*, the unit of the memory plan.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use graver_runtime::abi::{
+    CLAIM_COUNTERS, DECODE_TOKENS, KEY_BLOCK, MATMUL_SCRATCH, PREFILL_TOKENS, QUERY_TILE,
+};
+
+use crate::graph::{Attention, Dest, Graph, Join, Matmul, NodeId, Op, Program, ProgramKind};
+
+/// Kernels of every block of a program.
+#[derive(Clone, Debug)]
+pub struct Schedule {
+    /// Which program.
+    pub kind: ProgramKind,
+    /// In the order of the program's blocks.
+    pub blocks: Vec<BlockSchedule>,
+}
+
+/// Kernels of one block, in order.
+#[derive(Clone, Debug)]
+pub struct BlockSchedule {
+    /// Name of the block.
+    pub name: String,
+    /// What runs.
+    pub kernels: Vec<Kernel>,
+}
+
+/// One kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Kernel {
+    /// The node it computes.
+    pub node: NodeId,
+    /// `attention.q+k+v`.
+    pub name: String,
+    /// Threads wait for each other first.
+    pub barrier: bool,
+    /// Barriers before it in its block.
+    pub epoch: usize,
+    /// Runs once for each attention tile, together with its neighbours of which that is true.
+    pub per_tile: bool,
+    /// Chunks are handed out by a counter rather than by thread index.
+    pub claimed: Option<usize>,
+    /// How it is cut.
+    pub work: Work,
+    /// Scratch bytes of one thread.
+    pub scratch: Scratch,
+}
+
+/// How a kernel's work is cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Rows of the step, so many at once.
+    Rows {
+        /// Rows of a chunk.
+        grain: usize,
+    },
+    /// Rows of the weights: for each part, rows of a chunk and how many chunks.
+    Columns(Vec<(usize, usize)>),
+    /// Attention tiles × key heads × runs of keys.
+    TilesByKeys,
+    /// Attention tiles × query heads.
+    TilesByHeads,
+    /// Heads, for one tile.
+    Heads,
+}
+
+/// Byte offsets in a thread's scratch area, and its size.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scratch {
+    /// Normalised input rows.
+    pub rows: usize,
+    /// A tile of results.
+    pub tile: usize,
+    /// Sums of attention.
+    pub sums: usize,
+    /// Size.
+    pub bytes: usize,
+}
+
+/// The most tokens of one step of a program.
+pub fn max_tokens(kind: ProgramKind) -> usize {
+    match kind {
+        ProgramKind::Decode => DECODE_TOKENS,
+        ProgramKind::Prefill => PREFILL_TOKENS,
+    }
+}
+
+/// Queries of one attention tile of a program.
+pub fn query_tile(kind: ProgramKind) -> usize {
+    match kind {
+        ProgramKind::Decode => 1,
+        ProgramKind::Prefill => QUERY_TILE,
+    }
+}
+
+/// Schedules every block. Where a block's output could not be written in the place of the input of the same name, a copy
+/// is added to its graph first.
+pub fn schedule(program: &mut Program) -> Schedule {
+    let kind = program.kind;
+    let block = |b: &mut crate::graph::Block| BlockSchedule {
+        name: b.name.clone(),
+        kernels: settle(&mut b.graph, kind),
+    };
+    Schedule {
+        kind,
+        blocks: program.blocks.iter_mut().map(block).collect(),
+    }
+}
+
+/// Schedules a graph, adding copies until its outputs can lie where its inputs lay.
+fn settle(graph: &mut Graph, kind: ProgramKind) -> Vec<Kernel> {
+    loop {
+        let kernels = kernels(graph, kind);
+        let Some(at) = graph
+            .outputs
+            .iter()
+            .position(|(name, id)| !can_replace(graph, &kernels, name, *id))
+        else {
+            return kernels;
+        };
+        let (name, id) = graph.outputs[at].clone();
+        let copy = graph.add(Op::Copy, &[id], &format!("{name}.copy"));
+        graph.outputs[at].1 = copy;
+    }
+}
+
+/// Whether node `id` may write to the place of the input called `name`: everything else that reads the input is done, and
+/// `id` itself reads it element by element.
+fn can_replace(graph: &Graph, kernels: &[Kernel], name: &str, id: NodeId) -> bool {
+    let epoch = |n: NodeId| kernels.iter().find(|k| k.node == n).map(|k| k.epoch);
+    let Some(own) = epoch(id) else { return false };
+    let Some(input) = graph
+        .order()
+        .into_iter()
+        .find(|n| *graph.op(*n) == Op::Input(name.into()))
+    else {
+        return true;
+    };
+    let done = |(user, slot): (NodeId, usize)| {
+        let elementwise = match graph.op(id) {
+            Op::Binary(_) | Op::Unary(_) | Op::Copy => true,
+            Op::Matmul(m) => m.residual && slot + 1 == graph.operands(id).len(),
+            _ => false,
+        };
+        if user == id {
+            elementwise
+        } else {
+            epoch(user).is_some_and(|e| e < own)
+        }
+    };
+    graph.users(input).into_iter().all(done)
+}
+
+fn kernels(graph: &Graph, kind: ProgramKind) -> Vec<Kernel> {
+    let mut out: Vec<Kernel> = vec![];
+    let (mut fresh, mut epoch, mut claims) = (BTreeSet::new(), 0, 0);
+    for node in kernel_order(graph) {
+        let op = graph.op(node);
+        let reads_fresh = graph
+            .operands(node)
+            .iter()
+            .any(|o| fresh.contains(&root(graph, *o)));
+        let per_tile = matches!(op, Op::Scores(_) | Op::Softmax(_) | Op::Mix(_));
+        let barrier = out.is_empty() || reads_fresh || per_tile || claims == CLAIM_COUNTERS;
+        if barrier {
+            fresh.clear();
+            claims = 0;
+            epoch += usize::from(!out.is_empty());
+        }
+        let claimed = (kind == ProgramKind::Prefill).then_some(claims);
+        claims += 1;
+        fresh.insert(node);
+        let (work, scratch) = (work(graph, node, kind), scratch(graph, node, kind));
+        let name = graph.node(node).name.clone();
+        out.push(Kernel {
+            node,
+            name,
+            barrier,
+            epoch,
+            per_tile,
+            claimed,
+            work,
+            scratch,
+        });
+        // Where keys are split, attention has a barrier of its own before partial results are combined.
+        epoch += usize::from(splits_keys(op, kind));
+    }
+    out
+}
+
+/// Whether attention cuts the keys of one query into runs.
+pub fn splits_keys(op: &Op, kind: ProgramKind) -> bool {
+    matches!(op, Op::Attention(_)) && kind == ProgramKind::Decode
+}
+
+/// Nodes that are kernels; the three of unfused attention stay together.
+fn kernel_order(graph: &Graph) -> Vec<NodeId> {
+    let mut out: Vec<NodeId> = vec![];
+    for id in graph.order() {
+        if graph.op(id).is_view() || out.contains(&id) {
+            continue;
+        }
+        out.push(id);
+        if matches!(graph.op(id), Op::Scores(_)) {
+            let next = |n: NodeId| {
+                graph
+                    .only_user(n)
+                    .expect("scores and softmax have one reader")
+            };
+            out.extend([next(id), next(next(id))]);
+        }
+    }
+    out
+}
+
+/// The node whose memory a view shows.
+pub fn root(graph: &Graph, id: NodeId) -> NodeId {
+    match graph.op(id) {
+        Op::Slice { .. } => root(graph, graph.operands(id)[0]),
+        _ => id,
+    }
+}
+
+fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
+    match graph.op(node) {
+        Op::Matmul(m) => Work::Columns(columns(graph, m, kind)),
+        Op::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
+        Op::Attention(_) => Work::TilesByHeads,
+        Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) => Work::Heads,
+        _ => Work::Rows {
+            grain: if kind == ProgramKind::Decode { 1 } else { 4 },
+        },
+    }
+}
+
+/// Chunks of a matmul: enough to share out evenly among a few threads, each long enough to stream well, and no head that
+/// is finished in one piece cut in two.
+fn columns(graph: &Graph, m: &Matmul, kind: ProgramKind) -> Vec<(usize, usize)> {
+    let parts = match m.join {
+        Join::Gated(_) => &m.parts[..1],
+        Join::Concat => &m.parts[..],
+    };
+    let total: usize = parts.iter().map(|p| p.rows).sum();
+    let (wanted, step, most) = match kind {
+        ProgramKind::Decode => (total.div_ceil(64), 8, 256),
+        ProgramKind::Prefill => (total.div_ceil(32), 16, 96),
+    };
+    let usual = wanted.next_multiple_of(step).clamp(step, most);
+    let state_head = |d: Dest| match d {
+        Dest::Output => 1,
+        Dest::Keys(s) => graph.states[s.0 as usize].head_dim,
+        Dest::Values(s) => graph.states[s.0 as usize].value_dim,
+    };
+    let chunk = |p: &crate::graph::Part| {
+        let grain = p.finish.grain().max(state_head(p.finish.dest));
+        let rows = if grain > 1 {
+            (usual / grain).max(1) * grain
+        } else {
+            usual
+        }
+        .min(p.rows);
+        (rows, p.rows.div_ceil(rows))
+    };
+    parts.iter().map(chunk).collect()
+}
+
+fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
+    let align = |n: usize| n.next_multiple_of(64);
+    let tokens = max_tokens(kind);
+    let (rows, tile, sums) = match graph.op(node) {
+        Op::Matmul(m) => {
+            let k = graph.width(graph.operands(node)[0]);
+            let widest = columns(graph, m, kind)
+                .iter()
+                .map(|c| c.0)
+                .max()
+                .unwrap_or(0);
+            (
+                if m.norm.is_some() { tokens * k * 4 } else { 0 },
+                tokens * widest * 4,
+                0,
+            )
+        }
+        Op::Attention(a) => {
+            let queries = attention_rows(a, kind);
+            (0, queries * KEY_BLOCK * 4, queries * (a.value_dim + 2) * 4)
+        }
+        Op::Finish { parts } => (0, parts.iter().map(|p| p.rows).max().unwrap_or(0) * 4, 0),
+        Op::CacheWrite { .. } => (0, 0, 0),
+        _ => (0, 64, 64),
+    };
+    let rows_at = MATMUL_SCRATCH;
+    let tile_at = rows_at + align(rows);
+    let sums_at = tile_at + align(tile);
+    Scratch {
+        rows: rows_at,
+        tile: tile_at,
+        sums: sums_at,
+        bytes: sums_at + align(sums),
+    }
+}
+
+/// Rows of scores that attention computes at once: a group of heads in decode, the queries of a tile in prefill.
+pub fn attention_rows(a: &Attention, kind: ProgramKind) -> usize {
+    match kind {
+        ProgramKind::Decode => a.group(),
+        ProgramKind::Prefill => QUERY_TILE,
+    }
+}
+
+impl Schedule {
+    /// Barriers of each block, those that only stand where keys are split not counted.
+    pub fn barriers(&self) -> Vec<(String, usize)> {
+        let count = |b: &BlockSchedule| b.kernels.iter().filter(|k| k.barrier).count();
+        self.blocks
+            .iter()
+            .map(|b| (b.name.clone(), count(b)))
+            .collect()
+    }
+}
+
+impl fmt::Display for Schedule {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (block, (_, barriers)) in self.blocks.iter().zip(self.barriers()) {
+            writeln!(
+                f,
+                "{}.{}: {} kernels, {barriers} barriers",
+                self.kind,
+                block.name,
+                block.kernels.len()
+            )?;
+            for k in &block.kernels {
+                writeln!(f, "  {k}")?;
+            }
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Kernel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mark = if self.barrier { "|" } else { " " };
+        let name = if self.name.is_empty() {
+            "-"
+        } else {
+            &self.name
+        };
+        write!(f, "{mark} {name}: {}", self.work)?;
+        if self.per_tile {
+            f.write_str(", per tile")?;
+        }
+        if self.claimed.is_some() {
+            f.write_str(", claimed")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Work::Rows { grain } => write!(f, "rows by {grain}"),
+            Work::Columns(parts) => {
+                let parts: Vec<_> = parts
+                    .iter()
+                    .map(|(rows, n)| format!("{n} × {rows}"))
+                    .collect();
+                write!(f, "columns {}", parts.join(" + "))
+            }
+            Work::TilesByKeys => write!(f, "tiles × key heads × runs of {KEY_BLOCK} keys"),
+            Work::TilesByHeads => f.write_str("tiles × heads"),
+            Work::Heads => f.write_str("heads"),
+        }
+    }
+}
