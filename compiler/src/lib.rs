@@ -7,3 +7,4 @@ pub mod memory;
 pub mod passes;
 pub mod schedule;
 pub mod spec;
+pub mod weights;

@@ -1,0 +1,351 @@
+//! What can be wrong with a checkpoint, in words: the place, what was found, what was expected, what to do.
+
+use std::fmt;
+use std::path::PathBuf;
+use thiserror::Error;
+
+/// A checkpoint that cannot be used.
+#[derive(Debug, Error)]
+pub enum WeightsError {
+    /// The operating system refused.
+    #[error("{}: cannot {action}: {source}", path.display())]
+    Io {
+        /// File or folder.
+        path: PathBuf,
+        /// What was tried: `open`, `map`.
+        action: &'static str,
+        /// Why not.
+        source: std::io::Error,
+    },
+    /// Something other than a plain file stands where one was expected.
+    #[error("{}: not a regular file", path.display())]
+    NotAFile {
+        /// The place.
+        path: PathBuf,
+    },
+    /// A JSON file larger than any real one.
+    #[error("{}: {bytes} bytes is too large for this file; at most {limit} are read", path.display())]
+    JsonTooLarge {
+        /// The file.
+        path: PathBuf,
+        /// Its size.
+        bytes: u64,
+        /// The limit.
+        limit: u64,
+    },
+    /// Not JSON.
+    #[error("{}: not valid JSON: {source}", path.display())]
+    Json {
+        /// The file.
+        path: PathBuf,
+        /// Where and why.
+        source: serde_json::Error,
+    },
+    /// JSON, but not an object.
+    #[error("{}: expected a JSON object, found {found}", path.display())]
+    JsonNotObject {
+        /// The file.
+        path: PathBuf,
+        /// `an array`.
+        found: &'static str,
+    },
+    /// A folder without weights.
+    #[error("{}: found neither model.safetensors nor model.safetensors.index.json{}", dir.display(), hint.map_or(String::new(), |hint| format!("; {hint}")))]
+    NoWeights {
+        /// The folder.
+        dir: PathBuf,
+        /// What lies there instead.
+        hint: Option<&'static str>,
+    },
+    /// A broken safetensors file.
+    #[error("{}: {problem}", path.display())]
+    Header {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: HeaderError,
+    },
+    /// A broken index of shards.
+    #[error("{}: {problem}", path.display())]
+    Index {
+        /// The index.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: IndexError,
+    },
+    /// A weight that the checkpoint lacks.
+    #[error("{slot}: no tensor named {}{}; check the names in the spec, or whether a file of the checkpoint is missing", list(tried), nearest.as_ref().map_or(String::new(), |name| format!("; the nearest name in the checkpoint is {}", Name(name))))]
+    MissingTensor {
+        /// `layers.3.attention.q.weight`.
+        slot: String,
+        /// All names tried.
+        tried: Vec<String>,
+        /// The name in the checkpoint closest to one of them.
+        nearest: Option<String>,
+    },
+    /// A tensor of another shape than the model's.
+    #[error(
+        "tensor {}: found shape {found:?}, expected {expected:?} for {slot}{note}; config.json and the weights do not belong together, or the spec's shape is wrong",
+        Name(tensor)
+    )]
+    Misshapen {
+        /// Name in the checkpoint.
+        tensor: String,
+        /// `layers.3.attention.q.weight`.
+        slot: String,
+        /// Shape stored.
+        found: Vec<usize>,
+        /// Shape wanted.
+        expected: Vec<usize>,
+        /// ` (stored transposed)` and the like, or nothing.
+        note: &'static str,
+    },
+    /// A tensor of a type that is no weight type.
+    #[error(
+        "tensor {}: found type {found}, expected F32, F16 or BF16 for {slot}",
+        Name(tensor)
+    )]
+    WrongType {
+        /// Name in the checkpoint.
+        tensor: String,
+        /// `layers.3.attention.q.weight`.
+        slot: String,
+        /// Type stored.
+        found: String,
+    },
+    /// Tensors that no slot reads.
+    #[error("{count} tensor{} of the checkpoint left over: {}; the spec has no weight for {}, nor lists {} under `ignore`", plural(*count, "", "s"), left_over(examples, *count), plural(*count, "it", "them"), plural(*count, "it", "them"))]
+    LeftOver {
+        /// How many.
+        count: usize,
+        /// The first few, each with the nearest name that a slot would have read.
+        examples: Vec<(String, Option<String>)>,
+    },
+    /// A spec whose weight cannot be laid out.
+    #[error("{slot}: the spec's weight of shape {shape:?} cannot be laid out: {problem}")]
+    BadWeight {
+        /// `layers.3.attention.q.weight`.
+        slot: String,
+        /// Shape in the spec.
+        shape: Vec<usize>,
+        /// Why not.
+        problem: &'static str,
+    },
+    /// No memory for converted or random weights.
+    #[error("cannot allocate {bytes} bytes for weights: {source}; try a smaller preset")]
+    Memory {
+        /// Bytes wanted.
+        bytes: usize,
+        /// Why not.
+        source: std::io::Error,
+    },
+}
+
+/// What can be wrong with a safetensors file.
+#[derive(Debug, Error)]
+pub enum HeaderError {
+    /// Not even the length of the header is there.
+    #[error(
+        "{bytes} bytes is too short for a safetensors file; expected at least 8, the length of its header; is it truncated?"
+    )]
+    TooShort {
+        /// Size of the file.
+        bytes: usize,
+    },
+    /// A header longer than the file, or than any real one.
+    #[error("the header says it is {found} bytes long; expected at most {limit}, {}; is the file truncated, or not safetensors?", if *limit == crate::weights::header::MAX_HEADER { "the format's limit" } else { "what is left of the file" })]
+    TooLong {
+        /// What the file says.
+        found: u64,
+        /// What it can be.
+        limit: usize,
+    },
+    /// Not text.
+    #[error("the header is not UTF-8 from byte {at} on; is it a safetensors file?")]
+    NotUtf8 {
+        /// First bad byte, counted from the start of the file.
+        at: usize,
+    },
+    /// Not a JSON object of tensors.
+    #[error("the header does not parse: {0}")]
+    Json(serde_json::Error),
+    /// A name that stands twice.
+    #[error("tensor {} is listed twice", Name(name))]
+    Duplicate {
+        /// The name.
+        name: String,
+    },
+    /// An element type nobody knows.
+    #[error(
+        "tensor {}: unknown type {}; expected one of F32, F16, BF16, F64, I8 to I64, U8 to U64, BOOL, F8_*, F6_*, F4, C64",
+        Name(name),
+        Name(found)
+    )]
+    UnknownType {
+        /// The tensor.
+        name: String,
+        /// The type.
+        found: String,
+    },
+    /// Dimensions whose product no machine can hold.
+    #[error(
+        "tensor {}: shape {} of {dtype} overflows the size of memory",
+        Name(name),
+        Shape(shape)
+    )]
+    Overflow {
+        /// The tensor.
+        name: String,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Its type.
+        dtype: String,
+    },
+    /// Offsets that do not hold what the shape says.
+    #[error("tensor {}: found {found} bytes (data_offsets [{begin}, {end}]), expected {expected} for shape {} of {dtype}", Name(name), Shape(shape), found = i128::from(*end) - i128::from(*begin))]
+    WrongSize {
+        /// The tensor.
+        name: String,
+        /// First byte.
+        begin: u64,
+        /// One past the last byte.
+        end: u64,
+        /// Bytes that the shape needs.
+        expected: usize,
+        /// Its shape.
+        shape: Vec<usize>,
+        /// Its type.
+        dtype: String,
+    },
+    /// A tensor that ends behind the end of the file.
+    #[error(
+        "tensor {} ends at byte {end} of the data, but the file has only {available}; is it truncated?",
+        Name(name)
+    )]
+    OutOfRange {
+        /// The tensor.
+        name: String,
+        /// One past its last byte.
+        end: u64,
+        /// Bytes of data in the file.
+        available: usize,
+    },
+    /// Two tensors over the same bytes.
+    #[error(
+        "tensors {} and {} overlap: the first ends at byte {end} of the data, the second begins at {begin}",
+        Name(first),
+        Name(second)
+    )]
+    Overlap {
+        /// The tensor that begins first.
+        first: String,
+        /// One past its last byte.
+        end: u64,
+        /// The other.
+        second: String,
+        /// Its first byte.
+        begin: u64,
+    },
+    /// Bytes that belong to no tensor.
+    #[error(
+        "bytes {begin} to {end} of the data belong to no tensor; the file is damaged or was joined from several"
+    )]
+    Hole {
+        /// First such byte.
+        begin: u64,
+        /// One past the last.
+        end: u64,
+    },
+}
+
+/// What can be wrong with `model.safetensors.index.json`.
+#[derive(Debug, Error)]
+pub enum IndexError {
+    /// No map from tensors to files.
+    #[error("expected `weight_map`, an object from tensor names to file names")]
+    NoWeightMap,
+    /// A file name that is not one.
+    #[error(
+        "tensor {}: expected the name of a file in this folder, found {}",
+        Name(tensor),
+        Name(found)
+    )]
+    BadFileName {
+        /// The tensor.
+        tensor: String,
+        /// What stands there.
+        found: String,
+    },
+    /// A shard that is not there.
+    #[error("tensor {} (and {} more) should be in {}, which is not in this folder; was the download complete?", Name(tensor), tensors - 1, Name(file))]
+    MissingShard {
+        /// The shard.
+        file: String,
+        /// One of its tensors.
+        tensor: String,
+        /// How many of them.
+        tensors: usize,
+    },
+    /// A shard without a tensor that it should have.
+    #[error("tensor {} should be in {}, which has no such tensor{}", Name(tensor), Name(file), nearest.as_ref().map_or(String::new(), |name| format!("; the nearest name there is {}", Name(name))))]
+    NotInShard {
+        /// The tensor.
+        tensor: String,
+        /// The shard.
+        file: String,
+        /// The name in the shard closest to it.
+        nearest: Option<String>,
+    },
+}
+
+/// A name out of a file: quoted, escaped, and cut where it is absurdly long.
+pub(super) struct Name<'a>(pub(super) &'a str);
+
+impl fmt::Display for Name<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const LONGEST: usize = 200;
+        match self.0.char_indices().nth(LONGEST) {
+            None => write!(f, "{:?}", self.0),
+            Some((cut, _)) => write!(f, "{:?}… ({} bytes)", &self.0[..cut], self.0.len()),
+        }
+    }
+}
+
+/// A shape out of a file, cut where it has absurdly many dimensions.
+struct Shape<'a>(&'a [usize]);
+
+impl fmt::Display for Shape<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        const MOST: usize = 8;
+        if self.0.len() <= MOST {
+            return write!(f, "{:?}", self.0);
+        }
+        write!(f, "{:?}… ({} dimensions)", &self.0[..MOST], self.0.len())
+    }
+}
+
+fn plural<'a>(n: usize, one: &'a str, many: &'a str) -> &'a str {
+    if n == 1 { one } else { many }
+}
+
+fn list(names: &[String]) -> String {
+    names
+        .iter()
+        .map(|name| Name(name).to_string())
+        .collect::<Vec<_>>()
+        .join(" or ")
+}
+
+fn left_over(examples: &[(String, Option<String>)], count: usize) -> String {
+    let mut parts: Vec<String> = examples
+        .iter()
+        .map(|(name, nearest)| match nearest {
+            Some(nearest) => format!("{} (nearest expected: {})", Name(name), Name(nearest)),
+            None => Name(name).to_string(),
+        })
+        .collect();
+    if count > examples.len() {
+        parts.push(format!("{} more", count - examples.len()));
+    }
+    parts.join(", ")
+}

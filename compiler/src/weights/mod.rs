@@ -1,0 +1,176 @@
+//! Weights: from a checkpoint folder, or from a seed, to the bytes behind every weight slot of a model.
+//!
+//! In goes a folder ([`Checkpoint::open`]) or a seed ([`RandomWeights`]) and a bound [`Model`];
+//! out comes [`Weights`]: one [`View`] per slot, in the order in which generated code indexes slots (embedding, layer
+//! after layer, head; inside each the order of the steps). Matrices are reached where the checkpoint's mapped files have
+//! them, never copied; vectors are converted to f32, so that generated code sees one type of norm gain and bias.
+//!
+//! Nothing here trusts a file: every offset is checked against the file's length before a view is handed out, and every
+//! mistake names the file or tensor, what was found and what was expected.
+
+mod checkpoint;
+mod error;
+mod header;
+mod kinds;
+mod nearest;
+mod random;
+mod resolve;
+mod slots;
+
+pub use checkpoint::{Checkpoint, SafetensorsFile, StoredTensor};
+pub use error::{HeaderError, IndexError, WeightsError};
+pub use header::{HeaderTensor, parse_header};
+pub use kinds::split_kinds;
+pub use random::RandomWeights;
+pub use resolve::{Source, resolve};
+pub use slots::{Role, Slot, block_slots, kind_slots};
+
+use crate::spec::model::Model;
+use graver_runtime::abi::Dtype;
+use memmap2::{Mmap, MmapMut};
+use std::path::PathBuf;
+
+/// Every weight of a model, and the bytes behind it.
+#[derive(Debug)]
+pub struct Weights {
+    /// Runs of bytes that tensors lie in.
+    pub blobs: Vec<Blob>,
+    /// Whole tensors, each once however many views it has.
+    pub tensors: Vec<Tensor>,
+    /// Slots of [`Model::embed`].
+    pub embed: Vec<View>,
+    /// Slots of each layer, in the order of its kind's slots.
+    pub layers: Vec<Vec<View>>,
+    /// Slots of [`Model::head`].
+    pub head: Vec<View>,
+}
+
+impl Weights {
+    /// All views in slot order: embedding, layers, head.
+    pub fn views(&self) -> impl Iterator<Item = &View> {
+        self.embed
+            .iter()
+            .chain(self.layers.iter().flatten())
+            .chain(&self.head)
+    }
+
+    /// The view of a slot of `embed`, of a layer kind (any of its layers: after [`split_kinds`] they agree in type,
+    /// stride and orientation) or of `head`; `None` where there is no such slot, or no layer of that kind.
+    pub fn find(&self, model: &Model, block: Block, slot: &str) -> Option<&View> {
+        let views = match block {
+            Block::Embed => &self.embed,
+            Block::Head => &self.head,
+            Block::Kind(kind) => {
+                let layer = model.layers.iter().position(|of| *of == kind)?;
+                &self.layers[layer]
+            }
+        };
+        views.iter().find(|view| view.slot == slot)
+    }
+
+    /// The bytes a view may read: from its first element to its last, so with the gaps between rows of a slice.
+    pub fn bytes(&self, view: &View) -> &[u8] {
+        &self.blobs[view.blob].as_bytes()[view.offset_bytes..view.offset_bytes + view.bytes]
+    }
+
+    /// The bytes of a whole tensor.
+    pub fn tensor_bytes(&self, tensor: &Tensor) -> &[u8] {
+        &self.blobs[tensor.blob].as_bytes()[tensor.offset_bytes..tensor.offset_bytes + tensor.bytes]
+    }
+
+    /// Addresses of all slots in slot order, as [`StepContext::weights`](graver_runtime::abi::StepContext::weights)
+    /// wants them; valid for as long as `self` lives.
+    pub fn addresses(&self) -> Vec<*const u8> {
+        self.views().map(|view| self.bytes(view).as_ptr()).collect()
+    }
+
+    /// Bytes of all tensors together.
+    pub fn total_bytes(&self) -> usize {
+        self.tensors.iter().map(|tensor| tensor.bytes).sum()
+    }
+}
+
+/// Part of a model that has weight slots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Block {
+    /// The embedding.
+    Embed,
+    /// A layer kind, by its index in [`Model::kinds`].
+    Kind(usize),
+    /// The head.
+    Head,
+}
+
+/// A run of bytes.
+#[derive(Debug)]
+pub enum Blob {
+    /// A file of the checkpoint, mapped whole.
+    Mapped {
+        /// The file.
+        path: PathBuf,
+        /// Its bytes.
+        map: Mmap,
+    },
+    /// Memory of our own, page-aligned: converted vectors, random weights.
+    Owned(MmapMut),
+    /// No bytes at all.
+    Empty,
+}
+
+impl Blob {
+    /// All bytes of the blob.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Blob::Mapped { map, .. } => map,
+            Blob::Owned(map) => map,
+            Blob::Empty => &[],
+        }
+    }
+
+    /// Zeroed memory of `bytes` bytes.
+    fn zeroed(bytes: usize) -> Result<MmapMut, WeightsError> {
+        MmapMut::map_anon(bytes.max(1)).map_err(|source| WeightsError::Memory { bytes, source })
+    }
+}
+
+/// A tensor as it is held: the whole of what the checkpoint stores under a name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tensor {
+    /// Name in the checkpoint.
+    pub name: String,
+    /// Index into [`Weights::blobs`].
+    pub blob: usize,
+    /// First byte in the blob; any alignment.
+    pub offset_bytes: usize,
+    /// Length in bytes.
+    pub bytes: usize,
+}
+
+/// What one weight slot reads.
+///
+/// A matrix `[out, in]` is stored row by row, rows `row_stride_bytes` apart: `out` rows of `in` elements, or, where
+/// `transposed`, `in` rows of `out` elements. A vector is one row.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct View {
+    /// Slot inside its layer: `attention.q.weight`.
+    pub slot: String,
+    /// Tensor it lies in, by its name in the checkpoint.
+    pub name: String,
+    /// Index into [`Weights::tensors`].
+    pub tensor: usize,
+    /// Index into [`Weights::blobs`].
+    pub blob: usize,
+    /// First byte in the blob; any alignment.
+    pub offset_bytes: usize,
+    /// Element type as held: always f32 for vectors.
+    pub dtype: Dtype,
+    /// Bytes from one stored row to the next.
+    pub row_stride_bytes: usize,
+    /// Bytes from the first element to the last.
+    pub bytes: usize,
+    /// Stored as `[in, out]`.
+    pub transposed: bool,
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,78 @@
+//! The name closest to a name, for messages.
+
+/// The candidate with the smallest edit distance to any of `names`; the first of several. Absurdly long names, and
+/// names so far off that they would not help, are passed over.
+pub(super) fn nearest<'a>(
+    names: &[String],
+    candidates: impl Iterator<Item = &'a str>,
+) -> Option<String> {
+    const LONGEST: usize = 256;
+    let mut best: Option<(usize, &str)> = None;
+    for candidate in candidates.filter(|candidate| candidate.len() <= LONGEST) {
+        for name in names.iter().filter(|name| name.len() <= LONGEST) {
+            let limit = best.map_or(name.len().max(candidate.len()) / 2 + 1, |(distance, _)| {
+                distance
+            });
+            if name.len().abs_diff(candidate.len()) < limit {
+                let distance = distance(name, candidate);
+                if distance < limit {
+                    best = Some((distance, candidate));
+                }
+            }
+        }
+    }
+    best.map(|(_, name)| name.to_string())
+}
+
+/// The edit distance; names with other numbers in them are of another layer or expert, and so further off.
+fn distance(a: &str, b: &str) -> usize {
+    const OTHER_NUMBERS: usize = 4;
+    fn numbers(name: &str) -> impl Iterator<Item = &str> {
+        name.split(|c: char| !c.is_ascii_digit())
+            .filter(|run| !run.is_empty())
+    }
+    let penalty = if numbers(a).eq(numbers(b)) {
+        0
+    } else {
+        OTHER_NUMBERS
+    };
+    edit_distance(a.as_bytes(), b.as_bytes()) + penalty
+}
+
+/// Levenshtein's distance: insertions, deletions and substitutions that turn `a` into `b`.
+fn edit_distance(a: &[u8], b: &[u8]) -> usize {
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, x) in a.iter().enumerate() {
+        let mut diagonal = row[0];
+        row[0] = i + 1;
+        for (j, y) in b.iter().enumerate() {
+            let substituted = diagonal + usize::from(x != y);
+            diagonal = row[j + 1];
+            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
+        }
+    }
+    row[b.len()]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn distances() {
+        assert_eq!(edit_distance(b"kitten", b"sitting"), 3);
+        assert_eq!(edit_distance(b"", b"abc"), 3);
+        assert_eq!(edit_distance(b"same", b"same"), 0);
+    }
+
+    #[test]
+    fn finds_the_nearest_and_nothing_far() {
+        let names = ["layers.0.q_proj.weight".to_string()];
+        let found = nearest(
+            &names,
+            ["layers.0.k_norm.weight", "layers.0.q_proj.weigth", "x"].into_iter(),
+        );
+        assert_eq!(found.as_deref(), Some("layers.0.q_proj.weigth"));
+        assert_eq!(nearest(&names, ["wte"].into_iter()), None);
+    }
+}

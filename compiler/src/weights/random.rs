@@ -1,0 +1,288 @@
+//! Random weights from a seed: what a spec runs on when there is no checkpoint.
+//!
+//! A tensor's values depend on the seed, its name and its place in the tensor alone, not on other tensors or on how many
+//! threads draw them. Variances keep activations near 1 and logits of order 1, and make every gain and bias matter.
+
+use super::error::WeightsError;
+use super::resolve::{Layout, Walked, candidates, walk};
+use super::slots::{Role, Slot, block_slots, kind_slots};
+use super::{Blob, Tensor, Weights};
+use crate::spec::model::{Model, StepOp};
+use graver_runtime::abi::Dtype;
+use half::{bf16, f16};
+use rayon::prelude::*;
+use std::collections::HashMap;
+
+/// Alignment of tensors, in bytes: a cache line.
+const ALIGNMENT: usize = 64;
+/// Elements drawn from one generator: the grain of parallel work.
+const CHUNK: usize = 1 << 16;
+/// Matrix elements above which weights are bf16 by default: f32 would take more than 512 MB.
+const LARGE: usize = 128 << 20;
+
+/// Random weights, yet to be drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RandomWeights {
+    /// Decides all values.
+    pub seed: u64,
+    /// Type of matrices; vectors are always f32.
+    pub dtype: Dtype,
+}
+
+impl RandomWeights {
+    /// Weights drawn from `seed`, matrices stored as `dtype`.
+    pub fn new(seed: u64, dtype: Dtype) -> RandomWeights {
+        RandomWeights { seed, dtype }
+    }
+
+    /// The type that suits a model's size: f32, and bf16 for models whose f32 weights would be over half a gigabyte.
+    pub fn default_dtype(model: &Model) -> Dtype {
+        let elements = |slots: Vec<Slot<'_>>| {
+            slots
+                .iter()
+                .map(|slot| {
+                    slot.weight
+                        .shape
+                        .iter()
+                        .fold(1usize, |product, n| product.saturating_mul(*n))
+                })
+                .fold(0, usize::saturating_add)
+        };
+        let kinds: Vec<usize> = model
+            .kinds
+            .iter()
+            .map(|kind| elements(kind_slots(kind)))
+            .collect();
+        let layers = model
+            .layers
+            .iter()
+            .fold(0usize, |sum, kind| sum.saturating_add(kinds[*kind]));
+        let total = layers
+            .saturating_add(elements(block_slots(&model.embed)))
+            .saturating_add(elements(block_slots(&model.head)));
+        if total > LARGE {
+            Dtype::Bf16
+        } else {
+            Dtype::F32
+        }
+    }
+}
+
+/// Lays out and draws the weights of `model`.
+pub(super) fn plan_random(model: &Model, random: RandomWeights) -> Result<Weights, WeightsError> {
+    let mut plan = Plan {
+        random,
+        is_tied: is_tied(model),
+        tensors: Vec::new(),
+        draws: Vec::new(),
+        by_name: HashMap::new(),
+        total_bytes: 0,
+    };
+    let (embed, layers, head) = plan.walk(model)?;
+    let blob = plan.draw()?;
+    Ok(Weights {
+        blobs: vec![blob],
+        tensors: plan.tensors,
+        embed,
+        layers,
+        head,
+    })
+}
+
+/// Tensors being laid out, one after the other, in one blob.
+struct Plan {
+    random: RandomWeights,
+    /// The head reads the embedding's table.
+    is_tied: bool,
+    tensors: Vec<Tensor>,
+    /// How to draw each of `tensors`.
+    draws: Vec<Draw>,
+    by_name: HashMap<String, usize>,
+    total_bytes: usize,
+}
+
+/// How to draw a tensor: `mean + deviation · N(0, 1)`.
+#[derive(Clone, Copy)]
+struct Draw {
+    dtype: Dtype,
+    mean: f32,
+    deviation: f32,
+}
+
+impl Plan {
+    fn walk(&mut self, model: &Model) -> Result<Walked, WeightsError> {
+        walk(model, |slot, label, layer| {
+            let layout = Layout::of(slot.weight, label)?;
+            let names = candidates(model, slot.weight, layer);
+            // A tensor that another slot has already, such as the embedding for a tied head, is shared.
+            let tensor = match names.iter().find_map(|name| self.by_name.get(name)) {
+                Some(tensor) => *tensor,
+                None => self.add(
+                    names.first().map_or(label, String::as_str),
+                    slot,
+                    &layout.stored,
+                )?,
+            };
+            let (held, draw) = (&self.tensors[tensor], self.draws[tensor]);
+            let fits = byte_size(&layout.stored, draw.dtype) == Some(held.bytes);
+            if !fits {
+                let problem = "another slot reads the same tensor with another size";
+                return Err(WeightsError::BadWeight {
+                    slot: label.to_string(),
+                    shape: slot.weight.shape.clone(),
+                    problem,
+                });
+            }
+            Ok(layout.view(slot.weight, tensor, held, draw.dtype))
+        })
+    }
+
+    fn add(
+        &mut self,
+        name: &str,
+        slot: &Slot<'_>,
+        stored: &[usize],
+    ) -> Result<usize, WeightsError> {
+        let draw = self.draw_of(slot);
+        let end = byte_size(stored, draw.dtype).and_then(|bytes| {
+            Some((
+                bytes,
+                self.total_bytes
+                    .checked_add(bytes)?
+                    .checked_next_multiple_of(ALIGNMENT)?,
+            ))
+        });
+        let Some((bytes, end)) = end else {
+            return Err(WeightsError::Memory {
+                bytes: usize::MAX,
+                source: std::io::ErrorKind::OutOfMemory.into(),
+            });
+        };
+        self.tensors.push(Tensor {
+            name: name.to_string(),
+            blob: 0,
+            offset_bytes: self.total_bytes,
+            bytes,
+        });
+        self.draws.push(draw);
+        self.by_name
+            .insert(name.to_string(), self.tensors.len() - 1);
+        self.total_bytes = end;
+        Ok(self.tensors.len() - 1)
+    }
+
+    fn draw_of(&self, slot: &Slot<'_>) -> Draw {
+        // The last dimension of the graph's shape is what a product sums over.
+        let fan_in = slot.weight.shape.last().copied().unwrap_or(1).max(1) as f32;
+        let dtype = self.random.dtype;
+        match slot.role {
+            Role::Matrix => Draw {
+                dtype,
+                mean: 0.0,
+                deviation: fan_in.sqrt().recip(),
+            },
+            // A tied table is also the output projection, so it has a matrix's scale, and learned positions must not
+            // drown it.
+            Role::Table => Draw {
+                dtype,
+                mean: 0.0,
+                deviation: if self.is_tied {
+                    fan_in.sqrt().recip()
+                } else {
+                    1.0
+                },
+            },
+            Role::Gain { unit_offset } => Draw {
+                dtype: Dtype::F32,
+                mean: if unit_offset { 0.0 } else { 1.0 },
+                deviation: 0.2,
+            },
+            Role::Bias => Draw {
+                dtype: Dtype::F32,
+                mean: 0.0,
+                deviation: 0.3,
+            },
+        }
+    }
+
+    fn draw(&self) -> Result<Blob, WeightsError> {
+        let mut memory = Blob::zeroed(self.total_bytes)?;
+        let mut rest: &mut [u8] = &mut memory;
+        let mut end = 0;
+        let mut chunks = Vec::new();
+        for (tensor, draw) in self.tensors.iter().zip(&self.draws) {
+            let (_, from) = rest.split_at_mut(tensor.offset_bytes - end);
+            let (bytes, after) = from.split_at_mut(tensor.bytes);
+            (rest, end) = (after, tensor.offset_bytes + tensor.bytes);
+            let seed = name_seed(self.random.seed, &tensor.name);
+            let pieces = bytes.chunks_mut(CHUNK * draw.dtype.size()).enumerate();
+            chunks.extend(pieces.map(|(i, piece)| (seed ^ mix(i as u64 + 1), *draw, piece)));
+        }
+        chunks
+            .into_par_iter()
+            .for_each(|(seed, draw, piece)| fill(seed, draw, piece));
+        Ok(Blob::Owned(memory))
+    }
+}
+
+/// Whether the head reads a table of the embedding.
+fn is_tied(model: &Model) -> bool {
+    let head: Vec<String> = block_slots(&model.head)
+        .iter()
+        .flat_map(|slot| candidates(model, slot.weight, None))
+        .collect();
+    let tables = model.embed.iter().filter_map(|step| match &step.op {
+        StepOp::Embed { table, .. } => Some(table),
+        _ => None,
+    });
+    tables
+        .flat_map(|table| candidates(model, table, None))
+        .any(|name| head.contains(&name))
+}
+
+fn byte_size(shape: &[usize], dtype: Dtype) -> Option<usize> {
+    shape
+        .iter()
+        .try_fold(dtype.size(), |product, n| product.checked_mul(*n))
+}
+
+/// FNV-1a over the name, mixed with the seed.
+fn name_seed(seed: u64, name: &str) -> u64 {
+    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    mix(hash ^ mix(seed))
+}
+
+/// The finaliser of SplitMix64 (Steele et al. 2014): every bit of the input moves every bit of the output.
+fn mix(x: u64) -> u64 {
+    let x = x.wrapping_add(0x9e37_79b9_7f4a_7c15);
+    let x = (x ^ (x >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    let x = (x ^ (x >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    x ^ (x >> 31)
+}
+
+/// Fills one chunk. The normal distribution is approximated by the sum of two triangular ones, four uniform numbers of 16
+/// bits each: no logarithm, and no value beyond 3.5 deviations, which random weights are better without.
+fn fill(seed: u64, draw: Draw, out: &mut [u8]) {
+    // The sum of four uniform numbers in 0..65536 has mean 131070 and this deviation.
+    const DEVIATION: f32 = 37_837.3;
+    let mut counter = seed;
+    let mut next = || {
+        counter = counter.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let bits = mix(counter);
+        let sum = (bits & 0xffff) + (bits >> 16 & 0xffff) + (bits >> 32 & 0xffff) + (bits >> 48);
+        draw.mean + (sum as f32 - 131_070.0) * (draw.deviation / DEVIATION)
+    };
+    match draw.dtype {
+        Dtype::F32 => out
+            .chunks_exact_mut(4)
+            .for_each(|out| out.copy_from_slice(&next().to_le_bytes())),
+        Dtype::Bf16 => out
+            .chunks_exact_mut(2)
+            .for_each(|out| out.copy_from_slice(&bf16::from_f32(next()).to_le_bytes())),
+        Dtype::F16 => out
+            .chunks_exact_mut(2)
+            .for_each(|out| out.copy_from_slice(&f16::from_f32(next()).to_le_bytes())),
+    }
+}

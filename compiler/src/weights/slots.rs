@@ -1,0 +1,104 @@
+//! The weight slots of a model, in the order in which generated code indexes them.
+//!
+//! Inside the embedding, a layer or the head, slots come in the order of the steps, and inside a step in the order below
+//! (weight before bias; Q, K, V, the norms of Q and K, O; gate, up, down). All layers of a kind have the same slots.
+
+use crate::spec::model::{Attention, Item, LayerKind, Linear, Norm, Step, StepOp, Weight};
+
+/// A weight and what it is for.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Slot<'a> {
+    /// Names, shape and layout.
+    pub weight: &'a Weight,
+    /// What it is for.
+    pub role: Role,
+}
+
+/// What a weight is for: decides how random weights are drawn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// A matrix that multiplies activations.
+    Matrix,
+    /// A table of rows, looked up by token or position.
+    Table,
+    /// A norm's gain, `g`, or `g − 1` with `unit_offset`.
+    Gain {
+        /// Stored as `g − 1`.
+        unit_offset: bool,
+    },
+    /// The bias of a matrix or a norm.
+    Bias,
+}
+
+/// The slots of the embedding or the head.
+pub fn block_slots(steps: &[Step]) -> Vec<Slot<'_>> {
+    let mut slots = Vec::new();
+    steps.iter().for_each(|step| step_slots(step, &mut slots));
+    slots
+}
+
+/// The slots of each layer of a kind.
+pub fn kind_slots(kind: &LayerKind) -> Vec<Slot<'_>> {
+    let mut slots = Vec::new();
+    for item in &kind.items {
+        match item {
+            Item::Plain(steps) => steps.iter().for_each(|step| step_slots(step, &mut slots)),
+            Item::Residual(branches) => branches
+                .iter()
+                .flatten()
+                .for_each(|step| step_slots(step, &mut slots)),
+        }
+    }
+    slots
+}
+
+fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
+    match &step.op {
+        StepOp::Embed { table, .. } | StepOp::PositionEmbed { table, .. } => slots.push(Slot {
+            weight: table,
+            role: Role::Table,
+        }),
+        StepOp::Norm(norm) => norm_slots(norm, slots),
+        StepOp::Linear(linear) => linear_slots(linear, slots),
+        StepOp::Scale(_) | StepOp::Softcap(_) => {}
+        StepOp::Attention(attention) => {
+            let Attention { q, k, v, o, .. } = attention.as_ref();
+            [q, k, v]
+                .into_iter()
+                .for_each(|linear| linear_slots(linear, slots));
+            let norms = attention
+                .qk_norm
+                .iter()
+                .flat_map(|norms| [&norms.q, &norms.k]);
+            norms.for_each(|norm| norm_slots(norm, slots));
+            linear_slots(o, slots);
+        }
+        StepOp::Mlp(mlp) => mlp
+            .gate
+            .iter()
+            .chain([&mlp.up, &mlp.down])
+            .for_each(|linear| linear_slots(linear, slots)),
+    }
+}
+
+fn norm_slots<'a>(norm: &'a Norm, slots: &mut Vec<Slot<'a>>) {
+    let gain = Role::Gain {
+        unit_offset: norm.unit_offset,
+    };
+    slots.extend(norm.gain.iter().map(|weight| Slot { weight, role: gain }));
+    slots.extend(norm.bias.iter().map(|weight| Slot {
+        weight,
+        role: Role::Bias,
+    }));
+}
+
+fn linear_slots<'a>(linear: &'a Linear, slots: &mut Vec<Slot<'a>>) {
+    slots.push(Slot {
+        weight: &linear.weight,
+        role: Role::Matrix,
+    });
+    slots.extend(linear.bias.iter().map(|weight| Slot {
+        weight,
+        role: Role::Bias,
+    }));
+}
