@@ -1,0 +1,450 @@
+//! A compiled model, ready to run: its program, weights, threads and the state of its sequences.
+//!
+//! A session takes tokens and gives logits. Everything that generated code may touch is reserved here, at the sizes the
+//! manifest states, and every number that comes from outside (the manifest, the caller) is checked before a step begins;
+//! a step that has begun cannot fail.
+
+use std::any::Any;
+use std::ops::Deref;
+use std::sync::Arc;
+
+use crate::abi::{CLAIM_COUNTERS, Entry, KernelTable, Manifest, StepContext};
+use crate::cpu;
+use crate::error::Error;
+use crate::mapped::WeightSource;
+use crate::memory::Region;
+use crate::sizes::{self, sized};
+use crate::state::{Layout, Snapshot, States};
+use crate::step::StepLists;
+pub use crate::step::{Segment, Wanted};
+use crate::threads::{self, Pool};
+
+/// Positions of a context that nobody chose, where the model has as many.
+pub const DEFAULT_CONTEXT: usize = 4096;
+
+/// Two entry points, and what they were compiled for.
+#[derive(Clone)]
+pub struct Program {
+    decode: Entry,
+    prefill: Entry,
+    manifest: Arc<Manifest>,
+    #[expect(dead_code, reason = "holds the code in place")]
+    keep: Arc<dyn Any + Send + Sync>,
+}
+
+impl Program {
+    /// A program whose code stays in place while `keep` lives (for code of the running executable, `Arc::new(())`).
+    ///
+    /// # Safety
+    /// `decode` and `prefill` are what the compiler made together with `manifest`, or behave like it. Called on `n_threads`
+    /// threads at once with the same [`StepContext`], they
+    /// - read and write only what the context points to, at the sizes the context and `manifest` state, and read only the
+    ///   `bytes` of each weight slot;
+    /// - call the barrier equally often on every thread, and write nothing that another thread uses between two barriers;
+    /// - write all of `logits`, and return.
+    pub unsafe fn new(
+        decode: Entry,
+        prefill: Entry,
+        manifest: Arc<Manifest>,
+        keep: Arc<dyn Any + Send + Sync>,
+    ) -> Self {
+        Program {
+            decode,
+            prefill,
+            manifest,
+            keep,
+        }
+    }
+
+    /// What the program says about itself.
+    pub fn manifest(&self) -> &Arc<Manifest> {
+        &self.manifest
+    }
+}
+
+/// Choices that are made when a session begins.
+#[derive(Clone, Debug)]
+pub struct SessionOptions {
+    /// Threads, the caller included; as many as this process may use if not given.
+    pub threads: Option<usize>,
+    /// Positions each sequence has room for; the model's own limit or [`DEFAULT_CONTEXT`] if not given.
+    pub context: Option<usize>,
+    /// Sequences that can be held at once.
+    pub slots: usize,
+    /// Binds each thread to a processor.
+    pub pin: bool,
+    /// Micro-kernels to use instead of those for this processor.
+    pub kernels: Option<&'static KernelTable>,
+}
+
+impl Default for SessionOptions {
+    fn default() -> Self {
+        SessionOptions {
+            threads: None,
+            context: None,
+            slots: 1,
+            pin: false,
+            kernels: None,
+        }
+    }
+}
+
+/// Rows of logits, in the order of the tokens they follow.
+#[derive(Clone, Copy, Debug)]
+pub struct Logits<'a> {
+    values: &'a [f32],
+    vocab: usize,
+}
+
+impl<'a> Logits<'a> {
+    /// `[rows, vocab]`.
+    pub fn values(&self) -> &'a [f32] {
+        self.values
+    }
+
+    /// Number of rows.
+    pub fn n_rows(&self) -> usize {
+        self.values.len() / self.vocab
+    }
+
+    /// The logits of one row; panics when there is no such row.
+    pub fn row(&self, row: usize) -> &'a [f32] {
+        &self.values[row * self.vocab..][..self.vocab]
+    }
+
+    /// The last row, if any was wanted.
+    pub fn last(&self) -> Option<&'a [f32]> {
+        self.n_rows().checked_sub(1).map(|row| self.row(row))
+    }
+}
+
+impl Deref for Logits<'_> {
+    type Target = [f32];
+
+    fn deref(&self) -> &[f32] {
+        self.values
+    }
+}
+
+/// A model with its weights, threads and sequences.
+pub struct Session {
+    // Dropped in this order: threads first, what they use after them.
+    pool: Pool,
+    program: Program,
+    #[expect(
+        dead_code,
+        reason = "keeps the bytes in place that `pointers` points to"
+    )]
+    weights: WeightSource,
+    pointers: Vec<*const u8>,
+    kernels: &'static KernelTable,
+    states: States,
+    arena: Region,
+    scratch: Region,
+    scratch_stride: usize,
+    logits: Region,
+    counters: Box<Counters>,
+    lists: StepLists,
+    /// Rows of several steps, for `feed` with [`Wanted::All`].
+    collected: Vec<f32>,
+}
+
+/// On cache lines of their own: every thread writes to them.
+#[repr(align(128))]
+struct Counters([u64; CLAIM_COUNTERS]);
+
+// SAFETY: the pointers of a session are to memory it owns, and are used only by its own threads inside a call that has it
+// exclusively.
+unsafe impl Send for Session {}
+
+impl Session {
+    /// Makes a program ready to run with its weights, which are given in the order of the manifest's blobs.
+    ///
+    /// Fails if the program is of another ABI, needs processor features that are missing, or states sizes that do not fit
+    /// the weights or the memory.
+    pub fn new(
+        program: Program,
+        weights: WeightSource,
+        options: SessionOptions,
+    ) -> Result<Session, Error> {
+        let manifest = Arc::clone(&program.manifest);
+        sizes::check_manifest(&manifest)?;
+        if weights.blobs.len() != manifest.blobs.len() {
+            return Err(Error::BlobCount {
+                found: weights.blobs.len(),
+                expected: manifest.blobs.len(),
+            });
+        }
+        let pointers = weights.pointers(&manifest.weights)?;
+        let context = sizes::context(&manifest, options.context)?;
+        let threads = options
+            .threads
+            .unwrap_or_else(|| cpu::available_threads().min(threads::MAX_THREADS));
+        let scratch_stride = sizes::scratch_stride(&manifest)?;
+        let max_tokens = manifest.decode.max_tokens.max(manifest.prefill.max_tokens);
+        let logits_bytes = max_tokens
+            .checked_mul(manifest.vocab)
+            .and_then(|n| n.checked_mul(size_of::<f32>()));
+        let pool = Pool::new(threads, options.pin)?;
+        Ok(Session {
+            pointers,
+            kernels: options.kernels.ok_or(Error::NoKernels)?,
+            states: States::new(Layout::new(&manifest, context)?, options.slots)?,
+            arena: Region::reserve("activations", sizes::arena_bytes(&manifest, context)?)?
+                .large_pages(),
+            scratch: Region::reserve(
+                "scratch",
+                sized("scratch", scratch_stride.checked_mul(threads))?,
+            )?,
+            scratch_stride,
+            logits: Region::reserve("logits", sized("logits", logits_bytes)?)?,
+            counters: Box::new(Counters([0; CLAIM_COUNTERS])),
+            lists: StepLists::with_capacity(max_tokens),
+            collected: Vec::new(),
+            pool,
+            program,
+            weights,
+        })
+    }
+
+    /// Runs one step: appends the tokens of each segment to its sequence, and computes the logits wanted, `[rows, vocab]`.
+    ///
+    /// Steps of up to `decode.max_tokens` tokens run the decode program, longer ones, up to [`Session::max_step`], prefill.
+    /// After an error nothing has changed.
+    pub fn step(&mut self, segments: &[Segment<'_>], wanted: Wanted) -> Result<Logits<'_>, Error> {
+        let tokens = segments.iter().map(|segment| segment.tokens.len()).sum();
+        let max = self.max_step();
+        if tokens > max {
+            return Err(Error::StepTooLong { tokens, max });
+        }
+        self.check(segments)?;
+        self.run(segments, tokens, wanted);
+        Ok(self.step_logits())
+    }
+
+    /// Appends any number of tokens to one sequence, in as many steps as that takes, and gives the logits wanted of all of
+    /// them. After an error nothing has changed.
+    pub fn feed(
+        &mut self,
+        slot: usize,
+        tokens: &[u32],
+        wanted: Wanted,
+    ) -> Result<Logits<'_>, Error> {
+        self.check(&[Segment { slot, tokens }])?;
+        let max = self.max_step();
+        if tokens.len() <= max {
+            self.run(&[Segment { slot, tokens }], tokens.len(), wanted);
+            return Ok(self.step_logits());
+        }
+        if wanted == Wanted::All {
+            self.reserve_rows(tokens.len())?;
+        }
+        let last = (tokens.len() - 1) / max;
+        for (index, tokens) in tokens.chunks(max).enumerate() {
+            let wanted = if index < last && wanted == Wanted::Last {
+                Wanted::None
+            } else {
+                wanted
+            };
+            self.run(&[Segment { slot, tokens }], tokens.len(), wanted);
+            if wanted == Wanted::All {
+                let rows = step_rows(
+                    &self.logits,
+                    self.lists.logit_rows.len(),
+                    self.program.manifest.vocab,
+                );
+                self.collected.extend_from_slice(rows);
+            }
+        }
+        match wanted {
+            Wanted::All => Ok(Logits {
+                values: &self.collected,
+                vocab: self.vocab(),
+            }),
+            Wanted::Last | Wanted::None => Ok(self.step_logits()),
+        }
+    }
+
+    /// What the program says about itself.
+    pub fn manifest(&self) -> &Manifest {
+        &self.program.manifest
+    }
+
+    /// Size of the vocabulary: the width of a row of logits.
+    pub fn vocab(&self) -> usize {
+        self.program.manifest.vocab
+    }
+
+    /// Positions each sequence has room for.
+    pub fn context(&self) -> usize {
+        self.states.layout().context()
+    }
+
+    /// The most tokens of one step.
+    pub fn max_step(&self) -> usize {
+        self.program
+            .manifest
+            .prefill
+            .max_tokens
+            .max(self.program.manifest.decode.max_tokens)
+    }
+
+    /// Threads, the caller included.
+    pub fn threads(&self) -> usize {
+        self.pool.threads()
+    }
+
+    /// Number of sequence slots.
+    pub fn slots(&self) -> usize {
+        self.states.slots()
+    }
+
+    /// Positions filled in a slot.
+    pub fn position(&self, slot: usize) -> Result<usize, Error> {
+        self.states.position(slot)
+    }
+
+    /// Forgets what a sequence holds after its first `position` positions; see [`States::truncate`].
+    pub fn truncate(&mut self, slot: usize, position: usize) -> Result<(), Error> {
+        self.states.truncate(slot, position)
+    }
+
+    /// Begins a new sequence in a slot.
+    pub fn reset(&mut self, slot: usize) -> Result<(), Error> {
+        self.states.reset(slot)
+    }
+
+    /// Makes the sequence in `to` an independent copy of the one in `from`.
+    pub fn copy(&mut self, from: usize, to: usize) -> Result<(), Error> {
+        self.states.copy(from, to)
+    }
+
+    /// Copies a sequence's state out.
+    pub fn snapshot(&self, slot: usize) -> Result<Snapshot, Error> {
+        self.states.snapshot(slot)
+    }
+
+    /// Puts a sequence's state back, into any slot.
+    pub fn restore(&mut self, slot: usize, snapshot: &Snapshot) -> Result<(), Error> {
+        self.states.restore(slot, snapshot)
+    }
+
+    /// Everything about segments that generated code relies on, but their total length.
+    fn check(&self, segments: &[Segment<'_>]) -> Result<(), Error> {
+        if segments.is_empty() {
+            return Err(Error::NoSegments);
+        }
+        for (index, &Segment { slot, tokens }) in segments.iter().enumerate() {
+            let position = self.states.position(slot)?;
+            if tokens.is_empty() {
+                return Err(Error::NoTokens { slot });
+            }
+            if segments[..index].iter().any(|before| before.slot == slot) {
+                return Err(Error::SlotTwice { slot });
+            }
+            if let Some(&id) = tokens.iter().find(|id| **id as usize >= self.vocab()) {
+                return Err(Error::Token {
+                    id,
+                    vocab: self.vocab(),
+                });
+            }
+            let context = self.context();
+            if tokens.len() > context - position {
+                let most = self.manifest().context;
+                return Err(Error::ContextFull {
+                    tokens: tokens.len(),
+                    position,
+                    context,
+                    most,
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// Runs a step that has been checked.
+    fn run(&mut self, segments: &[Segment<'_>], tokens: usize, wanted: Wanted) {
+        let manifest = &self.program.manifest;
+        let (entry, info) = match tokens <= manifest.decode.max_tokens {
+            true => (self.program.decode, &manifest.decode),
+            false => (self.program.prefill, &manifest.prefill),
+        };
+        let states = &self.states;
+        self.lists.fill(segments, wanted, info.query_tile, |slot| {
+            states.position(slot).expect("segments are checked")
+        });
+        let arena_grown = sizes::grown_offset(info).expect("sizes are checked");
+        let mut context = self.step_context(arena_grown);
+        // SAFETY: `Program::new` vouches for the entry points, and the context has what they were promised: weight slots inside
+        // their blobs, state for slots and positions that exist, an arena, scratch and logits of the manifest's sizes, token
+        // ids inside the vocabulary. `&mut self` keeps everybody else away.
+        unsafe { self.pool.run(entry, &mut context) };
+        for segment in segments {
+            self.states
+                .advance(segment.slot, segment.tokens.len())
+                .expect("segments are checked");
+        }
+    }
+
+    fn step_context(&mut self, arena_grown: usize) -> StepContext {
+        let lists = &self.lists;
+        StepContext {
+            n_tokens: lists.tokens.len(),
+            n_logit_rows: lists.logit_rows.len(),
+            n_spans: lists.spans.len(),
+            n_tiles: lists.tiles.len(),
+            // The pool fills in what concerns threads.
+            n_threads: 0,
+            context: self.states.layout().context(),
+            tokens: lists.tokens.as_ptr(),
+            positions: lists.positions.as_ptr(),
+            slots: lists.slots.as_ptr(),
+            logit_rows: lists.logit_rows.as_ptr(),
+            spans: lists.spans.as_ptr(),
+            tiles: lists.tiles.as_ptr(),
+            weights: self.pointers.as_ptr(),
+            slot_base: self.states.bases().as_ptr(),
+            state_offset: self.states.layout().offsets().as_ptr(),
+            arena: self.arena.as_mut_ptr(),
+            scratch: self.scratch.as_mut_ptr(),
+            scratch_stride: self.scratch_stride,
+            logits: self.logits.as_mut_ptr().cast(),
+            kernels: self.kernels,
+            counters: self.counters.0.as_mut_ptr(),
+            barrier: threads::no_barrier,
+            sync: std::ptr::null(),
+            arena_grown,
+        }
+    }
+
+    /// What the last step wrote.
+    fn step_logits(&self) -> Logits<'_> {
+        let vocab = self.vocab();
+        Logits {
+            values: step_rows(&self.logits, self.lists.logit_rows.len(), vocab),
+            vocab,
+        }
+    }
+
+    /// Empties `collected` and makes room for `rows` rows.
+    fn reserve_rows(&mut self, rows: usize) -> Result<(), Error> {
+        let values = sized("logits", rows.checked_mul(self.vocab()))?;
+        self.collected.clear();
+        let source = std::io::ErrorKind::OutOfMemory.into();
+        let failed = |_| Error::Memory {
+            what: "logits",
+            bytes: values * size_of::<f32>(),
+            source,
+        };
+        self.collected.try_reserve_exact(values).map_err(failed)
+    }
+}
+
+/// The first `rows` rows of a buffer of logits.
+fn step_rows(logits: &Region, rows: usize, vocab: usize) -> &[f32] {
+    // SAFETY: generated code writes logits only inside `Session::run`, which has the session exclusively, as no caller of this
+    // function does while the slice lives.
+    let bytes = unsafe { logits.slice(0, rows * vocab * size_of::<f32>()) };
+    // SAFETY: a region is aligned to a page, every bit pattern is an f32, and the length is that of the bytes.
+    unsafe { std::slice::from_raw_parts(bytes.as_ptr().cast(), rows * vocab) }
+}
