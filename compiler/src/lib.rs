@@ -1,10 +1,13 @@
 //! Graver compiles a language model, described by a JSON spec, into a native forward pass.
 
+pub mod artifact;
 pub mod codegen;
 pub mod graph;
 pub mod interp;
 pub mod memory;
 pub mod passes;
+pub mod pipeline;
 pub mod schedule;
 pub mod spec;
+pub mod verify;
 pub mod weights;

@@ -1,14 +1,22 @@
 //! What a compiled model needs to run, and nothing else.
 
 pub mod abi;
+pub mod cli;
 pub mod cpu;
 pub mod error;
+pub mod generate;
+pub mod kernels;
 pub mod mapped;
 mod memory;
+pub mod sampling;
+pub mod sequence;
 pub mod session;
 mod sizes;
 pub mod state;
 mod step;
+pub mod stream;
+pub mod text;
 pub mod threads;
+pub mod tokenizer;
 
 pub use error::Error;

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::path::Path;
+use std::sync::Arc;
 
 use memmap2::{Mmap, MmapOptions};
 
@@ -21,6 +22,7 @@ enum Bytes {
     Empty,
     Mapped(Mmap),
     Owned(Region, usize),
+    Shared(Arc<dyn AsRef<[u8]> + Send + Sync>),
 }
 
 impl Blob {
@@ -81,11 +83,21 @@ impl Blob {
         })
     }
 
+    /// Bytes that somebody else holds, in place.
+    ///
+    /// `bytes` has to give the same slice every time.
+    pub fn shared(bytes: Arc<dyn AsRef<[u8]> + Send + Sync>) -> Blob {
+        Blob {
+            bytes: Bytes::Shared(bytes),
+        }
+    }
+
     /// The bytes.
     pub fn as_slice(&self) -> &[u8] {
         match &self.bytes {
             Bytes::Empty => &[],
             Bytes::Mapped(map) => map,
+            Bytes::Shared(bytes) => (**bytes).as_ref(),
             // SAFETY: nothing writes to an owned blob once it is filled: no function gives out a mutable reference.
             Bytes::Owned(region, len) => unsafe { region.slice(0, *len) },
         }

@@ -188,7 +188,7 @@ impl Session {
         let pool = Pool::new(threads, options.pin)?;
         Ok(Session {
             pointers,
-            kernels: options.kernels.ok_or(Error::NoKernels)?,
+            kernels: options.kernels.unwrap_or_else(crate::kernels::table),
             states: States::new(Layout::new(&manifest, context)?, options.slots)?,
             arena: Region::reserve("activations", sizes::arena_bytes(&manifest, context)?)?
                 .large_pages(),

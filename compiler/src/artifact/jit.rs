@@ -1,0 +1,75 @@
+//! Code in memory, run at once.
+
+use std::sync::{Arc, Mutex};
+
+use cranelift_jit::{JITBuilder, JITModule};
+use cranelift_module::{ModuleError, default_libcall_names};
+use graver_runtime::abi::{Entry, Manifest};
+use graver_runtime::mapped::{Blob, WeightSource};
+use graver_runtime::session::Program;
+
+use crate::codegen::{self, Planned, Target, TargetError};
+use crate::weights::Weights;
+
+/// Why code could not be made in memory.
+#[derive(Debug, thiserror::Error)]
+pub enum JitError {
+    /// The processor.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// Cranelift.
+    #[error("code generation failed: {0}")]
+    Module(#[from] Box<ModuleError>),
+}
+
+/// Keeps the code in place; never freed, as long as the value lives.
+struct Code(#[expect(dead_code, reason = "holds the code in place")] Mutex<JITModule>);
+
+/// Compiles both programs for this processor.
+///
+/// # Errors
+/// What Cranelift reports.
+pub fn jit(planned: &[Planned; 2], manifest: Arc<Manifest>) -> Result<Program, JitError> {
+    let isa = Target::named("native")?.isa(false)?;
+    let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
+    // Functions must lie near each other, which only the arena promises.
+    if let Ok(arena) = cranelift_jit::ArenaMemoryProvider::new_with_size(64 << 20) {
+        builder.memory_provider(Box::new(arena));
+    }
+    let mut module = JITModule::new(builder);
+    let decode = codegen::emit(&mut module, &planned[0], "graver_decode", None)?;
+    let prefill = codegen::emit(&mut module, &planned[1], "graver_prefill", None)?;
+    module.finalize_definitions().map_err(Box::new)?;
+    let [decode, prefill] = [decode, prefill].map(|id| {
+        let code = module.get_finalized_function(id);
+        // SAFETY: both were declared with an entry's two pointer-sized arguments and the platform's calling convention,
+        // and `Code` keeps the module, hence the code, alive.
+        unsafe { std::mem::transmute::<*const u8, Entry>(code) }
+    });
+    // SAFETY: both entries come from the graphs that the manifest was made from; every access of generated code is at
+    // offsets from the memory plan and the weight views that the manifest states.
+    Ok(unsafe {
+        Program::new(
+            decode,
+            prefill,
+            manifest,
+            Arc::new(Code(Mutex::new(module))),
+        )
+    })
+}
+
+struct BlobOf(Arc<Weights>, usize);
+
+impl AsRef<[u8]> for BlobOf {
+    fn as_ref(&self) -> &[u8] {
+        self.0.blobs[self.1].as_bytes()
+    }
+}
+
+/// The weights as the runtime takes them: the same bytes, in place.
+pub fn weight_source(weights: &Arc<Weights>) -> WeightSource {
+    let blob = |i: usize| Blob::shared(Arc::new(BlobOf(Arc::clone(weights), i)));
+    WeightSource {
+        blobs: (0..weights.blobs.len()).map(blob).collect(),
+    }
+}

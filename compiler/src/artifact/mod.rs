@@ -1,0 +1,5 @@
+//! From planned programs to something that runs: code in memory, executables, shared libraries, objects.
+
+mod jit;
+
+pub use jit::{JitError, jit, weight_source};

@@ -1,0 +1,45 @@
+//! Commands, one file each; here the table of them and what they share.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "commands talk to people"
+)]
+
+mod model;
+mod run;
+mod verify;
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// An ahead-of-time compiler for language models on CPUs.
+#[derive(Parser)]
+#[command(version, about)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Compile a model in memory and generate text with it
+    Run(run::Args),
+    /// Compare the compiled code with a reference
+    Verify(verify::Args),
+}
+
+type Outcome = Result<ExitCode, Box<dyn Error>>;
+
+/// Runs the command line.
+pub(crate) fn main() -> ExitCode {
+    let outcome = match Cli::parse().command {
+        Command::Run(args) => run::run(&args),
+        Command::Verify(args) => verify::run(&args),
+    };
+    outcome.unwrap_or_else(|e| {
+        eprintln!("error: {e}");
+        ExitCode::FAILURE
+    })
+}

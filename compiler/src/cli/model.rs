@@ -1,0 +1,94 @@
+//! The MODEL argument: a checkpoint folder, or a spec with random weights; and how it is compiled.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use clap::Args;
+use graver::artifact::{jit, weight_source};
+use graver::codegen::Target;
+use graver::passes::PassOptions;
+use graver::pipeline::{self, CompileOptions, Loaded};
+use graver::spec::{self, SpecSource};
+use graver_runtime::abi::Dtype;
+use graver_runtime::session::{Session, SessionOptions};
+
+/// Which model, and how it is compiled.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct ModelArgs {
+    /// A checkpoint folder, or a spec (a file, or the name of a built-in one) with random weights
+    pub(crate) model: String,
+    /// Spec to use instead of the built-in one that matches config.json
+    #[arg(long, value_name = "FILE")]
+    spec: Option<PathBuf>,
+    /// Sizes to use where MODEL is a spec
+    #[arg(long, value_name = "NAME", default_value = "tiny")]
+    preset: String,
+    /// Seed of random weights
+    #[arg(long = "weights-seed", value_name = "S", default_value_t = 0)]
+    seed: u64,
+    #[command(flatten)]
+    passes: PassArgs,
+}
+
+#[derive(Args, Clone, Debug)]
+struct PassArgs {
+    /// Leave all fusions out
+    #[arg(long)]
+    no_fuse: bool,
+    /// Leave a pass out; may be given several times
+    #[arg(long = "no-pass", value_name = "NAME")]
+    no_pass: Vec<String>,
+    /// Run only the first N passes
+    #[arg(long, value_name = "N")]
+    pass_limit: Option<usize>,
+}
+
+impl ModelArgs {
+    pub(crate) fn load(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
+        let path = Path::new(&self.model);
+        if path.is_dir() {
+            return Ok(pipeline::load_checkpoint(path, self.spec.as_deref())?);
+        }
+        let spec = match spec::builtin_names().contains(&self.model.as_str()) {
+            true => spec::load(SpecSource::Builtin(&self.model))?,
+            false => spec::load(SpecSource::File(path))?,
+        };
+        Ok(pipeline::load_preset(&spec, &self.preset, self.seed, None)?)
+    }
+
+    pub(crate) fn passes(&self) -> Result<PassOptions, Box<dyn std::error::Error>> {
+        let PassArgs {
+            no_fuse,
+            no_pass,
+            pass_limit,
+        } = self.passes.clone();
+        let options = PassOptions {
+            no_fuse,
+            disabled: no_pass,
+            limit: pass_limit,
+        };
+        options.check()?;
+        Ok(options)
+    }
+
+    pub(crate) fn options(&self) -> Result<CompileOptions, Box<dyn std::error::Error>> {
+        Ok(CompileOptions {
+            passes: self.passes()?,
+            cache: Dtype::F32,
+            target: Target::named("native")?,
+        })
+    }
+}
+
+/// Compiles in memory.
+pub(crate) fn open(
+    loaded: Loaded,
+    options: &CompileOptions,
+    session: SessionOptions,
+) -> Result<Session, Box<dyn std::error::Error>> {
+    let planned = pipeline::plan_both(&loaded, options);
+    let manifest = pipeline::manifest(&loaded, &planned, options);
+    let program = jit(&planned, manifest)?;
+    let weights = Arc::new(loaded.weights);
+    Ok(Session::new(program, weight_source(&weights), session)?)
+}

@@ -1,0 +1,55 @@
+//! `graver run`: compile in memory and generate.
+
+use std::io;
+use std::path::Path;
+use std::process::ExitCode;
+
+use graver_runtime::cli::{self, RunArgs, SpecialIds};
+use graver_runtime::sequence::Sequence;
+use graver_runtime::session::SessionOptions;
+use graver_runtime::text::LoadedText;
+use graver_runtime::tokenizer::Tokenizer;
+
+use super::Outcome;
+use super::model::{ModelArgs, open};
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
+    run: RunArgs,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let text = LoadedText::find(Path::new(&args.model.model))?;
+    let tokenizer = Tokenizer::load_in_background(text.tokenizer.clone())?;
+    let loaded = args.model.load()?;
+    let special = SpecialIds {
+        bos: loaded.model.bos,
+        eos: text.eos_with(&loaded.model.eos),
+    };
+    let RunArgs {
+        threads,
+        context,
+        pin,
+        ..
+    } = args.run;
+    let options = SessionOptions {
+        threads,
+        context,
+        pin,
+        ..SessionOptions::default()
+    };
+    let mut session = open(loaded, &args.model.options()?, options)?;
+    let mut model = Sequence(&mut session);
+    cli::run(
+        &args.run,
+        &mut model,
+        tokenizer,
+        &special,
+        &mut io::stdout().lock(),
+        &mut io::stderr().lock(),
+    )?;
+    Ok(ExitCode::SUCCESS)
+}

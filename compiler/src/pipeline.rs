@@ -1,0 +1,209 @@
+//! The whole line on one page: spec → graph → passes → schedule → memory → code.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use graver_runtime::abi::{
+    ABI_VERSION, BlobInfo, Dtype, Manifest, ProgramInfo, StateInfo, WeightInfo,
+};
+use serde_json::Value;
+
+use crate::codegen::{Planned, Target};
+use crate::graph::{Program, ProgramKind, Storage, build};
+use crate::memory;
+use crate::passes::{self, PassOptions, PassReport};
+use crate::schedule::{max_tokens, query_tile, schedule};
+use crate::spec::model::{Model, Weight};
+use crate::spec::{self, Spec, SpecSource};
+use crate::weights::{Block, Checkpoint, RandomWeights, Source, Weights, resolve, split_kinds};
+
+/// A bound model with its weights.
+#[derive(Debug)]
+pub struct Loaded {
+    /// Numbers and structure.
+    pub model: Model,
+    /// Bytes.
+    pub weights: Weights,
+}
+
+/// Choices of a compilation.
+#[derive(Clone, Debug)]
+pub struct CompileOptions {
+    /// Which passes run.
+    pub passes: PassOptions,
+    /// What keys and values are kept in.
+    pub cache: Dtype,
+    /// Processor.
+    pub target: Target,
+}
+
+/// Why a model could not be loaded.
+#[derive(Debug, thiserror::Error)]
+pub enum LoadError {
+    /// A spec or a config.
+    #[error(transparent)]
+    Spec(#[from] spec::Error),
+    /// A checkpoint.
+    #[error(transparent)]
+    Weights(#[from] crate::weights::WeightsError),
+}
+
+/// Loads a checkpoint folder, with a spec of its own where one is given.
+///
+/// # Errors
+/// Anything wrong with spec, config or weights.
+pub fn load_checkpoint(dir: &Path, spec_file: Option<&Path>) -> Result<Loaded, LoadError> {
+    let checkpoint = Checkpoint::open(dir)?;
+    let spec = match spec_file {
+        Some(file) => spec::load(SpecSource::File(file))?,
+        None => spec::for_config(&checkpoint.config)?,
+    };
+    let model = spec.bind(&checkpoint.config)?;
+    finish_loading(model, Source::Checkpoint(checkpoint))
+}
+
+/// Binds a spec to one of its presets, with random weights.
+///
+/// # Errors
+/// Unknown presets, and specs that do not add up.
+pub fn load_preset(
+    spec: &Spec,
+    preset: &str,
+    seed: u64,
+    dtype: Option<Dtype>,
+) -> Result<Loaded, LoadError> {
+    let config: Value = spec.preset(preset)?;
+    let model = spec.bind(&config)?;
+    let dtype = dtype.unwrap_or_else(|| RandomWeights::default_dtype(&model));
+    finish_loading(model, Source::Random(RandomWeights::new(seed, dtype)))
+}
+
+fn finish_loading(mut model: Model, source: Source) -> Result<Loaded, LoadError> {
+    let weights = resolve(&model, source)?;
+    split_kinds(&mut model, &weights);
+    Ok(Loaded { model, weights })
+}
+
+/// The plain graph of a program.
+pub fn plain_program(loaded: &Loaded, kind: ProgramKind, cache: Dtype) -> Program {
+    let storage = |block: &str, w: &Weight| {
+        let at = match block {
+            "embed" => Block::Embed,
+            "head" => Block::Head,
+            name => Block::Kind(
+                loaded
+                    .model
+                    .kinds
+                    .iter()
+                    .position(|k| k.name == name)
+                    .expect("a kind of this model"),
+            ),
+        };
+        match loaded.weights.find(&loaded.model, at, &w.slot) {
+            Some(v) => Storage {
+                dtype: v.dtype,
+                row_stride: Some(v.row_stride_bytes),
+            },
+            None => Storage {
+                dtype: Dtype::F32,
+                row_stride: None,
+            },
+        }
+    };
+    build(&loaded.model, kind, cache, &storage)
+}
+
+/// From a graph to what code is made from.
+pub fn plan(mut program: Program, options: &PassOptions) -> (Planned, Vec<PassReport>) {
+    let reports = passes::run(&mut program, options);
+    let schedule = schedule(&mut program);
+    let memory = memory::plan(&program, &schedule);
+    (
+        Planned {
+            program,
+            schedule,
+            memory,
+        },
+        reports,
+    )
+}
+
+/// Both programs of a model.
+pub fn plan_both(loaded: &Loaded, options: &CompileOptions) -> [Planned; 2] {
+    [ProgramKind::Decode, ProgramKind::Prefill]
+        .map(|kind| plan(plain_program(loaded, kind, options.cache), &options.passes).0)
+}
+
+/// What the artifact says about itself; blobs are those of `loaded.weights`, in place.
+pub fn manifest(
+    loaded: &Loaded,
+    planned: &[Planned; 2],
+    options: &CompileOptions,
+) -> Arc<Manifest> {
+    let model = &loaded.model;
+    let weights = loaded.weights.views().map(|v| WeightInfo {
+        name: v.name.clone(),
+        blob: v.blob,
+        offset: v.offset_bytes,
+        bytes: v.bytes,
+    });
+    let blob = |b: &crate::weights::Blob| BlobInfo {
+        file: None,
+        offset: 0,
+        bytes: b.as_bytes().len(),
+    };
+    Arc::new(Manifest {
+        abi: ABI_VERSION,
+        compiler: env!("CARGO_PKG_VERSION").into(),
+        spec: model.name.clone(),
+        target: options.target.name.clone(),
+        features: options.target.features.clone(),
+        passes: options
+            .passes
+            .enabled()
+            .iter()
+            .map(|p| p.name.to_string())
+            .collect(),
+        vocab: model.vocab,
+        hidden: model.hidden,
+        layers: model.layers.len(),
+        context: model.context,
+        eos: model.eos.clone(),
+        bos: model.bos,
+        decode: program_info(&planned[0]),
+        prefill: program_info(&planned[1]),
+        states: states(&planned[0].program),
+        weights: weights.collect(),
+        blobs: loaded.weights.blobs.iter().map(blob).collect(),
+    })
+}
+
+fn program_info(p: &Planned) -> ProgramInfo {
+    ProgramInfo {
+        max_tokens: max_tokens(p.program.kind),
+        arena_bytes: p.memory.arena_bytes,
+        arena_bytes_per_position: p.memory.arena_bytes_per_position,
+        scratch_bytes: p.memory.scratch_bytes,
+        query_tile: query_tile(p.program.kind),
+    }
+}
+
+/// Keys and values of every layer, in the order of the state table.
+fn states(program: &Program) -> Vec<StateInfo> {
+    let mut out = vec![];
+    for (i, block) in program.layers.iter().enumerate() {
+        for s in &program.blocks[*block].graph.states {
+            for (side, dim) in [("k", s.head_dim), ("v", s.value_dim)] {
+                let bytes_per_position = s.kv_heads * dim * s.dtype.size();
+                let name = format!("layers.{i}.{}.{side}", s.name);
+                out.push(StateInfo {
+                    name,
+                    bytes_per_position,
+                    fixed_bytes: 0,
+                    ring: None,
+                });
+            }
+        }
+    }
+    out
+}

@@ -1,0 +1,323 @@
+//! Compares compiled code with golden logits from a reference.
+//!
+//! Differences are measured as the largest absolute one over the standard deviation of the reference logits, so that one
+//! tolerance serves every model.
+
+use std::path::{Path, PathBuf};
+
+use graver_runtime::session::{Session, Wanted};
+use serde::Serialize;
+
+use crate::weights::{SafetensorsFile, WeightsError};
+
+/// What is allowed, in standard deviations of the reference logits.
+pub const TOLERANCE: f64 = 1e-3;
+
+/// Reference logits of a prompt, and its greedy continuation.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Golden {
+    /// The prompt.
+    pub input_ids: Vec<u32>,
+    /// `[prompt, vocab]`.
+    pub logits: Vec<f32>,
+    /// Tokens that greedy decoding appends.
+    pub greedy_ids: Vec<u32>,
+    /// Best minus second-best logit at each of those steps.
+    pub greedy_gap: Vec<f32>,
+}
+
+/// Why golden logits could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum VerifyError {
+    /// The file cannot be read.
+    #[error(transparent)]
+    File(#[from] WeightsError),
+    /// The file lacks a tensor, or has it in another type or size.
+    #[error("{}: {tensor}: found {found}, expected {expected}", path.display())]
+    Tensor {
+        /// The file.
+        path: PathBuf,
+        /// Its tensor.
+        tensor: &'static str,
+        /// What there is.
+        found: String,
+        /// What there should be.
+        expected: String,
+    },
+    /// The model fails to run.
+    #[error(transparent)]
+    Run(#[from] graver_runtime::Error),
+}
+
+/// One way of feeding the prompt, and how far its logits were from the reference.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// `whole`, `one by one`, `split at 7`.
+    pub path: String,
+    /// Largest difference in standard deviations.
+    pub difference: f64,
+    /// Row of that difference.
+    pub row: usize,
+    /// Column of that difference.
+    pub column: usize,
+}
+
+/// All comparisons.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Each path.
+    pub paths: Vec<Comparison>,
+    /// Greedy steps that agree.
+    pub greedy_agreed: usize,
+    /// Greedy steps whose gap is large enough to count.
+    pub greedy_counted: usize,
+    /// Largest difference of all.
+    pub largest: f64,
+    /// What was allowed.
+    pub tolerance: f64,
+    /// Whether all is within the tolerance.
+    pub passed: bool,
+}
+
+impl Golden {
+    /// Reads a golden file.
+    ///
+    /// # Errors
+    /// Missing tensors, other types or sizes than expected.
+    pub fn open(path: &Path) -> Result<Golden, VerifyError> {
+        let file = SafetensorsFile::open(path)?;
+        let ids = |name| -> Result<Vec<u32>, VerifyError> {
+            let bytes = tensor(&file, path, name, safetensors::Dtype::I64)?;
+            let id =
+                |c: &[u8]| u32::try_from(i64::from_le_bytes(c.try_into().expect("eight bytes")));
+            bytes
+                .chunks_exact(8)
+                .map(id)
+                .collect::<Result<_, _>>()
+                .map_err(|_| VerifyError::Tensor {
+                    path: path.into(),
+                    tensor: name,
+                    found: "a negative or huge id".into(),
+                    expected: "token ids".into(),
+                })
+        };
+        let floats = |name| -> Result<Vec<f32>, VerifyError> {
+            let bytes = tensor(&file, path, name, safetensors::Dtype::F32)?;
+            Ok(bytes
+                .chunks_exact(4)
+                .map(|c| f32::from_le_bytes(c.try_into().expect("four bytes")))
+                .collect())
+        };
+        let golden = Golden {
+            input_ids: ids("input_ids")?,
+            logits: floats("logits")?,
+            greedy_ids: ids("greedy_ids")?,
+            greedy_gap: floats("greedy_gap")?,
+        };
+        let n = golden.input_ids.len();
+        let wrong = |tensor, found: usize, expected: String| VerifyError::Tensor {
+            path: path.into(),
+            tensor,
+            found: format!("{found} elements"),
+            expected,
+        };
+        if n == 0 || golden.logits.is_empty() || !golden.logits.len().is_multiple_of(n) {
+            return Err(wrong(
+                "logits",
+                golden.logits.len(),
+                format!("a row for each of {n} tokens"),
+            ));
+        }
+        if golden.greedy_gap.len() != golden.greedy_ids.len() {
+            return Err(wrong(
+                "greedy_gap",
+                golden.greedy_gap.len(),
+                format!("{}", golden.greedy_ids.len()),
+            ));
+        }
+        Ok(golden)
+    }
+
+    /// Width of a row of logits.
+    pub fn vocab(&self) -> usize {
+        self.logits.len() / self.input_ids.len()
+    }
+
+    fn deviation(&self) -> f64 {
+        let n = self.logits.len() as f64;
+        let mean = self.logits.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
+        (self
+            .logits
+            .iter()
+            .map(|v| (f64::from(*v) - mean).powi(2))
+            .sum::<f64>()
+            / n)
+            .sqrt()
+    }
+}
+
+fn tensor<'f>(
+    file: &'f SafetensorsFile,
+    path: &Path,
+    name: &'static str,
+    dtype: safetensors::Dtype,
+) -> Result<&'f [u8], VerifyError> {
+    let expected = format!("a tensor of {dtype:?}");
+    let wrong = |found: String| VerifyError::Tensor {
+        path: path.into(),
+        tensor: name,
+        found,
+        expected: expected.clone(),
+    };
+    let header = file
+        .tensors
+        .get(name)
+        .ok_or_else(|| wrong("nothing".into()))?;
+    if header.dtype != dtype {
+        return Err(wrong(format!("{:?}", header.dtype)));
+    }
+    Ok(file.bytes(header))
+}
+
+/// Feeds the prompt in several ways and compares all logits, then continues greedily.
+///
+/// # Errors
+/// A golden for another vocabulary, or a prompt that does not fit the session.
+pub fn against_golden(
+    session: &mut Session,
+    golden: &Golden,
+    path: &Path,
+) -> Result<Report, VerifyError> {
+    if golden.vocab() != session.vocab() {
+        return Err(VerifyError::Tensor {
+            path: path.into(),
+            tensor: "logits",
+            found: format!("{} columns", golden.vocab()),
+            expected: format!("{}, the model's vocabulary", session.vocab()),
+        });
+    }
+    let deviation = golden.deviation();
+    let n = golden.input_ids.len();
+    let mut paths = vec![compare(session, golden, deviation, "whole", &[n])?];
+    paths.push(compare(
+        session,
+        golden,
+        deviation,
+        "one by one",
+        &vec![1; n],
+    )?);
+    for cut in [1, 3, n / 3, n / 2, n - n / 4, n.saturating_sub(1)] {
+        if cut > 0 && cut < n {
+            paths.push(compare(
+                session,
+                golden,
+                deviation,
+                &format!("split at {cut}"),
+                &[cut, n - cut],
+            )?);
+        }
+    }
+    if n > 16 {
+        let runs: Vec<usize> = std::iter::repeat_n(5, n / 5)
+            .chain((!n.is_multiple_of(5)).then_some(n % 5))
+            .collect();
+        paths.push(compare(
+            session,
+            golden,
+            deviation,
+            "five at a time",
+            &runs,
+        )?);
+        let runs: Vec<usize> = std::iter::repeat_n(13, n / 13)
+            .chain((!n.is_multiple_of(13)).then_some(n % 13))
+            .collect();
+        paths.push(compare(
+            session,
+            golden,
+            deviation,
+            "thirteen at a time",
+            &runs,
+        )?);
+    }
+    let (greedy_agreed, greedy_counted) = greedy(session, golden, deviation)?;
+    let largest = paths.iter().map(|p| p.difference).fold(0.0, f64::max);
+    let passed = largest <= TOLERANCE && greedy_agreed == greedy_counted;
+    Ok(Report {
+        paths,
+        greedy_agreed,
+        greedy_counted,
+        largest,
+        tolerance: TOLERANCE,
+        passed,
+    })
+}
+
+fn compare(
+    session: &mut Session,
+    golden: &Golden,
+    deviation: f64,
+    path: &str,
+    runs: &[usize],
+) -> Result<Comparison, VerifyError> {
+    session.reset(0)?;
+    let vocab = golden.vocab();
+    let mut worst = Comparison {
+        path: path.into(),
+        difference: 0.0,
+        row: 0,
+        column: 0,
+    };
+    let mut row = 0;
+    for run in runs {
+        let logits = session.feed(0, &golden.input_ids[row..row + run], Wanted::All)?;
+        let expected = &golden.logits[row * vocab..(row + run) * vocab];
+        for (i, (a, b)) in logits.values().iter().zip(expected).enumerate() {
+            let difference = f64::from((a - b).abs()) / deviation;
+            // Not-a-number is as far away as can be.
+            if difference > worst.difference || difference.is_nan() {
+                let difference = if difference.is_nan() {
+                    f64::INFINITY
+                } else {
+                    difference
+                };
+                worst = Comparison {
+                    path: path.into(),
+                    difference,
+                    row: row + i / vocab,
+                    column: i % vocab,
+                };
+            }
+        }
+        row += run;
+    }
+    Ok(worst)
+}
+
+/// Continues as the reference did; a step whose gap is below the tolerance says nothing.
+fn greedy(
+    session: &mut Session,
+    golden: &Golden,
+    deviation: f64,
+) -> Result<(usize, usize), VerifyError> {
+    session.reset(0)?;
+    let (mut agreed, mut counted) = (0, 0);
+    let mut feed = golden.input_ids.clone();
+    for (id, gap) in golden.greedy_ids.iter().zip(&golden.greedy_gap) {
+        if session.position(0)? + feed.len() > session.context() {
+            break;
+        }
+        let logits = session.feed(0, &feed, Wanted::Last)?;
+        let row = logits.last().unwrap_or(&[]);
+        let best = row
+            .iter()
+            .enumerate()
+            .max_by(|a, b| a.1.total_cmp(b.1))
+            .map(|(i, _)| i as u32);
+        if f64::from(*gap) / deviation >= TOLERANCE {
+            counted += 1;
+            agreed += usize::from(best == Some(*id));
+        }
+        feed = vec![*id];
+    }
+    Ok((agreed, counted))
+}

@@ -1,0 +1,323 @@
+//! The command line that `graver run` and generated executables share: a prompt in, a stream of text out.
+//!
+//! In: parsed [`RunArgs`], a [`Model`] whose sequence is empty, a tokenizer that is being loaded. Out: on the given writers,
+//! the prompt and the generated text (or ids, or one JSON object) and a closing line. Opening the model with `--threads`,
+//! `--context` and `--pin` is the caller's.
+
+use std::hash::{BuildHasher, Hasher, RandomState};
+use std::io::{self, Write};
+use std::path::PathBuf;
+
+use clap::Args;
+use serde::Serialize;
+
+use crate::generate::{GenerateError, Generation, Limits, Model, Stop, Timings, check_prompt};
+use crate::sampling::{Sampler, SamplingError, SamplingOptions};
+use crate::tokenizer::{Pending, Tokenizer, TokenizerError};
+
+mod output;
+mod values;
+
+use output::Output;
+
+/// Options of a generation.
+#[derive(Args, Clone, Debug, PartialEq)]
+pub struct RunArgs {
+    /// Text to go on from
+    #[arg(short, long, value_name = "TEXT", conflicts_with_all = ["prompt_file", "tokens"], allow_hyphen_values = true)]
+    pub prompt: Option<String>,
+    /// File with the text to go on from (- for standard input); a newline at its end is left off
+    #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "tokens")]
+    pub prompt_file: Option<PathBuf>,
+    /// Token ids to go on from, as they are: 1,2,3
+    #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = values::token)]
+    pub tokens: Option<Vec<u32>>,
+    /// Tokens to generate at most
+    #[arg(short = 'n', long, value_name = "N", default_value_t = 256, value_parser = values::count, allow_negative_numbers = true)]
+    pub max_tokens: usize,
+    /// Temperature; 0 always takes the likeliest token
+    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = values::temperature, allow_negative_numbers = true)]
+    pub temp: f32,
+    /// Choose among the K likeliest tokens; 0 for all
+    #[arg(long, value_name = "K", default_value_t = 40, value_parser = values::count, allow_negative_numbers = true)]
+    pub top_k: usize,
+    /// Choose among the likeliest tokens that together reach probability P; 1 for all
+    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = values::top_p, allow_negative_numbers = true)]
+    pub top_p: f32,
+    /// Choose among tokens at least P times as likely as the likeliest; 0 for all
+    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = values::min_p, allow_negative_numbers = true)]
+    pub min_p: f32,
+    /// Make tokens that already occurred less likely by this factor; 1 for no change
+    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = values::penalty, allow_negative_numbers = true)]
+    pub repeat_penalty: f32,
+    /// Seed of the random numbers; a new one each time if not given
+    #[arg(long, value_name = "S", value_parser = values::seed, allow_negative_numbers = true)]
+    pub seed: Option<u64>,
+    /// Threads to compute with; as many as the system allows if not given
+    #[arg(short = 't', long, value_name = "K", value_parser = values::positive, allow_negative_numbers = true)]
+    pub threads: Option<usize>,
+    /// Positions to make room for; what the model was made for if not given
+    #[arg(short = 'c', long, value_name = "C", value_parser = values::positive, allow_negative_numbers = true)]
+    pub context: Option<usize>,
+    /// Pin each thread to a processor
+    #[arg(long)]
+    pub pin: bool,
+    /// Print the generated token ids, separated by commas, instead of text
+    #[arg(long)]
+    pub print_tokens: bool,
+    /// Go on after an end-of-text token
+    #[arg(long)]
+    pub ignore_eos: bool,
+    /// Print nothing but the result
+    #[arg(short, long)]
+    pub quiet: bool,
+    /// Print one JSON object at the end instead of text as it comes
+    #[arg(long, conflicts_with = "print_tokens")]
+    pub json: bool,
+}
+
+/// Tokens with a meaning of their own, from the model's configuration.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SpecialIds {
+    /// Starts a sequence where the prompt is empty and the tokenizer adds nothing.
+    pub bos: Option<u32>,
+    /// Any of these ends the text.
+    pub eos: Vec<u32>,
+}
+
+/// Why a run ended early.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The prompt's file cannot be read, or is not UTF-8.
+    #[error("{}: the prompt cannot be read: {source}; expected a text in UTF-8", path.display())]
+    PromptFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// An option outside its range.
+    #[error(transparent)]
+    Options(#[from] SamplingError),
+    /// Text could not become ids, or the other way round.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
+    /// The generation failed.
+    #[error(transparent)]
+    Generate(#[from] GenerateError),
+    /// The output cannot be written; a reader that has gone is no error.
+    #[error("the output cannot be written: {0}; free some space or choose another place")]
+    Output(#[from] io::Error),
+}
+
+impl RunArgs {
+    /// How tokens are to be chosen; draws a seed where none is given.
+    pub fn sampling(&self) -> SamplingOptions {
+        SamplingOptions {
+            temperature: self.temp,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repeat_penalty: self.repeat_penalty,
+            // The standard library's hash keys are the random numbers nearest at hand.
+            seed: self
+                .seed
+                .unwrap_or_else(|| RandomState::new().build_hasher().finish()),
+        }
+    }
+}
+
+/// Generates as the options say. Text goes to `out` as it comes, everything else to `err`. Returns without an error when
+/// the reader of `out` has gone.
+pub fn run(
+    args: &RunArgs,
+    model: &mut dyn Model,
+    tokenizer: Pending,
+    special: &SpecialIds,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<(), RunError> {
+    match generate(args, model, tokenizer, special, out, err) {
+        Err(RunError::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        result => result,
+    }
+}
+
+fn generate(
+    args: &RunArgs,
+    model: &mut dyn Model,
+    pending: Pending,
+    special: &SpecialIds,
+    out: &mut dyn Write,
+    err: &mut dyn Write,
+) -> Result<(), RunError> {
+    let options = args.sampling();
+    let (seed, sampler) = (options.seed, Sampler::new(options)?);
+    let prompt = read_prompt(args)?;
+    let tokenizer = load_tokenizer(args, &prompt, pending, special, err)?;
+    let tokenizer = tokenizer.as_ref();
+    let ids = prompt_ids(&prompt, tokenizer, special)?;
+    check_prompt(model, &ids)?;
+
+    let mut output = Output::start(args, &prompt, &ids, tokenizer, out)?;
+    let limits = limits(args, special);
+    let context = model.context();
+    let mut generation = Generation::start(model, &ids, sampler, limits)?;
+    while let Some(token) = generation.next_token()? {
+        output.token(token, generation.is_eos(token))?;
+    }
+    let (stop, timings) = (generation.stop(), generation.timings());
+    output.finish(&Report::new(stop, &timings, seed))?;
+    if !args.quiet {
+        // Nobody reading notes is no reason to fail.
+        let _ = write_notes(err, stop, &timings, context);
+    }
+    Ok(())
+}
+
+/// What the user wants continued.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Prompt {
+    Nothing,
+    Text(String),
+    Ids(Vec<u32>),
+}
+
+fn read_prompt(args: &RunArgs) -> Result<Prompt, RunError> {
+    if let Some(ids) = &args.tokens {
+        return Ok(Prompt::Ids(ids.clone()));
+    }
+    if let Some(path) = &args.prompt_file {
+        let read = if path.as_os_str() == "-" {
+            io::read_to_string(io::stdin())
+        } else {
+            std::fs::read_to_string(path)
+        };
+        let text = read.map_err(|source| RunError::PromptFile {
+            path: path.clone(),
+            source,
+        })?;
+        return Ok(Prompt::Text(
+            text.strip_suffix('\n').unwrap_or(&text).to_owned(),
+        ));
+    }
+    Ok(args.prompt.clone().map_or(Prompt::Nothing, Prompt::Text))
+}
+
+/// Waits for the tokenizer where it is needed. Where there is none, a run that does not start from text prints ids.
+fn load_tokenizer(
+    args: &RunArgs,
+    prompt: &Prompt,
+    pending: Pending,
+    special: &SpecialIds,
+    err: &mut dyn Write,
+) -> Result<Option<Tokenizer>, RunError> {
+    let can_do_without = match prompt {
+        Prompt::Text(_) => false,
+        Prompt::Ids(_) => true,
+        Prompt::Nothing => special.bos.is_some(),
+    };
+    if args.print_tokens && matches!(prompt, Prompt::Ids(_)) {
+        return Ok(None);
+    }
+    match pending.wait() {
+        Ok(tokenizer) => Ok(Some(tokenizer)),
+        Err(TokenizerError::Missing { place, .. }) if can_do_without => {
+            if !args.quiet {
+                let _ = writeln!(
+                    err,
+                    "{place}: no tokenizer.json, so token ids are printed instead of text"
+                );
+            }
+            Ok(None)
+        }
+        Err(error) => Err(error.into()),
+    }
+}
+
+fn prompt_ids(
+    prompt: &Prompt,
+    tokenizer: Option<&Tokenizer>,
+    special: &SpecialIds,
+) -> Result<Vec<u32>, RunError> {
+    let text = match prompt {
+        Prompt::Ids(ids) => return Ok(ids.clone()),
+        Prompt::Text(text) => text,
+        Prompt::Nothing => "",
+    };
+    let ids = tokenizer.map_or(Ok(Vec::new()), |tokenizer| tokenizer.encode(text))?;
+    Ok(if ids.is_empty() {
+        special.bos.into_iter().collect()
+    } else {
+        ids
+    })
+}
+
+fn limits(args: &RunArgs, special: &SpecialIds) -> Limits {
+    let eos = if args.ignore_eos {
+        Vec::new()
+    } else {
+        special.eos.clone()
+    };
+    Limits {
+        max_tokens: args.max_tokens,
+        eos,
+    }
+}
+
+/// The part of the JSON object that is known at the end.
+#[derive(Clone, Debug, Serialize)]
+struct Report {
+    stop: Option<&'static str>,
+    seed: u64,
+    prompt_tokens_per_second: f64,
+    generation_tokens_per_second: f64,
+}
+
+impl Report {
+    fn new(stop: Option<Stop>, timings: &Timings, seed: u64) -> Report {
+        let stop = stop.map(|stop| match stop {
+            Stop::Eos => "eos",
+            Stop::Length => "length",
+            Stop::Context => "context",
+        });
+        let (prompt, generation) = (timings.prompt_rate(), timings.generation_rate());
+        Report {
+            stop,
+            seed,
+            prompt_tokens_per_second: prompt,
+            generation_tokens_per_second: generation,
+        }
+    }
+}
+
+fn write_notes(
+    err: &mut dyn Write,
+    stop: Option<Stop>,
+    timings: &Timings,
+    context: usize,
+) -> io::Result<()> {
+    if stop == Some(Stop::Context) {
+        writeln!(err, "stopped: the context of {context} tokens is full")?;
+    }
+    writeln!(
+        err,
+        "prompt: {} tokens, {} tok/s; generation: {} tokens, {} tok/s",
+        timings.prompt_tokens,
+        figure(timings.prompt_rate()),
+        timings.generated_tokens,
+        figure(timings.generation_rate()),
+    )
+}
+
+/// Three digits or more tell enough; slow models get one after the point.
+fn figure(rate: f64) -> String {
+    if rate < 99.95 {
+        format!("{rate:.1}")
+    } else {
+        format!("{rate:.0}")
+    }
+}
+
+#[cfg(test)]
+mod tests;
