@@ -4,8 +4,6 @@
 //! outside. Field order is the contract: the compiler asks for offsets with `offset_of!`, and an artifact carries
 //! [`ABI_VERSION`], which the runtime checks before the first call.
 
-pub mod attached;
-
 use serde::{Deserialize, Serialize};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
