@@ -1,1 +1,31 @@
-//! Placeholder.
+//! What the tests share: opening a checkpoint or preset and compiling it in memory.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use graver::artifact::{jit, weight_source};
+use graver::codegen::Target;
+use graver::passes::PassOptions;
+use graver::pipeline::{self, CompileOptions, Loaded};
+use graver_runtime::abi::Dtype;
+use graver_runtime::session::{Session, SessionOptions};
+
+/// The folder of committed checkpoints with golden logits.
+pub fn fixtures() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
+}
+
+/// Compiles for this processor with f32 state.
+pub fn compile(loaded: Loaded, passes: PassOptions, session: SessionOptions) -> Session {
+    let target = Target::named("native").expect("always known");
+    let options = CompileOptions {
+        passes,
+        cache: Dtype::F32,
+        target,
+    };
+    let planned = pipeline::plan_both(&loaded, &options);
+    let manifest = pipeline::manifest(&loaded, &planned, &options);
+    let program = jit(&planned, manifest).expect("code for this processor");
+    let weights = Arc::new(loaded.weights);
+    Session::new(program, weight_source(&weights), session).expect("a session")
+}

@@ -62,11 +62,10 @@ fn lay_object(
 
 fn is_step_list(path: &str) -> bool {
     let mut parts = path.split('.');
-    match (parts.next(), parts.next(), parts.next()) {
-        (Some("embed" | "head"), None, None) => true,
-        (Some("layers"), Some(_), None) => true,
-        _ => false,
-    }
+    matches!(
+        (parts.next(), parts.next(), parts.next()),
+        (Some("embed" | "head"), None, None) | (Some("layers"), Some(_), None)
+    )
 }
 
 fn edit_steps(

@@ -163,11 +163,11 @@ impl Document {
 }
 
 fn check_keys<'k>(
-    keys: impl Iterator<Item = &'k String>,
+    mut keys: impl Iterator<Item = &'k String>,
     known: &[&str],
     path: &str,
 ) -> std::result::Result<(), Located> {
-    for key in keys.filter(|k| !known.contains(&k.as_str())) {
+    if let Some(key) = keys.find(|k| !known.contains(&k.as_str())) {
         let nearest = nearest(key, known.iter().copied());
         let known = known.iter().map(|k| k.to_string()).collect();
         return Err(Fault::UnknownKey {
