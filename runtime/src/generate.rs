@@ -271,4 +271,6 @@ fn rate(tokens: usize, time: Duration) -> f64 {
 }
 
 #[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
 mod tests;

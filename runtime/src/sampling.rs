@@ -231,14 +231,17 @@ fn check(
     }
 }
 
+/// A huge penalty may overflow, which must not make a token impossible, nor look like a fault of the model's.
 fn penalised(logit: f32, penalty: f32) -> f32 {
+    if logit == f32::NEG_INFINITY {
+        return logit;
+    }
     let changed = if logit > 0.0 {
         logit / penalty
     } else {
         logit * penalty
     };
-    // A penalty near 0 or a huge one may overflow, which is no fault of the model's.
-    changed.min(f32::MAX)
+    changed.clamp(f32::MIN, f32::MAX)
 }
 
 /// A number in `[0, 1)` from 53 random bits.
