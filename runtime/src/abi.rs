@@ -7,7 +7,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 1;
+pub const ABI_VERSION: u32 = 2;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -176,6 +176,8 @@ pub struct KernelTable {
     pub bf16_to_f32: unsafe extern "C" fn(x: *const u8, n: usize, out: *mut f32),
     /// `n` f16 values to f32.
     pub f16_to_f32: unsafe extern "C" fn(x: *const u8, n: usize, out: *mut f32),
+    /// `ln(x)`, of positive numbers.
+    pub ln: MapFn,
 }
 
 /// Element types of tensors that generated code reads.

@@ -12,7 +12,7 @@ use graver_runtime::abi::{Dtype, KernelTable};
 use super::emit::{Count, Emit, Share};
 use super::kernel::{Rows, Site};
 use super::rows;
-use crate::graph::{Binary, Dest, Join, Matmul, NodeId, Op, WeightDecl};
+use crate::graph::{Binary, Dest, Join, Matmul, Op, WeightDecl};
 use crate::schedule::Work;
 
 /// Emits the kernel.
@@ -220,14 +220,13 @@ impl Chunk<'_> {
         }
     }
 
-    /// Norm, rotation and cache write of the chunk's heads.
+    /// Touches and cache write of the chunk's heads.
     fn finish(&self, e: &mut Emit, s: &Site, first: Value, n: Count, t: Value, row: Value) {
         let f = &self.m.parts[self.part].finish;
         let n = count(e, n);
-        if f.norm.is_some() || f.rope.is_some() {
-            let gain: Option<NodeId> = f.norm.map(|_| s.operand(&format!("gain{}", self.part)));
+        if !f.touches.is_empty() {
             let heads = divide(e, n, f.grain());
-            rows::finish_heads(e, s, f, row, heads, gain, t);
+            rows::finish_heads(e, s, (self.part, f), row, heads, t);
         }
         let side = match f.dest {
             Dest::Output => return,

@@ -3,12 +3,17 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::types::F32;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{Dtype, KernelTable, StepContext};
 
+use super::attention::scale_by;
 use super::emit::{Count, Emit, Lanes, activation_kernel};
 use super::kernel::Site;
-use crate::graph::{Activation, Binary, Dest, Finish, NodeId, Norm, NormKind, Op, Rope, Unary};
+use crate::graph::{
+    Activation, Binary, Dest, Finish, Norm, NormKind, Op, PositionScale, Rope, Touch, Unary,
+    touch_role,
+};
 use crate::schedule::Work;
 
 /// Emits the kernel of a row-wise operation.
@@ -48,10 +53,11 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
             let (from, to) = (x(e, "x"), out_row(e, s, t));
             let gain = n.gain.then(|| s.pointer(e, s.operand("gain")));
             let bias = n.bias.then(|| s.pointer(e, s.operand("bias")));
-            for g in 0..s.graph.width(s.kernel.node) / n.group {
-                let (from, to) = (e.plus(from, g * n.group * 4), e.plus(to, g * n.group * 4));
+            let groups = e.int(s.graph.width(s.kernel.node) / n.group);
+            e.repeat(groups, |e, g| {
+                let (from, to) = (e.at(from, g, n.group * 4), e.at(to, g, n.group * 4));
                 norm(e, n, from, to, gain, bias);
-            }
+            });
         }
         Op::Binary(b) => binary(e, s, *b, t),
         Op::Unary(u) => {
@@ -64,6 +70,13 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
             copy(e, from, to, width, 1.0);
             let heads = e.int(width / r.head_dim);
             rotate(e, r, to, heads, turn);
+        }
+        Op::PositionScale(p) => {
+            let (from, to) = (x(e, "x"), out_row(e, s, t));
+            let width = s.graph.width(s.kernel.node);
+            copy(e, from, to, width, 1.0);
+            let factor = position_factor(e, p, t);
+            scale_by(e, to, Count::Known(width), factor);
         }
         Op::CacheWrite { state } => {
             for (role, side) in [("k", s.keys(*state)), ("v", s.values(*state))] {
@@ -316,38 +329,63 @@ fn finish_row(e: &mut Emit, s: &Site, parts: &[Finish], t: Value) {
         };
         copy(e, source, at, p.rows, 1.0);
         let (heads, first) = (p.rows / p.grain(), e.int(0));
-        let gain = p.norm.map(|_| s.operand(&format!("gain{i}")));
         let heads = e.int(heads);
-        finish_heads(e, s, p, at, heads, gain, t);
+        finish_heads(e, s, (i, p), at, heads, t);
         deliver(e, s, p, at, t, first, p.rows);
         start += p.rows;
         column += if p.dest == Dest::Output { p.rows } else { 0 };
     }
 }
 
-/// Normalises and rotates `heads` heads (or groups) in place.
+/// Finishes `heads` runs of part `part`'s grain in place.
 pub(super) fn finish_heads(
     e: &mut Emit,
     s: &Site,
-    f: &Finish,
+    (part, f): (usize, &Finish),
     at: Value,
     heads: Value,
-    gain: Option<NodeId>,
     t: Value,
 ) {
-    if let (Some(n), Some(gain)) = (&f.norm, gain) {
-        let gain = s.pointer(e, gain);
-        let groups = e.times(heads, f.grain() / n.group);
-        e.repeat(groups, |e, g| {
-            let at = e.at(at, g, n.group * 4);
-            norm(e, n, at, at, Some(gain), None);
-        });
+    for (i, touch) in f.touches.iter().enumerate() {
+        let runs = e.times(heads, f.grain() / touch.grain());
+        match touch {
+            Touch::Norm(n) => {
+                let role = touch_role(part, i);
+                let [gain, bias] = [(n.gain, "gain"), (n.bias, "bias")].map(|(there, end)| {
+                    there.then(|| s.pointer(e, s.operand(&format!("{role}{end}"))))
+                });
+                e.repeat(runs, |e, g| {
+                    let at = e.at(at, g, n.group * 4);
+                    norm(e, n, at, at, gain, bias);
+                });
+            }
+            Touch::Rope(r) => {
+                let angles = s.rows(e, s.operand("angles")).row(e, t);
+                rotate(e, r, at, runs, angles);
+            }
+            Touch::PositionScale(p) => {
+                let factor = position_factor(e, p, t);
+                scale_by(e, at, Count::Dynamic(runs), factor);
+            }
+        }
     }
-    if let Some(r) = &f.rope {
-        let angles = s.rows(e, s.operand("angles")).row(e, t);
-        let heads = e.times(heads, f.grain() / r.head_dim);
-        rotate(e, r, at, heads, angles);
-    }
+}
+
+/// The factor of row `t`'s position.
+fn position_factor(e: &mut Emit, p: &PositionScale, t: Value) -> Value {
+    let position = e.u32_of(offset_of!(StepContext, positions), t);
+    let position = e.plus(position, p.offset);
+    let position = e.b.ins().fcvt_from_sint(F32, position);
+    let (every, one, scale) = (e.float(p.every), e.float(1.0), e.float(p.scale));
+    let steps = e.b.ins().fdiv(position, every);
+    let steps = e.b.ins().floor(steps);
+    let steps = e.b.ins().fadd(steps, one);
+    let (at, n) = (e.scratch(0), e.int(1));
+    e.store(steps, at, 0);
+    e.map(offset_of!(KernelTable, ln), at, n);
+    let log = e.load(Lanes::One, at, 0);
+    let grown = e.b.ins().fmul(log, scale);
+    e.b.ins().fadd(grown, one)
 }
 
 /// Writes a finished run of `rows` values to the state, where that is where it goes. `first` counts state heads.

@@ -76,6 +76,7 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         Op::Matmul(m) => matmul(m),
         Op::Unary(Unary::Scale(c) | Unary::Softcap(c)) => vec![float("by", *c)],
         Op::Rope(r) => rope(r),
+        Op::PositionScale(p) => position_scale(p),
         Op::CacheWrite { state } => vec![set("state", state)],
         Op::Finish { parts } => parts.iter().map(|p| tree("part", finish(p))).collect(),
         Op::Scores(a) | Op::Softmax(a) | Op::Mix(a) | Op::Attention(a) => attention(a),
@@ -110,14 +111,29 @@ fn rope(r: &Rope) -> Vec<Attr> {
 
 fn finish(f: &Finish) -> Vec<Attr> {
     let mut out = vec![set("rows", f.rows)];
-    out.extend(f.norm.as_ref().map(inner_norm));
-    out.extend(f.rope.as_ref().map(|r| tree("rope", rope(r))));
+    out.extend(f.touches.iter().map(touch));
     match f.dest {
         Dest::Output => {}
         Dest::Keys(s) => out.push(set("keys", s)),
         Dest::Values(s) => out.push(set("values", s)),
     }
     out
+}
+
+fn touch(t: &Touch) -> Attr {
+    match t {
+        Touch::Norm(n) => inner_norm(n),
+        Touch::Rope(r) => tree("rope", rope(r)),
+        Touch::PositionScale(p) => tree("position_scale", position_scale(p)),
+    }
+}
+
+fn position_scale(p: &PositionScale) -> Vec<Attr> {
+    vec![
+        float("scale", p.scale),
+        float("every", p.every),
+        set("offset", p.offset),
+    ]
 }
 
 fn matmul(m: &Matmul) -> Vec<Attr> {
@@ -258,16 +274,19 @@ impl<'a> Words<'a> {
     }
 
     fn inner_norm(&self) -> Result<Option<Norm>, AttrError> {
-        let Some(a) = self.find("norm") else {
-            return Ok(None);
-        };
-        let w = self.inside(a);
-        let kind = if w.has("layer") {
+        self.find("norm")
+            .map(|a| self.inside(a).norm_by_word())
+            .transpose()
+    }
+
+    /// A norm inside another operation, whose words say its kind and operands.
+    fn norm_by_word(&self) -> Result<Norm, AttrError> {
+        let kind = if self.has("layer") {
             NormKind::Layer
         } else {
             NormKind::Rms
         };
-        w.norm(kind, w.has("gain"), w.has("bias")).map(Some)
+        self.norm(kind, self.has("gain"), self.has("bias"))
     }
 
     fn rope(&self) -> Result<Rope, AttrError> {
@@ -279,10 +298,7 @@ impl<'a> Words<'a> {
     }
 
     fn finish(&self) -> Result<Finish, AttrError> {
-        let rope = self
-            .find("rope")
-            .map(|a| self.inside(a).rope())
-            .transpose()?;
+        let touches = self.words.iter().filter_map(|a| self.touch(a).transpose());
         let dest = match (self.has("keys"), self.has("values")) {
             (true, _) => Dest::Keys(self.state("keys")?),
             (_, true) => Dest::Values(self.state("values")?),
@@ -290,9 +306,27 @@ impl<'a> Words<'a> {
         };
         Ok(Finish {
             rows: self.get("rows")?,
-            norm: self.inner_norm()?,
-            rope,
+            touches: touches.collect::<Result<_, _>>()?,
             dest,
+        })
+    }
+
+    /// What the word says is done to a projection, if it is a word for that.
+    fn touch(&self, word: &'a Attr) -> Result<Option<Touch>, AttrError> {
+        let w = self.inside(word);
+        Ok(match word.key.as_str() {
+            "norm" => Some(Touch::Norm(w.norm_by_word()?)),
+            "rope" => Some(Touch::Rope(w.rope()?)),
+            "position_scale" => Some(Touch::PositionScale(w.position_scale()?)),
+            _ => None,
+        })
+    }
+
+    fn position_scale(&self) -> Result<PositionScale, AttrError> {
+        Ok(PositionScale {
+            scale: self.get("scale")?,
+            every: self.get("every")?,
+            offset: self.get("offset")?,
         })
     }
 
@@ -365,6 +399,7 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
         "scale" => Op::Unary(Unary::Scale(w.get("by")?)),
         "softcap" => Op::Unary(Unary::Softcap(w.get("by")?)),
         "rope" => Op::Rope(w.rope()?),
+        "position_scale" => Op::PositionScale(w.position_scale()?),
         "cache_write" => Op::CacheWrite {
             state: w.state("state")?,
         },

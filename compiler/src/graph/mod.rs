@@ -7,6 +7,7 @@
 mod attrs;
 mod build;
 mod dot;
+mod finish;
 pub mod op;
 mod shape;
 mod text;

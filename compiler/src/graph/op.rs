@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+pub use super::finish::{Dest, Finish, PositionScale, Rope, Touch, touch_role};
 pub use crate::spec::model::{Activation, NormKind};
 
 /// Index of a weight in its graph's table.
@@ -67,13 +68,15 @@ pub enum Op {
     Unary(Unary),
     /// Rotates each head of `x` by the angles of its row.
     Rope(Rope),
+    /// Scales each row by a factor of its position.
+    PositionScale(PositionScale),
     /// Writes keys and values of the step's tokens into the state; gives a token that orders the readers behind it.
     CacheWrite {
         /// The KV state.
         state: StateId,
     },
-    /// Norm, rotation and cache write of joined projections, row by row: what is left of a matmul's epilogue when a norm
-    /// runs over a whole projection.
+    /// Touches and cache write of joined projections, row by row: what is left of a matmul's epilogue when a norm runs over a
+    /// whole projection.
     Finish {
         /// One for each joined projection.
         parts: Vec<Finish>,
@@ -118,8 +121,8 @@ pub struct Norm {
 
 /// Options of a matmul.
 ///
-/// Operands in order: `x`; the norm's gain and bias; for each part its weight, bias and norm gain; the rotary angles where
-/// a part rotates; the residual.
+/// Operands in order: `x`; the norm's gain and bias; for each part its weight, its bias and what its touches have; the rotary
+/// angles where a part rotates; the residual.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Matmul {
     /// Applied to every row of `x` first.
@@ -137,7 +140,7 @@ pub struct Matmul {
 }
 
 /// One weight of a matmul.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Part {
     /// Rows of the weight: width of the result.
     pub rows: usize,
@@ -145,30 +148,6 @@ pub struct Part {
     pub bias: bool,
     /// What happens to the result before it is joined.
     pub finish: Finish,
-}
-
-/// What happens to a projection: norm, rotation, destination.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Finish {
-    /// Width of the projection.
-    pub rows: usize,
-    /// Normalised in groups; always with a gain.
-    pub norm: Option<Norm>,
-    /// Rotated.
-    pub rope: Option<Rope>,
-    /// Where it goes.
-    pub dest: Dest,
-}
-
-/// Where a projection goes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Dest {
-    /// Into the result.
-    Output,
-    /// Into the keys of a state.
-    Keys(StateId),
-    /// Into the values of a state.
-    Values(StateId),
 }
 
 /// How a matmul's parts become one result.
@@ -198,17 +177,6 @@ pub enum Unary {
     Scale(f32),
     /// `c · tanh(x / c)`.
     Softcap(f32),
-}
-
-/// Options of a rotation. Operands: `x`, the angles.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Rope {
-    /// Width of a head.
-    pub head_dim: usize,
-    /// Leading components of a head that rotate.
-    pub rotary_dim: usize,
-    /// Pairs are neighbours rather than half a rotation apart.
-    pub interleaved: bool,
 }
 
 /// Options of attention. Operands: queries (or scores, or weights), then the token of the cache write.
@@ -252,6 +220,7 @@ impl Op {
             Op::Unary(Unary::Scale(_)) => "scale",
             Op::Unary(Unary::Softcap(_)) => "softcap",
             Op::Rope(_) => "rope",
+            Op::PositionScale(_) => "position_scale",
             Op::CacheWrite { .. } => "cache_write",
             Op::Finish { .. } => "finish",
             Op::Scores(_) => "scores",
@@ -272,10 +241,12 @@ impl Op {
             Op::Norm(n) => n.roles(""),
             Op::Matmul(m) => m.roles(),
             Op::Binary(_) => roles(&["a", "b"]),
-            Op::Unary(_) | Op::GatherRows | Op::Slice { .. } | Op::Copy => roles(&["x"]),
+            Op::Unary(_) | Op::PositionScale(_) | Op::GatherRows | Op::Slice { .. } | Op::Copy => {
+                roles(&["x"])
+            }
             Op::Rope(_) => roles(&["x", "angles"]),
             Op::CacheWrite { .. } => roles(&["k", "v"]),
-            Op::Finish { parts } => finish_roles(parts),
+            Op::Finish { parts } => super::finish::joined_roles(parts),
             Op::Scores(_) | Op::Attention(_) => roles(&["q", "after"]),
             Op::Softmax(_) => roles(&["x"]),
             Op::Mix(_) => roles(&["p", "after"]),
@@ -306,6 +277,7 @@ impl Op {
             | Op::Binary(_)
             | Op::Unary(_)
             | Op::Rope(_)
+            | Op::PositionScale(_)
             | Op::Scores(_)
             | Op::Softmax(_) => None,
             Op::Mix(_) | Op::Attention(_) | Op::GatherRows | Op::Slice { .. } | Op::Copy => None,
@@ -313,25 +285,12 @@ impl Op {
     }
 }
 
-fn roles(names: &[&str]) -> Vec<String> {
+pub(super) fn roles(names: &[&str]) -> Vec<String> {
     names.iter().map(|s| s.to_string()).collect()
 }
 
-fn finish_roles(parts: &[Finish]) -> Vec<String> {
-    let mut out = roles(&["x"]);
-    for (i, p) in parts.iter().enumerate() {
-        if p.norm.is_some() {
-            out.push(format!("gain{i}"));
-        }
-    }
-    if parts.iter().any(|p| p.rope.is_some()) {
-        out.push("angles".into());
-    }
-    out
-}
-
 impl Norm {
-    fn roles(&self, prefix: &str) -> Vec<String> {
+    pub(super) fn roles(&self, prefix: &str) -> Vec<String> {
         let mut out = if prefix.is_empty() {
             roles(&["x"])
         } else {
@@ -355,25 +314,6 @@ impl Part {
             bias: false,
             finish: Finish::plain(rows),
         }
-    }
-}
-
-impl Finish {
-    /// A projection that goes into the result as it is.
-    pub fn plain(rows: usize) -> Finish {
-        Finish {
-            rows,
-            norm: None,
-            rope: None,
-            dest: Dest::Output,
-        }
-    }
-
-    /// The width that has to be finished at once: a head, or the norm's group.
-    pub fn grain(&self) -> usize {
-        let norm = self.norm.map_or(1, |n| n.group);
-        let rope = self.rope.map_or(1, |r| r.head_dim);
-        norm.max(rope)
     }
 }
 
@@ -423,7 +363,7 @@ impl Matmul {
 
     /// Whether a part rotates, so that there is an angles operand.
     pub fn has_rope(&self) -> bool {
-        self.parts.iter().any(|p| p.finish.rope.is_some())
+        self.parts.iter().any(|p| p.finish.has_rope())
     }
 
     fn roles(&self) -> Vec<String> {
@@ -436,9 +376,7 @@ impl Matmul {
             if p.bias {
                 out.push(format!("bias{i}"));
             }
-            if p.finish.norm.is_some() {
-                out.push(format!("gain{i}"));
-            }
+            out.extend(p.finish.roles(i));
         }
         if self.has_rope() {
             out.push("angles".into());

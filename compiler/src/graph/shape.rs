@@ -77,6 +77,10 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
             r.rope(p, r.width(0)?)?;
             Ok(r.shape(0).clone())
         }
+        Op::PositionScale(p) => {
+            r.position_scale(p)?;
+            Ok(r.shape(0).clone())
+        }
         Op::CacheWrite { state } => r.cache_write(*state),
         Op::Finish { parts } => r.finish(parts),
         Op::Scores(a) => {
@@ -214,6 +218,10 @@ impl Rule<'_> {
         )
     }
 
+    fn position_scale(&self, p: &PositionScale) -> Result<(), ShapeError> {
+        self.check("every", p.every > 0.0, p.every, "a number above 0")
+    }
+
     fn matmul(&self, m: &Matmul) -> Result<Shape, ShapeError> {
         let k = self.width(0)?;
         if let Some(n) = &m.norm {
@@ -263,17 +271,18 @@ impl Rule<'_> {
 
     fn finish_part(&self, i: usize, f: &Finish, rows: usize) -> Result<(), ShapeError> {
         self.check("rows to finish", f.rows == rows, f.rows, rows)?;
-        if let Some(n) = &f.norm {
+        for (j, touch) in f.touches.iter().enumerate() {
+            match touch {
+                Touch::Norm(n) => self.norm(n, &touch_role(i, j), rows)?,
+                Touch::Rope(p) => self.rope(p, rows)?,
+                Touch::PositionScale(p) => self.position_scale(p)?,
+            }
             self.check(
-                "norm group",
-                n.group > 0 && rows.is_multiple_of(n.group),
-                n.group,
-                format!("a divisor of {rows}"),
+                "grain of a touch",
+                f.grain().is_multiple_of(touch.grain()),
+                touch.grain(),
+                format!("a divisor of {}, the widest one's", f.grain()),
             )?;
-            self.vector(&format!("gain{i}"), n.group)?;
-        }
-        if let Some(p) = &f.rope {
-            self.rope(p, rows)?;
         }
         let (state, width) = match f.dest {
             Dest::Output => return Ok(()),

@@ -2,7 +2,8 @@
 
 use super::{Rows, Scene, attend};
 use crate::graph::{
-    Activation, Attention, Binary, Dest, Finish, Join, Matmul, Norm, NormKind, Op, Rope, Unary,
+    Activation, Attention, Binary, Dest, Finish, Join, Matmul, Norm, NormKind, Op, PositionScale,
+    Rope, Touch, Unary,
 };
 
 /// The value of an operation.
@@ -22,6 +23,7 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
         Op::Binary(b) => binary(*b, x[0], x[1]),
         Op::Unary(u) => map(x[0], |v| unary(*u, v)),
         Op::Rope(r) => rotate(r, x[0], x[1]),
+        Op::PositionScale(p) => position_scale(scene, p, x[0]),
         Op::CacheWrite { state } => {
             attend::write(scene, Dest::Keys(*state), x[0]);
             attend::write(scene, Dest::Values(*state), x[1]);
@@ -177,6 +179,13 @@ fn rotate(r: &Rope, x: &Rows, angles: &Rows) -> Rows {
     out
 }
 
+fn position_scale(scene: &Scene, p: &PositionScale, x: &Rows) -> Rows {
+    let factor = |position| 1.0 + p.scale * (1.0 + p.steps(position)).ln();
+    let rows = x.iter().zip(positions(scene));
+    let scaled = rows.flat_map(|(row, at)| row.iter().map(move |v| v * factor(at)));
+    Rows::new(scaled.collect(), x.width)
+}
+
 fn slice(x: &Rows, start: usize, len: usize) -> Rows {
     Rows::new(
         x.iter()
@@ -204,8 +213,7 @@ fn matmul(scene: &mut Scene, m: &Matmul, x: &[&Rows]) -> Rows {
         if p.bias {
             y = binary(Binary::Add, &y, next());
         }
-        let gain = p.finish.norm.map(|_| next());
-        outs.extend(finish(scene, &p.finish, y, gain, angles));
+        outs.extend(finish(scene, &p.finish, y, &mut next, angles));
     }
     let mut y = match m.join {
         Join::Concat => concat(&outs, input.data.len() / input.width.max(1)),
@@ -250,33 +258,35 @@ fn concat(parts: &[Rows], rows: usize) -> Rows {
 
 fn finish_joined(scene: &mut Scene, parts: &[Finish], x: &[&Rows]) -> Rows {
     let rows = x[0].data.len() / x[0].width.max(1);
-    let angles = parts
-        .iter()
-        .any(|p| p.rope.is_some())
-        .then(|| x[x.len() - 1]);
-    let mut gains = x[1..].iter().copied();
+    let angles = parts.iter().any(Finish::has_rope).then(|| x[x.len() - 1]);
+    let mut operands = x[1..].iter().copied();
+    let mut next = || operands.next().expect("verified arity");
     let (mut start, mut outs) = (0, vec![]);
     for p in parts {
         let y = slice(x[0], start, p.rows);
-        let gain = p.norm.map(|_| gains.next().expect("verified arity"));
-        outs.extend(finish(scene, p, y, gain, angles));
+        outs.extend(finish(scene, p, y, &mut next, angles));
         start += p.rows;
     }
     concat(&outs, rows)
 }
 
-fn finish(
+/// Touches in order; `next` gives the operands of norms.
+fn finish<'r>(
     scene: &mut Scene,
     f: &Finish,
     mut y: Rows,
-    gain: Option<&Rows>,
+    next: &mut dyn FnMut() -> &'r Rows,
     angles: Option<&Rows>,
 ) -> Option<Rows> {
-    if let Some(n) = &f.norm {
-        y = norm(n, &y, gain, None);
-    }
-    if let (Some(r), Some(angles)) = (&f.rope, angles) {
-        y = rotate(r, &y, angles);
+    for touch in &f.touches {
+        y = match touch {
+            Touch::Norm(n) => {
+                let gain = n.gain.then(&mut *next);
+                norm(n, &y, gain, n.bias.then(&mut *next))
+            }
+            Touch::Rope(r) => rotate(r, &y, angles.expect("a rotation has angles")),
+            Touch::PositionScale(p) => position_scale(scene, p, &y),
+        };
     }
     if f.dest == Dest::Output {
         return Some(y);

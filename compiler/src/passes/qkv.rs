@@ -5,12 +5,13 @@
 //!   =>  q = matmul(x, wq{norm, rope}, wk{norm, rope, -> keys}, wv{-> values})
 //! ```
 //!
-//! Requires that the three come from one matmul and that nothing else reads them. A norm over each head fits the matmul's
-//! chunks; a norm over the whole projection needs all of it, and becomes one `finish` behind the matmul instead.
+//! Norms, rotations and scalings by position are taken over in the order in which they stand. Requires that the three come from
+//! one matmul and that nothing else reads them. A norm over each head fits the matmul's chunks; a norm over the whole
+//! projection needs all of it, and becomes one `finish` behind the matmul instead.
 
 use super::Site;
 use super::sources::{Operands, Source, matmul_of, open, part_of, replace_matmul};
-use crate::graph::{Dest, Finish, Graph, NodeId, Norm, Op, ProgramKind, Rope, StateId};
+use crate::graph::{Dest, Finish, Graph, NodeId, Op, ProgramKind, StateId, Touch, touch_role};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
     let writes: Vec<_> = graph
@@ -21,35 +22,75 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
     writes.into_iter().map(|w| fuse(graph, w)).collect()
 }
 
-/// A projection on its way: where it comes from, what is done to it, and the nodes that do it, last first.
+/// A projection on its way: where it comes from, and what is done to it, with the nodes that do it.
 struct Chain {
     source: Source,
-    norm: Option<(Norm, NodeId)>,
-    rope: Option<(Rope, NodeId)>,
-    nodes: Vec<NodeId>,
+    /// In the order in which they apply.
+    links: Vec<(Touch, NodeId)>,
 }
 
 fn chain(graph: &Graph, end: NodeId) -> Option<Chain> {
-    let (mut at, mut norm, mut rope, mut nodes) = (end, None, None, vec![]);
-    if let Op::Rope(r) = graph.op(at) {
-        rope = Some((*r, graph.operands(at)[1]));
-        nodes.push(at);
+    let (mut at, mut links) = (end, vec![]);
+    while let Some(touch) = touch(graph.op(at)) {
+        links.push((touch, at));
         at = graph.operands(at)[0];
     }
-    if let Op::Norm(n) = graph.op(at) {
-        if !n.gain || n.bias {
-            return None;
-        }
-        norm = Some((*n, graph.operands(at)[1]));
-        nodes.push(at);
-        at = graph.operands(at)[0];
-    }
+    links.reverse();
     Some(Chain {
         source: part_of(graph, at)?,
-        norm,
-        rope,
-        nodes,
+        links,
     })
+}
+
+/// The touch that an operation by itself is.
+fn touch(op: &Op) -> Option<Touch> {
+    match op {
+        Op::Norm(n) => Some(Touch::Norm(*n)),
+        Op::Rope(r) => Some(Touch::Rope(*r)),
+        Op::PositionScale(p) => Some(Touch::PositionScale(*p)),
+        Op::Input(_)
+        | Op::Weight(_)
+        | Op::Embed { .. }
+        | Op::PositionRows { .. }
+        | Op::RopeAngles { .. }
+        | Op::Matmul(_)
+        | Op::Binary(_)
+        | Op::Unary(_)
+        | Op::CacheWrite { .. }
+        | Op::Finish { .. }
+        | Op::Scores(_)
+        | Op::Softmax(_)
+        | Op::Mix(_)
+        | Op::Attention(_)
+        | Op::GatherRows
+        | Op::Slice { .. }
+        | Op::Copy => None,
+    }
+}
+
+impl Chain {
+    fn finish(&self, rows: usize, dest: Dest) -> Finish {
+        let touches = self.links.iter().map(|l| l.0).collect();
+        Finish {
+            rows,
+            touches,
+            dest,
+        }
+    }
+
+    /// Operands that the touches bring, by role: the angles, and what norms have.
+    fn operands(&self, graph: &Graph) -> Vec<(String, NodeId)> {
+        let mut out = vec![];
+        for (i, (touch, node)) in self.links.iter().enumerate() {
+            let roles = graph.op(*node).roles();
+            let named = roles.iter().zip(graph.operands(*node)).skip(1);
+            out.extend(named.map(|(role, id)| match touch {
+                Touch::Norm(_) => (touch_role(self.source.part, i) + role, id),
+                Touch::Rope(_) | Touch::PositionScale(_) => (role.clone(), id),
+            }));
+        }
+        out
+    }
 }
 
 fn fuse(graph: &mut Graph, write: NodeId) -> Site {
@@ -64,7 +105,7 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Site {
     let [Some(cq), Some(ck), Some(cv)] = [q, k, v].map(|end| chain(graph, end)) else {
         return Site::kept(
             &name,
-            "queries, keys or values are not projections with a norm and a rotation",
+            "queries, keys or values are not projections with norms, rotations and scalings",
         );
     };
     let matmul = cq.source.matmul;
@@ -79,8 +120,8 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Site {
     }
     let inner = [&cq, &ck, &cv]
         .iter()
-        .flat_map(|c| c.nodes.iter().skip(1))
-        .all(|n| graph.only_user(*n).is_some());
+        .flat_map(|c| c.links.iter().rev().skip(1))
+        .all(|(_, n)| graph.only_user(*n).is_some());
     if !inner
         || graph.only_user(k).is_none()
         || graph.only_user(v).is_none()
@@ -115,51 +156,29 @@ fn rewrite(
     let mut op = matmul_of(graph, matmul)
         .expect("a source is a matmul")
         .clone();
-    let mut operands = Operands::of(graph, matmul);
-    let in_chunks = chains.iter().all(|c| match (&c.norm, &c.rope) {
-        (Some((n, _)), Some((r, _))) => n.group == r.head_dim,
-        (Some((n, _)), None) => n.group < op.parts[c.source.part].rows,
-        _ => true,
-    });
+    let head_dim = graph.states[state.0 as usize].head_dim;
+    let dests = [Dest::Output, Dest::Keys(state), Dest::Values(state)];
     let mut finishes: Vec<Finish> = op.parts.iter().map(|p| Finish::plain(p.rows)).collect();
-    let mut gains = vec![];
-    for (c, dest) in chains
-        .iter()
-        .zip([Dest::Output, Dest::Keys(state), Dest::Values(state)])
-    {
+    for (c, dest) in chains.iter().zip(dests) {
         let part = c.source.part;
-        let (norm, rope) = (c.norm.map(|n| n.0), c.rope.map(|r| r.0));
-        finishes[part] = Finish {
-            norm,
-            rope,
-            dest,
-            ..finishes[part]
-        };
-        gains.extend(c.norm.map(|n| (part, n.1)));
-        if let Some((_, angles)) = c.rope {
-            operands.set("angles", angles);
-        }
+        finishes[part] = c.finish(finishes[part].rows, dest);
     }
-    let new = if in_chunks {
-        for (p, f) in op.parts.iter_mut().zip(&finishes) {
-            p.finish = *f;
-        }
-        for (part, gain) in gains {
-            operands.set(&format!("gain{part}"), gain);
-        }
-        detach(graph, write, q, &chains, matmul);
-        let at = graph.node(matmul).name.clone();
-        replace_matmul(graph, matmul, op, &operands, &at)
-    } else {
-        finish_behind(graph, write, q, &chains, finishes, &gains)
-    };
-    let into = if in_chunks {
-        "epilogue of the projection"
-    } else {
-        "one finish behind the projection: its norm needs all of it"
-    };
-    let _ = new;
-    Site::fused(&name, into)
+    if finishes.iter().any(|f| f.grain() > head_dim) {
+        finish_behind(graph, write, q, &chains, finishes);
+        let into = "one finish behind the projection: its norm needs all of it";
+        return Site::fused(&name, into);
+    }
+    let mut operands = Operands::of(graph, matmul);
+    for (role, id) in chains.iter().flat_map(|c| c.operands(graph)) {
+        operands.set(&role, id);
+    }
+    for (p, f) in op.parts.iter_mut().zip(finishes) {
+        p.finish = f;
+    }
+    detach(graph, write, q, &chains, matmul);
+    let at = graph.node(matmul).name.clone();
+    replace_matmul(graph, matmul, op, &operands, &at);
+    Site::fused(&name, "epilogue of the projection")
 }
 
 /// Makes the attention read the matmul in the place of its finished queries, and removes the chains.
@@ -168,7 +187,7 @@ fn detach(graph: &mut Graph, write: NodeId, q: NodeId, chains: &[Chain; 3], to: 
     graph.remove(write);
     graph.replace_uses(q, to);
     for c in chains {
-        for n in &c.nodes {
+        for (_, n) in c.links.iter().rev() {
             graph.remove(*n);
         }
     }
@@ -186,20 +205,47 @@ fn finish_behind(
     q: NodeId,
     chains: &[Chain; 3],
     parts: Vec<Finish>,
-    gains: &[(usize, NodeId)],
-) -> NodeId {
-    let mut sorted = gains.to_vec();
-    sorted.sort_unstable();
-    let mut operands = vec![chains[0].source.matmul];
-    operands.extend(sorted.iter().map(|g| g.1));
-    operands.extend(chains.iter().find_map(|c| c.rope.map(|r| r.1)));
+) {
+    let matmul = chains[0].source.matmul;
+    let op = Op::Finish { parts };
+    let mut operands = Operands::none();
+    operands.set("x", matmul);
+    for (role, id) in chains.iter().flat_map(|c| c.operands(graph)) {
+        operands.set(&role, id);
+    }
     let name = graph.node(write).name.clone();
-    let new = graph.add(Op::Finish { parts }, &operands, &name);
+    let new = graph.add(op.clone(), &operands.arranged(&op), &name);
     detach(graph, write, q, chains, new);
-    for (user, _) in graph.users(operands[0]) {
+    for (user, _) in graph.users(matmul) {
         if matches!(graph.op(user), Op::Slice { .. }) && graph.users(user).is_empty() {
             graph.remove(user);
         }
     }
-    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::parse;
+
+    #[test]
+    fn touches_keep_their_order() {
+        let text = "weight @q: f32[8, 8]\nweight @k: f32[4, 8]\nweight @v: f32[4, 8]\n\
+            state kv: f32 heads=1 key=4 value=4\n\
+            %h = input: [T, 8]\n%r = input: [T, 4]\n\
+            %1 = matmul %h, w0=@q, w1=@k, w2=@v {part(rows=8) part(rows=4) part(rows=4)}: [T, 16]\n\
+            %2 = slice %1 {start=0 len=8}: [T, 8]\n%3 = slice %1 {start=8 len=4}: [T, 4]\n\
+            %4 = slice %1 {start=12 len=4}: [T, 4]\n\
+            %5 = rope %2, angles=%r {head_dim=4 dim=4}: [T, 8]\n\
+            %6 = rms_norm %5 {eps=1e-6 group=4}: [T, 8]\n\
+            %7 = position_scale %6 {scale=0.5 every=4.0 offset=1}: [T, 8]\n\
+            %8 = cache_write %3, %4 {state=s0}: []\n\
+            %9 = attention %7, after=%8 {heads=2 kv_heads=1 head_dim=4 scale=0.5 state=s0}: [T, 8]\n\
+            output h = %9\n";
+        let mut graph = parse(text).unwrap();
+        run(&mut graph, ProgramKind::Decode);
+        let finished = "part(rows=8 rope(head_dim=4 dim=4) norm(rms eps=1e-6 group=4) \
+            position_scale(scale=0.5 every=4.0 offset=1)) part(rows=4 keys=s0) part(rows=4 values=s0)";
+        assert!(graph.to_string().contains(finished), "{graph}");
+    }
 }

@@ -49,6 +49,14 @@ pub(super) struct Operands {
 }
 
 impl Operands {
+    /// None yet.
+    pub(super) fn none() -> Operands {
+        Operands {
+            roles: vec![],
+            ids: vec![],
+        }
+    }
+
     pub(super) fn of(graph: &Graph, id: NodeId) -> Operands {
         Operands {
             roles: graph.op(id).roles(),

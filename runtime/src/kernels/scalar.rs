@@ -32,6 +32,7 @@ pub(super) static TABLE: KernelTable = KernelTable {
     f32_to_f16,
     bf16_to_f32,
     f16_to_f32,
+    ln,
 };
 
 /// An element type of weights, read from bytes of any alignment.
@@ -215,6 +216,12 @@ unsafe extern "C" fn relu2(x: *mut f32, n: usize) {
 unsafe extern "C" fn exp(x: *mut f32, n: usize) {
     // SAFETY: the caller gives `n` elements.
     unsafe { map(x, n, f64::exp) }
+}
+
+/// Shared by all instruction sets: it runs on one number per row.
+pub(super) unsafe extern "C" fn ln(x: *mut f32, n: usize) {
+    // SAFETY: the caller gives `n` elements.
+    unsafe { map(x, n, f64::ln) }
 }
 
 unsafe extern "C" fn softplus(x: *mut f32, n: usize) {
