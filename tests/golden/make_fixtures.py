@@ -46,6 +46,8 @@ class Fixture:
     older_config: bool = False
     # Edits to the tensors of a single file, by name.
     layout: list = field(default_factory=list)
+    # `model_type` in the finished config, for a family that the reference knows under another name.
+    published_as: str | None = None
 
 
 def llama(**changed):
@@ -71,6 +73,14 @@ def olmo2(**changed):
     return llama(model_type="olmo2", rms_norm_eps=1e-6) | changed
 
 
+def deepseek_v3(**changed):
+    """A DeepSeek V3 of two dense layers, with a compressed query."""
+    return dict(model_type="deepseek_v3", vocab_size=80, hidden_size=28, intermediate_size=36, num_hidden_layers=2,
+                first_k_dense_replace=2, num_attention_heads=3, num_key_value_heads=3, q_lora_rank=17, kv_lora_rank=12,
+                qk_nope_head_dim=8, qk_rope_head_dim=6, v_head_dim=10, max_position_embeddings=64, bos_token_id=0,
+                eos_token_id=1) | changed
+
+
 def rope(kind, theta=10000.0, **numbers):
     """`rope_parameters`. Original lengths are short, so that a prompt of two dozen tokens runs past them."""
     return dict(rope_parameters=dict(rope_type=kind, rope_theta=theta, **numbers))
@@ -79,6 +89,7 @@ def rope(kind, theta=10000.0, **numbers):
 LLAMA3 = rope("llama3", theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=16)
 YARN = rope("yarn", factor=4.0, original_max_position_embeddings=16)
+MSCALE = rope("yarn", factor=4.0, original_max_position_embeddings=16, mscale=1.0, mscale_all_dim=0.7)
 
 
 def all_fixtures():
@@ -102,6 +113,13 @@ def all_fixtures():
         Fixture("olmo2-mha-f32", olmo2(num_key_value_heads=4)),
         Fixture("olmo2-gqa-bf16", olmo2(num_hidden_layers=3, **rope("default", theta=500000.0)), torch.bfloat16,
                 older_config=True),
+        Fixture("deepseek-v3-f32", deepseek_v3(hidden_size=20, intermediate_size=28, vocab_size=64, **MSCALE), prompt=24),
+        Fixture("deepseek-v2-direct-query-bf16", deepseek_v3(model_type="deepseek_v2", q_lora_rank=None, hidden_size=30,
+                                                             num_attention_heads=5, num_key_value_heads=5),
+                torch.bfloat16, older_config=True),
+        Fixture("kimi-k2-one-head-f32", deepseek_v3(hidden_size=20, num_attention_heads=1, num_key_value_heads=1, kv_lora_rank=9,
+                                                    rope_interleave=False), prompt=24, layout=[with_prediction_layer],
+                published_as="kimi_k2"),
     ]
 
 
@@ -129,6 +147,8 @@ def write(fixture, folder):
         gap, spread = golden["greedy_gap"].min().item(), golden["logits"].std().item()
         if gap > CLEAR_GAP and len(set(golden["greedy_ids"].tolist())) > fixture.steps // 3:
             save_file(golden, folder / "golden.safetensors")
+            if fixture.published_as:
+                rename(folder / "config.json", fixture.published_as)
             return gap, spread
     raise SystemExit(f"{fixture.name}: no seed decodes clearly")
 
@@ -195,6 +215,11 @@ def tidy_config(path, older):
     path.write_text(json.dumps(dict(sorted(config.items())), indent=2) + "\n")
 
 
+def rename(path, model_type):
+    """Call the architecture by the name under which its checkpoints are published."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | dict(model_type=model_type), indent=2) + "\n")
+
+
 def without_prefix(tensors, _config):
     """Names as the bare network has them: `h.0…` for `transformer.h.0…`."""
     return {name.removeprefix("transformer."): t for name, t in tensors.items()}
@@ -205,6 +230,12 @@ def with_mask_buffers(tensors, config):
     n = config.n_positions
     mask = torch.ones(n, n, dtype=torch.float16).tril().view(1, 1, n, n)
     return tensors | {f"h.{i}.attn.bias": mask.clone() for i in range(config.n_layer)}
+
+
+def with_prediction_layer(tensors, config):
+    """A trailing layer that predicts the token after the next; no part of the model proper."""
+    prefix = f"model.layers.{config.num_hidden_layers}."
+    return tensors | {prefix + name: torch.ones(4) for name in ("enorm.weight", "self_attn.o_proj.weight")}
 
 
 def with_tied_head(tensors, _config):

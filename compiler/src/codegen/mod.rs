@@ -5,6 +5,7 @@
 
 mod attention;
 mod emit;
+mod heads;
 mod kernel;
 mod matmul;
 mod plain;

@@ -9,6 +9,7 @@ use graver_runtime::abi::{Dtype, KernelTable, StepContext};
 
 use super::attention::scale_by;
 use super::emit::{Count, Emit, Lanes, activation_kernel};
+use super::heads;
 use super::kernel::Site;
 use crate::graph::{
     Activation, Binary, Dest, Finish, Norm, NormKind, Op, PositionScale, Rope, Touch, Unary,
@@ -85,6 +86,8 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
             }
         }
         Op::Finish { parts } => finish_row(e, s, parts, t),
+        Op::HeadSlice(c) => heads::slice(e, s, c, t),
+        Op::HeadConcat(c) => heads::concat(e, s, c, t),
         Op::GatherRows => {
             let from = s.rows(e, s.operand("x"));
             let index = e.u32_of(offset_of!(StepContext, logit_rows), t);
@@ -102,7 +105,7 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
     }
 }
 
-fn out_row(e: &mut Emit, s: &Site, t: Value) -> Value {
+pub(super) fn out_row(e: &mut Emit, s: &Site, t: Value) -> Value {
     let rows = s.out(e);
     rows.row(e, t)
 }
@@ -221,6 +224,7 @@ pub(super) fn rotate(e: &mut Emit, r: &Rope, at: Value, heads: Value, angles: Va
     let sines = e.plus(angles, half * 4);
     e.repeat(heads, |e, h| {
         let head = e.at(at, h, r.head_dim * 4);
+        let head = e.plus(head, r.start * 4);
         if r.interleaved {
             return rotate_pairs(e, head, half, angles, sines);
         }

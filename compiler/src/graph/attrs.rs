@@ -2,6 +2,7 @@
 //!
 //! A small tree of words serves printing and parsing alike; which words an operation has stands once in each direction.
 
+use super::heads::{HeadColumns, HeadConcat};
 use super::op::*;
 
 /// A word, with a value or with words inside it.
@@ -81,6 +82,17 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         Op::Finish { parts } => parts.iter().map(|p| tree("part", finish(p))).collect(),
         Op::Scores(a) | Op::Softmax(a) | Op::Mix(a) | Op::Attention(a) => attention(a),
         Op::Slice { start, len } => vec![set("start", start), set("len", len)],
+        Op::HeadSlice(c) => vec![
+            set("heads", c.heads),
+            set("width", c.width),
+            set("start", c.start),
+            set("len", c.len),
+        ],
+        Op::HeadConcat(c) => vec![
+            set("heads", c.heads),
+            set("left", c.left),
+            set("right", c.right),
+        ],
     }
 }
 
@@ -105,6 +117,7 @@ fn inner_norm(n: &Norm) -> Attr {
 
 fn rope(r: &Rope) -> Vec<Attr> {
     let mut out = vec![set("head_dim", r.head_dim), set("dim", r.rotary_dim)];
+    out.extend((r.start != 0).then(|| set("start", r.start)));
     out.extend(r.interleaved.then(|| flag("interleaved")));
     out
 }
@@ -292,6 +305,7 @@ impl<'a> Words<'a> {
     fn rope(&self) -> Result<Rope, AttrError> {
         Ok(Rope {
             head_dim: self.get("head_dim")?,
+            start: self.maybe("start")?.unwrap_or(0),
             rotary_dim: self.get("dim")?,
             interleaved: self.has("interleaved"),
         })
@@ -415,6 +429,17 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
             start: w.get("start")?,
             len: w.get("len")?,
         },
+        "head_slice" => Op::HeadSlice(HeadColumns {
+            heads: w.get("heads")?,
+            width: w.get("width")?,
+            start: w.get("start")?,
+            len: w.get("len")?,
+        }),
+        "head_concat" => Op::HeadConcat(HeadConcat {
+            heads: w.get("heads")?,
+            left: w.get("left")?,
+            right: w.get("right")?,
+        }),
         "copy" => Op::Copy,
         other => match activation(other) {
             Some(a) => Op::Unary(Unary::Act(a)),

@@ -1,5 +1,7 @@
 //! From a bound spec to the plain graph: one operation for each thing a step does, nothing fused.
 
+mod latent;
+
 use graver_runtime::abi::Dtype;
 
 use super::op::*;
@@ -137,6 +139,7 @@ impl Builder<'_> {
                 .graph
                 .add(Op::Unary(Unary::Softcap(*c)), &[here()], name),
             StepOp::Attention(a) => self.attention(a, here(), name),
+            StepOp::LatentAttention(a) => self.latent_attention(a, here(), name),
             StepOp::Mlp(m) => self.mlp(m, here(), name),
         }
     }
@@ -199,45 +202,61 @@ impl Builder<'_> {
             k = self.norm(&n.k, group(&self.graph, k), k, &at("k_norm"));
         }
         if let Some(r) = a.rope {
-            let rope = &self.model.ropes[r];
-            let (rotary_dim, interleaved) = (rope.rotary_dim(), rope.interleaved);
-            let angles = self.angles(r, rotary_dim);
-            let op = Op::Rope(Rope {
-                head_dim: a.head_dim,
-                rotary_dim,
-                interleaved,
-            });
-            q = self.graph.add(op.clone(), &[q, angles], &at("q_rope"));
-            k = self.graph.add(op, &[k, angles], &at("k_rope"));
+            q = self.rotated(r, q, a.head_dim, 0, &at("q_rope"));
+            k = self.rotated(r, k, a.head_dim, 0, &at("k_rope"));
         }
-        let value_dim = a.v.weight.shape[0] / a.kv_heads;
-        let state = StateId(self.graph.states.len() as u32);
-        let (kv_heads, head_dim) = (a.kv_heads, a.head_dim);
+        let op = Attention {
+            heads: a.heads,
+            kv_heads: a.kv_heads,
+            head_dim: a.head_dim,
+            value_dim: a.v.weight.shape[0] / a.kv_heads,
+            scale: a.scale,
+            softcap: a.softcap,
+            window: a.window,
+            state: StateId(self.graph.states.len() as u32),
+        };
+        let mix = self.attend(op, [q, k, v], name);
+        self.linear(&a.o, mix, &at("o"))
+    }
+
+    /// Rotates each head of `x`, from component `start` on, by rotary embedding `rope`.
+    fn rotated(
+        &mut self,
+        rope: usize,
+        x: NodeId,
+        head_dim: usize,
+        start: usize,
+        name: &str,
+    ) -> NodeId {
+        let r = &self.model.ropes[rope];
+        let (rotary_dim, interleaved) = (r.rotary_dim(), r.interleaved);
+        let angles = self.angles(rope, rotary_dim);
+        let op = Rope {
+            head_dim,
+            start,
+            rotary_dim,
+            interleaved,
+        };
+        self.graph.add(Op::Rope(op), &[x, angles], name)
+    }
+
+    /// Declares the state that `op` names as the next one, writes keys and values to it, and attends to it.
+    fn attend(&mut self, op: Attention, [q, k, v]: [NodeId; 3], name: &str) -> NodeId {
+        let at = |part: &str| format!("{name}.{part}");
+        let state = op.state;
         self.graph.states.push(StateDecl {
             name: at("kv"),
-            kv_heads,
-            head_dim,
-            value_dim,
+            kv_heads: op.kv_heads,
+            head_dim: op.head_dim,
+            value_dim: op.value_dim,
             dtype: self.cache,
         });
         let written = self
             .graph
             .add(Op::CacheWrite { state }, &[k, v], &at("cache"));
-        let (heads, scale, softcap, window) = (a.heads, a.scale, a.softcap, a.window);
-        let op = Attention {
-            heads,
-            kv_heads,
-            head_dim,
-            value_dim,
-            scale,
-            softcap,
-            window,
-            state,
-        };
         let scores = self.graph.add(Op::Scores(op), &[q, written], &at("scores"));
         let p = self.graph.add(Op::Softmax(op), &[scores], &at("softmax"));
-        let mix = self.graph.add(Op::Mix(op), &[p, written], &at("mix"));
-        self.linear(&a.o, mix, &at("o"))
+        self.graph.add(Op::Mix(op), &[p, written], &at("mix"))
     }
 
     fn angles(&mut self, rope: usize, rotary_dim: usize) -> NodeId {

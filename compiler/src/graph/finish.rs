@@ -33,7 +33,9 @@ pub enum Touch {
 pub struct Rope {
     /// Width of a head.
     pub head_dim: usize,
-    /// Leading components of a head that rotate.
+    /// First component that rotates; those before it and behind the last stay.
+    pub start: usize,
+    /// Components that rotate.
     pub rotary_dim: usize,
     /// Pairs are neighbours rather than half a rotation apart.
     pub interleaved: bool,

@@ -8,6 +8,7 @@ mod attrs;
 mod build;
 mod dot;
 mod finish;
+mod heads;
 pub mod op;
 mod shape;
 mod text;
@@ -23,6 +24,7 @@ use petgraph::visit::EdgeRef;
 
 pub use build::{Storage, build};
 pub use dot::dot;
+pub use heads::{HeadColumns, HeadConcat};
 pub use op::*;
 pub use text::{ParseError, parse};
 pub use verify::{VerifyError, verify, verify_program};

@@ -6,6 +6,7 @@
 use std::fmt;
 
 pub use super::finish::{Dest, Finish, PositionScale, Rope, Touch, touch_role};
+use super::heads::{HeadColumns, HeadConcat};
 pub use crate::spec::model::{Activation, NormKind};
 
 /// Index of a weight in its graph's table.
@@ -98,6 +99,10 @@ pub enum Op {
         /// Columns.
         len: usize,
     },
+    /// A run of columns of every head.
+    HeadSlice(HeadColumns),
+    /// Two runs of columns side by side in every head.
+    HeadConcat(HeadConcat),
     /// A copy, where a value has to be in a certain place.
     Copy,
 }
@@ -229,6 +234,8 @@ impl Op {
             Op::Attention(_) => "attention",
             Op::GatherRows => "gather_rows",
             Op::Slice { .. } => "slice",
+            Op::HeadSlice(_) => "head_slice",
+            Op::HeadConcat(_) => "head_concat",
             Op::Copy => "copy",
         }
     }
@@ -240,10 +247,9 @@ impl Op {
             Op::Embed { .. } | Op::PositionRows { .. } => roles(&["table"]),
             Op::Norm(n) => n.roles(""),
             Op::Matmul(m) => m.roles(),
-            Op::Binary(_) => roles(&["a", "b"]),
-            Op::Unary(_) | Op::PositionScale(_) | Op::GatherRows | Op::Slice { .. } | Op::Copy => {
-                roles(&["x"])
-            }
+            Op::Binary(_) | Op::HeadConcat(_) => roles(&["a", "b"]),
+            Op::Unary(_) | Op::PositionScale(_) | Op::GatherRows => roles(&["x"]),
+            Op::Slice { .. } | Op::HeadSlice(_) | Op::Copy => roles(&["x"]),
             Op::Rope(_) => roles(&["x", "angles"]),
             Op::CacheWrite { .. } => roles(&["k", "v"]),
             Op::Finish { parts } => super::finish::joined_roles(parts),
@@ -280,7 +286,8 @@ impl Op {
             | Op::PositionScale(_)
             | Op::Scores(_)
             | Op::Softmax(_) => None,
-            Op::Mix(_) | Op::Attention(_) | Op::GatherRows | Op::Slice { .. } | Op::Copy => None,
+            Op::Mix(_) | Op::Attention(_) | Op::GatherRows => None,
+            Op::Slice { .. } | Op::HeadSlice(_) | Op::HeadConcat(_) | Op::Copy => None,
         }
     }
 }

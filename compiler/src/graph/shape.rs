@@ -1,5 +1,6 @@
 //! Shape rules: from an operation and its operands to the shape of the result, or why they do not fit.
 
+use super::heads::{HeadColumns, HeadConcat};
 use super::op::*;
 use super::{Graph, NodeId};
 
@@ -104,6 +105,8 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
             )?;
             Ok(vec![r.shape(0)[0], Dim::Const(*len)])
         }
+        Op::HeadSlice(c) => r.head_slice(c),
+        Op::HeadConcat(c) => r.head_concat(c),
     }
 }
 
@@ -200,9 +203,9 @@ impl Rule<'_> {
             format!("a divisor of {width}"),
         )?;
         self.check(
-            "rotary_dim",
-            p.rotary_dim <= p.head_dim,
-            p.rotary_dim,
+            "end of the rotation",
+            p.start + p.rotary_dim <= p.head_dim,
+            p.start + p.rotary_dim,
             format!("at most {}", p.head_dim),
         )?;
         let i = self
@@ -304,6 +307,31 @@ impl Rule<'_> {
             .map(|p| p.rows)
             .sum();
         Ok(vec![self.shape(0)[0], Dim::Const(out)])
+    }
+
+    fn head_slice(&self, c: &HeadColumns) -> Result<Shape, ShapeError> {
+        let (w, all) = (self.width(0)?, c.heads * c.width);
+        self.check("width of x", w == all && w > 0, w, all)?;
+        let end = c.start + c.len;
+        let fits = end <= c.width && c.len > 0;
+        self.check(
+            "the columns' end",
+            fits,
+            end,
+            format!("at most {}", c.width),
+        )?;
+        Ok(vec![self.shape(0)[0], Dim::Const(c.heads * c.len)])
+    }
+
+    fn head_concat(&self, c: &HeadConcat) -> Result<Shape, ShapeError> {
+        self.check("heads", c.heads > 0, c.heads, "at least 1")?;
+        for (i, one) in [c.left, c.right].into_iter().enumerate() {
+            let (w, all) = (self.width(i)?, c.heads * one);
+            let expected = format!("{all}, or {one} for all heads");
+            let fits = w > 0 && (w == all || w == one);
+            self.check(&format!("width of {}", self.roles[i]), fits, w, expected)?;
+        }
+        Ok(vec![self.shape(0)[0], Dim::Const(c.heads * c.width())])
     }
 
     fn binary(&self) -> Result<Shape, ShapeError> {

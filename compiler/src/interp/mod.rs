@@ -4,6 +4,7 @@
 //! defined here, operation by operation, over whole rows of `Vec<f32>`. One sequence, all of a step's logits.
 
 mod attend;
+mod heads;
 mod rows;
 
 use std::collections::BTreeMap;

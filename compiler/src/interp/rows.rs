@@ -1,6 +1,6 @@
 //! Operations that treat each row alone, and the matmul.
 
-use super::{Rows, Scene, attend};
+use super::{Rows, Scene, attend, heads};
 use crate::graph::{
     Activation, Attention, Binary, Dest, Finish, Join, Matmul, Norm, NormKind, Op, PositionScale,
     Rope, Touch, Unary,
@@ -36,6 +36,8 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
         Op::Attention(a) => attention(scene, a, x[0]),
         Op::GatherRows | Op::Copy => x[0].clone(),
         Op::Slice { start, len } => slice(x[0], *start, *len),
+        Op::HeadSlice(c) => heads::slice(c, x[0]),
+        Op::HeadConcat(c) => heads::concat(c, x[0], x[1]),
     }
 }
 
@@ -164,6 +166,7 @@ fn rotate(r: &Rope, x: &Rows, angles: &Rows) -> Rows {
     let half = r.rotary_dim / 2;
     for (row, angle) in out.data.chunks_exact_mut(x.width).zip(angles.iter()) {
         for head in row.chunks_exact_mut(r.head_dim) {
+            let head = &mut head[r.start..];
             for i in 0..half {
                 let (a, b) = if r.interleaved {
                     (2 * i, 2 * i + 1)

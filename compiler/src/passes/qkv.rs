@@ -64,6 +64,8 @@ fn touch(op: &Op) -> Option<Touch> {
         | Op::Attention(_)
         | Op::GatherRows
         | Op::Slice { .. }
+        | Op::HeadSlice(_)
+        | Op::HeadConcat(_)
         | Op::Copy => None,
     }
 }

@@ -233,7 +233,8 @@ impl<'s, 'a> Spec<'s, 'a> {
         Ok(LayerKind { name, items })
     }
 
-    /// A list of strings, each of which may have an `if`: `{"name": …, "if": …}`.
+    /// A list of strings, each of which may have an `if`, or stand for several: `{"name": "layers.{i}.*", "from": first,
+    /// "count": how many}`.
     fn strings(&self, key: &str) -> Read<Vec<String>> {
         let Some(list) = self.root.object(&KEYS)?.raw(key) else {
             return Ok(Vec::new());
@@ -241,12 +242,17 @@ impl<'s, 'a> Spec<'s, 'a> {
         let mut strings = Vec::new();
         for node in list.elements()? {
             let Some(node) = node.chosen()? else { continue };
-            let text = if node.value.is_object() {
-                node.object(&["name"])?.required("name")?
-            } else {
-                node
-            };
-            strings.push(text.literal("a string")?.to_string());
+            if !node.value.is_object() {
+                strings.push(node.literal("a string")?.to_string());
+                continue;
+            }
+            let fields = node.object(&["name", "from", "count"])?;
+            let name = fields.required("name")?.literal("a string")?;
+            let from = fields.value("from", |n| n.whole(0, MAX_LAYERS))?;
+            let count = fields.value("count", |n| n.whole(0, MAX_LAYERS))?;
+            let from = from.unwrap_or(0);
+            let numbers = from..from + count.unwrap_or(1);
+            strings.extend(numbers.map(|i| name.replace("{i}", &i.to_string())));
         }
         Ok(strings)
     }

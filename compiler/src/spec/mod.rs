@@ -8,6 +8,7 @@ mod bind;
 mod builtin;
 mod error;
 mod expr;
+mod latent;
 mod merge;
 pub mod model;
 mod near;

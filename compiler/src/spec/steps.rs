@@ -1,6 +1,7 @@
 //! Steps of a spec: each entry of a list of steps becomes a [`Step`], and the width of what flows is checked on the way.
 
 use super::error::Fault;
+use super::latent::latent_attention;
 use super::model::{
     Activation, Attention, Linear, Mlp, Norm, NormKind, QkNorm, Rope, Step, StepOp,
 };
@@ -13,7 +14,7 @@ pub(super) const MAX_WIDTH: usize = 1 << 24;
 /// Longest context: positions are 32-bit numbers.
 pub(super) const MAX_CONTEXT: usize = 1 << 30;
 /// Most heads of an attention step.
-const MAX_HEADS: usize = 1 << 16;
+pub(super) const MAX_HEADS: usize = 1 << 16;
 
 /// What steps need to know about the model around them.
 #[derive(Clone, Copy)]
@@ -66,7 +67,7 @@ fn section(path: &str) -> &str {
 /// Reads a step's fields, given the width of its input.
 type Reader = fn(&At<'_, '_, '_>) -> Read<(StepOp, usize)>;
 
-const OPS: [(&str, Reader); 9] = [
+const OPS: [(&str, Reader); 10] = [
     ("embed", embed),
     ("position_embed", position_embed),
     ("rms_norm", norm_step),
@@ -75,15 +76,16 @@ const OPS: [(&str, Reader); 9] = [
     ("scale", scale),
     ("softcap", softcap),
     ("attention", attention),
+    ("latent_attention", latent_attention),
     ("mlp", mlp),
 ];
 
 /// A step while it is read.
-struct At<'m, 's, 'a> {
-    node: Node<'s, 'a>,
+pub(super) struct At<'m, 's, 'a> {
+    pub(super) node: Node<'s, 'a>,
     name: String,
     op: &'a str,
-    around: Around<'m>,
+    pub(super) around: Around<'m>,
     width: Option<usize>,
 }
 
@@ -126,16 +128,16 @@ impl<'m, 's, 'a> At<'m, 's, 'a> {
         reader(self)
     }
 
-    fn fields(&self, known: &[&'static str]) -> Read<Fields<'s, 'a>> {
+    pub(super) fn fields(&self, known: &[&'static str]) -> Read<Fields<'s, 'a>> {
         self.node.object(&[&["op", "name"], known].concat())
     }
 
-    fn slot(&self, field: &str) -> String {
+    pub(super) fn slot(&self, field: &str) -> String {
         format!("{}.{field}", self.name)
     }
 
     /// Width of the input; only an embedding does without.
-    fn width(&self) -> Read<usize> {
+    pub(super) fn width(&self) -> Read<usize> {
         self.width.ok_or_else(|| self.node.fault(Fault::NothingYet))
     }
 }
@@ -171,7 +173,7 @@ fn norm_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
 }
 
 /// Reads a norm over `width` components; its slots are `{slot}.gain` and `{slot}.bias`.
-fn norm(node: &Node<'_, '_>, slot: &str, width: usize) -> Read<Norm> {
+pub(super) fn norm(node: &Node<'_, '_>, slot: &str, width: usize) -> Read<Norm> {
     let fields = node.object(&["op", "name", "eps", "gain", "bias", "unit_offset"])?;
     let kind = match fields
         .required("op")?
@@ -340,7 +342,7 @@ fn qk_norm(
 }
 
 /// The name of a rope, or `{"name": …, "if": …}`; gives its index.
-fn rope(node: &Node<'_, '_>, ropes: &[Rope], head_dim: usize) -> Read<usize> {
+pub(super) fn rope(node: &Node<'_, '_>, ropes: &[Rope], head_dim: usize) -> Read<usize> {
     let name = match node.value.is_object() {
         true => node.object(&["name"])?.required("name")?,
         false => node.clone(),

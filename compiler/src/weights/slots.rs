@@ -3,7 +3,9 @@
 //! Inside the embedding, a layer or the head, slots come in the order of the steps, and inside a step in the order below
 //! (weight before bias; Q, K, V, the norms of Q and K, O; gate, up, down). All layers of a kind have the same slots.
 
-use crate::spec::model::{Attention, Item, LayerKind, Linear, Norm, Step, StepOp, Weight};
+use crate::spec::model::{
+    Attention, Item, LatentAttention, LatentQuery, LayerKind, Linear, Norm, Step, StepOp, Weight,
+};
 
 /// A weight and what it is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -73,12 +75,36 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
             norms.for_each(|norm| norm_slots(norm, slots));
             linear_slots(o, slots);
         }
+        StepOp::LatentAttention(attention) => latent_slots(attention, slots),
         StepOp::Mlp(mlp) => mlp
             .gate
             .iter()
             .chain([&mlp.up, &mlp.down])
             .for_each(|linear| linear_slots(linear, slots)),
     }
+}
+
+fn latent_slots<'a>(attention: &'a LatentAttention, slots: &mut Vec<Slot<'a>>) {
+    let LatentAttention {
+        q,
+        kv_a,
+        kv_norm,
+        kv_b,
+        o,
+        ..
+    } = attention;
+    match q {
+        LatentQuery::Direct(q) => linear_slots(q, slots),
+        LatentQuery::Compressed { a, norm, b } => {
+            linear_slots(a, slots);
+            norm_slots(norm, slots);
+            linear_slots(b, slots);
+        }
+    }
+    linear_slots(kv_a, slots);
+    norm_slots(kv_norm, slots);
+    linear_slots(kv_b, slots);
+    linear_slots(o, slots);
 }
 
 fn norm_slots<'a>(norm: &'a Norm, slots: &mut Vec<Slot<'a>>) {

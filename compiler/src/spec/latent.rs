@@ -1,0 +1,75 @@
+//! The step `latent_attention`: multi-head latent attention with its projections.
+
+use super::error::Fault;
+use super::model::{LatentAttention, LatentQuery, StepOp};
+use super::read::{Fields, Node, Read};
+use super::steps::{At, MAX_HEADS, MAX_WIDTH, norm, rope};
+use super::weights::linear;
+
+const FIELDS: [&str; 13] = [
+    "n_heads",
+    "rank",
+    "nope_dim",
+    "rope_dim",
+    "value_dim",
+    "q",
+    "compressed_q",
+    "kv_a",
+    "kv_norm",
+    "kv_b",
+    "o",
+    "rope",
+    "scale",
+];
+
+/// Reads the step. Queries are `q`, or behind a compression `compressed_q: {"rank", "a", "norm", "b"}`.
+pub(super) fn latent_attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields(&FIELDS)?;
+    let size = |key| fields.required(key)?.whole(1, MAX_HEADS);
+    let (heads, rank, value_dim) = (size("n_heads")?, size("rank")?, size("value_dim")?);
+    let (nope_dim, rope_dim) = (size("nope_dim")?, size("rope_dim")?);
+    let matrix =
+        |key: &'static str, out, inner| linear(&fields.required(key)?, &at.slot(key), out, inner);
+    let attention = LatentAttention {
+        heads,
+        nope_dim,
+        rope_dim,
+        value_dim,
+        rank,
+        q: query(at, &fields, heads * (nope_dim + rope_dim))?,
+        kv_a: matrix("kv_a", rank + rope_dim, at.width()?)?,
+        kv_norm: norm(&fields.required("kv_norm")?, &at.slot("kv_norm"), rank)?,
+        kv_b: matrix("kv_b", heads * (nope_dim + value_dim), rank)?,
+        o: matrix("o", at.around.hidden, heads * value_dim)?,
+        rope: fields
+            .optional("rope")?
+            .map(|n| rope(&n, at.around.ropes, rope_dim))
+            .transpose()?,
+        scale: fields
+            .value("scale", Node::real)?
+            .unwrap_or(((nope_dim + rope_dim) as f64).powf(-0.5) as f32),
+    };
+    Ok((
+        StepOp::LatentAttention(Box::new(attention)),
+        at.around.hidden,
+    ))
+}
+
+fn query(at: &At<'_, '_, '_>, fields: &Fields<'_, '_>, out: usize) -> Read<LatentQuery> {
+    let width = at.width()?;
+    let (direct, compressed) = (fields.optional("q")?, fields.optional("compressed_q")?);
+    match (direct, compressed) {
+        (Some(q), None) => Ok(LatentQuery::Direct(linear(&q, &at.slot("q"), out, width)?)),
+        (None, Some(c)) => {
+            let inner = c.object(&["rank", "a", "norm", "b"])?;
+            let rank = inner.required("rank")?.whole(1, MAX_WIDTH)?;
+            Ok(LatentQuery::Compressed {
+                a: linear(&inner.required("a")?, &at.slot("q_a"), rank, width)?,
+                norm: norm(&inner.required("norm")?, &at.slot("q_norm"), rank)?,
+                b: linear(&inner.required("b")?, &at.slot("q_b"), out, rank)?,
+            })
+        }
+        (None, None) => Err(at.node.fault(Fault::MissingKey("q"))),
+        (Some(_), Some(_)) => Err(at.node.wrong("one of `q` and `compressed_q`, not both")),
+    }
+}
