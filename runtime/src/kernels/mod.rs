@@ -10,6 +10,8 @@ use std::sync::OnceLock;
 
 use crate::abi::KernelTable;
 
+#[cfg(target_arch = "x86_64")]
+mod avx2;
 mod scalar;
 
 /// Instruction sets that have a set of kernels, from the slowest to the fastest.
@@ -53,8 +55,18 @@ pub fn isa_name() -> &'static str {
 pub fn table_for(isa: Isa) -> Option<&'static KernelTable> {
     match isa {
         Isa::Scalar => Some(&scalar::TABLE),
-        Isa::Avx2 => None,
+        Isa::Avx2 => avx2_table(),
     }
+}
+
+#[cfg(target_arch = "x86_64")]
+fn avx2_table() -> Option<&'static KernelTable> {
+    avx2::usable().then_some(&avx2::TABLE)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn avx2_table() -> Option<&'static KernelTable> {
+    None
 }
 
 /// The fastest instruction set this processor has kernels for.

@@ -1,0 +1,127 @@
+//! The float matmuls: `out[m, n] (+)= x[m, k] · w[n, k]ᵀ`, or `· w[k, n]`.
+//!
+//! Up to [`DECODE_TOKENS`] rows the weights are read once, straight into registers; more rows pay for making panels of
+//! them in cache. In either case an element's sum is taken in an order that depends on `k` alone.
+
+use super::load::Weight;
+use super::{dot, strip, tile};
+use crate::abi::DECODE_TOKENS;
+
+/// The arguments of a [`crate::abi::MatmulFn`].
+#[derive(Clone, Copy)]
+pub(super) struct Call {
+    pub(super) x: *const f32,
+    /// Elements.
+    pub(super) x_stride: usize,
+    pub(super) m: usize,
+    pub(super) w: *const u8,
+    /// Bytes.
+    pub(super) w_stride: usize,
+    pub(super) n: usize,
+    pub(super) k: usize,
+    pub(super) out: *mut f32,
+    /// Elements.
+    pub(super) out_stride: usize,
+    pub(super) accumulate: bool,
+    pub(super) scratch: *mut u8,
+}
+
+/// Weights `[n, k]`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe extern "C" fn matmul<W: Weight>(
+    x: *const f32,
+    x_stride: usize,
+    m: usize,
+    w: *const u8,
+    w_stride: usize,
+    n: usize,
+    k: usize,
+    out: *mut f32,
+    out_stride: usize,
+    accumulate: usize,
+    scratch: *mut u8,
+) {
+    let call = Call {
+        x,
+        x_stride,
+        m,
+        w,
+        w_stride,
+        n,
+        k,
+        out,
+        out_stride,
+        accumulate: accumulate != 0,
+        scratch,
+    };
+    // SAFETY: the caller keeps the contract of `MatmulFn`.
+    unsafe {
+        if m <= DECODE_TOKENS {
+            dot::matmul::<W>(&call)
+        } else {
+            tile::matmul::<W>(&call)
+        }
+    }
+}
+
+/// Weights `[k, n]`.
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) unsafe extern "C" fn matmul_kn<W: Weight>(
+    x: *const f32,
+    x_stride: usize,
+    m: usize,
+    w: *const u8,
+    w_stride: usize,
+    n: usize,
+    k: usize,
+    out: *mut f32,
+    out_stride: usize,
+    accumulate: usize,
+    scratch: *mut u8,
+) {
+    let call = Call {
+        x,
+        x_stride,
+        m,
+        w,
+        w_stride,
+        n,
+        k,
+        out,
+        out_stride,
+        accumulate: accumulate != 0,
+        scratch,
+    };
+    // SAFETY: the caller keeps the contract of `MatmulFn`.
+    unsafe {
+        if m <= DECODE_TOKENS {
+            strip::matmul::<W>(&call)
+        } else {
+            tile::matmul_kn::<W>(&call)
+        }
+    }
+}
+
+impl Call {
+    /// Address of element `(row, col)` of the result.
+    ///
+    /// # Safety
+    /// Below `m` and `n`, or just behind a row.
+    pub(super) unsafe fn out(&self, row: usize, col: usize) -> *mut f32 {
+        // SAFETY: the caller's promise.
+        unsafe { self.out.add(row * self.out_stride + col) }
+    }
+
+    /// Writes zeros, where an empty product is not to be added to what is there.
+    ///
+    /// # Safety
+    /// The contract of [`crate::abi::MatmulFn`].
+    pub(super) unsafe fn empty(&self) {
+        if !self.accumulate {
+            for row in 0..self.m {
+                // SAFETY: row `row` of the result has `n` writable elements.
+                unsafe { self.out(row, 0).write_bytes(0, self.n) }
+            }
+        }
+    }
+}

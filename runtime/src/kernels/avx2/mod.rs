@@ -1,0 +1,63 @@
+//! The kernels for AVX2 with FMA and F16C (x86-64-v3).
+//!
+//! | file        | kernels                                                                   |
+//! |-------------|---------------------------------------------------------------------------|
+//! | `load`      | weights of each float type as vectors of eight f32                        |
+//! | `matmul`    | the six float matmuls: which of the three below runs                      |
+//! | `dot`       | `x · w[n, k]ᵀ` for at most eight rows of `x`: dot products along `k`      |
+//! | `strip`     | `x · w[k, n]` for at most eight rows of `x`: strips of columns            |
+//! | `tile`      | more rows, either layout: tiles of 6 × 16 over panels made in cache       |
+//! | `panel`     | those panels                                                              |
+//! | `math`      | exp, tanh, erfc and log1p of eight values                                 |
+//! | `map`       | activations                                                               |
+//! | `softmax`   | one block of an online softmax                                            |
+//! | `convert`   | between f32 and the 16-bit types                                          |
+
+use crate::abi::KernelTable;
+
+use super::scalar;
+use load::{Bf16, F16, F32};
+
+mod convert;
+mod dot;
+mod load;
+mod map;
+mod math;
+mod matmul;
+mod panel;
+mod softmax;
+mod strip;
+mod tile;
+
+/// What the processor must have for [`TABLE`].
+pub(super) fn usable() -> bool {
+    is_x86_feature_detected!("avx2")
+        && is_x86_feature_detected!("fma")
+        && is_x86_feature_detected!("f16c")
+}
+
+/// To be called only where [`usable`] holds.
+pub(super) static TABLE: KernelTable = KernelTable {
+    matmul_f32: matmul::matmul::<F32>,
+    matmul_bf16: matmul::matmul::<Bf16>,
+    matmul_f16: matmul::matmul::<F16>,
+    matmul_kn_f32: matmul::matmul_kn::<F32>,
+    matmul_kn_bf16: matmul::matmul_kn::<Bf16>,
+    matmul_kn_f16: matmul::matmul_kn::<F16>,
+    silu: map::silu,
+    gelu: map::gelu,
+    gelu_tanh: map::gelu_tanh,
+    sigmoid: map::sigmoid,
+    tanh: map::tanh,
+    relu: map::relu,
+    relu2: map::relu2,
+    exp: map::exp,
+    softplus: map::softplus,
+    softmax_block: softmax::softmax_block,
+    rope_angles: scalar::rope_angles,
+    ln: scalar::ln,
+    f32_to_bf16: convert::f32_to_bf16,
+    f32_to_f16: convert::f32_to_f16,
+    bf16_to_f32: convert::to_f32::<Bf16>,
+    f16_to_f32: convert::to_f32::<F16>,
+};

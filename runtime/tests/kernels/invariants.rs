@@ -1,0 +1,61 @@
+//! What `MatmulFn` promises of every set: an element depends, bit for bit, on its row, its column and `k` alone.
+
+use std::ops::Range;
+
+use graver_runtime::abi::DECODE_TOKENS;
+use graver_runtime::kernels::{Isa, table_for};
+
+use crate::matmul::{DTYPES, LAYOUTS, Product};
+
+/// Checks that calls on `rows` and `cols` of a product write what the call on `whole` rows and all columns wrote.
+fn parts_equal_whole(
+    p: &Product,
+    whole: Range<usize>,
+    rows: &[Range<usize>],
+    cols: &[Range<usize>],
+) {
+    for table in Isa::ALL.into_iter().filter_map(table_for) {
+        let expected = p.run(table, whole.clone(), 0..p.n, None);
+        for (r, c) in rows.iter().flat_map(|r| cols.iter().map(move |c| (r, c))) {
+            let found = p.run(table, r.clone(), c.clone(), None);
+            for (row, col) in r
+                .clone()
+                .flat_map(|row| c.clone().map(move |col| (row, col)))
+            {
+                let at = row * p.out_stride() + col;
+                assert_eq!(
+                    found[at].to_bits(),
+                    expected[at].to_bits(),
+                    "k {} rows {r:?} columns {c:?}: element ({row}, {col})",
+                    p.k
+                );
+            }
+        }
+    }
+}
+
+const COLUMNS: [Range<usize>; 7] = [0..70, 0..1, 3..11, 8..40, 17..34, 5..69, 64..70];
+
+#[test]
+fn few_rows_by_any_cut() {
+    let rows: Vec<_> = (1..=DECODE_TOKENS)
+        .flat_map(|m| [0..m, DECODE_TOKENS - m..DECODE_TOKENS])
+        .collect();
+    for (dtype, layout) in DTYPES.iter().flat_map(|d| LAYOUTS.map(|l| (*d, l))) {
+        for k in [5, 64, 301] {
+            let p = Product::new(DECODE_TOKENS, 70, k, dtype, layout);
+            parts_equal_whole(&p, 0..DECODE_TOKENS, &rows, &COLUMNS);
+        }
+    }
+}
+
+#[test]
+fn many_rows_by_any_cut() {
+    let rows = [0..9, 1..10, 3..20, 0..130, 7..131];
+    for (dtype, layout) in DTYPES.iter().flat_map(|d| LAYOUTS.map(|l| (*d, l))) {
+        for k in [5, 64, 301] {
+            let p = Product::new(131, 70, k, dtype, layout);
+            parts_equal_whole(&p, 0..131, &rows, &COLUMNS);
+        }
+    }
+}
