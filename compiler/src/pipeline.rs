@@ -200,7 +200,7 @@ fn states(program: &Program) -> Vec<StateInfo> {
                     name,
                     bytes_per_position,
                     fixed_bytes: 0,
-                    ring: None,
+                    ring: s.ring,
                 });
             }
         }

@@ -91,6 +91,11 @@ pub fn max_tokens(kind: ProgramKind) -> usize {
     }
 }
 
+/// The most tokens of any step: rows that a ring has beyond what its queries look back over.
+pub fn largest_step() -> usize {
+    max_tokens(ProgramKind::Decode).max(max_tokens(ProgramKind::Prefill))
+}
+
 /// Queries of one attention tile of a program.
 pub fn query_tile(kind: ProgramKind) -> usize {
     match kind {
@@ -145,7 +150,10 @@ fn can_replace(graph: &Graph, kernels: &[Kernel], name: &str, id: NodeId) -> boo
     let done = |(user, slot): (NodeId, usize)| {
         let elementwise = match graph.op(id) {
             Op::Binary(_) | Op::Unary(_) | Op::Copy => true,
-            Op::Matmul(m) => m.residual && slot + 1 == graph.operands(id).len(),
+            Op::Matmul(m) => {
+                let last = slot + 1 == graph.operands(id).len();
+                last && m.residual && m.join == Join::Concat
+            }
             _ => false,
         };
         if user == id {

@@ -7,15 +7,15 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::types::{F32, I64};
+use cranelift_codegen::ir::types::{F32, I8, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{KEY_BLOCK, KernelTable, Span, StepContext};
 
-use super::emit::{Count, Emit, Share};
+use super::emit::{Count, Emit, Lanes, Share};
 use super::kernel::Site;
 use super::matmul::matmul_kernel;
 use super::rows;
-use crate::graph::{Attention, Binary, Op};
+use crate::graph::{Attention, Binary, Op, Reach};
 use crate::schedule::{Work, attention_rows};
 
 /// Emits the kernel.
@@ -51,22 +51,29 @@ impl Tile {
         }
     }
 
-    /// Keys that some query of the tile sees: from the first one's window to the last one's own position.
-    pub(super) fn keys(&self, e: &mut Emit, window: Option<usize>) -> (Value, Value) {
-        let first = e.plus(self.position, 1);
+    /// Keys that some query of the tile sees: from the first one's first to the last one's own position.
+    pub(super) fn keys(&self, e: &mut Emit, reach: Reach) -> (Value, Value) {
         (
-            window_start(e, first, window),
+            first_key(e, self.position, reach),
             e.add(self.position, self.queries),
         )
     }
 }
 
-/// First key that a query sees whose keys end at `end`.
-pub(super) fn window_start(e: &mut Emit, end: Value, window: Option<usize>) -> Value {
-    let zero = e.int(0);
-    let Some(w) = window else { return zero };
-    let start = e.b.ins().iadd_imm_s(end, -(w as i64));
-    e.max(start, zero)
+/// First key that the query at `position` sees.
+pub(super) fn first_key(e: &mut Emit, position: Value, reach: Reach) -> Value {
+    match reach {
+        Reach::Full => e.int(0),
+        Reach::Window(w) => {
+            let (start, zero) = (e.b.ins().iadd_imm_s(position, 1 - w as i64), e.int(0));
+            e.max(start, zero)
+        }
+        Reach::Chunk(c) => {
+            let chunk = e.int(c);
+            let (index, chunk) = (e.b.ins().udiv(position, chunk), e.int(c));
+            e.mul(index, chunk)
+        }
+    }
 }
 
 /// Rows of scores against a run of keys.
@@ -78,8 +85,35 @@ struct Pass<'a> {
     cache: (Value, Value),
     /// Keys to go over.
     keys: (Value, Value),
-    /// Where the keys of row 0 end, and by how much later those of each further row do.
-    ends: (Value, usize),
+    /// Position of row 0's query, and by how much later that of each further row is.
+    position: (Value, usize),
+    /// What the rows' sums start with.
+    sinks: Option<Sinks>,
+}
+
+/// Logits that sums start with, where this pass is the one over a query's first keys.
+#[derive(Clone, Copy)]
+struct Sinks {
+    /// The first row's, and bytes to each further one's.
+    logits: (Value, usize),
+    first: Value,
+}
+
+impl Sinks {
+    fn of(
+        e: &mut Emit,
+        s: &Site,
+        a: &Attention,
+        head: Value,
+        step: usize,
+        first: Value,
+    ) -> Option<Self> {
+        a.sinks.then(|| {
+            let all = s.pointer(e, s.operand("sinks"));
+            let logits = (e.at(all, head, 4), step);
+            Sinks { logits, first }
+        })
+    }
 }
 
 /// Scratch of a pass.
@@ -107,30 +141,44 @@ impl Sums {
 impl Pass<'_> {
     fn run(&self, e: &mut Emit, s: &Site, sums: Sums) {
         self.clear(e, sums);
-        let (from, to) = self.keys;
-        e.range(from, to, KEY_BLOCK, |e, k| {
-            let (left, most) = (e.sub(to, k), e.int(KEY_BLOCK));
-            let n = e.min(left, most);
-            self.scores(e, s, sums, k, n);
+        let side = s.keys(self.a.state);
+        side.runs(e, self.keys, Some(KEY_BLOCK), |e, [k, row, n]| {
+            self.scores(e, s, sums, row, n);
             e.repeat(self.queries.2, |e, r| self.row(e, sums, r, k, n));
-            self.mix(e, s, sums, k, n);
+            self.mix(e, s, sums, row, n);
         });
     }
 
     fn clear(&self, e: &mut Emit, sums: Sums) {
-        let (zero, lowest) = (e.float(0.0), e.float(f32::NEG_INFINITY));
+        let zero = e.float(0.0);
         e.repeat(self.queries.2, |e, r| {
             let values = e.at(sums.values, r, self.a.value_dim * 4);
             fill(e, values, Count::Known(self.a.value_dim), zero);
+            let (most, sum) = self.start(e, r);
             let state = e.at(sums.state, r, 8);
-            e.store(lowest, state, 0);
-            e.store(zero, state, 4);
+            e.store(most, state, 0);
+            e.store(sum, state, 4);
         });
     }
 
-    fn scores(&self, e: &mut Emit, s: &Site, sums: Sums, k: Value, n: Value) {
+    /// Maximum and sum of row `r` before any key.
+    fn start(&self, e: &mut Emit, r: Value) -> (Value, Value) {
+        let (zero, lowest) = (e.float(0.0), e.float(f32::NEG_INFINITY));
+        let Some(sinks) = &self.sinks else {
+            return (lowest, zero);
+        };
+        let (first, step) = sinks.logits;
+        let at = e.at(first, r, step);
+        let (logit, one) = (e.load(Lanes::One, at, 0), e.float(1.0));
+        (
+            e.b.ins().select(sinks.first, logit, lowest),
+            e.b.ins().select(sinks.first, one, zero),
+        )
+    }
+
+    fn scores(&self, e: &mut Emit, s: &Site, sums: Sums, first: Value, n: Value) {
         let side = s.keys(self.a.state);
-        let keys = e.at(self.cache.0, k, side.row_bytes());
+        let keys = e.at(self.cache.0, first, side.row_bytes());
         let (x_stride, w_stride) = (e.int(self.queries.1), e.int(side.row_bytes()));
         let (dim, out_stride, zero, scratch) = (
             e.int(self.a.head_dim),
@@ -157,13 +205,9 @@ impl Pass<'_> {
 
     /// Softmax of one row's scores in a block; scales what the row has summed up so far.
     fn row(&self, e: &mut Emit, sums: Sums, r: Value, k: Value, n: Value) {
-        let late = e.times(r, self.ends.1.max(1));
-        let end = if self.ends.1 == 0 {
-            self.ends.0
-        } else {
-            e.add(self.ends.0, late)
-        };
-        let start = window_start(e, end, self.a.window);
+        let (first, step) = self.position;
+        let position = e.at(first, r, step);
+        let (start, end) = (first_key(e, position, self.a.reach), e.plus(position, 1));
         let (end, start) = (e.sub(end, k), e.sub(start, k));
         let (end, start) = (e.clamp(end, n), e.clamp(start, n));
         let scores = e.at(sums.scores, r, KEY_BLOCK * 4);
@@ -202,9 +246,9 @@ impl Pass<'_> {
         e.float(c)
     }
 
-    fn mix(&self, e: &mut Emit, s: &Site, sums: Sums, k: Value, n: Value) {
+    fn mix(&self, e: &mut Emit, s: &Site, sums: Sums, first: Value, n: Value) {
         let side = s.values(self.a.state);
-        let values = e.at(self.cache.1, k, side.row_bytes());
+        let values = e.at(self.cache.1, first, side.row_bytes());
         let (x_stride, w_stride, dim) = (
             e.int(KEY_BLOCK),
             e.int(side.row_bytes()),
@@ -247,12 +291,14 @@ fn prefill(e: &mut Emit, s: &Site, a: &Attention) {
         let key_head = e.b.ins().udiv(head, group);
         let (row, column) = (q.row(e, tile.start_row), e.times(head, a.head_dim * 4));
         let first = e.add(row, column);
+        let always = e.b.ins().iconst(I8, 1);
         let pass = Pass {
             a,
             queries: (first, q.stride / 4, tile.queries),
             cache: cache_heads(e, s, a, tile.slot, key_head),
-            keys: tile.keys(e, a.window),
-            ends: (e.plus(tile.position, 1), 1),
+            keys: tile.keys(e, a.reach),
+            position: (tile.position, 1),
+            sinks: Sinks::of(e, s, a, head, 0, always),
         };
         let sums = Sums::of(e, s, a);
         pass.run(e, s, sums);
@@ -270,7 +316,7 @@ fn divide_rows(e: &mut Emit, a: &Attention, sums: Sums, n: Value, to: Value, str
             e.at(sums.state, r, 8),
             e.at(to, r, stride),
         );
-        let sum = e.load(super::emit::Lanes::One, state, 4);
+        let sum = e.load(Lanes::One, state, 4);
         let one = e.float(1.0);
         let inverse = e.b.ins().fdiv(one, sum);
         scaled_copy(e, from, to, a.value_dim, inverse);
@@ -303,7 +349,7 @@ fn most_runs(e: &mut Emit, a: &Attention) -> Value {
     let tiles = e.field(offset_of!(StepContext, n_tiles));
     e.repeat(tiles, |e, i| {
         let tile = Tile::load(e, i);
-        let (from, to) = tile.keys(e, a.window);
+        let (from, to) = tile.keys(e, a.reach);
         let n = runs_between(e, from, to);
         let so_far = e.b.use_var(most);
         let more = e.max(so_far, n);
@@ -327,7 +373,7 @@ fn run_of_keys(
     tile: Tile,
     [index, head, run, runs]: [Value; 4],
 ) {
-    let (from, to) = tile.keys(e, a.window);
+    let (from, to) = tile.keys(e, a.reach);
     let skip = e.times(run, KEY_BLOCK);
     let from = e.add(from, skip);
     let end = e.plus(from, KEY_BLOCK);
@@ -340,12 +386,15 @@ fn run_of_keys(
             e.times(head, a.group() * a.head_dim * 4),
         );
         let group = e.int(a.group());
+        let head_of_query = e.times(head, a.group());
+        let first = e.b.ins().icmp_imm_s(IntCC::Equal, run, 0);
         let pass = Pass {
             a,
             queries: (e.add(row, column), a.head_dim, group),
             cache: cache_heads(e, s, a, tile.slot, head),
             keys: (from, end),
-            ends: (to, 0),
+            position: (tile.position, 0),
+            sinks: Sinks::of(e, s, a, head_of_query, 4, first),
         };
         let sums = Sums::of(e, s, a);
         pass.run(e, s, sums);
@@ -361,9 +410,8 @@ fn run_of_keys(
         });
         let several = e.b.ins().icmp_imm_s(IntCC::NotEqual, runs, 1);
         e.when(several, |e| {
-            let first = e.times(head, a.group());
             e.repeat(group, |e, r| {
-                let h = e.add(first, r);
+                let h = e.add(head_of_query, r);
                 let to = partial(e, s, a, [index, h, run, runs]);
                 let (values, state) = (
                     e.at(sums.values, r, a.value_dim * 4),
@@ -392,7 +440,7 @@ fn combine(e: &mut Emit, s: &Site, a: &Attention, c: Value, runs: Value) {
     let heads = e.int(a.heads);
     let (index, head) = (e.b.ins().udiv(c, heads), e.b.ins().urem(c, heads));
     let tile = Tile::load(e, index);
-    let (from, to) = tile.keys(e, a.window);
+    let (from, to) = tile.keys(e, a.reach);
     let own = runs_between(e, from, to);
     let sums = Sums::of(e, s, a);
     let (zero, lowest) = (e.float(0.0), e.float(f32::NEG_INFINITY));
@@ -410,7 +458,7 @@ fn combine(e: &mut Emit, s: &Site, a: &Attention, c: Value, runs: Value) {
             .micro(offset_of!(KernelTable, softmax_block), &args, Some(F32))
             .expect("it returns one");
         scale_by(e, sums.values, Count::Known(a.value_dim), factor);
-        let weight = e.load(super::emit::Lanes::One, sums.scores, 0);
+        let weight = e.load(Lanes::One, sums.scores, 0);
         let values = e.plus(from, 8);
         scaled_copy(e, values, values, a.value_dim, weight);
         rows::combine(
@@ -421,7 +469,7 @@ fn combine(e: &mut Emit, s: &Site, a: &Attention, c: Value, runs: Value) {
             sums.values,
             Count::Known(a.value_dim),
         );
-        let part = e.load(super::emit::Lanes::One, from, 4);
+        let part = e.load(Lanes::One, from, 4);
         let (old, part) = (e.b.use_var(total), e.b.ins().fmul(part, weight));
         let old = e.b.ins().fmul(old, factor);
         let new = e.b.ins().fadd(old, part);

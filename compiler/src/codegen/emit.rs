@@ -130,6 +130,7 @@ impl<'a> Emit<'a> {
 
     pub(super) fn times(&mut self, x: Value, n: usize) -> Value {
         match n {
+            0 => self.int(0),
             1 => x,
             n if n.is_power_of_two() => self.b.ins().ishl_imm_u(x, i64::from(n.trailing_zeros())),
             n => self.b.ins().imul_imm_s(x, n as i64),
@@ -223,6 +224,19 @@ impl<'a> Emit<'a> {
         step: usize,
         body: impl FnOnce(&mut Self, Value),
     ) {
+        self.advance(from, to, |e, i| {
+            body(e, i);
+            e.int(step)
+        });
+    }
+
+    /// `while i < to`, from `from` on; `body` gives how much is added to `i`.
+    pub(super) fn advance(
+        &mut self,
+        from: Value,
+        to: Value,
+        body: impl FnOnce(&mut Self, Value) -> Value,
+    ) {
         let (head, inner, done) = (
             self.b.create_block(),
             self.b.create_block(),
@@ -234,8 +248,8 @@ impl<'a> Emit<'a> {
         let more = self.b.ins().icmp(IntCC::SignedLessThan, i, to);
         self.b.ins().brif(more, inner, &[], done, &[]);
         self.b.switch_to_block(inner);
-        body(self, i);
-        let next = self.plus(i, step);
+        let step = body(self, i);
+        let next = self.add(i, step);
         self.b.ins().jump(head, &[next.into()]);
         self.b.switch_to_block(done);
     }

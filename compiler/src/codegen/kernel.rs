@@ -2,13 +2,13 @@
 
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::Value;
+use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{Dtype, KernelTable, StepContext};
 
 use super::emit::{Emit, Share};
 use crate::graph::{Dim, Graph, NodeId, Op, ProgramKind, StateDecl, StateId, WeightDecl, WeightId};
 use crate::memory::{Buffer, MemoryPlan, Place};
-use crate::schedule::Kernel;
+use crate::schedule::{Kernel, largest_step};
 
 /// One kernel to emit.
 #[derive(Clone, Copy)]
@@ -159,7 +159,54 @@ impl CacheSide<'_> {
         self.dim * self.decl.dtype.size()
     }
 
-    /// Address of this side of `slot`'s state: `[heads, context, dim]`.
+    /// Rows of a head: the context, or what a ring holds, as the runtime lays it out.
+    pub(super) fn rows(&self, e: &mut Emit) -> Value {
+        let context = e.field(offset_of!(StepContext, context));
+        match self.decl.ring {
+            Some(limit) => {
+                let most = e.int(limit.saturating_add(largest_step()));
+                e.min(context, most)
+            }
+            None => context,
+        }
+    }
+
+    /// The row that a position lies in.
+    pub(super) fn row_of(&self, e: &mut Emit, position: Value) -> Value {
+        if self.decl.ring.is_none() {
+            return position;
+        }
+        let rows = self.rows(e);
+        e.b.ins().urem(position, rows)
+    }
+
+    /// Calls `body` with each run of positions in `from..to` that lies in one piece and holds at most `most` of them: its first
+    /// position, that one's row, and how many.
+    pub(super) fn runs(
+        &self,
+        e: &mut Emit,
+        (from, to): (Value, Value),
+        most: Option<usize>,
+        body: impl FnOnce(&mut Emit, [Value; 3]),
+    ) {
+        e.advance(from, to, |e, position| {
+            let mut n = e.sub(to, position);
+            if let Some(most) = most {
+                let most = e.int(most);
+                n = e.min(n, most);
+            }
+            let row = self.row_of(e, position);
+            if self.decl.ring.is_some() {
+                let rows = self.rows(e);
+                let left = e.sub(rows, row);
+                n = e.min(n, left);
+            }
+            body(e, [position, row, n]);
+            n
+        });
+    }
+
+    /// Address of this side of `slot`'s state: `[heads, rows, dim]`.
     pub(super) fn base(&self, e: &mut Emit, slot: Value) -> Value {
         let bases = e.field(offset_of!(StepContext, slot_base));
         let at = e.at(bases, slot, 8);
@@ -170,8 +217,8 @@ impl CacheSide<'_> {
 
     /// Address of head `head`'s first row.
     pub(super) fn head(&self, e: &mut Emit, base: Value, head: Value) -> Value {
-        let context = e.field(offset_of!(StepContext, context));
-        let rows = e.mul(head, context);
+        let rows = self.rows(e);
+        let rows = e.mul(head, rows);
         e.at(base, rows, self.row_bytes())
     }
 
@@ -186,11 +233,11 @@ impl CacheSide<'_> {
     ) {
         let slot = e.u32_of(offset_of!(StepContext, slots), token);
         let position = e.u32_of(offset_of!(StepContext, positions), token);
-        let base = self.base(e, slot);
+        let (base, row) = (self.base(e, slot), self.row_of(e, position));
         e.repeat(heads, |e, h| {
             let head = e.add(first_head, h);
             let rows = self.head(e, base, head);
-            let to = e.at(rows, position, self.row_bytes());
+            let to = e.at(rows, row, self.row_bytes());
             let from = e.at(from, h, self.dim * 4);
             convert(e, self.decl.dtype, from, to, self.dim);
         });
@@ -211,7 +258,7 @@ fn convert(e: &mut Emit, dtype: Dtype, from: Value, to: Value, n: usize) {
 impl Emit<'_> {
     /// A 64-bit value that no kernel changes during a step.
     pub(super) fn field_at(&mut self, at: Value, offset: usize) -> Value {
-        use cranelift_codegen::ir::{InstBuilder, MemFlagsData, types::I64};
+        use cranelift_codegen::ir::{MemFlagsData, types::I64};
         let fixed = MemFlagsData::trusted().with_readonly().with_can_move();
         self.b.ins().load(I64, fixed, at, offset as i32)
     }

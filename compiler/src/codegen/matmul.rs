@@ -1,7 +1,8 @@
 //! The matmul kernel: a norm as prologue, chunks of weight rows through a micro-kernel, an epilogue on each chunk.
 //!
 //! A chunk computes `[rows of the step, n]` values with one call and finishes them while they are in cache. What goes into
-//! the state, and the second factor of a gate, is computed into scratch; everything else straight into its place.
+//! the state, the second factor of a gate, and what is added to a residual is computed into scratch; everything else straight
+//! into its place.
 
 use std::mem::offset_of;
 
@@ -110,25 +111,26 @@ impl Chunk<'_> {
             base: e.scratch(s.kernel.scratch.tile),
             stride: self.width * 4,
         };
-        let out = match part.finish.dest {
-            Dest::Output => {
-                let whole = s.out(e).columns(e, self.m.column(self.part));
-                Rows {
-                    base: e.at(whole.base, first, 4),
-                    ..whole
-                }
-            }
-            Dest::Keys(_) | Dest::Values(_) => tile,
-        };
-        self.product(e, s, self.part, first, n, out);
+        let out = (part.finish.dest == Dest::Output).then(|| {
+            let whole = s.out(e).columns(e, self.m.column(self.part));
+            let base = e.at(whole.base, first, 4);
+            Rows { base, ..whole }
+        });
+        // The residual may lie where the result goes, so that the product must not be written there before it is read.
+        let product = out.filter(|_| !self.sums_in_place()).unwrap_or(tile);
+        self.product(e, s, self.part, first, n, product);
         if let Join::Gated(_) = self.m.join {
             self.product(e, s, 1, first, n, tile);
         }
         if self.has_epilogue() {
             e.repeat(self.n_rows, |e, t| {
-                self.epilogue(e, s, first, n, t, out, tile)
+                self.epilogue(e, s, first, n, t, [product, tile], out)
             });
         }
+    }
+
+    fn sums_in_place(&self) -> bool {
+        self.m.residual && self.m.join == Join::Concat
     }
 
     fn has_epilogue(&self) -> bool {
@@ -179,11 +181,10 @@ impl Chunk<'_> {
         first: Value,
         n: Count,
         t: Value,
-        out: Rows,
-        tile: Rows,
+        [product, tile]: [Rows; 2],
+        out: Option<Rows>,
     ) {
-        let part = &self.m.parts[self.part];
-        let row = out.row(e, t);
+        let row = product.row(e, t);
         self.add_bias(e, s, self.part, first, n, row);
         if let Join::Gated(act) = self.m.join {
             let up = tile.row(e, t);
@@ -193,9 +194,7 @@ impl Chunk<'_> {
             rows::combine(e, Binary::Mul, row, up, row, n);
         }
         self.finish(e, s, first, n, t, row);
-        if part.finish.dest != Dest::Output {
-            return;
-        }
+        let Some(out) = out else { return };
         if let Some(a) = self.m.act {
             let n = count(e, n);
             rows::activate(e, a, row, n);
@@ -208,7 +207,8 @@ impl Chunk<'_> {
             let other = s.rows(e, id).columns(e, self.m.column(self.part));
             let at = other.row(e, t);
             let at = e.at(at, first, 4);
-            rows::combine(e, Binary::Add, row, at, row, n);
+            let to = out.row(e, t);
+            rows::combine(e, Binary::Add, row, at, to, n);
         }
     }
 

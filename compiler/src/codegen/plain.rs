@@ -1,14 +1,16 @@
 //! Unfused attention: scores, softmax and mix as three kernels, each run for one tile at a time.
 //!
-//! Scores lie in the arena as `[heads, queries, context]`, so that a tile of queries is all that is ever materialised.
+//! Scores lie in the arena as `[heads, queries, context]`, column 0 being the first key that any query of the tile sees, so that
+//! a tile of queries is all that is ever materialised.
 
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::types::F32;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::{F32, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{KernelTable, StepContext};
 
-use super::attention::{Tile, fill, scale_by, window_start};
+use super::attention::{Tile, fill, first_key, scale_by};
 use super::emit::{Count, Emit, Lanes};
 use super::kernel::Site;
 use super::matmul::matmul_kernel;
@@ -44,68 +46,105 @@ fn scores(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
     let q = s.rows(e, s.operand("q"));
     let side = s.keys(a.state);
     let heads = e.int(a.heads);
-    let (_, to) = tile.keys(e, a.window);
+    let keys = tile.keys(e, a.reach);
+    let seen = e.sub(keys.1, keys.0);
     e.chunks(heads, s.share(), |e, head| {
         let (row, column) = (q.row(e, tile.start_row), e.times(head, a.head_dim * 4));
         let queries = e.add(row, column);
         let (base, kv) = (side.base(e, tile.slot), key_head(e, a, head));
-        let keys = side.head(e, base, kv);
+        let all = side.head(e, base, kv);
         let (out, out_stride) = head_scores(e, s, s.kernel.node, head);
-        let (x_stride, w_stride, dim) = (
-            e.int(q.stride / 4),
-            e.int(side.row_bytes()),
-            e.int(a.head_dim),
-        );
-        let (zero, scratch) = (e.int(0), e.scratch(0));
-        let args = [
-            queries,
-            x_stride,
-            tile.queries,
-            keys,
-            w_stride,
-            to,
-            dim,
-            out,
-            out_stride,
-            zero,
-            scratch,
-        ];
-        e.micro(matmul_kernel(side.decl.dtype, false), &args, None);
+        side.runs(e, keys, None, |e, [position, row, n]| {
+            let column = e.sub(position, keys.0);
+            let product = Product {
+                x: (queries, e.int(q.stride / 4), tile.queries),
+                w: (e.at(all, row, side.row_bytes()), e.int(side.row_bytes())),
+                sizes: (n, e.int(a.head_dim)),
+                out: (e.at(out, column, 4), out_stride),
+                accumulate: e.int(0),
+            };
+            product.emit(e, matmul_kernel(side.decl.dtype, false));
+        });
         e.repeat(tile.queries, |e, r| {
             let offset = e.mul(r, out_stride);
             let row = e.at(out, offset, 4);
-            let inner = e.float(a.softcap.map_or(a.scale, |c| a.scale / c));
-            scale_by(e, row, Count::Dynamic(to), inner);
-            if let Some(c) = a.softcap {
-                e.map(offset_of!(KernelTable, tanh), row, to);
-                let c = e.float(c);
-                scale_by(e, row, Count::Dynamic(to), c);
-            }
+            scale_and_cap(e, a, row, seen);
         });
     });
+}
+
+/// `out (+)= x · w`, as a micro-kernel wants it.
+struct Product {
+    /// First row, elements between rows, rows.
+    x: (Value, Value, Value),
+    /// First row, bytes between rows.
+    w: (Value, Value),
+    /// Columns of the result, and what is summed over.
+    sizes: (Value, Value),
+    /// First row, elements between rows.
+    out: (Value, Value),
+    accumulate: Value,
+}
+
+impl Product {
+    fn emit(&self, e: &mut Emit, kernel: usize) {
+        let (x, x_stride, m) = self.x;
+        let ((w, w_stride), (n, k), (out, out_stride)) = (self.w, self.sizes, self.out);
+        let (accumulate, scratch) = (self.accumulate, e.scratch(0));
+        let args = [
+            x, x_stride, m, w, w_stride, n, k, out, out_stride, accumulate, scratch,
+        ];
+        e.micro(kernel, &args, None);
+    }
+}
+
+fn scale_and_cap(e: &mut Emit, a: &Attention, row: Value, n: Value) {
+    let inner = e.float(a.softcap.map_or(a.scale, |c| a.scale / c));
+    scale_by(e, row, Count::Dynamic(n), inner);
+    if let Some(c) = a.softcap {
+        e.map(offset_of!(KernelTable, tanh), row, n);
+        let c = e.float(c);
+        scale_by(e, row, Count::Dynamic(n), c);
+    }
 }
 
 fn softmax(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
     let heads = e.int(a.heads);
-    let (_, last) = tile.keys(e, a.window);
+    let keys = tile.keys(e, a.reach);
     e.chunks(heads, s.share(), |e, head| {
         let (base, stride) = head_scores(e, s, s.kernel.node, head);
+        let sink = a.sinks.then(|| {
+            let all = s.pointer(e, s.operand("sinks"));
+            let own = e.at(all, head, 4);
+            e.load(Lanes::One, own, 0)
+        });
         e.repeat(tile.queries, |e, r| {
             let offset = e.mul(r, stride);
             let row = e.at(base, offset, 4);
-            let end = e.add(tile.position, r);
-            let end = e.plus(end, 1);
-            let start = window_start(e, end, a.window);
-            softmax_row(e, s, row, start, end, last);
+            let position = e.add(tile.position, r);
+            let (start, end) = (first_key(e, position, a.reach), e.plus(position, 1));
+            let columns = [start, end, keys.1].map(|k| e.sub(k, keys.0));
+            softmax_row(e, s, row, columns, sink);
         });
     });
 }
 
-fn softmax_row(e: &mut Emit, s: &Site, row: Value, start: Value, end: Value, last: Value) {
+/// Softmax of the columns `start..end` of a row that has `width`; the others become 0.
+fn softmax_row(
+    e: &mut Emit,
+    s: &Site,
+    row: Value,
+    [start, end, width]: [Value; 3],
+    sink: Option<Value>,
+) {
     let state = e.scratch(s.kernel.scratch.sums);
-    let (zero, lowest, one) = (e.float(0.0), e.float(f32::NEG_INFINITY), e.float(1.0));
-    e.store(lowest, state, 0);
-    e.store(zero, state, 4);
+    let (zero, one) = (e.float(0.0), e.float(1.0));
+    let (most, sum) = match sink {
+        Some(logit) => (logit, one),
+        None => (e.float(f32::NEG_INFINITY), zero),
+    };
+    e.store(most, state, 0);
+    e.store(sum, state, 4);
     let (first, n) = (e.at(row, start, 4), e.sub(end, start));
     e.micro(
         offset_of!(KernelTable, softmax_block),
@@ -116,7 +155,7 @@ fn softmax_row(e: &mut Emit, s: &Site, row: Value, start: Value, end: Value, las
     let inverse = e.b.ins().fdiv(one, sum);
     scale_by(e, first, Count::Dynamic(n), inverse);
     fill(e, row, Count::Dynamic(start), zero);
-    let (behind, rest) = (e.at(row, end, 4), e.sub(last, end));
+    let (behind, rest) = (e.at(row, end, 4), e.sub(width, end));
     fill(e, behind, Count::Dynamic(rest), zero);
 }
 
@@ -124,32 +163,24 @@ fn mix(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
     let out = s.out(e);
     let side = s.values(a.state);
     let heads = e.int(a.heads);
-    let (_, to) = tile.keys(e, a.window);
+    let keys = tile.keys(e, a.reach);
     e.chunks(heads, s.share(), |e, head| {
         let (weights, x_stride) = head_scores(e, s, s.operand("p"), head);
         let (base, kv) = (side.base(e, tile.slot), key_head(e, a, head));
-        let values = side.head(e, base, kv);
+        let all = side.head(e, base, kv);
         let (row, column) = (out.row(e, tile.start_row), e.times(head, a.value_dim * 4));
         let at = e.add(row, column);
-        let (w_stride, dim, out_stride) = (
-            e.int(side.row_bytes()),
-            e.int(a.value_dim),
-            e.int(out.stride / 4),
-        );
-        let (zero, scratch) = (e.int(0), e.scratch(0));
-        let args = [
-            weights,
-            x_stride,
-            tile.queries,
-            values,
-            w_stride,
-            dim,
-            to,
-            at,
-            out_stride,
-            zero,
-            scratch,
-        ];
-        e.micro(matmul_kernel(side.decl.dtype, true), &args, None);
+        side.runs(e, keys, None, |e, [position, row, n]| {
+            let column = e.sub(position, keys.0);
+            let later = e.b.ins().icmp_imm_s(IntCC::NotEqual, column, 0);
+            let product = Product {
+                x: (e.at(weights, column, 4), x_stride, tile.queries),
+                w: (e.at(all, row, side.row_bytes()), e.int(side.row_bytes())),
+                sizes: (e.int(a.value_dim), n),
+                out: (at, e.int(out.stride / 4)),
+                accumulate: e.b.ins().uextend(I64, later),
+            };
+            product.emit(e, matmul_kernel(side.decl.dtype, true));
+        });
     });
 }

@@ -174,7 +174,12 @@ fn attention(a: &Attention) -> Vec<Attr> {
     out.extend((a.value_dim != a.head_dim).then(|| set("value_dim", a.value_dim)));
     out.push(float("scale", a.scale));
     out.extend(a.softcap.map(|c| float("softcap", c)));
-    out.extend(a.window.map(|w| set("window", w)));
+    match a.reach {
+        Reach::Full => {}
+        Reach::Window(w) => out.push(set("window", w)),
+        Reach::Chunk(c) => out.push(set("chunk", c)),
+    }
+    out.extend(a.sinks.then(|| flag("sinks")));
     out.push(set("state", a.state));
     out
 }
@@ -370,6 +375,12 @@ impl<'a> Words<'a> {
         })
     }
 
+    fn reach(&self) -> Result<Reach, AttrError> {
+        let (window, chunk) = (self.maybe("window")?, self.maybe("chunk")?);
+        let reach = window.map(Reach::Window).or(chunk.map(Reach::Chunk));
+        Ok(reach.unwrap_or(Reach::Full))
+    }
+
     fn attention(&self) -> Result<Attention, AttrError> {
         let head_dim = self.get("head_dim")?;
         Ok(Attention {
@@ -379,7 +390,8 @@ impl<'a> Words<'a> {
             value_dim: self.maybe("value_dim")?.unwrap_or(head_dim),
             scale: self.get("scale")?,
             softcap: self.maybe("softcap")?,
-            window: self.maybe("window")?,
+            reach: self.reach()?,
+            sinks: self.has("sinks"),
             state: self.state("state")?,
         })
     }

@@ -196,14 +196,17 @@ impl Builder<'_> {
         let mut q = self.linear(&a.q, x, &at("q"));
         let mut k = self.linear(&a.k, x, &at("k"));
         let v = self.linear(&a.v, x, &at("v"));
-        if let Some(n) = &a.qk_norm {
-            let group = |g: &Graph, id| if n.per_head { a.head_dim } else { g.width(id) };
-            q = self.norm(&n.q, group(&self.graph, q), q, &at("q_norm"));
-            k = self.norm(&n.k, group(&self.graph, k), k, &at("k_norm"));
-        }
+        let first = a.qk_norm.as_ref().filter(|n| !n.after_rope);
+        let last = a.qk_norm.as_ref().filter(|n| n.after_rope);
+        (q, k) = self.qk_norm(first, a.head_dim, (q, k), name);
         if let Some(r) = a.rope {
             q = self.rotated(r, q, a.head_dim, 0, &at("q_rope"));
             k = self.rotated(r, k, a.head_dim, 0, &at("k_rope"));
+        }
+        (q, k) = self.qk_norm(last, a.head_dim, (q, k), name);
+        if let Some(p) = a.position_scale {
+            let scale = Op::PositionScale(p);
+            q = self.graph.add(scale, &[q], &at("q_scale"));
         }
         let op = Attention {
             heads: a.heads,
@@ -212,10 +215,12 @@ impl Builder<'_> {
             value_dim: a.v.weight.shape[0] / a.kv_heads,
             scale: a.scale,
             softcap: a.softcap,
-            window: a.window,
+            reach: a.reach,
+            sinks: a.sinks.is_some(),
             state: StateId(self.graph.states.len() as u32),
         };
-        let mix = self.attend(op, [q, k, v], name);
+        let sinks = a.sinks.as_ref().map(|w| self.weight(w));
+        let mix = self.attend(op, [q, k, v], sinks, name);
         self.linear(&a.o, mix, &at("o"))
     }
 
@@ -241,7 +246,13 @@ impl Builder<'_> {
     }
 
     /// Declares the state that `op` names as the next one, writes keys and values to it, and attends to it.
-    fn attend(&mut self, op: Attention, [q, k, v]: [NodeId; 3], name: &str) -> NodeId {
+    fn attend(
+        &mut self,
+        op: Attention,
+        [q, k, v]: [NodeId; 3],
+        sinks: Option<NodeId>,
+        name: &str,
+    ) -> NodeId {
         let at = |part: &str| format!("{name}.{part}");
         let state = op.state;
         self.graph.states.push(StateDecl {
@@ -250,13 +261,31 @@ impl Builder<'_> {
             head_dim: op.head_dim,
             value_dim: op.value_dim,
             dtype: self.cache,
+            ring: op.reach.limit(),
         });
         let written = self
             .graph
             .add(Op::CacheWrite { state }, &[k, v], &at("cache"));
         let scores = self.graph.add(Op::Scores(op), &[q, written], &at("scores"));
-        let p = self.graph.add(Op::Softmax(op), &[scores], &at("softmax"));
+        let operands: Vec<NodeId> = std::iter::once(scores).chain(sinks).collect();
+        let p = self.graph.add(Op::Softmax(op), &operands, &at("softmax"));
         self.graph.add(Op::Mix(op), &[p, written], &at("mix"))
+    }
+
+    fn qk_norm(
+        &mut self,
+        norms: Option<&model::QkNorm>,
+        head_dim: usize,
+        (q, k): (NodeId, NodeId),
+        name: &str,
+    ) -> (NodeId, NodeId) {
+        let Some(n) = norms else { return (q, k) };
+        let group = |g: &Graph, id| if n.per_head { head_dim } else { g.width(id) };
+        let (of_q, of_k) = (group(&self.graph, q), group(&self.graph, k));
+        (
+            self.norm(&n.q, of_q, q, &format!("{name}.q_norm")),
+            self.norm(&n.k, of_k, k, &format!("{name}.k_norm")),
+        )
     }
 
     fn angles(&mut self, rope: usize, rotary_dim: usize) -> NodeId {

@@ -4,7 +4,7 @@
 //! the same mechanism. Each works on rows in runs of its own *grain*, which is a head's width or less unless a norm runs over
 //! the whole projection.
 
-use super::op::{Norm, StateId, roles};
+use super::op::{Norm, PositionScale, StateId, roles};
 
 /// What happens to a projection.
 #[derive(Clone, Debug, PartialEq)]
@@ -39,18 +39,6 @@ pub struct Rope {
     pub rotary_dim: usize,
     /// Pairs are neighbours rather than half a rotation apart.
     pub interleaved: bool,
-}
-
-/// `out[t] = x[t] · (1 + scale · ln(1 + ⌊(positions[t] + offset) / every⌋))`: queries that grow with the context, so that
-/// attention stays as sharp over a million keys as over a thousand (Nakanishi 2025, scalable softmax).
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct PositionScale {
-    /// Multiplies the logarithm.
-    pub scale: f32,
-    /// Positions after which the factor takes its next step.
-    pub every: f32,
-    /// Added to the position.
-    pub offset: usize,
 }
 
 /// Where a projection goes.
@@ -102,13 +90,6 @@ impl Touch {
             Touch::Rope(r) => r.head_dim,
             Touch::PositionScale(_) => 1,
         }
-    }
-}
-
-impl PositionScale {
-    /// Whole steps taken at a position: what the logarithm is taken of, less one.
-    pub fn steps(&self, position: usize) -> f32 {
-        ((position + self.offset) as f32 / self.every).floor()
     }
 }
 

@@ -72,6 +72,8 @@ pub struct StateDecl {
     pub value_dim: usize,
     /// Element type.
     pub dtype: Dtype,
+    /// For a ring: the most positions that a query looks back over, itself included. Position `p` lies in row `p % rows`.
+    pub ring: Option<usize>,
 }
 
 /// One block's computation.

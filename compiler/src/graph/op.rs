@@ -5,9 +5,9 @@
 
 use std::fmt;
 
-pub use super::finish::{Dest, Finish, PositionScale, Rope, Touch, touch_role};
+pub use super::finish::{Dest, Finish, Rope, Touch, touch_role};
 use super::heads::{HeadColumns, HeadConcat};
-pub use crate::spec::model::{Activation, NormKind};
+pub use crate::spec::model::{Activation, NormKind, PositionScale, Reach};
 
 /// Index of a weight in its graph's table.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -184,7 +184,7 @@ pub enum Unary {
     Softcap(f32),
 }
 
-/// Options of attention. Operands: queries (or scores, or weights), then the token of the cache write.
+/// Options of attention. Operands: queries (or scores, or weights), then the token of the cache write, then the sinks.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Attention {
     /// Query heads.
@@ -199,8 +199,10 @@ pub struct Attention {
     pub scale: f32,
     /// `c · tanh(score / c)`.
     pub softcap: Option<f32>,
-    /// Positions that a query sees, itself included.
-    pub window: Option<usize>,
+    /// Which positions a query sees.
+    pub reach: Reach,
+    /// Has an operand with a logit for each head, `[heads]`, that the softmax's sum starts with.
+    pub sinks: bool,
     /// The KV state.
     pub state: StateId,
 }
@@ -253,7 +255,10 @@ impl Op {
             Op::Rope(_) => roles(&["x", "angles"]),
             Op::CacheWrite { .. } => roles(&["k", "v"]),
             Op::Finish { parts } => super::finish::joined_roles(parts),
-            Op::Scores(_) | Op::Attention(_) => roles(&["q", "after"]),
+            Op::Scores(_) => roles(&["q", "after"]),
+            Op::Attention(a) if a.sinks => roles(&["q", "after", "sinks"]),
+            Op::Attention(_) => roles(&["q", "after"]),
+            Op::Softmax(a) if a.sinks => roles(&["x", "sinks"]),
             Op::Softmax(_) => roles(&["x"]),
             Op::Mix(_) => roles(&["p", "after"]),
         }

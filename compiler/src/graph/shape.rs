@@ -88,10 +88,14 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
             r.attention(a)?;
             Ok(vec![Dim::Const(a.heads), Dim::Queries, Dim::Keys])
         }
-        Op::Softmax(_) => Ok(r.shape(0).clone()),
+        Op::Softmax(a) => {
+            r.sinks(a)?;
+            Ok(r.shape(0).clone())
+        }
         Op::Mix(a) => Ok(vec![Dim::Tokens, Dim::Const(a.heads * a.value_dim)]),
         Op::Attention(a) => {
             r.attention(a)?;
+            r.sinks(a)?;
             Ok(vec![Dim::Tokens, Dim::Const(a.heads * a.value_dim)])
         }
         Op::GatherRows => Ok(vec![Dim::LogitRows, Dim::Const(r.width(0)?)]),
@@ -366,6 +370,13 @@ impl Rule<'_> {
         Ok(vec![])
     }
 
+    fn sinks(&self, a: &Attention) -> Result<(), ShapeError> {
+        if a.sinks {
+            self.vector("sinks", a.heads)?;
+        }
+        Ok(())
+    }
+
     fn attention(&self, a: &Attention) -> Result<(), ShapeError> {
         let d = self.state(a.state)?;
         let whole = a.kv_heads > 0 && a.heads.is_multiple_of(a.kv_heads);
@@ -384,6 +395,12 @@ impl Rule<'_> {
             found == expected,
             format!("{expected:?}"),
             format!("{found:?}"),
+        )?;
+        self.check(
+            "ring of the state",
+            d.ring == a.reach.limit(),
+            format!("{:?}", d.ring),
+            format!("{:?}, as far as queries look back", a.reach.limit()),
         )?;
         let q = a.heads * a.head_dim;
         self.check("width of q", self.width(0)? == q, self.width(0)?, q)

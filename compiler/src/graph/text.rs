@@ -35,11 +35,16 @@ impl fmt::Display for Graph {
                 kv_heads,
                 head_dim,
                 value_dim,
+                ring,
             } = s;
-            writeln!(
+            write!(
                 f,
                 "state {name}: {dtype} heads={kv_heads} key={head_dim} value={value_dim}"
             )?;
+            match ring {
+                Some(rows) => writeln!(f, " ring={rows}")?,
+                None => writeln!(f)?,
+            }
         }
         let names = self.names();
         for id in self.order() {
@@ -263,12 +268,15 @@ impl Parser {
         let dtype = dtype_of(words.split_whitespace().next().unwrap_or(""))?;
         let (kv_heads, head_dim, value_dim) =
             (number("heads=")?, number("key=")?, number("value=")?);
+        let is_ring = words.split_whitespace().any(|w| w.starts_with("ring="));
+        let ring = is_ring.then(|| number("ring=")).transpose()?;
         self.graph.states.push(StateDecl {
             name: name.into(),
             kv_heads,
             head_dim,
             value_dim,
             dtype,
+            ring,
         });
         Ok(())
     }

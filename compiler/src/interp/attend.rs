@@ -15,8 +15,8 @@ pub(super) fn write(scene: &mut Scene, dest: Dest, x: &Rows) {
 
 /// Positions that the query of row `t` sees.
 fn visible(scene: &Scene, a: &Attention, t: usize) -> std::ops::Range<usize> {
-    let end = scene.start + t + 1;
-    a.window.map_or(0, |w| end.saturating_sub(w))..end
+    let position = scene.start + t;
+    a.reach.start(position)..position + 1
 }
 
 /// `[heads, T, keys]`.
@@ -42,18 +42,20 @@ pub(super) fn scores(scene: &Scene, a: &Attention, q: &Rows) -> Rows {
     Rows::new(data, keys.len())
 }
 
-/// The same shape; invisible keys get 0.
-pub(super) fn softmax(scene: &Scene, a: &Attention, scores: &Rows) -> Rows {
+/// The same shape; invisible keys get 0. A sink is one more logit of its head, whose weight nobody reads.
+pub(super) fn softmax(scene: &Scene, a: &Attention, scores: &Rows, sinks: Option<&Rows>) -> Rows {
     let n = scene.tokens.len();
     let mut out = scores.clone();
     for (i, row) in out.data.chunks_exact_mut(scores.width).enumerate() {
         let seen = visible(scene, a, i % n);
+        let sink = sinks.map(|s| s.data[i / n]);
         let max = row[seen.clone()]
             .iter()
             .copied()
-            .fold(f32::NEG_INFINITY, f32::max);
+            .fold(sink.unwrap_or(f32::NEG_INFINITY), f32::max);
         let sum: f64 = row[seen.clone()]
             .iter()
+            .chain(sink.as_ref())
             .map(|v| f64::from(v - max).exp())
             .sum();
         for (s, v) in row.iter_mut().enumerate() {

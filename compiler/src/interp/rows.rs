@@ -31,9 +31,9 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
         }
         Op::Finish { parts } => finish_joined(scene, parts, x),
         Op::Scores(a) => attend::scores(scene, a, x[0]),
-        Op::Softmax(a) => attend::softmax(scene, a, x[0]),
+        Op::Softmax(a) => attend::softmax(scene, a, x[0], x.get(1).copied()),
         Op::Mix(a) => attend::mix(scene, a, x[0]),
-        Op::Attention(a) => attention(scene, a, x[0]),
+        Op::Attention(a) => attention(scene, a, x[0], x.get(2).copied()),
         Op::GatherRows | Op::Copy => x[0].clone(),
         Op::Slice { start, len } => slice(x[0], *start, *len),
         Op::HeadSlice(c) => heads::slice(c, x[0]),
@@ -41,9 +41,9 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
     }
 }
 
-fn attention(scene: &Scene, a: &Attention, q: &Rows) -> Rows {
+fn attention(scene: &Scene, a: &Attention, q: &Rows, sinks: Option<&Rows>) -> Rows {
     let scores = attend::scores(scene, a, q);
-    attend::mix(scene, a, &attend::softmax(scene, a, &scores))
+    attend::mix(scene, a, &attend::softmax(scene, a, &scores, sinks))
 }
 
 fn positions<'a>(scene: &Scene<'a>) -> impl Iterator<Item = usize> + use<'a> {

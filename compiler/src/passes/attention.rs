@@ -1,7 +1,7 @@
 //! Attends in one pass over the keys.
 //!
 //! ```text
-//! s = scores(q, kv); p = softmax(s); y = mix(p, kv)  =>  y = attention(q, kv)
+//! s = scores(q, kv); p = softmax(s, sinks); y = mix(p, kv)  =>  y = attention(q, kv, sinks)
 //! ```
 //!
 //! Requires that nothing else reads scores or weights. The fused form keeps a running maximum and sum (online softmax,
@@ -34,9 +34,10 @@ fn fuse(graph: &mut Graph, mix: NodeId) -> Site {
     if !matches!(graph.op(scores), Op::Scores(_)) || graph.only_user(scores).is_none() {
         return Site::kept(&node.name, "its scores are read elsewhere");
     }
-    let q = graph.operands(scores)[0];
+    let mut operands = vec![graph.operands(scores)[0], written];
+    operands.extend(graph.operand(softmax, "sinks"));
     let name = node.name.trim_end_matches(".mix").to_string();
-    let fused = graph.add(Op::Attention(options), &[q, written], &name);
+    let fused = graph.add(Op::Attention(options), &operands, &name);
     graph.replace_uses(mix, fused);
     for n in [mix, softmax, scores] {
         graph.remove(n);

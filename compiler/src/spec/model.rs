@@ -144,16 +144,70 @@ pub struct Attention {
     pub v: Linear,
     /// `[hidden, heads · head_dim]`.
     pub o: Linear,
-    /// Norm of queries and of keys, before RoPE.
+    /// Norm of queries and of keys.
     pub qk_norm: Option<QkNorm>,
     /// Index into [`Model::ropes`]; none for learned positions or NoPE layers.
     pub rope: Option<usize>,
+    /// A factor of the position on queries, after norm and RoPE.
+    pub position_scale: Option<PositionScale>,
     /// Scores are multiplied by this.
     pub scale: f32,
     /// `cap · tanh(score / cap)`.
     pub softcap: Option<f32>,
-    /// A query sees itself and the `window − 1` positions before it.
-    pub window: Option<usize>,
+    /// Which positions a query sees.
+    pub reach: Reach,
+    /// A logit for each query head that stands in the softmax's sum without a key of its own, `[heads]` (Xiao et al. 2024,
+    /// attention sinks).
+    pub sinks: Option<Weight>,
+}
+
+/// Which positions a query sees; later ones than its own never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Reach {
+    /// All before it.
+    Full,
+    /// Itself and the `window − 1` positions before it.
+    Window(usize),
+    /// Those of its chunk, which begin at multiples of this.
+    Chunk(usize),
+}
+
+impl Reach {
+    /// The first position that a query at `position` sees.
+    pub fn start(self, position: usize) -> usize {
+        match self {
+            Reach::Full => 0,
+            Reach::Window(w) => (position + 1).saturating_sub(w),
+            Reach::Chunk(c) => position / c * c,
+        }
+    }
+
+    /// The most positions that a query sees, itself included; none where there is no limit.
+    pub fn limit(self) -> Option<usize> {
+        match self {
+            Reach::Full => None,
+            Reach::Window(n) | Reach::Chunk(n) => Some(n),
+        }
+    }
+}
+
+/// `x · (1 + scale · ln(1 + ⌊(position + offset) / every⌋))`: queries that grow with the context, so that
+/// attention stays as sharp over a million keys as over a thousand (Nakanishi 2025, scalable softmax).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PositionScale {
+    /// Multiplies the logarithm.
+    pub scale: f32,
+    /// Positions after which the factor takes its next step.
+    pub every: f32,
+    /// Added to the position.
+    pub offset: usize,
+}
+
+impl PositionScale {
+    /// Whole steps taken at a position: what the logarithm is taken of, less one.
+    pub fn steps(&self, position: usize) -> f32 {
+        ((position + self.offset) as f32 / self.every).floor()
+    }
 }
 
 /// Multi-head latent attention (DeepSeek-AI 2024, DeepSeek-V2): keys and values of all heads are made from one latent
@@ -214,6 +268,8 @@ pub enum LatentQuery {
 pub struct QkNorm {
     /// Over each head, or over the whole projection.
     pub per_head: bool,
+    /// Follows RoPE rather than coming before it.
+    pub after_rope: bool,
     /// Gain `[head_dim]`, or `[heads · head_dim]`.
     pub q: Norm,
     /// Gain `[head_dim]`, or `[kv_heads · head_dim]`.

@@ -3,7 +3,8 @@
 use super::error::Fault;
 use super::latent::latent_attention;
 use super::model::{
-    Activation, Attention, Linear, Mlp, Norm, NormKind, QkNorm, Rope, Step, StepOp,
+    Activation, Attention, Linear, Mlp, Norm, NormKind, PositionScale, QkNorm, Reach, Rope, Step,
+    StepOp,
 };
 use super::read::{Fields, Node, Read, unknown};
 use super::tables;
@@ -236,22 +237,22 @@ fn scale(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
 }
 
 fn softcap(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let cap = cap(&at.fields(&["cap"])?.required("cap")?)?;
+    let cap = above_zero(&at.fields(&["cap"])?.required("cap")?)?;
     Ok((StepOp::Softcap(cap), at.width()?))
 }
 
-fn cap(node: &Node<'_, '_>) -> Read<f32> {
-    let cap = node.real()?;
-    if cap > 0.0 {
-        return Ok(cap);
+fn above_zero(node: &Node<'_, '_>) -> Read<f32> {
+    let number = node.real()?;
+    if number > 0.0 {
+        return Ok(number);
     }
     Err(node.fault(Fault::Range {
-        found: cap.to_string(),
+        found: number.to_string(),
         expected: "a number above 0".into(),
     }))
 }
 
-const ATTENTION: [&str; 12] = [
+const ATTENTION: [&str; 15] = [
     "n_heads",
     "n_kv_heads",
     "head_dim",
@@ -264,6 +265,9 @@ const ATTENTION: [&str; 12] = [
     "scale",
     "softcap",
     "window",
+    "chunk",
+    "sinks",
+    "position_scale",
 ];
 
 fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
@@ -304,20 +308,51 @@ fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         scale: fields
             .value("scale", Node::real)?
             .unwrap_or((head_dim as f64).powf(-0.5) as f32),
-        softcap: fields.value("softcap", cap)?,
-        window: fields.value("window", |n| n.whole(1, MAX_CONTEXT))?,
+        softcap: fields.value("softcap", above_zero)?,
+        reach: reach(&fields, at.around.context)?,
+        sinks: fields
+            .optional("sinks")?
+            .map(|n| weight(&n, at.slot("sinks"), vec![heads]))
+            .transpose()?,
+        position_scale: fields
+            .optional("position_scale")?
+            .map(|n| position_scale(&n))
+            .transpose()?,
     };
     Ok((StepOp::Attention(Box::new(attention)), at.around.hidden))
 }
 
-/// `{"over": "head" | "projection", "q": norm, "k": norm}`.
+/// `window` or `chunk`; one that holds the whole context is no limit.
+fn reach(fields: &Fields<'_, '_>, context: usize) -> Read<Reach> {
+    let size = |key| fields.value(key, |n| n.whole(1, MAX_CONTEXT));
+    let within = |n: &usize| *n < context;
+    match (size("window")?, size("chunk")?) {
+        (Some(_), Some(_)) => Err(fields.node.wrong("one of `window` and `chunk`, not both")),
+        (window, None) => Ok(window.filter(within).map_or(Reach::Full, Reach::Window)),
+        (None, chunk) => Ok(chunk.filter(within).map_or(Reach::Full, Reach::Chunk)),
+    }
+}
+
+/// `{"scale": 0.1, "every": 8192, "offset": 1}`.
+fn position_scale(node: &Node<'_, '_>) -> Read<PositionScale> {
+    let fields = node.object(&["scale", "every", "offset"])?;
+    Ok(PositionScale {
+        scale: fields.required("scale")?.real()?,
+        every: above_zero(&fields.required("every")?)?,
+        offset: fields
+            .value("offset", |n| n.whole(0, MAX_CONTEXT))?
+            .unwrap_or(0),
+    })
+}
+
+/// `{"over": "head" | "projection", "after_rope": false, "q": norm, "k": norm}`.
 fn qk_norm(
     node: &Node<'_, '_>,
     slot: &str,
     head_dim: usize,
     widths: (usize, usize),
 ) -> Read<QkNorm> {
-    let fields = node.object(&["over", "q", "k"])?;
+    let fields = node.object(&["over", "after_rope", "q", "k"])?;
     let over = fields.required("over")?;
     let per_head = match over.literal("`head` or `projection`")? {
         "head" => true,
@@ -336,6 +371,7 @@ fn qk_norm(
     };
     Ok(QkNorm {
         per_head,
+        after_rope: fields.flag("after_rope")?,
         q: one("q", widths.0)?,
         k: one("k", widths.1)?,
     })

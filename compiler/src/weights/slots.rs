@@ -1,7 +1,7 @@
 //! The weight slots of a model, in the order in which generated code indexes them.
 //!
 //! Inside the embedding, a layer or the head, slots come in the order of the steps, and inside a step in the order below
-//! (weight before bias; Q, K, V, the norms of Q and K, O; gate, up, down). All layers of a kind have the same slots.
+//! (weight before bias; Q, K, V, the norms of Q and K, the sinks, O; gate, up, down). All layers of a kind have the same slots.
 
 use crate::spec::model::{
     Attention, Item, LatentAttention, LatentQuery, LayerKind, Linear, Norm, Step, StepOp, Weight,
@@ -28,7 +28,7 @@ pub enum Role {
         /// Stored as `g − 1`.
         unit_offset: bool,
     },
-    /// The bias of a matrix or a norm.
+    /// The bias of a matrix or a norm, or another vector of small numbers: logits of sinks.
     Bias,
 }
 
@@ -73,6 +73,10 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
                 .iter()
                 .flat_map(|norms| [&norms.q, &norms.k]);
             norms.for_each(|norm| norm_slots(norm, slots));
+            slots.extend(attention.sinks.iter().map(|weight| Slot {
+                weight,
+                role: Role::Bias,
+            }));
             linear_slots(o, slots);
         }
         StepOp::LatentAttention(attention) => latent_slots(attention, slots),

@@ -3,7 +3,7 @@
 use super::Builder;
 use crate::graph::op::{Attention, Op, StateId};
 use crate::graph::{HeadColumns, HeadConcat, NodeId};
-use crate::spec::model::{LatentAttention, LatentQuery};
+use crate::spec::model::{LatentAttention, LatentQuery, Reach};
 
 impl Builder<'_> {
     pub(super) fn latent_attention(
@@ -49,7 +49,7 @@ impl Builder<'_> {
         let k = self
             .graph
             .add(Op::HeadConcat(join), &[own, shared], &at("k"));
-        let mix = self.attend(self.latent_options(a), [q, k, v], name);
+        let mix = self.attend(self.latent_options(a), [q, k, v], None, name);
         self.linear(&a.o, mix, &at("o"))
     }
 
@@ -73,7 +73,8 @@ impl Builder<'_> {
             value_dim: a.value_dim,
             scale: a.scale,
             softcap: None,
-            window: None,
+            reach: Reach::Full,
+            sinks: false,
             state: StateId(self.graph.states.len() as u32),
         }
     }
