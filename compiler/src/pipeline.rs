@@ -78,6 +78,17 @@ pub fn load_preset(
     finish_loading(model, Source::Random(RandomWeights::new(seed, dtype)))
 }
 
+/// Binds a spec to a config (a preset's, or a checkpoint's) without weights: what `explain` and `inspect` need, at once at
+/// any size. Such a model can be planned, not run.
+///
+/// # Errors
+/// Specs that do not add up.
+pub fn load_shapes(spec: &Spec, config: &Value, dtype: Option<Dtype>) -> Result<Loaded, LoadError> {
+    let model = spec.bind(config)?;
+    let dtype = dtype.unwrap_or_else(|| RandomWeights::default_dtype(&model));
+    finish_loading(model, Source::Shapes(RandomWeights::new(0, dtype)))
+}
+
 fn finish_loading(mut model: Model, source: Source) -> Result<Loaded, LoadError> {
     let weights = resolve(&model, source)?;
     split_kinds(&mut model, &weights);

@@ -5,6 +5,7 @@
     reason = "commands talk to people"
 )]
 
+mod explain;
 mod model;
 mod run;
 mod verify;
@@ -26,6 +27,8 @@ struct Cli {
 enum Command {
     /// Compile a model in memory and generate text with it
     Run(run::Args),
+    /// Say of every candidate of every pass whether it was fused, and why
+    Explain(explain::Args),
     /// Compare the compiled code with a reference
     Verify(verify::Args),
 }
@@ -36,6 +39,7 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 pub(crate) fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Verify(args) => verify::run(&args),
     };
     outcome.unwrap_or_else(|e| {

@@ -8,7 +8,7 @@ use graver::artifact::{jit, weight_source};
 use graver::codegen::Target;
 use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, Loaded};
-use graver::spec::{self, SpecSource};
+use graver::spec::{self, Spec, SpecSource};
 use graver_runtime::abi::Dtype;
 use graver_runtime::session::{Session, SessionOptions};
 
@@ -49,11 +49,37 @@ impl ModelArgs {
         if path.is_dir() {
             return Ok(pipeline::load_checkpoint(path, self.spec.as_deref())?);
         }
-        let spec = match spec::builtin_names().contains(&self.model.as_str()) {
-            true => spec::load(SpecSource::Builtin(&self.model))?,
-            false => spec::load(SpecSource::File(path))?,
-        };
+        let spec = self.named_spec()?;
         Ok(pipeline::load_preset(&spec, &self.preset, self.seed, None)?)
+    }
+
+    /// The model without the bytes of its weights where it has none on disk: at once, whatever its size.
+    ///
+    /// A folder's weights are mapped, since their types decide the code; one that has only a config.json is a shape.
+    pub(crate) fn load_shapes(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
+        let path = Path::new(&self.model);
+        if !path.is_dir() {
+            let spec = self.named_spec()?;
+            let config = spec.preset(&self.preset)?;
+            return Ok(pipeline::load_shapes(&spec, &config, None)?);
+        }
+        let weights = ["model.safetensors", "model.safetensors.index.json"];
+        if weights.iter().any(|f| path.join(f).exists()) {
+            return self.load();
+        }
+        let config = spec::read_config(&path.join("config.json"))?;
+        let spec = match &self.spec {
+            Some(file) => spec::load(SpecSource::File(file))?,
+            None => spec::for_config(&config)?,
+        };
+        Ok(pipeline::load_shapes(&spec, &config, None)?)
+    }
+
+    fn named_spec(&self) -> Result<Spec, spec::Error> {
+        match spec::builtin_names().contains(&self.model.as_str()) {
+            true => spec::load(SpecSource::Builtin(&self.model)),
+            false => spec::load(SpecSource::File(Path::new(&self.model))),
+        }
     }
 
     pub(crate) fn passes(&self) -> Result<PassOptions, Box<dyn std::error::Error>> {

@@ -79,10 +79,12 @@ impl Builder<'_> {
                 Item::Plain(steps) => self.steps(steps, h),
                 Item::Residual(branches) => {
                     let ends: Vec<_> = branches.iter().map(|b| self.steps(b, h)).collect();
-                    ends.into_iter().fold(h, |sum, end| {
-                        self.graph
-                            .add(Op::Binary(Binary::Add), &[sum, end], "residual")
-                    })
+                    ends.into_iter()
+                        .zip(branches)
+                        .fold(h, |sum, (end, branch)| {
+                            let add = Op::Binary(Binary::Add);
+                            self.graph.add(add, &[sum, end], &residual_name(branch))
+                        })
                 }
             };
         }
@@ -319,6 +321,13 @@ impl Builder<'_> {
         };
         self.linear(&m.down, inner, &at("down"))
     }
+}
+
+/// A residual's place in the spec: that of what it adds, which is the branch's first step that is no norm.
+fn residual_name(branch: &[Step]) -> String {
+    let is_norm = |s: &&Step| matches!(s.op, StepOp::Norm(_));
+    let main = branch.iter().find(|s| !is_norm(s)).or(branch.first());
+    main.map_or("residual".into(), |s| format!("{}.residual", s.name))
 }
 
 /// Name under which the angles of a rotary embedding are handed to the layers.

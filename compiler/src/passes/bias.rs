@@ -8,7 +8,9 @@
 //! product is left alone.
 
 use super::Site;
-use super::sources::{Operands, Source, matmul_of, open, part_of, replace_matmul};
+use super::sources::{
+    Operands, Source, matmul_of, open, part_of, place, read_elsewhere, replace_matmul,
+};
 use crate::graph::{Binary, Graph, NodeId, Op, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
@@ -28,16 +30,18 @@ fn fuse(graph: &mut Graph, add: NodeId) -> Site {
     let name = graph.node(add).name.clone();
     let (y, b) = (graph.operands(add)[0], graph.operands(add)[1]);
     let Some(Source { matmul, part }) = part_of(graph, y) else {
-        return Site::kept(&name, "what it is added to is no matmul");
+        let why = format!("{}, which it is added to, is no matmul", place(graph, y));
+        return Site::kept(&name, why);
     };
     if graph.only_user(y).is_none() {
-        return Site::kept(&name, "the bare product is read elsewhere");
+        return Site::kept(&name, read_elsewhere(graph, y, add));
     }
     let mut op = matmul_of(graph, matmul)
         .expect("a source is a matmul")
         .clone();
     if op.parts[part].bias || !open(&op) {
-        return Site::kept(&name, "something else already follows the product");
+        let why = format!("{} has an epilogue already", place(graph, matmul));
+        return Site::kept(&name, why);
     }
     op.parts[part].bias = true;
     let mut operands = Operands::of(graph, matmul);

@@ -9,7 +9,9 @@
 //! then hold the same rows of both.
 
 use super::Site;
-use super::sources::{Operands, Source, matmul_of, open, part_of, replace_matmul};
+use super::sources::{
+    Operands, Source, matmul_of, open, part_of, place, read_elsewhere, replace_matmul,
+};
 use crate::graph::{Activation, Binary, Graph, Join, NodeId, Op, ProgramKind, Unary};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
@@ -28,11 +30,16 @@ fn fuse(graph: &mut Graph, act: NodeId) -> Site {
     };
     let x = graph.operands(act)[0];
     let Some(source) = part_of(graph, x) else {
-        return Site::kept(&name, "its input is no product");
+        let why = format!("its input {} is no matmul", place(graph, x));
+        return Site::kept(&name, why);
     };
     let matmul = matmul_of(graph, source.matmul).expect("a source is a matmul");
-    if !open(matmul) || graph.only_user(x).is_none() {
-        return Site::kept(&name, "the product is read elsewhere, or already finished");
+    if !open(matmul) {
+        let why = format!("{} has an epilogue already", place(graph, source.matmul));
+        return Site::kept(&name, why);
+    }
+    if graph.only_user(x).is_none() {
+        return Site::kept(&name, read_elsewhere(graph, x, act));
     }
     if matmul.parts.len() == 1 {
         return alone(graph, act, x, kind);
@@ -62,19 +69,26 @@ fn gated(graph: &mut Graph, act: NodeId, gate: Source, kind: Activation) -> Site
         .only_user(act)
         .filter(|u| *graph.op(*u) == Op::Binary(Binary::Mul));
     let Some(mul) = mul else {
-        return Site::kept(&name, "the joined product's other part is not its factor");
+        let why = format!(
+            "{} has other parts, none of which it is multiplied by",
+            place(graph, gate.matmul)
+        );
+        return Site::kept(&name, why);
     };
     let other = graph.operands(mul).into_iter().find(|o| *o != act);
     let Some((up, from)) = other.and_then(|o| Some((o, part_of(graph, o)?))) else {
-        return Site::kept(&name, "the other factor is no product");
+        return Site::kept(&name, "what it is multiplied by is no matmul");
     };
     let op = matmul_of(graph, gate.matmul)
         .expect("a source is a matmul")
         .clone();
     let pair =
         from.matmul == gate.matmul && op.parts.len() == 2 && op.parts[0].rows == op.parts[1].rows;
-    if !pair || graph.only_user(up).is_none() {
+    if !pair {
         return Site::kept(&name, "gate and up are not the two parts of one matmul");
+    }
+    if graph.only_user(up).is_none() {
+        return Site::kept(&name, read_elsewhere(graph, up, mul));
     }
     join(
         graph,

@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use super::Site;
-use super::sources::matmul_of;
+use super::sources::{matmul_of, place};
 use crate::graph::{Graph, Matmul, NodeId, Op, Part, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
@@ -22,16 +22,17 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
     }
     let mut sites = vec![];
     for group in readers.values() {
-        let name = graph.node(group[0]).name.clone();
-        if group.len() == 1 {
-            sites.push(Site::kept(&name, "nothing else reads the same input"));
-        } else {
-            sites.push(Site::fused(
-                &name,
-                format!("one matmul of {} weights", group.len()),
-            ));
-            merge(graph, group);
-        }
+        let names: Vec<_> = group
+            .iter()
+            .map(|id| place(graph, *id).to_string())
+            .collect();
+        let Some((name, others @ [_, ..])) = names.split_first() else {
+            sites.push(Site::kept(&names[0], "no other matmul reads its input"));
+            continue;
+        };
+        let into = format!("one matmul with {}", others.join(", "));
+        sites.push(Site::fused(name, into));
+        merge(graph, group);
     }
     sites
 }

@@ -95,7 +95,7 @@ pub enum Outcome {
     /// Rewritten; says into what.
     Fused(String),
     /// Left alone; says why.
-    Kept(&'static str),
+    Kept(String),
 }
 
 impl Site {
@@ -106,10 +106,10 @@ impl Site {
         }
     }
 
-    fn kept(at: &str, why: &'static str) -> Site {
+    fn kept(at: &str, why: impl Into<String>) -> Site {
         Site {
             at: at.into(),
-            outcome: Outcome::Kept(why),
+            outcome: Outcome::Kept(why.into()),
         }
     }
 }

@@ -8,7 +8,7 @@
 //! itself, which is cheaper than a barrier; in prefill rows are many, and a kernel of its own computes each norm once.
 
 use super::Site;
-use super::sources::{Operands, matmul_of, replace_matmul};
+use super::sources::{Operands, matmul_of, place, replace_matmul};
 use crate::graph::{Graph, NodeId, Op, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
@@ -23,7 +23,8 @@ pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
 fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
     let name = graph.node(norm).name.clone();
     if kind == ProgramKind::Prefill {
-        return Site::kept(&name, "prefill computes each row's norm once");
+        let why = "prefill normalises each of its many rows once, in a kernel of its own";
+        return Site::kept(&name, why);
     }
     let Op::Norm(options) = *graph.op(norm) else {
         unreachable!("filtered")
@@ -34,10 +35,15 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
     let users = graph.users(norm);
     let takes =
         |u: NodeId, slot: usize| slot == 0 && matmul_of(graph, u).is_some_and(|m| m.norm.is_none());
-    if users.is_empty() || graph.is_output(norm) || !users.iter().all(|(u, slot)| takes(*u, *slot))
-    {
-        return Site::kept(&name, "something else than matmuls reads it");
+    if users.is_empty() || graph.is_output(norm) {
+        return Site::kept(&name, "the next block reads it");
     }
+    if let Some((other, _)) = users.iter().find(|(u, slot)| !takes(*u, *slot)) {
+        let why = format!("{} reads it, which is no matmul", place(graph, *other));
+        return Site::kept(&name, why);
+    }
+    let into: Vec<_> = users.iter().map(|(u, _)| place(graph, *u)).collect();
+    let into = format!("prologue of {}", into.join(", "));
     let inputs = graph.operands(norm);
     let roles = graph.op(norm).roles();
     for (user, _) in users {
@@ -56,5 +62,5 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
         replace_matmul(graph, user, op, &operands, &at);
     }
     graph.remove(norm);
-    Site::fused(&name, "prologue of its matmuls")
+    Site::fused(&name, into)
 }

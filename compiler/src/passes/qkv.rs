@@ -10,7 +10,7 @@
 //! projection needs all of it, and becomes one `finish` behind the matmul instead.
 
 use super::Site;
-use super::sources::{Operands, Source, matmul_of, open, part_of, replace_matmul};
+use super::sources::{Operands, Source, matmul_of, open, part_of, place, replace_matmul};
 use crate::graph::{Dest, Finish, Graph, NodeId, Op, ProgramKind, StateId, Touch, touch_role};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
@@ -105,10 +105,17 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Site {
     };
     let (k, v) = (graph.operands(write)[0], graph.operands(write)[1]);
     let [Some(cq), Some(ck), Some(cv)] = [q, k, v].map(|end| chain(graph, end)) else {
-        return Site::kept(
-            &name,
-            "queries, keys or values are not projections with norms, rotations and scalings",
+        let ends = ["queries", "keys", "values"];
+        let at = ends
+            .iter()
+            .zip([q, k, v])
+            .find(|(_, end)| chain(graph, *end).is_none());
+        let (what, end) = at.expect("one of them is none");
+        let why = format!(
+            "its {what} come from {}, which is no matmul with norms, rotations and scalings behind it",
+            place(graph, end)
         );
+        return Site::kept(&name, why);
     };
     let matmul = cq.source.matmul;
     if ck.source.matmul != matmul || cv.source.matmul != matmul {
@@ -118,7 +125,8 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Site {
         );
     }
     if !matmul_of(graph, matmul).is_some_and(open) {
-        return Site::kept(&name, "something else already follows the projections");
+        let why = format!("{} has an epilogue already", place(graph, matmul));
+        return Site::kept(&name, why);
     }
     let inner = [&cq, &ck, &cv]
         .iter()
@@ -166,10 +174,19 @@ fn rewrite(
         finishes[part] = c.finish(finishes[part].rows, dest);
     }
     if finishes.iter().any(|f| f.grain() > head_dim) {
+        let into = format!(
+            "{}: one kernel behind {}, because a norm runs over a whole projection",
+            taken(graph, &chains),
+            place(graph, matmul)
+        );
         finish_behind(graph, write, q, &chains, finishes);
-        let into = "one finish behind the projection: its norm needs all of it";
         return Site::fused(&name, into);
     }
+    let into = format!(
+        "{}: epilogue of {}",
+        taken(graph, &chains),
+        place(graph, matmul)
+    );
     let mut operands = Operands::of(graph, matmul);
     for (role, id) in chains.iter().flat_map(|c| c.operands(graph)) {
         operands.set(&role, id);
@@ -180,7 +197,17 @@ fn rewrite(
     detach(graph, write, q, &chains, matmul);
     let at = graph.node(matmul).name.clone();
     replace_matmul(graph, matmul, op, &operands, &at);
-    Site::fused(&name, "epilogue of the projection")
+    Site::fused(&name, into)
+}
+
+/// What the chains do, and the cache write: `attention.q_rope, attention.k_rope and the cache write`.
+fn taken(graph: &Graph, chains: &[Chain; 3]) -> String {
+    let links = chains.iter().flat_map(|c| &c.links);
+    let names: Vec<_> = links.map(|(_, n)| place(graph, *n)).collect();
+    match names.is_empty() {
+        true => "the cache write".into(),
+        false => format!("{} and the cache write", names.join(", ")),
+    }
 }
 
 /// Makes the attention read the matmul in the place of its finished queries, and removes the chains.

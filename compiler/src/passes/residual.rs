@@ -8,7 +8,7 @@
 //! and sum (post-norm), the sum is left alone.
 
 use super::Site;
-use super::sources::{Operands, matmul_of, replace_matmul};
+use super::sources::{Operands, matmul_of, place, read_elsewhere, replace_matmul};
 use crate::graph::{Binary, Graph, NodeId, Op, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
@@ -26,14 +26,17 @@ fn fuse(graph: &mut Graph, add: NodeId) -> Site {
         .into_iter()
         .find(|(m, _)| matmul_of(graph, *m).is_some())
     else {
-        return Site::kept(&name, "neither side is a matmul");
+        let sides = [0, 1].map(|i| place(graph, ops[i]));
+        let why = format!("neither {} nor {} is a matmul", sides[0], sides[1]);
+        return Site::kept(&name, why);
     };
     let mut op = matmul_of(graph, matmul).expect("just found").clone();
-    if op.residual || graph.only_user(matmul).is_none() {
-        return Site::kept(
-            &name,
-            "the product is read elsewhere, or has a residual already",
-        );
+    if op.residual {
+        let why = format!("{} has a residual already", place(graph, matmul));
+        return Site::kept(&name, why);
+    }
+    if graph.only_user(matmul).is_none() {
+        return Site::kept(&name, read_elsewhere(graph, matmul, add));
     }
     op.residual = true;
     let mut operands = Operands::of(graph, matmul);

@@ -37,6 +37,29 @@ pub(super) fn matmul_of(graph: &Graph, id: NodeId) -> Option<&Matmul> {
     }
 }
 
+/// Why `reader` is not the only one that looks at `id`: for `explain`.
+pub(super) fn read_elsewhere(graph: &Graph, id: NodeId, reader: NodeId) -> String {
+    let mut others: Vec<&str> = graph
+        .users(id)
+        .into_iter()
+        .filter(|(u, _)| *u != reader)
+        .map(|(u, _)| graph.node(u).name.as_str())
+        .collect();
+    others.dedup();
+    if graph.is_output(id) {
+        others.push("the next block");
+    }
+    format!("{} is read by {} too", place(graph, id), others.join(", "))
+}
+
+/// A node's place in the spec, with its operation where it has none.
+pub(super) fn place(graph: &Graph, id: NodeId) -> &str {
+    match graph.node(id).name.as_str() {
+        "" => graph.op(id).name(),
+        name => name,
+    }
+}
+
 /// Whether nothing follows the product yet but biases and what its parts' finishes say.
 pub(super) fn open(m: &Matmul) -> bool {
     m.join == Join::Concat && m.act.is_none() && m.scale.is_none() && !m.residual

@@ -70,6 +70,19 @@ impl RandomWeights {
 
 /// Lays out and draws the weights of `model`.
 pub(super) fn plan_random(model: &Model, random: RandomWeights) -> Result<Weights, WeightsError> {
+    lay_out(model, random, Plan::draw)
+}
+
+/// Lays the weights out without drawing them: every size and place, and no bytes.
+pub(super) fn plan_shapes(model: &Model, random: RandomWeights) -> Result<Weights, WeightsError> {
+    lay_out(model, random, |_| Ok(Blob::Empty))
+}
+
+fn lay_out(
+    model: &Model,
+    random: RandomWeights,
+    bytes: impl FnOnce(&Plan) -> Result<Blob, WeightsError>,
+) -> Result<Weights, WeightsError> {
     let mut plan = Plan {
         random,
         is_tied: is_tied(model),
@@ -79,7 +92,7 @@ pub(super) fn plan_random(model: &Model, random: RandomWeights) -> Result<Weight
         total_bytes: 0,
     };
     let (embed, layers, head) = plan.walk(model)?;
-    let blob = plan.draw()?;
+    let blob = bytes(&plan)?;
     Ok(Weights {
         blobs: vec![blob],
         tensors: plan.tensors,

@@ -6,7 +6,7 @@
 use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
 use super::nearest::nearest;
-use super::random::{RandomWeights, plan_random};
+use super::random::{RandomWeights, plan_random, plan_shapes};
 use super::slots::{Role, Slot, block_slots, kind_slots};
 use super::{Blob, Tensor, View, Weights};
 use crate::spec::model::{Model, Weight};
@@ -27,6 +27,8 @@ pub enum Source {
     Checkpoint(Checkpoint),
     /// Random numbers.
     Random(RandomWeights),
+    /// Where random weights would lie, without their bytes: enough to plan and to inspect, not to run.
+    Shapes(RandomWeights),
 }
 
 /// Finds, checks and describes the bytes of every weight slot of `model`.
@@ -44,6 +46,7 @@ pub fn resolve(model: &Model, source: Source) -> Result<Weights, WeightsError> {
             found.into_weights(checkpoint, embed, layers, head)
         }
         Source::Random(random) => plan_random(model, random),
+        Source::Shapes(random) => plan_shapes(model, random),
     }
 }
 

@@ -1,0 +1,241 @@
+//! What the passes did to a model, in words: every candidate of every pass, with its place in the spec.
+//!
+//! In: a loaded model (without weights will do) and which passes run. Out: an [`Explanation`], which prints as text and
+//! serialises as JSON. Says what happened and why, not what it is worth: that is for `bench`.
+
+use std::fmt;
+
+use graver_runtime::abi::Dtype;
+use serde::Serialize;
+
+use crate::codegen::Planned;
+use crate::graph::ProgramKind;
+use crate::passes::{Outcome, PASSES, PassOptions, PassReport};
+use crate::pipeline::{self, Loaded};
+
+/// Every candidate of every pass, and what the passes together came to.
+#[derive(Clone, Debug, Serialize)]
+pub struct Explanation {
+    /// Name of the spec.
+    pub spec: String,
+    /// Layer kinds, each with the number of its layers.
+    pub kinds: Vec<Kind>,
+    /// In the order in which they run.
+    pub passes: Vec<Story>,
+    /// Decode and prefill.
+    pub programs: Vec<Totals>,
+}
+
+/// A layer kind.
+#[derive(Clone, Debug, Serialize)]
+pub struct Kind {
+    /// `dense`.
+    pub name: String,
+    /// How many layers are of it.
+    pub layers: usize,
+}
+
+/// What one pass did.
+#[derive(Clone, Debug, Serialize)]
+pub struct Story {
+    /// Name of the pass.
+    pub pass: &'static str,
+    /// One line on what it does.
+    pub about: &'static str,
+    /// Whether it ran.
+    pub enabled: bool,
+    /// Places where it could act, those of decode first.
+    pub candidates: Vec<Candidate>,
+}
+
+/// A place where a pass could act.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Candidate {
+    /// Place in the spec: `layers.dense.attention.q`.
+    pub at: String,
+    /// `decode` or `prefill`.
+    pub program: String,
+    /// Whether it was rewritten.
+    pub fused: bool,
+    /// Into what, or why not.
+    pub reason: String,
+}
+
+/// Kernels and barriers of one step, before and after all passes.
+#[derive(Clone, Debug, Serialize)]
+pub struct Totals {
+    /// `decode` or `prefill`.
+    pub program: String,
+    /// Without any pass.
+    pub plain: Counts,
+    /// With the passes that ran.
+    pub fused: Counts,
+}
+
+/// What a step is made of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Counts {
+    /// Functions that run.
+    pub kernels: usize,
+    /// Times that threads wait for each other.
+    pub barriers: usize,
+}
+
+/// Plans both programs with `passes`, and tells what happened.
+pub fn explain(loaded: &Loaded, passes: &PassOptions, cache: Dtype) -> Explanation {
+    let none = PassOptions {
+        no_fuse: true,
+        ..PassOptions::default()
+    };
+    let kinds = [ProgramKind::Decode, ProgramKind::Prefill];
+    let plain = kinds.map(|k| pipeline::plan(pipeline::plain_program(loaded, k, cache), &none).0);
+    let fused = kinds.map(|k| pipeline::plan(pipeline::plain_program(loaded, k, cache), passes));
+    let totals = plain.iter().zip(&fused).map(|(plain, (fused, _))| Totals {
+        program: fused.program.kind.to_string(),
+        plain: counts(plain),
+        fused: counts(fused),
+    });
+    Explanation {
+        spec: loaded.model.name.clone(),
+        kinds: layer_kinds(loaded),
+        programs: totals.collect(),
+        passes: stories(passes, &fused),
+    }
+}
+
+fn layer_kinds(loaded: &Loaded) -> Vec<Kind> {
+    let model = &loaded.model;
+    let kinds = model.kinds.iter().enumerate();
+    kinds
+        .map(|(i, kind)| Kind {
+            name: kind.name.clone(),
+            layers: model.layers.iter().filter(|k| **k == i).count(),
+        })
+        .collect()
+}
+
+fn stories(options: &PassOptions, fused: &[(Planned, Vec<PassReport>); 2]) -> Vec<Story> {
+    let enabled = options.enabled();
+    PASSES
+        .iter()
+        .map(|pass| Story {
+            pass: pass.name,
+            about: pass.about,
+            enabled: enabled.iter().any(|p| p.name == pass.name),
+            candidates: fused
+                .iter()
+                .flat_map(|(planned, reports)| candidates(pass.name, planned, reports))
+                .collect(),
+        })
+        .collect()
+}
+
+fn candidates(pass: &str, planned: &Planned, reports: &[PassReport]) -> Vec<Candidate> {
+    let sites = reports
+        .iter()
+        .filter(|r| r.pass == pass)
+        .flat_map(|r| &r.sites);
+    sites
+        .map(|(block, site)| {
+            let (fused, reason) = match &site.outcome {
+                Outcome::Fused(into) => (true, into.clone()),
+                Outcome::Kept(why) => (false, why.clone()),
+            };
+            Candidate {
+                at: place(planned, block, &site.at),
+                program: planned.program.kind.to_string(),
+                fused,
+                reason,
+            }
+        })
+        .collect()
+}
+
+/// `layers.dense.attention.q`, `head.final_norm`.
+fn place(planned: &Planned, block: &str, at: &str) -> String {
+    let blocks = &planned.program.blocks;
+    let is_layer = blocks[1..planned.program.head()]
+        .iter()
+        .any(|b| b.name == block);
+    let layers = if is_layer { "layers." } else { "" };
+    format!("{layers}{block}.{at}")
+}
+
+/// Kernels and barriers of a step in which logits are wanted, every layer counted.
+pub fn counts(planned: &Planned) -> Counts {
+    let mut sum = Counts::default();
+    for block in planned.program.run_order() {
+        let kernels = &planned.schedule.blocks[block].kernels;
+        sum.kernels += kernels.len();
+        sum.barriers += kernels.iter().filter(|k| k.barrier).count();
+    }
+    sum
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let kinds: Vec<_> = self
+            .kinds
+            .iter()
+            .map(|k| format!("{} × {}", k.layers, k.name))
+            .collect();
+        writeln!(f, "{}: layers {}", self.spec, kinds.join(", "))?;
+        for story in &self.passes {
+            write!(f, "\n{story}")?;
+        }
+        writeln!(f)?;
+        for t in &self.programs {
+            writeln!(f, "{t}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Story {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let off = if self.enabled { "" } else { " (switched off)" };
+        writeln!(f, "{}{off}: {}", self.pass, self.about)?;
+        if self.candidates.is_empty() && self.enabled {
+            writeln!(f, "  no candidates")?;
+        }
+        let lines = self.lines();
+        let width = lines.iter().map(|l| l.0.chars().count()).max().unwrap_or(0);
+        for (at, programs, outcome) in &lines {
+            writeln!(f, "  {at:<width$}  {programs:<7}  {outcome}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Story {
+    /// Place, programs and outcome of each candidate; what decode and prefill agree on stands once.
+    fn lines(&self) -> Vec<(&str, &str, String)> {
+        let mut out: Vec<(&str, &str, String)> = vec![];
+        for c in &self.candidates {
+            let verdict = if c.fused { "fused" } else { "kept " };
+            let outcome = format!("{verdict}  {}", c.reason);
+            let same = out
+                .iter_mut()
+                .find(|l| l.0 == c.at && l.1 == "decode" && l.2 == outcome);
+            match same {
+                Some(line) if c.program != "decode" => line.1 = "both",
+                Some(_) | None => out.push((&c.at, &c.program, outcome)),
+            }
+        }
+        // What differs stands together: prefill's line behind decode's of the same place.
+        let first = |at: &str| self.candidates.iter().position(|c| c.at == at);
+        out.sort_by_key(|l| first(l.0));
+        out
+    }
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (plain, fused) = (self.plain, self.fused);
+        write!(
+            f,
+            "a {} step: {} kernels and {} barriers, {} and {} unfused",
+            self.program, fused.kernels, fused.barriers, plain.kernels, plain.barriers
+        )
+    }
+}
