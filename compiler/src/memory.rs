@@ -8,7 +8,7 @@ use std::fmt;
 
 use graver_runtime::abi::KEY_BLOCK;
 
-use crate::graph::{Graph, NodeId, Op, Program};
+use crate::graph::{Dim, Graph, NodeId, Op, Program};
 use crate::schedule::{BlockSchedule, Schedule, max_tokens, query_tile, root, splits_keys};
 
 /// Where a value lies.
@@ -222,10 +222,7 @@ impl<'a> Planner<'a> {
     fn buffer(&self, node: NodeId, epoch: usize) -> Buffer {
         let (bytes, bytes_per_position) = match self.graph.op(node) {
             Op::Scores(a) => (0, a.heads * query_tile(self.schedule.kind) * 4),
-            _ => (
-                max_tokens(self.schedule.kind) * self.graph.width(node) * 4,
-                0,
-            ),
+            _ => (self.n_rows(node) * self.graph.width(node) * 4, 0),
         };
         let place = Place::Arena {
             offset: 0,
@@ -237,6 +234,16 @@ impl<'a> Planner<'a> {
             bytes_per_position,
             first: epoch,
             last: self.last_use(node),
+        }
+    }
+
+    /// The most rows that a step gives a node.
+    fn n_rows(&self, node: NodeId) -> usize {
+        let tokens = max_tokens(self.schedule.kind);
+        match self.graph.shape(node).first() {
+            Some(Dim::Routed { per_token, more }) => tokens * per_token + more,
+            Some(Dim::Const(n)) => *n,
+            Some(Dim::Tokens | Dim::LogitRows | Dim::Queries | Dim::Keys) | None => tokens,
         }
     }
 

@@ -4,6 +4,8 @@
 //! A barrier stands before a kernel that reads what another kernel has written since the last barrier; the first kernel of
 //! a block always has one. Kernels between two barriers form an *epoch*, the unit of the memory plan.
 
+mod experts;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -11,7 +13,11 @@ use graver_runtime::abi::{
     CLAIM_COUNTERS, DECODE_TOKENS, KEY_BLOCK, MATMUL_SCRATCH, PREFILL_TOKENS, QUERY_TILE,
 };
 
-use crate::graph::{Attention, Dest, Graph, Join, Matmul, NodeId, Op, Program, ProgramKind};
+use crate::graph::{
+    Attention, Dest, Graph, Grouping, Join, Matmul, NodeId, Op, Program, ProgramKind,
+};
+
+pub use experts::{expert_tile, own_routing, route_scratch};
 
 /// Kernels of every block of a program.
 #[derive(Clone, Debug)]
@@ -68,6 +74,15 @@ pub enum Work {
     TilesByHeads,
     /// Heads, for one tile.
     Heads,
+    /// Experts that have tokens × chunks of their matrices.
+    Experts {
+        /// Rows of a chunk.
+        rows: usize,
+        /// Chunks of each expert.
+        chunks: usize,
+    },
+    /// All of it in one piece.
+    Once,
 }
 
 /// Byte offsets in a thread's scratch area, and its size.
@@ -77,8 +92,10 @@ pub struct Scratch {
     pub rows: usize,
     /// A tile of results.
     pub tile: usize,
-    /// Sums of attention.
+    /// Sums of attention, or of experts.
     pub sums: usize,
+    /// Routing.
+    pub route: usize,
     /// Size.
     pub bytes: usize,
 }
@@ -154,6 +171,7 @@ fn can_replace(graph: &Graph, kernels: &[Kernel], name: &str, id: NodeId) -> boo
                 let last = slot + 1 == graph.operands(id).len();
                 last && m.residual && m.join == Join::Concat
             }
+            Op::ExpertsOut(x) => x.residual && slot + 1 == graph.operands(id).len(),
             _ => false,
         };
         if user == id {
@@ -241,10 +259,44 @@ fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
         Op::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
         Op::Attention(_) => Work::TilesByHeads,
         Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) => Work::Heads,
+        Op::GroupByExpert(_) => Work::Once,
+        Op::GroupedMatmul(m) => expert_work(graph, node, &m.grouping, m.rows, "w", kind),
+        Op::ExpertsIn(e) => expert_work(graph, node, &e.grouping, e.ffn, "w0", kind),
+        Op::ExpertsOut(e) => Work::Columns(vec![even_columns(e.rows, kind)]),
         _ => Work::Rows {
             grain: if kind == ProgramKind::Decode { 1 } else { 4 },
         },
     }
+}
+
+/// Active experts × chunks of the weight in operand `role`.
+fn expert_work(
+    graph: &Graph,
+    node: NodeId,
+    g: &Grouping,
+    rows: usize,
+    role: &str,
+    kind: ProgramKind,
+) -> Work {
+    let weight = graph.operand(node, role).and_then(|w| graph.weight(w));
+    let decl = weight.expect("experts have weights");
+    let bytes = decl.shape.iter().product::<usize>() * decl.dtype.size();
+    let (rows, chunks) = experts::expert_columns(g, rows, bytes / rows.max(1), kind);
+    Work::Experts { rows, chunks }
+}
+
+/// Rows of a chunk that has nothing to keep together.
+fn usual_rows(total: usize, kind: ProgramKind) -> usize {
+    let (wanted, step, most) = match kind {
+        ProgramKind::Decode => (total.div_ceil(64), 8, 256),
+        ProgramKind::Prefill => (total.div_ceil(32), 16, 96),
+    };
+    wanted.next_multiple_of(step).clamp(step, most)
+}
+
+fn even_columns(total: usize, kind: ProgramKind) -> (usize, usize) {
+    let rows = usual_rows(total, kind).min(total);
+    (rows, total.div_ceil(rows))
 }
 
 /// Chunks of a matmul: enough to share out evenly among a few threads, each long enough to stream well, and no head that
@@ -255,11 +307,7 @@ fn columns(graph: &Graph, m: &Matmul, kind: ProgramKind) -> Vec<(usize, usize)> 
         Join::Concat => &m.parts[..],
     };
     let total: usize = parts.iter().map(|p| p.rows).sum();
-    let (wanted, step, most) = match kind {
-        ProgramKind::Decode => (total.div_ceil(64), 8, 256),
-        ProgramKind::Prefill => (total.div_ceil(32), 16, 96),
-    };
-    let usual = wanted.next_multiple_of(step).clamp(step, most);
+    let usual = usual_rows(total, kind);
     let state_head = |d: Dest| match d {
         Dest::Output => 1,
         Dest::Keys(s) => graph.states[s.0 as usize].head_dim,
@@ -279,6 +327,9 @@ fn columns(graph: &Graph, m: &Matmul, kind: ProgramKind) -> Vec<(usize, usize)> 
 }
 
 fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
+    if let Some(s) = experts::scratch(graph, node, kind) {
+        return s;
+    }
     let align = |n: usize| n.next_multiple_of(64);
     let tokens = max_tokens(kind);
     let (rows, tile, sums) = match graph.op(node) {
@@ -310,6 +361,7 @@ fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
         rows: rows_at,
         tile: tile_at,
         sums: sums_at,
+        route: 0,
         bytes: sums_at + align(sums),
     }
 }
@@ -384,6 +436,8 @@ impl fmt::Display for Work {
             Work::TilesByKeys => write!(f, "tiles × key heads × runs of {KEY_BLOCK} keys"),
             Work::TilesByHeads => f.write_str("tiles × heads"),
             Work::Heads => f.write_str("heads"),
+            Work::Experts { rows, chunks } => write!(f, "experts × {chunks} × {rows}"),
+            Work::Once => f.write_str("once"),
         }
     }
 }

@@ -100,6 +100,7 @@ impl<'a> Site<'a> {
                 .copied()
         }) {
             Some(Dim::LogitRows) => e.field(offset_of!(StepContext, n_logit_rows)),
+            Some(Dim::Routed { per_token, .. }) => super::experts::routed_rows(e, per_token),
             _ => e.tokens(),
         }
     }
@@ -114,7 +115,7 @@ impl<'a> Site<'a> {
     /// Address of a weight vector's or matrix' first element.
     pub(super) fn pointer(&self, e: &mut Emit, id: NodeId) -> Value {
         let (w, _) = self.weight(id);
-        e.weight_pointer(w.0 as usize)
+        e.weight_pointer(self.graph.pointer(w))
     }
 
     pub(super) fn keys(&self, s: StateId) -> CacheSide<'a> {

@@ -146,32 +146,8 @@ impl Chunk<'_> {
     /// `out = x · w[first .. first + n]ᵀ`.
     fn product(&self, e: &mut Emit, s: &Site, part: usize, first: Value, n: Count, out: Rows) {
         let id = s.operand(&format!("w{part}"));
-        let decl = s.weight(id).1;
         let base = s.pointer(e, id);
-        let step = if decl.transposed {
-            decl.dtype.size()
-        } else {
-            decl.row_stride
-        };
-        let w = e.at(base, first, step);
-        let x_stride = e.int(self.x.stride / 4);
-        let out_stride = e.int(out.stride / 4);
-        let (w_stride, n, k) = (e.int(decl.row_stride), count(e, n), e.int(decl.shape[1]));
-        let (zero, scratch) = (e.int(0), e.scratch(0));
-        let args = [
-            self.x.base,
-            x_stride,
-            self.n_rows,
-            w,
-            w_stride,
-            n,
-            k,
-            out.base,
-            out_stride,
-            zero,
-            scratch,
-        ];
-        e.micro(kernel_of(decl), &args, None);
+        product(e, s.weight(id).1, base, first, self.x, self.n_rows, n, out);
     }
 
     fn epilogue(
@@ -238,12 +214,39 @@ impl Chunk<'_> {
     }
 }
 
+/// `out = x · w[first .. first + n]ᵀ` for `m` rows, the weight's first element being at `base`.
+pub(super) fn product(
+    e: &mut Emit,
+    decl: &WeightDecl,
+    base: Value,
+    first: Value,
+    x: Rows,
+    m: Value,
+    n: Count,
+    out: Rows,
+) {
+    let step = if decl.transposed {
+        decl.dtype.size()
+    } else {
+        decl.row_stride
+    };
+    let w = e.at(base, first, step);
+    let x_stride = e.int(x.stride / 4);
+    let out_stride = e.int(out.stride / 4);
+    let (w_stride, n, k) = (e.int(decl.row_stride), count(e, n), e.int(decl.shape[1]));
+    let (zero, scratch) = (e.int(0), e.scratch(0));
+    let args = [
+        x.base, x_stride, m, w, w_stride, n, k, out.base, out_stride, zero, scratch,
+    ];
+    e.micro(kernel_of(decl), &args, None);
+}
+
 fn divide(e: &mut Emit, x: Value, by: usize) -> Value {
     let by = e.int(by);
     e.b.ins().udiv(x, by)
 }
 
-fn count(e: &mut Emit, n: Count) -> Value {
+pub(super) fn count(e: &mut Emit, n: Count) -> Value {
     match n {
         Count::Known(n) => e.int(n),
         Count::Dynamic(n) => n,

@@ -9,6 +9,7 @@ use graver_runtime::abi::{Dtype, KernelTable, StepContext};
 
 use super::attention::scale_by;
 use super::emit::{Count, Emit, Lanes, activation_kernel};
+use super::experts;
 use super::heads;
 use super::kernel::Site;
 use crate::graph::{
@@ -97,6 +98,14 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
         Op::Copy => {
             let (from, to) = (x(e, "x"), out_row(e, s, t));
             copy(e, from, to, s.graph.width(s.kernel.node), 1.0);
+        }
+        Op::Route(_)
+        | Op::GatherTokens { .. }
+        | Op::Activate(_)
+        | Op::Combine { .. }
+        | Op::ScaleRows => experts::row(e, s, t),
+        Op::GroupByExpert(_) | Op::GroupedMatmul(_) | Op::ExpertsIn(_) | Op::ExpertsOut(_) => {
+            unreachable!("not scheduled by rows")
         }
         Op::Input(_) | Op::Weight(_) | Op::Slice { .. } => unreachable!("views are no kernels"),
         Op::Matmul(_) | Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) | Op::Attention(_) => {

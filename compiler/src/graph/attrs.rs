@@ -2,6 +2,8 @@
 //!
 //! A small tree of words serves printing and parsing alike; which words an operation has stands once in each direction.
 
+mod experts;
+
 use super::heads::{HeadColumns, HeadConcat};
 use super::op::*;
 
@@ -63,7 +65,8 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         | Op::GatherRows
         | Op::Copy
         | Op::Binary(_)
-        | Op::Unary(Unary::Act(_)) => vec![],
+        | Op::Unary(Unary::Act(_))
+        | Op::ScaleRows => vec![],
         Op::Embed { scale } => {
             if *scale == 1.0 {
                 vec![]
@@ -93,6 +96,15 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
             set("left", c.left),
             set("right", c.right),
         ],
+        Op::Route(r) => experts::route(r),
+        Op::GroupByExpert(g) => experts::grouping(g),
+        Op::GatherTokens { grouping, weighted } | Op::Combine { grouping, weighted } => {
+            experts::weighted(grouping, *weighted)
+        }
+        Op::GroupedMatmul(m) => experts::grouped_matmul(m),
+        Op::Activate(a) => experts::activate(a),
+        Op::ExpertsIn(e) => experts::experts_in(e),
+        Op::ExpertsOut(e) => experts::experts_out(e),
     }
 }
 
@@ -453,6 +465,21 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
             right: w.get("right")?,
         }),
         "copy" => Op::Copy,
+        "scale_rows" => Op::ScaleRows,
+        "route" => Op::Route(w.route(given("correction"))?),
+        "group_by_expert" => Op::GroupByExpert(w.grouping()?),
+        "gather_tokens" => Op::GatherTokens {
+            grouping: w.grouping()?,
+            weighted: w.has("weighted"),
+        },
+        "combine" => Op::Combine {
+            grouping: w.grouping()?,
+            weighted: w.has("weighted"),
+        },
+        "grouped_matmul" => Op::GroupedMatmul(w.grouped_matmul(given("bias"))?),
+        "activate" => Op::Activate(w.activate()?),
+        "experts_in" => Op::ExpertsIn(w.experts_in(&given)?),
+        "experts_out" => Op::ExpertsOut(w.experts_out(&given)?),
         other => match activation(other) {
             Some(a) => Op::Unary(Unary::Act(a)),
             None => return Err(AttrError::Unknown(other.into())),

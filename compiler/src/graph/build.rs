@@ -4,6 +4,8 @@ mod latent;
 
 use graver_runtime::abi::Dtype;
 
+mod moe;
+
 use super::op::*;
 use super::{Block, Graph, NodeId, Program, ProgramKind, StateDecl, WeightDecl};
 use crate::spec::model::{self, Item, Model, Step, StepOp, Weight};
@@ -143,6 +145,7 @@ impl Builder<'_> {
             StepOp::Attention(a) => self.attention(a, here(), name),
             StepOp::LatentAttention(a) => self.latent_attention(a, here(), name),
             StepOp::Mlp(m) => self.mlp(m, here(), name),
+            StepOp::Moe(m) => self.moe(m, here(), name),
         }
     }
 
@@ -154,6 +157,7 @@ impl Builder<'_> {
             dtype: s.dtype,
             row_stride: 0,
             transposed: w.transposed,
+            count: w.count(),
         };
         let row_stride = s.row_stride.unwrap_or_else(|| dense.dense_stride());
         self.graph.add_weight(WeightDecl {

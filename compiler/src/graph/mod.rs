@@ -7,6 +7,7 @@
 mod attrs;
 mod build;
 mod dot;
+mod experts;
 mod finish;
 mod heads;
 pub mod op;
@@ -57,6 +58,8 @@ pub struct WeightDecl {
     pub row_stride: usize,
     /// Stored as `[in, out]`.
     pub transposed: bool,
+    /// Entries of the pointer table: the experts of a family, 1 for a single weight.
+    pub count: usize,
 }
 
 /// A KV cache that a graph reads and writes.
@@ -134,7 +137,7 @@ impl Program {
 
     /// Index of the first weight slot of each block in run order.
     pub fn weight_bases(&self) -> Vec<usize> {
-        self.bases(|g| g.weights.len())
+        self.bases(Graph::pointers)
     }
 
     /// Index of the first state buffer of each block in run order; a KV state has two, keys and values.
@@ -189,6 +192,16 @@ impl Graph {
         let name = decl.slot.clone();
         self.weights.push(decl);
         self.add(Op::Weight(id), &[], &name)
+    }
+
+    /// Place of a weight's first pointer in the block's table.
+    pub fn pointer(&self, id: WeightId) -> usize {
+        self.weights[..id.0 as usize].iter().map(|w| w.count).sum()
+    }
+
+    /// Entries of the block's pointer table.
+    pub fn pointers(&self) -> usize {
+        self.weights.iter().map(|w| w.count).sum()
     }
 
     /// Adds an input of the block.

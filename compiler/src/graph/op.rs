@@ -5,6 +5,10 @@
 
 use std::fmt;
 
+use super::experts::route_roles;
+pub use super::experts::{
+    Activate, ExpertsIn, ExpertsOut, Form, Gating, GroupedMatmul, Grouping, Groups, Route, Score,
+};
 pub use super::finish::{Dest, Finish, Rope, Touch, touch_role};
 use super::heads::{HeadColumns, HeadConcat};
 pub use crate::spec::model::{Activation, NormKind, PositionScale, Reach};
@@ -30,6 +34,13 @@ pub enum Dim {
     Queries,
     /// Visible keys.
     Keys,
+    /// So many for each token of the step, and some more.
+    Routed {
+        /// For each token.
+        per_token: usize,
+        /// Besides.
+        more: usize,
+    },
 }
 
 /// Dimensions, slowest first.
@@ -105,6 +116,34 @@ pub enum Op {
     HeadConcat(HeadConcat),
     /// A copy, where a value has to be in a certain place.
     Copy,
+    /// From a router's scores `[T, experts]` to routes `[T, 2 top_k]`: weights, then the experts they belong to, ascending.
+    Route(Route),
+    /// Sorts routes by expert; a token's rows keep their order.
+    GroupByExpert(Grouping),
+    /// A row for each token at each of its experts, sorted by expert.
+    GatherTokens {
+        /// How rows are grouped.
+        grouping: Grouping,
+        /// Rows are multiplied by their weight.
+        weighted: bool,
+    },
+    /// One matrix per expert on the rows of that expert.
+    GroupedMatmul(GroupedMatmul),
+    /// What lies between an expert's matrices.
+    Activate(Activate),
+    /// The sum of a token's rows, in the order of its experts.
+    Combine {
+        /// How rows are grouped.
+        grouping: Grouping,
+        /// Rows are multiplied by their weight.
+        weighted: bool,
+    },
+    /// Each row multiplied by its own number.
+    ScaleRows,
+    /// Gather, products and activation of all experts.
+    ExpertsIn(ExpertsIn),
+    /// Products and weighted sum of all experts, with what is added to it.
+    ExpertsOut(ExpertsOut),
 }
 
 /// Options of a norm. Operands: `x`, then gain and bias where they are there.
@@ -239,6 +278,15 @@ impl Op {
             Op::HeadSlice(_) => "head_slice",
             Op::HeadConcat(_) => "head_concat",
             Op::Copy => "copy",
+            Op::Route(_) => "route",
+            Op::GroupByExpert(_) => "group_by_expert",
+            Op::GatherTokens { .. } => "gather_tokens",
+            Op::GroupedMatmul(_) => "grouped_matmul",
+            Op::Activate(_) => "activate",
+            Op::Combine { .. } => "combine",
+            Op::ScaleRows => "scale_rows",
+            Op::ExpertsIn(_) => "experts_in",
+            Op::ExpertsOut(_) => "experts_out",
         }
     }
 
@@ -261,6 +309,14 @@ impl Op {
             Op::Softmax(a) if a.sinks => roles(&["x", "sinks"]),
             Op::Softmax(_) => roles(&["x"]),
             Op::Mix(_) => roles(&["p", "after"]),
+            Op::Route(r) => route_roles(r, "x"),
+            Op::GroupByExpert(_) => roles(&["x"]),
+            Op::GatherTokens { .. } | Op::Combine { .. } => roles(&["x", "groups"]),
+            Op::GroupedMatmul(m) => m.roles(),
+            Op::Activate(a) => a.roles(),
+            Op::ScaleRows => roles(&["x", "by"]),
+            Op::ExpertsIn(e) => e.roles(),
+            Op::ExpertsOut(e) => e.roles(),
         }
     }
 
@@ -293,6 +349,12 @@ impl Op {
             | Op::Softmax(_) => None,
             Op::Mix(_) | Op::Attention(_) | Op::GatherRows => None,
             Op::Slice { .. } | Op::HeadSlice(_) | Op::HeadConcat(_) | Op::Copy => None,
+            Op::Route(_)
+            | Op::GroupByExpert(_)
+            | Op::GatherTokens { .. }
+            | Op::GroupedMatmul(_)
+            | Op::Activate(_) => None,
+            Op::Combine { .. } | Op::ScaleRows | Op::ExpertsIn(_) | Op::ExpertsOut(_) => None,
         }
     }
 }
@@ -441,6 +503,8 @@ impl fmt::Display for Dim {
             Dim::LogitRows => f.write_str("R"),
             Dim::Queries => f.write_str("Q"),
             Dim::Keys => f.write_str("S"),
+            Dim::Routed { per_token, more: 0 } => write!(f, "{per_token}T"),
+            Dim::Routed { per_token, more } => write!(f, "{per_token}T+{more}"),
         }
     }
 }

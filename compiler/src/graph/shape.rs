@@ -1,5 +1,7 @@
 //! Shape rules: from an operation and its operands to the shape of the result, or why they do not fit.
 
+mod experts;
+
 use super::heads::{HeadColumns, HeadConcat};
 use super::op::*;
 use super::{Graph, NodeId};
@@ -111,6 +113,15 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
         }
         Op::HeadSlice(c) => r.head_slice(c),
         Op::HeadConcat(c) => r.head_concat(c),
+        Op::Route(o) => r.route(o, "x"),
+        Op::GroupByExpert(g) => r.group_by_expert(g),
+        Op::GatherTokens { grouping, .. } => r.gather_tokens(grouping),
+        Op::GroupedMatmul(m) => r.grouped_matmul(m),
+        Op::Activate(a) => r.activate(a),
+        Op::Combine { grouping, .. } => r.combine(grouping),
+        Op::ScaleRows => r.scale_rows(),
+        Op::ExpertsIn(e) => r.experts_in(e),
+        Op::ExpertsOut(e) => r.experts_out(e),
     }
 }
 
@@ -242,6 +253,11 @@ impl Rule<'_> {
                 .position(|r| *r == format!("w{i}"))
                 .expect("every part has a weight");
             let found = self.shape(at);
+            let single = self
+                .graph
+                .weight(self.operands[at])
+                .is_none_or(|d| d.count == 1);
+            self.check(&format!("w{i}"), single, "a family", "one weight")?;
             let expected = vec![Dim::Const(p.rows), Dim::Const(k)];
             self.check(
                 &format!("w{i}"),

@@ -70,6 +70,9 @@ impl fmt::Display for WeightDecl {
         if self.row_stride != self.dense_stride() {
             write!(f, " stride={}", self.row_stride)?;
         }
+        if self.count != 1 {
+            write!(f, " count={}", self.count)?;
+        }
         f.write_str(if self.transposed { " transposed" } else { "" })
     }
 }
@@ -244,13 +247,16 @@ impl Parser {
             dtype: dtype_of(dtype)?,
             row_stride: 0,
             transposed,
+            count: 1,
         };
-        let stride = words
-            .split_whitespace()
-            .find_map(|w| w.strip_prefix("stride="));
-        decl.row_stride = match stride.map(str::parse) {
-            Some(Ok(n)) => n,
-            Some(Err(_)) => return Err(LineError::Syntax("stride is not a number")),
+        let number = |key: &str| {
+            let found = words.split_whitespace().find_map(|w| w.strip_prefix(key));
+            found.map(str::parse::<usize>).transpose()
+        };
+        let bad = |_| LineError::Syntax("stride or count is not a number");
+        decl.count = number("count=").map_err(bad)?.unwrap_or(1);
+        decl.row_stride = match number("stride=").map_err(bad)? {
+            Some(n) => n,
             None => decl.dense_stride(),
         };
         let id = self.graph.add_weight(decl);
@@ -347,13 +353,26 @@ fn read_shape(text: &str) -> Result<Vec<Dim>, LineError> {
         n => n
             .parse()
             .map(Dim::Const)
-            .map_err(|_| LineError::Syntax("a dimension is a number, T, R, Q or S")),
+            .ok()
+            .or_else(|| routed(n))
+            .ok_or(LineError::Syntax(
+                "a dimension is a number, T, R, Q, S, or such as 8T or 24T+130",
+            )),
     };
     inner
         .split(',')
         .filter(|d| !d.trim().is_empty())
         .map(dim)
         .collect()
+}
+
+/// Reads `8T` or `24T+130`.
+fn routed(text: &str) -> Option<Dim> {
+    let (tokens, more) = text.split_once('+').unwrap_or((text, "0"));
+    Some(Dim::Routed {
+        per_token: tokens.strip_suffix('T')?.parse().ok()?,
+        more: more.parse().ok()?,
+    })
 }
 
 /// Reads `word word=value word(word …)`.

@@ -4,6 +4,7 @@
 //! defined here, operation by operation, over whole rows of `Vec<f32>`. One sequence, all of a step's logits.
 
 mod attend;
+mod experts;
 mod heads;
 mod rows;
 
@@ -111,10 +112,11 @@ fn block(
     for id in graph.order() {
         let value = match graph.op(id) {
             Op::Input(name) => carried.get(name).cloned().unwrap_or_default(),
-            Op::Weight(w) => weight(
-                &graph.weights[w.0 as usize],
-                weights.bytes(weight_base + w.0 as usize),
-            ),
+            Op::Weight(w) => {
+                let decl = &graph.weights[w.0 as usize];
+                let first = weight_base + graph.pointer(*w);
+                family(decl, |e| weights.bytes(first + e))
+            }
             op => {
                 let operands: Vec<&Rows> = graph.operands(id).iter().map(|o| &values[o]).collect();
                 rows::evaluate(&mut scene, op, &operands)
@@ -127,6 +129,15 @@ fn block(
         .iter()
         .map(|(name, id)| (name.clone(), values[id].clone()))
         .collect()
+}
+
+/// A weight, or those of all experts one below the other.
+fn family<'a>(decl: &WeightDecl, bytes: impl Fn(usize) -> &'a [u8]) -> Rows {
+    let mut all = weight(decl, bytes(0));
+    for e in 1..decl.count {
+        all.data.extend(weight(decl, bytes(e)).data);
+    }
+    all
 }
 
 /// A weight as rows `[out, in]` of f32, whatever way it is stored.

@@ -1,6 +1,6 @@
 //! Operations that treat each row alone, and the matmul.
 
-use super::{Rows, Scene, attend, heads};
+use super::{Rows, Scene, attend, experts, heads};
 use crate::graph::{
     Activation, Attention, Binary, Dest, Finish, Join, Matmul, Norm, NormKind, Op, PositionScale,
     Rope, Touch, Unary,
@@ -38,6 +38,15 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
         Op::Slice { start, len } => slice(x[0], *start, *len),
         Op::HeadSlice(c) => heads::slice(c, x[0]),
         Op::HeadConcat(c) => heads::concat(c, x[0], x[1]),
+        Op::Route(r) => experts::route(r, x[0], r.correction.then(|| x[1])),
+        Op::GroupByExpert(g) => experts::group(g, x[0]),
+        Op::GatherTokens { grouping, weighted } => experts::gather(grouping, *weighted, x[0], x[1]),
+        Op::GroupedMatmul(m) => experts::grouped_matmul(m, x[0], x[1], x[2], m.bias.then(|| x[3])),
+        Op::Activate(a) => experts::activated(a, x),
+        Op::Combine { grouping, weighted } => experts::combine(grouping, *weighted, x[0], x[1]),
+        Op::ScaleRows => experts::scale_rows(x[0], x[1]),
+        Op::ExpertsIn(e) => experts::experts_in(e, x),
+        Op::ExpertsOut(e) => experts::experts_out(e, x),
     }
 }
 
@@ -72,7 +81,7 @@ fn rope_angles(scene: &Scene, rope: usize) -> Rows {
     Rows::new(positions(scene).flat_map(row).collect(), r.rotary_dim())
 }
 
-fn norm(n: &Norm, x: &Rows, gain: Option<&Rows>, bias: Option<&Rows>) -> Rows {
+pub(super) fn norm(n: &Norm, x: &Rows, gain: Option<&Rows>, bias: Option<&Rows>) -> Rows {
     let data = x
         .data
         .chunks_exact(n.group)
@@ -101,7 +110,7 @@ fn map(x: &Rows, f: impl Fn(f32) -> f32) -> Rows {
     Rows::new(x.data.iter().map(|v| f(*v)).collect(), x.width)
 }
 
-fn binary(op: Binary, a: &Rows, b: &Rows) -> Rows {
+pub(super) fn binary(op: Binary, a: &Rows, b: &Rows) -> Rows {
     let apply = |(x, y): (&f32, &f32)| match op {
         Binary::Add => x + y,
         Binary::Mul => x * y,
@@ -235,7 +244,7 @@ fn matmul(scene: &mut Scene, m: &Matmul, x: &[&Rows]) -> Rows {
     }
 }
 
-fn product(x: &Rows, w: &Rows) -> Rows {
+pub(super) fn product(x: &Rows, w: &Rows) -> Rows {
     let dot = |a: &[f32], b: &[f32]| {
         a.iter()
             .zip(b)

@@ -66,7 +66,16 @@ fn touch(op: &Op) -> Option<Touch> {
         | Op::Slice { .. }
         | Op::HeadSlice(_)
         | Op::HeadConcat(_)
-        | Op::Copy => None,
+        | Op::Copy
+        | Op::Route(_)
+        | Op::GroupByExpert(_)
+        | Op::GatherTokens { .. }
+        | Op::GroupedMatmul(_)
+        | Op::Activate(_)
+        | Op::Combine { .. }
+        | Op::ScaleRows
+        | Op::ExpertsIn(_)
+        | Op::ExpertsOut(_) => None,
     }
 }
 

@@ -44,8 +44,10 @@ pub fn load(source: SpecSource<'_>) -> Result<Spec> {
         chain.push(parent);
     }
     let mut merged = chain[chain.len() - 1].json.clone();
+    merge::write_out_kinds(&mut merged).map_err(|e| chain[chain.len() - 1].located(e))?;
     for document in chain.iter().rev().skip(1) {
         merged = merge::merge(&merged, &document.json).map_err(|e| document.located(e))?;
+        merge::write_out_kinds(&mut merged).map_err(|e| document.located(e))?;
     }
     Ok(Spec {
         name,

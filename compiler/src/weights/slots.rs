@@ -1,10 +1,13 @@
 //! The weight slots of a model, in the order in which generated code indexes them.
 //!
 //! Inside the embedding, a layer or the head, slots come in the order of the steps, and inside a step in the order below
-//! (weight before bias; Q, K, V, the norms of Q and K, the sinks, O; gate, up, down). All layers of a kind have the same slots.
+//! (weight before bias; Q, K, V, the norms of Q and K, the sinks, O; gate, up, down; the router before the experts, those
+//! of all tokens last). A family of experts is one slot, which stands for as many pointers. All layers of a kind have the
+//! same slots.
 
 use crate::spec::model::{
-    Attention, Item, LatentAttention, LatentQuery, LayerKind, Linear, Norm, Step, StepOp, Weight,
+    Attention, Inner, Item, LatentAttention, LatentQuery, LayerKind, Linear, Mlp, Moe, Norm, Step,
+    StepOp, Weight,
 };
 
 /// A weight and what it is for.
@@ -80,12 +83,35 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
             linear_slots(o, slots);
         }
         StepOp::LatentAttention(attention) => latent_slots(attention, slots),
-        StepOp::Mlp(mlp) => mlp
-            .gate
-            .iter()
-            .chain([&mlp.up, &mlp.down])
+        StepOp::Mlp(mlp) => mlp_slots(mlp, slots),
+        StepOp::Moe(moe) => moe_slots(moe, slots),
+    }
+}
+
+fn mlp_slots<'a>(mlp: &'a Mlp, slots: &mut Vec<Slot<'a>>) {
+    mlp.gate
+        .iter()
+        .chain([&mlp.up, &mlp.down])
+        .for_each(|linear| linear_slots(linear, slots));
+}
+
+fn moe_slots<'a>(moe: &'a Moe, slots: &mut Vec<Slot<'a>>) {
+    linear_slots(&moe.router, slots);
+    slots.extend(moe.correction.iter().map(|weight| Slot {
+        weight,
+        role: Role::Bias,
+    }));
+    match &moe.inner {
+        Inner::Plain(one) | Inner::Paired(one) => linear_slots(one, slots),
+        Inner::Gated(gate, up) => [gate, up]
+            .into_iter()
             .for_each(|linear| linear_slots(linear, slots)),
     }
+    linear_slots(&moe.down, slots);
+    moe.shared.iter().for_each(|mlp| mlp_slots(mlp, slots));
+    moe.shared_gate
+        .iter()
+        .for_each(|gate| linear_slots(gate, slots));
 }
 
 fn latent_slots<'a>(attention: &'a LatentAttention, slots: &mut Vec<Slot<'a>>) {

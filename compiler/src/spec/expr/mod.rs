@@ -95,10 +95,11 @@ enum Function {
     Sqrt,
     Log,
     Len,
+    Contains,
 }
 
 impl Function {
-    const ALL: [(&'static str, Function, usize); 7] = [
+    const ALL: [(&'static str, Function, usize); 8] = [
         ("min", Function::Min, 2),
         ("max", Function::Max, 2),
         ("floor", Function::Floor, 1),
@@ -106,6 +107,7 @@ impl Function {
         ("sqrt", Function::Sqrt, 1),
         ("log", Function::Log, 1),
         ("len", Function::Len, 1),
+        ("contains", Function::Contains, 2),
     ];
 
     fn name(self) -> &'static str {
@@ -342,17 +344,23 @@ fn call(f: Function, args: &[Cow<'_, Value>]) -> Result<Value, Fault> {
         Function::Ceil => rounded(number(0)?.float().ceil())?,
         Function::Sqrt => Num::Float(number(0)?.float().sqrt()),
         Function::Log => Num::Float(number(0)?.float().ln()),
-        Function::Len => {
-            let found = args[0].as_array();
-            let list = found.ok_or_else(|| Fault::Operand {
-                op: name,
-                found: Kind::of(&args[0]),
-                expected: "a list",
-            })?;
-            Num::Int(list.len() as i64)
+        // A list that is not there contains nothing.
+        Function::Contains if args[0].is_null() => return Ok(Value::Bool(false)),
+        Function::Contains => {
+            let list = list(name, &args[0])?;
+            return Ok(Value::Bool(list.iter().any(|v| equal(v, &args[1]))));
         }
+        Function::Len => Num::Int(list(name, &args[0])?.len() as i64),
     }
     .value(name)
+}
+
+fn list<'v>(op: &'static str, value: &'v Value) -> Result<&'v Vec<Value>, Fault> {
+    value.as_array().ok_or_else(|| Fault::Operand {
+        op,
+        found: Kind::of(value),
+        expected: "a list",
+    })
 }
 
 fn negate(x: &Value) -> Result<Value, Fault> {

@@ -95,6 +95,7 @@ fn weight(slot: &str, tensor: &str, shape: &[usize]) -> Weight {
         shape: shape.into(),
         transposed: false,
         part: None,
+        family: None,
     }
 }
 
