@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! { "op": "moe", "experts": n, "top_k": k, "ffn": n, "act": name,
-//!   "router": { "weight": w, "bias": w, "score": "softmax" | "sigmoid", "after": false, "correction": w,
+//!   "router": { "weight": w, "bias": w, "score": name, "after": false, "correction": w,
 //!               "groups": { "count": n, "top": n, "best": n }, "renormalise": eps, "scale": 1.0 },
 //!   "gate": w, "up": w, "down": w, "pairs": w, "weigh": "output" | "input",
 //!   "gating": { "alpha": 1.0, "limit": null, "offset": 0.0 },
@@ -12,9 +12,10 @@
 //! `pairs` stands for a gate and an up whose rows alternate in one matrix.
 
 use super::error::Fault;
-use super::model::{Activation, Gating, Groups, Inner, Linear, Mlp, Moe, Route, Score, StepOp};
+use super::model::{Activation, Gating, Groups, Inner, Linear, Mlp, Moe, Route, StepOp};
 use super::read::{Fields, Node, Read, unknown};
 use super::steps::{At, MAX_WIDTH, MLP, activation, mlp};
+use super::tables;
 use super::weights::{expert_linear, linear, weight};
 
 /// Most experts of a layer.
@@ -96,13 +97,12 @@ fn route(
     experts: usize,
     top_k: usize,
 ) -> Read<Route> {
-    let score = fields.required("score")?;
-    let known = ["softmax", "sigmoid"];
-    let kind = match score.literal("`softmax` or `sigmoid`")? {
-        "softmax" => Score::Softmax,
-        "sigmoid" => Score::Sigmoid,
-        other => return Err(score.fault(unknown("scoring function", other, known.into_iter()))),
-    };
+    let node_of_score = fields.required("score")?;
+    let value = node_of_score.eval()?;
+    let name = value
+        .as_str()
+        .ok_or_else(|| node_of_score.unexpected(&value, "the name of a scoring function"))?;
+    let score = tables::score(name).map_err(|f| node_of_score.fault(f))?;
     let groups = fields
         .optional("groups")?
         .map(|n| groups(&n, experts))
@@ -118,7 +118,7 @@ fn route(
     Ok(Route {
         experts,
         top_k,
-        score: kind,
+        score,
         after: fields.flag("after")?,
         correction: fields.optional("correction")?.is_some(),
         groups,

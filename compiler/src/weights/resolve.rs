@@ -74,10 +74,12 @@ pub(super) fn walk(
                 views.push(view(slot, &label, At { layer, expert })?);
                 continue;
             };
+            let first = views.len();
             for e in 0..experts {
                 let expert = Some(e);
                 views.push(view(slot, &format!("{label}[{e}]"), At { layer, expert })?);
             }
+            check_alike(&label, &views[first..])?;
         }
         Ok(views)
     };
@@ -89,6 +91,19 @@ pub(super) fn walk(
         .collect::<Result<_, _>>()?;
     let head = block(&block_slots(&model.head), "head", None)?;
     Ok((embed, layers, head))
+}
+
+/// Generated code reads all experts of a family alike.
+fn check_alike(label: &str, views: &[View]) -> Result<(), WeightsError> {
+    let form = |v: &View| (v.dtype, v.row_stride_bytes, v.transposed);
+    let odd = views.iter().find(|v| form(v) != form(&views[0]));
+    odd.map_or(Ok(()), |odd| {
+        Err(WeightsError::MixedFamily {
+            slot: label.to_string(),
+            first: (views[0].name.clone(), views[0].dtype),
+            other: (odd.name.clone(), odd.dtype),
+        })
+    })
 }
 
 /// All names under which a weight may be stored, in the order in which they are tried, each with the experts that such a
