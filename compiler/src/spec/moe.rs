@@ -131,7 +131,7 @@ fn groups(node: &Node<'_, '_>, experts: usize) -> Read<Groups> {
     let fields = node.object(&["count", "top", "best"])?;
     let count_node = fields.required("count")?;
     let count = count_node.whole(1, experts)?;
-    if experts % count != 0 {
+    if !experts.is_multiple_of(count) {
         return Err(count_node.fault(Fault::NotADivisor {
             value: count,
             name: "experts",
