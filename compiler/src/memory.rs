@@ -249,18 +249,11 @@ impl<'a> Planner<'a> {
 
     /// The last epoch in which a kernel reads the node, through views and in-place kernels.
     fn last_use(&self, node: NodeId) -> usize {
-        let epoch = |n: NodeId| {
-            self.kernels
-                .kernels
-                .iter()
-                .find(|k| k.node == n)
-                .map_or(0, |k| k.epoch + self.extra(n))
-        };
         let through = |u: NodeId| match self.graph.op(u).is_view() || self.in_place(u) {
-            true => self.last_use(u).max(epoch(u)),
-            false => epoch(u),
+            true => self.last_use(u).max(self.done(u)),
+            false => self.done(u),
         };
-        let own = epoch(node);
+        let own = self.done(node);
         let read = self
             .graph
             .users(node)
@@ -273,6 +266,16 @@ impl<'a> Planner<'a> {
         } else {
             read.max(own)
         }
+    }
+
+    /// The last epoch in which a kernel works: one that runs tile by tile starts again after the last of its run.
+    fn done(&self, node: NodeId) -> usize {
+        let kernels = &self.kernels.kernels;
+        let Some(at) = kernels.iter().position(|k| k.node == node) else {
+            return 0;
+        };
+        let run = kernels[at..].iter().take_while(|k| k.per_tile).count();
+        kernels[at + run.saturating_sub(1)].epoch + self.extra(node)
     }
 
     /// Attention that splits keys goes on into one more epoch.
@@ -354,20 +357,17 @@ impl MemoryPlan {
             "{} arena {fixed} bytes + {more} per position, scratch {scratch} per thread\n",
             program.kind
         );
-        for (block, buffers) in program.blocks.iter().zip(&self.blocks) {
+        let plans = self.blocks.iter().zip(&self.workspaces);
+        for (block, (buffers, workspaces)) in program.blocks.iter().zip(plans) {
             s.push_str(&format!("{}:\n", block.name));
             let names = block.graph.names();
-            let mut lines: Vec<_> = buffers
-                .iter()
-                .map(|(id, b)| (b.place.key(), id, b))
-                .collect();
-            lines.sort_by_key(|(key, id, _)| (*key, **id));
-            for (_, id, b) in lines {
-                s.push_str(&format!(
-                    "  {b}  {} {}\n",
-                    names[id],
-                    block.graph.node(*id).name
-                ));
+            let values = buffers.iter().map(|(id, b)| (id, b, ""));
+            let more = workspaces.iter().map(|(id, b)| (id, b, " workspace"));
+            let mut lines: Vec<_> = values.chain(more).collect();
+            lines.sort_by_key(|(id, b, _)| (b.place.key(), **id));
+            for (id, b, what) in lines {
+                let (name, place) = (&names[id], &block.graph.node(*id).name);
+                s.push_str(&format!("  {b}  {name} {place}{what}\n"));
             }
         }
         s

@@ -164,23 +164,34 @@ fn can_replace(graph: &Graph, kernels: &[Kernel], name: &str, id: NodeId) -> boo
     else {
         return true;
     };
-    let done = |(user, slot): (NodeId, usize)| {
-        let elementwise = match graph.op(id) {
-            Op::Binary(_) | Op::Unary(_) | Op::Copy => true,
-            Op::Matmul(m) => {
-                let last = slot + 1 == graph.operands(id).len();
-                last && m.residual && m.join == Join::Concat
-            }
-            Op::ExpertsOut(x) => x.residual && slot + 1 == graph.operands(id).len(),
-            _ => false,
-        };
-        if user == id {
-            elementwise
-        } else {
-            epoch(user).is_some_and(|e| e < own)
+    let elementwise = |slot: usize| match graph.op(id) {
+        Op::Binary(_) | Op::Unary(_) | Op::Copy => true,
+        Op::Matmul(m) => {
+            let last = slot + 1 == graph.operands(id).len();
+            last && m.residual && m.join == Join::Concat
         }
+        Op::ExpertsOut(x) => x.residual && slot + 1 == graph.operands(id).len(),
+        _ => false,
     };
-    graph.users(input).into_iter().all(done)
+    let done = |user: NodeId| epoch(user).is_some_and(|e| e < own);
+    let mut users = graph.users(input).into_iter();
+    users.all(|(user, slot)| match user == id {
+        true => elementwise(slot),
+        false if graph.op(user).is_view() => readers(graph, user).into_iter().all(done),
+        false => done(user),
+    })
+}
+
+/// Kernels that read a node through views.
+fn readers(graph: &Graph, view: NodeId) -> Vec<NodeId> {
+    let mut out = vec![];
+    for (user, _) in graph.users(view) {
+        match graph.op(user).is_view() {
+            true => out.extend(readers(graph, user)),
+            false => out.push(user),
+        }
+    }
+    out
 }
 
 fn kernels(graph: &Graph, kind: ProgramKind) -> Vec<Kernel> {

@@ -4,6 +4,7 @@ mod experts;
 
 use super::heads::{HeadColumns, HeadConcat};
 use super::op::*;
+use super::text::shape_text;
 use super::{Graph, NodeId};
 
 /// Why operands do not fit an operation.
@@ -163,17 +164,12 @@ impl Rule<'_> {
     /// Columns of a `[rows, n]` operand.
     fn width(&self, i: usize) -> Result<usize, ShapeError> {
         let s = self.shape(i);
-        let text = s
-            .iter()
-            .map(|d| d.to_string())
-            .collect::<Vec<_>>()
-            .join(", ");
         match s.as_slice() {
             [_, Dim::Const(n)] => Ok(*n),
             _ => Err(ShapeError::Size {
                 op: self.op.name(),
                 what: format!("shape of {}", self.roles[i]),
-                found: format!("[{text}]"),
+                found: shape_text(s),
                 expected: "[rows, n]".into(),
             }),
         }
@@ -190,7 +186,7 @@ impl Rule<'_> {
         self.check(
             &format!("size of {role}"),
             ok,
-            format!("{s:?}"),
+            shape_text(s),
             format!("[{n}]"),
         )
     }
@@ -262,7 +258,7 @@ impl Rule<'_> {
             self.check(
                 &format!("w{i}"),
                 *found == expected,
-                format!("{found:?}"),
+                shape_text(found),
                 format!("[{}, {k}]", p.rows),
             )?;
             if p.bias {
@@ -282,12 +278,7 @@ impl Rule<'_> {
         let shape = vec![self.shape(0)[0], Dim::Const(m.width())];
         if m.residual {
             let r = self.shape(self.operands.len() - 1);
-            self.check(
-                "residual",
-                *r == shape,
-                format!("{r:?}"),
-                format!("{shape:?}"),
-            )?;
+            self.check("residual", *r == shape, shape_text(r), shape_text(&shape))?;
         }
         Ok(shape)
     }
@@ -360,8 +351,8 @@ impl Rule<'_> {
         self.check(
             "second operand",
             a == b || broadcast,
-            format!("{b:?}"),
-            format!("{a:?} or its last dimension"),
+            shape_text(b),
+            format!("{} or its last dimension", shape_text(a)),
         )?;
         Ok(a.clone())
     }

@@ -11,7 +11,8 @@
 //! ```
 //!
 //! Inputs are named, other values numbered in topological order. The shape behind the colon is for the reader; the
-//! parser infers it again and complains where they differ.
+//! parser infers it again and complains where they differ. Behind a semicolon stands the node's place in the spec:
+//! `%2 = matmul … ; attention.q`. Texts written by hand may name values by it instead: `%attention.q = matmul …`.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -127,7 +128,12 @@ impl Graph {
         if !words.is_empty() {
             write!(f, " {{{}}}", words.join(" "))?;
         }
-        writeln!(f, ": {}", shape_text(&node.shape))
+        write!(f, ": {}", shape_text(&node.shape))?;
+        match &node.op {
+            Op::Input(name) if *name == node.name => writeln!(f),
+            _ if node.name.is_empty() => writeln!(f),
+            _ => writeln!(f, " ; {}", node.name),
+        }
     }
 }
 
@@ -287,7 +293,11 @@ impl Parser {
         Ok(())
     }
 
-    fn node(&mut self, code: &str) -> Result<(), LineError> {
+    fn node(&mut self, line: &str) -> Result<(), LineError> {
+        let (code, place) = match line.split_once(" ; ") {
+            Some((code, place)) => (code.trim_end(), Some(place.trim())),
+            None => (line, None),
+        };
         let (name, rest) = code
             .split_once(" = ")
             .ok_or(LineError::Syntax("expected `%name = operation …`"))?;
@@ -302,7 +312,10 @@ impl Parser {
             self.graph
                 .add_input(name.trim_start_matches('%'), read_shape(shape)?)
         } else {
-            self.operation(body)?
+            let by_name = name.trim_start_matches('%');
+            let numbered = by_name.bytes().all(|b| b.is_ascii_digit());
+            let place = place.unwrap_or(if numbered { "" } else { by_name });
+            self.operation(body, place)?
         };
         let found = shape_text(self.graph.shape(id));
         match said {
@@ -312,7 +325,7 @@ impl Parser {
         Ok(())
     }
 
-    fn operation(&mut self, body: &str) -> Result<NodeId, LineError> {
+    fn operation(&mut self, body: &str, place: &str) -> Result<NodeId, LineError> {
         let (head, words) = match body.split_once('{') {
             Some((h, w)) => (
                 h,
@@ -330,7 +343,7 @@ impl Parser {
             ids.push(self.name(value)?);
         }
         let op = attrs::read(op, &read_attrs(words)?, &roles)?;
-        Ok(self.graph.try_add(op, &ids, "")?)
+        Ok(self.graph.try_add(op, &ids, place)?)
     }
 }
 

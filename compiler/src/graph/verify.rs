@@ -1,5 +1,6 @@
 //! The verifier: what has to hold of every graph, before and after every pass.
 
+use super::text::shape_text;
 use super::{Graph, NodeId, Op, Program, shape};
 
 /// A broken invariant.
@@ -50,8 +51,9 @@ fn check(graph: &Graph, id: NodeId) -> Result<(), String> {
     let shape = shape::infer(graph, op, &operands).map_err(|e| e.to_string())?;
     if shape != *graph.shape(id) {
         return Err(format!(
-            "shape is {:?}, its operands give {shape:?}",
-            graph.shape(id)
+            "shape is {}, its operands give {}",
+            shape_text(graph.shape(id)),
+            shape_text(&shape)
         ));
     }
     let state = match op {

@@ -98,6 +98,15 @@ pub enum Outcome {
     Kept(String),
 }
 
+impl std::fmt::Display for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.outcome {
+            Outcome::Fused(into) => write!(f, "fused {}: {into}", self.at),
+            Outcome::Kept(why) => write!(f, "kept {}: {why}", self.at),
+        }
+    }
+}
+
 impl Site {
     fn fused(at: &str, into: impl Into<String>) -> Site {
         Site {

@@ -25,6 +25,8 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
 /// A projection on its way: where it comes from, and what is done to it, with the nodes that do it.
 struct Chain {
     source: Source,
+    /// The projection's bare result.
+    bare: NodeId,
     /// In the order in which they apply.
     links: Vec<(Touch, NodeId)>,
 }
@@ -38,6 +40,7 @@ fn chain(graph: &Graph, end: NodeId) -> Option<Chain> {
     links.reverse();
     Some(Chain {
         source: part_of(graph, at)?,
+        bare: at,
         links,
     })
 }
@@ -80,6 +83,11 @@ fn touch(op: &Op) -> Option<Touch> {
 }
 
 impl Chain {
+    /// Every value from the bare projection to the finished one.
+    fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        std::iter::once(self.bare).chain(self.links.iter().map(|l| l.1))
+    }
+
     fn finish(&self, rows: usize, dest: Dest) -> Finish {
         let touches = self.links.iter().map(|l| l.0).collect();
         Finish {
@@ -109,7 +117,7 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Site {
     let Op::CacheWrite { state } = *graph.op(write) else {
         unreachable!("filtered")
     };
-    let Some((q, readers)) = query(graph, write) else {
+    let Some(q) = query(graph, write) else {
         return Site::kept(&name, "no attention reads it");
     };
     let (k, v) = (graph.operands(write)[0], graph.operands(write)[1]);
@@ -137,30 +145,20 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Site {
         let why = format!("{} has an epilogue already", place(graph, matmul));
         return Site::kept(&name, why);
     }
-    let inner = [&cq, &ck, &cv]
-        .iter()
-        .flat_map(|c| c.links.iter().rev().skip(1))
-        .all(|(_, n)| graph.only_user(*n).is_some());
-    if !inner
-        || graph.only_user(k).is_none()
-        || graph.only_user(v).is_none()
-        || graph.users(q).len() != readers
-    {
+    let alone = |c: &Chain| c.nodes().all(|n| graph.only_user(n).is_some());
+    if ![&cq, &ck, &cv].into_iter().all(alone) {
         return Site::kept(&name, "queries, keys or values are read elsewhere");
     }
     rewrite(graph, write, state, q, [cq, ck, cv])
 }
 
-/// The queries of the attention behind a cache write, and how many nodes read them.
-fn query(graph: &Graph, write: NodeId) -> Option<(NodeId, usize)> {
+/// The queries of the only attention behind a cache write.
+fn query(graph: &Graph, write: NodeId) -> Option<NodeId> {
     let scores =
         |(u, _): &(NodeId, usize)| matches!(graph.op(*u), Op::Scores(_) | Op::Attention(_));
     let mut users = graph.users(write).into_iter().filter(scores);
     let reader = users.next()?;
-    users
-        .next()
-        .is_none()
-        .then(|| (graph.operands(reader.0)[0], 1))
+    users.next().is_none().then(|| graph.operands(reader.0)[0])
 }
 
 fn rewrite(
