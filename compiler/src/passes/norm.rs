@@ -39,7 +39,12 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
         return Site::kept(&name, "the next block reads it");
     }
     if let Some((other, _)) = users.iter().find(|(u, slot)| !takes(*u, *slot)) {
-        let why = format!("{} reads it, which is no matmul", place(graph, *other));
+        let problem = match matmul_of(graph, *other) {
+            Some(m) if m.norm.is_some() => "normalises its input already",
+            Some(_) => "reads it as more than its input",
+            None => "is no matmul",
+        };
+        let why = format!("{}, which reads it, {problem}", place(graph, *other));
         return Site::kept(&name, why);
     }
     let into: Vec<_> = users.iter().map(|(u, _)| place(graph, *u)).collect();
