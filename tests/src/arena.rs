@@ -243,10 +243,8 @@ impl<'a> Block<'a> {
             .collect();
         let elementwise = match graph.op(writer) {
             Op::Binary(_) | Op::Unary(_) | Op::Copy | Op::Softmax(_) => operands.contains(&value),
-            Op::Matmul(m) => {
-                let (last, others) = operands.split_last().expect("a matmul has operands");
-                m.residual && *last == value && !others.contains(&value)
-            }
+            Op::Matmul(m) => m.residual && only_last(&operands, value),
+            Op::ExpertsOut(x) => x.residual && only_last(&operands, value),
             _ => false,
         };
         elementwise && self.place(writer) == self.place(value)
@@ -275,6 +273,12 @@ impl Phase<'_> {
             writes: vec![],
         }
     }
+}
+
+/// Whether `value` is the last operand, the residual, and no other.
+fn only_last(operands: &[NodeId], value: NodeId) -> bool {
+    let (last, others) = operands.split_last().expect("a product has operands");
+    *last == value && !others.contains(&value)
 }
 
 fn overlap(a: &Range<usize>, b: &Range<usize>) -> bool {

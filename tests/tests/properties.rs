@@ -176,6 +176,7 @@ fn matmul(graph: &mut Graph, x: NodeId, rows: usize, name: &str) -> NodeId {
         shape,
         dtype: Dtype::F32,
         row_stride,
+        count: 1,
         transposed: false,
     });
     graph.add(Op::Matmul(Matmul::plain(rows)), &[x, w], name)
