@@ -204,8 +204,7 @@ fn states(program: &Program) -> Vec<StateInfo> {
     let mut out = vec![];
     for (i, block) in program.layers.iter().enumerate() {
         for s in &program.blocks[*block].graph.states {
-            for (side, dim) in [("k", s.head_dim), ("v", s.value_dim)] {
-                let bytes_per_position = s.kv_heads * dim * s.dtype.size();
+            for (side, bytes_per_position) in s.buffers() {
                 let name = format!("layers.{i}.{}.{side}", s.name);
                 out.push(StateInfo {
                     name,

@@ -14,7 +14,7 @@ use graver_runtime::abi::{
 };
 
 use crate::graph::{
-    Attention, Dest, Graph, Grouping, Join, Matmul, NodeId, Op, Program, ProgramKind,
+    Attention, Dest, Graph, Grouping, HeadMatmul, Join, Matmul, NodeId, Op, Program, ProgramKind,
 };
 
 pub use experts::{expert_tile, own_routing, route_scratch};
@@ -74,6 +74,15 @@ pub enum Work {
     TilesByHeads,
     /// Heads, for one tile.
     Heads,
+    /// Heads × runs of a head's columns: columns of a run, and how many runs.
+    HeadColumns {
+        /// Heads.
+        heads: usize,
+        /// Columns of every run but the last.
+        width: usize,
+        /// Runs of a head.
+        count: usize,
+    },
     /// Experts that have tokens × chunks of their matrices.
     Experts {
         /// Rows of a chunk.
@@ -267,6 +276,7 @@ pub fn root(graph: &Graph, id: NodeId) -> NodeId {
 fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
     match graph.op(node) {
         Op::Matmul(m) => Work::Columns(columns(graph, m, kind)),
+        Op::HeadMatmul(m) => head_columns(m, graph.width(graph.operands(node)[1])),
         Op::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
         Op::Attention(_) => Work::TilesByHeads,
         Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) => Work::Heads,
@@ -319,13 +329,15 @@ fn columns(graph: &Graph, m: &Matmul, kind: ProgramKind) -> Vec<(usize, usize)> 
     };
     let total: usize = parts.iter().map(|p| p.rows).sum();
     let usual = usual_rows(total, kind);
-    let state_head = |d: Dest| match d {
+    let state_head = |p: &crate::graph::Part| match p.finish.dest {
         Dest::Output => 1,
         Dest::Keys(s) => graph.states[s.0 as usize].head_dim,
         Dest::Values(s) => graph.states[s.0 as usize].value_dim,
+        // Columns of one head's key are written in one piece.
+        Dest::KeyColumns(..) => p.rows,
     };
     let chunk = |p: &crate::graph::Part| {
-        let grain = p.finish.grain().max(state_head(p.finish.dest));
+        let grain = p.finish.grain().max(state_head(p));
         let rows = if grain > 1 {
             (usual / grain).max(1) * grain
         } else {
@@ -335,6 +347,18 @@ fn columns(graph: &Graph, m: &Matmul, kind: ProgramKind) -> Vec<(usize, usize)> 
         (rows, p.rows.div_ceil(rows))
     };
     parts.iter().map(chunk).collect()
+}
+
+/// Chunks of a product by head: whole heads where there are many of them, and no run of columns too short to stream.
+fn head_columns(m: &HeadMatmul, weight_columns: usize) -> Work {
+    let (heads, product) = (m.columns.heads, m.product(weight_columns));
+    let count = 16_usize.div_ceil(heads).min(product.div_ceil(64));
+    let width = product.div_ceil(count).next_multiple_of(16);
+    Work::HeadColumns {
+        heads,
+        width,
+        count: product.div_ceil(width),
+    }
 }
 
 fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
@@ -447,6 +471,11 @@ impl fmt::Display for Work {
             Work::TilesByKeys => write!(f, "tiles × key heads × runs of {KEY_BLOCK} keys"),
             Work::TilesByHeads => f.write_str("tiles × heads"),
             Work::Heads => f.write_str("heads"),
+            Work::HeadColumns {
+                heads,
+                width,
+                count,
+            } => write!(f, "{heads} heads × columns {count} × {width}"),
             Work::Experts { rows, chunks } => write!(f, "experts × {chunks} × {rows}"),
             Work::Once => f.write_str("once"),
         }

@@ -204,10 +204,8 @@ impl Chunk<'_> {
             let heads = divide(e, n, f.grain());
             rows::finish_heads(e, s, (self.part, f), row, heads, t);
         }
-        let side = match f.dest {
-            Dest::Output => return,
-            Dest::Keys(state) => s.keys(state),
-            Dest::Values(state) => s.values(state),
+        let Some(side) = s.side_of(f.dest, f.rows) else {
+            return;
         };
         let (first_head, heads) = (divide(e, first, side.dim), divide(e, n, side.dim));
         side.store(e, row, t, first_head, heads);

@@ -266,6 +266,7 @@ fn emit_kernel(e: &mut Emit, site: &Site, tile: Option<Value>) {
         (Op::GroupByExpert(_) | Op::GroupedMatmul(_) | Op::ExpertsIn(_) | Op::ExpertsOut(_), _) => {
             experts::emit(e, site)
         }
+        (Op::HeadMatmul(m), _) => heads::matmul(e, site, m),
         (_, Some(tile)) => plain::emit(e, site, tile),
         (_, None) => rows::emit(e, site),
     }

@@ -108,7 +108,8 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
             unreachable!("not scheduled by rows")
         }
         Op::Input(_) | Op::Weight(_) | Op::Slice { .. } => unreachable!("views are no kernels"),
-        Op::Matmul(_) | Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) | Op::Attention(_) => {
+        Op::Matmul(_) | Op::HeadMatmul(_) => unreachable!("not scheduled by rows"),
+        Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) | Op::Attention(_) => {
             unreachable!("not scheduled by rows")
         }
     }
@@ -411,10 +412,8 @@ pub(super) fn deliver(
     first: Value,
     rows: usize,
 ) {
-    let side = match f.dest {
-        Dest::Output => return,
-        Dest::Keys(state) => s.keys(state),
-        Dest::Values(state) => s.values(state),
+    let Some(side) = s.side_of(f.dest, rows) else {
+        return;
     };
     let heads = e.int(rows / side.dim);
     side.store(e, at, t, first, heads);

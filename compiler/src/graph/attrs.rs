@@ -4,7 +4,7 @@
 
 mod experts;
 
-use super::heads::{HeadColumns, HeadConcat};
+use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
 use super::op::*;
 
 /// A word, with a value or with words inside it.
@@ -85,12 +85,16 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         Op::Finish { parts } => parts.iter().map(|p| tree("part", finish(p))).collect(),
         Op::Scores(a) | Op::Softmax(a) | Op::Mix(a) | Op::Attention(a) => attention(a),
         Op::Slice { start, len } => vec![set("start", start), set("len", len)],
-        Op::HeadSlice(c) => vec![
-            set("heads", c.heads),
-            set("width", c.width),
-            set("start", c.start),
-            set("len", c.len),
-        ],
+        Op::HeadSlice(c) => head_columns(c),
+        Op::HeadMatmul(m) => {
+            let mut out = vec![
+                tree("columns", head_columns(&m.columns)),
+                tree("rows", head_columns(&m.rows)),
+            ];
+            out.extend(m.over_columns.then(|| flag("over_columns")));
+            out.extend((m.keep > 0).then(|| set("keep", m.keep)));
+            out
+        }
         Op::HeadConcat(c) => vec![
             set("heads", c.heads),
             set("left", c.left),
@@ -106,6 +110,15 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         Op::ExpertsIn(e) => experts::experts_in(e),
         Op::ExpertsOut(e) => experts::experts_out(e),
     }
+}
+
+fn head_columns(c: &HeadColumns) -> Vec<Attr> {
+    vec![
+        set("heads", c.heads),
+        set("width", c.width),
+        set("start", c.start),
+        set("len", c.len),
+    ]
 }
 
 fn norm(n: &Norm) -> Vec<Attr> {
@@ -141,6 +154,7 @@ fn finish(f: &Finish) -> Vec<Attr> {
         Dest::Output => {}
         Dest::Keys(s) => out.push(set("keys", s)),
         Dest::Values(s) => out.push(set("values", s)),
+        Dest::KeyColumns(s, start) => out.extend([set("keys", s), set("from", start)]),
     }
     out
 }
@@ -319,6 +333,24 @@ impl<'a> Words<'a> {
         self.norm(kind, self.has("gain"), self.has("bias"))
     }
 
+    /// The words inside the word `key`.
+    fn within(&self, key: &str) -> Result<Words<'a>, AttrError> {
+        let found = self.find(key).map(|a| self.inside(a));
+        found.ok_or_else(|| AttrError::Missing {
+            op: self.op.into(),
+            key: key.into(),
+        })
+    }
+
+    fn head_columns(&self) -> Result<HeadColumns, AttrError> {
+        Ok(HeadColumns {
+            heads: self.get("heads")?,
+            width: self.get("width")?,
+            start: self.get("start")?,
+            len: self.get("len")?,
+        })
+    }
+
     fn rope(&self) -> Result<Rope, AttrError> {
         Ok(Rope {
             head_dim: self.get("head_dim")?,
@@ -331,7 +363,10 @@ impl<'a> Words<'a> {
     fn finish(&self) -> Result<Finish, AttrError> {
         let touches = self.words.iter().filter_map(|a| self.touch(a).transpose());
         let dest = match (self.has("keys"), self.has("values")) {
-            (true, _) => Dest::Keys(self.state("keys")?),
+            (true, _) => match self.maybe("from")? {
+                Some(start) => Dest::KeyColumns(self.state("keys")?, start),
+                None => Dest::Keys(self.state("keys")?),
+            },
             (_, true) => Dest::Values(self.state("values")?),
             _ => Dest::Output,
         };
@@ -453,11 +488,12 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
             start: w.get("start")?,
             len: w.get("len")?,
         },
-        "head_slice" => Op::HeadSlice(HeadColumns {
-            heads: w.get("heads")?,
-            width: w.get("width")?,
-            start: w.get("start")?,
-            len: w.get("len")?,
+        "head_slice" => Op::HeadSlice(w.head_columns()?),
+        "head_matmul" => Op::HeadMatmul(HeadMatmul {
+            columns: w.within("columns")?.head_columns()?,
+            rows: w.within("rows")?.head_columns()?,
+            over_columns: w.has("over_columns"),
+            keep: w.maybe("keep")?.unwrap_or(0),
         }),
         "head_concat" => Op::HeadConcat(HeadConcat {
             heads: w.get("heads")?,

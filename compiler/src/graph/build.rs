@@ -266,6 +266,7 @@ impl Builder<'_> {
             kv_heads: op.kv_heads,
             head_dim: op.head_dim,
             value_dim: op.value_dim,
+            shared: false,
             dtype: self.cache,
             ring: op.reach.limit(),
         });

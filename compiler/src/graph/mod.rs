@@ -25,7 +25,7 @@ use petgraph::visit::EdgeRef;
 
 pub use build::{Storage, build};
 pub use dot::dot;
-pub use heads::{HeadColumns, HeadConcat};
+pub use heads::{HeadColumns, HeadConcat, HeadMatmul};
 pub use op::*;
 pub use text::{ParseError, parse};
 pub use verify::{VerifyError, verify, verify_program};
@@ -73,10 +73,23 @@ pub struct StateDecl {
     pub head_dim: usize,
     /// Width of a value.
     pub value_dim: usize,
+    /// Values are the leading components of the keys, of which there is one head: nothing is stored twice.
+    pub shared: bool,
     /// Element type.
     pub dtype: Dtype,
     /// For a ring: the most positions that a query looks back over, itself included. Position `p` lies in row `p % rows`.
     pub ring: Option<usize>,
+}
+
+impl StateDecl {
+    /// Buffers in a slot, each with its name and bytes per position: keys and values, or keys that hold both.
+    pub fn buffers(&self) -> Vec<(&'static str, usize)> {
+        let bytes = |dim: usize| self.kv_heads * dim * self.dtype.size();
+        if self.shared {
+            return vec![("kv", bytes(self.head_dim))];
+        }
+        vec![("k", bytes(self.head_dim)), ("v", bytes(self.value_dim))]
+    }
 }
 
 /// One block's computation.
@@ -140,9 +153,9 @@ impl Program {
         self.bases(Graph::pointers)
     }
 
-    /// Index of the first state buffer of each block in run order; a KV state has two, keys and values.
+    /// Index of the first state buffer of each block in run order.
     pub fn state_bases(&self) -> Vec<usize> {
-        self.bases(|g| 2 * g.states.len())
+        self.bases(|g| g.first_buffer(StateId(g.states.len() as u32)))
     }
 
     fn bases(&self, count: impl Fn(&Graph) -> usize) -> Vec<usize> {
@@ -202,6 +215,12 @@ impl Graph {
     /// Entries of the block's pointer table.
     pub fn pointers(&self) -> usize {
         self.weights.iter().map(|w| w.count).sum()
+    }
+
+    /// Index of a state's first buffer among those of the graph.
+    pub fn first_buffer(&self, s: StateId) -> usize {
+        let before = &self.states[..s.0 as usize];
+        before.iter().map(|d| d.buffers().len()).sum()
     }
 
     /// Adds an input of the block.

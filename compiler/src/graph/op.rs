@@ -10,7 +10,7 @@ pub use super::experts::{
     Activate, ExpertsIn, ExpertsOut, Form, Gating, GroupedMatmul, Grouping, Groups, Route, Score,
 };
 pub use super::finish::{Dest, Finish, Rope, Touch, touch_role};
-use super::heads::{HeadColumns, HeadConcat};
+use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
 pub use crate::spec::model::{Activation, NormKind, PositionScale, Reach};
 
 /// Index of a weight in its graph's table.
@@ -114,6 +114,8 @@ pub enum Op {
     HeadSlice(HeadColumns),
     /// Two runs of columns side by side in every head.
     HeadConcat(HeadConcat),
+    /// A matrix of its own for every head.
+    HeadMatmul(HeadMatmul),
     /// A copy, where a value has to be in a certain place.
     Copy,
     /// From a router's scores `[T, experts]` to routes `[T, 2 top_k]`: weights, then the experts they belong to, ascending.
@@ -277,6 +279,7 @@ impl Op {
             Op::Slice { .. } => "slice",
             Op::HeadSlice(_) => "head_slice",
             Op::HeadConcat(_) => "head_concat",
+            Op::HeadMatmul(_) => "head_matmul",
             Op::Copy => "copy",
             Op::Route(_) => "route",
             Op::GroupByExpert(_) => "group_by_expert",
@@ -300,6 +303,7 @@ impl Op {
             Op::Binary(_) | Op::HeadConcat(_) => roles(&["a", "b"]),
             Op::Unary(_) | Op::PositionScale(_) | Op::GatherRows => roles(&["x"]),
             Op::Slice { .. } | Op::HeadSlice(_) | Op::Copy => roles(&["x"]),
+            Op::HeadMatmul(_) => roles(&["x", "w"]),
             Op::Rope(_) => roles(&["x", "angles"]),
             Op::CacheWrite { .. } => roles(&["k", "v"]),
             Op::Finish { parts } => super::finish::joined_roles(parts),
@@ -329,7 +333,7 @@ impl Op {
     pub fn writes(&self) -> Option<StateId> {
         let of = |d: Dest| match d {
             Dest::Output => None,
-            Dest::Keys(s) | Dest::Values(s) => Some(s),
+            Dest::Keys(s) | Dest::Values(s) | Dest::KeyColumns(s, _) => Some(s),
         };
         match self {
             Op::CacheWrite { state } => Some(*state),
@@ -348,7 +352,8 @@ impl Op {
             | Op::Scores(_)
             | Op::Softmax(_) => None,
             Op::Mix(_) | Op::Attention(_) | Op::GatherRows => None,
-            Op::Slice { .. } | Op::HeadSlice(_) | Op::HeadConcat(_) | Op::Copy => None,
+            Op::Slice { .. } | Op::HeadSlice(_) | Op::HeadConcat(_) => None,
+            Op::HeadMatmul(_) | Op::Copy => None,
             Op::Route(_)
             | Op::GroupByExpert(_)
             | Op::GatherTokens { .. }

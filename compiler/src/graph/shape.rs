@@ -2,7 +2,7 @@
 
 mod experts;
 
-use super::heads::{HeadColumns, HeadConcat};
+use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
 use super::op::*;
 use super::text::shape_text;
 use super::{Graph, NodeId};
@@ -114,6 +114,7 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
         }
         Op::HeadSlice(c) => r.head_slice(c),
         Op::HeadConcat(c) => r.head_concat(c),
+        Op::HeadMatmul(m) => r.head_matmul(m),
         Op::Route(o) => r.route(o, "x"),
         Op::GroupByExpert(g) => r.group_by_expert(g),
         Op::GatherTokens { grouping, .. } => r.gather_tokens(grouping),
@@ -302,8 +303,26 @@ impl Rule<'_> {
             Dest::Output => return Ok(()),
             Dest::Keys(s) => (s, self.state(s)?.kv_heads * self.state(s)?.head_dim),
             Dest::Values(s) => (s, self.state(s)?.kv_heads * self.state(s)?.value_dim),
+            Dest::KeyColumns(s, start) => return self.key_columns(s, start, rows),
         };
         self.check(&format!("row of state {state}"), width == rows, rows, width)
+    }
+
+    fn key_columns(&self, s: StateId, start: usize, rows: usize) -> Result<(), ShapeError> {
+        let d = self.state(s)?;
+        self.check(
+            &format!("key heads of state {s}"),
+            d.kv_heads == 1,
+            d.kv_heads,
+            1,
+        )?;
+        let (end, most) = (start + rows, d.head_dim);
+        self.check(
+            &format!("columns of state {s}"),
+            end <= most,
+            end,
+            format!("at most {most}"),
+        )
     }
 
     fn finish(&self, parts: &[Finish]) -> Result<Shape, ShapeError> {
@@ -321,17 +340,45 @@ impl Rule<'_> {
     }
 
     fn head_slice(&self, c: &HeadColumns) -> Result<Shape, ShapeError> {
-        let (w, all) = (self.width(0)?, c.heads * c.width);
-        self.check("width of x", w == all && w > 0, w, all)?;
-        let end = c.start + c.len;
-        let fits = end <= c.width && c.len > 0;
+        self.head_columns("columns", c, self.width(0)?)?;
+        Ok(vec![self.shape(0)[0], Dim::Const(c.heads * c.len)])
+    }
+
+    /// That `found` is the width of all heads together, and the run lies inside a head.
+    fn head_columns(&self, what: &str, c: &HeadColumns, found: usize) -> Result<(), ShapeError> {
+        let all = c.heads * c.width;
+        let whole = found == all && found > 0;
+        self.check(&format!("{what} of all heads"), whole, found, all)?;
+        let (end, fits) = (c.start + c.len, c.start + c.len <= c.width && c.len > 0);
         self.check(
-            "the columns' end",
+            &format!("end of the {what}"),
             fits,
             end,
             format!("at most {}", c.width),
+        )
+    }
+
+    fn head_matmul(&self, m: &HeadMatmul) -> Result<Shape, ShapeError> {
+        let (heads, n) = (m.columns.heads, self.width(1)?);
+        self.head_columns("columns", &m.columns, self.width(0)?)?;
+        if let Dim::Const(rows) = self.dim(1, 0)? {
+            self.head_columns("rows", &m.rows, rows)?;
+        }
+        self.check("heads of w", m.rows.heads == heads, m.rows.heads, heads)?;
+        let (found, inner) = (m.columns.len, m.inner(n));
+        self.check("columns to multiply", found == inner, found, inner)?;
+        let end = m.columns.start + m.columns.len + m.keep;
+        let most = m.columns.width;
+        self.check(
+            "end of the kept columns",
+            end <= most,
+            end,
+            format!("at most {most}"),
         )?;
-        Ok(vec![self.shape(0)[0], Dim::Const(c.heads * c.len)])
+        Ok(vec![
+            self.shape(0)[0],
+            Dim::Const(heads * (m.product(n) + m.keep)),
+        ])
     }
 
     fn head_concat(&self, c: &HeadConcat) -> Result<Shape, ShapeError> {

@@ -36,11 +36,13 @@ impl fmt::Display for Graph {
                 kv_heads,
                 head_dim,
                 value_dim,
+                shared,
                 ring,
             } = s;
+            let shared = if *shared { " shared" } else { "" };
             write!(
                 f,
-                "state {name}: {dtype} heads={kv_heads} key={head_dim} value={value_dim}"
+                "state {name}: {dtype} heads={kv_heads} key={head_dim} value={value_dim}{shared}"
             )?;
             match ring {
                 Some(rows) => writeln!(f, " ring={rows}")?,
@@ -287,6 +289,7 @@ impl Parser {
             kv_heads,
             head_dim,
             value_dim,
+            shared: words.split_whitespace().any(|w| w == "shared"),
             dtype,
             ring,
         });

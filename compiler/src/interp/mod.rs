@@ -81,11 +81,11 @@ impl<'a> Interpreter<'a> {
     pub fn step(&mut self, tokens: &[u32]) -> Vec<f32> {
         let mut carried: BTreeMap<String, Rows> = BTreeMap::new();
         let bases = self.program.weight_bases();
-        let states: Vec<usize> = self.program.state_bases();
+        let mut first = 0;
         for (i, b) in self.program.run_order().enumerate() {
             let graph = &self.program.blocks[b].graph;
-            let first = states[i] / 2;
             let caches = &mut self.caches[first..first + graph.states.len()];
+            first += graph.states.len();
             let scene = Scene {
                 graph,
                 program: self.program,

@@ -38,6 +38,7 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
         Op::Slice { start, len } => slice(x[0], *start, *len),
         Op::HeadSlice(c) => heads::slice(c, x[0]),
         Op::HeadConcat(c) => heads::concat(c, x[0], x[1]),
+        Op::HeadMatmul(m) => heads::matmul(m, x[0], x[1]),
         Op::Route(r) => experts::route(r, x[0], r.correction.then(|| x[1])),
         Op::GroupByExpert(g) => experts::group(g, x[0]),
         Op::GatherTokens { grouping, weighted } => experts::gather(grouping, *weighted, x[0], x[1]),

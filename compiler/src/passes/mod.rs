@@ -8,11 +8,13 @@ mod attention;
 mod bias;
 mod dead;
 mod gate;
+mod latent;
 mod merge;
 mod norm;
 mod qkv;
 mod residual;
 mod sources;
+mod touch;
 
 use crate::graph::{Graph, Program, ProgramKind, verify};
 
@@ -28,6 +30,11 @@ pub struct Pass {
 /// All passes, in order.
 pub const PASSES: &[Pass] = &[
     Pass {
+        name: "latent-cache",
+        about: "latent attention keeps the latent, and absorbs what expands it",
+        run: latent::run,
+    },
+    Pass {
         name: "merge-projections",
         about: "matmuls that read the same input become one with several weights",
         run: merge::run,
@@ -41,6 +48,11 @@ pub const PASSES: &[Pass] = &[
         name: "qkv-finish",
         about: "QK-norm, RoPE and the cache write follow the projection at once",
         run: qkv::run,
+    },
+    Pass {
+        name: "head-epilogue",
+        about: "rotations and norms of heads follow the projection at once",
+        run: touch::run,
     },
     Pass {
         name: "gated-activation",

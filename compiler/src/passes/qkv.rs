@@ -28,21 +28,30 @@ struct Chain {
     /// The projection's bare result.
     bare: NodeId,
     /// In the order in which they apply.
-    links: Vec<(Touch, NodeId)>,
+    links: Links,
 }
 
 fn chain(graph: &Graph, end: NodeId) -> Option<Chain> {
+    let (at, links) = touches(graph, end);
+    Some(Chain {
+        source: part_of(graph, at)?,
+        bare: at,
+        links,
+    })
+}
+
+/// Touches one after the other, in the order in which they apply, with the nodes that are them.
+pub(super) type Links = Vec<(Touch, NodeId)>;
+
+/// What `end` is before any touch, and the touches up to it.
+pub(super) fn touches(graph: &Graph, end: NodeId) -> (NodeId, Links) {
     let (mut at, mut links) = (end, vec![]);
     while let Some(touch) = touch(graph.op(at)) {
         links.push((touch, at));
         at = graph.operands(at)[0];
     }
     links.reverse();
-    Some(Chain {
-        source: part_of(graph, at)?,
-        bare: at,
-        links,
-    })
+    (at, links)
 }
 
 /// The touch that an operation by itself is.
@@ -69,6 +78,7 @@ fn touch(op: &Op) -> Option<Touch> {
         | Op::Slice { .. }
         | Op::HeadSlice(_)
         | Op::HeadConcat(_)
+        | Op::HeadMatmul(_)
         | Op::Copy
         | Op::Route(_)
         | Op::GroupByExpert(_)
@@ -97,19 +107,23 @@ impl Chain {
         }
     }
 
-    /// Operands that the touches bring, by role: the angles, and what norms have.
     fn operands(&self, graph: &Graph) -> Vec<(String, NodeId)> {
-        let mut out = vec![];
-        for (i, (touch, node)) in self.links.iter().enumerate() {
-            let roles = graph.op(*node).roles();
-            let named = roles.iter().zip(graph.operands(*node)).skip(1);
-            out.extend(named.map(|(role, id)| match touch {
-                Touch::Norm(_) => (touch_role(self.source.part, i) + role, id),
-                Touch::Rope(_) | Touch::PositionScale(_) => (role.clone(), id),
-            }));
-        }
-        out
+        touch_operands(graph, &self.links, self.source.part)
     }
+}
+
+/// Operands that the touches of part `part` bring, by role: the angles, and what norms have.
+pub(super) fn touch_operands(graph: &Graph, links: &Links, part: usize) -> Vec<(String, NodeId)> {
+    let mut out = vec![];
+    for (i, (touch, node)) in links.iter().enumerate() {
+        let roles = graph.op(*node).roles();
+        let named = roles.iter().zip(graph.operands(*node)).skip(1);
+        out.extend(named.map(|(role, id)| match touch {
+            Touch::Norm(_) => (touch_role(part, i) + role, id),
+            Touch::Rope(_) | Touch::PositionScale(_) => (role.clone(), id),
+        }));
+    }
+    out
 }
 
 fn fuse(graph: &mut Graph, write: NodeId) -> Site {
