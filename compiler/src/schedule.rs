@@ -9,6 +9,7 @@ mod experts;
 use std::collections::BTreeSet;
 use std::fmt;
 
+use graver_runtime::abi::quant::{GROUP, PANEL_ROWS, block_row_bytes};
 use graver_runtime::abi::{
     CLAIM_COUNTERS, DECODE_TOKENS, KEY_BLOCK, MATMUL_SCRATCH, PREFILL_TOKENS, QUERY_TILE,
 };
@@ -97,10 +98,14 @@ pub enum Work {
 /// Byte offsets in a thread's scratch area, and its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scratch {
-    /// Normalised input rows.
+    /// Input rows, normalised or rounded to int8.
     pub rows: usize,
+    /// One normalised row on its way to int8.
+    pub row: usize,
     /// A tile of results.
     pub tile: usize,
+    /// A tile of results on its way to int8.
+    pub staged: usize,
     /// Sums of attention, or of experts.
     pub sums: usize,
     /// Routing.
@@ -275,7 +280,7 @@ pub fn root(graph: &Graph, id: NodeId) -> NodeId {
 
 fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
     match graph.op(node) {
-        Op::Matmul(m) => Work::Columns(columns(graph, m, kind)),
+        Op::Matmul(m) => Work::Columns(columns(graph, node, m, kind)),
         Op::HeadMatmul(m) => head_columns(m, graph.width(graph.operands(node)[1])),
         Op::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
         Op::Attention(_) => Work::TilesByHeads,
@@ -301,8 +306,7 @@ fn expert_work(
 ) -> Work {
     let weight = graph.operand(node, role).and_then(|w| graph.weight(w));
     let decl = weight.expect("experts have weights");
-    let bytes = decl.shape.iter().product::<usize>() * decl.dtype.size();
-    let (rows, chunks) = experts::expert_columns(g, rows, bytes / rows.max(1), kind);
+    let (rows, chunks) = experts::expert_columns(g, rows, decl.bytes() / rows.max(1), kind);
     Work::Experts { rows, chunks }
 }
 
@@ -321,8 +325,8 @@ fn even_columns(total: usize, kind: ProgramKind) -> (usize, usize) {
 }
 
 /// Chunks of a matmul: enough to share out evenly among a few threads, each long enough to stream well, and no head that
-/// is finished in one piece cut in two.
-fn columns(graph: &Graph, m: &Matmul, kind: ProgramKind) -> Vec<(usize, usize)> {
+/// is finished in one piece, no panel and no int8 group of the result cut in two.
+fn columns(graph: &Graph, node: NodeId, m: &Matmul, kind: ProgramKind) -> Vec<(usize, usize)> {
     let parts = match m.join {
         Join::Gated(_) => &m.parts[..1],
         Join::Concat => &m.parts[..],
@@ -336,8 +340,15 @@ fn columns(graph: &Graph, m: &Matmul, kind: ProgramKind) -> Vec<(usize, usize)> 
         // Columns of one head's key are written in one piece.
         Dest::KeyColumns(..) => p.rows,
     };
+    let unit = if m.quantize_y {
+        GROUP
+    } else if m.quantize_x || graph.is_quantized(graph.operands(node)[0]) {
+        PANEL_ROWS
+    } else {
+        1
+    };
     let chunk = |p: &crate::graph::Part| {
-        let grain = p.finish.grain().max(state_head(p));
+        let grain = lcm(p.finish.grain().max(state_head(p)), unit);
         let rows = if grain > 1 {
             (usual / grain).max(1) * grain
         } else {
@@ -361,43 +372,72 @@ fn head_columns(m: &HeadMatmul, weight_columns: usize) -> Work {
     }
 }
 
+fn lcm(a: usize, b: usize) -> usize {
+    let (mut x, mut y) = (a, b);
+    while y > 0 {
+        (x, y) = (y, x % y);
+    }
+    a / x * b
+}
+
 fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
     if let Some(s) = experts::scratch(graph, node, kind) {
         return s;
     }
     let align = |n: usize| n.next_multiple_of(64);
     let tokens = max_tokens(kind);
-    let (rows, tile, sums) = match graph.op(node) {
+    let mut row = 0;
+    let (rows, tile, staged, sums) = match graph.op(node) {
         Op::Matmul(m) => {
             let k = graph.width(graph.operands(node)[0]);
-            let widest = columns(graph, m, kind)
+            let widest = columns(graph, node, m, kind)
                 .iter()
                 .map(|c| c.0)
                 .max()
                 .unwrap_or(0);
-            (
-                if m.norm.is_some() { tokens * k * 4 } else { 0 },
-                tokens * widest * 4,
-                0,
-            )
+            let (rows, tile) = (prologue_bytes(m, k), tokens * widest * 4);
+            row = k * 4;
+            (tokens * rows, tile, if m.quantize_y { tile } else { 0 }, 0)
+        }
+        Op::Quantize { .. } => {
+            row = graph.width(node) * 4;
+            (0, 0, 0, 0)
         }
         Op::Attention(a) => {
             let queries = attention_rows(a, kind);
-            (0, queries * KEY_BLOCK * 4, queries * (a.value_dim + 2) * 4)
+            (
+                0,
+                queries * KEY_BLOCK * 4,
+                0,
+                queries * (a.value_dim + 2) * 4,
+            )
         }
-        Op::Finish { parts } => (0, parts.iter().map(|p| p.rows).max().unwrap_or(0) * 4, 0),
-        Op::CacheWrite { .. } => (0, 0, 0),
-        _ => (0, 64, 64),
+        Op::Finish { parts } => (0, parts.iter().map(|p| p.rows).max().unwrap_or(0) * 4, 0, 0),
+        Op::CacheWrite { .. } => (0, 0, 0, 0),
+        _ => (0, 64, 0, 64),
     };
     let rows_at = MATMUL_SCRATCH;
-    let tile_at = rows_at + align(rows);
-    let sums_at = tile_at + align(tile);
+    let row_at = rows_at + align(rows);
+    let tile_at = row_at + align(row);
+    let staged_at = tile_at + align(tile);
+    let sums_at = staged_at + align(staged);
     Scratch {
         rows: rows_at,
+        row: row_at,
         tile: tile_at,
+        staged: staged_at,
         sums: sums_at,
         route: 0,
         bytes: sums_at + align(sums),
+    }
+}
+
+/// Bytes of an input row that a matmul prepares for itself.
+fn prologue_bytes(m: &Matmul, k: usize) -> usize {
+    match (m.quantize_x, m.norm) {
+        (true, _) => block_row_bytes(k),
+        (false, Some(_)) => k * 4,
+        (false, None) => 0,
     }
 }
 

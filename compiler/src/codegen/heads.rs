@@ -69,7 +69,8 @@ pub(super) fn matmul(e: &mut Emit, s: &Site, m: &HeadMatmul) {
 fn product(e: &mut Emit, s: &Site, m: &HeadMatmul, head: Value, (first, width): (Value, usize)) {
     let (x, out, w) = (s.rows(e, s.operand("x")), s.out(e), s.operand("w"));
     let decl = s.weight(w).1;
-    let (size, product) = (decl.dtype.size(), m.product(decl.shape[1]));
+    let dtype = decl.encoding.float().expect("weights by head stay floats");
+    let (size, product) = (dtype.size(), m.product(decl.shape[1]));
     // Bytes from one row of the weight to the next, and from one column to the next.
     let (row, column) = match decl.transposed {
         true => (size, decl.row_stride),
@@ -93,7 +94,7 @@ fn product(e: &mut Emit, s: &Site, m: &HeadMatmul, head: Value, (first, width): 
         from, x_stride, rows, weights, w_stride, n, inner, to, out_stride, zero, scratch,
     ];
     let by_columns = m.over_columns == decl.transposed;
-    e.micro(matmul_kernel(decl.dtype, by_columns), &args, None);
+    e.micro(matmul_kernel(dtype, by_columns), &args, None);
 }
 
 /// The columns of one head that are handed on as they are.

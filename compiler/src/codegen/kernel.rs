@@ -84,7 +84,7 @@ impl<'a> Site<'a> {
         let base = place(e, buffer);
         Rows {
             base,
-            stride: self.graph.width(id) * 4,
+            stride: self.graph.row_bytes(id),
         }
     }
 

@@ -78,6 +78,7 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         Op::RopeAngles { rope, rotary_dim } => vec![set("rope", rope), set("dim", rotary_dim)],
         Op::Norm(n) => norm(n),
         Op::Matmul(m) => matmul(m),
+        Op::Quantize { norm } => norm.iter().map(inner_norm).collect(),
         Op::Unary(Unary::Scale(c) | Unary::Softcap(c)) => vec![float("by", *c)],
         Op::Rope(r) => rope(r),
         Op::PositionScale(p) => position_scale(p),
@@ -177,6 +178,7 @@ fn position_scale(p: &PositionScale) -> Vec<Attr> {
 
 fn matmul(m: &Matmul) -> Vec<Attr> {
     let mut out: Vec<Attr> = m.norm.iter().map(inner_norm).collect();
+    out.extend(m.quantize_x.then(|| flag("quantize_x")));
     for p in &m.parts {
         let mut words = finish(&p.finish);
         words.extend(p.bias.then(|| flag("bias")));
@@ -188,6 +190,7 @@ fn matmul(m: &Matmul) -> Vec<Attr> {
     out.extend(m.act.map(|a| set("act", a.name())));
     out.extend(m.scale.map(|c| float("scale", c)));
     out.extend(m.residual.then(|| flag("residual")));
+    out.extend(m.quantize_y.then(|| flag("quantize_y")));
     out
 }
 
@@ -414,11 +417,13 @@ impl<'a> Words<'a> {
         };
         Ok(Matmul {
             norm: self.inner_norm()?,
+            quantize_x: self.has("quantize_x"),
             parts: self.parts().map(part).collect::<Result<_, _>>()?,
             join: self.act("gated")?.map_or(Join::Concat, Join::Gated),
             act: self.act("act")?,
             scale: self.maybe("scale")?,
             residual: self.has("residual"),
+            quantize_y: self.has("quantize_y"),
         })
     }
 
@@ -467,6 +472,9 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
         "rms_norm" => norm(NormKind::Rms)?,
         "layer_norm" => norm(NormKind::Layer)?,
         "matmul" => Op::Matmul(w.matmul()?),
+        "quantize" => Op::Quantize {
+            norm: w.inner_norm()?,
+        },
         "add" => Op::Binary(Binary::Add),
         "mul" => Op::Binary(Binary::Mul),
         "scale" => Op::Unary(Unary::Scale(w.get("by")?)),

@@ -18,7 +18,8 @@ mod verify;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::quant::block_row_bytes;
+use graver_runtime::abi::{Dtype, Encoding};
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
@@ -52,9 +53,9 @@ pub struct WeightDecl {
     pub slot: String,
     /// `[out, in]` or `[n]`.
     pub shape: Vec<usize>,
-    /// Element type; vectors are always f32.
-    pub dtype: Dtype,
-    /// Bytes between stored rows (rows of `in` elements, or of `out` where transposed).
+    /// How elements are encoded; vectors are always f32.
+    pub encoding: Encoding,
+    /// Bytes between stored rows (rows of `in` elements, of `out` where transposed, or panels of rows where quantised).
     pub row_stride: usize,
     /// Stored as `[in, out]`.
     pub transposed: bool,
@@ -254,6 +255,23 @@ impl Graph {
             .skip(1)
             .map(|d| if let Dim::Const(n) = d { *n } else { 1 })
             .product()
+    }
+
+    /// Whether a node's rows are int8 blocks rather than f32.
+    pub fn is_quantized(&self, id: NodeId) -> bool {
+        match self.op(id) {
+            Op::Quantize { .. } => true,
+            Op::Matmul(m) => m.quantize_y,
+            _ => false,
+        }
+    }
+
+    /// Bytes of a row of a node's result.
+    pub fn row_bytes(&self, id: NodeId) -> usize {
+        match self.is_quantized(id) {
+            true => block_row_bytes(self.width(id)),
+            false => self.width(id) * 4,
+        }
     }
 
     /// A weight node's declaration.

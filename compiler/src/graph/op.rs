@@ -74,6 +74,11 @@ pub enum Op {
     Norm(Norm),
     /// One or several weights on the same input, with prologue and epilogue.
     Matmul(Matmul),
+    /// Rounds rows to int8 in groups, each with its scale: what a matmul with quantised weights reads.
+    Quantize {
+        /// Applied to every row of `x` first.
+        norm: Option<Norm>,
+    },
     /// Elementwise; the second operand may be a vector that every row sees.
     Binary(Binary),
     /// Elementwise.
@@ -173,6 +178,8 @@ pub struct Norm {
 pub struct Matmul {
     /// Applied to every row of `x` first.
     pub norm: Option<Norm>,
+    /// Then rounds it to int8, which quantised weights need.
+    pub quantize_x: bool,
     /// The weights.
     pub parts: Vec<Part>,
     /// How the parts' results become one.
@@ -183,6 +190,8 @@ pub struct Matmul {
     pub scale: Option<f32>,
     /// Adds a residual operand.
     pub residual: bool,
+    /// Rounds the result to int8, for matmuls with quantised weights.
+    pub quantize_y: bool,
 }
 
 /// One weight of a matmul.
@@ -262,6 +271,7 @@ impl Op {
                 NormKind::Layer => "layer_norm",
             },
             Op::Matmul(_) => "matmul",
+            Op::Quantize { .. } => "quantize",
             Op::Binary(Binary::Add) => "add",
             Op::Binary(Binary::Mul) => "mul",
             Op::Unary(Unary::Act(a)) => a.name(),
@@ -300,6 +310,11 @@ impl Op {
             Op::Embed { .. } | Op::PositionRows { .. } => roles(&["table"]),
             Op::Norm(n) => n.roles(""),
             Op::Matmul(m) => m.roles(),
+            Op::Quantize { norm } => {
+                let mut out = roles(&["x"]);
+                out.extend(norm.iter().flat_map(|n| n.roles("norm.")));
+                out
+            }
             Op::Binary(_) | Op::HeadConcat(_) => roles(&["a", "b"]),
             Op::Unary(_) | Op::PositionScale(_) | Op::GatherRows => roles(&["x"]),
             Op::Slice { .. } | Op::HeadSlice(_) | Op::Copy => roles(&["x"]),
@@ -345,6 +360,7 @@ impl Op {
             | Op::PositionRows { .. }
             | Op::RopeAngles { .. } => None,
             Op::Norm(_)
+            | Op::Quantize { .. }
             | Op::Binary(_)
             | Op::Unary(_)
             | Op::Rope(_)
@@ -401,11 +417,13 @@ impl Matmul {
     pub fn plain(rows: usize) -> Matmul {
         Matmul {
             norm: None,
+            quantize_x: false,
             parts: vec![Part::plain(rows)],
             join: Join::Concat,
             act: None,
             scale: None,
             residual: false,
+            quantize_y: false,
         }
     }
 

@@ -75,6 +75,13 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
             Ok(r.shape(0).clone())
         }
         Op::Matmul(m) => r.matmul(m),
+        Op::Quantize { norm } => {
+            let width = r.width(0)?;
+            if let Some(n) = norm {
+                r.prologue(n, width)?;
+            }
+            Ok(r.shape(0).clone())
+        }
         Op::Binary(_) => r.binary(),
         Op::Unary(_) | Op::Copy => Ok(r.shape(0).clone()),
         Op::Rope(p) => {
@@ -207,6 +214,12 @@ impl Rule<'_> {
         Ok(())
     }
 
+    /// A norm in front of something else, over the whole row.
+    fn prologue(&self, n: &Norm, width: usize) -> Result<(), ShapeError> {
+        self.check("group of the prologue", n.group == width, n.group, width)?;
+        self.norm(n, "norm.", width)
+    }
+
     fn rope(&self, p: &Rope, width: usize) -> Result<(), ShapeError> {
         self.check(
             "head_dim",
@@ -240,8 +253,7 @@ impl Rule<'_> {
     fn matmul(&self, m: &Matmul) -> Result<Shape, ShapeError> {
         let k = self.width(0)?;
         if let Some(n) = &m.norm {
-            self.check("group of the prologue", n.group == k, n.group, k)?;
-            self.norm(n, "norm.", k)?;
+            self.prologue(n, k)?;
         }
         for (i, p) in m.parts.iter().enumerate() {
             let at = self

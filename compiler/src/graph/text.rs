@@ -17,7 +17,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::{Dtype, Encoding, Quant};
 
 use super::attrs::{self, Attr, AttrError};
 use super::op::{Dim, Op};
@@ -67,7 +67,7 @@ impl fmt::Display for WeightDecl {
             f,
             "weight @{}: {}[{}]",
             self.slot,
-            self.dtype,
+            self.encoding,
             shape.join(", ")
         )?;
         if self.row_stride != self.dense_stride() {
@@ -81,14 +81,24 @@ impl fmt::Display for WeightDecl {
 }
 
 impl WeightDecl {
-    /// Bytes between rows where nothing lies between them.
+    /// Bytes of one matrix or vector whose rows are dense.
+    pub fn bytes(&self) -> usize {
+        let elements: usize = self.shape.iter().product();
+        match (self.encoding, self.shape.as_slice()) {
+            (Encoding::Quantized(quant), [rows, k]) => quant.matrix_bytes(*rows, *k),
+            (Encoding::Quantized(quant), _) => quant.matrix_bytes(1, elements),
+            (Encoding::Float(dtype), _) => elements * dtype.size(),
+        }
+    }
+
+    /// Bytes between rows, or panels, where nothing lies between them.
     pub fn dense_stride(&self) -> usize {
-        let row = if self.transposed {
-            self.shape[0]
-        } else {
-            *self.shape.last().unwrap_or(&1)
-        };
-        row * self.dtype.size()
+        let k = *self.shape.last().unwrap_or(&1);
+        match self.encoding {
+            Encoding::Float(dtype) if self.transposed => self.shape[0] * dtype.size(),
+            Encoding::Float(dtype) => k * dtype.size(),
+            Encoding::Quantized(quant) => quant.panel_bytes(k),
+        }
     }
 }
 
@@ -252,7 +262,7 @@ impl Parser {
         let mut decl = WeightDecl {
             slot: slot.into(),
             shape,
-            dtype: dtype_of(dtype)?,
+            encoding: encoding_of(dtype)?,
             row_stride: 0,
             transposed,
             count: 1,
@@ -350,12 +360,21 @@ impl Parser {
     }
 }
 
+fn encoding_of(text: &str) -> Result<Encoding, LineError> {
+    match Quant::ALL.into_iter().find(|q| q.to_string() == text) {
+        Some(quant) => Ok(Encoding::Quantized(quant)),
+        None => dtype_of(text).map(Encoding::Float),
+    }
+}
+
 fn dtype_of(text: &str) -> Result<Dtype, LineError> {
     match text {
         "f32" => Ok(Dtype::F32),
         "bf16" => Ok(Dtype::Bf16),
         "f16" => Ok(Dtype::F16),
-        _ => Err(LineError::Syntax("expected one of f32, bf16, f16")),
+        _ => Err(LineError::Syntax(
+            "expected one of f32, bf16, f16 (and q8, q4 for weights)",
+        )),
     }
 }
 

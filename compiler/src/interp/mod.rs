@@ -10,7 +10,8 @@ mod rows;
 
 use std::collections::BTreeMap;
 
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
+use graver_runtime::abi::{Dtype, Encoding, Quant};
 
 use crate::graph::{Graph, NodeId, Op, Program, WeightDecl};
 
@@ -148,14 +149,32 @@ fn weight(decl: &WeightDecl, bytes: &[u8]) -> Rows {
     } else {
         1
     };
-    let size = decl.dtype.size();
+    let dtype = match decl.encoding {
+        Encoding::Float(dtype) => dtype,
+        Encoding::Quantized(quant) => return panels(quant, bytes, rows, width),
+    };
+    let size = dtype.size();
     let at = |r: usize, c: usize| {
         let offset = if decl.transposed {
             c * decl.row_stride + r * size
         } else {
             r * decl.row_stride + c * size
         };
-        element(decl.dtype, &bytes[offset..offset + size])
+        element(dtype, &bytes[offset..offset + size])
+    };
+    let data = (0..rows)
+        .flat_map(|r| (0..width).map(move |c| (r, c)))
+        .map(|(r, c)| at(r, c))
+        .collect();
+    Rows::new(data, width)
+}
+
+/// Quantised weights as the numbers they stand for.
+fn panels(quant: Quant, bytes: &[u8], rows: usize, width: usize) -> Rows {
+    let at = |r: usize, c: usize| {
+        let offset = r / PANEL_ROWS * quant.panel_bytes(width) + c / GROUP * quant.group_bytes();
+        let (group, lane) = (&bytes[offset..offset + quant.group_bytes()], r % PANEL_ROWS);
+        quant.get(group, lane, c % GROUP) as f32 * Quant::scale(group, lane)
     };
     let data = (0..rows)
         .flat_map(|r| (0..width).map(move |c| (r, c)))

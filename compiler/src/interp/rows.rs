@@ -1,5 +1,7 @@
 //! Operations that treat each row alone, and the matmul.
 
+use graver_runtime::abi::quant::{GROUP, TINY};
+
 use super::{Rows, Scene, attend, experts, heads};
 use crate::graph::{
     Activation, Attention, Binary, Dest, Finish, Join, Matmul, Norm, NormKind, Op, PositionScale,
@@ -20,6 +22,11 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
             n.bias.then(|| x[x.len() - 1]),
         ),
         Op::Matmul(m) => matmul(scene, m, x),
+        Op::Quantize { norm: n } => {
+            let gain = n.and_then(|n| n.gain.then(|| x[1]));
+            let bias = n.and_then(|n| n.bias.then(|| x[x.len() - 1]));
+            to_int8(&n.map_or_else(|| x[0].clone(), |n| norm(&n, x[0], gain, bias)))
+        }
         Op::Binary(b) => binary(*b, x[0], x[1]),
         Op::Unary(u) => map(x[0], |v| unary(*u, v)),
         Op::Rope(r) => rotate(r, x[0], x[1]),
@@ -217,6 +224,9 @@ fn matmul(scene: &mut Scene, m: &Matmul, x: &[&Rows]) -> Rows {
         let bias = n.bias.then(&mut next);
         input = norm(n, &input, gain, bias);
     }
+    if m.quantize_x {
+        input = to_int8(&input);
+    }
     let angles = m
         .has_rope()
         .then(|| x[x.len() - 1 - usize::from(m.residual)]);
@@ -239,10 +249,24 @@ fn matmul(scene: &mut Scene, m: &Matmul, x: &[&Rows]) -> Rows {
         y = map(&y, |v| v * c);
     }
     if m.residual {
-        binary(Binary::Add, &y, x[x.len() - 1])
-    } else {
-        y
+        y = binary(Binary::Add, &y, x[x.len() - 1]);
     }
+    if m.quantize_y { to_int8(&y) } else { y }
+}
+
+/// Values moved to the nearest multiple of their group's scale, which is the group's largest magnitude over 127.
+fn to_int8(x: &Rows) -> Rows {
+    let round = |group: &[f32]| {
+        let largest = group.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let inverse = if largest < TINY { 0.0 } else { 127.0 / largest };
+        let value = move |v: &f32| (v * inverse).round_ties_even() * (largest / 127.0);
+        group.iter().map(value).collect::<Vec<_>>()
+    };
+    let data = x
+        .iter()
+        .flat_map(|row| row.chunks(GROUP).flat_map(round))
+        .collect();
+    Rows::new(data, x.width)
 }
 
 pub(super) fn product(x: &Rows, w: &Rows) -> Rows {

@@ -8,6 +8,8 @@ mod attention;
 mod bias;
 mod dead;
 mod gate;
+mod int8_epilogue;
+mod int8_prologue;
 mod latent;
 mod merge;
 mod norm;
@@ -65,9 +67,19 @@ pub const PASSES: &[Pass] = &[
         run: residual::run,
     },
     Pass {
+        name: "int8-epilogue",
+        about: "a product is rounded to int8 where it is made",
+        run: int8_epilogue::run,
+    },
+    Pass {
         name: "norm-prologue",
-        about: "a norm is computed by the matmul that reads it",
+        about: "a norm is computed by the matmul or the rounding that reads it",
         run: norm::run,
+    },
+    Pass {
+        name: "int8-prologue",
+        about: "a matmul rounds its own input to int8",
+        run: int8_prologue::run,
     },
     Pass {
         name: "one-pass-attention",

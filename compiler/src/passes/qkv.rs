@@ -66,6 +66,7 @@ fn touch(op: &Op) -> Option<Touch> {
         | Op::PositionRows { .. }
         | Op::RopeAngles { .. }
         | Op::Matmul(_)
+        | Op::Quantize { .. }
         | Op::Binary(_)
         | Op::Unary(_)
         | Op::CacheWrite { .. }

@@ -129,6 +129,8 @@ impl Area {
             tile,
             sums,
             route,
+            row: route,
+            staged: route,
             bytes: route + align(self.route),
         }
     }

@@ -1,6 +1,6 @@
 //! What can be wrong with a checkpoint, in words: the place, what was found, what was expected, what to do.
 
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::Encoding;
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -123,9 +123,9 @@ pub enum WeightsError {
         /// `layers.3.moe.up.weight`.
         slot: String,
         /// The first expert's tensor and its type.
-        first: (String, Dtype),
+        first: (String, Encoding),
         /// The first that differs.
-        other: (String, Dtype),
+        other: (String, Encoding),
     },
     /// Tensors that no slot reads.
     #[error("{count} tensor{} of the checkpoint left over: {}; the spec has no weight for {}, nor lists {} under `ignore`", plural(*count, "", "s"), left_over(examples, *count), plural(*count, "it", "them"), plural(*count, "it", "them"))]

@@ -5,7 +5,7 @@
 
 use super::{View, Weights};
 use crate::spec::model::Model;
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::Encoding;
 
 /// Gives layers of one kind whose weights differ in type, row stride or orientation a kind each: `dense`, `dense.2`, ….
 ///
@@ -38,8 +38,8 @@ pub fn split_kinds(model: &mut Model, weights: &Weights) {
     }
 }
 
-type Signature = (Dtype, usize, bool);
+type Signature = (Encoding, usize, bool);
 
 fn signature(view: &View) -> Signature {
-    (view.dtype, view.row_stride_bytes, view.transposed)
+    (view.encoding, view.row_stride_bytes, view.transposed)
 }

@@ -190,14 +190,14 @@ impl Plan {
         let fan_in = slot.weight.shape.last().copied().unwrap_or(1).max(1) as f32;
         let dtype = self.random.dtype;
         match slot.role {
-            Role::Matrix => Draw {
+            Role::Matrix | Role::ByHead | Role::Router => Draw {
                 dtype,
                 mean: 0.0,
                 deviation: fan_in.sqrt().recip(),
             },
             // A tied table is also the output projection, so it has a matrix's scale, and learned positions must not
             // drown it.
-            Role::Table => Draw {
+            Role::Table | Role::Positions => Draw {
                 dtype,
                 mean: 0.0,
                 deviation: if self.is_tied {

@@ -10,7 +10,7 @@ use super::random::{RandomWeights, plan_random, plan_shapes};
 use super::slots::{Role, Slot, block_slots, kind_slots};
 use super::{Blob, Tensor, View, Weights};
 use crate::spec::model::{Model, Weight};
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::{Dtype, Encoding};
 use half::{bf16, f16};
 use safetensors::Dtype as StoredDtype;
 use std::collections::{BTreeSet, HashMap};
@@ -95,13 +95,13 @@ pub(super) fn walk(
 
 /// Generated code reads all experts of a family alike.
 fn check_alike(label: &str, views: &[View]) -> Result<(), WeightsError> {
-    let form = |v: &View| (v.dtype, v.row_stride_bytes, v.transposed);
+    let form = |v: &View| (v.encoding, v.row_stride_bytes, v.transposed);
     let odd = views.iter().find(|v| form(v) != form(&views[0]));
     odd.map_or(Ok(()), |odd| {
         Err(WeightsError::MixedFamily {
             slot: label.to_string(),
-            first: (views[0].name.clone(), views[0].dtype),
-            other: (odd.name.clone(), odd.dtype),
+            first: (views[0].name.clone(), views[0].encoding),
+            other: (odd.name.clone(), odd.encoding),
         })
     })
 }
@@ -224,7 +224,7 @@ impl Layout {
             tensor,
             blob: held.blob,
             offset_bytes: held.offset_bytes + (before + first) * dtype.size(),
-            dtype,
+            encoding: Encoding::Float(dtype),
             row_stride_bytes: row_stride * dtype.size(),
             bytes: elements * dtype.size(),
             transposed: is_transposed,
@@ -390,7 +390,7 @@ impl Found {
 fn is_vector(role: Role) -> bool {
     match role {
         Role::Gain { .. } | Role::Bias => true,
-        Role::Matrix | Role::Table => false,
+        Role::Matrix | Role::ByHead | Role::Router | Role::Table | Role::Positions => false,
     }
 }
 

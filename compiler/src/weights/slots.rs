@@ -24,8 +24,14 @@ pub struct Slot<'a> {
 pub enum Role {
     /// A matrix that multiplies activations.
     Matrix,
-    /// A table of rows, looked up by token or position.
+    /// A matrix that is multiplied head by head as well, along its rows or along its columns.
+    ByHead,
+    /// A matrix whose products choose or weigh experts.
+    Router,
+    /// A table of rows, looked up by token.
     Table,
+    /// A table of rows, looked up by position.
+    Positions,
     /// A norm's gain, `g`, or `g − 1` with `unit_offset`.
     Gain {
         /// Stored as `g − 1`.
@@ -59,9 +65,13 @@ pub fn kind_slots(kind: &LayerKind) -> Vec<Slot<'_>> {
 
 fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
     match &step.op {
-        StepOp::Embed { table, .. } | StepOp::PositionEmbed { table, .. } => slots.push(Slot {
+        StepOp::Embed { table, .. } => slots.push(Slot {
             weight: table,
             role: Role::Table,
+        }),
+        StepOp::PositionEmbed { table, .. } => slots.push(Slot {
+            weight: table,
+            role: Role::Positions,
         }),
         StepOp::Norm(norm) => norm_slots(norm, slots),
         StepOp::Linear(linear) => linear_slots(linear, slots),
@@ -96,7 +106,7 @@ fn mlp_slots<'a>(mlp: &'a Mlp, slots: &mut Vec<Slot<'a>>) {
 }
 
 fn moe_slots<'a>(moe: &'a Moe, slots: &mut Vec<Slot<'a>>) {
-    linear_slots(&moe.router, slots);
+    slots_as(Role::Router, &moe.router, slots);
     slots.extend(moe.correction.iter().map(|weight| Slot {
         weight,
         role: Role::Bias,
@@ -111,7 +121,14 @@ fn moe_slots<'a>(moe: &'a Moe, slots: &mut Vec<Slot<'a>>) {
     moe.shared.iter().for_each(|mlp| mlp_slots(mlp, slots));
     moe.shared_gate
         .iter()
-        .for_each(|gate| linear_slots(gate, slots));
+        .for_each(|gate| slots_as(Role::Router, gate, slots));
+}
+
+/// A matrix with a role of its own, and its bias.
+fn slots_as<'a>(role: Role, linear: &'a Linear, slots: &mut Vec<Slot<'a>>) {
+    let first = slots.len();
+    linear_slots(linear, slots);
+    slots[first].role = role;
 }
 
 fn latent_slots<'a>(attention: &'a LatentAttention, slots: &mut Vec<Slot<'a>>) {
@@ -133,7 +150,7 @@ fn latent_slots<'a>(attention: &'a LatentAttention, slots: &mut Vec<Slot<'a>>) {
     }
     linear_slots(kv_a, slots);
     norm_slots(kv_norm, slots);
-    linear_slots(kv_b, slots);
+    slots_as(Role::ByHead, kv_b, slots);
     linear_slots(o, slots);
 }
 

@@ -3,6 +3,7 @@
 mod broken_files;
 mod folders;
 mod published;
+mod quantize;
 mod random;
 mod views;
 

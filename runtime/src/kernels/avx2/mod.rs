@@ -60,4 +60,5 @@ pub(super) static TABLE: KernelTable = KernelTable {
     f32_to_f16: convert::f32_to_f16,
     bf16_to_f32: convert::to_f32::<Bf16>,
     f16_to_f32: convert::to_f32::<F16>,
+    ..scalar::TABLE
 };
