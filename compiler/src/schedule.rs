@@ -396,7 +396,11 @@ fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
                 .max()
                 .unwrap_or(0);
             let (rows, tile) = (prologue_bytes(m, k), tokens * widest * 4);
-            row = k * 4;
+            row = if m.quantize_x && m.norm.is_some() {
+                k * 4
+            } else {
+                0
+            };
             (tokens * rows, tile, if m.quantize_y { tile } else { 0 }, 0)
         }
         Op::Quantize { .. } => {

@@ -7,7 +7,7 @@ use graver::passes::{PASSES, PassOptions};
 use graver::pipeline;
 use graver::spec;
 use graver::spec::model::Activation;
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::{Dtype, Encoding};
 use graver_tests::{arena, tiny};
 
 const KINDS: [ProgramKind; 2] = [ProgramKind::Decode, ProgramKind::Prefill];
@@ -174,7 +174,7 @@ fn matmul(graph: &mut Graph, x: NodeId, rows: usize, name: &str) -> NodeId {
     let w = graph.add_weight(graph::WeightDecl {
         slot,
         shape,
-        dtype: Dtype::F32,
+        encoding: Encoding::Float(Dtype::F32),
         row_stride,
         count: 1,
         transposed: false,

@@ -37,7 +37,10 @@ fn fuse(graph: &mut Graph, quantize: NodeId) -> Site {
         return Site::kept(&name, "it normalises the product first");
     }
     if !one_run(m) {
-        let why = format!("{} has parts that lie elsewhere", place(graph, product));
+        let why = format!(
+            "{} has several parts, and no group may reach from one into the next",
+            place(graph, product)
+        );
         return Site::kept(&name, why);
     }
     let op = Matmul {
