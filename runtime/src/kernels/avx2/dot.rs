@@ -138,8 +138,10 @@ unsafe fn step<W: Weight, const M: usize, const R: usize>(
     unsafe {
         // Whichever there are fewer of stay in registers, the others pass through one.
         if M < R {
-            let x: [__m256; M] =
-                std::array::from_fn(|row| _mm256_loadu_ps(c.x.add(row * c.x_stride + i)));
+            let mut x = [_mm256_setzero_ps(); M];
+            for (row, x) in x.iter_mut().enumerate() {
+                *x = _mm256_loadu_ps(c.x.add(row * c.x_stride + i));
+            }
             for r in 0..R {
                 let weight = W::load(w.add(r * c.w_stride + i * W::BYTES));
                 for row in 0..M {
@@ -147,8 +149,10 @@ unsafe fn step<W: Weight, const M: usize, const R: usize>(
                 }
             }
         } else {
-            let weights: [__m256; R] =
-                std::array::from_fn(|r| W::load(w.add(r * c.w_stride + i * W::BYTES)));
+            let mut weights = [_mm256_setzero_ps(); R];
+            for (r, weight) in weights.iter_mut().enumerate() {
+                *weight = W::load(w.add(r * c.w_stride + i * W::BYTES));
+            }
             for (row, sums) in sums.iter_mut().enumerate() {
                 let x = _mm256_loadu_ps(c.x.add(row * c.x_stride + i));
                 for (sum, weight) in sums.iter_mut().zip(weights) {

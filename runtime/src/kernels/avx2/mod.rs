@@ -12,6 +12,9 @@
 //! | `map`       | activations                                                               |
 //! | `softmax`   | one block of an online softmax                                            |
 //! | `convert`   | between f32 and the 16-bit types                                          |
+//!
+//! Functions of std that call closures (`array::map`, `array::from_fn`) lack these instructions, so that a closure which
+//! uses them is not inlined into them: the kernels have loops instead.
 
 use crate::abi::KernelTable;
 

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use super::load::Weight;
 use super::matmul::Call;
-use super::panel::{self, WIDTH};
+use super::panel::{self, Transpose, WIDTH};
 use crate::abi::MATMUL_SCRATCH;
 
 /// Rows of a tile: with two vectors of columns, twelve sums, two weights and one broadcast fill the registers.
@@ -25,7 +25,7 @@ const ROWS: usize = 20 * HEIGHT;
 /// # Safety
 /// AVX2, FMA and F16C; the contract of [`crate::abi::MatmulFn`].
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn matmul<W: Weight>(c: &Call) {
+pub(super) unsafe fn matmul<W: Transpose>(c: &Call) {
     // SAFETY: `columns` asks for panels inside the weights.
     unsafe {
         columns(c, |col, cols, start, depth, panel| {
