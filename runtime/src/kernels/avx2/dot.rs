@@ -144,8 +144,8 @@ unsafe fn step<W: Weight, const M: usize, const R: usize>(
             }
             for r in 0..R {
                 let weight = W::load(w.add(r * c.w_stride + i * W::BYTES));
-                for row in 0..M {
-                    sums[row][r] = _mm256_fmadd_ps(x[row], weight, sums[row][r]);
+                for (x, sums) in x.iter().zip(sums.iter_mut()) {
+                    sums[r] = _mm256_fmadd_ps(*x, weight, sums[r]);
                 }
             }
         } else {

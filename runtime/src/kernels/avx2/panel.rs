@@ -10,6 +10,7 @@ use super::load::{Bf16, F16, F32, Weight};
 pub(super) const WIDTH: usize = 16;
 /// Terms that are transposed at once.
 const TERMS: usize = 8;
+const LINE_BYTES: usize = 64;
 
 /// Element types whose `[n, k]` weights can be made into panels.
 pub(super) trait Transpose: Weight {
@@ -20,7 +21,8 @@ pub(super) trait Transpose: Weight {
     unsafe fn transpose(rows: &[*const u8; WIDTH], offset: usize, panel: *mut f32);
 }
 
-/// Makes a panel of `cols` rows of `[n, k]` weights, elements `0..k`.
+/// Makes a panel of `cols` rows of `[n, k]` weights, elements `0..k`, and asks for those `ahead` elements behind them: sixteen
+/// runs too short for the processor's own prefetcher.
 ///
 /// # Safety
 /// AVX2 and F16C; `w` is readable for `1..=WIDTH` rows of `k` elements, `panel` writable for `k · WIDTH` elements.
@@ -30,6 +32,7 @@ pub(super) unsafe fn transpose<W: Transpose>(
     w_stride: usize,
     cols: usize,
     k: usize,
+    ahead: usize,
     panel: *mut f32,
 ) {
     let mut rows = [w; WIDTH];
@@ -38,6 +41,12 @@ pub(super) unsafe fn transpose<W: Transpose>(
     }
     let whole = k - k % TERMS;
     for i in (0..whole).step_by(TERMS) {
+        if i.is_multiple_of(LINE_BYTES / W::BYTES) {
+            for row in rows {
+                let at = row.wrapping_add((i + ahead) * W::BYTES);
+                _mm_prefetch::<_MM_HINT_T1>(at.cast());
+            }
+        }
         // SAFETY: elements `i..i + TERMS` are below `k`.
         unsafe { W::transpose(&rows, i * W::BYTES, panel.add(i * WIDTH)) }
     }
