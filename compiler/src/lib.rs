@@ -2,7 +2,6 @@
 
 pub mod artifact;
 pub mod codegen;
-pub mod divergence;
 pub mod explain;
 pub mod graph;
 pub mod interp;

@@ -7,7 +7,6 @@
 
 mod explain;
 mod model;
-mod quant;
 mod run;
 mod verify;
 

@@ -50,8 +50,6 @@ pub enum Dest {
     Keys(StateId),
     /// Into the values of a state.
     Values(StateId),
-    /// Into the one key head of a state, from a column on: what several projections make a key of.
-    KeyColumns(StateId, usize),
 }
 
 impl Finish {

@@ -11,7 +11,6 @@ mod expr;
 mod latent;
 mod merge;
 pub mod model;
-mod moe;
 mod near;
 mod read;
 mod rope;

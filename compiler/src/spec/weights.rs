@@ -12,19 +12,9 @@ const MAX_ROWS: usize = 1 << 31;
 /// Reads a weight of shape `shape`: `"name"`, or `{"tensor": "name" | ["name", "or this"], "transposed": true, "part":
 /// {"from": row, "of": rows}}`.
 pub(super) fn weight(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Read<Weight> {
-    weights(node, slot, shape, None)
-}
-
-/// Reads one weight, or a family of them: one for each of so many experts.
-fn weights(
-    node: &Node<'_, '_>,
-    slot: String,
-    shape: Vec<usize>,
-    family: Option<usize>,
-) -> Read<Weight> {
     let elements = shape
         .iter()
-        .try_fold(family.unwrap_or(1), |n, &d| n.checked_mul(d))
+        .try_fold(1_usize, |n, &d| n.checked_mul(d))
         .filter(|&n| n <= MAX_ELEMENTS);
     if elements.is_none() {
         let found = format!("a weight of shape {shape:?}");
@@ -36,11 +26,10 @@ fn weights(
     if node.value.is_string() {
         return Ok(Weight {
             slot,
-            tensors: vec![tensor_name(node, family)?],
+            tensors: vec![tensor_name(node)?],
             shape,
             transposed: false,
             part: None,
-            family,
         });
     }
     if !node.value.is_object() {
@@ -57,9 +46,9 @@ fn weights(
         Some(_) => names
             .elements()?
             .iter()
-            .map(|n| tensor_name(n, family))
+            .map(tensor_name)
             .collect::<Read<_>>()?,
-        None => vec![tensor_name(&names, family)?],
+        None => vec![tensor_name(&names)?],
     };
     let part = fields
         .optional("part")?
@@ -71,46 +60,24 @@ fn weights(
         shape,
         transposed: fields.flag("transposed")?,
         part,
-        family,
     })
 }
 
 /// Reads a matrix `[out, in]` with an optional bias: a weight, or `{"weight": …, "bias": …}`.
 pub(super) fn linear(node: &Node<'_, '_>, slot: &str, out: usize, inner: usize) -> Read<Linear> {
-    linears(node, slot, out, inner, None)
-}
-
-/// The same for each of `experts` experts.
-pub(super) fn expert_linear(
-    node: &Node<'_, '_>,
-    slot: &str,
-    out: usize,
-    inner: usize,
-    experts: usize,
-) -> Read<Linear> {
-    linears(node, slot, out, inner, Some(experts))
-}
-
-fn linears(
-    node: &Node<'_, '_>,
-    slot: &str,
-    out: usize,
-    inner: usize,
-    family: Option<usize>,
-) -> Read<Linear> {
-    let matrix = |n: &Node<'_, '_>| weights(n, format!("{slot}.weight"), vec![out, inner], family);
+    let shape = vec![out, inner];
     if node.value.get("weight").is_none() && node.value.get("bias").is_none() {
         return Ok(Linear {
-            weight: matrix(node)?,
+            weight: weight(node, format!("{slot}.weight"), shape)?,
             bias: None,
         });
     }
     let fields = node.object(&["weight", "bias"])?;
     let bias = fields.optional("bias")?;
     Ok(Linear {
-        weight: matrix(&fields.required("weight")?)?,
+        weight: weight(&fields.required("weight")?, format!("{slot}.weight"), shape)?,
         bias: bias
-            .map(|n| weights(&n, format!("{slot}.bias"), vec![out], family))
+            .map(|n| weight(&n, format!("{slot}.bias"), vec![out]))
             .transpose()?,
     })
 }
@@ -130,16 +97,14 @@ fn part(node: &Node<'_, '_>, rows: usize) -> Read<(usize, usize)> {
     Ok((from, of))
 }
 
-/// A tensor's name; in braces may stand `{i}` where there is a layer, and `{e}` where there are experts.
-fn tensor_name(node: &Node<'_, '_>, family: Option<usize>) -> Read<String> {
+/// A tensor's name; `{i}` is the only thing that may stand in braces, and only where there is a layer.
+fn tensor_name(node: &Node<'_, '_>) -> Read<String> {
     let name = node.literal("a tensor's name")?;
-    let mut plain = name.to_string();
-    if node.names.layer.is_some() {
-        plain = plain.replace("{i}", "");
-    }
-    if family.is_some() {
-        plain = plain.replace("{e}", "");
-    }
+    let plain = if node.names.layer.is_some() {
+        name.replace("{i}", "")
+    } else {
+        name.to_string()
+    };
     if name.is_empty() || plain.contains(['{', '}']) {
         return Err(node.fault(Fault::Template(name.into())));
     }

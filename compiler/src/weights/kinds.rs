@@ -5,7 +5,7 @@
 
 use super::{View, Weights};
 use crate::spec::model::Model;
-use graver_runtime::abi::Encoding;
+use graver_runtime::abi::Dtype;
 
 /// Gives layers of one kind whose weights differ in type, row stride or orientation a kind each: `dense`, `dense.2`, ….
 ///
@@ -16,9 +16,7 @@ pub fn split_kinds(model: &mut Model, weights: &Weights) {
         (0..model.kinds.len()).map(|kind| (kind, None)).collect();
     for (layer, views) in weights.layers.iter().enumerate() {
         let kind = model.layers[layer];
-        // The experts of a family are alike, so that the first stands for all.
-        let slots = views.chunk_by(|a, b| a.slot == b.slot);
-        let signature: Vec<Signature> = slots.map(|family| signature(&family[0])).collect();
+        let signature: Vec<Signature> = views.iter().map(signature).collect();
         let fits = |(original, seen): &(usize, Option<Vec<Signature>>)| {
             *original == kind && seen.as_ref().is_none_or(|seen| *seen == signature)
         };
@@ -38,8 +36,8 @@ pub fn split_kinds(model: &mut Model, weights: &Weights) {
     }
 }
 
-type Signature = (Encoding, usize, bool);
+type Signature = (Dtype, usize, bool);
 
 fn signature(view: &View) -> Signature {
-    (view.encoding, view.row_stride_bytes, view.transposed)
+    (view.dtype, view.row_stride_bytes, view.transposed)
 }
