@@ -2,6 +2,7 @@
 
 pub mod artifact;
 pub mod codegen;
+pub mod divergence;
 pub mod explain;
 pub mod graph;
 pub mod interp;

@@ -8,8 +8,8 @@ use std::fmt;
 
 use graver_runtime::abi::KEY_BLOCK;
 
-use crate::graph::{Graph, NodeId, Op, Program};
-use crate::schedule::{BlockSchedule, Kernel, Schedule, max_tokens, query_tile, root, splits_keys};
+use crate::graph::{Dim, Graph, NodeId, Op, Program};
+use crate::schedule::{BlockSchedule, Schedule, max_tokens, query_tile, root, splits_keys};
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ impl<'a> Planner<'a> {
             {
                 continue;
             }
-            let b = self.buffer(k.node, self.epochs(k.node).0);
+            let b = self.buffer(k.node, k.epoch);
             match self.fixed_place(k.node) {
                 Some(place) => drop(buffers.insert(k.node, Buffer { place, ..b })),
                 None => wanted.push((k.node, b)),
@@ -222,10 +222,7 @@ impl<'a> Planner<'a> {
     fn buffer(&self, node: NodeId, epoch: usize) -> Buffer {
         let (bytes, bytes_per_position) = match self.graph.op(node) {
             Op::Scores(a) => (0, a.heads * query_tile(self.schedule.kind) * 4),
-            _ => (
-                max_tokens(self.schedule.kind) * self.graph.width(node) * 4,
-                0,
-            ),
+            _ => (self.n_rows(node) * self.graph.row_bytes(node), 0),
         };
         let place = Place::Arena {
             offset: 0,
@@ -240,14 +237,23 @@ impl<'a> Planner<'a> {
         }
     }
 
+    /// The most rows that a step gives a node.
+    fn n_rows(&self, node: NodeId) -> usize {
+        let tokens = max_tokens(self.schedule.kind);
+        match self.graph.shape(node).first() {
+            Some(Dim::Routed { per_token, more }) => tokens * per_token + more,
+            Some(Dim::Const(n)) => *n,
+            Some(Dim::Tokens | Dim::LogitRows | Dim::Queries | Dim::Keys) | None => tokens,
+        }
+    }
+
     /// The last epoch in which a kernel reads the node, through views and in-place kernels.
     fn last_use(&self, node: NodeId) -> usize {
-        let epoch = |n: NodeId| self.epochs(n).1;
         let through = |u: NodeId| match self.graph.op(u).is_view() || self.in_place(u) {
-            true => self.last_use(u).max(epoch(u)),
-            false => epoch(u),
+            true => self.last_use(u).max(self.done(u)),
+            false => self.done(u),
         };
-        let own = epoch(node);
+        let own = self.done(node);
         let read = self
             .graph
             .users(node)
@@ -262,21 +268,14 @@ impl<'a> Planner<'a> {
         }
     }
 
-    /// First and last epoch in which a node's kernel runs. Kernels that run for one tile after the other run again when their
-    /// neighbours have, so that they share the epochs of all of them.
-    fn epochs(&self, node: NodeId) -> (usize, usize) {
-        let all = &self.kernels.kernels;
-        let Some(at) = all.iter().position(|k| k.node == node) else {
-            return (0, 0);
+    /// The last epoch in which a kernel works: one that runs tile by tile starts again after the last of its run.
+    fn done(&self, node: NodeId) -> usize {
+        let kernels = &self.kernels.kernels;
+        let Some(at) = kernels.iter().position(|k| k.node == node) else {
+            return 0;
         };
-        if !all[at].per_tile {
-            return (all[at].epoch, all[at].epoch + self.extra(node));
-        }
-        let tiled = |k: &&Kernel| k.per_tile;
-        let before = all[..at].iter().rev().take_while(tiled).last();
-        let behind = all[at..].iter().take_while(tiled).last();
-        let epoch = |k: Option<&Kernel>| k.unwrap_or(&all[at]).epoch;
-        (epoch(before), epoch(behind))
+        let run = kernels[at..].iter().take_while(|k| k.per_tile).count();
+        kernels[at + run.saturating_sub(1)].epoch + self.extra(node)
     }
 
     /// Attention that splits keys goes on into one more epoch.
@@ -358,20 +357,17 @@ impl MemoryPlan {
             "{} arena {fixed} bytes + {more} per position, scratch {scratch} per thread\n",
             program.kind
         );
-        for (block, buffers) in program.blocks.iter().zip(&self.blocks) {
+        let plans = self.blocks.iter().zip(&self.workspaces);
+        for (block, (buffers, workspaces)) in program.blocks.iter().zip(plans) {
             s.push_str(&format!("{}:\n", block.name));
             let names = block.graph.names();
-            let mut lines: Vec<_> = buffers
-                .iter()
-                .map(|(id, b)| (b.place.key(), id, b))
-                .collect();
-            lines.sort_by_key(|(key, id, _)| (*key, **id));
-            for (_, id, b) in lines {
-                s.push_str(&format!(
-                    "  {b}  {} {}\n",
-                    names[id],
-                    block.graph.node(*id).name
-                ));
+            let values = buffers.iter().map(|(id, b)| (id, b, ""));
+            let more = workspaces.iter().map(|(id, b)| (id, b, " workspace"));
+            let mut lines: Vec<_> = values.chain(more).collect();
+            lines.sort_by_key(|(id, b, _)| (b.place.key(), **id));
+            for (id, b, what) in lines {
+                let (name, place) = (&names[id], &block.graph.node(*id).name);
+                s.push_str(&format!("  {b}  {name} {place}{what}\n"));
             }
         }
         s
@@ -415,6 +411,3 @@ impl fmt::Display for Buffer {
         write!(f, " epochs {}–{last}", self.first)
     }
 }
-
-#[cfg(test)]
-mod tests;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use graver_runtime::abi::{
-    ABI_VERSION, BlobInfo, Dtype, Manifest, ProgramInfo, StateInfo, WeightInfo,
+    ABI_VERSION, BlobInfo, Dtype, Encoding, Manifest, ProgramInfo, StateInfo, WeightInfo,
 };
 use serde_json::Value;
 
@@ -15,7 +15,10 @@ use crate::passes::{self, PassOptions, PassReport};
 use crate::schedule::{max_tokens, query_tile, schedule};
 use crate::spec::model::{Model, Weight};
 use crate::spec::{self, Spec, SpecSource};
-use crate::weights::{Block, Checkpoint, RandomWeights, Source, Weights, resolve, split_kinds};
+use crate::weights::{
+    self, Blob, Block, Checkpoint, QuantChoice, RandomWeights, Source, Weights, WeightsError,
+    resolve, split_kinds,
+};
 
 /// A bound model with its weights.
 #[derive(Debug)]
@@ -45,7 +48,7 @@ pub enum LoadError {
     Spec(#[from] spec::Error),
     /// A checkpoint.
     #[error(transparent)]
-    Weights(#[from] crate::weights::WeightsError),
+    Weights(#[from] WeightsError),
 }
 
 /// Loads a checkpoint folder, with a spec of its own where one is given.
@@ -95,6 +98,29 @@ fn finish_loading(mut model: Model, source: Source) -> Result<Loaded, LoadError>
     Ok(Loaded { model, weights })
 }
 
+/// Rounds a model's matrices to integers in groups, and packs them in memory. `progress` hears how many bytes there are in
+/// all, and how many more are written.
+///
+/// # Errors
+/// No memory for the packed weights.
+pub fn quantize(
+    loaded: Loaded,
+    choice: QuantChoice,
+    progress: &(dyn Fn(usize, usize) + Sync),
+) -> Result<Loaded, WeightsError> {
+    let Loaded { model, weights } = loaded;
+    let weights = weights::quantize(&model, weights, choice, progress)?;
+    Ok(Loaded { model, weights })
+}
+
+/// The shapes that [`quantize`] would give, with nothing packed: for what looks at a program without running it.
+pub fn quantize_shapes(loaded: Loaded, choice: QuantChoice) -> Loaded {
+    let Loaded { model, weights } = loaded;
+    let plan = weights::plan_quantized(&model, &weights, choice);
+    let weights = plan.into_weights(weights, Blob::Empty);
+    Loaded { model, weights }
+}
+
 /// The plain graph of a program.
 pub fn plain_program(loaded: &Loaded, kind: ProgramKind, cache: Dtype) -> Program {
     let storage = |block: &str, w: &Weight| {
@@ -112,11 +138,11 @@ pub fn plain_program(loaded: &Loaded, kind: ProgramKind, cache: Dtype) -> Progra
         };
         match loaded.weights.find(&loaded.model, at, &w.slot) {
             Some(v) => Storage {
-                dtype: v.dtype,
+                encoding: v.encoding,
                 row_stride: Some(v.row_stride_bytes),
             },
             None => Storage {
-                dtype: Dtype::F32,
+                encoding: Encoding::Float(Dtype::F32),
                 row_stride: None,
             },
         }
@@ -204,8 +230,7 @@ fn states(program: &Program) -> Vec<StateInfo> {
     let mut out = vec![];
     for (i, block) in program.layers.iter().enumerate() {
         for s in &program.blocks[*block].graph.states {
-            for (side, dim) in [("k", s.head_dim), ("v", s.value_dim)] {
-                let bytes_per_position = s.kv_heads * dim * s.dtype.size();
+            for (side, bytes_per_position) in s.buffers() {
                 let name = format!("layers.{i}.{}.{side}", s.name);
                 out.push(StateInfo {
                     name,

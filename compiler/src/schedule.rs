@@ -4,14 +4,21 @@
 //! A barrier stands before a kernel that reads what another kernel has written since the last barrier; the first kernel of
 //! a block always has one. Kernels between two barriers form an *epoch*, the unit of the memory plan.
 
+mod experts;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
+use graver_runtime::abi::quant::{GROUP, PANEL_ROWS, block_row_bytes};
 use graver_runtime::abi::{
     CLAIM_COUNTERS, DECODE_TOKENS, KEY_BLOCK, MATMUL_SCRATCH, PREFILL_TOKENS, QUERY_TILE,
 };
 
-use crate::graph::{Attention, Dest, Graph, Join, Matmul, NodeId, Op, Program, ProgramKind};
+use crate::graph::{
+    Attention, Dest, Graph, Grouping, HeadMatmul, Join, Matmul, NodeId, Op, Program, ProgramKind,
+};
+
+pub use experts::{expert_tile, own_routing, route_scratch};
 
 /// Kernels of every block of a program.
 #[derive(Clone, Debug)]
@@ -68,17 +75,41 @@ pub enum Work {
     TilesByHeads,
     /// Heads, for one tile.
     Heads,
+    /// Heads × runs of a head's columns: columns of a run, and how many runs.
+    HeadColumns {
+        /// Heads.
+        heads: usize,
+        /// Columns of every run but the last.
+        width: usize,
+        /// Runs of a head.
+        count: usize,
+    },
+    /// Experts that have tokens × chunks of their matrices.
+    Experts {
+        /// Rows of a chunk.
+        rows: usize,
+        /// Chunks of each expert.
+        chunks: usize,
+    },
+    /// All of it in one piece.
+    Once,
 }
 
 /// Byte offsets in a thread's scratch area, and its size.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scratch {
-    /// Normalised input rows.
+    /// Input rows, normalised or rounded to int8.
     pub rows: usize,
+    /// One normalised row on its way to int8.
+    pub row: usize,
     /// A tile of results.
     pub tile: usize,
-    /// Sums of attention.
+    /// A tile of results on its way to int8.
+    pub staged: usize,
+    /// Sums of attention, or of experts.
     pub sums: usize,
+    /// Routing.
+    pub route: usize,
     /// Size.
     pub bytes: usize,
 }
@@ -147,22 +178,34 @@ fn can_replace(graph: &Graph, kernels: &[Kernel], name: &str, id: NodeId) -> boo
     else {
         return true;
     };
-    let done = |(user, slot): (NodeId, usize)| {
-        let elementwise = match graph.op(id) {
-            Op::Binary(_) | Op::Unary(_) | Op::Copy => true,
-            Op::Matmul(m) => {
-                let last = slot + 1 == graph.operands(id).len();
-                last && m.residual && m.join == Join::Concat
-            }
-            _ => false,
-        };
-        if user == id {
-            elementwise
-        } else {
-            epoch(user).is_some_and(|e| e < own)
+    let elementwise = |slot: usize| match graph.op(id) {
+        Op::Binary(_) | Op::Unary(_) | Op::Copy => true,
+        Op::Matmul(m) => {
+            let last = slot + 1 == graph.operands(id).len();
+            last && m.residual && m.join == Join::Concat
         }
+        Op::ExpertsOut(x) => x.residual && slot + 1 == graph.operands(id).len(),
+        _ => false,
     };
-    graph.users(input).into_iter().all(done)
+    let done = |user: NodeId| epoch(user).is_some_and(|e| e < own);
+    let mut users = graph.users(input).into_iter();
+    users.all(|(user, slot)| match user == id {
+        true => elementwise(slot),
+        false if graph.op(user).is_view() => readers(graph, user).into_iter().all(done),
+        false => done(user),
+    })
+}
+
+/// Kernels that read a node through views.
+fn readers(graph: &Graph, view: NodeId) -> Vec<NodeId> {
+    let mut out = vec![];
+    for (user, _) in graph.users(view) {
+        match graph.op(user).is_view() {
+            true => out.extend(readers(graph, user)),
+            false => out.push(user),
+        }
+    }
+    out
 }
 
 fn kernels(graph: &Graph, kind: ProgramKind) -> Vec<Kernel> {
@@ -237,36 +280,75 @@ pub fn root(graph: &Graph, id: NodeId) -> NodeId {
 
 fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
     match graph.op(node) {
-        Op::Matmul(m) => Work::Columns(columns(graph, m, kind)),
+        Op::Matmul(m) => Work::Columns(columns(graph, node, m, kind)),
+        Op::HeadMatmul(m) => head_columns(m, graph.width(graph.operands(node)[1])),
         Op::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
         Op::Attention(_) => Work::TilesByHeads,
         Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) => Work::Heads,
+        Op::GroupByExpert(_) => Work::Once,
+        Op::GroupedMatmul(m) => expert_work(graph, node, &m.grouping, m.rows, "w", kind),
+        Op::ExpertsIn(e) => expert_work(graph, node, &e.grouping, e.ffn, "w0", kind),
+        Op::ExpertsOut(e) => Work::Columns(vec![even_columns(e.rows, kind)]),
         _ => Work::Rows {
             grain: if kind == ProgramKind::Decode { 1 } else { 4 },
         },
     }
 }
 
+/// Active experts × chunks of the weight in operand `role`.
+fn expert_work(
+    graph: &Graph,
+    node: NodeId,
+    g: &Grouping,
+    rows: usize,
+    role: &str,
+    kind: ProgramKind,
+) -> Work {
+    let weight = graph.operand(node, role).and_then(|w| graph.weight(w));
+    let decl = weight.expect("experts have weights");
+    let (rows, chunks) = experts::expert_columns(g, rows, decl.bytes() / rows.max(1), kind);
+    Work::Experts { rows, chunks }
+}
+
+/// Rows of a chunk that has nothing to keep together.
+fn usual_rows(total: usize, kind: ProgramKind) -> usize {
+    let (wanted, step, most) = match kind {
+        ProgramKind::Decode => (total.div_ceil(64), 8, 256),
+        ProgramKind::Prefill => (total.div_ceil(32), 16, 96),
+    };
+    wanted.next_multiple_of(step).clamp(step, most)
+}
+
+fn even_columns(total: usize, kind: ProgramKind) -> (usize, usize) {
+    let rows = usual_rows(total, kind).min(total);
+    (rows, total.div_ceil(rows))
+}
+
 /// Chunks of a matmul: enough to share out evenly among a few threads, each long enough to stream well, and no head that
-/// is finished in one piece cut in two.
-fn columns(graph: &Graph, m: &Matmul, kind: ProgramKind) -> Vec<(usize, usize)> {
+/// is finished in one piece, no panel and no int8 group of the result cut in two.
+fn columns(graph: &Graph, node: NodeId, m: &Matmul, kind: ProgramKind) -> Vec<(usize, usize)> {
     let parts = match m.join {
         Join::Gated(_) => &m.parts[..1],
         Join::Concat => &m.parts[..],
     };
     let total: usize = parts.iter().map(|p| p.rows).sum();
-    let (wanted, step, most) = match kind {
-        ProgramKind::Decode => (total.div_ceil(64), 8, 256),
-        ProgramKind::Prefill => (total.div_ceil(32), 16, 96),
-    };
-    let usual = wanted.next_multiple_of(step).clamp(step, most);
-    let state_head = |d: Dest| match d {
+    let usual = usual_rows(total, kind);
+    let state_head = |p: &crate::graph::Part| match p.finish.dest {
         Dest::Output => 1,
         Dest::Keys(s) => graph.states[s.0 as usize].head_dim,
         Dest::Values(s) => graph.states[s.0 as usize].value_dim,
+        // Columns of one head's key are written in one piece.
+        Dest::KeyColumns(..) => p.rows,
+    };
+    let unit = if m.quantize_y {
+        GROUP
+    } else if m.quantize_x || graph.is_quantized(graph.operands(node)[0]) {
+        PANEL_ROWS
+    } else {
+        1
     };
     let chunk = |p: &crate::graph::Part| {
-        let grain = p.finish.grain().max(state_head(p.finish.dest));
+        let grain = lcm(p.finish.grain().max(state_head(p)), unit);
         let rows = if grain > 1 {
             (usual / grain).max(1) * grain
         } else {
@@ -278,39 +360,88 @@ fn columns(graph: &Graph, m: &Matmul, kind: ProgramKind) -> Vec<(usize, usize)> 
     parts.iter().map(chunk).collect()
 }
 
+/// Chunks of a product by head: whole heads where there are many of them, and no run of columns too short to stream.
+fn head_columns(m: &HeadMatmul, weight_columns: usize) -> Work {
+    let (heads, product) = (m.columns.heads, m.product(weight_columns));
+    let count = 16_usize.div_ceil(heads).min(product.div_ceil(64));
+    let width = product.div_ceil(count).next_multiple_of(16);
+    Work::HeadColumns {
+        heads,
+        width,
+        count: product.div_ceil(width),
+    }
+}
+
+fn lcm(a: usize, b: usize) -> usize {
+    let (mut x, mut y) = (a, b);
+    while y > 0 {
+        (x, y) = (y, x % y);
+    }
+    a / x * b
+}
+
 fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
+    if let Some(s) = experts::scratch(graph, node, kind) {
+        return s;
+    }
     let align = |n: usize| n.next_multiple_of(64);
     let tokens = max_tokens(kind);
-    let (rows, tile, sums) = match graph.op(node) {
+    let mut row = 0;
+    let (rows, tile, staged, sums) = match graph.op(node) {
         Op::Matmul(m) => {
             let k = graph.width(graph.operands(node)[0]);
-            let widest = columns(graph, m, kind)
+            let widest = columns(graph, node, m, kind)
                 .iter()
                 .map(|c| c.0)
                 .max()
                 .unwrap_or(0);
-            (
-                if m.norm.is_some() { tokens * k * 4 } else { 0 },
-                tokens * widest * 4,
-                0,
-            )
+            let (rows, tile) = (prologue_bytes(m, k), tokens * widest * 4);
+            row = if m.quantize_x && m.norm.is_some() {
+                k * 4
+            } else {
+                0
+            };
+            (tokens * rows, tile, if m.quantize_y { tile } else { 0 }, 0)
+        }
+        Op::Quantize { .. } => {
+            row = graph.width(node) * 4;
+            (0, 0, 0, 0)
         }
         Op::Attention(a) => {
             let queries = attention_rows(a, kind);
-            (0, queries * KEY_BLOCK * 4, queries * (a.value_dim + 2) * 4)
+            (
+                0,
+                queries * KEY_BLOCK * 4,
+                0,
+                queries * (a.value_dim + 2) * 4,
+            )
         }
-        Op::Finish { parts } => (0, parts.iter().map(|p| p.rows).max().unwrap_or(0) * 4, 0),
-        Op::CacheWrite { .. } => (0, 0, 0),
-        _ => (0, 64, 64),
+        Op::Finish { parts } => (0, parts.iter().map(|p| p.rows).max().unwrap_or(0) * 4, 0, 0),
+        Op::CacheWrite { .. } => (0, 0, 0, 0),
+        _ => (0, 64, 0, 64),
     };
     let rows_at = MATMUL_SCRATCH;
-    let tile_at = rows_at + align(rows);
-    let sums_at = tile_at + align(tile);
+    let row_at = rows_at + align(rows);
+    let tile_at = row_at + align(row);
+    let staged_at = tile_at + align(tile);
+    let sums_at = staged_at + align(staged);
     Scratch {
         rows: rows_at,
+        row: row_at,
         tile: tile_at,
+        staged: staged_at,
         sums: sums_at,
+        route: 0,
         bytes: sums_at + align(sums),
+    }
+}
+
+/// Bytes of an input row that a matmul prepares for itself.
+fn prologue_bytes(m: &Matmul, k: usize) -> usize {
+    match (m.quantize_x, m.norm) {
+        (true, _) => block_row_bytes(k),
+        (false, Some(_)) => k * 4,
+        (false, None) => 0,
     }
 }
 
@@ -384,6 +515,13 @@ impl fmt::Display for Work {
             Work::TilesByKeys => write!(f, "tiles × key heads × runs of {KEY_BLOCK} keys"),
             Work::TilesByHeads => f.write_str("tiles × heads"),
             Work::Heads => f.write_str("heads"),
+            Work::HeadColumns {
+                heads,
+                width,
+                count,
+            } => write!(f, "{heads} heads × columns {count} × {width}"),
+            Work::Experts { rows, chunks } => write!(f, "experts × {chunks} × {rows}"),
+            Work::Once => f.write_str("once"),
         }
     }
 }

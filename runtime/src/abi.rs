@@ -6,8 +6,12 @@
 
 use serde::{Deserialize, Serialize};
 
+pub mod quant;
+
+pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
+
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 2;
+pub const ABI_VERSION: u32 = 4;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -178,6 +182,16 @@ pub struct KernelTable {
     pub f16_to_f32: unsafe extern "C" fn(x: *const u8, n: usize, out: *mut f32),
     /// `ln(x)`, of positive numbers.
     pub ln: MapFn,
+    /// Activations to int8 in groups.
+    pub quantize: QuantizeFn,
+    /// Weights in panels of [`Quant::Q8`].
+    pub matmul_q8: QuantMatmulFn,
+    /// Weights in panels of [`Quant::Q4`].
+    pub matmul_q4: QuantMatmulFn,
+    /// A row of [`Quant::Q8`].
+    pub row_q8: QuantRowFn,
+    /// A row of [`Quant::Q4`].
+    pub row_q4: QuantRowFn,
 }
 
 /// Element types of tensors that generated code reads.

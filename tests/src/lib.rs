@@ -1,4 +1,7 @@
-//! What the tests share: opening a checkpoint or preset and compiling it in memory.
+//! What the tests share: opening a checkpoint or preset and compiling it in memory; filetests.
+
+pub mod arena;
+pub mod filetest;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -7,6 +10,7 @@ use graver::artifact::{jit, weight_source};
 use graver::codegen::Target;
 use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, Loaded};
+use graver::spec::{self, SpecSource};
 use graver_runtime::abi::Dtype;
 use graver_runtime::session::{Session, SessionOptions};
 
@@ -28,4 +32,10 @@ pub fn compile(loaded: Loaded, passes: PassOptions, session: SessionOptions) -> 
     let program = jit(&planned, manifest).expect("code for this processor");
     let weights = Arc::new(loaded.weights);
     Session::new(program, weight_source(&weights), session).expect("a session")
+}
+
+/// A built-in spec's tiny preset with random weights.
+pub fn tiny(name: &str) -> Loaded {
+    let spec = spec::load(SpecSource::Builtin(name)).expect("a built-in spec");
+    pipeline::load_preset(&spec, "tiny", 0, None).unwrap_or_else(|e| panic!("{name}: {e}"))
 }

@@ -7,6 +7,7 @@
 
 mod explain;
 mod model;
+mod quant;
 mod run;
 mod verify;
 

@@ -9,8 +9,9 @@ use graver::codegen::Target;
 use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, Loaded};
 use graver::spec::{self, Spec, SpecSource};
-use graver_runtime::abi::Dtype;
 use graver_runtime::session::{Session, SessionOptions};
+
+use super::quant::QuantArgs;
 
 /// Which model, and how it is compiled.
 #[derive(Args, Clone, Debug)]
@@ -28,6 +29,8 @@ pub(crate) struct ModelArgs {
     seed: u64,
     #[command(flatten)]
     passes: PassArgs,
+    #[command(flatten)]
+    pub(crate) quant: QuantArgs,
 }
 
 #[derive(Args, Clone, Debug)]
@@ -44,7 +47,13 @@ struct PassArgs {
 }
 
 impl ModelArgs {
+    /// The model, quantised where that is asked for.
     pub(crate) fn load(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
+        Ok(self.quant.apply(self.load_unquantized()?)?)
+    }
+
+    /// The model as it is stored.
+    pub(crate) fn load_unquantized(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
         let path = Path::new(&self.model);
         if path.is_dir() {
             return Ok(pipeline::load_checkpoint(path, self.spec.as_deref())?);
@@ -57,6 +66,10 @@ impl ModelArgs {
     ///
     /// A folder's weights are mapped, since their types decide the code; one that has only a config.json is a shape.
     pub(crate) fn load_shapes(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
+        Ok(self.quant.apply_to_shapes(self.load_stored_shapes()?))
+    }
+
+    fn load_stored_shapes(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
         let path = Path::new(&self.model);
         if !path.is_dir() {
             let spec = self.named_spec()?;
@@ -65,7 +78,7 @@ impl ModelArgs {
         }
         let weights = ["model.safetensors", "model.safetensors.index.json"];
         if weights.iter().any(|f| path.join(f).exists()) {
-            return self.load();
+            return self.load_unquantized();
         }
         let config = spec::read_config(&path.join("config.json"))?;
         let spec = match &self.spec {
@@ -100,7 +113,7 @@ impl ModelArgs {
     pub(crate) fn options(&self) -> Result<CompileOptions, Box<dyn std::error::Error>> {
         Ok(CompileOptions {
             passes: self.passes()?,
-            cache: Dtype::F32,
+            cache: self.quant.cache(),
             target: Target::named("native")?,
         })
     }

@@ -26,7 +26,12 @@ pub(super) fn emit(e: &mut Emit, s: &Site) {
     match s.kernel.work {
         Work::TilesByKeys => decode(e, s, a),
         Work::TilesByHeads => prefill(e, s, a),
-        Work::Rows { .. } | Work::Columns(_) | Work::Heads => unreachable!("scheduled by tiles"),
+        Work::Rows { .. } | Work::Columns(_) | Work::Heads | Work::Experts { .. } => {
+            unreachable!("scheduled by tiles")
+        }
+        Work::HeadColumns { .. } | Work::Once => {
+            unreachable!("scheduled by tiles")
+        }
     }
 }
 

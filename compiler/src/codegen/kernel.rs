@@ -6,7 +6,9 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{Dtype, KernelTable, StepContext};
 
 use super::emit::{Emit, Share};
-use crate::graph::{Dim, Graph, NodeId, Op, ProgramKind, StateDecl, StateId, WeightDecl, WeightId};
+use crate::graph::{
+    Dest, Dim, Graph, NodeId, Op, ProgramKind, StateDecl, StateId, WeightDecl, WeightId,
+};
 use crate::memory::{Buffer, MemoryPlan, Place};
 use crate::schedule::{Kernel, largest_step};
 
@@ -45,8 +47,14 @@ impl Rows {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct CacheSide<'a> {
     pub(super) decl: &'a StateDecl,
+    /// Of the buffer, among those of the block.
     pub(super) index: usize,
+    /// First element of a row that is meant.
+    pub(super) start: usize,
+    /// Elements that are meant.
     pub(super) dim: usize,
+    /// Elements from one row to the next.
+    pub(super) row: usize,
 }
 
 impl<'a> Site<'a> {
@@ -76,7 +84,7 @@ impl<'a> Site<'a> {
         let base = place(e, buffer);
         Rows {
             base,
-            stride: self.graph.width(id) * 4,
+            stride: self.graph.row_bytes(id),
         }
     }
 
@@ -100,6 +108,7 @@ impl<'a> Site<'a> {
                 .copied()
         }) {
             Some(Dim::LogitRows) => e.field(offset_of!(StepContext, n_logit_rows)),
+            Some(Dim::Routed { per_token, .. }) => super::experts::routed_rows(e, per_token),
             _ => e.tokens(),
         }
     }
@@ -114,24 +123,43 @@ impl<'a> Site<'a> {
     /// Address of a weight vector's or matrix' first element.
     pub(super) fn pointer(&self, e: &mut Emit, id: NodeId) -> Value {
         let (w, _) = self.weight(id);
-        e.weight_pointer(w.0 as usize)
+        e.weight_pointer(self.graph.pointer(w))
     }
 
     pub(super) fn keys(&self, s: StateId) -> CacheSide<'a> {
         let decl = &self.graph.states[s.0 as usize];
-        CacheSide {
-            decl,
-            index: 2 * s.0 as usize,
-            dim: decl.head_dim,
-        }
+        self.side(s, 0, decl.head_dim, decl.head_dim)
     }
 
     pub(super) fn values(&self, s: StateId) -> CacheSide<'a> {
         let decl = &self.graph.states[s.0 as usize];
+        if decl.shared {
+            return self.side(s, 0, decl.value_dim, decl.head_dim);
+        }
+        self.side(s, 1, decl.value_dim, decl.value_dim)
+    }
+
+    fn side(&self, s: StateId, buffer: usize, dim: usize, row: usize) -> CacheSide<'a> {
         CacheSide {
-            decl,
-            index: 2 * s.0 as usize + 1,
-            dim: decl.value_dim,
+            decl: &self.graph.states[s.0 as usize],
+            index: self.graph.first_buffer(s) + buffer,
+            start: 0,
+            dim,
+            row,
+        }
+    }
+
+    /// Where a projection's `rows` values go, unless that is the result.
+    pub(super) fn side_of(&self, dest: Dest, rows: usize) -> Option<CacheSide<'a>> {
+        match dest {
+            Dest::Output => None,
+            Dest::Keys(s) => Some(self.keys(s)),
+            Dest::Values(s) => Some(self.values(s)),
+            Dest::KeyColumns(s, start) => Some(CacheSide {
+                start,
+                dim: rows,
+                ..self.keys(s)
+            }),
         }
     }
 }
@@ -156,7 +184,7 @@ fn place(e: &mut Emit, buffer: &Buffer) -> Value {
 
 impl CacheSide<'_> {
     pub(super) fn row_bytes(&self) -> usize {
-        self.dim * self.decl.dtype.size()
+        self.row * self.decl.dtype.size()
     }
 
     /// Rows of a head: the context, or what a ring holds, as the runtime lays it out.
@@ -212,7 +240,8 @@ impl CacheSide<'_> {
         let at = e.at(bases, slot, 8);
         let base = e.field_at(at, 0);
         let offset = e.field_at(e.states, self.index * 8);
-        e.add(base, offset)
+        let at = e.add(base, offset);
+        e.plus(at, self.start * self.decl.dtype.size())
     }
 
     /// Address of head `head`'s first row.

@@ -1,14 +1,15 @@
 //! The matmul kernel: a norm as prologue, chunks of weight rows through a micro-kernel, an epilogue on each chunk.
 //!
 //! A chunk computes `[rows of the step, n]` values with one call and finishes them while they are in cache. What goes into
-//! the state, the second factor of a gate, and what is added to a residual is computed into scratch; everything else straight
-//! into its place.
+//! the state or is rounded to int8, the second factor of a gate, and what is added to a residual is computed into scratch;
+//! everything else straight into its place.
 
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
-use graver_runtime::abi::{Dtype, KernelTable};
+use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
+use graver_runtime::abi::{Dtype, Encoding, KernelTable, Quant};
 
 use super::emit::{Count, Emit, Share};
 use super::kernel::{Rows, Site};
@@ -62,24 +63,28 @@ pub(super) fn emit(e: &mut Emit, s: &Site) {
     });
 }
 
-/// The input rows, normalised into this thread's scratch where the matmul has a norm.
+/// The input rows, normalised and rounded into this thread's scratch where the matmul does that.
 fn prologue(e: &mut Emit, s: &Site, m: &Matmul, n_rows: Value) -> Rows {
     let x = s.rows(e, s.operand("x"));
-    let Some(n) = &m.norm else { return x };
-    debug_assert_eq!(
-        s.share(),
-        Share::Static,
-        "a norm as prologue is a thing of decode"
-    );
+    if m.norm.is_none() && !m.quantize_x {
+        return x;
+    }
+    debug_assert_eq!(s.share(), Share::Static, "a prologue is a thing of decode");
+    let k = s.graph.width(s.operand("x"));
     let own = Rows {
         base: e.scratch(s.kernel.scratch.rows),
-        stride: n.group * 4,
+        stride: if m.quantize_x {
+            block_row_bytes(k)
+        } else {
+            k * 4
+        },
     };
-    let gain = n.gain.then(|| s.pointer(e, s.operand("norm.gain")));
-    let bias = n.bias.then(|| s.pointer(e, s.operand("norm.bias")));
     e.repeat(n_rows, |e, t| {
         let (from, to) = (x.row(e, t), own.row(e, t));
-        rows::norm(e, n, from, to, gain, bias);
+        match m.quantize_x {
+            true => rows::quantize(e, s, m.norm.as_ref(), from, to, k),
+            false => rows::prologue_norm(e, s, m.norm.as_ref().expect("checked"), from, to),
+        }
     });
     own
 }
@@ -111,11 +116,7 @@ impl Chunk<'_> {
             base: e.scratch(s.kernel.scratch.tile),
             stride: self.width * 4,
         };
-        let out = (part.finish.dest == Dest::Output).then(|| {
-            let whole = s.out(e).columns(e, self.m.column(self.part));
-            let base = e.at(whole.base, first, 4);
-            Rows { base, ..whole }
-        });
+        let out = (part.finish.dest == Dest::Output).then(|| self.place(e, s, first));
         // The residual may lie where the result goes, so that the product must not be written there before it is read.
         let product = out.filter(|_| !self.sums_in_place()).unwrap_or(tile);
         self.product(e, s, self.part, first, n, product);
@@ -127,6 +128,33 @@ impl Chunk<'_> {
                 self.epilogue(e, s, first, n, t, [product, tile], out)
             });
         }
+        if let Some(out) = out.filter(|_| self.m.quantize_y) {
+            self.round(e, s, first, n, out);
+        }
+    }
+
+    /// Where the chunk's f32 result goes.
+    fn place(&self, e: &mut Emit, s: &Site, first: Value) -> Rows {
+        if self.m.quantize_y {
+            return Rows {
+                base: e.scratch(s.kernel.scratch.staged),
+                stride: self.width * 4,
+            };
+        }
+        let whole = s.out(e).columns(e, self.m.column(self.part));
+        let base = e.at(whole.base, first, 4);
+        Rows { base, ..whole }
+    }
+
+    /// The finished chunk to int8: whole groups of the result, but for its last.
+    fn round(&self, e: &mut Emit, s: &Site, first: Value, n: Count, from: Rows) {
+        let to = s.out(e);
+        let group = divide(e, first, GROUP);
+        e.repeat(self.n_rows, |e, t| {
+            let (from, to) = (from.row(e, t), to.row(e, t));
+            let (to, n) = (e.at(to, group, size_of::<Block>()), count(e, n));
+            e.micro(offset_of!(KernelTable, quantize), &[from, n, to], None);
+        });
     }
 
     fn sums_in_place(&self) -> bool {
@@ -146,32 +174,8 @@ impl Chunk<'_> {
     /// `out = x · w[first .. first + n]ᵀ`.
     fn product(&self, e: &mut Emit, s: &Site, part: usize, first: Value, n: Count, out: Rows) {
         let id = s.operand(&format!("w{part}"));
-        let decl = s.weight(id).1;
         let base = s.pointer(e, id);
-        let step = if decl.transposed {
-            decl.dtype.size()
-        } else {
-            decl.row_stride
-        };
-        let w = e.at(base, first, step);
-        let x_stride = e.int(self.x.stride / 4);
-        let out_stride = e.int(out.stride / 4);
-        let (w_stride, n, k) = (e.int(decl.row_stride), count(e, n), e.int(decl.shape[1]));
-        let (zero, scratch) = (e.int(0), e.scratch(0));
-        let args = [
-            self.x.base,
-            x_stride,
-            self.n_rows,
-            w,
-            w_stride,
-            n,
-            k,
-            out.base,
-            out_stride,
-            zero,
-            scratch,
-        ];
-        e.micro(kernel_of(decl), &args, None);
+        product(e, s.weight(id).1, base, first, self.x, self.n_rows, n, out);
     }
 
     fn epilogue(
@@ -228,14 +232,67 @@ impl Chunk<'_> {
             let heads = divide(e, n, f.grain());
             rows::finish_heads(e, s, (self.part, f), row, heads, t);
         }
-        let side = match f.dest {
-            Dest::Output => return,
-            Dest::Keys(state) => s.keys(state),
-            Dest::Values(state) => s.values(state),
+        let Some(side) = s.side_of(f.dest, f.rows) else {
+            return;
         };
         let (first_head, heads) = (divide(e, first, side.dim), divide(e, n, side.dim));
         side.store(e, row, t, first_head, heads);
     }
+}
+
+/// `out = x · w[first .. first + n]ᵀ` for `m` rows, the weight's first element being at `base`.
+pub(super) fn product(
+    e: &mut Emit,
+    decl: &WeightDecl,
+    base: Value,
+    first: Value,
+    x: Rows,
+    m: Value,
+    n: Count,
+    out: Rows,
+) {
+    let dtype = match decl.encoding {
+        Encoding::Float(dtype) => dtype,
+        Encoding::Quantized(quant) => return panels(e, quant, decl, base, first, x, m, n, out),
+    };
+    let step = if decl.transposed {
+        dtype.size()
+    } else {
+        decl.row_stride
+    };
+    let w = e.at(base, first, step);
+    let x_stride = e.int(x.stride / 4);
+    let out_stride = e.int(out.stride / 4);
+    let (w_stride, n, k) = (e.int(decl.row_stride), count(e, n), e.int(decl.shape[1]));
+    let (zero, scratch) = (e.int(0), e.scratch(0));
+    let args = [
+        x.base, x_stride, m, w, w_stride, n, k, out.base, out_stride, zero, scratch,
+    ];
+    e.micro(matmul_kernel(dtype, decl.transposed), &args, None);
+}
+
+/// The product with panels of quantised weights; chunks begin where panels do.
+fn panels(
+    e: &mut Emit,
+    quant: Quant,
+    decl: &WeightDecl,
+    base: Value,
+    first: Value,
+    x: Rows,
+    m: Value,
+    n: Count,
+    out: Rows,
+) {
+    let panel = divide(e, first, PANEL_ROWS);
+    let w = e.at(base, panel, decl.row_stride);
+    let (x_stride, out_stride) = (e.int(x.stride), e.int(out.stride / 4));
+    let (n, groups) = (count(e, n), e.int(decl.shape[1].div_ceil(GROUP)));
+    let args = [x.base, x_stride, m, w, n, groups, out.base, out_stride];
+    let kernel = match quant {
+        Quant::Q8 => offset_of!(KernelTable, matmul_q8),
+        Quant::Q4 => offset_of!(KernelTable, matmul_q4),
+    };
+    e.micro(kernel, &args, None);
 }
 
 fn divide(e: &mut Emit, x: Value, by: usize) -> Value {
@@ -243,7 +300,7 @@ fn divide(e: &mut Emit, x: Value, by: usize) -> Value {
     e.b.ins().udiv(x, by)
 }
 
-fn count(e: &mut Emit, n: Count) -> Value {
+pub(super) fn count(e: &mut Emit, n: Count) -> Value {
     match n {
         Count::Known(n) => e.int(n),
         Count::Dynamic(n) => n,
@@ -258,11 +315,6 @@ fn scale(e: &mut Emit, row: Value, n: Count, c: f32) {
         let y = e.b.ins().fmul(x, f);
         e.store(y, at, 0);
     });
-}
-
-/// The micro-kernel for a weight's type and layout.
-fn kernel_of(decl: &WeightDecl) -> usize {
-    matmul_kernel(decl.dtype, decl.transposed)
 }
 
 /// The micro-kernel for weights `[n, k]`, or `[k, n]` where transposed.

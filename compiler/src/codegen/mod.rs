@@ -5,10 +5,12 @@
 
 mod attention;
 mod emit;
+mod experts;
 mod heads;
 mod kernel;
 mod matmul;
 mod plain;
+mod route;
 mod rows;
 mod target;
 
@@ -261,6 +263,10 @@ fn emit_kernel(e: &mut Emit, site: &Site, tile: Option<Value>) {
     match (site.op(), tile) {
         (Op::Matmul(_), _) => matmul::emit(e, site),
         (Op::Attention(_), _) => attention::emit(e, site),
+        (Op::GroupByExpert(_) | Op::GroupedMatmul(_) | Op::ExpertsIn(_) | Op::ExpertsOut(_), _) => {
+            experts::emit(e, site)
+        }
+        (Op::HeadMatmul(m), _) => heads::matmul(e, site, m),
         (_, Some(tile)) => plain::emit(e, site, tile),
         (_, None) => rows::emit(e, site),
     }

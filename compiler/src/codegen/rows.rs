@@ -5,10 +5,12 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::types::F32;
 use cranelift_codegen::ir::{InstBuilder, Value};
-use graver_runtime::abi::{Dtype, KernelTable, StepContext};
+use graver_runtime::abi::quant::PANEL_ROWS;
+use graver_runtime::abi::{Dtype, Encoding, KernelTable, Quant, StepContext};
 
 use super::attention::scale_by;
 use super::emit::{Count, Emit, Lanes, activation_kernel};
+use super::experts;
 use super::heads;
 use super::kernel::Site;
 use crate::graph::{
@@ -60,6 +62,10 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
                 norm(e, n, from, to, gain, bias);
             });
         }
+        Op::Quantize { norm } => {
+            let (from, to) = (x(e, "x"), out_row(e, s, t));
+            quantize(e, s, norm.as_ref(), from, to, s.graph.width(s.kernel.node));
+        }
         Op::Binary(b) => binary(e, s, *b, t),
         Op::Unary(u) => {
             let (from, to) = (x(e, "x"), out_row(e, s, t));
@@ -98,8 +104,17 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
             let (from, to) = (x(e, "x"), out_row(e, s, t));
             copy(e, from, to, s.graph.width(s.kernel.node), 1.0);
         }
+        Op::Route(_)
+        | Op::GatherTokens { .. }
+        | Op::Activate(_)
+        | Op::Combine { .. }
+        | Op::ScaleRows => experts::row(e, s, t),
+        Op::GroupByExpert(_) | Op::GroupedMatmul(_) | Op::ExpertsIn(_) | Op::ExpertsOut(_) => {
+            unreachable!("not scheduled by rows")
+        }
         Op::Input(_) | Op::Weight(_) | Op::Slice { .. } => unreachable!("views are no kernels"),
-        Op::Matmul(_) | Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) | Op::Attention(_) => {
+        Op::Matmul(_) | Op::HeadMatmul(_) => unreachable!("not scheduled by rows"),
+        Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) | Op::Attention(_) => {
             unreachable!("not scheduled by rows")
         }
     }
@@ -115,18 +130,81 @@ fn look_up(e: &mut Emit, s: &Site, index: Value, t: Value, scale: f32) {
     let table = s.operand("table");
     let decl = s.weight(table).1;
     let base = s.pointer(e, table);
-    let (from, to) = (e.at(base, index, decl.row_stride), out_row(e, s, t));
+    let to = out_row(e, s, t);
     let n = s.graph.width(s.kernel.node);
-    let widen = match decl.dtype {
-        Dtype::F32 => return copy(e, from, to, n, scale),
-        Dtype::Bf16 => offset_of!(KernelTable, bf16_to_f32),
-        Dtype::F16 => offset_of!(KernelTable, f16_to_f32),
-    };
-    let count = e.int(n);
-    e.micro(widen, &[from, count, to], None);
+    match decl.encoding {
+        Encoding::Float(dtype) => {
+            let from = e.at(base, index, decl.row_stride);
+            if dtype == Dtype::F32 {
+                return copy(e, from, to, n, scale);
+            }
+            widen(e, dtype, from, to, n);
+        }
+        Encoding::Quantized(quant) => panel_row(e, quant, base, index, decl.row_stride, to, n),
+    }
     if scale != 1.0 {
         copy(e, to, to, n, scale);
     }
+}
+
+/// `n` values at `from` as f32 to `to`.
+fn widen(e: &mut Emit, dtype: Dtype, from: Value, to: Value, n: usize) {
+    let kernel = match dtype {
+        Dtype::F32 => return copy(e, from, to, n, 1.0),
+        Dtype::Bf16 => offset_of!(KernelTable, bf16_to_f32),
+        Dtype::F16 => offset_of!(KernelTable, f16_to_f32),
+    };
+    let n = e.int(n);
+    e.micro(kernel, &[from, n, to], None);
+}
+
+/// Row `index` of a quantised table as `n` f32 values to `to`.
+fn panel_row(
+    e: &mut Emit,
+    quant: Quant,
+    base: Value,
+    index: Value,
+    panel_bytes: usize,
+    to: Value,
+    n: usize,
+) {
+    let rows = e.int(PANEL_ROWS);
+    let (panel, lane) = (e.b.ins().udiv(index, rows), e.b.ins().urem(index, rows));
+    let from = e.at(base, panel, panel_bytes);
+    let kernel = match quant {
+        Quant::Q8 => offset_of!(KernelTable, row_q8),
+        Quant::Q4 => offset_of!(KernelTable, row_q4),
+    };
+    let n = e.int(n);
+    e.micro(kernel, &[from, lane, n, to], None);
+}
+
+/// One row of `k` values to int8, normalised in scratch first where there is a norm.
+pub(super) fn quantize(
+    e: &mut Emit,
+    s: &Site,
+    norm: Option<&Norm>,
+    from: Value,
+    to: Value,
+    k: usize,
+) {
+    let from = match norm {
+        None => from,
+        Some(n) => {
+            let row = e.scratch(s.kernel.scratch.row);
+            prologue_norm(e, s, n, from, row);
+            row
+        }
+    };
+    let k = e.int(k);
+    e.micro(offset_of!(KernelTable, quantize), &[from, k, to], None);
+}
+
+/// The norm in front of something else, whose operands are called `norm.gain` and `norm.bias`.
+pub(super) fn prologue_norm(e: &mut Emit, s: &Site, n: &Norm, from: Value, to: Value) {
+    let gain = n.gain.then(|| s.pointer(e, s.operand("norm.gain")));
+    let bias = n.bias.then(|| s.pointer(e, s.operand("norm.bias")));
+    norm(e, n, from, to, gain, bias);
 }
 
 fn angles(e: &mut Emit, s: &Site, rope: usize, rotary_dim: usize, t: Value) {
@@ -402,10 +480,8 @@ pub(super) fn deliver(
     first: Value,
     rows: usize,
 ) {
-    let side = match f.dest {
-        Dest::Output => return,
-        Dest::Keys(state) => s.keys(state),
-        Dest::Values(state) => s.values(state),
+    let Some(side) = s.side_of(f.dest, rows) else {
+        return;
     };
     let heads = e.int(rows / side.dim);
     side.store(e, at, t, first, heads);

@@ -2,7 +2,9 @@
 //!
 //! A small tree of words serves printing and parsing alike; which words an operation has stands once in each direction.
 
-use super::heads::{HeadColumns, HeadConcat};
+mod experts;
+
+use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
 use super::op::*;
 
 /// A word, with a value or with words inside it.
@@ -63,7 +65,8 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         | Op::GatherRows
         | Op::Copy
         | Op::Binary(_)
-        | Op::Unary(Unary::Act(_)) => vec![],
+        | Op::Unary(Unary::Act(_))
+        | Op::ScaleRows => vec![],
         Op::Embed { scale } => {
             if *scale == 1.0 {
                 vec![]
@@ -75,6 +78,7 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         Op::RopeAngles { rope, rotary_dim } => vec![set("rope", rope), set("dim", rotary_dim)],
         Op::Norm(n) => norm(n),
         Op::Matmul(m) => matmul(m),
+        Op::Quantize { norm } => norm.iter().map(inner_norm).collect(),
         Op::Unary(Unary::Scale(c) | Unary::Softcap(c)) => vec![float("by", *c)],
         Op::Rope(r) => rope(r),
         Op::PositionScale(p) => position_scale(p),
@@ -82,18 +86,40 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         Op::Finish { parts } => parts.iter().map(|p| tree("part", finish(p))).collect(),
         Op::Scores(a) | Op::Softmax(a) | Op::Mix(a) | Op::Attention(a) => attention(a),
         Op::Slice { start, len } => vec![set("start", start), set("len", len)],
-        Op::HeadSlice(c) => vec![
-            set("heads", c.heads),
-            set("width", c.width),
-            set("start", c.start),
-            set("len", c.len),
-        ],
+        Op::HeadSlice(c) => head_columns(c),
+        Op::HeadMatmul(m) => {
+            let mut out = vec![
+                tree("columns", head_columns(&m.columns)),
+                tree("rows", head_columns(&m.rows)),
+            ];
+            out.extend(m.over_columns.then(|| flag("over_columns")));
+            out.extend((m.keep > 0).then(|| set("keep", m.keep)));
+            out
+        }
         Op::HeadConcat(c) => vec![
             set("heads", c.heads),
             set("left", c.left),
             set("right", c.right),
         ],
+        Op::Route(r) => experts::route(r),
+        Op::GroupByExpert(g) => experts::grouping(g),
+        Op::GatherTokens { grouping, weighted } | Op::Combine { grouping, weighted } => {
+            experts::weighted(grouping, *weighted)
+        }
+        Op::GroupedMatmul(m) => experts::grouped_matmul(m),
+        Op::Activate(a) => experts::activate(a),
+        Op::ExpertsIn(e) => experts::experts_in(e),
+        Op::ExpertsOut(e) => experts::experts_out(e),
     }
+}
+
+fn head_columns(c: &HeadColumns) -> Vec<Attr> {
+    vec![
+        set("heads", c.heads),
+        set("width", c.width),
+        set("start", c.start),
+        set("len", c.len),
+    ]
 }
 
 fn norm(n: &Norm) -> Vec<Attr> {
@@ -129,6 +155,7 @@ fn finish(f: &Finish) -> Vec<Attr> {
         Dest::Output => {}
         Dest::Keys(s) => out.push(set("keys", s)),
         Dest::Values(s) => out.push(set("values", s)),
+        Dest::KeyColumns(s, start) => out.extend([set("keys", s), set("from", start)]),
     }
     out
 }
@@ -151,6 +178,7 @@ fn position_scale(p: &PositionScale) -> Vec<Attr> {
 
 fn matmul(m: &Matmul) -> Vec<Attr> {
     let mut out: Vec<Attr> = m.norm.iter().map(inner_norm).collect();
+    out.extend(m.quantize_x.then(|| flag("quantize_x")));
     for p in &m.parts {
         let mut words = finish(&p.finish);
         words.extend(p.bias.then(|| flag("bias")));
@@ -162,6 +190,7 @@ fn matmul(m: &Matmul) -> Vec<Attr> {
     out.extend(m.act.map(|a| set("act", a.name())));
     out.extend(m.scale.map(|c| float("scale", c)));
     out.extend(m.residual.then(|| flag("residual")));
+    out.extend(m.quantize_y.then(|| flag("quantize_y")));
     out
 }
 
@@ -307,6 +336,24 @@ impl<'a> Words<'a> {
         self.norm(kind, self.has("gain"), self.has("bias"))
     }
 
+    /// The words inside the word `key`.
+    fn within(&self, key: &str) -> Result<Words<'a>, AttrError> {
+        let found = self.find(key).map(|a| self.inside(a));
+        found.ok_or_else(|| AttrError::Missing {
+            op: self.op.into(),
+            key: key.into(),
+        })
+    }
+
+    fn head_columns(&self) -> Result<HeadColumns, AttrError> {
+        Ok(HeadColumns {
+            heads: self.get("heads")?,
+            width: self.get("width")?,
+            start: self.get("start")?,
+            len: self.get("len")?,
+        })
+    }
+
     fn rope(&self) -> Result<Rope, AttrError> {
         Ok(Rope {
             head_dim: self.get("head_dim")?,
@@ -319,7 +366,10 @@ impl<'a> Words<'a> {
     fn finish(&self) -> Result<Finish, AttrError> {
         let touches = self.words.iter().filter_map(|a| self.touch(a).transpose());
         let dest = match (self.has("keys"), self.has("values")) {
-            (true, _) => Dest::Keys(self.state("keys")?),
+            (true, _) => match self.maybe("from")? {
+                Some(start) => Dest::KeyColumns(self.state("keys")?, start),
+                None => Dest::Keys(self.state("keys")?),
+            },
             (_, true) => Dest::Values(self.state("values")?),
             _ => Dest::Output,
         };
@@ -367,11 +417,13 @@ impl<'a> Words<'a> {
         };
         Ok(Matmul {
             norm: self.inner_norm()?,
+            quantize_x: self.has("quantize_x"),
             parts: self.parts().map(part).collect::<Result<_, _>>()?,
             join: self.act("gated")?.map_or(Join::Concat, Join::Gated),
             act: self.act("act")?,
             scale: self.maybe("scale")?,
             residual: self.has("residual"),
+            quantize_y: self.has("quantize_y"),
         })
     }
 
@@ -420,6 +472,9 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
         "rms_norm" => norm(NormKind::Rms)?,
         "layer_norm" => norm(NormKind::Layer)?,
         "matmul" => Op::Matmul(w.matmul()?),
+        "quantize" => Op::Quantize {
+            norm: w.inner_norm()?,
+        },
         "add" => Op::Binary(Binary::Add),
         "mul" => Op::Binary(Binary::Mul),
         "scale" => Op::Unary(Unary::Scale(w.get("by")?)),
@@ -441,11 +496,12 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
             start: w.get("start")?,
             len: w.get("len")?,
         },
-        "head_slice" => Op::HeadSlice(HeadColumns {
-            heads: w.get("heads")?,
-            width: w.get("width")?,
-            start: w.get("start")?,
-            len: w.get("len")?,
+        "head_slice" => Op::HeadSlice(w.head_columns()?),
+        "head_matmul" => Op::HeadMatmul(HeadMatmul {
+            columns: w.within("columns")?.head_columns()?,
+            rows: w.within("rows")?.head_columns()?,
+            over_columns: w.has("over_columns"),
+            keep: w.maybe("keep")?.unwrap_or(0),
         }),
         "head_concat" => Op::HeadConcat(HeadConcat {
             heads: w.get("heads")?,
@@ -453,6 +509,21 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
             right: w.get("right")?,
         }),
         "copy" => Op::Copy,
+        "scale_rows" => Op::ScaleRows,
+        "route" => Op::Route(w.route(given("correction"))?),
+        "group_by_expert" => Op::GroupByExpert(w.grouping()?),
+        "gather_tokens" => Op::GatherTokens {
+            grouping: w.grouping()?,
+            weighted: w.has("weighted"),
+        },
+        "combine" => Op::Combine {
+            grouping: w.grouping()?,
+            weighted: w.has("weighted"),
+        },
+        "grouped_matmul" => Op::GroupedMatmul(w.grouped_matmul(given("bias"))?),
+        "activate" => Op::Activate(w.activate()?),
+        "experts_in" => Op::ExpertsIn(w.experts_in(&given)?),
+        "experts_out" => Op::ExpertsOut(w.experts_out(&given)?),
         other => match activation(other) {
             Some(a) => Op::Unary(Unary::Act(a)),
             None => return Err(AttrError::Unknown(other.into())),

@@ -2,7 +2,9 @@
 
 mod latent;
 
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::{Dtype, Encoding};
+
+mod moe;
 
 use super::op::*;
 use super::{Block, Graph, NodeId, Program, ProgramKind, StateDecl, WeightDecl};
@@ -11,9 +13,9 @@ use crate::spec::model::{self, Item, Model, Step, StepOp, Weight};
 /// How a weight lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Storage {
-    /// Element type.
-    pub dtype: Dtype,
-    /// Bytes between stored rows; `None` where they are dense.
+    /// How elements are encoded.
+    pub encoding: Encoding,
+    /// Bytes between stored rows or panels; `None` where they are dense.
     pub row_stride: Option<usize>,
 }
 
@@ -77,9 +79,8 @@ impl Builder<'_> {
         for item in items {
             h = match item {
                 Item::Plain(steps) => self.steps(steps, h),
-                Item::Residual { before, branches } => {
-                    let start = self.steps(before, h);
-                    let ends: Vec<_> = branches.iter().map(|b| self.steps(b, start)).collect();
+                Item::Residual(branches) => {
+                    let ends: Vec<_> = branches.iter().map(|b| self.steps(b, h)).collect();
                     ends.into_iter()
                         .zip(branches)
                         .fold(h, |sum, (end, branch)| {
@@ -144,6 +145,7 @@ impl Builder<'_> {
             StepOp::Attention(a) => self.attention(a, here(), name),
             StepOp::LatentAttention(a) => self.latent_attention(a, here(), name),
             StepOp::Mlp(m) => self.mlp(m, here(), name),
+            StepOp::Moe(m) => self.moe(m, here(), name),
         }
     }
 
@@ -152,9 +154,11 @@ impl Builder<'_> {
         let dense = WeightDecl {
             slot: w.slot.clone(),
             shape: w.shape.clone(),
-            dtype: s.dtype,
+            encoding: s.encoding,
             row_stride: 0,
-            transposed: w.transposed,
+            // Panels are the same whichever way the floats lay.
+            transposed: w.transposed && s.encoding.quant().is_none(),
+            count: w.count(),
         };
         let row_stride = s.row_stride.unwrap_or_else(|| dense.dense_stride());
         self.graph.add_weight(WeightDecl {
@@ -181,6 +185,7 @@ impl Builder<'_> {
 
     fn linear(&mut self, l: &model::Linear, x: NodeId, name: &str) -> NodeId {
         let w = self.weight(&l.weight);
+        let x = self.input_of(w, x);
         let y = self
             .graph
             .add(Op::Matmul(Matmul::plain(l.weight.shape[0])), &[x, w], name);
@@ -192,6 +197,23 @@ impl Builder<'_> {
             }
             None => y,
         }
+    }
+
+    /// What a matmul with weight `w` reads: `x`, rounded to int8 where the weight is quantised. Matmuls share it.
+    fn input_of(&mut self, w: NodeId, x: NodeId) -> NodeId {
+        let quantized = self
+            .graph
+            .weight(w)
+            .is_some_and(|d| d.encoding.quant().is_some());
+        if !quantized {
+            return x;
+        }
+        let users = self.graph.users(x).into_iter().map(|u| u.0);
+        let there = users.into_iter().find(|u| self.graph.is_quantized(*u));
+        there.unwrap_or_else(|| {
+            let name = format!("{}.int8", self.graph.node(x).name);
+            self.graph.add(Op::Quantize { norm: None }, &[x], &name)
+        })
     }
 
     fn attention(&mut self, a: &model::Attention, x: NodeId, name: &str) -> NodeId {
@@ -263,6 +285,7 @@ impl Builder<'_> {
             kv_heads: op.kv_heads,
             head_dim: op.head_dim,
             value_dim: op.value_dim,
+            shared: false,
             dtype: self.cache,
             ring: op.reach.limit(),
         });

@@ -50,6 +50,8 @@ pub enum Dest {
     Keys(StateId),
     /// Into the values of a state.
     Values(StateId),
+    /// Into the one key head of a state, from a column on: what several projections make a key of.
+    KeyColumns(StateId, usize),
 }
 
 impl Finish {

@@ -31,3 +31,30 @@ impl HeadConcat {
         self.left + self.right
     }
 }
+
+/// A matrix of its own for each head: `out[t, h] = [x[t, h, columns] · W_h | x[t, h, kept]]`, the kept columns being those
+/// behind the multiplied ones. Operands: `x [rows, heads · columns.width]`, and `w [heads · rows.width, n]`, of which
+/// `W_h` is a run of rows: `[columns.len, n]`, or where the product runs `over_columns` of it, `[rows.len, columns.len]ᵀ`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadMatmul {
+    /// Columns of each head of `x` that are multiplied.
+    pub columns: HeadColumns,
+    /// Rows of each head's part of `w` that multiply them.
+    pub rows: HeadColumns,
+    /// The product sums over the columns of `w`; otherwise over its rows.
+    pub over_columns: bool,
+    /// Columns of `x` that are handed on.
+    pub keep: usize,
+}
+
+impl HeadMatmul {
+    /// Width of a head's product, `w` having `n` columns.
+    pub fn product(&self, n: usize) -> usize {
+        if self.over_columns { self.rows.len } else { n }
+    }
+
+    /// What the product sums over, `w` having `n` columns.
+    pub fn inner(&self, n: usize) -> usize {
+        if self.over_columns { n } else { self.rows.len }
+    }
+}

@@ -7,6 +7,7 @@
 mod attrs;
 mod build;
 mod dot;
+mod experts;
 mod finish;
 mod heads;
 pub mod op;
@@ -17,14 +18,15 @@ mod verify;
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::quant::block_row_bytes;
+use graver_runtime::abi::{Dtype, Encoding};
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
 
 pub use build::{Storage, build};
 pub use dot::dot;
-pub use heads::{HeadColumns, HeadConcat};
+pub use heads::{HeadColumns, HeadConcat, HeadMatmul};
 pub use op::*;
 pub use text::{ParseError, parse};
 pub use verify::{VerifyError, verify, verify_program};
@@ -51,12 +53,14 @@ pub struct WeightDecl {
     pub slot: String,
     /// `[out, in]` or `[n]`.
     pub shape: Vec<usize>,
-    /// Element type; vectors are always f32.
-    pub dtype: Dtype,
-    /// Bytes between stored rows (rows of `in` elements, or of `out` where transposed).
+    /// How elements are encoded; vectors are always f32.
+    pub encoding: Encoding,
+    /// Bytes between stored rows (rows of `in` elements, of `out` where transposed, or panels of rows where quantised).
     pub row_stride: usize,
     /// Stored as `[in, out]`.
     pub transposed: bool,
+    /// Entries of the pointer table: the experts of a family, 1 for a single weight.
+    pub count: usize,
 }
 
 /// A KV cache that a graph reads and writes.
@@ -70,10 +74,23 @@ pub struct StateDecl {
     pub head_dim: usize,
     /// Width of a value.
     pub value_dim: usize,
+    /// Values are the leading components of the keys, of which there is one head: nothing is stored twice.
+    pub shared: bool,
     /// Element type.
     pub dtype: Dtype,
     /// For a ring: the most positions that a query looks back over, itself included. Position `p` lies in row `p % rows`.
     pub ring: Option<usize>,
+}
+
+impl StateDecl {
+    /// Buffers in a slot, each with its name and bytes per position: keys and values, or keys that hold both.
+    pub fn buffers(&self) -> Vec<(&'static str, usize)> {
+        let bytes = |dim: usize| self.kv_heads * dim * self.dtype.size();
+        if self.shared {
+            return vec![("kv", bytes(self.head_dim))];
+        }
+        vec![("k", bytes(self.head_dim)), ("v", bytes(self.value_dim))]
+    }
 }
 
 /// One block's computation.
@@ -134,12 +151,12 @@ impl Program {
 
     /// Index of the first weight slot of each block in run order.
     pub fn weight_bases(&self) -> Vec<usize> {
-        self.bases(|g| g.weights.len())
+        self.bases(Graph::pointers)
     }
 
-    /// Index of the first state buffer of each block in run order; a KV state has two, keys and values.
+    /// Index of the first state buffer of each block in run order.
     pub fn state_bases(&self) -> Vec<usize> {
-        self.bases(|g| 2 * g.states.len())
+        self.bases(|g| g.first_buffer(StateId(g.states.len() as u32)))
     }
 
     fn bases(&self, count: impl Fn(&Graph) -> usize) -> Vec<usize> {
@@ -191,6 +208,22 @@ impl Graph {
         self.add(Op::Weight(id), &[], &name)
     }
 
+    /// Place of a weight's first pointer in the block's table.
+    pub fn pointer(&self, id: WeightId) -> usize {
+        self.weights[..id.0 as usize].iter().map(|w| w.count).sum()
+    }
+
+    /// Entries of the block's pointer table.
+    pub fn pointers(&self) -> usize {
+        self.weights.iter().map(|w| w.count).sum()
+    }
+
+    /// Index of a state's first buffer among those of the graph.
+    pub fn first_buffer(&self, s: StateId) -> usize {
+        let before = &self.states[..s.0 as usize];
+        before.iter().map(|d| d.buffers().len()).sum()
+    }
+
     /// Adds an input of the block.
     pub fn add_input(&mut self, name: &str, shape: Shape) -> NodeId {
         NodeId(self.nodes.add_node(Node {
@@ -222,6 +255,23 @@ impl Graph {
             .skip(1)
             .map(|d| if let Dim::Const(n) = d { *n } else { 1 })
             .product()
+    }
+
+    /// Whether a node's rows are int8 blocks rather than f32.
+    pub fn is_quantized(&self, id: NodeId) -> bool {
+        match self.op(id) {
+            Op::Quantize { .. } => true,
+            Op::Matmul(m) => m.quantize_y,
+            _ => false,
+        }
+    }
+
+    /// Bytes of a row of a node's result.
+    pub fn row_bytes(&self, id: NodeId) -> usize {
+        match self.is_quantized(id) {
+            true => block_row_bytes(self.width(id)),
+            false => self.width(id) * 4,
+        }
     }
 
     /// A weight node's declaration.

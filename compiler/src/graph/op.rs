@@ -5,8 +5,12 @@
 
 use std::fmt;
 
+use super::experts::route_roles;
+pub use super::experts::{
+    Activate, ExpertsIn, ExpertsOut, Form, Gating, GroupedMatmul, Grouping, Groups, Route, Score,
+};
 pub use super::finish::{Dest, Finish, Rope, Touch, touch_role};
-use super::heads::{HeadColumns, HeadConcat};
+use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
 pub use crate::spec::model::{Activation, NormKind, PositionScale, Reach};
 
 /// Index of a weight in its graph's table.
@@ -30,6 +34,13 @@ pub enum Dim {
     Queries,
     /// Visible keys.
     Keys,
+    /// So many for each token of the step, and some more.
+    Routed {
+        /// For each token.
+        per_token: usize,
+        /// Besides.
+        more: usize,
+    },
 }
 
 /// Dimensions, slowest first.
@@ -63,6 +74,11 @@ pub enum Op {
     Norm(Norm),
     /// One or several weights on the same input, with prologue and epilogue.
     Matmul(Matmul),
+    /// Rounds rows to int8 in groups, each with its scale: what a matmul with quantised weights reads.
+    Quantize {
+        /// Applied to every row of `x` first.
+        norm: Option<Norm>,
+    },
     /// Elementwise; the second operand may be a vector that every row sees.
     Binary(Binary),
     /// Elementwise.
@@ -103,8 +119,38 @@ pub enum Op {
     HeadSlice(HeadColumns),
     /// Two runs of columns side by side in every head.
     HeadConcat(HeadConcat),
+    /// A matrix of its own for every head.
+    HeadMatmul(HeadMatmul),
     /// A copy, where a value has to be in a certain place.
     Copy,
+    /// From a router's scores `[T, experts]` to routes `[T, 2 top_k]`: weights, then the experts they belong to, ascending.
+    Route(Route),
+    /// Sorts routes by expert; a token's rows keep their order.
+    GroupByExpert(Grouping),
+    /// A row for each token at each of its experts, sorted by expert.
+    GatherTokens {
+        /// How rows are grouped.
+        grouping: Grouping,
+        /// Rows are multiplied by their weight.
+        weighted: bool,
+    },
+    /// One matrix per expert on the rows of that expert.
+    GroupedMatmul(GroupedMatmul),
+    /// What lies between an expert's matrices.
+    Activate(Activate),
+    /// The sum of a token's rows, in the order of its experts.
+    Combine {
+        /// How rows are grouped.
+        grouping: Grouping,
+        /// Rows are multiplied by their weight.
+        weighted: bool,
+    },
+    /// Each row multiplied by its own number.
+    ScaleRows,
+    /// Gather, products and activation of all experts.
+    ExpertsIn(ExpertsIn),
+    /// Products and weighted sum of all experts, with what is added to it.
+    ExpertsOut(ExpertsOut),
 }
 
 /// Options of a norm. Operands: `x`, then gain and bias where they are there.
@@ -132,6 +178,8 @@ pub struct Norm {
 pub struct Matmul {
     /// Applied to every row of `x` first.
     pub norm: Option<Norm>,
+    /// Then rounds it to int8, which quantised weights need.
+    pub quantize_x: bool,
     /// The weights.
     pub parts: Vec<Part>,
     /// How the parts' results become one.
@@ -142,6 +190,8 @@ pub struct Matmul {
     pub scale: Option<f32>,
     /// Adds a residual operand.
     pub residual: bool,
+    /// Rounds the result to int8, for matmuls with quantised weights.
+    pub quantize_y: bool,
 }
 
 /// One weight of a matmul.
@@ -221,6 +271,7 @@ impl Op {
                 NormKind::Layer => "layer_norm",
             },
             Op::Matmul(_) => "matmul",
+            Op::Quantize { .. } => "quantize",
             Op::Binary(Binary::Add) => "add",
             Op::Binary(Binary::Mul) => "mul",
             Op::Unary(Unary::Act(a)) => a.name(),
@@ -238,7 +289,17 @@ impl Op {
             Op::Slice { .. } => "slice",
             Op::HeadSlice(_) => "head_slice",
             Op::HeadConcat(_) => "head_concat",
+            Op::HeadMatmul(_) => "head_matmul",
             Op::Copy => "copy",
+            Op::Route(_) => "route",
+            Op::GroupByExpert(_) => "group_by_expert",
+            Op::GatherTokens { .. } => "gather_tokens",
+            Op::GroupedMatmul(_) => "grouped_matmul",
+            Op::Activate(_) => "activate",
+            Op::Combine { .. } => "combine",
+            Op::ScaleRows => "scale_rows",
+            Op::ExpertsIn(_) => "experts_in",
+            Op::ExpertsOut(_) => "experts_out",
         }
     }
 
@@ -249,9 +310,15 @@ impl Op {
             Op::Embed { .. } | Op::PositionRows { .. } => roles(&["table"]),
             Op::Norm(n) => n.roles(""),
             Op::Matmul(m) => m.roles(),
+            Op::Quantize { norm } => {
+                let mut out = roles(&["x"]);
+                out.extend(norm.iter().flat_map(|n| n.roles("norm.")));
+                out
+            }
             Op::Binary(_) | Op::HeadConcat(_) => roles(&["a", "b"]),
             Op::Unary(_) | Op::PositionScale(_) | Op::GatherRows => roles(&["x"]),
             Op::Slice { .. } | Op::HeadSlice(_) | Op::Copy => roles(&["x"]),
+            Op::HeadMatmul(_) => roles(&["x", "w"]),
             Op::Rope(_) => roles(&["x", "angles"]),
             Op::CacheWrite { .. } => roles(&["k", "v"]),
             Op::Finish { parts } => super::finish::joined_roles(parts),
@@ -261,6 +328,14 @@ impl Op {
             Op::Softmax(a) if a.sinks => roles(&["x", "sinks"]),
             Op::Softmax(_) => roles(&["x"]),
             Op::Mix(_) => roles(&["p", "after"]),
+            Op::Route(r) => route_roles(r, "x"),
+            Op::GroupByExpert(_) => roles(&["x"]),
+            Op::GatherTokens { .. } | Op::Combine { .. } => roles(&["x", "groups"]),
+            Op::GroupedMatmul(m) => m.roles(),
+            Op::Activate(a) => a.roles(),
+            Op::ScaleRows => roles(&["x", "by"]),
+            Op::ExpertsIn(e) => e.roles(),
+            Op::ExpertsOut(e) => e.roles(),
         }
     }
 
@@ -273,7 +348,7 @@ impl Op {
     pub fn writes(&self) -> Option<StateId> {
         let of = |d: Dest| match d {
             Dest::Output => None,
-            Dest::Keys(s) | Dest::Values(s) => Some(s),
+            Dest::Keys(s) | Dest::Values(s) | Dest::KeyColumns(s, _) => Some(s),
         };
         match self {
             Op::CacheWrite { state } => Some(*state),
@@ -285,6 +360,7 @@ impl Op {
             | Op::PositionRows { .. }
             | Op::RopeAngles { .. } => None,
             Op::Norm(_)
+            | Op::Quantize { .. }
             | Op::Binary(_)
             | Op::Unary(_)
             | Op::Rope(_)
@@ -292,7 +368,14 @@ impl Op {
             | Op::Scores(_)
             | Op::Softmax(_) => None,
             Op::Mix(_) | Op::Attention(_) | Op::GatherRows => None,
-            Op::Slice { .. } | Op::HeadSlice(_) | Op::HeadConcat(_) | Op::Copy => None,
+            Op::Slice { .. } | Op::HeadSlice(_) | Op::HeadConcat(_) => None,
+            Op::HeadMatmul(_) | Op::Copy => None,
+            Op::Route(_)
+            | Op::GroupByExpert(_)
+            | Op::GatherTokens { .. }
+            | Op::GroupedMatmul(_)
+            | Op::Activate(_) => None,
+            Op::Combine { .. } | Op::ScaleRows | Op::ExpertsIn(_) | Op::ExpertsOut(_) => None,
         }
     }
 }
@@ -334,11 +417,13 @@ impl Matmul {
     pub fn plain(rows: usize) -> Matmul {
         Matmul {
             norm: None,
+            quantize_x: false,
             parts: vec![Part::plain(rows)],
             join: Join::Concat,
             act: None,
             scale: None,
             residual: false,
+            quantize_y: false,
         }
     }
 
@@ -441,6 +526,8 @@ impl fmt::Display for Dim {
             Dim::LogitRows => f.write_str("R"),
             Dim::Queries => f.write_str("Q"),
             Dim::Keys => f.write_str("S"),
+            Dim::Routed { per_token, more: 0 } => write!(f, "{per_token}T"),
+            Dim::Routed { per_token, more } => write!(f, "{per_token}T+{more}"),
         }
     }
 }

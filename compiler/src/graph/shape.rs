@@ -1,7 +1,10 @@
 //! Shape rules: from an operation and its operands to the shape of the result, or why they do not fit.
 
-use super::heads::{HeadColumns, HeadConcat};
+mod experts;
+
+use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
 use super::op::*;
+use super::text::shape_text;
 use super::{Graph, NodeId};
 
 /// Why operands do not fit an operation.
@@ -72,6 +75,13 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
             Ok(r.shape(0).clone())
         }
         Op::Matmul(m) => r.matmul(m),
+        Op::Quantize { norm } => {
+            let width = r.width(0)?;
+            if let Some(n) = norm {
+                r.prologue(n, width)?;
+            }
+            Ok(r.shape(0).clone())
+        }
         Op::Binary(_) => r.binary(),
         Op::Unary(_) | Op::Copy => Ok(r.shape(0).clone()),
         Op::Rope(p) => {
@@ -111,6 +121,16 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
         }
         Op::HeadSlice(c) => r.head_slice(c),
         Op::HeadConcat(c) => r.head_concat(c),
+        Op::HeadMatmul(m) => r.head_matmul(m),
+        Op::Route(o) => r.route(o, "x"),
+        Op::GroupByExpert(g) => r.group_by_expert(g),
+        Op::GatherTokens { grouping, .. } => r.gather_tokens(grouping),
+        Op::GroupedMatmul(m) => r.grouped_matmul(m),
+        Op::Activate(a) => r.activate(a),
+        Op::Combine { grouping, .. } => r.combine(grouping),
+        Op::ScaleRows => r.scale_rows(),
+        Op::ExpertsIn(e) => r.experts_in(e),
+        Op::ExpertsOut(e) => r.experts_out(e),
     }
 }
 
@@ -152,17 +172,12 @@ impl Rule<'_> {
     /// Columns of a `[rows, n]` operand.
     fn width(&self, i: usize) -> Result<usize, ShapeError> {
         let s = self.shape(i);
-        let text = s
-            .iter()
-            .map(|d| d.to_string())
-            .collect::<Vec<_>>()
-            .join(", ");
         match s.as_slice() {
             [_, Dim::Const(n)] => Ok(*n),
             _ => Err(ShapeError::Size {
                 op: self.op.name(),
                 what: format!("shape of {}", self.roles[i]),
-                found: format!("[{text}]"),
+                found: shape_text(s),
                 expected: "[rows, n]".into(),
             }),
         }
@@ -179,7 +194,7 @@ impl Rule<'_> {
         self.check(
             &format!("size of {role}"),
             ok,
-            format!("{s:?}"),
+            shape_text(s),
             format!("[{n}]"),
         )
     }
@@ -197,6 +212,12 @@ impl Rule<'_> {
             }
         }
         Ok(())
+    }
+
+    /// A norm in front of something else, over the whole row.
+    fn prologue(&self, n: &Norm, width: usize) -> Result<(), ShapeError> {
+        self.check("group of the prologue", n.group == width, n.group, width)?;
+        self.norm(n, "norm.", width)
     }
 
     fn rope(&self, p: &Rope, width: usize) -> Result<(), ShapeError> {
@@ -232,8 +253,7 @@ impl Rule<'_> {
     fn matmul(&self, m: &Matmul) -> Result<Shape, ShapeError> {
         let k = self.width(0)?;
         if let Some(n) = &m.norm {
-            self.check("group of the prologue", n.group == k, n.group, k)?;
-            self.norm(n, "norm.", k)?;
+            self.prologue(n, k)?;
         }
         for (i, p) in m.parts.iter().enumerate() {
             let at = self
@@ -242,11 +262,16 @@ impl Rule<'_> {
                 .position(|r| *r == format!("w{i}"))
                 .expect("every part has a weight");
             let found = self.shape(at);
+            let single = self
+                .graph
+                .weight(self.operands[at])
+                .is_none_or(|d| d.count == 1);
+            self.check(&format!("w{i}"), single, "a family", "one weight")?;
             let expected = vec![Dim::Const(p.rows), Dim::Const(k)];
             self.check(
                 &format!("w{i}"),
                 *found == expected,
-                format!("{found:?}"),
+                shape_text(found),
                 format!("[{}, {k}]", p.rows),
             )?;
             if p.bias {
@@ -266,12 +291,7 @@ impl Rule<'_> {
         let shape = vec![self.shape(0)[0], Dim::Const(m.width())];
         if m.residual {
             let r = self.shape(self.operands.len() - 1);
-            self.check(
-                "residual",
-                *r == shape,
-                format!("{r:?}"),
-                format!("{shape:?}"),
-            )?;
+            self.check("residual", *r == shape, shape_text(r), shape_text(&shape))?;
         }
         Ok(shape)
     }
@@ -295,8 +315,26 @@ impl Rule<'_> {
             Dest::Output => return Ok(()),
             Dest::Keys(s) => (s, self.state(s)?.kv_heads * self.state(s)?.head_dim),
             Dest::Values(s) => (s, self.state(s)?.kv_heads * self.state(s)?.value_dim),
+            Dest::KeyColumns(s, start) => return self.key_columns(s, start, rows),
         };
         self.check(&format!("row of state {state}"), width == rows, rows, width)
+    }
+
+    fn key_columns(&self, s: StateId, start: usize, rows: usize) -> Result<(), ShapeError> {
+        let d = self.state(s)?;
+        self.check(
+            &format!("key heads of state {s}"),
+            d.kv_heads == 1,
+            d.kv_heads,
+            1,
+        )?;
+        let (end, most) = (start + rows, d.head_dim);
+        self.check(
+            &format!("columns of state {s}"),
+            end <= most,
+            end,
+            format!("at most {most}"),
+        )
     }
 
     fn finish(&self, parts: &[Finish]) -> Result<Shape, ShapeError> {
@@ -314,17 +352,45 @@ impl Rule<'_> {
     }
 
     fn head_slice(&self, c: &HeadColumns) -> Result<Shape, ShapeError> {
-        let (w, all) = (self.width(0)?, c.heads * c.width);
-        self.check("width of x", w == all && w > 0, w, all)?;
-        let end = c.start + c.len;
-        let fits = end <= c.width && c.len > 0;
+        self.head_columns("columns", c, self.width(0)?)?;
+        Ok(vec![self.shape(0)[0], Dim::Const(c.heads * c.len)])
+    }
+
+    /// That `found` is the width of all heads together, and the run lies inside a head.
+    fn head_columns(&self, what: &str, c: &HeadColumns, found: usize) -> Result<(), ShapeError> {
+        let all = c.heads * c.width;
+        let whole = found == all && found > 0;
+        self.check(&format!("{what} of all heads"), whole, found, all)?;
+        let (end, fits) = (c.start + c.len, c.start + c.len <= c.width && c.len > 0);
         self.check(
-            "the columns' end",
+            &format!("end of the {what}"),
             fits,
             end,
             format!("at most {}", c.width),
+        )
+    }
+
+    fn head_matmul(&self, m: &HeadMatmul) -> Result<Shape, ShapeError> {
+        let (heads, n) = (m.columns.heads, self.width(1)?);
+        self.head_columns("columns", &m.columns, self.width(0)?)?;
+        if let Dim::Const(rows) = self.dim(1, 0)? {
+            self.head_columns("rows", &m.rows, rows)?;
+        }
+        self.check("heads of w", m.rows.heads == heads, m.rows.heads, heads)?;
+        let (found, inner) = (m.columns.len, m.inner(n));
+        self.check("columns to multiply", found == inner, found, inner)?;
+        let end = m.columns.start + m.columns.len + m.keep;
+        let most = m.columns.width;
+        self.check(
+            "end of the kept columns",
+            end <= most,
+            end,
+            format!("at most {most}"),
         )?;
-        Ok(vec![self.shape(0)[0], Dim::Const(c.heads * c.len)])
+        Ok(vec![
+            self.shape(0)[0],
+            Dim::Const(heads * (m.product(n) + m.keep)),
+        ])
     }
 
     fn head_concat(&self, c: &HeadConcat) -> Result<Shape, ShapeError> {
@@ -344,8 +410,8 @@ impl Rule<'_> {
         self.check(
             "second operand",
             a == b || broadcast,
-            format!("{b:?}"),
-            format!("{a:?} or its last dimension"),
+            shape_text(b),
+            format!("{} or its last dimension", shape_text(a)),
         )?;
         Ok(a.clone())
     }

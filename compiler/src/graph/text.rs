@@ -11,12 +11,13 @@
 //! ```
 //!
 //! Inputs are named, other values numbered in topological order. The shape behind the colon is for the reader; the
-//! parser infers it again and complains where they differ.
+//! parser infers it again and complains where they differ. Behind a semicolon stands the node's place in the spec:
+//! `%2 = matmul … ; attention.q`. Texts written by hand may name values by it instead: `%attention.q = matmul …`.
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::{Dtype, Encoding, Quant};
 
 use super::attrs::{self, Attr, AttrError};
 use super::op::{Dim, Op};
@@ -35,11 +36,13 @@ impl fmt::Display for Graph {
                 kv_heads,
                 head_dim,
                 value_dim,
+                shared,
                 ring,
             } = s;
+            let shared = if *shared { " shared" } else { "" };
             write!(
                 f,
-                "state {name}: {dtype} heads={kv_heads} key={head_dim} value={value_dim}"
+                "state {name}: {dtype} heads={kv_heads} key={head_dim} value={value_dim}{shared}"
             )?;
             match ring {
                 Some(rows) => writeln!(f, " ring={rows}")?,
@@ -64,25 +67,38 @@ impl fmt::Display for WeightDecl {
             f,
             "weight @{}: {}[{}]",
             self.slot,
-            self.dtype,
+            self.encoding,
             shape.join(", ")
         )?;
         if self.row_stride != self.dense_stride() {
             write!(f, " stride={}", self.row_stride)?;
+        }
+        if self.count != 1 {
+            write!(f, " count={}", self.count)?;
         }
         f.write_str(if self.transposed { " transposed" } else { "" })
     }
 }
 
 impl WeightDecl {
-    /// Bytes between rows where nothing lies between them.
+    /// Bytes of one matrix or vector whose rows are dense.
+    pub fn bytes(&self) -> usize {
+        let elements: usize = self.shape.iter().product();
+        match (self.encoding, self.shape.as_slice()) {
+            (Encoding::Quantized(quant), [rows, k]) => quant.matrix_bytes(*rows, *k),
+            (Encoding::Quantized(quant), _) => quant.matrix_bytes(1, elements),
+            (Encoding::Float(dtype), _) => elements * dtype.size(),
+        }
+    }
+
+    /// Bytes between rows, or panels, where nothing lies between them.
     pub fn dense_stride(&self) -> usize {
-        let row = if self.transposed {
-            self.shape[0]
-        } else {
-            *self.shape.last().unwrap_or(&1)
-        };
-        row * self.dtype.size()
+        let k = *self.shape.last().unwrap_or(&1);
+        match self.encoding {
+            Encoding::Float(dtype) if self.transposed => self.shape[0] * dtype.size(),
+            Encoding::Float(dtype) => k * dtype.size(),
+            Encoding::Quantized(quant) => quant.panel_bytes(k),
+        }
     }
 }
 
@@ -124,7 +140,12 @@ impl Graph {
         if !words.is_empty() {
             write!(f, " {{{}}}", words.join(" "))?;
         }
-        writeln!(f, ": {}", shape_text(&node.shape))
+        write!(f, ": {}", shape_text(&node.shape))?;
+        match &node.op {
+            Op::Input(name) if *name == node.name => writeln!(f),
+            _ if node.name.is_empty() => writeln!(f),
+            _ => writeln!(f, " ; {}", node.name),
+        }
     }
 }
 
@@ -241,16 +262,19 @@ impl Parser {
         let mut decl = WeightDecl {
             slot: slot.into(),
             shape,
-            dtype: dtype_of(dtype)?,
+            encoding: encoding_of(dtype)?,
             row_stride: 0,
             transposed,
+            count: 1,
         };
-        let stride = words
-            .split_whitespace()
-            .find_map(|w| w.strip_prefix("stride="));
-        decl.row_stride = match stride.map(str::parse) {
-            Some(Ok(n)) => n,
-            Some(Err(_)) => return Err(LineError::Syntax("stride is not a number")),
+        let number = |key: &str| {
+            let found = words.split_whitespace().find_map(|w| w.strip_prefix(key));
+            found.map(str::parse::<usize>).transpose()
+        };
+        let bad = |_| LineError::Syntax("stride or count is not a number");
+        decl.count = number("count=").map_err(bad)?.unwrap_or(1);
+        decl.row_stride = match number("stride=").map_err(bad)? {
+            Some(n) => n,
             None => decl.dense_stride(),
         };
         let id = self.graph.add_weight(decl);
@@ -275,13 +299,18 @@ impl Parser {
             kv_heads,
             head_dim,
             value_dim,
+            shared: words.split_whitespace().any(|w| w == "shared"),
             dtype,
             ring,
         });
         Ok(())
     }
 
-    fn node(&mut self, code: &str) -> Result<(), LineError> {
+    fn node(&mut self, line: &str) -> Result<(), LineError> {
+        let (code, place) = match line.split_once(" ; ") {
+            Some((code, place)) => (code.trim_end(), Some(place.trim())),
+            None => (line, None),
+        };
         let (name, rest) = code
             .split_once(" = ")
             .ok_or(LineError::Syntax("expected `%name = operation …`"))?;
@@ -296,7 +325,10 @@ impl Parser {
             self.graph
                 .add_input(name.trim_start_matches('%'), read_shape(shape)?)
         } else {
-            self.operation(body)?
+            let by_name = name.trim_start_matches('%');
+            let numbered = by_name.bytes().all(|b| b.is_ascii_digit());
+            let place = place.unwrap_or(if numbered { "" } else { by_name });
+            self.operation(body, place)?
         };
         let found = shape_text(self.graph.shape(id));
         match said {
@@ -306,7 +338,7 @@ impl Parser {
         Ok(())
     }
 
-    fn operation(&mut self, body: &str) -> Result<NodeId, LineError> {
+    fn operation(&mut self, body: &str, place: &str) -> Result<NodeId, LineError> {
         let (head, words) = match body.split_once('{') {
             Some((h, w)) => (
                 h,
@@ -324,7 +356,14 @@ impl Parser {
             ids.push(self.name(value)?);
         }
         let op = attrs::read(op, &read_attrs(words)?, &roles)?;
-        Ok(self.graph.try_add(op, &ids, "")?)
+        Ok(self.graph.try_add(op, &ids, place)?)
+    }
+}
+
+fn encoding_of(text: &str) -> Result<Encoding, LineError> {
+    match Quant::ALL.into_iter().find(|q| q.to_string() == text) {
+        Some(quant) => Ok(Encoding::Quantized(quant)),
+        None => dtype_of(text).map(Encoding::Float),
     }
 }
 
@@ -333,7 +372,9 @@ fn dtype_of(text: &str) -> Result<Dtype, LineError> {
         "f32" => Ok(Dtype::F32),
         "bf16" => Ok(Dtype::Bf16),
         "f16" => Ok(Dtype::F16),
-        _ => Err(LineError::Syntax("expected one of f32, bf16, f16")),
+        _ => Err(LineError::Syntax(
+            "expected one of f32, bf16, f16 (and q8, q4 for weights)",
+        )),
     }
 }
 
@@ -347,13 +388,26 @@ fn read_shape(text: &str) -> Result<Vec<Dim>, LineError> {
         n => n
             .parse()
             .map(Dim::Const)
-            .map_err(|_| LineError::Syntax("a dimension is a number, T, R, Q or S")),
+            .ok()
+            .or_else(|| routed(n))
+            .ok_or(LineError::Syntax(
+                "a dimension is a number, T, R, Q, S, or such as 8T or 24T+130",
+            )),
     };
     inner
         .split(',')
         .filter(|d| !d.trim().is_empty())
         .map(dim)
         .collect()
+}
+
+/// Reads `8T` or `24T+130`.
+fn routed(text: &str) -> Option<Dim> {
+    let (tokens, more) = text.split_once('+').unwrap_or((text, "0"));
+    Some(Dim::Routed {
+        per_token: tokens.strip_suffix('T')?.parse().ok()?,
+        more: more.parse().ok()?,
+    })
 }
 
 /// Reads `word word=value word(word …)`.

@@ -1,6 +1,7 @@
 //! The verifier: what has to hold of every graph, before and after every pass.
 
-use super::{Graph, NodeId, Op, Program, shape};
+use super::text::shape_text;
+use super::{Dest, Graph, NodeId, Op, Program, shape};
 
 /// A broken invariant.
 #[derive(Debug, thiserror::Error)]
@@ -12,8 +13,8 @@ pub struct VerifyError {
     pub what: String,
 }
 
-/// Checks that shapes follow from operands, that there is no cycle, that every input and output stands, and that a state
-/// is written before it is read.
+/// Checks that shapes follow from operands, that there is no cycle, that every input and output stands, that a state is
+/// written before it is read, and that quantised weights meet quantised rows.
 ///
 /// # Errors
 /// The first node, in topological order, that breaks a rule.
@@ -32,13 +33,18 @@ pub fn verify(graph: &Graph) -> Result<(), VerifyError> {
             what,
         })?;
     }
-    match graph.outputs.iter().find(|(_, id)| !names.contains_key(id)) {
-        Some((name, _)) => Err(VerifyError {
+    for (name, id) in &graph.outputs {
+        let what = match names.contains_key(id) {
+            false => "output of a removed node",
+            true if graph.is_quantized(*id) => "blocks hand on f32, not int8",
+            true => continue,
+        };
+        return Err(VerifyError {
             node: name.clone(),
-            what: "output of a removed node".into(),
-        }),
-        None => Ok(()),
+            what: what.into(),
+        });
     }
+    Ok(())
 }
 
 fn check(graph: &Graph, id: NodeId) -> Result<(), String> {
@@ -50,10 +56,12 @@ fn check(graph: &Graph, id: NodeId) -> Result<(), String> {
     let shape = shape::infer(graph, op, &operands).map_err(|e| e.to_string())?;
     if shape != *graph.shape(id) {
         return Err(format!(
-            "shape is {:?}, its operands give {shape:?}",
-            graph.shape(id)
+            "shape is {}, its operands give {}",
+            shape_text(graph.shape(id)),
+            shape_text(&shape)
         ));
     }
+    check_quantized(graph, op, &operands)?;
     let state = match op {
         Op::Scores(a) | Op::Mix(a) | Op::Attention(a) => a.state,
         _ => return Ok(()),
@@ -64,6 +72,38 @@ fn check(graph: &Graph, id: NodeId) -> Result<(), String> {
         _ => Err(format!(
             "reads state {state} behind a node that does not write it"
         )),
+    }
+}
+
+/// Rows in int8 are for matmuls with quantised weights, which read nothing else.
+fn check_quantized(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<(), String> {
+    let is_weight = |o: &&NodeId| {
+        graph
+            .weight(**o)
+            .is_some_and(|w| w.encoding.quant().is_some())
+    };
+    let is_value = |o: &&NodeId| graph.is_quantized(**o);
+    match op {
+        Op::Matmul(m) => {
+            let weights = operands.iter().filter(is_weight).count();
+            let x = graph.is_quantized(operands[0]);
+            let others = operands[1..].iter().any(|o| is_value(&o));
+            let fits = if m.quantize_x || x { m.parts.len() } else { 0 };
+            if weights != fits || (m.quantize_x || m.norm.is_some()) && x || others {
+                return Err("int8 rows and quantised weights go together, all or none".into());
+            }
+            let plain = m.parts.iter().all(|p| p.finish.dest == Dest::Output);
+            match m.quantize_y && !plain {
+                true => Err("what goes into a state is not rounded to int8 as well".into()),
+                false => Ok(()),
+            }
+        }
+        Op::Embed { .. } => Ok(()),
+        _ if operands.iter().any(|o| is_value(&o) || is_weight(&o)) => Err(format!(
+            "{} reads no int8 and no quantised weights",
+            op.name()
+        )),
+        _ => Ok(()),
     }
 }
 

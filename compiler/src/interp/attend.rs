@@ -1,7 +1,7 @@
 //! Attention over a cache of all positions: scores, softmax, mix, as three plain loops.
 
 use super::{Rows, Scene};
-use crate::graph::{Attention, Dest};
+use crate::graph::{Attention, Dest, StateId};
 
 /// Appends a row for each token of the step.
 pub(super) fn write(scene: &mut Scene, dest: Dest, x: &Rows) {
@@ -9,8 +9,19 @@ pub(super) fn write(scene: &mut Scene, dest: Dest, x: &Rows) {
         Dest::Output => return,
         Dest::Keys(s) => &mut scene.caches[s.0 as usize].keys,
         Dest::Values(s) => &mut scene.caches[s.0 as usize].values,
+        Dest::KeyColumns(s, start) => return write_columns(scene, s, start, x),
     };
     rows.extend(x.iter().map(<[f32]>::to_vec));
+}
+
+/// Some columns of the step's keys; whoever comes first makes room for all.
+fn write_columns(scene: &mut Scene, s: StateId, start: usize, x: &Rows) {
+    let width = scene.graph.states[s.0 as usize].head_dim;
+    let keys = &mut scene.caches[s.0 as usize].keys;
+    keys.resize(scene.start + scene.tokens.len(), vec![0.0; width]);
+    for (key, part) in keys[scene.start..].iter_mut().zip(x.iter()) {
+        key[start..start + part.len()].copy_from_slice(part);
+    }
 }
 
 /// Positions that the query of row `t` sees.
@@ -71,7 +82,11 @@ pub(super) fn softmax(scene: &Scene, a: &Attention, scores: &Rows, sinks: Option
 
 /// `[T, heads · value_dim]`.
 pub(super) fn mix(scene: &Scene, a: &Attention, p: &Rows) -> Rows {
-    let (n, values) = (scene.tokens.len(), &scene.caches[a.state.0 as usize].values);
+    let (n, cache) = (scene.tokens.len(), &scene.caches[a.state.0 as usize]);
+    let values = match scene.graph.states[a.state.0 as usize].shared {
+        true => &cache.keys,
+        false => &cache.values,
+    };
     let mut data = vec![0.0; n * a.heads * a.value_dim];
     for h in 0..a.heads {
         let g = h / a.group() * a.value_dim;

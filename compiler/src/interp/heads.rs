@@ -1,7 +1,7 @@
 //! Columns of each of several equal heads.
 
 use super::Rows;
-use crate::graph::{HeadColumns, HeadConcat};
+use crate::graph::{HeadColumns, HeadConcat, HeadMatmul};
 
 /// `[T, heads · len]`.
 pub(super) fn slice(c: &HeadColumns, x: &Rows) -> Rows {
@@ -28,4 +28,26 @@ pub(super) fn concat(c: &HeadConcat, a: &Rows, b: &Rows) -> Rows {
 fn head_of(row: &[f32], width: usize, h: usize) -> &[f32] {
     let h = if row.len() == width { 0 } else { h };
     &row[h * width..(h + 1) * width]
+}
+
+/// `[T, heads · (product + keep)]`.
+pub(super) fn matmul(m: &HeadMatmul, x: &Rows, w: &Rows) -> Rows {
+    let (c, r, product) = (&m.columns, &m.rows, m.product(w.width));
+    let weight = |h: usize, i: usize, j: usize| {
+        let (row, column) = if m.over_columns { (j, i) } else { (i, j) };
+        w.data[(h * r.width + r.start + row) * w.width + column]
+    };
+    let mut data = vec![];
+    for (i, head) in x.data.chunks_exact(c.width).enumerate() {
+        let (picked, behind) = head[c.start..].split_at(c.len);
+        let dot = |j: usize| -> f64 {
+            let terms = picked.iter().enumerate();
+            terms
+                .map(|(k, v)| f64::from(*v) * f64::from(weight(i % c.heads, k, j)))
+                .sum()
+        };
+        data.extend((0..product).map(|j| dot(j) as f32));
+        data.extend_from_slice(&behind[..m.keep]);
+    }
+    Rows::new(data, c.heads * (product + m.keep))
 }

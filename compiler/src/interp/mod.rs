@@ -4,12 +4,14 @@
 //! defined here, operation by operation, over whole rows of `Vec<f32>`. One sequence, all of a step's logits.
 
 mod attend;
+mod experts;
 mod heads;
 mod rows;
 
 use std::collections::BTreeMap;
 
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
+use graver_runtime::abi::{Dtype, Encoding, Quant};
 
 use crate::graph::{Graph, NodeId, Op, Program, WeightDecl};
 
@@ -80,11 +82,11 @@ impl<'a> Interpreter<'a> {
     pub fn step(&mut self, tokens: &[u32]) -> Vec<f32> {
         let mut carried: BTreeMap<String, Rows> = BTreeMap::new();
         let bases = self.program.weight_bases();
-        let states: Vec<usize> = self.program.state_bases();
+        let mut first = 0;
         for (i, b) in self.program.run_order().enumerate() {
             let graph = &self.program.blocks[b].graph;
-            let first = states[i] / 2;
             let caches = &mut self.caches[first..first + graph.states.len()];
+            first += graph.states.len();
             let scene = Scene {
                 graph,
                 program: self.program,
@@ -111,10 +113,11 @@ fn block(
     for id in graph.order() {
         let value = match graph.op(id) {
             Op::Input(name) => carried.get(name).cloned().unwrap_or_default(),
-            Op::Weight(w) => weight(
-                &graph.weights[w.0 as usize],
-                weights.bytes(weight_base + w.0 as usize),
-            ),
+            Op::Weight(w) => {
+                let decl = &graph.weights[w.0 as usize];
+                let first = weight_base + graph.pointer(*w);
+                family(decl, |e| weights.bytes(first + e))
+            }
             op => {
                 let operands: Vec<&Rows> = graph.operands(id).iter().map(|o| &values[o]).collect();
                 rows::evaluate(&mut scene, op, &operands)
@@ -129,6 +132,15 @@ fn block(
         .collect()
 }
 
+/// A weight, or those of all experts one below the other.
+fn family<'a>(decl: &WeightDecl, bytes: impl Fn(usize) -> &'a [u8]) -> Rows {
+    let mut all = weight(decl, bytes(0));
+    for e in 1..decl.count {
+        all.data.extend(weight(decl, bytes(e)).data);
+    }
+    all
+}
+
 /// A weight as rows `[out, in]` of f32, whatever way it is stored.
 fn weight(decl: &WeightDecl, bytes: &[u8]) -> Rows {
     let width = *decl.shape.last().unwrap_or(&1);
@@ -137,14 +149,32 @@ fn weight(decl: &WeightDecl, bytes: &[u8]) -> Rows {
     } else {
         1
     };
-    let size = decl.dtype.size();
+    let dtype = match decl.encoding {
+        Encoding::Float(dtype) => dtype,
+        Encoding::Quantized(quant) => return panels(quant, bytes, rows, width),
+    };
+    let size = dtype.size();
     let at = |r: usize, c: usize| {
         let offset = if decl.transposed {
             c * decl.row_stride + r * size
         } else {
             r * decl.row_stride + c * size
         };
-        element(decl.dtype, &bytes[offset..offset + size])
+        element(dtype, &bytes[offset..offset + size])
+    };
+    let data = (0..rows)
+        .flat_map(|r| (0..width).map(move |c| (r, c)))
+        .map(|(r, c)| at(r, c))
+        .collect();
+    Rows::new(data, width)
+}
+
+/// Quantised weights as the numbers they stand for.
+fn panels(quant: Quant, bytes: &[u8], rows: usize, width: usize) -> Rows {
+    let at = |r: usize, c: usize| {
+        let offset = r / PANEL_ROWS * quant.panel_bytes(width) + c / GROUP * quant.group_bytes();
+        let (group, lane) = (&bytes[offset..offset + quant.group_bytes()], r % PANEL_ROWS);
+        quant.get(group, lane, c % GROUP) as f32 * Quant::scale(group, lane)
     };
     let data = (0..rows)
         .flat_map(|r| (0..width).map(move |c| (r, c)))

@@ -1,6 +1,8 @@
 //! Operations that treat each row alone, and the matmul.
 
-use super::{Rows, Scene, attend, heads};
+use graver_runtime::abi::quant::{GROUP, TINY};
+
+use super::{Rows, Scene, attend, experts, heads};
 use crate::graph::{
     Activation, Attention, Binary, Dest, Finish, Join, Matmul, Norm, NormKind, Op, PositionScale,
     Rope, Touch, Unary,
@@ -20,6 +22,11 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
             n.bias.then(|| x[x.len() - 1]),
         ),
         Op::Matmul(m) => matmul(scene, m, x),
+        Op::Quantize { norm: n } => {
+            let gain = n.and_then(|n| n.gain.then(|| x[1]));
+            let bias = n.and_then(|n| n.bias.then(|| x[x.len() - 1]));
+            to_int8(&n.map_or_else(|| x[0].clone(), |n| norm(&n, x[0], gain, bias)))
+        }
         Op::Binary(b) => binary(*b, x[0], x[1]),
         Op::Unary(u) => map(x[0], |v| unary(*u, v)),
         Op::Rope(r) => rotate(r, x[0], x[1]),
@@ -38,6 +45,16 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
         Op::Slice { start, len } => slice(x[0], *start, *len),
         Op::HeadSlice(c) => heads::slice(c, x[0]),
         Op::HeadConcat(c) => heads::concat(c, x[0], x[1]),
+        Op::HeadMatmul(m) => heads::matmul(m, x[0], x[1]),
+        Op::Route(r) => experts::route(r, x[0], r.correction.then(|| x[1])),
+        Op::GroupByExpert(g) => experts::group(g, x[0]),
+        Op::GatherTokens { grouping, weighted } => experts::gather(grouping, *weighted, x[0], x[1]),
+        Op::GroupedMatmul(m) => experts::grouped_matmul(m, x[0], x[1], x[2], m.bias.then(|| x[3])),
+        Op::Activate(a) => experts::activated(a, x),
+        Op::Combine { grouping, weighted } => experts::combine(grouping, *weighted, x[0], x[1]),
+        Op::ScaleRows => experts::scale_rows(x[0], x[1]),
+        Op::ExpertsIn(e) => experts::experts_in(e, x),
+        Op::ExpertsOut(e) => experts::experts_out(e, x),
     }
 }
 
@@ -72,7 +89,7 @@ fn rope_angles(scene: &Scene, rope: usize) -> Rows {
     Rows::new(positions(scene).flat_map(row).collect(), r.rotary_dim())
 }
 
-fn norm(n: &Norm, x: &Rows, gain: Option<&Rows>, bias: Option<&Rows>) -> Rows {
+pub(super) fn norm(n: &Norm, x: &Rows, gain: Option<&Rows>, bias: Option<&Rows>) -> Rows {
     let data = x
         .data
         .chunks_exact(n.group)
@@ -101,7 +118,7 @@ fn map(x: &Rows, f: impl Fn(f32) -> f32) -> Rows {
     Rows::new(x.data.iter().map(|v| f(*v)).collect(), x.width)
 }
 
-fn binary(op: Binary, a: &Rows, b: &Rows) -> Rows {
+pub(super) fn binary(op: Binary, a: &Rows, b: &Rows) -> Rows {
     let apply = |(x, y): (&f32, &f32)| match op {
         Binary::Add => x + y,
         Binary::Mul => x * y,
@@ -207,6 +224,9 @@ fn matmul(scene: &mut Scene, m: &Matmul, x: &[&Rows]) -> Rows {
         let bias = n.bias.then(&mut next);
         input = norm(n, &input, gain, bias);
     }
+    if m.quantize_x {
+        input = to_int8(&input);
+    }
     let angles = m
         .has_rope()
         .then(|| x[x.len() - 1 - usize::from(m.residual)]);
@@ -229,13 +249,27 @@ fn matmul(scene: &mut Scene, m: &Matmul, x: &[&Rows]) -> Rows {
         y = map(&y, |v| v * c);
     }
     if m.residual {
-        binary(Binary::Add, &y, x[x.len() - 1])
-    } else {
-        y
+        y = binary(Binary::Add, &y, x[x.len() - 1]);
     }
+    if m.quantize_y { to_int8(&y) } else { y }
 }
 
-fn product(x: &Rows, w: &Rows) -> Rows {
+/// Values moved to the nearest multiple of their group's scale, which is the group's largest magnitude over 127.
+fn to_int8(x: &Rows) -> Rows {
+    let round = |group: &[f32]| {
+        let largest = group.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+        let inverse = if largest < TINY { 0.0 } else { 127.0 / largest };
+        let value = move |v: &f32| (v * inverse).round_ties_even() * (largest / 127.0);
+        group.iter().map(value).collect::<Vec<_>>()
+    };
+    let data = x
+        .iter()
+        .flat_map(|row| row.chunks(GROUP).flat_map(round))
+        .collect();
+    Rows::new(data, x.width)
+}
+
+pub(super) fn product(x: &Rows, w: &Rows) -> Rows {
     let dot = |a: &[f32], b: &[f32]| {
         a.iter()
             .zip(b)

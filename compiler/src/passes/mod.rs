@@ -8,11 +8,15 @@ mod attention;
 mod bias;
 mod dead;
 mod gate;
+mod int8_epilogue;
+mod int8_prologue;
+mod latent;
 mod merge;
 mod norm;
 mod qkv;
 mod residual;
 mod sources;
+mod touch;
 
 use crate::graph::{Graph, Program, ProgramKind, verify};
 
@@ -27,6 +31,11 @@ pub struct Pass {
 
 /// All passes, in order.
 pub const PASSES: &[Pass] = &[
+    Pass {
+        name: "latent-cache",
+        about: "latent attention keeps the latent, and absorbs what expands it",
+        run: latent::run,
+    },
     Pass {
         name: "merge-projections",
         about: "matmuls that read the same input become one with several weights",
@@ -43,6 +52,11 @@ pub const PASSES: &[Pass] = &[
         run: qkv::run,
     },
     Pass {
+        name: "head-epilogue",
+        about: "rotations and norms of heads follow the projection at once",
+        run: touch::run,
+    },
+    Pass {
         name: "gated-activation",
         about: "activation, and gate times up, where the product is made",
         run: gate::run,
@@ -53,9 +67,19 @@ pub const PASSES: &[Pass] = &[
         run: residual::run,
     },
     Pass {
+        name: "int8-epilogue",
+        about: "a product is rounded to int8 where it is made",
+        run: int8_epilogue::run,
+    },
+    Pass {
         name: "norm-prologue",
-        about: "a norm is computed by the matmul that reads it",
+        about: "a norm is computed by the matmul or the rounding that reads it",
         run: norm::run,
+    },
+    Pass {
+        name: "int8-prologue",
+        about: "a matmul rounds its own input to int8",
+        run: int8_prologue::run,
     },
     Pass {
         name: "one-pass-attention",
@@ -96,6 +120,15 @@ pub enum Outcome {
     Fused(String),
     /// Left alone; says why.
     Kept(String),
+}
+
+impl std::fmt::Display for Site {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match &self.outcome {
+            Outcome::Fused(into) => write!(f, "fused {}: {into}", self.at),
+            Outcome::Kept(why) => write!(f, "kept {}: {why}", self.at),
+        }
+    }
 }
 
 impl Site {

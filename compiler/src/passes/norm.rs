@@ -1,15 +1,17 @@
-//! Lets a matmul normalise its own input.
+//! Lets a matmul, or the rounding in front of it, normalise its own input.
 //!
 //! ```text
 //! y = rms_norm(x, g); z = matmul(y, w)  =>  z = matmul(norm(x, g), w)
+//! y = rms_norm(x, g); q = quantize(y)   =>  q = quantize(norm(x, g))
 //! ```
 //!
-//! Requires a norm over the whole row that only matmuls read. Decode only: there every thread normalises the few rows for
-//! itself, which is cheaper than a barrier; in prefill rows are many, and a kernel of its own computes each norm once.
+//! Requires a norm over the whole row that nothing else reads. Matmuls take it in decode only: there every thread
+//! normalises the few rows for itself, which is cheaper than a barrier; in prefill rows are many, and a kernel of its own
+//! computes each norm once.
 
 use super::Site;
 use super::sources::{Operands, matmul_of, place, replace_matmul};
-use crate::graph::{Graph, NodeId, Op, ProgramKind};
+use crate::graph::{Graph, NodeId, Norm, Op, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
     let norms: Vec<_> = graph
@@ -22,10 +24,6 @@ pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
 
 fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
     let name = graph.node(norm).name.clone();
-    if kind == ProgramKind::Prefill {
-        let why = "prefill normalises each of its many rows once, in a kernel of its own";
-        return Site::kept(&name, why);
-    }
     let Op::Norm(options) = *graph.op(norm) else {
         unreachable!("filtered")
     };
@@ -33,13 +31,25 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
         return Site::kept(&name, "it normalises heads, not rows");
     }
     let users = graph.users(norm);
-    let takes =
-        |u: NodeId, slot: usize| slot == 0 && matmul_of(graph, u).is_some_and(|m| m.norm.is_none());
+    let rounds = |u: NodeId| *graph.op(u) == Op::Quantize { norm: None };
+    if kind == ProgramKind::Prefill && !users.iter().all(|(u, _)| rounds(*u)) {
+        let why = "prefill normalises each of its many rows once, in a kernel of its own";
+        return Site::kept(&name, why);
+    }
+    let takes = |u: NodeId, slot: usize| {
+        let bare = matmul_of(graph, u).is_some_and(|m| m.norm.is_none() && !m.quantize_x);
+        slot == 0 && (bare || rounds(u))
+    };
     if users.is_empty() || graph.is_output(norm) {
         return Site::kept(&name, "the next block reads it");
     }
     if let Some((other, _)) = users.iter().find(|(u, slot)| !takes(*u, *slot)) {
-        let why = format!("{} reads it, which is no matmul", place(graph, *other));
+        let problem = match matmul_of(graph, *other) {
+            Some(m) if m.norm.is_some() => "normalises its input already",
+            Some(_) => "reads it as more than its input",
+            None => "is no matmul",
+        };
+        let why = format!("{}, which reads it, {problem}", place(graph, *other));
         return Site::kept(&name, why);
     }
     let into: Vec<_> = users.iter().map(|(u, _)| place(graph, *u)).collect();
@@ -47,6 +57,9 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
     let inputs = graph.operands(norm);
     let roles = graph.op(norm).roles();
     for (user, _) in users {
+        if rounds_only(graph, user, options, &inputs) {
+            continue;
+        }
         let mut op = matmul_of(graph, user).expect("just checked").clone();
         op.norm = Some(options);
         let mut operands = Operands::of(graph, user);
@@ -63,4 +76,19 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
     }
     graph.remove(norm);
     Site::fused(&name, into)
+}
+
+/// Gives a quantize node the norm; whether it was one.
+fn rounds_only(graph: &mut Graph, user: NodeId, options: Norm, inputs: &[NodeId]) -> bool {
+    if !matches!(graph.op(user), Op::Quantize { .. }) {
+        return false;
+    }
+    let op = Op::Quantize {
+        norm: Some(options),
+    };
+    let name = graph.node(user).name.clone();
+    let new = graph.add(op, inputs, &name);
+    graph.replace_uses(user, new);
+    graph.remove(user);
+    true
 }

@@ -25,21 +25,33 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
 /// A projection on its way: where it comes from, and what is done to it, with the nodes that do it.
 struct Chain {
     source: Source,
+    /// The projection's bare result.
+    bare: NodeId,
     /// In the order in which they apply.
-    links: Vec<(Touch, NodeId)>,
+    links: Links,
 }
 
 fn chain(graph: &Graph, end: NodeId) -> Option<Chain> {
+    let (at, links) = touches(graph, end);
+    Some(Chain {
+        source: part_of(graph, at)?,
+        bare: at,
+        links,
+    })
+}
+
+/// Touches one after the other, in the order in which they apply, with the nodes that are them.
+pub(super) type Links = Vec<(Touch, NodeId)>;
+
+/// What `end` is before any touch, and the touches up to it.
+pub(super) fn touches(graph: &Graph, end: NodeId) -> (NodeId, Links) {
     let (mut at, mut links) = (end, vec![]);
     while let Some(touch) = touch(graph.op(at)) {
         links.push((touch, at));
         at = graph.operands(at)[0];
     }
     links.reverse();
-    Some(Chain {
-        source: part_of(graph, at)?,
-        links,
-    })
+    (at, links)
 }
 
 /// The touch that an operation by itself is.
@@ -54,6 +66,7 @@ fn touch(op: &Op) -> Option<Touch> {
         | Op::PositionRows { .. }
         | Op::RopeAngles { .. }
         | Op::Matmul(_)
+        | Op::Quantize { .. }
         | Op::Binary(_)
         | Op::Unary(_)
         | Op::CacheWrite { .. }
@@ -66,11 +79,26 @@ fn touch(op: &Op) -> Option<Touch> {
         | Op::Slice { .. }
         | Op::HeadSlice(_)
         | Op::HeadConcat(_)
-        | Op::Copy => None,
+        | Op::HeadMatmul(_)
+        | Op::Copy
+        | Op::Route(_)
+        | Op::GroupByExpert(_)
+        | Op::GatherTokens { .. }
+        | Op::GroupedMatmul(_)
+        | Op::Activate(_)
+        | Op::Combine { .. }
+        | Op::ScaleRows
+        | Op::ExpertsIn(_)
+        | Op::ExpertsOut(_) => None,
     }
 }
 
 impl Chain {
+    /// Every value from the bare projection to the finished one.
+    fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
+        std::iter::once(self.bare).chain(self.links.iter().map(|l| l.1))
+    }
+
     fn finish(&self, rows: usize, dest: Dest) -> Finish {
         let touches = self.links.iter().map(|l| l.0).collect();
         Finish {
@@ -80,19 +108,23 @@ impl Chain {
         }
     }
 
-    /// Operands that the touches bring, by role: the angles, and what norms have.
     fn operands(&self, graph: &Graph) -> Vec<(String, NodeId)> {
-        let mut out = vec![];
-        for (i, (touch, node)) in self.links.iter().enumerate() {
-            let roles = graph.op(*node).roles();
-            let named = roles.iter().zip(graph.operands(*node)).skip(1);
-            out.extend(named.map(|(role, id)| match touch {
-                Touch::Norm(_) => (touch_role(self.source.part, i) + role, id),
-                Touch::Rope(_) | Touch::PositionScale(_) => (role.clone(), id),
-            }));
-        }
-        out
+        touch_operands(graph, &self.links, self.source.part)
     }
+}
+
+/// Operands that the touches of part `part` bring, by role: the angles, and what norms have.
+pub(super) fn touch_operands(graph: &Graph, links: &Links, part: usize) -> Vec<(String, NodeId)> {
+    let mut out = vec![];
+    for (i, (touch, node)) in links.iter().enumerate() {
+        let roles = graph.op(*node).roles();
+        let named = roles.iter().zip(graph.operands(*node)).skip(1);
+        out.extend(named.map(|(role, id)| match touch {
+            Touch::Norm(_) => (touch_role(part, i) + role, id),
+            Touch::Rope(_) | Touch::PositionScale(_) => (role.clone(), id),
+        }));
+    }
+    out
 }
 
 fn fuse(graph: &mut Graph, write: NodeId) -> Site {
@@ -100,7 +132,7 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Site {
     let Op::CacheWrite { state } = *graph.op(write) else {
         unreachable!("filtered")
     };
-    let Some((q, readers)) = query(graph, write) else {
+    let Some(q) = query(graph, write) else {
         return Site::kept(&name, "no attention reads it");
     };
     let (k, v) = (graph.operands(write)[0], graph.operands(write)[1]);
@@ -128,30 +160,20 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Site {
         let why = format!("{} has an epilogue already", place(graph, matmul));
         return Site::kept(&name, why);
     }
-    let inner = [&cq, &ck, &cv]
-        .iter()
-        .flat_map(|c| c.links.iter().rev().skip(1))
-        .all(|(_, n)| graph.only_user(*n).is_some());
-    if !inner
-        || graph.only_user(k).is_none()
-        || graph.only_user(v).is_none()
-        || graph.users(q).len() != readers
-    {
+    let alone = |c: &Chain| c.nodes().all(|n| graph.only_user(n).is_some());
+    if ![&cq, &ck, &cv].into_iter().all(alone) {
         return Site::kept(&name, "queries, keys or values are read elsewhere");
     }
     rewrite(graph, write, state, q, [cq, ck, cv])
 }
 
-/// The queries of the attention behind a cache write, and how many nodes read them.
-fn query(graph: &Graph, write: NodeId) -> Option<(NodeId, usize)> {
+/// The queries of the only attention behind a cache write.
+fn query(graph: &Graph, write: NodeId) -> Option<NodeId> {
     let scores =
         |(u, _): &(NodeId, usize)| matches!(graph.op(*u), Op::Scores(_) | Op::Attention(_));
     let mut users = graph.users(write).into_iter().filter(scores);
     let reader = users.next()?;
-    users
-        .next()
-        .is_none()
-        .then(|| (graph.operands(reader.0)[0], 1))
+    users.next().is_none().then(|| graph.operands(reader.0)[0])
 }
 
 fn rewrite(

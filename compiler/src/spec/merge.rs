@@ -2,7 +2,8 @@
 //!
 //! Objects merge key by key, null deletes a key, anything else replaces. A list of steps can be replaced as a whole or,
 //! by an object, edited: each key names a step of the parent, to merge with, to delete (null), or to insert (with
-//! `before` or `after`). What describes one file only (`about`, `match`, `presets`) is not inherited.
+//! `before` or `after`). A layer kind can be `like` another one of the same spec: `{"like": "dense", …}` is that kind's list
+//! of steps, edited the same way. What describes one file only (`about`, `match`, `presets`) is not inherited.
 
 use serde_json::{Map, Value};
 
@@ -13,7 +14,7 @@ use super::steps::step_name;
 /// Keys that stay with their file.
 const OWN: [&str; 5] = ["about", "match", "presets", "extends", "$schema"];
 /// Keys of an item of a layer that hold steps.
-const BRANCHES: [&str; 4] = ["residual", "before", "parallel", "plain"];
+const BRANCHES: [&str; 3] = ["residual", "parallel", "plain"];
 
 /// Lays `child` over `parent`.
 pub(super) fn merge(parent: &Value, child: &Value) -> Result<Value, Located> {
@@ -23,6 +24,37 @@ pub(super) fn merge(parent: &Value, child: &Value) -> Result<Value, Located> {
     }
     lay(&mut merged, child, "")?;
     Ok(merged)
+}
+
+/// Writes out layer kinds that are like others.
+pub(super) fn write_out_kinds(spec: &mut Value) -> Result<(), Located> {
+    let Some(kinds) = spec.get_mut("layers").and_then(Value::as_object_mut) else {
+        return Ok(());
+    };
+    let given = kinds.clone();
+    for (name, kind) in kinds.iter_mut() {
+        let Some(like) = kind.get("like") else {
+            continue;
+        };
+        let path = format!("layers.{name}");
+        let list = like.as_str().and_then(|l| given.get(l));
+        let Some(Value::Array(steps)) = list else {
+            let names = given
+                .iter()
+                .filter(|k| k.1.is_array())
+                .map(|k| k.0.as_str());
+            let like = like.as_str().map_or_else(|| like.to_string(), String::from);
+            let known: Vec<&str> = names.collect();
+            let fault =
+                super::read::unknown("layer kind with a list of steps", &like, known.into_iter());
+            return Err(fault.at(&format!("{path}.like")));
+        };
+        let (mut steps, mut edits) = (steps.clone(), kind.as_object().cloned().unwrap_or_default());
+        edits.shift_remove("like");
+        edit_steps(&mut steps, &edits, &path)?;
+        *kind = Value::Array(steps);
+    }
+    Ok(())
 }
 
 fn lay(base: &mut Value, over: &Value, path: &str) -> Result<(), Located> {

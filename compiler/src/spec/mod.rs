@@ -11,6 +11,7 @@ mod expr;
 mod latent;
 mod merge;
 pub mod model;
+mod moe;
 mod near;
 mod read;
 mod rope;

@@ -44,8 +44,10 @@ pub fn load(source: SpecSource<'_>) -> Result<Spec> {
         chain.push(parent);
     }
     let mut merged = chain[chain.len() - 1].json.clone();
+    merge::write_out_kinds(&mut merged).map_err(|e| chain[chain.len() - 1].located(e))?;
     for document in chain.iter().rev().skip(1) {
         merged = merge::merge(&merged, &document.json).map_err(|e| document.located(e))?;
+        merge::write_out_kinds(&mut merged).map_err(|e| document.located(e))?;
     }
     Ok(Spec {
         name,
@@ -128,15 +130,7 @@ impl Document {
             return wrong(&self.json, "(top)", "an object");
         };
         check_keys(map.keys(), &bind::KEYS, "(top)")?;
-        for key in [
-            "params",
-            "layer_params",
-            "require",
-            "ropes",
-            "layers",
-            "presets",
-            "match",
-        ] {
+        for key in ["params", "require", "ropes", "layers", "presets", "match"] {
             match map.get(key) {
                 Some(v) if !v.is_object() => return wrong(v, key, "an object"),
                 _ => {}

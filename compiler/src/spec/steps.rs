@@ -68,7 +68,7 @@ fn section(path: &str) -> &str {
 /// Reads a step's fields, given the width of its input.
 type Reader = fn(&At<'_, '_, '_>) -> Read<(StepOp, usize)>;
 
-const OPS: [(&str, Reader); 10] = [
+const OPS: [(&str, Reader); 11] = [
     ("embed", embed),
     ("position_embed", position_embed),
     ("rms_norm", norm_step),
@@ -78,13 +78,14 @@ const OPS: [(&str, Reader); 10] = [
     ("softcap", softcap),
     ("attention", attention),
     ("latent_attention", latent_attention),
-    ("mlp", mlp),
+    ("mlp", mlp_step),
+    ("moe", super::moe::moe),
 ];
 
 /// A step while it is read.
 pub(super) struct At<'m, 's, 'a> {
     pub(super) node: Node<'s, 'a>,
-    name: String,
+    pub(super) name: String,
     op: &'a str,
     pub(super) around: Around<'m>,
     width: Option<usize>,
@@ -398,25 +399,43 @@ pub(super) fn rope(node: &Node<'_, '_>, ropes: &[Rope], head_dim: usize) -> Read
     Ok(index)
 }
 
-fn mlp(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let fields = at.fields(&["ffn", "gate", "up", "down", "act"])?;
-    let width = at.width()?;
+fn mlp_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields(&MLP)?;
+    let mlp = mlp(&fields, &at.name, at.around.hidden, at.width()?, None)?;
+    Ok((StepOp::Mlp(mlp), at.around.hidden))
+}
+
+/// Keys of a feed-forward block.
+pub(super) const MLP: [&str; 5] = ["ffn", "gate", "up", "down", "act"];
+
+/// Reads a feed-forward block from `width` to `hidden` components; `act` is used where it names no activation.
+pub(super) fn mlp(
+    fields: &Fields<'_, '_>,
+    slot: &str,
+    hidden: usize,
+    width: usize,
+    act: Option<Activation>,
+) -> Read<Mlp> {
     let ffn = fields.required("ffn")?.whole(1, MAX_WIDTH)?;
-    let matrix =
-        |node: &Node<'_, '_>, key: &str, out, inner| linear(node, &at.slot(key), out, inner);
-    let mlp = Mlp {
+    let matrix = |node: &Node<'_, '_>, key: &str, out, inner| {
+        linear(node, &format!("{slot}.{key}"), out, inner)
+    };
+    let act = match act {
+        Some(act) if fields.raw("act").is_none() => act,
+        _ => activation(&fields.required("act")?)?,
+    };
+    Ok(Mlp {
         gate: fields
             .optional("gate")?
             .map(|n| matrix(&n, "gate", ffn, width))
             .transpose()?,
         up: matrix(&fields.required("up")?, "up", ffn, width)?,
-        down: matrix(&fields.required("down")?, "down", at.around.hidden, ffn)?,
-        act: activation(&fields.required("act")?)?,
-    };
-    Ok((StepOp::Mlp(mlp), at.around.hidden))
+        down: matrix(&fields.required("down")?, "down", hidden, ffn)?,
+        act,
+    })
 }
 
-fn activation(node: &Node<'_, '_>) -> Read<Activation> {
+pub(super) fn activation(node: &Node<'_, '_>) -> Read<Activation> {
     let value = node.eval()?;
     let name = value
         .as_str()

@@ -6,7 +6,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use super::error::Fault;
-use super::model::Activation;
+use super::model::{Activation, Score};
 use super::read::unknown;
 
 /// How a rotary embedding's frequencies are stretched.
@@ -28,6 +28,11 @@ pub(super) enum Scaling {
 /// The activation that a config calls `name`.
 pub(super) fn activation(name: &str) -> Result<Activation, Fault> {
     find("activation", name)
+}
+
+/// The scoring function that a config calls `name`.
+pub(super) fn score(name: &str) -> Result<Score, Fault> {
+    find("score", name)
 }
 
 /// The scaling that a config calls `name`.
@@ -59,6 +64,9 @@ mod tests {
         }
         for name in TABLES["rope_type"].as_object().unwrap().keys() {
             scaling(name).unwrap();
+        }
+        for name in TABLES["score"].as_object().unwrap().keys() {
+            score(name).unwrap();
         }
     }
 

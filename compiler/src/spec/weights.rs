@@ -12,9 +12,19 @@ const MAX_ROWS: usize = 1 << 31;
 /// Reads a weight of shape `shape`: `"name"`, or `{"tensor": "name" | ["name", "or this"], "transposed": true, "part":
 /// {"from": row, "of": rows}}`.
 pub(super) fn weight(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Read<Weight> {
+    weights(node, slot, shape, None)
+}
+
+/// Reads one weight, or a family of them: one for each of so many experts.
+fn weights(
+    node: &Node<'_, '_>,
+    slot: String,
+    shape: Vec<usize>,
+    family: Option<usize>,
+) -> Read<Weight> {
     let elements = shape
         .iter()
-        .try_fold(1_usize, |n, &d| n.checked_mul(d))
+        .try_fold(family.unwrap_or(1), |n, &d| n.checked_mul(d))
         .filter(|&n| n <= MAX_ELEMENTS);
     if elements.is_none() {
         let found = format!("a weight of shape {shape:?}");
@@ -26,10 +36,11 @@ pub(super) fn weight(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Re
     if node.value.is_string() {
         return Ok(Weight {
             slot,
-            tensors: vec![tensor_name(node)?],
+            tensors: vec![tensor_name(node, family)?],
             shape,
             transposed: false,
             part: None,
+            family,
         });
     }
     if !node.value.is_object() {
@@ -46,9 +57,9 @@ pub(super) fn weight(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Re
         Some(_) => names
             .elements()?
             .iter()
-            .map(tensor_name)
+            .map(|n| tensor_name(n, family))
             .collect::<Read<_>>()?,
-        None => vec![tensor_name(&names)?],
+        None => vec![tensor_name(&names, family)?],
     };
     let part = fields
         .optional("part")?
@@ -60,24 +71,46 @@ pub(super) fn weight(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Re
         shape,
         transposed: fields.flag("transposed")?,
         part,
+        family,
     })
 }
 
 /// Reads a matrix `[out, in]` with an optional bias: a weight, or `{"weight": …, "bias": …}`.
 pub(super) fn linear(node: &Node<'_, '_>, slot: &str, out: usize, inner: usize) -> Read<Linear> {
-    let shape = vec![out, inner];
+    linears(node, slot, out, inner, None)
+}
+
+/// The same for each of `experts` experts.
+pub(super) fn expert_linear(
+    node: &Node<'_, '_>,
+    slot: &str,
+    out: usize,
+    inner: usize,
+    experts: usize,
+) -> Read<Linear> {
+    linears(node, slot, out, inner, Some(experts))
+}
+
+fn linears(
+    node: &Node<'_, '_>,
+    slot: &str,
+    out: usize,
+    inner: usize,
+    family: Option<usize>,
+) -> Read<Linear> {
+    let matrix = |n: &Node<'_, '_>| weights(n, format!("{slot}.weight"), vec![out, inner], family);
     if node.value.get("weight").is_none() && node.value.get("bias").is_none() {
         return Ok(Linear {
-            weight: weight(node, format!("{slot}.weight"), shape)?,
+            weight: matrix(node)?,
             bias: None,
         });
     }
     let fields = node.object(&["weight", "bias"])?;
     let bias = fields.optional("bias")?;
     Ok(Linear {
-        weight: weight(&fields.required("weight")?, format!("{slot}.weight"), shape)?,
+        weight: matrix(&fields.required("weight")?)?,
         bias: bias
-            .map(|n| weight(&n, format!("{slot}.bias"), vec![out]))
+            .map(|n| weights(&n, format!("{slot}.bias"), vec![out], family))
             .transpose()?,
     })
 }
@@ -97,14 +130,16 @@ fn part(node: &Node<'_, '_>, rows: usize) -> Read<(usize, usize)> {
     Ok((from, of))
 }
 
-/// A tensor's name; `{i}` is the only thing that may stand in braces, and only where there is a layer.
-fn tensor_name(node: &Node<'_, '_>) -> Read<String> {
+/// A tensor's name; in braces may stand `{i}` where there is a layer, and `{e}` where there are experts.
+fn tensor_name(node: &Node<'_, '_>, family: Option<usize>) -> Read<String> {
     let name = node.literal("a tensor's name")?;
-    let plain = if node.names.layer.is_some() {
-        name.replace("{i}", "")
-    } else {
-        name.to_string()
-    };
+    let mut plain = name.to_string();
+    if node.names.layer.is_some() {
+        plain = plain.replace("{i}", "");
+    }
+    if family.is_some() {
+        plain = plain.replace("{e}", "");
+    }
     if name.is_empty() || plain.contains(['{', '}']) {
         return Err(node.fault(Fault::Template(name.into())));
     }

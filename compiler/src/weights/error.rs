@@ -1,5 +1,6 @@
 //! What can be wrong with a checkpoint, in words: the place, what was found, what was expected, what to do.
 
+use graver_runtime::abi::Encoding;
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -112,6 +113,19 @@ pub enum WeightsError {
         slot: String,
         /// Type stored.
         found: String,
+    },
+    /// Experts of one layer that are stored in different ways.
+    #[error(
+        "{slot}: {} is stored as {}, {} as {}, but the experts of a layer have to be stored alike; store them in one type",
+        Name(&first.0), first.1, Name(&other.0), other.1
+    )]
+    MixedFamily {
+        /// `layers.3.moe.up.weight`.
+        slot: String,
+        /// The first expert's tensor and its type.
+        first: (String, Encoding),
+        /// The first that differs.
+        other: (String, Encoding),
     },
     /// Tensors that no slot reads.
     #[error("{count} tensor{} of the checkpoint left over: {}; the spec has no weight for {}, nor lists {} under `ignore`", plural(*count, "", "s"), left_over(examples, *count), plural(*count, "it", "them"), plural(*count, "it", "them"))]

@@ -5,7 +5,7 @@
 
 use super::{View, Weights};
 use crate::spec::model::Model;
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::Encoding;
 
 /// Gives layers of one kind whose weights differ in type, row stride or orientation a kind each: `dense`, `dense.2`, ….
 ///
@@ -16,7 +16,9 @@ pub fn split_kinds(model: &mut Model, weights: &Weights) {
         (0..model.kinds.len()).map(|kind| (kind, None)).collect();
     for (layer, views) in weights.layers.iter().enumerate() {
         let kind = model.layers[layer];
-        let signature: Vec<Signature> = views.iter().map(signature).collect();
+        // The experts of a family are alike, so that the first stands for all.
+        let slots = views.chunk_by(|a, b| a.slot == b.slot);
+        let signature: Vec<Signature> = slots.map(|family| signature(&family[0])).collect();
         let fits = |(original, seen): &(usize, Option<Vec<Signature>>)| {
             *original == kind && seen.as_ref().is_none_or(|seen| *seen == signature)
         };
@@ -36,8 +38,8 @@ pub fn split_kinds(model: &mut Model, weights: &Weights) {
     }
 }
 
-type Signature = (Dtype, usize, bool);
+type Signature = (Encoding, usize, bool);
 
 fn signature(view: &View) -> Signature {
-    (view.dtype, view.row_stride_bytes, view.transposed)
+    (view.encoding, view.row_stride_bytes, view.transposed)
 }

@@ -13,20 +13,23 @@ mod error;
 mod header;
 mod kinds;
 mod nearest;
+mod quantize;
 mod random;
 mod resolve;
+mod round;
 mod slots;
 
 pub use checkpoint::{Checkpoint, SafetensorsFile, StoredTensor};
 pub use error::{HeaderError, IndexError, WeightsError};
 pub use header::{HeaderTensor, parse_header};
 pub use kinds::split_kinds;
+pub use quantize::{PackJob, PackPlan, QuantChoice, plan_quantized, quantize};
 pub use random::RandomWeights;
 pub use resolve::{Source, resolve};
 pub use slots::{Role, Slot, block_slots, kind_slots};
 
 use crate::spec::model::Model;
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::Encoding;
 use memmap2::{Mmap, MmapMut};
 use std::path::PathBuf;
 
@@ -149,7 +152,7 @@ pub struct Tensor {
 /// What one weight slot reads.
 ///
 /// A matrix `[out, in]` is stored row by row, rows `row_stride_bytes` apart: `out` rows of `in` elements, or, where
-/// `transposed`, `in` rows of `out` elements. A vector is one row.
+/// `transposed`, `in` rows of `out` elements; quantised, in panels of rows. A vector is one row.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct View {
     /// Slot inside its layer: `attention.q.weight`.
@@ -162,9 +165,9 @@ pub struct View {
     pub blob: usize,
     /// First byte in the blob; any alignment.
     pub offset_bytes: usize,
-    /// Element type as held: always f32 for vectors.
-    pub dtype: Dtype,
-    /// Bytes from one stored row to the next.
+    /// Encoding as held: always f32 for vectors.
+    pub encoding: Encoding,
+    /// Bytes from one stored row, or panel of rows, to the next.
     pub row_stride_bytes: usize,
     /// Bytes from the first element to the last.
     pub bytes: usize,

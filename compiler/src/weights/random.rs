@@ -4,7 +4,7 @@
 //! threads draw them. Variances keep activations near 1 and logits of order 1, and make every gain and bias matter.
 
 use super::error::WeightsError;
-use super::resolve::{Layout, Walked, candidates, walk};
+use super::resolve::{At, Layout, Walked, candidates, walk};
 use super::slots::{Role, Slot, block_slots, kind_slots};
 use super::{Blob, Tensor, Weights};
 use crate::spec::model::{Model, StepOp};
@@ -44,7 +44,7 @@ impl RandomWeights {
                     slot.weight
                         .shape
                         .iter()
-                        .fold(1usize, |product, n| product.saturating_mul(*n))
+                        .fold(slot.weight.count(), |product, n| product.saturating_mul(*n))
                 })
                 .fold(0, usize::saturating_add)
         };
@@ -124,17 +124,18 @@ struct Draw {
 
 impl Plan {
     fn walk(&mut self, model: &Model) -> Result<Walked, WeightsError> {
-        walk(model, |slot, label, layer| {
-            let layout = Layout::of(slot.weight, label)?;
-            let names = candidates(model, slot.weight, layer);
+        walk(model, |slot, label, at| {
+            let names = candidates(model, slot.weight, at);
             // A tensor that another slot has already, such as the embedding for a tied head, is shared.
-            let tensor = match names.iter().find_map(|name| self.by_name.get(name)) {
-                Some(tensor) => *tensor,
-                None => self.add(
-                    names.first().map_or(label, String::as_str),
-                    slot,
-                    &layout.stored,
-                )?,
+            let shared = names
+                .iter()
+                .find_map(|(name, stack)| Some((*self.by_name.get(name)?, *stack)));
+            let first = names.first();
+            let stack = shared.map_or_else(|| first.and_then(|n| n.1), |(_, stack)| stack);
+            let layout = Layout::of(slot.weight, label, stack)?;
+            let tensor = match shared {
+                Some((tensor, _)) => tensor,
+                None => self.add(first.map_or(label, |n| &n.0), slot, &layout.stored)?,
             };
             let (held, draw) = (&self.tensors[tensor], self.draws[tensor]);
             let fits = byte_size(&layout.stored, draw.dtype) == Some(held.bytes);
@@ -189,14 +190,14 @@ impl Plan {
         let fan_in = slot.weight.shape.last().copied().unwrap_or(1).max(1) as f32;
         let dtype = self.random.dtype;
         match slot.role {
-            Role::Matrix => Draw {
+            Role::Matrix | Role::ByHead | Role::Router => Draw {
                 dtype,
                 mean: 0.0,
                 deviation: fan_in.sqrt().recip(),
             },
             // A tied table is also the output projection, so it has a matrix's scale, and learned positions must not
             // drown it.
-            Role::Table => Draw {
+            Role::Table | Role::Positions => Draw {
                 dtype,
                 mean: 0.0,
                 deviation: if self.is_tied {
@@ -242,15 +243,16 @@ impl Plan {
 fn is_tied(model: &Model) -> bool {
     let head: Vec<String> = block_slots(&model.head)
         .iter()
-        .flat_map(|slot| candidates(model, slot.weight, None))
+        .flat_map(|slot| candidates(model, slot.weight, At::default()))
+        .map(|(name, _)| name)
         .collect();
     let tables = model.embed.iter().filter_map(|step| match &step.op {
         StepOp::Embed { table, .. } => Some(table),
         _ => None,
     });
     tables
-        .flat_map(|table| candidates(model, table, None))
-        .any(|name| head.contains(&name))
+        .flat_map(|table| candidates(model, table, At::default()))
+        .any(|(name, _)| head.contains(&name))
 }
 
 fn byte_size(shape: &[usize], dtype: Dtype) -> Option<usize> {

@@ -10,7 +10,7 @@ use super::random::{RandomWeights, plan_random, plan_shapes};
 use super::slots::{Role, Slot, block_slots, kind_slots};
 use super::{Blob, Tensor, View, Weights};
 use crate::spec::model::{Model, Weight};
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::{Dtype, Encoding};
 use half::{bf16, f16};
 use safetensors::Dtype as StoredDtype;
 use std::collections::{BTreeSet, HashMap};
@@ -39,8 +39,8 @@ pub fn resolve(model: &Model, source: Source) -> Result<Weights, WeightsError> {
     match source {
         Source::Checkpoint(checkpoint) => {
             let mut found = Found::default();
-            let (embed, layers, head) = walk(model, |slot, label, layer| {
-                found.view(&checkpoint, model, slot, label, layer)
+            let (embed, layers, head) = walk(model, |slot, label, place| {
+                found.view(&checkpoint, model, slot, label, place)
             })?;
             check_left_over(model, &checkpoint, &found)?;
             found.into_weights(checkpoint, embed, layers, head)
@@ -52,16 +52,36 @@ pub fn resolve(model: &Model, source: Source) -> Result<Weights, WeightsError> {
 
 pub(super) type Walked = (Vec<View>, Vec<Vec<View>>, Vec<View>);
 
-/// Calls `view(slot, label, layer)` for every slot in order; labels are for messages: `layers.3.attention.q.weight`.
+/// Which of several weights with one slot: of which layer, of which expert.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct At {
+    layer: Option<usize>,
+    expert: Option<usize>,
+}
+
+/// Calls `view(slot, label, at)` for every slot in order, and for every expert of a family; labels are for messages:
+/// `layers.3.attention.q.weight`, `layers.3.moe.up.weight[17]`.
 pub(super) fn walk(
     model: &Model,
-    mut view: impl FnMut(&Slot<'_>, &str, Option<usize>) -> Result<View, WeightsError>,
+    mut view: impl FnMut(&Slot<'_>, &str, At) -> Result<View, WeightsError>,
 ) -> Result<Walked, WeightsError> {
     let mut block = |slots: &[Slot<'_>], block: &str, layer: Option<usize>| {
-        slots
-            .iter()
-            .map(|slot| view(slot, &format!("{block}.{}", slot.weight.slot), layer))
-            .collect::<Result<Vec<View>, _>>()
+        let mut views = Vec::with_capacity(slots.iter().map(|s| s.weight.count()).sum());
+        for slot in slots {
+            let label = format!("{block}.{}", slot.weight.slot);
+            let Some(experts) = slot.weight.family else {
+                let expert = None;
+                views.push(view(slot, &label, At { layer, expert })?);
+                continue;
+            };
+            let first = views.len();
+            for e in 0..experts {
+                let expert = Some(e);
+                views.push(view(slot, &format!("{label}[{e}]"), At { layer, expert })?);
+            }
+            check_alike(&label, &views[first..])?;
+        }
+        Ok(views)
     };
     let embed = block(&block_slots(&model.embed), "embed", None)?;
     let kinds: Vec<Vec<Slot<'_>>> = model.kinds.iter().map(kind_slots).collect();
@@ -73,14 +93,40 @@ pub(super) fn walk(
     Ok((embed, layers, head))
 }
 
-/// All names under which a weight may be stored, in the order in which they are tried.
-pub(super) fn candidates(model: &Model, weight: &Weight, layer: Option<usize>) -> Vec<String> {
-    let filled = weight.tensors.iter().map(|template| match layer {
-        Some(layer) => template.replace("{i}", &layer.to_string()),
-        None => template.clone(),
+/// Generated code reads all experts of a family alike.
+fn check_alike(label: &str, views: &[View]) -> Result<(), WeightsError> {
+    let form = |v: &View| (v.encoding, v.row_stride_bytes, v.transposed);
+    let odd = views.iter().find(|v| form(v) != form(&views[0]));
+    odd.map_or(Ok(()), |odd| {
+        Err(WeightsError::MixedFamily {
+            slot: label.to_string(),
+            first: (views[0].name.clone(), views[0].encoding),
+            other: (odd.name.clone(), odd.encoding),
+        })
+    })
+}
+
+/// All names under which a weight may be stored, in the order in which they are tried, each with the experts that such a
+/// tensor stacks and which of them the weight is.
+pub(super) fn candidates(model: &Model, weight: &Weight, at: At) -> Vec<(String, Option<Stack>)> {
+    let filled = weight.tensors.iter().map(|template| {
+        let mut name = template.clone();
+        if let Some(layer) = at.layer {
+            name = name.replace("{i}", &layer.to_string());
+        }
+        let of = weight.family.filter(|_| !template.contains("{e}"));
+        if let Some(expert) = at.expert.filter(|_| of.is_none()) {
+            name = name.replace("{e}", &expert.to_string());
+        }
+        let stack = of.zip(at.expert).map(|(of, expert)| Stack { expert, of });
+        (name, stack)
     });
     filled
-        .flat_map(|name| with_prefixes(&model.prefixes, name))
+        .flat_map(|(name, stack)| {
+            with_prefixes(&model.prefixes, name)
+                .into_iter()
+                .map(move |name| (name, stack))
+        })
         .collect()
 }
 
@@ -99,16 +145,28 @@ fn with_prefixes(prefixes: &[String], name: String) -> Vec<String> {
     std::iter::once(name).chain(others).collect()
 }
 
+/// One of several weights that a tensor stacks along its first dimension.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Stack {
+    expert: usize,
+    of: usize,
+}
+
 /// Shape, type and strides of what a slot reads inside a stored tensor.
 pub(super) struct Layout {
     /// Shape the tensor has to have as stored.
     pub(super) stored: Vec<usize>,
     /// First row (or, transposed, column) of the part.
     first: usize,
+    stack: Option<Stack>,
 }
 
 impl Layout {
-    pub(super) fn of(weight: &Weight, label: &str) -> Result<Layout, WeightsError> {
+    pub(super) fn of(
+        weight: &Weight,
+        label: &str,
+        stack: Option<Stack>,
+    ) -> Result<Layout, WeightsError> {
         let bad = |problem| WeightsError::BadWeight {
             slot: label.to_string(),
             shape: weight.shape.clone(),
@@ -132,33 +190,41 @@ impl Layout {
         if weight.transposed {
             stored.reverse();
         }
-        Ok(Layout { stored, first })
+        stored.splice(0..0, stack.map(|s| s.of));
+        Ok(Layout {
+            stored,
+            first,
+            stack,
+        })
     }
 
     /// The view of a tensor that has the right shape, so that no product overflows.
     pub(super) fn view(&self, weight: &Weight, tensor: usize, held: &Tensor, dtype: Dtype) -> View {
         let is_transposed = weight.transposed && weight.shape.len() == 2;
         let part: usize = weight.shape.iter().product();
-        let row = self.stored[1..].iter().product::<usize>();
+        // What is stored of one expert.
+        let stored = &self.stored[usize::from(self.stack.is_some())..];
+        let row = stored[1..].iter().product::<usize>();
         // Bytes between rows; a vector is a single row of its own length.
         let row_stride = if weight.shape.len() == 1 {
             weight.shape[0]
         } else {
-            *self.stored.last().unwrap_or(&0)
+            *stored.last().unwrap_or(&0)
         };
         let (first, elements) = if is_transposed {
-            let (rows, columns) = (self.stored[0], weight.shape[0]);
+            let (rows, columns) = (stored[0], weight.shape[0]);
             (self.first, (rows - 1) * row_stride + columns)
         } else {
             (self.first * row, part)
         };
+        let before = self.stack.map_or(0, |s| s.expert) * stored[0] * row;
         View {
             slot: weight.slot.clone(),
             name: held.name.clone(),
             tensor,
             blob: held.blob,
-            offset_bytes: held.offset_bytes + first * dtype.size(),
-            dtype,
+            offset_bytes: held.offset_bytes + (before + first) * dtype.size(),
+            encoding: Encoding::Float(dtype),
             row_stride_bytes: row_stride * dtype.size(),
             bytes: elements * dtype.size(),
             transposed: is_transposed,
@@ -195,13 +261,15 @@ impl Found {
         model: &Model,
         slot: &Slot<'_>,
         label: &str,
-        layer: Option<usize>,
+        at: At,
     ) -> Result<View, WeightsError> {
         let weight = slot.weight;
-        let layout = Layout::of(weight, label)?;
-        let tried = candidates(model, weight, layer);
-        self.expected.extend(tried.iter().cloned());
-        let Some(stored) = tried.iter().find_map(|name| checkpoint.tensors.get(name)) else {
+        let tried = candidates(model, weight, at);
+        let found = tried
+            .iter()
+            .find_map(|(name, stack)| Some((checkpoint.tensors.get(name)?, *stack)));
+        let Some((stored, stack)) = found else {
+            let tried: Vec<String> = tried.into_iter().map(|(name, _)| name).collect();
             let nearest = nearest(&tried, checkpoint.tensors.keys().map(String::as_str));
             return Err(WeightsError::MissingTensor {
                 slot: label.to_string(),
@@ -209,6 +277,9 @@ impl Found {
                 nearest,
             });
         };
+        self.expected
+            .extend(tried.into_iter().map(|(name, _)| name));
+        let layout = Layout::of(weight, label, stack)?;
         let header = &stored.header;
         if header.shape != layout.stored {
             return Err(misshapen(
@@ -319,7 +390,7 @@ impl Found {
 fn is_vector(role: Role) -> bool {
     match role {
         Role::Gain { .. } | Role::Bias => true,
-        Role::Matrix | Role::Table => false,
+        Role::Matrix | Role::ByHead | Role::Router | Role::Table | Role::Positions => false,
     }
 }
 

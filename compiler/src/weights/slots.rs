@@ -1,10 +1,13 @@
 //! The weight slots of a model, in the order in which generated code indexes them.
 //!
 //! Inside the embedding, a layer or the head, slots come in the order of the steps, and inside a step in the order below
-//! (weight before bias; Q, K, V, the norms of Q and K, the sinks, O; gate, up, down). All layers of a kind have the same slots.
+//! (weight before bias; Q, K, V, the norms of Q and K, the sinks, O; gate, up, down; the router before the experts, those
+//! of all tokens last). A family of experts is one slot, which stands for as many pointers. All layers of a kind have the
+//! same slots.
 
 use crate::spec::model::{
-    Attention, Item, LatentAttention, LatentQuery, LayerKind, Linear, Norm, Step, StepOp, Weight,
+    Attention, Inner, Item, LatentAttention, LatentQuery, LayerKind, Linear, Mlp, Moe, Norm, Step,
+    StepOp, Weight,
 };
 
 /// A weight and what it is for.
@@ -21,8 +24,14 @@ pub struct Slot<'a> {
 pub enum Role {
     /// A matrix that multiplies activations.
     Matrix,
-    /// A table of rows, looked up by token or position.
+    /// A matrix that is multiplied head by head as well, along its rows or along its columns.
+    ByHead,
+    /// A matrix whose products choose or weigh experts.
+    Router,
+    /// A table of rows, looked up by token.
     Table,
+    /// A table of rows, looked up by position.
+    Positions,
     /// A norm's gain, `g`, or `g − 1` with `unit_offset`.
     Gain {
         /// Stored as `g − 1`.
@@ -45,9 +54,9 @@ pub fn kind_slots(kind: &LayerKind) -> Vec<Slot<'_>> {
     for item in &kind.items {
         match item {
             Item::Plain(steps) => steps.iter().for_each(|step| step_slots(step, &mut slots)),
-            Item::Residual { before, branches } => before
+            Item::Residual(branches) => branches
                 .iter()
-                .chain(branches.iter().flatten())
+                .flatten()
                 .for_each(|step| step_slots(step, &mut slots)),
         }
     }
@@ -56,9 +65,13 @@ pub fn kind_slots(kind: &LayerKind) -> Vec<Slot<'_>> {
 
 fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
     match &step.op {
-        StepOp::Embed { table, .. } | StepOp::PositionEmbed { table, .. } => slots.push(Slot {
+        StepOp::Embed { table, .. } => slots.push(Slot {
             weight: table,
             role: Role::Table,
+        }),
+        StepOp::PositionEmbed { table, .. } => slots.push(Slot {
+            weight: table,
+            role: Role::Positions,
         }),
         StepOp::Norm(norm) => norm_slots(norm, slots),
         StepOp::Linear(linear) => linear_slots(linear, slots),
@@ -80,12 +93,42 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
             linear_slots(o, slots);
         }
         StepOp::LatentAttention(attention) => latent_slots(attention, slots),
-        StepOp::Mlp(mlp) => mlp
-            .gate
-            .iter()
-            .chain([&mlp.up, &mlp.down])
+        StepOp::Mlp(mlp) => mlp_slots(mlp, slots),
+        StepOp::Moe(moe) => moe_slots(moe, slots),
+    }
+}
+
+fn mlp_slots<'a>(mlp: &'a Mlp, slots: &mut Vec<Slot<'a>>) {
+    mlp.gate
+        .iter()
+        .chain([&mlp.up, &mlp.down])
+        .for_each(|linear| linear_slots(linear, slots));
+}
+
+fn moe_slots<'a>(moe: &'a Moe, slots: &mut Vec<Slot<'a>>) {
+    slots_as(Role::Router, &moe.router, slots);
+    slots.extend(moe.correction.iter().map(|weight| Slot {
+        weight,
+        role: Role::Bias,
+    }));
+    match &moe.inner {
+        Inner::Plain(one) | Inner::Paired(one) => linear_slots(one, slots),
+        Inner::Gated(gate, up) => [gate, up]
+            .into_iter()
             .for_each(|linear| linear_slots(linear, slots)),
     }
+    linear_slots(&moe.down, slots);
+    moe.shared.iter().for_each(|mlp| mlp_slots(mlp, slots));
+    moe.shared_gate
+        .iter()
+        .for_each(|gate| slots_as(Role::Router, gate, slots));
+}
+
+/// A matrix with a role of its own, and its bias.
+fn slots_as<'a>(role: Role, linear: &'a Linear, slots: &mut Vec<Slot<'a>>) {
+    let first = slots.len();
+    linear_slots(linear, slots);
+    slots[first].role = role;
 }
 
 fn latent_slots<'a>(attention: &'a LatentAttention, slots: &mut Vec<Slot<'a>>) {
@@ -107,7 +150,7 @@ fn latent_slots<'a>(attention: &'a LatentAttention, slots: &mut Vec<Slot<'a>>) {
     }
     linear_slots(kv_a, slots);
     norm_slots(kv_norm, slots);
-    linear_slots(kv_b, slots);
+    slots_as(Role::ByHead, kv_b, slots);
     linear_slots(o, slots);
 }
 

@@ -3,6 +3,8 @@
 //! Functions of one variable are computed in f64 and rounded once. Dot products keep [`LANES`] partial sums in f32, which
 //! rounds less than one sum and lets additions overlap.
 
+mod quant;
+
 use half::{bf16, f16};
 
 use crate::abi::KernelTable;
@@ -33,6 +35,11 @@ pub(super) static TABLE: KernelTable = KernelTable {
     bf16_to_f32,
     f16_to_f32,
     ln,
+    quantize: quant::quantize,
+    matmul_q8: quant::matmul::<quant::Q8>,
+    matmul_q4: quant::matmul::<quant::Q4>,
+    row_q8: quant::row::<quant::Q8>,
+    row_q4: quant::row::<quant::Q4>,
 };
 
 /// An element type of weights, read from bytes of any alignment.

@@ -95,7 +95,7 @@ enum Function {
     Sqrt,
     Log,
     Len,
-    Has,
+    Contains,
 }
 
 impl Function {
@@ -107,7 +107,7 @@ impl Function {
         ("sqrt", Function::Sqrt, 1),
         ("log", Function::Log, 1),
         ("len", Function::Len, 1),
-        ("has", Function::Has, 2),
+        ("contains", Function::Contains, 2),
     ];
 
     fn name(self) -> &'static str {
@@ -344,30 +344,23 @@ fn call(f: Function, args: &[Cow<'_, Value>]) -> Result<Value, Fault> {
         Function::Ceil => rounded(number(0)?.float().ceil())?,
         Function::Sqrt => Num::Float(number(0)?.float().sqrt()),
         Function::Log => Num::Float(number(0)?.float().ln()),
-        Function::Has => return has(&args[0], &args[1]).map(Value::Bool),
-        Function::Len => {
-            let found = args[0].as_array();
-            let list = found.ok_or_else(|| Fault::Operand {
-                op: name,
-                found: Kind::of(&args[0]),
-                expected: "a list",
-            })?;
-            Num::Int(list.len() as i64)
+        // A list that is not there contains nothing.
+        Function::Contains if args[0].is_null() => return Ok(Value::Bool(false)),
+        Function::Contains => {
+            let list = list(name, &args[0])?;
+            return Ok(Value::Bool(list.iter().any(|v| equal(v, &args[1]))));
         }
+        Function::Len => Num::Int(list(name, &args[0])?.len() as i64),
     }
     .value(name)
 }
 
-/// Whether an object has a key, be it null: a config that says null can mean something else than one that says nothing.
-fn has(of: &Value, key: &Value) -> Result<bool, Fault> {
-    let operand = |found: &Value, expected| Fault::Operand {
-        op: Function::Has.name(),
-        found: Kind::of(found),
-        expected,
-    };
-    let map = of.as_object().ok_or_else(|| operand(of, "an object"))?;
-    let key = key.as_str().ok_or_else(|| operand(key, "a string"))?;
-    Ok(map.contains_key(key))
+fn list<'v>(op: &'static str, value: &'v Value) -> Result<&'v Vec<Value>, Fault> {
+    value.as_array().ok_or_else(|| Fault::Operand {
+        op,
+        found: Kind::of(value),
+        expected: "a list",
+    })
 }
 
 fn negate(x: &Value) -> Result<Value, Fault> {

@@ -3,6 +3,7 @@
 mod broken_files;
 mod folders;
 mod published;
+mod quantize;
 mod random;
 mod views;
 
@@ -95,6 +96,7 @@ fn weight(slot: &str, tensor: &str, shape: &[usize]) -> Weight {
         shape: shape.into(),
         transposed: false,
         part: None,
+        family: None,
     }
 }
 
@@ -131,10 +133,7 @@ fn embed(table: Weight) -> Step {
 fn model(embed: Vec<Step>, layer: Vec<Step>, layers: usize, head: Vec<Step>) -> Model {
     let kind = LayerKind {
         name: "dense".into(),
-        items: vec![Item::Residual {
-            before: vec![],
-            branches: vec![layer],
-        }],
+        items: vec![Item::Residual(vec![layer])],
     };
     Model {
         name: "test".into(),

@@ -30,7 +30,7 @@ fn roles(head: &str) -> Model {
 
 fn values(weights: &Weights, view: &View) -> Vec<f32> {
     let bytes = weights.bytes(view);
-    match view.dtype {
+    match view.encoding.float().unwrap() {
         Dtype::F32 => bytes
             .chunks_exact(4)
             .map(|b| f32::from_le_bytes(b.try_into().unwrap()))
@@ -75,7 +75,10 @@ fn moments_are_as_promised() {
                 view.name
             );
             let is_vector = view.slot == "gain" || view.slot == "offset" || view.slot == "bias";
-            assert_eq!(view.dtype, if is_vector { Dtype::F32 } else { dtype });
+            assert_eq!(
+                view.encoding.float(),
+                Some(if is_vector { Dtype::F32 } else { dtype })
+            );
         }
     }
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::weights::{Checkpoint, Source, View, Weights, resolve, split_kinds};
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::{Dtype, Encoding};
 
 fn checkpoint(weights: &[u8]) -> (Folder, Checkpoint) {
     let folder = Folder::with(&[("config.json", b"{}"), ("model.safetensors", weights)]);
@@ -22,7 +22,7 @@ fn message(model: &Model, file: &[u8]) -> String {
 
 fn value(weights: &Weights, view: &View, offset: usize) -> f32 {
     let bytes = weights.bytes(view);
-    match view.dtype {
+    match view.encoding.float().unwrap() {
         Dtype::F32 => f32::from_le_bytes(bytes[offset..offset + 4].try_into().unwrap()),
         Dtype::Bf16 => {
             f32::from_bits(u32::from(u16::from_le_bytes([bytes[offset], bytes[offset + 1]])) << 16)
@@ -42,7 +42,7 @@ fn matrix(weights: &Weights, view: &View, [rows, columns]: [usize; 2]) -> Vec<Ve
         value(
             weights,
             view,
-            row * view.row_stride_bytes + column * view.dtype.size(),
+            row * view.row_stride_bytes + column * view.encoding.float().unwrap().size(),
         )
     };
     (0..rows)
@@ -52,7 +52,7 @@ fn matrix(weights: &Weights, view: &View, [rows, columns]: [usize; 2]) -> Vec<Ve
 
 fn vector(weights: &Weights, view: &View, n: usize) -> Vec<f32> {
     (0..n)
-        .map(|i| value(weights, view, i * view.dtype.size()))
+        .map(|i| value(weights, view, i * view.encoding.float().unwrap().size()))
         .collect()
 }
 
@@ -74,8 +74,8 @@ fn a_matrix_as_stored() {
     );
     let view = &weights.head[0];
     assert_eq!(
-        (view.row_stride_bytes, view.bytes, view.dtype),
-        (12, 24, Dtype::F32)
+        (view.row_stride_bytes, view.bytes, view.encoding),
+        (12, 24, Encoding::Float(Dtype::F32))
     );
     assert_eq!(
         matrix(&weights, view, [2, 3]),
@@ -173,8 +173,8 @@ fn vectors_become_f32_and_matrices_do_not() {
         panic!("three slots")
     };
     assert_eq!(
-        (n.dtype, b.dtype, w.dtype),
-        (Dtype::F32, Dtype::F32, Dtype::Bf16)
+        [n, b, w].map(|v| v.encoding.float().unwrap()),
+        [Dtype::F32, Dtype::F32, Dtype::Bf16]
     );
     assert_eq!(vector(&weights, n, 3), [1.0, 2.0, -3.5]);
     // f16 1, -2 and its smallest subnormal, of which the part takes the last two.

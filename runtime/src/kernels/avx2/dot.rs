@@ -8,41 +8,59 @@ use std::arch::x86_64::*;
 use super::load::{Weight, first_lanes};
 use super::matmul::Call;
 
-/// Chooses a block of `m` rows of `x` by so many rows of `w`.
+const LINE_BYTES: usize = 64;
+/// How far ahead of use weights are fetched, at least: the time from a request to memory until its answer, several times over.
+/// They go to the second-level cache, since requests to the first-level one keep its few slots for misses busy: half as fast.
+const AHEAD_BYTES: usize = 16 * 1024;
+
+/// Chooses a block: `m` rows of `x`, in one group or two, by so many rows of `w`.
 ///
 /// # Safety
 /// AVX2, FMA and F16C; the contract of [`crate::abi::MatmulFn`]; `m` is at most eight.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) unsafe fn matmul<W: Weight>(c: &Call) {
-    // SAFETY: the caller's promise, and `m` is the first constant.
+    // SAFETY: the caller's promise, and `m` is the sum of the first two constants.
     unsafe {
         match c.m {
-            1 => columns::<W, 1, 8>(c),
-            2 => columns::<W, 2, 4>(c),
-            3 => columns::<W, 3, 4>(c),
-            4 => columns::<W, 4, 2>(c),
-            5 => columns::<W, 5, 2>(c),
-            6 => columns::<W, 6, 2>(c),
-            7 => columns::<W, 7, 1>(c),
-            8 => columns::<W, 8, 1>(c),
+            1 => columns::<W, 1, 0, 4>(c),
+            2 => columns::<W, 2, 0, 4>(c),
+            3 => columns::<W, 3, 0, 3>(c),
+            4 => columns::<W, 4, 0, 3>(c),
+            5 => columns::<W, 5, 0, 2>(c),
+            6 => columns::<W, 6, 0, 2>(c),
+            7 => columns::<W, 4, 3, 3>(c),
+            8 => columns::<W, 4, 4, 3>(c),
             _ => debug_assert_eq!(c.m, 0),
         }
     }
 }
 
+/// Blocks of `R` columns, each for the first `M` rows of `x` and then for the other `N` while the weights are in cache.
+///
 /// # Safety
-/// As [`matmul`], with `m == M`.
+/// As [`matmul`], with `m == M + N`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn columns<W: Weight, const M: usize, const R: usize>(c: &Call) {
+unsafe fn columns<W: Weight, const M: usize, const N: usize, const R: usize>(c: &Call) {
+    let others = Call {
+        x: c.x.wrapping_add(M * c.x_stride),
+        out: c.out.wrapping_add(M * c.out_stride),
+        ..*c
+    };
     let whole = c.n - c.n % R;
     for col in (0..whole).step_by(R) {
         // SAFETY: columns `col..col + R` are below `n`.
-        unsafe { block::<W, M, R>(c, col) }
+        unsafe {
+            block::<W, M, R>(c, col);
+            block::<W, N, R>(&others, col);
+        }
     }
     for col in whole..c.n {
         // SAFETY: `col` is below `n`.
-        unsafe { block::<W, M, 1>(c, col) }
+        unsafe {
+            block::<W, M, 1>(c, col);
+            block::<W, N, 1>(&others, col);
+        }
     }
 }
 
@@ -53,7 +71,7 @@ unsafe fn columns<W: Weight, const M: usize, const R: usize>(c: &Call) {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn block<W: Weight, const M: usize, const R: usize>(c: &Call, col: usize) {
-    // SAFETY: rows below `M == m` of `x` and `col..col + R` of `w` have `k` elements, and the result has a place for each pair.
+    // SAFETY: `M` rows of `x` and rows `col..col + R` of `w` have `k` elements, and the result has a place for each pair.
     unsafe {
         let sums = products::<W, M, R>(c, c.w.add(col * c.w_stride));
         for (row, sums) in sums.iter().enumerate() {
@@ -77,14 +95,16 @@ unsafe fn products<W: Weight, const M: usize, const R: usize>(
     w: *const u8,
 ) -> [[__m256; R]; M] {
     let mut sums = [[_mm256_setzero_ps(); R]; M];
-    // The row that this one's lane of the next block will read; a whole block ahead, wherever memory pages end.
-    let ahead = R * c.w_stride;
-    let line = 64 / W::BYTES;
+    let line = LINE_BYTES / W::BYTES;
     let (lines, whole) = (c.k - c.k % line, c.k - c.k % 8);
+    // Whole blocks ahead, whose lines are asked for in the order of their addresses, although they will be read row beside
+    // row: that is what the processor's own prefetcher goes along with.
+    let block_bytes = (R * c.w_stride).max(LINE_BYTES);
+    let mut ahead = w.wrapping_add(AHEAD_BYTES.next_multiple_of(block_bytes));
     for start in (0..lines).step_by(line) {
-        for r in 0..R {
-            let at = w.wrapping_add(r * c.w_stride + ahead + start * W::BYTES);
-            _mm_prefetch::<_MM_HINT_T1>(at.cast());
+        for _ in 0..R {
+            _mm_prefetch::<_MM_HINT_T1>(ahead.cast());
+            ahead = ahead.wrapping_add(LINE_BYTES);
         }
         for i in (start..start + line).step_by(8) {
             // SAFETY: elements `i..i + 8` are below `k`.
@@ -116,14 +136,28 @@ unsafe fn step<W: Weight, const M: usize, const R: usize>(
 ) {
     // SAFETY: the caller's promise.
     unsafe {
-        let mut weights = [_mm256_setzero_ps(); R];
-        for (r, weight) in weights.iter_mut().enumerate() {
-            *weight = W::load(w.add(r * c.w_stride + i * W::BYTES));
-        }
-        for (row, sums) in sums.iter_mut().enumerate() {
-            let x = _mm256_loadu_ps(c.x.add(row * c.x_stride + i));
-            for (sum, weight) in sums.iter_mut().zip(weights) {
-                *sum = _mm256_fmadd_ps(x, weight, *sum);
+        // Whichever there are fewer of stay in registers, the others pass through one.
+        if M < R {
+            let mut x = [_mm256_setzero_ps(); M];
+            for (row, x) in x.iter_mut().enumerate() {
+                *x = _mm256_loadu_ps(c.x.add(row * c.x_stride + i));
+            }
+            for r in 0..R {
+                let weight = W::load(w.add(r * c.w_stride + i * W::BYTES));
+                for (x, sums) in x.iter().zip(sums.iter_mut()) {
+                    sums[r] = _mm256_fmadd_ps(*x, weight, sums[r]);
+                }
+            }
+        } else {
+            let mut weights = [_mm256_setzero_ps(); R];
+            for (r, weight) in weights.iter_mut().enumerate() {
+                *weight = W::load(w.add(r * c.w_stride + i * W::BYTES));
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = _mm256_loadu_ps(c.x.add(row * c.x_stride + i));
+                for (sum, weight) in sums.iter_mut().zip(weights) {
+                    *sum = _mm256_fmadd_ps(x, weight, *sum);
+                }
             }
         }
     }

@@ -4,6 +4,7 @@
 //! them in cache. In either case an element's sum is taken in an order that depends on `k` alone.
 
 use super::load::Weight;
+use super::panel::Transpose;
 use super::{dot, strip, tile};
 use crate::abi::DECODE_TOKENS;
 
@@ -28,7 +29,7 @@ pub(super) struct Call {
 
 /// Weights `[n, k]`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe extern "C" fn matmul<W: Weight>(
+pub(super) unsafe extern "C" fn matmul<W: Transpose>(
     x: *const f32,
     x_stride: usize,
     m: usize,

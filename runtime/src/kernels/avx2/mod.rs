@@ -12,6 +12,9 @@
 //! | `map`       | activations                                                               |
 //! | `softmax`   | one block of an online softmax                                            |
 //! | `convert`   | between f32 and the 16-bit types                                          |
+//!
+//! Functions of std that call closures (`array::map`, `array::from_fn`) lack these instructions, so that a closure which
+//! uses them is not inlined into them: the kernels have loops instead.
 
 use crate::abi::KernelTable;
 
@@ -60,4 +63,5 @@ pub(super) static TABLE: KernelTable = KernelTable {
     f32_to_f16: convert::f32_to_f16,
     bf16_to_f32: convert::to_f32::<Bf16>,
     f16_to_f32: convert::to_f32::<F16>,
+    ..scalar::TABLE
 };

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 
 use super::load::Weight;
 use super::matmul::Call;
-use super::panel::{self, WIDTH};
+use super::panel::{self, Transpose, WIDTH};
 use crate::abi::MATMUL_SCRATCH;
 
 /// Rows of a tile: with two vectors of columns, twelve sums, two weights and one broadcast fill the registers.
@@ -25,12 +25,12 @@ const ROWS: usize = 20 * HEIGHT;
 /// # Safety
 /// AVX2, FMA and F16C; the contract of [`crate::abi::MatmulFn`].
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn matmul<W: Weight>(c: &Call) {
+pub(super) unsafe fn matmul<W: Transpose>(c: &Call) {
     // SAFETY: `columns` asks for panels inside the weights.
     unsafe {
         columns(c, |col, cols, start, depth, panel| {
             let w = c.w.add(col * c.w_stride + start * W::BYTES);
-            panel::transpose::<W>(w, c.w_stride, cols, depth, panel);
+            panel::transpose::<W>(w, c.w_stride, cols, depth, DEPTH, panel);
         })
     }
 }
@@ -90,7 +90,6 @@ unsafe fn panel_at(c: &Call, first: usize, col: usize) -> *mut f32 {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn sweep(c: &Call, cols: std::ops::Range<usize>, start: usize, depth: usize) {
-    let resume = c.accumulate || start > 0;
     for top in (0..c.m).step_by(ROWS) {
         let bottom = c.m.min(top + ROWS);
         for col in cols.clone().step_by(WIDTH) {
@@ -104,7 +103,7 @@ unsafe fn sweep(c: &Call, cols: std::ops::Range<usize>, start: usize, depth: usi
                         depth,
                         out: c.out(row, col),
                         out_stride: c.out_stride,
-                        resume,
+                        resume: c.accumulate || start > 0,
                     };
                     tile.add(HEIGHT.min(bottom - row), WIDTH.min(cols.end - col));
                 }

@@ -1,0 +1,460 @@
+//! Kernels of experts: products of the tokens that chose an expert with some rows of its matrices.
+//!
+//! A chunk takes tiles of its expert's tokens; a tile of one token reads that token's row where it lies, a larger one
+//! gathers rows into scratch. What an expert gives back is multiplied and summed in scratch, expert by expert, so that a
+//! token's sum does not depend on which other tokens there are.
+
+mod activate;
+mod rows;
+
+pub(super) use rows::{routed_rows, row};
+
+use cranelift_codegen::ir::{InstBuilder, Value};
+
+use self::activate::activate_row;
+use super::emit::{Count, Emit, Lanes};
+use super::kernel::{Rows, Site};
+use super::matmul::product;
+use super::route::{Table, own_groups};
+use super::rows::{combine, copy, norm};
+use crate::graph::{
+    Binary, ExpertsIn, ExpertsOut, Form, GroupedMatmul, Grouping, NodeId, Op, Route, WeightDecl,
+};
+use crate::schedule::{Work, expert_tile};
+
+/// Emits the kernel.
+pub(super) fn emit(e: &mut Emit, s: &Site) {
+    match s.op() {
+        Op::GroupByExpert(g) => group(e, s, *g),
+        Op::GroupedMatmul(m) => grouped_matmul(e, s, m),
+        Op::ExpertsIn(x) => experts_in(e, s, x),
+        Op::ExpertsOut(x) => experts_out(e, s, x),
+        other => unreachable!("{} is no operation on experts", other.name()),
+    }
+}
+
+fn group(e: &mut Emit, s: &Site, g: Grouping) {
+    let one = e.int(1);
+    e.chunks(one, s.share(), |e, _| {
+        let (routes, base) = (s.rows(e, s.operand("x")), s.out(e).base);
+        let tokens = e.tokens();
+        Table::new(s, base, g).fill(e, routes, tokens);
+    });
+}
+
+/// A matrix or vector of each expert.
+#[derive(Clone, Copy)]
+struct Family<'a> {
+    decl: &'a WeightDecl,
+    /// Place of the first expert's pointer.
+    first: usize,
+}
+
+impl<'a> Family<'a> {
+    fn of(s: &Site<'a>, id: NodeId) -> Family<'a> {
+        let (w, decl) = s.weight(id);
+        Family {
+            decl,
+            first: s.graph.pointer(w),
+        }
+    }
+
+    fn pointer(self, e: &mut Emit, expert: Value) -> Value {
+        let at = e.at(e.weights, expert, 8);
+        e.field_at(at, self.first * 8)
+    }
+}
+
+/// A family with its biases.
+#[derive(Clone, Copy)]
+struct Matrix<'a> {
+    weight: Family<'a>,
+    bias: Option<Family<'a>>,
+}
+
+impl<'a> Matrix<'a> {
+    fn of(s: &Site<'a>, weight: &str, bias: Option<&str>) -> Matrix<'a> {
+        Matrix {
+            weight: Family::of(s, s.operand(weight)),
+            bias: bias.map(|b| Family::of(s, s.operand(b))),
+        }
+    }
+
+    /// `out = x · w[first .. first + n]ᵀ + bias` for `m` rows.
+    fn product(self, e: &mut Emit, c: Chunk, first: Value, n: Count, x: Rows, m: Value, out: Rows) {
+        let base = self.weight.pointer(e, c.expert);
+        product(e, self.weight.decl, base, first, x, m, n, out);
+        if let Some(b) = self.bias {
+            let base = b.pointer(e, c.expert);
+            let bias = e.at(base, first, 4);
+            e.repeat(m, |e, i| {
+                let row = out.row(e, i);
+                combine(e, Binary::Add, row, bias, row, n);
+            });
+        }
+    }
+}
+
+/// Rows of one expert's matrix, and the rows of tokens that they are multiplied with.
+#[derive(Clone, Copy)]
+struct Chunk {
+    expert: Value,
+    from: Value,
+    to: Value,
+    first: Value,
+    n: Count,
+    width: usize,
+}
+
+/// Calls `body` with every chunk of every expert that has rows; each matrix has `rows` rows.
+fn expert_chunks(
+    e: &mut Emit,
+    s: &Site,
+    table: Table,
+    rows: usize,
+    body: impl FnOnce(&mut Emit, Chunk),
+) {
+    let Work::Experts {
+        rows: width,
+        chunks,
+    } = s.kernel.work
+    else {
+        unreachable!("scheduled by experts")
+    };
+    let active = table.n_active(e);
+    let all = e.times(active, chunks);
+    e.chunks(all, s.share(), |e, c| {
+        let per = e.int(chunks);
+        let (rank, index) = (e.b.ins().udiv(c, per), e.b.ins().urem(c, per));
+        let expert = table.active(e, rank);
+        let (from, to) = table.run(e, expert);
+        let first = e.times(index, width);
+        let n = run_length(e, rows, width, first);
+        let chunk = Chunk {
+            expert,
+            from,
+            to,
+            first,
+            n,
+            width,
+        };
+        body(e, chunk);
+    });
+}
+
+/// Length of the run of up to `width` rows of `rows` that begins at `first`.
+fn run_length(e: &mut Emit, rows: usize, width: usize, first: Value) -> Count {
+    if rows.is_multiple_of(width) {
+        return Count::Known(width);
+    }
+    let end = e.int(rows);
+    let (left, most) = (e.sub(end, first), e.int(width));
+    Count::Dynamic(e.min(left, most))
+}
+
+/// Calls `body` with the first row and the length of each tile of tokens.
+fn tiles(e: &mut Emit, s: &Site, c: Chunk, body: impl FnOnce(&mut Emit, Value, Value)) {
+    let size = expert_tile(s.kind);
+    e.range(c.from, c.to, size, |e, i| {
+        let (left, most) = (e.sub(c.to, i), e.int(size));
+        let m = e.min(left, most);
+        body(e, i, m);
+    });
+}
+
+fn grouped_matmul(e: &mut Emit, s: &Site, m: &GroupedMatmul) {
+    let base = s.rows(e, s.operand("groups")).base;
+    let table = Table::new(s, base, m.grouping);
+    let matrix = Matrix::of(s, "w", m.bias.then_some("bias"));
+    expert_chunks(e, s, table, m.rows, |e, c| {
+        let x = s.rows(e, s.operand("x"));
+        let whole = s.out(e);
+        let out = columns(e, whole, c.first);
+        let (x, out) = (rows_from(e, x, c.from), rows_from(e, out, c.from));
+        let n = e.sub(c.to, c.from);
+        matrix.product(e, c, c.first, c.n, x, n, out);
+    });
+}
+
+fn rows_from(e: &mut Emit, rows: Rows, first: Value) -> Rows {
+    let base = rows.row(e, first);
+    Rows { base, ..rows }
+}
+
+fn columns(e: &mut Emit, rows: Rows, first: Value) -> Rows {
+    let base = e.at(rows.base, first, 4);
+    Rows { base, ..rows }
+}
+
+/// The groups: made by a kernel before, or by this thread.
+fn groups(e: &mut Emit, s: &Site, g: Grouping, route: Option<&Route>) -> Table {
+    match route {
+        Some(r) => own_groups(e, s, r, g),
+        None => {
+            let base = s.rows(e, s.operand("groups")).base;
+            Table::new(s, base, g)
+        }
+    }
+}
+
+fn experts_in(e: &mut Emit, s: &Site, x: &ExpertsIn) {
+    let input = normalised(e, s, x);
+    let table = groups(e, s, x.grouping, x.route.as_ref());
+    let form = x.activate.form;
+    let matrices: Vec<Matrix> = (0..form.matrices())
+        .map(|i| {
+            let bias = x.bias.then(|| format!("bias{i}"));
+            Matrix::of(s, &format!("w{i}"), bias.as_deref())
+        })
+        .collect();
+    expert_chunks(e, s, table, x.ffn, |e, c| {
+        let whole = s.out(e);
+        let out = columns(e, whole, c.first);
+        let gathered = gather_area(e, s, x, input);
+        tiles(e, s, c, |e, i, m| {
+            let tokens = take_tokens(e, s, x, table, input, gathered, i, m);
+            let out = rows_from(e, out, i);
+            let inner = Inside {
+                s,
+                x,
+                c,
+                tokens,
+                m,
+                out,
+            };
+            inner.emit(e, &matrices);
+        });
+    });
+}
+
+/// The input, normalised into this thread's scratch where there is a norm.
+fn normalised(e: &mut Emit, s: &Site, x: &ExpertsIn) -> Rows {
+    let input = s.rows(e, s.operand("x"));
+    let Some(n) = &x.norm else { return input };
+    let own = Rows {
+        base: e.scratch(s.kernel.scratch.rows),
+        stride: n.group * 4,
+    };
+    let gain = n.gain.then(|| s.pointer(e, s.operand("norm.gain")));
+    let bias = n.bias.then(|| s.pointer(e, s.operand("norm.bias")));
+    let tokens = e.tokens();
+    e.repeat(tokens, |e, t| {
+        let (from, to) = (input.row(e, t), own.row(e, t));
+        norm(e, n, from, to, gain, bias);
+    });
+    own
+}
+
+/// Where tiles of tokens are gathered: behind the normalised rows.
+fn gather_area(e: &mut Emit, s: &Site, x: &ExpertsIn, input: Rows) -> Rows {
+    let width = s.graph.width(s.operand("x")) * 4;
+    let before = x
+        .norm
+        .map_or(0, |_| crate::schedule::max_tokens(s.kind) * width);
+    Rows {
+        base: e.scratch(s.kernel.scratch.rows + before),
+        ..input
+    }
+}
+
+/// Rows of the tokens of a tile: where they lie, if it is one and needs no weight, else gathered.
+fn take_tokens(
+    e: &mut Emit,
+    s: &Site,
+    x: &ExpertsIn,
+    table: Table,
+    input: Rows,
+    gathered: Rows,
+    first: Value,
+    m: Value,
+) -> Rows {
+    if expert_tile(s.kind) == 1 && !x.weighted {
+        let token = table.token(e, first);
+        return rows_from(e, input, token);
+    }
+    e.repeat(m, |e, r| {
+        let i = e.add(first, r);
+        let token = table.token(e, i);
+        let (from, to) = (input.row(e, token), gathered.row(e, r));
+        let width = s.graph.width(s.operand("x"));
+        match x.weighted {
+            true => {
+                let w = table.weight(e, i);
+                scaled(e, from, to, Count::Known(width), w);
+            }
+            false => copy(e, from, to, width, 1.0),
+        }
+    });
+    gathered
+}
+
+/// `to[i] = from[i] · by`.
+fn scaled(e: &mut Emit, from: Value, to: Value, n: Count, by: Value) {
+    e.each(n, |e, i, lanes| {
+        let (from, to) = (e.add(from, i), e.add(to, i));
+        let (x, by) = (e.load(lanes, from, 0), e.splat(lanes, by));
+        let y = e.b.ins().fmul(x, by);
+        e.store(y, to, 0);
+    });
+}
+
+/// Products and activation of a tile.
+struct Inside<'a, 'b> {
+    s: &'b Site<'a>,
+    x: &'b ExpertsIn,
+    c: Chunk,
+    tokens: Rows,
+    m: Value,
+    out: Rows,
+}
+
+impl Inside<'_, '_> {
+    fn emit(&self, e: &mut Emit, matrices: &[Matrix]) {
+        let each = self.x.activate.form.rows_each();
+        let tile = Rows {
+            base: e.scratch(self.s.kernel.scratch.tile),
+            stride: self.c.width * each * 4,
+        };
+        let (first, n) = (e.times(self.c.first, each), times(e, self.c.n, each));
+        let (into, other) = match self.x.activate.form {
+            Form::Plain | Form::Gated => (self.out, tile),
+            Form::Paired => (tile, tile),
+        };
+        for (matrix, to) in matrices.iter().zip([into, other]) {
+            matrix.product(e, self.c, first, n, self.tokens, self.m, to);
+        }
+        e.repeat(self.m, |e, r| {
+            let (out, other) = (self.out.row(e, r), tile.row(e, r));
+            activate_row(e, &self.x.activate, out, other, self.c.n);
+        });
+    }
+}
+
+fn times(e: &mut Emit, n: Count, by: usize) -> Count {
+    match n {
+        Count::Known(n) => Count::Known(n * by),
+        Count::Dynamic(n) => Count::Dynamic(e.times(n, by)),
+    }
+}
+
+fn experts_out(e: &mut Emit, s: &Site, x: &ExpertsOut) {
+    let Work::Columns(plan) = &s.kernel.work else {
+        unreachable!("scheduled by columns")
+    };
+    let (width, chunks) = plan[0];
+    let table = groups(e, s, x.grouping, x.route.as_ref());
+    let matrix = Matrix::of(s, "w", x.bias.then_some("bias"));
+    let chunks = e.int(chunks);
+    e.chunks(chunks, s.share(), |e, c| {
+        let first = e.times(c, width);
+        let sums = Sums {
+            n: run_length(e, x.rows, width, first),
+            first,
+            rows: Rows {
+                base: e.scratch(s.kernel.scratch.sums),
+                stride: width * 4,
+            },
+            table,
+        };
+        sums.clear(e);
+        let active = table.n_active(e);
+        e.repeat(active, |e, rank| {
+            let expert = table.active(e, rank);
+            sums.add_expert(e, s, x, matrix, expert);
+        });
+        sums.deliver(e, s, x);
+    });
+}
+
+/// The sums of all tokens for some columns of the result.
+#[derive(Clone, Copy)]
+struct Sums {
+    first: Value,
+    n: Count,
+    rows: Rows,
+    table: Table,
+}
+
+impl Sums {
+    fn clear(self, e: &mut Emit) {
+        let (tokens, zero) = (e.tokens(), e.float(0.0));
+        e.repeat(tokens, |e, t| {
+            let row = self.rows.row(e, t);
+            e.each(self.n, |e, i, lanes| {
+                let (at, v) = (e.add(row, i), e.splat(lanes, zero));
+                e.store(v, at, 0);
+            });
+        });
+    }
+
+    fn add_expert(self, e: &mut Emit, s: &Site, x: &ExpertsOut, matrix: Matrix, expert: Value) {
+        let (from, to) = self.table.run(e, expert);
+        let c = Chunk {
+            expert,
+            from,
+            to,
+            first: self.first,
+            n: self.n,
+            width: self.rows.stride / 4,
+        };
+        let input = s.rows(e, s.operand("x"));
+        let tile = Rows {
+            base: e.scratch(s.kernel.scratch.tile),
+            ..self.rows
+        };
+        tiles(e, s, c, |e, i, m| {
+            let x_rows = rows_from(e, input, i);
+            matrix.product(e, c, c.first, c.n, x_rows, m, tile);
+            e.repeat(m, |e, r| {
+                let row = e.add(i, r);
+                let token = self.table.token(e, row);
+                let (from, to) = (tile.row(e, r), self.rows.row(e, token));
+                let w = x.weighted.then(|| self.table.weight(e, row));
+                add_weighted(e, from, to, self.n, w);
+            });
+        });
+    }
+
+    /// Adds what else there is, and writes the result.
+    fn deliver(self, e: &mut Emit, s: &Site, x: &ExpertsOut) {
+        let tokens = e.tokens();
+        let whole = s.out(e);
+        let out = columns(e, whole, self.first);
+        e.repeat(tokens, |e, t| {
+            let (from, to) = (self.rows.row(e, t), out.row(e, t));
+            if x.shared {
+                let shared = s.rows(e, s.operand("shared"));
+                let shared = columns(e, shared, self.first).row(e, t);
+                let by = x.shared_gate.then(|| {
+                    let gate = s.rows(e, s.operand("shared_gate")).row(e, t);
+                    e.load(Lanes::One, gate, 0)
+                });
+                add_weighted(e, shared, from, self.n, by);
+            }
+            if x.residual {
+                let residual = s.rows(e, s.operand("residual"));
+                let residual = columns(e, residual, self.first).row(e, t);
+                add_weighted(e, residual, from, self.n, None);
+            }
+            e.each(self.n, |e, i, lanes| {
+                let (from, to) = (e.add(from, i), e.add(to, i));
+                let x = e.load(lanes, from, 0);
+                e.store(x, to, 0);
+            });
+        });
+    }
+}
+
+/// `to[i] += w · from[i]`.
+fn add_weighted(e: &mut Emit, from: Value, to: Value, n: Count, w: Option<Value>) {
+    e.each(n, |e, i, lanes| {
+        let (from, to) = (e.add(from, i), e.add(to, i));
+        let (mut x, y) = (e.load(lanes, from, 0), e.load(lanes, to, 0));
+        if let Some(w) = w {
+            let w = e.splat(lanes, w);
+            x = e.b.ins().fmul(x, w);
+        }
+        let y = e.b.ins().fadd(y, x);
+        e.store(y, to, 0);
+    });
+}

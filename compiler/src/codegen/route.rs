@@ -1,0 +1,425 @@
+//! Routing in generated code: from a token's scores to its experts, and from all tokens' routes to the table of groups.
+//!
+//! Experts are picked by repeated search for the largest key. A key is the score's bits made so that whole numbers compare as
+//! the floats do; a search that takes only what is larger finds the lowest index of several equals, and the least key of
+//! all marks what has been taken.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
+use cranelift_codegen::ir::types::{F32, I32, I64};
+use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
+use graver_runtime::abi::KernelTable;
+
+use super::emit::{Count, DATA, Emit, Lanes};
+use super::kernel::{Rows, Site};
+use super::rows::copy;
+use crate::graph::{Grouping, Groups, Route, Score};
+use crate::schedule::{max_tokens, own_routing};
+
+/// A table of groups in memory.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Table {
+    base: Value,
+    grouping: Grouping,
+    /// Tokens that it is laid out for.
+    tokens: usize,
+}
+
+impl Table {
+    pub(super) fn new(s: &Site, base: Value, grouping: Grouping) -> Table {
+        Table {
+            base,
+            grouping,
+            tokens: max_tokens(s.kind),
+        }
+    }
+
+    fn at(self, e: &mut Emit, place: usize) -> Value {
+        e.plus(self.base, place * 4)
+    }
+
+    pub(super) fn n_active(self, e: &mut Emit) -> Value {
+        let at = self.at(e, self.grouping.n_active());
+        get(e, at)
+    }
+
+    /// The expert that comes `index`th among those that have rows.
+    pub(super) fn active(self, e: &mut Emit, index: Value) -> Value {
+        let list = self.at(e, self.grouping.active());
+        let at = e.at(list, index, 4);
+        get(e, at)
+    }
+
+    /// An expert's rows: first, end.
+    pub(super) fn run(self, e: &mut Emit, expert: Value) -> (Value, Value) {
+        let at = e.at(self.base, expert, 4);
+        let next = e.plus(at, 4);
+        (get(e, at), get(e, next))
+    }
+
+    /// A row's token.
+    pub(super) fn token(self, e: &mut Emit, row: Value) -> Value {
+        let list = self.at(e, self.grouping.tokens());
+        let at = e.at(list, row, 4);
+        get(e, at)
+    }
+
+    /// A row's weight.
+    pub(super) fn weight(self, e: &mut Emit, row: Value) -> Value {
+        let list = self.at(e, self.grouping.weights(self.tokens));
+        let at = e.at(list, row, 4);
+        e.load(Lanes::One, at, 0)
+    }
+
+    /// The row of a token at the `index`th of its experts.
+    pub(super) fn place(self, e: &mut Emit, token: Value, index: Value) -> Value {
+        let list = self.at(e, self.grouping.places(self.tokens));
+        let row = e.at(list, token, self.grouping.top_k * 4);
+        let at = e.at(row, index, 4);
+        get(e, at)
+    }
+
+    /// Fills the table from the routes of `n` tokens: a counting sort, which keeps the order of tokens.
+    pub(super) fn fill(self, e: &mut Emit, routes: Rows, n: Value) {
+        let (g, k) = (self.grouping, e.int(self.grouping.top_k));
+        // Until the experts that have rows are listed, their list holds where each expert's next row goes.
+        let cursors = self.at(e, g.active());
+        let zero = e.int(0);
+        let (offsets, all) = (e.int(g.experts + 1), e.int(g.experts));
+        e.repeat(offsets, |e, i| {
+            let at = e.at(self.base, i, 4);
+            put(e, zero, at);
+        });
+        e.repeat(n, |e, t| {
+            let row = routes.row(e, t);
+            e.repeat(k, |e, j| {
+                let expert = expert_of(e, row, j, g.top_k);
+                let at = e.at(self.base, expert, 4);
+                let at = e.plus(at, 4);
+                let count = get(e, at);
+                let count = e.plus(count, 1);
+                put(e, count, at);
+            });
+        });
+        e.repeat(all, |e, i| {
+            let (from, to) = (e.at(self.base, i, 4), e.at(cursors, i, 4));
+            let (start, next) = (get(e, from), e.plus(from, 4));
+            put(e, start, to);
+            let count = get(e, next);
+            let end = e.add(start, count);
+            put(e, end, next);
+        });
+        e.repeat(n, |e, t| {
+            let row = routes.row(e, t);
+            e.repeat(k, |e, j| self.place_row(e, cursors, row, t, j));
+        });
+        self.list_active(e, cursors, all);
+    }
+
+    fn place_row(self, e: &mut Emit, cursors: Value, route: Value, t: Value, j: Value) {
+        let g = self.grouping;
+        let expert = expert_of(e, route, j, g.top_k);
+        let cursor = e.at(cursors, expert, 4);
+        let at = get(e, cursor);
+        let next = e.plus(at, 1);
+        put(e, next, cursor);
+        let tokens = self.at(e, g.tokens());
+        let to = e.at(tokens, at, 4);
+        put(e, t, to);
+        let weights = self.at(e, g.weights(self.tokens));
+        let (from, to) = (e.at(route, j, 4), e.at(weights, at, 4));
+        let w = e.load(Lanes::One, from, 0);
+        e.store(w, to, 0);
+        let places = self.at(e, g.places(self.tokens));
+        let row = e.at(places, t, g.top_k * 4);
+        let to = e.at(row, j, 4);
+        put(e, at, to);
+    }
+
+    fn list_active(self, e: &mut Emit, list: Value, all: Value) {
+        let zero = e.int(0);
+        let found = e.var(I64, zero);
+        e.repeat(all, |e, i| {
+            let (from, to) = self.run(e, i);
+            let some = e.b.ins().icmp(IntCC::NotEqual, from, to);
+            e.when(some, |e| {
+                let n = e.b.use_var(found);
+                let at = e.at(list, n, 4);
+                put(e, i, at);
+                let n = e.plus(n, 1);
+                e.b.def_var(found, n);
+            });
+        });
+        let (n, at) = (e.b.use_var(found), self.at(e, self.grouping.n_active()));
+        put(e, n, at);
+    }
+}
+
+/// Index of the `j`th expert of a route.
+fn expert_of(e: &mut Emit, route: Value, j: Value, top_k: usize) -> Value {
+    let at = e.at(route, j, 4);
+    let at = e.plus(at, top_k * 4);
+    get(e, at)
+}
+
+/// An index in memory.
+fn get(e: &mut Emit, at: Value) -> Value {
+    e.b.ins().uload32(DATA, at, 0)
+}
+
+fn put(e: &mut Emit, index: Value, at: Value) {
+    e.b.ins().istore32(DATA, index, at, 0);
+}
+
+/// The groups of a kernel whose threads each route for themselves.
+pub(super) fn own_groups(e: &mut Emit, s: &Site, r: &Route, grouping: Grouping) -> Table {
+    let area = e.scratch(s.kernel.scratch.route);
+    let [routes, table, work] = own_routing(&grouping, s.kind).map(|offset| e.plus(area, offset));
+    let routes = Rows {
+        base: routes,
+        stride: 2 * r.top_k * 4,
+    };
+    let scores = s.rows(e, s.operand("scores"));
+    let correction = r.correction.then(|| s.pointer(e, s.operand("correction")));
+    let tokens = e.tokens();
+    e.repeat(tokens, |e, t| {
+        let (from, to) = (scores.row(e, t), routes.row(e, t));
+        route(e, r, from, correction, to, work);
+    });
+    let table = Table::new(s, table, grouping);
+    table.fill(e, routes, tokens);
+    table
+}
+
+/// Places in the scratch of one routing.
+#[derive(Clone, Copy)]
+struct Work {
+    /// `[experts]`: what weights are made from.
+    scores: Value,
+    /// `[experts]`: what decides.
+    choice: Value,
+    /// `[experts]`, whole numbers.
+    keys: Value,
+    /// `[groups]`.
+    worth: Value,
+    /// `[groups]`, whole numbers.
+    group_keys: Value,
+    /// Two numbers of a softmax.
+    state: Value,
+}
+
+impl Work {
+    fn at(e: &mut Emit, r: &Route, base: Value) -> Work {
+        let (n, groups) = (r.experts * 4, r.groups.map_or(0, |g| g.count * 4));
+        let ends = [0, n, 2 * n, 3 * n, 3 * n + groups, 3 * n + 2 * groups];
+        let [scores, choice, keys, worth, group_keys, state] = ends.map(|o| e.plus(base, o));
+        Work {
+            scores,
+            choice,
+            keys,
+            worth,
+            group_keys,
+            state,
+        }
+    }
+}
+
+/// Routes one token: from scores `[experts]` to weights `[top_k]` and experts `[top_k]`.
+pub(super) fn route(
+    e: &mut Emit,
+    r: &Route,
+    from: Value,
+    correction: Option<Value>,
+    to: Value,
+    scratch: Value,
+) {
+    let w = Work::at(e, r, scratch);
+    let n = e.int(r.experts);
+    copy(e, from, w.scores, r.experts, 1.0);
+    if !r.after {
+        score(e, r.score, w.scores, r.experts, w.state);
+    }
+    e.repeat(n, |e, i| {
+        let (from, to) = (e.at(w.scores, i, 4), e.at(w.choice, i, 4));
+        let mut v = e.load(Lanes::One, from, 0);
+        if let Some(c) = correction {
+            let at = e.at(c, i, 4);
+            let c = e.load(Lanes::One, at, 0);
+            v = e.b.ins().fadd(v, c);
+        }
+        let (same, lowest) = (
+            e.b.ins().fcmp(FloatCC::Equal, v, v),
+            e.float(f32::NEG_INFINITY),
+        );
+        let v = e.b.ins().select(same, v, lowest);
+        e.store(v, to, 0);
+    });
+    make_keys(e, w.choice, w.keys, n);
+    if let Some(g) = r.groups {
+        limit_groups(e, r, g, w);
+        make_keys(e, w.choice, w.keys, n);
+    }
+    let (k, zero) = (e.int(r.top_k), e.int(0));
+    e.repeat(k, |e, _| {
+        let best = pick(e, w.keys, zero, n);
+        take(e, w.keys, best);
+    });
+    emit_chosen(e, r, w, to, n);
+    weights(e, r, w, to);
+}
+
+/// Turns scores into what weights are made from, in place.
+fn score(e: &mut Emit, kind: Score, at: Value, n: usize, state: Value) {
+    let count = e.int(n);
+    match kind {
+        Score::Sigmoid => e.map(offset_of!(KernelTable, sigmoid), at, count),
+        Score::Softmax => {
+            let (lowest, zero, one) = (e.float(f32::NEG_INFINITY), e.float(0.0), e.float(1.0));
+            e.store(lowest, state, 0);
+            e.store(zero, state, 4);
+            e.micro(
+                offset_of!(KernelTable, softmax_block),
+                &[at, count, one, state],
+                Some(F32),
+            );
+            let sum = e.load(Lanes::One, state, 4);
+            divide(e, at, n, sum);
+        }
+    }
+}
+
+fn divide(e: &mut Emit, at: Value, n: usize, by: Value) {
+    e.each(Count::Known(n), |e, i, lanes| {
+        let at = e.add(at, i);
+        let (x, by) = (e.load(lanes, at, 0), e.splat(lanes, by));
+        let y = e.b.ins().fdiv(x, by);
+        e.store(y, at, 0);
+    });
+}
+
+/// Whole numbers that compare as the floats do, none of them the least of all.
+fn make_keys(e: &mut Emit, from: Value, to: Value, n: Value) {
+    e.repeat(n, |e, i| {
+        let (from, to) = (e.at(from, i, 4), e.at(to, i, 4));
+        let (v, zero) = (e.load(Lanes::One, from, 0), e.float(0.0));
+        // −0 and 0 are equal, so they must have one key.
+        let v = e.b.ins().fadd(v, zero);
+        let bits = e.b.ins().bitcast(I32, MemFlagsData::new(), v);
+        let sign = e.b.ins().sshr_imm_u(bits, 31);
+        let magnitude = e.b.ins().band_imm_u(sign, 0x7fff_ffff);
+        let key = e.b.ins().bxor(bits, magnitude);
+        e.store(key, to, 0);
+    });
+}
+
+/// Index of the largest key in `from..to`, the lowest of several.
+fn pick(e: &mut Emit, keys: Value, from: Value, to: Value) -> Value {
+    let least = e.b.ins().iconst(I32, i64::from(i32::MIN));
+    let (best, index) = (e.var(I32, least), e.var(I64, from));
+    e.range(from, to, 1, |e, i| {
+        let at = e.at(keys, i, 4);
+        let key = e.b.ins().load(I32, DATA, at, 0);
+        let (old, old_index) = (e.b.use_var(best), e.b.use_var(index));
+        let larger = e.b.ins().icmp(IntCC::SignedGreaterThan, key, old);
+        let (new, new_index) = (
+            e.b.ins().select(larger, key, old),
+            e.b.ins().select(larger, i, old_index),
+        );
+        e.b.def_var(best, new);
+        e.b.def_var(index, new_index);
+    });
+    e.b.use_var(index)
+}
+
+/// Marks a key as taken.
+fn take(e: &mut Emit, keys: Value, index: Value) {
+    let least = e.b.ins().iconst(I32, i64::from(i32::MIN));
+    let at = e.at(keys, index, 4);
+    e.store(least, at, 0);
+}
+
+fn is_taken(e: &mut Emit, keys: Value, index: Value) -> Value {
+    let at = e.at(keys, index, 4);
+    let key = e.b.ins().load(I32, DATA, at, 0);
+    e.b.ins().icmp_imm_s(IntCC::Equal, key, i64::from(i32::MIN))
+}
+
+/// Makes −∞ of the choice in all but the best groups.
+fn limit_groups(e: &mut Emit, r: &Route, g: Groups, w: Work) {
+    let each = r.experts / g.count;
+    let (count, zero) = (e.int(g.count), e.int(0));
+    e.repeat(count, |e, i| {
+        let from = e.times(i, each);
+        let to = e.plus(from, each);
+        let none = e.float(0.0);
+        let (sum, best) = (e.var(F32, none), e.int(g.best));
+        e.repeat(best, |e, _| {
+            let found = pick(e, w.keys, from, to);
+            take(e, w.keys, found);
+            let at = e.at(w.choice, found, 4);
+            let (v, old) = (e.load(Lanes::One, at, 0), e.b.use_var(sum));
+            let new = e.b.ins().fadd(old, v);
+            e.b.def_var(sum, new);
+        });
+        let (v, at) = (e.b.use_var(sum), e.at(w.worth, i, 4));
+        e.store(v, at, 0);
+    });
+    make_keys(e, w.worth, w.group_keys, count);
+    let top = e.int(g.top);
+    e.repeat(top, |e, _| {
+        let found = pick(e, w.group_keys, zero, count);
+        take(e, w.group_keys, found);
+    });
+    e.repeat(count, |e, i| {
+        let kept = is_taken(e, w.group_keys, i);
+        let out = e.b.ins().bxor_imm_u(kept, 1);
+        e.when(out, |e| {
+            let (lowest, first) = (e.float(f32::NEG_INFINITY), e.at(w.choice, i, each * 4));
+            e.each(Count::Known(each), |e, at, lanes| {
+                let (at, v) = (e.add(first, at), e.splat(lanes, lowest));
+                e.store(v, at, 0);
+            });
+        });
+    });
+}
+
+/// Writes the scores and indices of what has been taken, in ascending order.
+fn emit_chosen(e: &mut Emit, r: &Route, w: Work, to: Value, n: Value) {
+    let next = e.var(I64, to);
+    e.repeat(n, |e, i| {
+        let taken = is_taken(e, w.keys, i);
+        e.when(taken, |e| {
+            let (at, from) = (e.b.use_var(next), e.at(w.scores, i, 4));
+            let v = e.load(Lanes::One, from, 0);
+            e.store(v, at, 0);
+            let index = e.plus(at, r.top_k * 4);
+            put(e, i, index);
+            let after = e.plus(at, 4);
+            e.b.def_var(next, after);
+        });
+    });
+}
+
+/// Makes weights of the chosen scores, in place.
+fn weights(e: &mut Emit, r: &Route, w: Work, at: Value) {
+    if r.after {
+        score(e, r.score, at, r.top_k, w.state);
+    }
+    if let Some(eps) = r.renormalise {
+        let (k, zero) = (e.int(r.top_k), e.float(0.0));
+        let sum = e.var(F32, zero);
+        e.repeat(k, |e, j| {
+            let at = e.at(at, j, 4);
+            let (v, old) = (e.load(Lanes::One, at, 0), e.b.use_var(sum));
+            let new = e.b.ins().fadd(old, v);
+            e.b.def_var(sum, new);
+        });
+        let (sum, eps) = (e.b.use_var(sum), e.float(eps));
+        let by = e.b.ins().fadd(sum, eps);
+        divide(e, at, r.top_k, by);
+    }
+    if r.scale != 1.0 {
+        copy(e, at, at, r.top_k, r.scale);
+    }
+}

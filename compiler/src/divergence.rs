@@ -1,0 +1,261 @@
+//! How far a quantised program is from the program it was quantised from.
+//!
+//! In go token ids with reference logits, from a golden file or from a session of the unquantised model, and a session of
+//! the quantised one. Out come, for several ways of feeding the tokens, the Kullback–Leibler divergence of the next-token
+//! distributions, `Σ p ln(p / q)` in nats, `p` being the reference's, and how often both have the same likeliest token.
+
+use graver_runtime::abi::Quant;
+use graver_runtime::sampling::{Sampler, SamplingOptions};
+use graver_runtime::session::{Session, Wanted};
+use serde::Serialize;
+
+use crate::weights::QuantChoice;
+
+/// Tokens, and the logits that follow each of them: `[tokens, vocab]`.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Reference {
+    /// Token ids.
+    pub tokens: Vec<u32>,
+    /// Logits of the unquantised model.
+    pub logits: Vec<f32>,
+}
+
+/// What a quantised model may lose.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Bounds {
+    /// Largest mean divergence, in nats.
+    pub mean_kl: f64,
+    /// Smallest share of positions whose likeliest token is the same.
+    pub top1: f64,
+}
+
+/// One way of feeding the tokens, and what came of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Divergence {
+    /// `whole`, `one by one`.
+    pub path: String,
+    /// Mean over positions, in nats.
+    pub mean_kl: f64,
+    /// The largest of any position, in nats.
+    pub max_kl: f64,
+    /// Where that is.
+    pub max_at: usize,
+    /// Share of positions whose likeliest token is the same.
+    pub top1: f64,
+}
+
+/// All of them.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DivergenceReport {
+    /// Each path.
+    pub paths: Vec<Divergence>,
+    /// What was allowed.
+    pub bounds: Bounds,
+    /// Whether every path is within the bounds.
+    pub passed: bool,
+}
+
+/// Why the models could not be compared.
+#[derive(Debug, thiserror::Error)]
+pub enum DivergenceError {
+    /// The reference is for another vocabulary.
+    #[error(
+        "the reference has {found} logits for {tokens} tokens, expected {expected}: {vocab} for each"
+    )]
+    Size {
+        /// Logits there are.
+        found: usize,
+        /// Tokens there are.
+        tokens: usize,
+        /// Logits there should be.
+        expected: usize,
+        /// The model's vocabulary.
+        vocab: usize,
+    },
+    /// A model fails to run.
+    #[error(transparent)]
+    Run(#[from] graver_runtime::Error),
+    /// The reference's logits are no distribution.
+    #[error("the unquantised model: {0}")]
+    Sampling(#[from] graver_runtime::sampling::SamplingError),
+}
+
+impl Bounds {
+    /// What is expected of a type: several times what is measured on trained models, and on random ones whose logits are as
+    /// spread out.
+    pub fn of(choice: QuantChoice) -> Bounds {
+        match choice.layers {
+            Quant::Q8 => Bounds {
+                mean_kl: 0.01,
+                top1: 0.9,
+            },
+            Quant::Q4 => Bounds {
+                mean_kl: 0.5,
+                top1: 0.6,
+            },
+        }
+    }
+}
+
+impl Reference {
+    /// Text that the unquantised model writes itself, drawn at temperature 1 after `first`, so that the mean divergence is an
+    /// estimate of that between the two models' texts.
+    ///
+    /// # Errors
+    /// More tokens than the session has room for, and logits that are not finite.
+    pub fn drawn(
+        session: &mut Session,
+        first: u32,
+        n: usize,
+        seed: u64,
+    ) -> Result<Reference, DivergenceError> {
+        let mut sampler = Sampler::new(SamplingOptions {
+            temperature: 1.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repeat_penalty: 1.0,
+            seed,
+        })?;
+        session.reset(0)?;
+        let mut out = Reference {
+            tokens: vec![first],
+            logits: vec![],
+        };
+        while out.tokens.len() <= n {
+            let last = out.tokens[out.tokens.len() - 1];
+            let row = session.feed(0, &[last], Wanted::Last)?;
+            out.logits.extend_from_slice(&row);
+            out.tokens.push(sampler.sample(&row)?);
+        }
+        out.tokens.truncate(n);
+        Ok(out)
+    }
+}
+
+/// Feeds the tokens at once, one by one, and in two parts, and compares the distributions at every position.
+///
+/// # Errors
+/// A reference of another vocabulary, or more tokens than the session has room for.
+pub fn against_reference(
+    session: &mut Session,
+    reference: &Reference,
+    bounds: Bounds,
+) -> Result<DivergenceReport, DivergenceError> {
+    let (n, vocab) = (reference.tokens.len(), session.vocab());
+    if reference.logits.len() != n * vocab {
+        return Err(DivergenceError::Size {
+            found: reference.logits.len(),
+            tokens: n,
+            expected: n * vocab,
+            vocab,
+        });
+    }
+    let mut ways = vec![
+        ("whole".to_string(), vec![n]),
+        ("one by one".into(), vec![1; n]),
+    ];
+    if n > 1 {
+        ways.push((format!("split at {}", n / 2), vec![n / 2, n - n / 2]));
+    }
+    let paths = ways
+        .into_iter()
+        .map(|(path, runs)| compare(session, reference, path, &runs));
+    let paths = paths.collect::<Result<Vec<_>, _>>()?;
+    let within = |d: &Divergence| d.mean_kl <= bounds.mean_kl && d.top1 >= bounds.top1;
+    Ok(DivergenceReport {
+        passed: paths.iter().all(within),
+        paths,
+        bounds,
+    })
+}
+
+fn compare(
+    session: &mut Session,
+    reference: &Reference,
+    path: String,
+    runs: &[usize],
+) -> Result<Divergence, DivergenceError> {
+    session.reset(0)?;
+    let vocab = session.vocab();
+    let (mut kls, mut same, mut at) = (vec![], 0, 0);
+    for run in runs {
+        let logits = session.feed(0, &reference.tokens[at..at + run], Wanted::All)?;
+        let expected = &reference.logits[at * vocab..(at + run) * vocab];
+        for (p, q) in expected.chunks_exact(vocab).zip(logits.chunks_exact(vocab)) {
+            kls.push(divergence(p, q));
+            same += usize::from(likeliest(p) == likeliest(q));
+        }
+        at += run;
+    }
+    let n = kls.len() as f64;
+    let (max_at, max_kl) =
+        kls.iter().copied().enumerate().fold(
+            (0, 0.0),
+            |best, (i, kl)| if kl > best.1 { (i, kl) } else { best },
+        );
+    Ok(Divergence {
+        path,
+        mean_kl: kls.iter().sum::<f64>() / n,
+        max_kl,
+        max_at,
+        top1: same as f64 / n,
+    })
+}
+
+/// `Σ p ln(p / q)` of the distributions that two rows of logits stand for; infinite where a logit is not a number.
+fn divergence(p: &[f32], q: &[f32]) -> f64 {
+    let log_sum = |x: &[f32]| {
+        let most = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = x.iter().map(|v| f64::from(v - most).exp()).sum();
+        f64::from(most) + sum.ln()
+    };
+    let (of_p, of_q) = (log_sum(p), log_sum(q));
+    let terms = p.iter().zip(q).map(|(p, q)| {
+        let (p, q) = (f64::from(*p) - of_p, f64::from(*q) - of_q);
+        if p == f64::NEG_INFINITY {
+            0.0
+        } else {
+            p.exp() * (p - q)
+        }
+    });
+    let sum: f64 = terms.sum();
+    if sum.is_nan() {
+        f64::INFINITY
+    } else {
+        sum.max(0.0)
+    }
+}
+
+fn likeliest(row: &[f32]) -> Option<usize> {
+    row.iter()
+        .enumerate()
+        .max_by(|a, b| a.1.total_cmp(b.1))
+        .map(|(i, _)| i)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn divergence_of_two_coins() {
+        let (p, q) = ([0.0, 3.0f32.ln()], [5.0, 5.0]);
+        let expected = 0.25 * (0.25f64 / 0.5).ln() + 0.75 * (0.75f64 / 0.5).ln();
+        assert!((divergence(&p, &q) - expected).abs() < 1e-7);
+        assert_eq!(divergence(&p, &p), 0.0);
+    }
+
+    #[test]
+    fn what_is_no_number_is_infinitely_far() {
+        assert_eq!(divergence(&[0.0, 1.0], &[0.0, f32::NAN]), f64::INFINITY);
+        assert_eq!(
+            divergence(&[0.0, 1.0], &[0.0, f32::NEG_INFINITY]),
+            f64::INFINITY
+        );
+        assert_eq!(
+            divergence(&[0.0, f32::NEG_INFINITY], &[0.0, f32::NEG_INFINITY]),
+            0.0
+        );
+    }
+}

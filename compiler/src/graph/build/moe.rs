@@ -1,0 +1,103 @@
+//! A mixture of experts as plain operations.
+//!
+//! Weights are declared in the order of the pointer table: router, experts, shared experts.
+
+use super::Builder;
+use crate::graph::NodeId;
+use crate::graph::op::*;
+use crate::spec::model::{self, Inner};
+
+impl Builder<'_> {
+    pub(super) fn moe(&mut self, m: &model::Moe, x: NodeId, name: &str) -> NodeId {
+        let at = |part: &str| format!("{name}.{part}");
+        let model::Route { experts, top_k, .. } = m.route;
+        let grouping = Grouping { experts, top_k };
+        let scores = self.linear(&m.router, x, &at("router"));
+        let correction = m.correction.as_ref().map(|w| self.weight(w));
+        let operands: Vec<_> = std::iter::once(scores).chain(correction).collect();
+        let routes = self.graph.add(Op::Route(m.route), &operands, &at("route"));
+        let groups = self
+            .graph
+            .add(Op::GroupByExpert(grouping), &[routes], &at("groups"));
+        let weighted = m.weigh_input;
+        let gather = Op::GatherTokens { grouping, weighted };
+        let rows = self.graph.add(gather, &[x, groups], &at("gather"));
+        let inner = self.inner(m, grouping, rows, groups, name);
+        let down = self.grouped(&m.down, grouping, inner, groups, &at("down"));
+        let weighted = !m.weigh_input;
+        let combine = Op::Combine { grouping, weighted };
+        let routed = self.graph.add(combine, &[down, groups], &at("combine"));
+        match &m.shared {
+            Some(mlp) => {
+                let shared = self.shared(mlp, m.shared_gate.as_ref(), x, &at("shared"));
+                self.graph
+                    .add(Op::Binary(Binary::Add), &[routed, shared], &at("sum"))
+            }
+            None => routed,
+        }
+    }
+
+    fn inner(
+        &mut self,
+        m: &model::Moe,
+        grouping: Grouping,
+        x: NodeId,
+        groups: NodeId,
+        name: &str,
+    ) -> NodeId {
+        let at = |part: &str| format!("{name}.{part}");
+        let (form, products) = match &m.inner {
+            Inner::Plain(up) => {
+                let up = self.grouped(up, grouping, x, groups, &at("up"));
+                (Form::Plain, vec![up])
+            }
+            Inner::Gated(gate, up) => {
+                let gate = self.grouped(gate, grouping, x, groups, &at("gate"));
+                let up = self.grouped(up, grouping, x, groups, &at("up"));
+                (Form::Gated, vec![gate, up])
+            }
+            Inner::Paired(pairs) => {
+                let pairs = self.grouped(pairs, grouping, x, groups, &at("pairs"));
+                (Form::Paired, vec![pairs])
+            }
+        };
+        let gating = m.gating;
+        let op = Op::Activate(Activate { form, gating });
+        self.graph.add(op, &products, &at("act"))
+    }
+
+    fn grouped(
+        &mut self,
+        l: &model::Linear,
+        grouping: Grouping,
+        x: NodeId,
+        groups: NodeId,
+        name: &str,
+    ) -> NodeId {
+        let mut operands = vec![x, groups, self.weight(&l.weight)];
+        operands.extend(l.bias.as_ref().map(|b| self.weight(b)));
+        let (rows, bias) = (l.weight.shape[0], l.bias.is_some());
+        let op = GroupedMatmul {
+            grouping,
+            rows,
+            bias,
+        };
+        self.graph.add(Op::GroupedMatmul(op), &operands, name)
+    }
+
+    fn shared(
+        &mut self,
+        mlp: &model::Mlp,
+        gate: Option<&model::Linear>,
+        x: NodeId,
+        name: &str,
+    ) -> NodeId {
+        let y = self.mlp(mlp, x, name);
+        let Some(gate) = gate else { return y };
+        let gate = self.linear(gate, x, &format!("{name}.weigh"));
+        let sigmoid = Op::Unary(Unary::Act(Activation::Sigmoid));
+        let gate = self.graph.add(sigmoid, &[gate], &format!("{name}.sigmoid"));
+        self.graph
+            .add(Op::ScaleRows, &[y, gate], &format!("{name}.weighed"))
+    }
+}

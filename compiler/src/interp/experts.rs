@@ -1,0 +1,307 @@
+//! Operations on experts: routing, grouping, a matrix for each expert, and the way back to tokens.
+//!
+//! Indices are held as the numbers they are; a table of groups is laid out for the tokens of the step.
+
+use super::Rows;
+use super::rows::{activate, binary, product};
+use crate::graph::{
+    Activate, Binary, ExpertsIn, ExpertsOut, Form, Gating, GroupedMatmul, Grouping, Route, Score,
+};
+
+/// For each row of scores the weights of its experts, and which they are.
+pub(super) fn route(r: &Route, scores: &Rows, correction: Option<&Rows>) -> Rows {
+    let data = scores
+        .iter()
+        .flat_map(|row| route_row(r, row, correction.map(|c| c.data.as_slice())))
+        .collect();
+    Rows::new(data, 2 * r.top_k)
+}
+
+fn route_row(r: &Route, logits: &[f32], correction: Option<&[f32]>) -> Vec<f32> {
+    let scores = if r.after {
+        logits.to_vec()
+    } else {
+        score(r.score, logits)
+    };
+    let mut choice: Vec<f32> = (0..scores.len())
+        .map(|e| scores[e] + correction.map_or(0.0, |c| c[e]))
+        .map(|v| if v.is_nan() { f32::NEG_INFINITY } else { v })
+        .collect();
+    if let Some(g) = r.groups {
+        let each = choice.len() / g.count;
+        let worth: Vec<f32> = choice.chunks_exact(each).map(|c| best(c, g.best)).collect();
+        let kept = top(&worth, g.top);
+        for (e, v) in choice.iter_mut().enumerate() {
+            if !kept.contains(&(e / each)) {
+                *v = f32::NEG_INFINITY;
+            }
+        }
+    }
+    let chosen = top(&choice, r.top_k);
+    let mut weights: Vec<f32> = chosen.iter().map(|e| scores[*e]).collect();
+    if r.after {
+        weights = score(r.score, &weights);
+    }
+    let sum: f32 = weights.iter().sum();
+    let divisor = r.renormalise.map_or(1.0, |eps| sum + eps);
+    let weights = weights.iter().map(|w| w / divisor * r.scale);
+    weights.chain(chosen.iter().map(|e| *e as f32)).collect()
+}
+
+fn score(kind: Score, x: &[f32]) -> Vec<f32> {
+    match kind {
+        Score::Sigmoid => x
+            .iter()
+            .map(|v| (1.0 / (1.0 + (-f64::from(*v)).exp())) as f32)
+            .collect(),
+        Score::Softmax => {
+            let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+            let e: Vec<f64> = x.iter().map(|v| f64::from(v - max).exp()).collect();
+            let sum: f64 = e.iter().sum();
+            e.iter().map(|v| (v / sum) as f32).collect()
+        }
+    }
+}
+
+/// Sum of the best values.
+fn best(values: &[f32], count: usize) -> f32 {
+    let order = top(values, count);
+    order.iter().map(|i| values[*i]).sum()
+}
+
+/// Indices of the largest values, the lower first among equals, in ascending order.
+fn top(values: &[f32], count: usize) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..values.len()).collect();
+    order.sort_by(|a, b| values[*b].partial_cmp(&values[*a]).expect("no NaN"));
+    order.truncate(count);
+    order.sort_unstable();
+    order
+}
+
+/// The table of groups; see [`Grouping`].
+pub(super) fn group(g: &Grouping, routes: &Rows) -> Rows {
+    let n = routes.data.len() / routes.width.max(1);
+    let mut rows: Vec<(usize, usize, f32)> = vec![]; // expert, token, weight
+    for (t, route) in routes.iter().enumerate() {
+        let (weights, experts) = route.split_at(g.top_k);
+        rows.extend((0..g.top_k).map(|j| (experts[j] as usize, t, weights[j])));
+    }
+    rows.sort_by_key(|r| r.0);
+    let start = |e: usize| rows.partition_point(|r| r.0 < e);
+    let active: Vec<usize> = (0..g.experts)
+        .filter(|e| start(*e) < start(*e + 1))
+        .collect();
+    let mut table = vec![0.0; 2 * g.experts + 2 + 3 * n * g.top_k];
+    for e in 0..=g.experts {
+        table[Grouping::OFFSETS + e] = start(e) as f32;
+    }
+    for (i, e) in active.iter().enumerate() {
+        table[g.active() + i] = *e as f32;
+    }
+    table[g.n_active()] = active.len() as f32;
+    let mut seen = vec![0; n];
+    for (i, (_, t, weight)) in rows.iter().enumerate() {
+        table[g.tokens() + i] = *t as f32;
+        table[g.weights(n) + i] = *weight;
+        table[g.places(n) + t * g.top_k + seen[*t]] = i as f32;
+        seen[*t] += 1;
+    }
+    Rows::new(table, 1)
+}
+
+/// A view of the table.
+struct Groups<'a> {
+    grouping: &'a Grouping,
+    table: &'a [f32],
+    /// Tokens that it is laid out for.
+    tokens: usize,
+}
+
+impl<'a> Groups<'a> {
+    fn of(grouping: &'a Grouping, table: &'a Rows) -> Self {
+        let rows = (table.data.len() - 2 * grouping.experts - 2) / 3;
+        Groups {
+            grouping,
+            table: &table.data,
+            tokens: rows / grouping.top_k,
+        }
+    }
+
+    fn rows(&self) -> usize {
+        self.tokens * self.grouping.top_k
+    }
+
+    fn token(&self, row: usize) -> usize {
+        self.table[self.grouping.tokens() + row] as usize
+    }
+
+    fn weight(&self, row: usize) -> f32 {
+        self.table[self.grouping.weights(self.tokens) + row]
+    }
+
+    fn expert(&self, row: usize) -> usize {
+        let offsets = &self.table[..=self.grouping.experts];
+        offsets.partition_point(|o| *o as usize <= row) - 1
+    }
+
+    fn places(&self, token: usize) -> impl Iterator<Item = usize> + '_ {
+        let k = self.grouping.top_k;
+        let first = self.grouping.places(self.tokens) + token * k;
+        self.table[first..first + k].iter().map(|p| *p as usize)
+    }
+}
+
+/// `[rows, n]` from `[tokens, n]`.
+pub(super) fn gather(g: &Grouping, weighted: bool, x: &Rows, table: &Rows) -> Rows {
+    let groups = Groups::of(g, table);
+    let row = |i: usize| {
+        let token = &x.data[groups.token(i) * x.width..][..x.width];
+        let w = if weighted { groups.weight(i) } else { 1.0 };
+        token.iter().map(move |v| v * w)
+    };
+    Rows::new((0..groups.rows()).flat_map(row).collect(), x.width)
+}
+
+/// Each row through its expert's matrix.
+pub(super) fn grouped_matmul(
+    m: &GroupedMatmul,
+    x: &Rows,
+    table: &Rows,
+    w: &Rows,
+    bias: Option<&Rows>,
+) -> Rows {
+    let groups = Groups::of(&m.grouping, table);
+    let matrix = m.rows * w.width;
+    let mut data = vec![];
+    for (i, row) in x.iter().enumerate() {
+        let e = groups.expert(i);
+        let own = Rows::new(w.data[e * matrix..(e + 1) * matrix].to_vec(), w.width);
+        let mut y = product(&Rows::new(row.to_vec(), x.width), &own);
+        if let Some(b) = bias {
+            let own = Rows::new(b.data[e * m.rows..(e + 1) * m.rows].to_vec(), m.rows);
+            y = binary(Binary::Add, &y, &own);
+        }
+        data.extend(y.data);
+    }
+    Rows::new(data, m.rows)
+}
+
+/// `act(α g) / α · (u + offset)`.
+pub(super) fn activated(a: &Activate, x: &[&Rows]) -> Rows {
+    let pair = |g: f32, u: f32| gated(&a.gating, g) * up(&a.gating, u);
+    match a.form {
+        Form::Plain => Rows::new(
+            x[0].data.iter().map(|v| gated(&a.gating, *v)).collect(),
+            x[0].width,
+        ),
+        Form::Gated => {
+            let both = x[0].data.iter().zip(&x[1].data);
+            Rows::new(both.map(|(g, u)| pair(*g, *u)).collect(), x[0].width)
+        }
+        Form::Paired => {
+            let pairs = x[0].data.chunks_exact(2);
+            Rows::new(pairs.map(|p| pair(p[0], p[1])).collect(), x[0].width / 2)
+        }
+    }
+}
+
+fn gated(g: &Gating, x: f32) -> f32 {
+    let x = g.limit.map_or(x, |l| x.min(l));
+    activate(g.act, x * g.alpha) / g.alpha
+}
+
+fn up(g: &Gating, x: f32) -> f32 {
+    g.limit.map_or(x, |l| x.clamp(-l, l)) + g.offset
+}
+
+/// Each token's rows, summed in the order of its experts.
+pub(super) fn combine(g: &Grouping, weighted: bool, x: &Rows, table: &Rows) -> Rows {
+    let groups = Groups::of(g, table);
+    let mut data = vec![0.0; groups.tokens * x.width];
+    for (t, out) in data.chunks_exact_mut(x.width).enumerate() {
+        for i in groups.places(t) {
+            let w = if weighted { groups.weight(i) } else { 1.0 };
+            let row = &x.data[i * x.width..(i + 1) * x.width];
+            out.iter_mut().zip(row).for_each(|(y, v)| *y += v * w);
+        }
+    }
+    Rows::new(data, x.width)
+}
+
+/// Each row multiplied by its number.
+pub(super) fn scale_rows(x: &Rows, by: &Rows) -> Rows {
+    let row = |(row, s): (&[f32], &f32)| row.iter().map(|v| v * s).collect::<Vec<_>>();
+    Rows::new(x.iter().zip(&by.data).flat_map(row).collect(), x.width)
+}
+
+/// Operands one after the other.
+struct Next<'a, 'b>(std::slice::Iter<'b, &'a Rows>);
+
+impl<'a> Next<'a, '_> {
+    fn take(&mut self) -> &'a Rows {
+        self.0.next().copied().expect("verified arity")
+    }
+
+    fn when(&mut self, there: bool) -> Option<&'a Rows> {
+        there.then(|| self.take())
+    }
+
+    fn groups(&mut self, g: &Grouping, r: Option<&Route>) -> Rows {
+        let first = self.take();
+        match r {
+            None => first.clone(),
+            Some(r) => {
+                let correction = self.when(r.correction);
+                group(g, &route(r, first, correction))
+            }
+        }
+    }
+}
+
+pub(super) fn experts_in(e: &ExpertsIn, x: &[&Rows]) -> Rows {
+    let mut next = Next(x.iter());
+    let mut input = next.take().clone();
+    if let Some(n) = &e.norm {
+        let (gain, bias) = (next.when(n.gain), next.when(n.bias));
+        input = super::rows::norm(n, &input, gain, bias);
+    }
+    let table = next.groups(&e.grouping, e.route.as_ref());
+    let rows = gather(&e.grouping, e.weighted, &input, &table);
+    let m = GroupedMatmul {
+        grouping: e.grouping,
+        rows: e.ffn * e.activate.form.rows_each(),
+        bias: e.bias,
+    };
+    let products: Vec<Rows> = (0..e.activate.form.matrices())
+        .map(|_| {
+            let (w, bias) = (next.take(), next.when(e.bias));
+            grouped_matmul(&m, &rows, &table, w, bias)
+        })
+        .collect();
+    activated(&e.activate, &products.iter().collect::<Vec<_>>())
+}
+
+pub(super) fn experts_out(e: &ExpertsOut, x: &[&Rows]) -> Rows {
+    let mut next = Next(x.iter());
+    let rows = next.take();
+    let table = next.groups(&e.grouping, e.route.as_ref());
+    let m = GroupedMatmul {
+        grouping: e.grouping,
+        rows: e.rows,
+        bias: e.bias,
+    };
+    let (w, bias) = (next.take(), next.when(e.bias));
+    let products = grouped_matmul(&m, rows, &table, w, bias);
+    let mut y = combine(&e.grouping, e.weighted, &products, &table);
+    if let Some(shared) = next.when(e.shared) {
+        let shared = match next.when(e.shared_gate) {
+            Some(by) => scale_rows(shared, by),
+            None => shared.clone(),
+        };
+        y = binary(Binary::Add, &y, &shared);
+    }
+    match next.when(e.residual) {
+        Some(residual) => binary(Binary::Add, &y, residual),
+        None => y,
+    }
+}

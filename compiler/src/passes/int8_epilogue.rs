@@ -1,0 +1,61 @@
+//! Rounds a product to int8 where it is made.
+//!
+//! ```text
+//! y = matmul(x, w) gated by silu; z = quantize(y)  =>  z = matmul(x, w) gated by silu, quantize_y
+//! ```
+//!
+//! Requires that nothing else reads the product, and that it is one run of columns, so that chunks of whole groups are cut
+//! from it. What it saves is a barrier, and the result's way through memory in f32.
+
+use super::Site;
+use super::sources::{Operands, matmul_of, place, read_elsewhere, replace_matmul};
+use crate::graph::{Dest, Graph, Join, Matmul, NodeId, Op, ProgramKind};
+
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+    let quantizes: Vec<_> = graph
+        .order()
+        .into_iter()
+        .filter(|id| matches!(graph.op(*id), Op::Quantize { .. }))
+        .collect();
+    quantizes.into_iter().map(|q| fuse(graph, q)).collect()
+}
+
+fn fuse(graph: &mut Graph, quantize: NodeId) -> Site {
+    let name = graph.node(quantize).name.clone();
+    let product = graph.operands(quantize)[0];
+    let Some(m) = matmul_of(graph, product) else {
+        let why = format!(
+            "{} makes its input, which is no matmul",
+            place(graph, product)
+        );
+        return Site::kept(&name, why);
+    };
+    if graph.only_user(product).is_none() {
+        return Site::kept(&name, read_elsewhere(graph, product, quantize));
+    }
+    if *graph.op(quantize) != (Op::Quantize { norm: None }) {
+        return Site::kept(&name, "it normalises the product first");
+    }
+    if !one_run(m) {
+        let why = format!(
+            "{} has several parts, and no group may reach from one into the next",
+            place(graph, product)
+        );
+        return Site::kept(&name, why);
+    }
+    let op = Matmul {
+        quantize_y: true,
+        ..m.clone()
+    };
+    let operands = Operands::of(graph, product);
+    let at = graph.node(product).name.clone();
+    graph.replace_uses(quantize, product);
+    graph.remove(quantize);
+    replace_matmul(graph, product, op, &operands, &at);
+    Site::fused(&name, format!("epilogue of {at}"))
+}
+
+fn one_run(m: &Matmul) -> bool {
+    let joined = m.parts.len() == 1 || matches!(m.join, Join::Gated(_));
+    joined && m.parts.iter().all(|p| p.finish.dest == Dest::Output)
+}

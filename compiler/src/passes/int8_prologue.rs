@@ -1,0 +1,55 @@
+//! Lets a matmul round its own input to int8.
+//!
+//! ```text
+//! q = quantize(norm(x, g)); z = matmul(q, w)  =>  z = matmul(norm(x, g), quantize_x, w)
+//! ```
+//!
+//! Decode only, as with norms: a few rows are rounded by every thread for itself in less time than a barrier takes; in
+//! prefill a kernel of its own rounds each row once.
+
+use super::Site;
+use super::sources::{Operands, matmul_of, place, replace_matmul};
+use crate::graph::{Graph, NodeId, Op, ProgramKind};
+
+pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
+    let quantizes: Vec<_> = graph
+        .order()
+        .into_iter()
+        .filter(|id| matches!(graph.op(*id), Op::Quantize { .. }))
+        .collect();
+    quantizes
+        .into_iter()
+        .map(|q| fuse(graph, q, kind))
+        .collect()
+}
+
+fn fuse(graph: &mut Graph, quantize: NodeId, kind: ProgramKind) -> Site {
+    let name = graph.node(quantize).name.clone();
+    if kind == ProgramKind::Prefill {
+        let why = "prefill rounds each of its many rows once, in a kernel of its own";
+        return Site::kept(&name, why);
+    }
+    let Op::Quantize { norm } = *graph.op(quantize) else {
+        unreachable!("filtered")
+    };
+    let users = graph.users(quantize);
+    if let Some((other, _)) = users.iter().find(|(u, _)| matmul_of(graph, *u).is_none()) {
+        let why = format!("{} reads it, which is no matmul", place(graph, *other));
+        return Site::kept(&name, why);
+    }
+    let into: Vec<_> = users.iter().map(|(u, _)| place(graph, *u)).collect();
+    let into = format!("prologue of {}", into.join(", "));
+    let (roles, inputs) = (graph.op(quantize).roles(), graph.operands(quantize));
+    for (user, _) in users {
+        let mut op = matmul_of(graph, user).expect("just checked").clone();
+        (op.norm, op.quantize_x) = (norm, true);
+        let mut operands = Operands::of(graph, user);
+        for (role, id) in roles.iter().zip(&inputs) {
+            operands.set(role, *id);
+        }
+        let at = graph.node(user).name.clone();
+        replace_matmul(graph, user, op, &operands, &at);
+    }
+    graph.remove(quantize);
+    Site::fused(&name, into)
+}

@@ -1,0 +1,221 @@
+//! Keeps only the latent of latent attention, and absorbs the two up-projections into queries and results.
+//!
+//! ```text
+//! kv = matmul(latent, w); k = [kv's keys | shared]; v = kv's values; cache_write(k, v); y = attend(q)
+//!   =>  finish(latent, shared -> keys); y = attend(q · w_k by head) · w_v by head
+//! ```
+//!
+//! All heads then read one key per position, `[latent | shared]`, whose leading columns are the values too (DeepSeek-AI 2024,
+//! DeepSeek-V2, section 2.1.2). The two products stay apart: multiplied beforehand they would be a larger matrix.
+//!
+//! Requires that keys and values are columns of one product, that latent and shared part are the two ends of one
+//! projection, normalised and rotated, and that nothing else reads any of them. Both programs are rewritten alike, since
+//! they share the state.
+
+use super::Site;
+use super::qkv::{Links, touch_operands, touches};
+use super::sources::{Operands, matmul_of};
+use crate::graph::{
+    Attention, Dest, Finish, Graph, HeadColumns, HeadMatmul, NodeId, Op, ProgramKind,
+};
+
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+    let writes: Vec<_> = graph
+        .order()
+        .into_iter()
+        .filter(|id| matches!(graph.op(*id), Op::CacheWrite { .. }))
+        .collect();
+    writes.into_iter().map(|w| fuse(graph, w)).collect()
+}
+
+fn fuse(graph: &mut Graph, write: NodeId) -> Site {
+    let name = graph.node(write).name.clone();
+    let expanded = match Expanded::find(graph, write) {
+        Ok(e) => e,
+        Err(why) => return Site::kept(&name, why),
+    };
+    let written = expanded.write_latent(graph, &name);
+    expanded.absorb(graph, written);
+    expanded.remove(graph, write);
+    Site::fused(&name, "one latent for all heads")
+}
+
+/// Latent attention as the plain graph has it.
+struct Expanded {
+    /// The projection of which latent and shared part are the two ends.
+    joined: NodeId,
+    latent: Links,
+    shared: Links,
+    /// Width of the latent.
+    rank: usize,
+    /// The weight that expands the latent, and each head's rows of it.
+    weight: NodeId,
+    key_rows: HeadColumns,
+    value_rows: HeadColumns,
+    /// Scores, softmax, mix.
+    attention: [NodeId; 3],
+    options: Attention,
+    /// Nodes that go, readers before what they read.
+    gone: Vec<NodeId>,
+}
+
+impl Expanded {
+    fn find(graph: &Graph, write: NodeId) -> Result<Expanded, &'static str> {
+        let (k, v) = (graph.operands(write)[0], graph.operands(write)[1]);
+        let &Op::HeadConcat(join) = graph.op(k) else {
+            return Err("keys are made in one piece");
+        };
+        let (own, rotated) = (graph.operands(k)[0], graph.operands(k)[1]);
+        let (&Op::HeadSlice(key_rows), &Op::HeadSlice(value_rows)) = (graph.op(own), graph.op(v))
+        else {
+            return Err("keys and values are no columns of a common product");
+        };
+        let product = graph.operands(own)[0];
+        let plain = matmul_of(graph, product).is_some_and(|m| m.is_plain() && m.parts.len() == 1);
+        if !plain || graph.operands(v)[0] != product {
+            return Err("keys and values are no columns of a common product");
+        }
+        if graph.width(rotated) != join.right {
+            return Err("each head has a rotated part of its own");
+        }
+        let (normed, weight) = (graph.operands(product)[0], graph.operands(product)[1]);
+        let (latent_end, latent) = touches(graph, normed);
+        let (shared_end, shared) = touches(graph, rotated);
+        let joined = two_ends(graph, latent_end, shared_end)
+            .ok_or("latent and shared part are not the two ends of one projection")?;
+        let mut gone = vec![k, own, v, product];
+        gone.extend(latent.iter().rev().map(|l| l.1));
+        gone.extend(shared.iter().rev().map(|l| l.1));
+        gone.extend([latent_end, shared_end]);
+        let (attention, options) = readers(graph, write)?;
+        let read_elsewhere = |id: &NodeId| *id != product && graph.only_user(*id).is_none();
+        if gone.iter().any(read_elsewhere) || graph.users(product).len() != 2 {
+            return Err("keys, values or what they are made of are read elsewhere");
+        }
+        Ok(Expanded {
+            joined,
+            latent,
+            shared,
+            rank: graph.width(latent_end),
+            weight,
+            key_rows,
+            value_rows,
+            attention,
+            options,
+            gone,
+        })
+    }
+
+    /// Makes the state one of latents, and writes it.
+    fn write_latent(&self, graph: &mut Graph, name: &str) -> NodeId {
+        let state = self.options.state;
+        let decl = &mut graph.states[state.0 as usize];
+        decl.kv_heads = 1;
+        decl.value_dim = self.rank;
+        decl.head_dim = self.rank + self.options.head_dim - self.key_rows.len;
+        decl.shared = true;
+        let rest = decl.head_dim - self.rank;
+        let part = |links: &Links, rows, start| Finish {
+            rows,
+            touches: links.iter().map(|l| l.0).collect(),
+            dest: Dest::KeyColumns(state, start),
+        };
+        let parts = vec![
+            part(&self.latent, self.rank, 0),
+            part(&self.shared, rest, self.rank),
+        ];
+        let mut operands = Operands::none();
+        operands.set("x", self.joined);
+        for (links, index) in [(&self.latent, 0), (&self.shared, 1)] {
+            for (role, id) in touch_operands(graph, links, index) {
+                operands.set(&role, id);
+            }
+        }
+        let op = Op::Finish { parts };
+        graph.add(op.clone(), &operands.arranged(&op), name)
+    }
+
+    /// `q · w_k`, attention to the latents, and `· w_v`, in the place of the attention to keys and values.
+    fn absorb(&self, graph: &mut Graph, written: NodeId) {
+        let [scores, _, mix] = self.attention;
+        let (old, rest) = (self.options, self.options.head_dim - self.key_rows.len);
+        let latent_key = self.rank + rest;
+        let columns = |width, len| HeadColumns {
+            heads: old.heads,
+            width,
+            start: 0,
+            len,
+        };
+        let name = graph.node(mix).name.trim_end_matches(".mix").to_string();
+        let by_head = |columns, rows, over_columns, keep| {
+            Op::HeadMatmul(HeadMatmul {
+                columns,
+                rows,
+                over_columns,
+                keep,
+            })
+        };
+        let queries = by_head(
+            columns(old.head_dim, self.key_rows.len),
+            self.key_rows,
+            false,
+            rest,
+        );
+        let q = graph.operands(scores)[0];
+        let q = graph.add(queries, &[q, self.weight], &format!("{name}.absorb_k"));
+        let options = Attention {
+            kv_heads: 1,
+            head_dim: latent_key,
+            value_dim: self.rank,
+            ..old
+        };
+        let at = |part: &str| format!("{name}.{part}");
+        let scores = graph.add(Op::Scores(options), &[q, written], &at("scores"));
+        let p = graph.add(Op::Softmax(options), &[scores], &at("softmax"));
+        let latents = graph.add(Op::Mix(options), &[p, written], &at("mix"));
+        let results = by_head(columns(self.rank, self.rank), self.value_rows, true, 0);
+        let y = graph.add(results, &[latents, self.weight], &at("absorb_v"));
+        graph.replace_uses(mix, y);
+    }
+
+    fn remove(&self, graph: &mut Graph, write: NodeId) {
+        let [scores, softmax, mix] = self.attention;
+        for id in [mix, softmax, scores, write].iter().chain(&self.gone) {
+            graph.remove(*id);
+        }
+    }
+}
+
+/// The value of which `first` and `last` are the leading and the trailing columns, all of them.
+fn two_ends(graph: &Graph, first: NodeId, last: NodeId) -> Option<NodeId> {
+    let (Op::Slice { start: 0, len }, Op::Slice { start, .. }) = (graph.op(first), graph.op(last))
+    else {
+        return None;
+    };
+    let joined = graph.operands(first)[0];
+    let whole = graph.operands(last)[0] == joined
+        && start == len
+        && graph.width(first) + graph.width(last) == graph.width(joined);
+    whole.then_some(joined)
+}
+
+/// Scores, softmax and mix behind a cache write.
+fn readers(graph: &Graph, write: NodeId) -> Result<([NodeId; 3], Attention), &'static str> {
+    let why = "it is not read by one plain attention";
+    let users = graph.users(write);
+    let find = |want: fn(&Op) -> bool| users.iter().find(|(u, _)| want(graph.op(*u))).map(|u| u.0);
+    let scores = find(|op| matches!(op, Op::Scores(_))).ok_or(why)?;
+    let mix = find(|op| matches!(op, Op::Mix(_))).ok_or(why)?;
+    let softmax = graph.operands(mix)[0];
+    let &Op::Scores(options) = graph.op(scores) else {
+        return Err(why);
+    };
+    let chained = users.len() == 2
+        && graph.only_user(scores) == Some(softmax)
+        && graph.only_user(softmax) == Some(mix)
+        && options.kv_heads == options.heads
+        && !options.sinks;
+    chained
+        .then_some(([scores, softmax, mix], options))
+        .ok_or(why)
+}

@@ -1,0 +1,78 @@
+//! Rotates and normalises heads where the projection is made.
+//!
+//! ```text
+//! y = rope(norm(matmul(x, w)))  =>  y = matmul(x, w{norm, rope})
+//! ```
+//!
+//! For projections that `qkv-finish` leaves, such as the queries of latent attention. Requires that nothing else reads what
+//! comes between, and norms over heads: a norm over the whole row needs all chunks of the product, and is left alone.
+
+use super::Site;
+use super::qkv::{Links, touch_operands, touches};
+use super::sources::{Operands, Source, matmul_of, open, part_of, replace_matmul};
+use crate::graph::{Dest, Finish, Graph, NodeId, ProgramKind, Touch};
+
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+    let touched = |id: &NodeId| touches(graph, *id).1.iter().any(|l| by_head(graph, l));
+    let inner = |id: &NodeId| graph.only_user(*id).is_some_and(|user| touched(&user));
+    let ends: Vec<_> = graph
+        .order()
+        .into_iter()
+        .filter(|id| touched(id) && !inner(id))
+        .collect();
+    ends.into_iter().map(|end| fuse(graph, end)).collect()
+}
+
+/// Whether a touch works on less than a row; norms of rows are other passes' affair.
+fn by_head(graph: &Graph, (touch, node): &(Touch, NodeId)) -> bool {
+    match touch {
+        Touch::Norm(n) => n.group < graph.width(*node),
+        Touch::Rope(_) | Touch::PositionScale(_) => true,
+    }
+}
+
+fn fuse(graph: &mut Graph, end: NodeId) -> Site {
+    let name = graph.node(end).name.clone();
+    let (from, links) = touches(graph, end);
+    let Some(source) = part_of(graph, from) else {
+        return Site::kept(&name, "its input is no product");
+    };
+    let op = matmul_of(graph, source.matmul).expect("a source is a matmul");
+    let part = &op.parts[source.part];
+    let alone = links.iter().rev().skip(1).map(|l| l.1).chain([from]);
+    if !alone.into_iter().all(|id| graph.only_user(id).is_some()) {
+        return Site::kept(&name, "what comes between is read elsewhere");
+    }
+    if !open(op) || part.finish != Finish::plain(part.rows) {
+        return Site::kept(&name, "the product is already finished");
+    }
+    let whole = |t: &Touch| matches!(t, Touch::Norm(n) if n.group == part.rows);
+    if links.iter().any(|(t, _)| whole(t)) {
+        return Site::kept(&name, "its norm needs the whole product");
+    }
+    let at = apply(graph, end, from, source, links);
+    Site::fused(&name, format!("epilogue of {at}"))
+}
+
+fn apply(graph: &mut Graph, end: NodeId, from: NodeId, source: Source, links: Links) -> String {
+    let Source { matmul, part } = source;
+    let mut op = matmul_of(graph, matmul)
+        .expect("a source is a matmul")
+        .clone();
+    op.parts[part].finish = Finish {
+        rows: op.parts[part].rows,
+        touches: links.iter().map(|l| l.0).collect(),
+        dest: Dest::Output,
+    };
+    let mut operands = Operands::of(graph, matmul);
+    for (role, id) in touch_operands(graph, &links, part) {
+        operands.set(&role, id);
+    }
+    graph.replace_uses(end, from);
+    for (_, node) in links.iter().rev() {
+        graph.remove(*node);
+    }
+    let at = graph.node(matmul).name.clone();
+    replace_matmul(graph, matmul, op, &operands, &at);
+    at
+}

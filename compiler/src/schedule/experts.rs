@@ -1,0 +1,137 @@
+//! How the work of experts is cut, and what scratch it needs.
+//!
+//! A chunk is some rows of one expert's matrix for all of that expert's tokens. Which experts have tokens is known only
+//! when a step runs, and the same for every thread. In decode a chunk's weights stay in cache from one token to the next; in
+//! prefill the tokens of an expert are gathered into tiles.
+
+use graver_runtime::abi::MATMUL_SCRATCH;
+
+use super::{Scratch, max_tokens};
+use crate::graph::{Graph, Grouping, NodeId, Op, ProgramKind, Route};
+
+/// Bytes of weights that a chunk of decode reads at most: half of a small second-level cache.
+const DECODE_CHUNK_BYTES: usize = 256 << 10;
+
+/// Rows of one tile of tokens.
+pub fn expert_tile(kind: ProgramKind) -> usize {
+    match kind {
+        ProgramKind::Decode => 1,
+        ProgramKind::Prefill => 128,
+    }
+}
+
+/// Rows of a chunk and chunks per expert, for matrices of `rows` rows (or pairs of rows) of `row_bytes`.
+pub(super) fn expert_columns(
+    g: &Grouping,
+    rows: usize,
+    row_bytes: usize,
+    kind: ProgramKind,
+) -> (usize, usize) {
+    let width = match kind {
+        // A token's experts together make some sixty chunks.
+        ProgramKind::Decode => {
+            let wanted = (rows * g.top_k).div_ceil(64).next_multiple_of(8);
+            let most = (DECODE_CHUNK_BYTES / row_bytes.max(1) / 8 * 8).clamp(8, 64);
+            wanted.min(most)
+        }
+        ProgramKind::Prefill => {
+            let chunks = rows.div_ceil(192);
+            rows.div_ceil(chunks).next_multiple_of(16)
+        }
+    };
+    let width = width.min(rows);
+    (width, rows.div_ceil(width))
+}
+
+/// Bytes for routing one token: scores, choice, keys, and two numbers for each group.
+pub fn route_scratch(r: &Route) -> usize {
+    let groups = r.groups.map_or(0, |g| g.count);
+    (3 * r.experts + 2 * groups + 2) * 4
+}
+
+/// Byte offsets in the scratch area of a thread that routes for itself: routes, table of groups, space to work in.
+pub fn own_routing(g: &Grouping, kind: ProgramKind) -> [usize; 3] {
+    let tokens = max_tokens(kind);
+    let align = |n: usize| n.next_multiple_of(64);
+    let table = align(tokens * 2 * g.top_k * 4);
+    let work = table + align((2 * g.experts + 2 + 3 * tokens * g.top_k) * 4);
+    [0, table, work]
+}
+
+/// Bytes of a row of `columns` elements in whatever is the widest type here.
+fn routing_bytes(g: &Grouping, route: Option<&Route>, kind: ProgramKind) -> usize {
+    route.map_or(0, |r| own_routing(g, kind)[2] + route_scratch(r))
+}
+
+/// Scratch of an operation on experts; none for others.
+pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Option<Scratch> {
+    let width = |i: usize| graph.width(graph.operands(node)[i]);
+    let (tokens, tile) = (max_tokens(kind), expert_tile(kind));
+    let area = match graph.op(node) {
+        Op::Route(r) => Area {
+            route: route_scratch(r),
+            ..Area::default()
+        },
+        Op::Activate(_) => Area {
+            tile: 2 * graph.width(node) * 4,
+            ..Area::default()
+        },
+        Op::ExpertsIn(e) => {
+            let chunk = chunk_rows(graph, node, kind);
+            let norm = e.norm.map_or(0, |_| tokens);
+            Area {
+                rows: (norm + tile) * width(0) * 4,
+                tile: 2 * tile * chunk * 4,
+                sums: 0,
+                route: routing_bytes(&e.grouping, e.route.as_ref(), kind),
+            }
+        }
+        Op::ExpertsOut(e) => {
+            let chunk = chunk_rows(graph, node, kind);
+            Area {
+                rows: 0,
+                tile: tile * chunk * 4,
+                sums: tokens * chunk * 4,
+                route: routing_bytes(&e.grouping, e.route.as_ref(), kind),
+            }
+        }
+        _ => return None,
+    };
+    Some(area.laid_out())
+}
+
+/// Rows of the result that a chunk of the node makes.
+fn chunk_rows(graph: &Graph, node: NodeId, kind: ProgramKind) -> usize {
+    match super::work(graph, node, kind) {
+        super::Work::Experts { rows, .. } => rows,
+        super::Work::Columns(parts) => parts.iter().map(|p| p.0).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+#[derive(Clone, Copy, Default)]
+struct Area {
+    rows: usize,
+    tile: usize,
+    sums: usize,
+    route: usize,
+}
+
+impl Area {
+    fn laid_out(self) -> Scratch {
+        let align = |n: usize| n.next_multiple_of(64);
+        let rows = MATMUL_SCRATCH;
+        let tile = rows + align(self.rows);
+        let sums = tile + align(self.tile);
+        let route = sums + align(self.sums);
+        Scratch {
+            rows,
+            tile,
+            sums,
+            route,
+            row: route,
+            staged: route,
+            bytes: route + align(self.route),
+        }
+    }
+}

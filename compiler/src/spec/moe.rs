@@ -1,0 +1,215 @@
+//! The step `moe`: a router, families of expert matrices, and experts that every token visits.
+//!
+//! ```text
+//! { "op": "moe", "experts": n, "top_k": k, "ffn": n, "act": name,
+//!   "router": { "weight": w, "bias": w, "score": name, "after": false, "correction": w,
+//!               "groups": { "count": n, "top": n, "best": n }, "renormalise": eps, "scale": 1.0 },
+//!   "gate": w, "up": w, "down": w, "pairs": w, "weigh": "output" | "input",
+//!   "gating": { "alpha": 1.0, "limit": null, "offset": 0.0 },
+//!   "shared": { "ffn": n, "gate": w, "up": w, "down": w, "weigh": w } }
+//! ```
+//!
+//! `pairs` stands for a gate and an up whose rows alternate in one matrix.
+
+use super::error::Fault;
+use super::model::{Activation, Gating, Groups, Inner, Linear, Mlp, Moe, Route, StepOp};
+use super::read::{Fields, Node, Read, unknown};
+use super::steps::{At, MAX_WIDTH, MLP, activation, mlp};
+use super::tables;
+use super::weights::{expert_linear, linear, weight};
+
+/// Most experts of a layer.
+const MAX_EXPERTS: usize = 1 << 16;
+
+const KEYS: [&str; 12] = [
+    "experts", "top_k", "ffn", "act", "router", "gate", "up", "down", "pairs", "weigh", "gating",
+    "shared",
+];
+const ROUTER: [&str; 8] = [
+    "weight",
+    "bias",
+    "score",
+    "after",
+    "correction",
+    "groups",
+    "renormalise",
+    "scale",
+];
+
+/// Reads the step.
+pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields(&KEYS)?;
+    let (width, hidden) = (at.width()?, at.around.hidden);
+    let experts = fields.required("experts")?.whole(1, MAX_EXPERTS)?;
+    let top_k = fields.required("top_k")?.whole(1, experts)?;
+    let ffn = fields.required("ffn")?.whole(1, MAX_WIDTH)?;
+    let act = activation(&fields.required("act")?)?;
+    let node = fields.required("router")?;
+    let router = node.object(&ROUTER)?;
+    let shared = fields.optional("shared")?;
+    let correction = router.optional("correction")?;
+    let (shared, shared_gate) = match shared {
+        Some(node) => self::shared(&node, at, width, act)?,
+        None => (None, None),
+    };
+    let moe = Moe {
+        experts,
+        top_k,
+        router: scores(&router, &at.slot("router"), experts, width)?,
+        route: route(&node, &router, experts, top_k)?,
+        correction: correction
+            .map(|n| weight(&n, at.slot("router.correction"), vec![experts]))
+            .transpose()?,
+        weigh_input: weigh_input(&fields)?,
+        inner: inner(&fields, &at.name, [ffn, width, experts])?,
+        down: expert_linear(
+            &fields.required("down")?,
+            &at.slot("down"),
+            hidden,
+            ffn,
+            experts,
+        )?,
+        gating: gating(&fields, act)?,
+        shared,
+        shared_gate,
+    };
+    Ok((StepOp::Moe(Box::new(moe)), hidden))
+}
+
+/// The router's matrix, `[experts, width]`.
+fn scores(fields: &Fields<'_, '_>, slot: &str, experts: usize, width: usize) -> Read<Linear> {
+    let bias = fields.optional("bias")?;
+    Ok(Linear {
+        weight: weight(
+            &fields.required("weight")?,
+            format!("{slot}.weight"),
+            vec![experts, width],
+        )?,
+        bias: bias
+            .map(|n| weight(&n, format!("{slot}.bias"), vec![experts]))
+            .transpose()?,
+    })
+}
+
+fn route(
+    node: &Node<'_, '_>,
+    fields: &Fields<'_, '_>,
+    experts: usize,
+    top_k: usize,
+) -> Read<Route> {
+    let node_of_score = fields.required("score")?;
+    let value = node_of_score.eval()?;
+    let name = value
+        .as_str()
+        .ok_or_else(|| node_of_score.unexpected(&value, "the name of a scoring function"))?;
+    let score = tables::score(name).map_err(|f| node_of_score.fault(f))?;
+    let groups = fields
+        .optional("groups")?
+        .map(|n| groups(&n, experts))
+        .transpose()?
+        .filter(|g| g.top < g.count);
+    if let Some(g) = groups.filter(|g| g.top * (experts / g.count) < top_k) {
+        let found = format!("{} groups of {} experts", g.top, experts / g.count);
+        return Err(node.fault(Fault::Range {
+            found,
+            expected: format!("room for top_k = {top_k} experts"),
+        }));
+    }
+    Ok(Route {
+        experts,
+        top_k,
+        score,
+        after: fields.flag("after")?,
+        correction: fields.optional("correction")?.is_some(),
+        groups,
+        renormalise: fields.value("renormalise", Node::real)?,
+        scale: fields.value("scale", Node::real)?.unwrap_or(1.0),
+    })
+}
+
+fn groups(node: &Node<'_, '_>, experts: usize) -> Read<Groups> {
+    let fields = node.object(&["count", "top", "best"])?;
+    let count_node = fields.required("count")?;
+    let count = count_node.whole(1, experts)?;
+    if !experts.is_multiple_of(count) {
+        return Err(count_node.fault(Fault::NotADivisor {
+            value: count,
+            name: "experts",
+            of: experts,
+        }));
+    }
+    Ok(Groups {
+        count,
+        top: fields.required("top")?.whole(1, count)?,
+        best: fields.required("best")?.whole(1, experts / count)?,
+    })
+}
+
+/// Gate and up, up alone, or both as pairs of rows; `[ffn, width, experts]`.
+fn inner(fields: &Fields<'_, '_>, name: &str, [ffn, width, experts]: [usize; 3]) -> Read<Inner> {
+    let matrix = |node: &Node<'_, '_>, key: &str, out| {
+        expert_linear(node, &format!("{name}.{key}"), out, width, experts)
+    };
+    if let Some(pairs) = fields.optional("pairs")? {
+        return Ok(Inner::Paired(matrix(&pairs, "pairs", 2 * ffn)?));
+    }
+    let up = matrix(&fields.required("up")?, "up", ffn)?;
+    Ok(match fields.optional("gate")? {
+        Some(gate) => Inner::Gated(matrix(&gate, "gate", ffn)?, up),
+        None => Inner::Plain(up),
+    })
+}
+
+fn gating(fields: &Fields<'_, '_>, act: Activation) -> Read<Gating> {
+    let plain = Gating {
+        act,
+        alpha: 1.0,
+        limit: None,
+        offset: 0.0,
+    };
+    let Some(node) = fields.optional("gating")? else {
+        return Ok(plain);
+    };
+    let fields = node.object(&["alpha", "limit", "offset"])?;
+    let positive = |n: &Node<'_, '_>| match n.real()? {
+        v if v > 0.0 => Ok(v),
+        v => Err(n.fault(Fault::Range {
+            found: v.to_string(),
+            expected: "a number above 0".into(),
+        })),
+    };
+    Ok(Gating {
+        alpha: fields.value("alpha", positive)?.unwrap_or(1.0),
+        limit: fields.value("limit", positive)?,
+        offset: fields.value("offset", Node::real)?.unwrap_or(0.0),
+        ..plain
+    })
+}
+
+fn weigh_input(fields: &Fields<'_, '_>) -> Read<bool> {
+    let Some(node) = fields.optional("weigh")? else {
+        return Ok(false);
+    };
+    match node.literal("`input` or `output`")? {
+        "input" => Ok(true),
+        "output" => Ok(false),
+        other => Err(node.fault(unknown(
+            "place of the weights",
+            other,
+            ["input", "output"].into_iter(),
+        ))),
+    }
+}
+
+type Shared = (Option<Mlp>, Option<Linear>);
+
+fn shared(node: &Node<'_, '_>, at: &At<'_, '_, '_>, width: usize, act: Activation) -> Read<Shared> {
+    let fields = node.object(&[&MLP[..], &["weigh"]].concat())?;
+    let slot = at.slot("shared");
+    let mlp = mlp(&fields, &slot, at.around.hidden, width, Some(act))?;
+    let gate = fields
+        .optional("weigh")?
+        .map(|n| linear(&n, &format!("{slot}.weigh"), 1, width))
+        .transpose()?;
+    Ok((Some(mlp), gate))
+}

@@ -1,0 +1,151 @@
+//! Rounds a group of weights to integers and one 16-bit scale.
+//!
+//! Eight bits lose little whatever the scale: the largest magnitude becomes 127. With four, the scale decides: each
+//! candidate puts the largest magnitude at another place between 6 and 9, with either sign, as −8 … 7 is not symmetric;
+//! for its integers the best scale follows by least squares, and the candidate with the smallest squared error wins.
+
+use graver_runtime::abi::Quant;
+use graver_runtime::abi::quant::GROUP;
+use half::f16;
+
+/// A group of one row.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Rounded {
+    pub(super) scale: f16,
+    pub(super) q: [i8; GROUP],
+}
+
+/// Where a candidate puts the largest magnitude: with the sign that makes it negative, and with the other.
+const EXTREMES: [f32; 14] = [
+    -8.4, -8.0, -7.6, -7.2, -6.8, -6.4, -6.0, 7.4, 7.2, 7.0, 6.8, 6.6, 6.4, 6.0,
+];
+
+/// Rounds a group; values that are not finite, or too large for a 16-bit scale, become the nearest that can be said.
+pub(super) fn round(quant: Quant, x: &[f32; GROUP]) -> Rounded {
+    let largest = x.iter().fold(
+        0.0f32,
+        |most, v| if v.abs() > most.abs() { *v } else { most },
+    );
+    match quant {
+        Quant::Q8 => with_scale(quant, x, largest.abs() / 127.0),
+        Quant::Q4 => search(x, largest),
+    }
+}
+
+fn search(x: &[f32; GROUP], largest: f32) -> Rounded {
+    let (mut scale, mut most) = (largest / -8.0, 0.0);
+    for extreme in EXTREMES {
+        let (xq, qq) = products(x, &integers(Quant::Q4, x, extreme / largest));
+        // With the best scale Σxq / Σq² the squared error is Σx² − (Σxq)² / Σq². An infinite or empty group has no such.
+        let explained = xq * xq / qq;
+        if explained > most {
+            (scale, most) = (xq / qq, explained);
+        }
+    }
+    with_scale(Quant::Q4, x, scale)
+}
+
+/// `(Σ x q, Σ q²)`.
+fn products(x: &[f32; GROUP], q: &[f32; GROUP]) -> (f32, f32) {
+    let sum = |a: &[f32; GROUP], b: &[f32; GROUP]| {
+        let mut lanes = [0.0f32; 8];
+        for i in 0..GROUP {
+            lanes[i % 8] += a[i] * b[i];
+        }
+        lanes.iter().sum()
+    };
+    (sum(x, q), sum(q, q))
+}
+
+/// The integers, as floats, of `x · inverse`.
+fn integers(quant: Quant, x: &[f32; GROUP], inverse: f32) -> [f32; GROUP] {
+    // Adding and taking away 1.5 · 2²³ rounds to the nearest integer, ties to even, in two additions.
+    const ROUND: f32 = 12_582_912.0;
+    let (low, high) = quant.range();
+    x.map(|v| ((v * inverse + ROUND) - ROUND).clamp(low as f32, high as f32))
+}
+
+/// Rounds to the nearest multiples of `scale`, once that is itself rounded to 16 bits.
+fn with_scale(quant: Quant, x: &[f32; GROUP], scale: f32) -> Rounded {
+    let scale = f16::from_f32(scale.clamp(-f16::MAX.to_f32(), f16::MAX.to_f32()));
+    let unit = scale.to_f32();
+    let inverse = if unit == 0.0 { 0.0 } else { 1.0 / unit };
+    Rounded {
+        scale,
+        q: integers(quant, x, inverse).map(|q| q as i8),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn group(seed: u32) -> [f32; GROUP] {
+        let mut state = seed;
+        std::array::from_fn(|_| {
+            let mut sum = 0.0;
+            for _ in 0..4 {
+                state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+                sum += (state >> 8) as f32 / (1 << 24) as f32 - 0.5;
+            }
+            sum
+        })
+    }
+
+    fn error(x: &[f32; GROUP], r: &Rounded) -> f32 {
+        let unit = r.scale.to_f32();
+        x.iter()
+            .zip(r.q)
+            .map(|(x, q)| (x - unit * f32::from(q)).powi(2))
+            .sum()
+    }
+
+    #[test]
+    fn eight_bits_are_half_a_step_away_at_most() {
+        for seed in 0..100 {
+            let x = group(seed);
+            let r = round(Quant::Q8, &x);
+            let unit = r.scale.to_f32();
+            // The scale is rounded to 11 bits, which moves 127 steps by up to 127 / 2048.
+            let most = unit * (0.5 + 127.0 / 2048.0);
+            assert!(
+                x.iter()
+                    .zip(r.q)
+                    .all(|(x, q)| (x - unit * f32::from(q)).abs() <= most)
+            );
+        }
+    }
+
+    #[test]
+    fn four_bits_beat_the_scale_of_the_largest() {
+        let (mut searched, mut plain) = (0.0, 0.0);
+        for seed in 0..200 {
+            let x = group(seed);
+            let largest = x.iter().fold(0.0f32, |m, v| m.max(v.abs()));
+            searched += error(&x, &round(Quant::Q4, &x));
+            plain += error(&x, &with_scale(Quant::Q4, &x, largest / 7.0));
+        }
+        assert!(searched < 0.75 * plain, "{searched} against {plain}");
+    }
+
+    #[test]
+    fn zeros_and_exact_values_are_kept() {
+        for quant in Quant::ALL {
+            assert_eq!(round(quant, &[0.0; GROUP]).q, [0; GROUP]);
+            let (low, high) = quant.range();
+            let x: [f32; GROUP] =
+                std::array::from_fn(|i| (low + i as i32 % (high - low + 1)) as f32 * 0.25);
+            assert_eq!(error(&x, &round(quant, &x)), 0.0, "{quant}");
+        }
+    }
+
+    #[test]
+    fn huge_values_saturate() {
+        let mut x = [1.0; GROUP];
+        (x[3], x[4]) = (f32::INFINITY, f32::NAN);
+        for quant in Quant::ALL {
+            let r = round(quant, &x);
+            assert!(r.scale.is_finite(), "{quant}: {r:?}");
+        }
+    }
+}

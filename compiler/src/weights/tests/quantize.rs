@@ -1,0 +1,154 @@
+//! Packing: which slots are quantised, where their numbers go, and what is shared.
+
+use super::super::*;
+use super::{Folder, embed, f32_bytes, file, linear, model, norm, weight};
+use crate::spec::model::{Model, Weight};
+use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
+use graver_runtime::abi::{Encoding, Quant};
+
+const Q8: QuantChoice = QuantChoice {
+    layers: Quant::Q8,
+    head: Quant::Q8,
+};
+
+fn packed(model: &Model, file: &[u8], choice: QuantChoice) -> Weights {
+    let folder = Folder::with(&[
+        ("config.json", b"{}".as_slice()),
+        ("model.safetensors", file),
+    ]);
+    let checkpoint = Checkpoint::open(folder.as_ref()).unwrap();
+    let weights = resolve(model, Source::Checkpoint(checkpoint)).unwrap();
+    quantize(model, weights, choice, &|_, _| {}).unwrap()
+}
+
+fn ramp(n: usize) -> Vec<f32> {
+    (0..n)
+        .map(|i| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0)
+        .collect()
+}
+
+/// The number at `[row, column]`, read by the definition of panels.
+fn value(weights: &Weights, view: &View, k: usize, row: usize, column: usize) -> f32 {
+    let quant = view.encoding.quant().unwrap();
+    assert_eq!(view.row_stride_bytes, quant.panel_bytes(k));
+    let at = row / PANEL_ROWS * view.row_stride_bytes + column / GROUP * quant.group_bytes();
+    let group = &weights.bytes(view)[at..at + quant.group_bytes()];
+    quant.get(group, row % PANEL_ROWS, column % GROUP) as f32
+        * Quant::scale(group, row % PANEL_ROWS)
+}
+
+/// Only a head with one matrix.
+fn matrix_model(weight: Weight) -> Model {
+    model(vec![], vec![], 0, vec![linear(weight, None)])
+}
+
+#[test]
+fn numbers_stay_where_they_were() {
+    let (rows, k) = (13, 45);
+    let numbers = ramp(rows * k);
+    let straight = packed(
+        &matrix_model(weight("w", "w", &[rows, k])),
+        &file(&[("w", "F32", &[rows, k], f32_bytes(&numbers))]),
+        Q8,
+    );
+    let turned: Vec<f32> = (0..rows * k)
+        .map(|i| numbers[i % rows * k + i / rows])
+        .collect();
+    let transposed = packed(
+        &matrix_model(Weight {
+            transposed: true,
+            ..weight("w", "w", &[rows, k])
+        }),
+        &file(&[("w", "F32", &[k, rows], f32_bytes(&turned))]),
+        Q8,
+    );
+    for weights in [&straight, &transposed] {
+        let view = &weights.head[0];
+        assert!(!view.transposed);
+        assert_eq!(view.bytes, Quant::Q8.matrix_bytes(rows, k));
+        for (row, column) in (0..rows).flat_map(|r| (0..k).map(move |c| (r, c))) {
+            let (found, expected) = (
+                value(weights, view, k, row, column),
+                numbers[row * k + column],
+            );
+            assert!(
+                (found - expected).abs() < 0.005,
+                "[{row}, {column}]: {found} for {expected}"
+            );
+        }
+    }
+    let [a, b] = [&straight, &transposed].map(|w| w.bytes(&w.head[0]));
+    assert_eq!(a, b);
+}
+
+#[test]
+fn what_lies_beyond_the_edges_is_zero() {
+    let weights = packed(
+        &matrix_model(weight("w", "w", &[3, 5])),
+        &file(&[("w", "F32", &[3, 5], f32_bytes(&ramp(15)))]),
+        Q8,
+    );
+    let view = &weights.head[0];
+    let outside = (0..PANEL_ROWS).flat_map(|r| (0..GROUP).map(move |c| (r, c)));
+    for (row, column) in outside.filter(|(r, c)| *r >= 3 || *c >= 5) {
+        assert_eq!(
+            value(&weights, view, 5, row, column),
+            0.0,
+            "[{row}, {column}]"
+        );
+    }
+}
+
+#[test]
+fn a_part_is_packed_by_itself() {
+    let numbers = ramp(10 * 4);
+    let part = Weight {
+        part: Some((6, 10)),
+        ..weight("w", "w", &[4, 4])
+    };
+    let file = file(&[("w", "F32", &[10, 4], f32_bytes(&numbers))]);
+    let weights = packed(&matrix_model(part), &file, Q8);
+    for (row, column) in (0..4).flat_map(|r| (0..4).map(move |c| (r, c))) {
+        let found = value(&weights, &weights.head[0], 4, row, column);
+        assert!((found - numbers[(row + 6) * 4 + column]).abs() < 0.005);
+    }
+}
+
+#[test]
+fn a_tied_head_shares_and_vectors_stay() {
+    let model = model(
+        vec![embed(weight("table", "e", &[6, 4]))],
+        vec![
+            norm(weight("gain", "g", &[4]), false),
+            linear(weight("w", "w", &[4, 4]), None),
+        ],
+        1,
+        vec![linear(weight("head", "e", &[6, 4]), None)],
+    );
+    let file = file(&[
+        ("e", "F32", &[6, 4], f32_bytes(&ramp(24))),
+        ("g", "F32", &[4], f32_bytes(&ramp(4))),
+        ("w", "F32", &[4, 4], f32_bytes(&ramp(16))),
+    ]);
+    let choice = QuantChoice {
+        layers: Quant::Q4,
+        head: Quant::Q8,
+    };
+    let weights = packed(&model, &file, choice);
+    let (embed, head) = (&weights.embed[0], &weights.head[0]);
+    assert_eq!(
+        (embed.blob, embed.offset_bytes),
+        (head.blob, head.offset_bytes)
+    );
+    let encodings: Vec<_> = weights.views().map(|v| v.encoding.to_string()).collect();
+    assert_eq!(encodings, ["q8", "f32", "q4", "q8"]);
+    assert_eq!(weights.tensors.len(), 3);
+}
+
+#[test]
+fn files_that_nothing_reads_any_more_are_let_go() {
+    let file = file(&[("w", "F32", &[3, 5], f32_bytes(&ramp(15)))]);
+    let weights = packed(&matrix_model(weight("w", "w", &[3, 5])), &file, Q8);
+    assert!(matches!(weights.blobs[0], Blob::Empty));
+    assert_eq!(weights.head[0].encoding, Encoding::Quantized(Quant::Q8));
+}

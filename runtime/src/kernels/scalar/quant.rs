@@ -1,0 +1,255 @@
+//! Quantised products in plain Rust: the integers are summed exactly, and everything in f32 happens in one stated order, so
+//! that other instruction sets give the same bits.
+
+use crate::abi::Quant;
+use crate::abi::quant::{Block, GROUP, PANEL_ROWS, TINY};
+
+/// A type of quantised weights.
+pub(super) trait Panels {
+    const QUANT: Quant;
+}
+
+pub(super) struct Q8;
+pub(super) struct Q4;
+
+impl Panels for Q8 {
+    const QUANT: Quant = Quant::Q8;
+}
+
+impl Panels for Q4 {
+    const QUANT: Quant = Quant::Q4;
+}
+
+/// [`QuantMatmulFn`](crate::abi::QuantMatmulFn).
+pub(super) unsafe extern "C" fn matmul<P: Panels>(
+    x: *const u8,
+    x_stride_bytes: usize,
+    m: usize,
+    w: *const u8,
+    n: usize,
+    groups: usize,
+    out: *mut f32,
+    out_stride: usize,
+) {
+    let panel_bytes = groups * P::QUANT.group_bytes();
+    if groups * m * n == 0 {
+        // SAFETY: the caller gives `m` rows of `n` writable elements.
+        (0..m).for_each(|row| unsafe { out.add(row * out_stride).write_bytes(0, n) });
+        return;
+    }
+    for row in 0..m {
+        // SAFETY: `row < m`, for which the caller gives a row of blocks.
+        let x = unsafe {
+            std::slice::from_raw_parts(x.add(row * x_stride_bytes).cast::<Block>(), groups)
+        };
+        for col in 0..n {
+            // SAFETY: `col < n`, so that its panel is one of those the caller gives, and the result has a place.
+            unsafe {
+                let panel = w.add(col / PANEL_ROWS * panel_bytes);
+                let panel = std::slice::from_raw_parts(panel, panel_bytes);
+                *out.add(row * out_stride + col) = dot::<P>(x, panel, col % PANEL_ROWS);
+            }
+        }
+    }
+}
+
+/// One element: groups in order.
+fn dot<P: Panels>(x: &[Block], panel: &[u8], lane: usize) -> f32 {
+    let groups = x.iter().zip(panel.chunks_exact(P::QUANT.group_bytes()));
+    groups.fold(0.0, |acc, (block, group)| {
+        let stored = |i: usize| P::QUANT.get(group, lane, i) + P::QUANT.offset();
+        let products = (0..GROUP).map(|i| i32::from(block.q[i]) * stored(i));
+        let d = products.sum::<i32>() as f32;
+        let t = match P::QUANT {
+            Quant::Q8 => d * block.scale,
+            Quant::Q4 => d.mul_add(block.scale, -8.0 * block.sum),
+        };
+        t.mul_add(Quant::scale(group, lane), acc)
+    })
+}
+
+/// [`QuantRowFn`](crate::abi::QuantRowFn).
+pub(super) unsafe extern "C" fn row<P: Panels>(
+    panel: *const u8,
+    lane: usize,
+    k: usize,
+    out: *mut f32,
+) {
+    if k == 0 {
+        return;
+    }
+    // SAFETY: the caller gives a panel of rows of `k` elements, and `k` writable elements.
+    let (panel, out) = unsafe {
+        (
+            std::slice::from_raw_parts(panel, P::QUANT.panel_bytes(k)),
+            std::slice::from_raw_parts_mut(out, k),
+        )
+    };
+    for (group, out) in panel
+        .chunks_exact(P::QUANT.group_bytes())
+        .zip(out.chunks_mut(GROUP))
+    {
+        let scale = Quant::scale(group, lane);
+        for (i, out) in out.iter_mut().enumerate() {
+            *out = P::QUANT.get(group, lane, i) as f32 * scale;
+        }
+    }
+}
+
+/// [`QuantizeFn`](crate::abi::QuantizeFn).
+pub(super) unsafe extern "C" fn quantize(x: *const f32, k: usize, out: *mut u8) {
+    if k == 0 {
+        return;
+    }
+    // SAFETY: the caller gives `k` values and room for their blocks, aligned to 4.
+    let (x, out) = unsafe {
+        (
+            std::slice::from_raw_parts(x, k),
+            std::slice::from_raw_parts_mut(out.cast::<Block>(), k.div_ceil(GROUP)),
+        )
+    };
+    x.chunks(GROUP)
+        .zip(out)
+        .for_each(|(x, out)| *out = block(x));
+}
+
+fn block(x: &[f32]) -> Block {
+    // As integers, magnitudes are ordered as they are as floats, with NaN above all of them.
+    let largest = x.iter().map(|v| v.abs().to_bits()).max().unwrap_or(0);
+    let largest = f32::from_bits(largest);
+    let mut block = Block::default();
+    if largest < TINY {
+        return block;
+    }
+    if !largest.is_finite() {
+        (block.scale, block.sum) = (f32::NAN, f32::NAN);
+        return block;
+    }
+    let inverse = 127.0 / largest;
+    for (q, v) in block.q.iter_mut().zip(x) {
+        *q = (v * inverse).round_ties_even() as i8;
+    }
+    block.scale = largest / 127.0;
+    block.sum = block.scale * block.q.iter().map(|q| i32::from(*q)).sum::<i32>() as f32;
+    block
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Numbers that look random, between −1 and 1.
+    fn number(i: usize) -> f32 {
+        (i.wrapping_mul(2_654_435_761) >> 7) as u16 as f32 / 32768.0 - 1.0
+    }
+
+    fn panels(quant: Quant, rows: usize, k: usize) -> Vec<u8> {
+        let (low, high) = quant.range();
+        let mut out = vec![0; quant.matrix_bytes(rows, k)];
+        for (index, group) in out.chunks_exact_mut(quant.group_bytes()).enumerate() {
+            for lane in 0..PANEL_ROWS {
+                Quant::put_scale(group, lane, half::f16::from_f32(number(index * 8 + lane)));
+                for i in 0..GROUP {
+                    let q = low + (index * 77 + lane * 31 + i * 17) as i32 % (high - low + 1);
+                    quant.put(group, lane, i, q);
+                }
+            }
+        }
+        out
+    }
+
+    fn blocks(x: &[f32]) -> Vec<Block> {
+        let mut out = vec![Block::default(); x.len().div_ceil(GROUP)];
+        // SAFETY: `x` and `out` are as long as each other.
+        unsafe { quantize(x.as_ptr(), x.len(), out.as_mut_ptr().cast()) };
+        out
+    }
+
+    fn check<P: Panels>(m: usize, n: usize, k: usize) {
+        let w = panels(P::QUANT, n, k);
+        let x: Vec<Vec<f32>> = (0..m)
+            .map(|r| (0..k).map(|c| number(r * 1000 + c)).collect())
+            .collect();
+        let x: Vec<Vec<Block>> = x.iter().map(|row| blocks(row)).collect();
+        let (groups, flat) = (k.div_ceil(GROUP), x.concat());
+        let mut out = vec![f32::NAN; m * (n + 3)];
+        let stride = groups * size_of::<Block>();
+        // SAFETY: rows of blocks, panels and results of the sizes given.
+        unsafe {
+            matmul::<P>(
+                flat.as_ptr().cast(),
+                stride,
+                m,
+                w.as_ptr(),
+                n,
+                groups,
+                out.as_mut_ptr(),
+                n + 3,
+            )
+        };
+        for (row, col) in (0..m).flat_map(|r| (0..n).map(move |c| (r, c))) {
+            let mut weights = vec![0.0; groups * GROUP];
+            let panel = &w[col / PANEL_ROWS * P::QUANT.panel_bytes(k)..];
+            // SAFETY: `panel` has rows of `groups` groups.
+            unsafe {
+                super::row::<P>(
+                    panel.as_ptr(),
+                    col % PANEL_ROWS,
+                    groups * GROUP,
+                    weights.as_mut_ptr(),
+                )
+            };
+            let values = x[row]
+                .iter()
+                .flat_map(|b| b.q.map(|q| f64::from(b.scale) * f64::from(q)));
+            let expected: f64 = values.zip(&weights).map(|(x, w)| x * f64::from(*w)).sum();
+            let found = f64::from(out[row * (n + 3) + col]);
+            assert!(
+                (found - expected).abs() < 1e-4 * k as f64,
+                "{m} {n} {k} [{row}, {col}]: {found} for {expected}"
+            );
+        }
+        let beyond = out.chunks(n + 3).flat_map(|row| &row[n..]);
+        assert!(
+            beyond.into_iter().all(|v| v.is_nan()),
+            "nothing is written beyond a row"
+        );
+    }
+
+    #[test]
+    fn products_are_those_of_the_numbers_that_the_bytes_stand_for() {
+        for (m, n, k) in [(1, 8, 32), (3, 13, 70), (2, 1, 1), (9, 20, 96)] {
+            check::<Q8>(m, n, k);
+            check::<Q4>(m, n, k);
+        }
+    }
+
+    #[test]
+    fn rounding_is_to_the_nearest_step() {
+        let x: Vec<f32> = (0..77).map(|i| 3.0 * number(i)).collect();
+        let out = blocks(&x);
+        assert!(
+            out[2].q[13..].iter().all(|q| *q == 0),
+            "filled up with zeros"
+        );
+        for (x, block) in x.chunks(GROUP).zip(&out) {
+            let errors = x
+                .iter()
+                .zip(block.q)
+                .map(|(x, q)| (x - f32::from(q) * block.scale).abs());
+            assert!(errors.fold(0.0, f32::max) <= 0.5001 * block.scale);
+            let sum: i32 = block.q.iter().map(|q| i32::from(*q)).sum();
+            assert_eq!(block.sum, block.scale * sum as f32);
+        }
+    }
+
+    #[test]
+    fn zeros_tiny_values_and_what_is_not_finite() {
+        assert_eq!(blocks(&[0.0, -0.0]), [Block::default()]);
+        assert_eq!(blocks(&[1e-38, -1e-31]), [Block::default()]);
+        for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
+            let out = blocks(&[1.0, bad, 2.0]);
+            assert!(out[0].scale.is_nan() && out[0].sum.is_nan() && out[0].q == [0; GROUP]);
+        }
+    }
+}
