@@ -2,14 +2,17 @@
 
 pub mod artifact;
 pub mod codegen;
+pub mod cost;
 pub mod divergence;
 pub mod explain;
 pub mod graph;
 pub mod interp;
+pub mod mechanisms;
 pub mod memory;
 pub mod passes;
 pub mod pipeline;
 pub mod schedule;
 pub mod spec;
+pub mod summary;
 pub mod verify;
 pub mod weights;

@@ -226,7 +226,7 @@ fn program_info(p: &Planned) -> ProgramInfo {
 }
 
 /// Keys and values of every layer, in the order of the state table.
-fn states(program: &Program) -> Vec<StateInfo> {
+pub fn states(program: &Program) -> Vec<StateInfo> {
     let mut out = vec![];
     for (i, block) in program.layers.iter().enumerate() {
         for s in &program.blocks[*block].graph.states {

@@ -6,6 +6,7 @@
 )]
 
 mod explain;
+mod inspect;
 mod model;
 mod quant;
 mod run;
@@ -30,6 +31,8 @@ enum Command {
     Run(run::Args),
     /// Say of every candidate of every pass whether it was fused, and why
     Explain(explain::Args),
+    /// Sum a model up without its weights: parameters, state, what a step costs; or compare two
+    Inspect(inspect::Args),
     /// Compare the compiled code with a reference
     Verify(verify::Args),
 }
@@ -41,6 +44,7 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),
     };
     outcome.unwrap_or_else(|e| {

@@ -62,6 +62,30 @@ impl ModelArgs {
         Ok(pipeline::load_preset(&spec, &self.preset, self.seed, None)?)
     }
 
+    /// What to call the model: a folder, or a spec with the name of its sizes.
+    pub(crate) fn label(&self) -> String {
+        match Path::new(&self.model).is_dir() {
+            true => self.model.clone(),
+            false => format!("{} {}", self.model, self.preset),
+        }
+    }
+
+    /// The same choices for another model; `SPEC:PRESET` names a built-in spec's sizes too.
+    pub(crate) fn with_model(&self, model: &str) -> ModelArgs {
+        let mut other = ModelArgs {
+            model: model.into(),
+            spec: None,
+            ..self.clone()
+        };
+        if let Some((spec, preset)) = model
+            .rsplit_once(':')
+            .filter(|_| !Path::new(model).exists())
+        {
+            (other.model, other.preset) = (spec.into(), preset.into());
+        }
+        other
+    }
+
     /// The model without the bytes of its weights where it has none on disk: at once, whatever its size.
     ///
     /// A folder's weights are mapped, since their types decide the code; one that has only a config.json is a shape.

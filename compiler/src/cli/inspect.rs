@@ -1,0 +1,65 @@
+//! `graver inspect`: a model's shape in numbers, without weights, alone or beside another.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use graver::summary::{Machine, Summary, compare, summarize};
+
+use super::Outcome;
+use super::model::ModelArgs;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Set the model beside this one: a folder, a spec, or SPEC:PRESET
+    #[arg(long, value_name = "MODEL")]
+    compare: Option<String>,
+    /// 10⁹ bytes from memory a second, to predict speed by
+    #[arg(long, value_name = "GB/S", requires = "gflops", value_parser = positive)]
+    gbps: Option<f64>,
+    /// 10⁹ floating-point operations a second, to predict speed by
+    #[arg(long, value_name = "GFLOP/S", requires = "gbps", value_parser = positive)]
+    gflops: Option<f64>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+fn positive(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
+        _ => Err(format!("{text}: expected a number above 0")),
+    }
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let summary = args.summary(&args.model)?;
+    let text = match &args.compare {
+        None if args.json => serde_json::to_string_pretty(&summary)? + "\n",
+        None => summary.to_string(),
+        Some(other) => {
+            let both = compare(summary, args.summary(&args.model.with_model(other))?);
+            match args.json {
+                true => serde_json::to_string_pretty(&both)? + "\n",
+                false => both.to_string(),
+            }
+        }
+    };
+    print!("{text}");
+    Ok(ExitCode::SUCCESS)
+}
+
+impl Args {
+    fn summary(&self, model: &ModelArgs) -> Result<Summary, Box<dyn Error>> {
+        let machine = self.gbps.zip(self.gflops);
+        let machine = machine.map(|(gbps, gflops)| Machine { gbps, gflops });
+        let loaded = model.load_shapes()?;
+        Ok(summarize(
+            &model.label(),
+            &loaded,
+            &model.options()?,
+            machine,
+        ))
+    }
+}

@@ -1,0 +1,419 @@
+//! What a kernel costs: floating-point operations and bytes, from the graph and the sizes of a step alone.
+//!
+//! Bytes are those that have to be moved at least once: each weight, each visible key and value, each activation that is
+//! read or written, counted once per kernel, however often a cache serves it again. A multiplication and an addition are two
+//! operations; elementwise work counts one for each element and each thing done to it, a norm four. Nothing is measured here.
+
+use graver_runtime::abi::PREFILL_TOKENS;
+use serde::Serialize;
+
+use crate::codegen::Planned;
+use crate::graph::{
+    Attention, Dim, ExpertsIn, ExpertsOut, Finish, Graph, GroupedMatmul, Grouping, Join, Matmul,
+    NodeId, Op, Reach, StateId, Touch, Unary, WeightDecl,
+};
+
+/// Sizes of a step of one sequence.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Step {
+    /// Tokens of the step, `T`.
+    pub tokens: usize,
+    /// Positions filled before it.
+    pub depth: usize,
+    /// Rows whose logits are wanted, `R`.
+    pub logit_rows: usize,
+}
+
+/// What work comes to. Sums of it are exact.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Cost {
+    /// Floating-point operations.
+    pub flops: u64,
+    /// Weight elements that are read.
+    pub parameters: u64,
+    /// Bytes of weights that are read.
+    pub weight_bytes: u64,
+    /// Bytes of keys, values and other state, read and written.
+    pub state_bytes: u64,
+    /// Bytes of activations, read and written.
+    pub activation_bytes: u64,
+}
+
+/// A kernel of a program with its cost, for one layer.
+#[derive(Clone, Debug, Serialize)]
+pub struct KernelCost {
+    /// `layers.dense.attention.o`.
+    pub at: String,
+    /// The operation's name.
+    pub op: &'static str,
+    /// Times that a step runs it: the layers of its kind.
+    pub times: u64,
+    /// Of one of these times.
+    pub cost: Cost,
+}
+
+impl Step {
+    /// One token behind `depth` others.
+    pub fn decode(depth: usize) -> Step {
+        Step {
+            tokens: 1,
+            depth,
+            logit_rows: 1,
+        }
+    }
+
+    /// The longest prefill step, or a shorter one.
+    pub fn prefill(tokens: usize, depth: usize) -> Step {
+        let tokens = tokens.min(PREFILL_TOKENS);
+        Step {
+            tokens,
+            depth,
+            logit_rows: 1,
+        }
+    }
+
+    /// Keys seen by all tokens together.
+    fn visible(&self, reach: Reach) -> u64 {
+        let seen = |p: usize| (p + 1 - reach.start(p)) as u64;
+        (self.depth..self.depth + self.tokens).map(seen).sum()
+    }
+
+    /// Positions that some token sees.
+    fn span(&self, reach: Reach) -> u64 {
+        (self.depth + self.tokens - reach.start(self.depth)) as u64
+    }
+}
+
+impl std::ops::Add for Cost {
+    type Output = Cost;
+
+    fn add(self, other: Cost) -> Cost {
+        Cost {
+            flops: self.flops + other.flops,
+            parameters: self.parameters + other.parameters,
+            weight_bytes: self.weight_bytes + other.weight_bytes,
+            state_bytes: self.state_bytes + other.state_bytes,
+            activation_bytes: self.activation_bytes + other.activation_bytes,
+        }
+    }
+}
+
+impl std::iter::Sum for Cost {
+    fn sum<I: Iterator<Item = Cost>>(costs: I) -> Cost {
+        costs.fold(Cost::default(), |a, b| a + b)
+    }
+}
+
+impl Cost {
+    /// The same work `n` times.
+    pub fn times(self, n: u64) -> Cost {
+        Cost {
+            flops: self.flops * n,
+            parameters: self.parameters * n,
+            weight_bytes: self.weight_bytes * n,
+            state_bytes: self.state_bytes * n,
+            activation_bytes: self.activation_bytes * n,
+        }
+    }
+
+    /// Bytes that come from memory in any case: weights and state. Activations may stay in cache.
+    pub fn memory_bytes(&self) -> u64 {
+        self.weight_bytes + self.state_bytes
+    }
+
+    /// All bytes.
+    pub fn bytes(&self) -> u64 {
+        self.memory_bytes() + self.activation_bytes
+    }
+
+    /// Seconds that the work takes at least on a machine of `gbps` 10⁹ bytes and `gflops` 10⁹ operations a second.
+    pub fn least_seconds(&self, gbps: f64, gflops: f64) -> f64 {
+        (self.memory_bytes() as f64 / gbps).max(self.flops as f64 / gflops) / 1e9
+    }
+}
+
+/// Every kernel of a step, block by block; the head's only where logits are wanted.
+pub fn kernels(planned: &Planned, step: Step) -> Vec<KernelCost> {
+    let program = &planned.program;
+    let mut out = vec![];
+    for (b, block) in program.blocks.iter().enumerate() {
+        let times = program.run_order().filter(|i| *i == b).count() as u64;
+        let is_layer = b != 0 && b != program.head();
+        if b == program.head() && step.logit_rows == 0 {
+            continue;
+        }
+        let layers = if is_layer { "layers." } else { "" };
+        out.extend(
+            planned.schedule.blocks[b]
+                .kernels
+                .iter()
+                .map(|k| KernelCost {
+                    at: format!("{layers}{}.{}", block.name, k.name),
+                    op: block.graph.op(k.node).name(),
+                    times,
+                    cost: kernel(&block.graph, k.node, step),
+                }),
+        );
+    }
+    out
+}
+
+/// A whole step.
+pub fn total(kernels: &[KernelCost]) -> Cost {
+    kernels.iter().map(|k| k.cost.times(k.times)).sum()
+}
+
+/// Seconds that a step takes at least: each kernel waits for memory or for arithmetic, whichever takes longer.
+pub fn least_seconds(kernels: &[KernelCost], gbps: f64, gflops: f64) -> f64 {
+    let one = |k: &KernelCost| k.cost.least_seconds(gbps, gflops) * k.times as f64;
+    kernels.iter().map(one).sum()
+}
+
+/// One kernel.
+pub fn kernel(graph: &Graph, node: NodeId, step: Step) -> Cost {
+    let mut cost = Cost {
+        flops: flops(graph, node, step),
+        state_bytes: state_bytes(graph, node, step),
+        activation_bytes: 4 * elements(graph, node, step),
+        ..Cost::default()
+    };
+    for o in graph.operands(node) {
+        match graph.weight(o) {
+            Some(w) => {
+                let elements = weight_elements(graph.op(node), w, step);
+                cost.parameters += elements;
+                cost.weight_bytes += elements * w.dtype.size() as u64;
+            }
+            None => cost.activation_bytes += 4 * elements(graph, o, step),
+        }
+    }
+    cost
+}
+
+/// Elements of a weight that a kernel reads: all, the rows that a look-up picks, or the experts that some token visits.
+fn weight_elements(op: &Op, w: &WeightDecl, step: Step) -> u64 {
+    let one: u64 = w.shape.iter().map(|n| *n as u64).product();
+    let all = one * w.count as u64;
+    match op {
+        Op::Embed { .. } | Op::PositionRows { .. } => {
+            let width = w.shape.last().copied().unwrap_or(1) as u64;
+            all.min(step.tokens as u64 * width)
+        }
+        Op::GroupedMatmul(GroupedMatmul { grouping, .. })
+        | Op::ExpertsIn(ExpertsIn { grouping, .. })
+        | Op::ExpertsOut(ExpertsOut { grouping, .. })
+            if w.count > 1 =>
+        {
+            (one as f64 * grouping.visited(step.tokens)) as u64
+        }
+        _ => all,
+    }
+}
+
+impl Grouping {
+    /// Experts that some of `tokens` tokens visits, if all are equally likely: `E (1 − (1 − k/E)^T)`.
+    fn visited(&self, tokens: usize) -> f64 {
+        let experts = self.experts as f64;
+        let missed = (1.0 - self.top_k as f64 / experts).powi(tokens as i32);
+        experts * (1.0 - missed)
+    }
+}
+
+/// Elements of a node's result; of scores, those of visible keys.
+fn elements(graph: &Graph, id: NodeId, step: Step) -> u64 {
+    let shape = graph.shape(id);
+    if shape.is_empty() {
+        return 0;
+    }
+    let of = |d: &Dim| match d {
+        Dim::Const(n) => *n as u64,
+        Dim::Tokens => step.tokens as u64,
+        Dim::LogitRows => step.logit_rows as u64,
+        // Queries and keys come together, and their number is that of what queries see.
+        Dim::Queries => 1,
+        Dim::Keys => step.visible(reach(graph.op(id))),
+        Dim::Routed { per_token, more } => (per_token * step.tokens + more) as u64,
+    };
+    shape.iter().map(of).product()
+}
+
+fn reach(op: &Op) -> Reach {
+    match op {
+        Op::Scores(a) | Op::Softmax(a) | Op::Mix(a) | Op::Attention(a) => a.reach,
+        _ => Reach::Full,
+    }
+}
+
+fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
+    let n = elements(graph, node, step);
+    match graph.op(node) {
+        Op::Input(_)
+        | Op::Weight(_)
+        | Op::Embed { .. }
+        | Op::PositionRows { .. }
+        | Op::CacheWrite { .. }
+        | Op::GatherRows
+        | Op::Slice { .. }
+        | Op::HeadSlice(_)
+        | Op::HeadConcat(_)
+        | Op::GroupByExpert(_)
+        | Op::Copy => 0,
+        Op::GatherTokens { weighted, .. } => u64::from(*weighted) * n,
+        Op::ScaleRows => n,
+        // A score for each expert and a pass over them for each that is chosen.
+        Op::Route(r) => step.tokens as u64 * (r.experts * (1 + r.top_k)) as u64,
+        Op::GroupedMatmul(m) => {
+            let (rows, k) = routed(graph, node, &m.grouping, step);
+            rows * m.rows as u64 * (2 * k + u64::from(m.bias))
+        }
+        Op::Activate(_) => 2 * n,
+        Op::Combine { grouping, weighted } => {
+            n * grouping.top_k as u64 * (1 + u64::from(*weighted))
+        }
+        Op::ExpertsIn(e) => experts_in(graph, node, e, step),
+        Op::ExpertsOut(e) => experts_out(graph, node, e, step),
+        Op::RopeAngles { .. }
+        | Op::PositionScale(_)
+        | Op::Binary(_)
+        | Op::Unary(Unary::Scale(_) | Unary::Act(_)) => n,
+        Op::Unary(Unary::Softcap(_)) => 3 * n,
+        Op::Norm(_) => 4 * n,
+        Op::Rope(_) => 3 * n,
+        Op::Matmul(m) => matmul(graph, node, m, step),
+        Op::Finish { parts } => {
+            let rows = rows(graph, graph.operands(node)[0], step);
+            parts.iter().map(|p| finish(p, rows)).sum()
+        }
+        Op::Scores(a) => 2 * seen(a, step) * a.head_dim as u64,
+        Op::Softmax(a) => 3 * seen(a, step),
+        Op::Mix(a) => 2 * seen(a, step) * a.value_dim as u64,
+        Op::Attention(a) => seen(a, step) * (2 * (a.head_dim + a.value_dim) as u64 + 3),
+    }
+}
+
+/// Scores of one step.
+fn seen(a: &Attention, step: Step) -> u64 {
+    a.heads as u64 * step.visible(a.reach)
+}
+
+fn rows(graph: &Graph, id: NodeId, step: Step) -> u64 {
+    elements(graph, id, step) / graph.width(id).max(1) as u64
+}
+
+fn matmul(graph: &Graph, node: NodeId, m: &Matmul, step: Step) -> u64 {
+    let x = graph.operands(node)[0];
+    let (rows, k) = (rows(graph, x, step), graph.width(x) as u64);
+    let norm = if m.norm.is_some() { 4 * rows * k } else { 0 };
+    let products: u64 = m.parts.iter().map(|p| 2 * rows * k * p.rows as u64).sum();
+    let touched: u64 = m.parts.iter().map(|p| finish(&p.finish, rows)).sum();
+    let biases = m
+        .parts
+        .iter()
+        .filter(|p| p.bias)
+        .map(|p| rows * p.rows as u64);
+    let gated = u64::from(matches!(m.join, Join::Gated(_))) * 2;
+    let behind =
+        gated + u64::from(m.act.is_some()) + u64::from(m.scale.is_some()) + u64::from(m.residual);
+    norm + products + touched + biases.sum::<u64>() + behind * rows * m.width() as u64
+}
+
+/// Rows of experts in a step, and the width of what comes in.
+fn routed(graph: &Graph, node: NodeId, g: &Grouping, step: Step) -> (u64, u64) {
+    let rows = (step.tokens * g.top_k) as u64;
+    (rows, graph.width(graph.operands(node)[0]) as u64)
+}
+
+fn experts_in(graph: &Graph, node: NodeId, e: &ExpertsIn, step: Step) -> u64 {
+    let (rows, k) = routed(graph, node, &e.grouping, step);
+    let form = e.activate.form;
+    let products = (form.matrices() * form.rows_each()) as u64;
+    let norm = u64::from(e.norm.is_some()) * 4 * k * step.tokens as u64;
+    let route = e
+        .route
+        .map_or(0, |r| r.experts * (1 + r.top_k) * step.tokens) as u64;
+    norm + route + rows * e.ffn as u64 * (products * (2 * k + u64::from(e.bias)) + 2)
+}
+
+fn experts_out(graph: &Graph, node: NodeId, e: &ExpertsOut, step: Step) -> u64 {
+    let (rows, k) = routed(graph, node, &e.grouping, step);
+    let added = [e.shared, e.shared_gate, e.residual];
+    let added = added.iter().filter(|a| **a).count() as u64 * step.tokens as u64;
+    let each = 2 * k + 1 + u64::from(e.bias) + u64::from(e.weighted);
+    e.rows as u64 * (rows * each + added)
+}
+
+fn finish(f: &Finish, rows: u64) -> u64 {
+    let each = |t: &Touch| match t {
+        Touch::Norm(_) => 4,
+        Touch::Rope(_) => 3,
+        Touch::PositionScale(_) => 1,
+    };
+    f.touches.iter().map(each).sum::<u64>() * rows * f.rows as u64
+}
+
+/// Keys and values: written once, read once by each attention kernel.
+fn state_bytes(graph: &Graph, node: NodeId, step: Step) -> u64 {
+    let op = graph.op(node);
+    let written = op.writes().map_or(0, |s| {
+        let (k, v) = row_bytes(graph, s);
+        step.tokens as u64 * (k + v)
+    });
+    let read = |a: &Attention, keys: bool, values: bool| {
+        let (k, v) = row_bytes(graph, a.state);
+        step.span(a.reach) * (u64::from(keys) * k + u64::from(values) * v)
+    };
+    written
+        + match op {
+            Op::Scores(a) => read(a, true, false),
+            Op::Mix(a) => read(a, false, true),
+            Op::Attention(a) => read(a, true, true),
+            _ => 0,
+        }
+}
+
+/// Bytes of all heads' keys and values of one position.
+fn row_bytes(graph: &Graph, state: StateId) -> (u64, u64) {
+    let s = &graph.states[state.0 as usize];
+    let row = |dim: usize| (s.kv_heads * dim * s.dtype.size()) as u64;
+    (row(s.head_dim), row(s.value_dim))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::graph::parse;
+
+    #[test]
+    fn a_matmul_reads_its_weight_once_and_multiplies_every_row() {
+        let text = "weight @w: bf16[8, 4]\n%h = input: [T, 4]\n\
+            %1 = matmul %h, w0=@w {part(rows=8)}: [T, 8]\noutput h = %1\n";
+        let graph = parse(text).unwrap();
+        let node = graph.outputs[0].1;
+        let step = Step {
+            tokens: 3,
+            depth: 0,
+            logit_rows: 1,
+        };
+        let expected = Cost {
+            flops: 2 * 3 * 4 * 8,
+            parameters: 32,
+            weight_bytes: 64,
+            state_bytes: 0,
+            activation_bytes: 4 * 3 * (4 + 8),
+        };
+        assert_eq!(kernel(&graph, node, step), expected);
+    }
+
+    #[test]
+    fn a_window_bounds_what_is_read_and_what_is_computed() {
+        let step = Step {
+            tokens: 2,
+            depth: 9,
+            logit_rows: 1,
+        };
+        assert_eq!(step.visible(Reach::Full), 10 + 11);
+        assert_eq!(step.span(Reach::Full), 11);
+        assert_eq!(step.visible(Reach::Window(4)), 8);
+        assert_eq!(step.span(Reach::Window(4)), 5);
+    }
+}

@@ -1,0 +1,324 @@
+//! What a model is made of, in words: its mechanisms one by one, so that two models can be set side by side.
+//!
+//! In: a bound model. Out: a line for each mechanism, built from the steps alone. Where layers differ, each variant is named with
+//! the number of layers that have it.
+
+use serde::Serialize;
+
+use crate::pipeline::Loaded;
+use crate::spec::model::{
+    Attention, Inner, Item, LatentAttention, LatentQuery, Mlp, Model, Moe, Norm, NormKind, QkNorm,
+    Reach, Rope, Score, Step, StepOp,
+};
+use crate::summary::item_steps;
+
+/// One mechanism.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Mechanism {
+    /// What it is for: `attention`, `positions`.
+    pub name: &'static str,
+    /// What the model has.
+    pub value: String,
+}
+
+/// What layers are described by, in order.
+const PARTS: [&str; 5] = [
+    "attention",
+    "positions",
+    "QK-norm",
+    "feed-forward",
+    "routing",
+];
+
+/// Every mechanism of a model.
+pub fn mechanisms(loaded: &Loaded) -> Vec<Mechanism> {
+    let model = &loaded.model;
+    let mut out = vec![
+        named("layers", layers(model)),
+        named("order of steps", by_kind(model, |items| Some(order(items)))),
+    ];
+    for name in PARTS {
+        let in_layer = |items: &[Item]| {
+            let facts = steps(items).flat_map(|s| facts(model, s));
+            let texts: Vec<_> = facts.filter(|f| f.0 == name).map(|f| f.1).collect();
+            (!texts.is_empty()).then(|| texts.join(" and "))
+        };
+        out.push(named(name, by_kind(model, in_layer)));
+    }
+    out.push(named("embedding", embedding(model)));
+    out.push(named("head", head(loaded)));
+    out
+}
+
+fn named(name: &'static str, value: String) -> Mechanism {
+    Mechanism { name, value }
+}
+
+fn steps(items: &[Item]) -> impl Iterator<Item = &Step> {
+    items.iter().flat_map(item_steps)
+}
+
+/// `3 × dense, 58 × sparse`.
+fn layers(model: &Model) -> String {
+    let kinds = model.kinds.iter().enumerate();
+    let text = kinds.map(|(i, kind)| format!("{} × {}", layers_of(model, i), kind.name));
+    text.collect::<Vec<_>>().join(", ")
+}
+
+fn layers_of(model: &Model, kind: usize) -> usize {
+    model.layers.iter().filter(|k| **k == kind).count()
+}
+
+/// What `describe` says of each kind of layer; kinds that agree are counted together.
+fn by_kind(model: &Model, describe: impl Fn(&[Item]) -> Option<String>) -> String {
+    let mut texts: Vec<(String, usize)> = vec![];
+    for (i, kind) in model.kinds.iter().enumerate() {
+        let text = describe(&kind.items).unwrap_or_else(|| "none".into());
+        let n = layers_of(model, i);
+        match texts.iter_mut().find(|(t, _)| *t == text) {
+            Some((_, layers)) => *layers += n,
+            None => texts.push((text, n)),
+        }
+    }
+    match texts.as_slice() {
+        [(text, _)] => text.clone(),
+        several => {
+            let each = several.iter().map(|(t, n)| format!("{n} layers: {t}"));
+            each.collect::<Vec<_>>().join("; ")
+        }
+    }
+}
+
+/// `h + attention(RMSNorm), h + mlp(RMSNorm)`: residual branches with their steps in order.
+fn order(items: &[Item]) -> String {
+    let chain = |steps: &[Step]| steps.iter().map(short).collect::<Vec<_>>().join(" → ");
+    let item = |item: &Item| match item {
+        Item::Plain(steps) => chain(steps),
+        Item::Residual(branches) => {
+            let branches: Vec<_> = branches.iter().map(|b| format!("({})", chain(b))).collect();
+            format!("+ {}", branches.join(" + "))
+        }
+    };
+    items.iter().map(item).collect::<Vec<_>>().join(", ")
+}
+
+fn short(step: &Step) -> String {
+    match &step.op {
+        StepOp::Norm(n) => norm(n),
+        StepOp::Scale(c) => format!("× {c}"),
+        StepOp::Softcap(c) => format!("soft-cap {c}"),
+        StepOp::Embed { .. }
+        | StepOp::PositionEmbed { .. }
+        | StepOp::Linear(_)
+        | StepOp::Attention(_)
+        | StepOp::LatentAttention(_)
+        | StepOp::Mlp(_)
+        | StepOp::Moe(_) => step.name.clone(),
+    }
+}
+
+fn norm(n: &Norm) -> String {
+    let kind = match n.kind {
+        NormKind::Rms => "RMSNorm",
+        NormKind::Layer => "LayerNorm",
+    };
+    let bare = if n.gain.is_none() {
+        " without gain"
+    } else {
+        ""
+    };
+    let offset = if n.unit_offset { " (1 + gain)" } else { "" };
+    format!("{kind}{bare}{offset}")
+}
+
+/// What a step adds to each part.
+fn facts(model: &Model, step: &Step) -> Vec<(&'static str, String)> {
+    let mut out = vec![];
+    match &step.op {
+        StepOp::Attention(a) => {
+            out.push(("attention", grouped(a)));
+            out.extend(
+                a.rope
+                    .map(|r| ("positions", rotary(&model.ropes[r], a.head_dim))),
+            );
+            out.extend(a.qk_norm.as_ref().map(|n| ("QK-norm", qk_norm(n))));
+        }
+        StepOp::LatentAttention(a) => {
+            out.push(("attention", latent(a)));
+            out.extend(
+                a.rope
+                    .map(|r| ("positions", rotary(&model.ropes[r], a.head_dim()))),
+            );
+        }
+        StepOp::Mlp(m) => out.push(("feed-forward", mlp(m))),
+        StepOp::Moe(m) => {
+            out.push(("feed-forward", experts(m)));
+            out.push(("routing", routing(m)));
+        }
+        StepOp::Embed { .. }
+        | StepOp::PositionEmbed { .. }
+        | StepOp::Norm(_)
+        | StepOp::Linear(_)
+        | StepOp::Scale(_)
+        | StepOp::Softcap(_) => {}
+    }
+    out
+}
+
+fn grouped(a: &Attention) -> String {
+    let kind = match (a.kv_heads, a.heads) {
+        (1, _) => "multi-query".to_string(),
+        (kv, heads) if kv == heads => "multi-head".into(),
+        (kv, _) => format!("grouped-query, {kv} key heads"),
+    };
+    let mut out = format!("{kind}, {} heads of {}", a.heads, a.head_dim);
+    match a.reach {
+        Reach::Full => {}
+        Reach::Window(w) => out += &format!(", window of {w}"),
+        Reach::Chunk(c) => out += &format!(", chunks of {c}"),
+    }
+    if let Some(c) = a.softcap {
+        out += &format!(", scores soft-capped at {c}");
+    }
+    if a.sinks.is_some() {
+        out += ", sinks";
+    }
+    let biases = [(&a.q, "q"), (&a.k, "k"), (&a.v, "v"), (&a.o, "o")];
+    let biases: Vec<_> = biases
+        .iter()
+        .filter(|(l, _)| l.bias.is_some())
+        .map(|b| b.1)
+        .collect();
+    match biases.is_empty() {
+        true => out,
+        false => format!("{out}, biases of {}", biases.join(", ")),
+    }
+}
+
+fn latent(a: &LatentAttention) -> String {
+    let q = match &a.q {
+        LatentQuery::Direct(_) => String::new(),
+        LatentQuery::Compressed { a, .. } => format!(", queries through {}", a.weight.shape[0]),
+    };
+    format!(
+        "multi-head latent, {} heads of {} + {}, values of {}, latent of {}{q}",
+        a.heads, a.nope_dim, a.rope_dim, a.value_dim, a.rank
+    )
+}
+
+fn rotary(rope: &Rope, head_dim: usize) -> String {
+    let pairs = if rope.interleaved {
+        "neighbours"
+    } else {
+        "halves"
+    };
+    // The slowest pair's wavelength says how the frequencies were scaled, whatever the rule was called.
+    let slowest = rope.freqs.iter().copied().fold(f32::INFINITY, f32::min);
+    format!(
+        "RoPE on {} of {head_dim} components in {pairs}, wavelengths up to {:.3e}",
+        rope.rotary_dim(),
+        std::f32::consts::TAU / slowest
+    )
+}
+
+fn qk_norm(n: &QkNorm) -> String {
+    let over = if n.per_head {
+        "each head"
+    } else {
+        "the whole projection"
+    };
+    let place = if n.after_rope { "after" } else { "before" };
+    format!("{} over {over}, {place} RoPE", norm(&n.q))
+}
+
+fn experts(m: &Moe) -> String {
+    let gated = match m.inner {
+        Inner::Plain(_) => "",
+        Inner::Gated(..) | Inner::Paired(_) => "gated ",
+    };
+    let shared = m.shared.as_ref().map(|s| {
+        let weighed = if m.shared_gate.is_some() {
+            ", weighed by a gate"
+        } else {
+            ""
+        };
+        format!(
+            ", and a shared one of width {}{weighed}",
+            s.up.weight.shape[0]
+        )
+    });
+    format!(
+        "{} of {} experts, {gated}{}, width {}{}",
+        m.top_k,
+        m.experts,
+        m.gating.act.name(),
+        m.down.weight.shape[1],
+        shared.unwrap_or_default()
+    )
+}
+
+fn routing(m: &Moe) -> String {
+    let r = &m.route;
+    let score = match r.score {
+        Score::Softmax => "softmax",
+        Score::Sigmoid => "sigmoid",
+    };
+    let mut out = format!(
+        "{score} of {} scores",
+        if r.after { "the chosen" } else { "all" }
+    );
+    if r.correction {
+        out += ", a bias for the choice";
+    }
+    if let Some(g) = r.groups {
+        out += &format!(", from {} of {} groups", g.top, g.count);
+    }
+    if r.renormalise.is_some() {
+        out += ", renormalised";
+    }
+    if r.scale != 1.0 {
+        out += &format!(", × {}", r.scale);
+    }
+    out
+}
+
+fn mlp(m: &Mlp) -> String {
+    let gated = if m.gate.is_some() { "gated " } else { "" };
+    let bias = if m.up.bias.is_some() { ", biases" } else { "" };
+    format!(
+        "{gated}{}, width {}{bias}",
+        m.act.name(),
+        m.up.weight.shape[0]
+    )
+}
+
+fn embedding(model: &Model) -> String {
+    let text = |s: &Step| match &s.op {
+        StepOp::Embed { scale, .. } if *scale != 1.0 => format!("tokens × {scale}"),
+        StepOp::Embed { .. } => "tokens".into(),
+        StepOp::PositionEmbed { table, .. } => format!("{} learned positions", table.shape[0]),
+        StepOp::Norm(_)
+        | StepOp::Linear(_)
+        | StepOp::Scale(_)
+        | StepOp::Softcap(_)
+        | StepOp::Attention(_)
+        | StepOp::LatentAttention(_)
+        | StepOp::Mlp(_)
+        | StepOp::Moe(_) => short(s),
+    };
+    model.embed.iter().map(text).collect::<Vec<_>>().join(" → ")
+}
+
+fn head(loaded: &Loaded) -> String {
+    let weights = &loaded.weights;
+    let tied = weights
+        .head
+        .iter()
+        .any(|h| weights.embed.iter().any(|e| e.tensor == h.tensor));
+    let steps: Vec<_> = loaded.model.head.iter().map(short).collect();
+    format!(
+        "{}{}",
+        steps.join(" → "),
+        if tied { ", tied to the embedding" } else { "" }
+    )
+}

@@ -1,0 +1,398 @@
+//! A model's shape in numbers, without weights: parameters, state, and what a step of each program costs.
+//!
+//! In: a loaded model (shapes will do) and which passes run. Out: a [`Summary`], which prints as text and serialises as JSON.
+//! Predictions are the roofline's: no step can be faster than memory and arithmetic allow.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use graver_runtime::abi::{PREFILL_TOKENS, StateInfo};
+use serde::Serialize;
+
+use crate::codegen::Planned;
+use crate::cost::{self, Cost, Step};
+use crate::explain::{Counts, counts};
+use crate::mechanisms::{Mechanism, mechanisms};
+use crate::pipeline::{self, CompileOptions, Loaded};
+use crate::spec::model::{Item, Model, Step as ModelStep, StepOp};
+
+/// A machine's limits, given or measured.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Machine {
+    /// 10⁹ bytes from memory a second.
+    pub gbps: f64,
+    /// 10⁹ floating-point operations a second.
+    pub gflops: f64,
+}
+
+/// A model's shape in numbers.
+#[derive(Clone, Debug, Serialize)]
+pub struct Summary {
+    /// What the caller calls the model: `llama 3.1-8b`.
+    pub model: String,
+    /// Name of the spec.
+    pub spec: String,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Vocabulary size.
+    pub vocab: usize,
+    /// Longest context, in positions.
+    pub context: usize,
+    /// All weights, a tensor that is used twice counted once.
+    pub parameters: u64,
+    /// Weights that one token of decode reads: of a table one row, of experts those that are chosen.
+    pub active_parameters: u64,
+    /// Bytes of all weights.
+    pub weight_bytes: u64,
+    /// What the model is made of.
+    pub mechanisms: Vec<Mechanism>,
+    /// Keys and values, or what stands for them.
+    pub state: StateSize,
+    /// What steps cost: decode at several depths, and a long prefill.
+    pub steps: Vec<StepCost>,
+    /// What predictions assume.
+    pub machine: Option<Machine>,
+}
+
+/// Bytes of one sequence's state.
+#[derive(Clone, Debug, Serialize)]
+pub struct StateSize {
+    /// For each further token, as long as no window is full.
+    pub bytes_per_token: u64,
+    /// The same if every query head had keys and values of its own (multi-head attention), of the same type.
+    pub mha_bytes_per_token: u64,
+    /// At several context lengths.
+    pub at: Vec<StateAt>,
+}
+
+/// Bytes of state at one context length.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct StateAt {
+    /// Positions filled.
+    pub context: usize,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What one step costs.
+#[derive(Clone, Debug, Serialize)]
+pub struct StepCost {
+    /// `decode` or `prefill`.
+    pub program: String,
+    /// The step.
+    pub step: Step,
+    /// All its kernels together.
+    pub cost: Cost,
+    /// Kernels and barriers.
+    #[serde(flatten)]
+    pub counts: Counts,
+    /// Tokens a second that the machine allows at most.
+    pub tokens_per_second: Option<f64>,
+}
+
+/// Context lengths that are shown, as far as the model has them.
+const CONTEXTS: [usize; 4] = [1024, 8192, 32768, 131_072];
+
+/// Sums up a model that the caller calls `name`.
+pub fn summarize(
+    name: &str,
+    loaded: &Loaded,
+    options: &CompileOptions,
+    machine: Option<Machine>,
+) -> Summary {
+    let planned = pipeline::plan_both(loaded, options);
+    let model = &loaded.model;
+    let decode_once = step_cost(&planned[0], Step::decode(0), machine);
+    let parameters = parameters(loaded, &planned[0]);
+    Summary {
+        model: name.into(),
+        spec: model.name.clone(),
+        hidden: model.hidden,
+        vocab: model.vocab,
+        context: model.context,
+        parameters,
+        // A tied head reads the whole table, the embedding a row of it again.
+        active_parameters: decode_once.cost.parameters.min(parameters),
+        weight_bytes: loaded.weights.total_bytes() as u64,
+        mechanisms: mechanisms(loaded),
+        state: state_size(model, &planned[0], options),
+        steps: steps(model, &planned, machine),
+        machine,
+    }
+}
+
+fn steps(model: &Model, planned: &[Planned; 2], machine: Option<Machine>) -> Vec<StepCost> {
+    let [decode, prefill] = planned;
+    let depths = contexts(model).into_iter().map(|c| Step::decode(c - 1));
+    let mut out: Vec<_> = depths.map(|s| step_cost(decode, s, machine)).collect();
+    let tokens = PREFILL_TOKENS.min(model.context);
+    out.push(step_cost(prefill, Step::prefill(tokens, 0), machine));
+    out
+}
+
+/// What a step of a program costs.
+pub fn step_cost(planned: &Planned, step: Step, machine: Option<Machine>) -> StepCost {
+    let kernels = cost::kernels(planned, step);
+    let seconds = machine.map(|m| cost::least_seconds(&kernels, m.gbps, m.gflops));
+    StepCost {
+        program: planned.program.kind.to_string(),
+        step,
+        cost: cost::total(&kernels),
+        counts: counts(planned),
+        tokens_per_second: seconds.map(|s| step.tokens as f64 / s),
+    }
+}
+
+fn contexts(model: &Model) -> Vec<usize> {
+    let mut out: Vec<_> = CONTEXTS
+        .into_iter()
+        .filter(|c| *c < model.context)
+        .collect();
+    out.push(model.context);
+    out
+}
+
+/// Elements of all weights; views of the same place are one weight.
+fn parameters(loaded: &Loaded, planned: &Planned) -> u64 {
+    let program = &planned.program;
+    let declared = program
+        .run_order()
+        .flat_map(|b| &program.blocks[b].graph.weights)
+        .flat_map(|w| std::iter::repeat_n(w, w.count));
+    let mut seen = BTreeSet::new();
+    let counted = declared.zip(loaded.weights.views());
+    counted
+        .filter(|(_, view)| seen.insert((view.tensor, view.offset_bytes)))
+        .map(|(w, _)| w.shape.iter().map(|n| *n as u64).product::<u64>())
+        .sum()
+}
+
+fn state_size(model: &Model, planned: &Planned, options: &CompileOptions) -> StateSize {
+    let states = pipeline::states(&planned.program);
+    let heads: usize = model
+        .layers
+        .iter()
+        .map(|k| mha_width(&model.kinds[*k].items))
+        .sum();
+    StateSize {
+        bytes_per_token: states.iter().map(|s| s.bytes_per_position as u64).sum(),
+        mha_bytes_per_token: (heads * options.cache.size()) as u64,
+        at: contexts(model)
+            .into_iter()
+            .map(|context| StateAt {
+                context,
+                bytes: states.iter().map(|s| state_bytes(s, context)).sum(),
+            })
+            .collect(),
+    }
+}
+
+fn state_bytes(s: &StateInfo, context: usize) -> u64 {
+    let rows = s.ring.map_or(context, |r| r.min(context));
+    (s.fixed_bytes + rows * s.bytes_per_position) as u64
+}
+
+/// Elements that a layer would cache for each token if every query head had keys and values.
+fn mha_width(items: &[Item]) -> usize {
+    items.iter().flat_map(item_steps).map(step_mha_width).sum()
+}
+
+/// Steps of an item, branch after branch.
+pub(crate) fn item_steps(item: &Item) -> Box<dyn Iterator<Item = &ModelStep> + '_> {
+    match item {
+        Item::Plain(steps) => Box::new(steps.iter()),
+        Item::Residual(branches) => Box::new(branches.iter().flatten()),
+    }
+}
+
+fn step_mha_width(step: &ModelStep) -> usize {
+    match &step.op {
+        StepOp::Attention(a) => a.heads * (a.head_dim + a.v.weight.shape[0] / a.kv_heads),
+        StepOp::LatentAttention(a) => a.heads * (a.head_dim() + a.value_dim),
+        StepOp::Embed { .. }
+        | StepOp::PositionEmbed { .. }
+        | StepOp::Norm(_)
+        | StepOp::Linear(_)
+        | StepOp::Scale(_)
+        | StepOp::Softcap(_)
+        | StepOp::Mlp(_)
+        | StepOp::Moe(_) => 0,
+    }
+}
+
+impl fmt::Display for Summary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (name, value) in self.rows() {
+            writeln!(f, "{name:<24}  {value}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Summary {
+    /// All that there is to say, one line each: what is printed, and what two models are compared by.
+    pub fn rows(&self) -> Vec<(String, String)> {
+        let mut out = vec![
+            row("parameters", count(self.parameters)),
+            row("active per token", count(self.active_parameters)),
+            row("weights", bytes(self.weight_bytes)),
+            row(
+                "hidden, vocabulary",
+                format!("{}, {}", self.hidden, self.vocab),
+            ),
+            row("context", self.context),
+        ];
+        out.extend(self.mechanisms.iter().map(|m| row(m.name, &m.value)));
+        out.push(row("state per token", self.state.per_token()));
+        out.extend(
+            self.state
+                .at
+                .iter()
+                .map(|s| row(&format!("state at {}", s.context), bytes(s.bytes))),
+        );
+        for s in &self.steps {
+            let name = match s.step.tokens {
+                1 => format!("{} at {}", s.program, s.step.depth + 1),
+                n => format!("{} of {n}", s.program),
+            };
+            out.push(row(&name, s));
+        }
+        out
+    }
+}
+
+fn row(name: &str, value: impl ToString) -> (String, String) {
+    (name.into(), value.to_string())
+}
+
+impl StateSize {
+    fn per_token(&self) -> String {
+        let (own, mha) = (self.bytes_per_token, self.mha_bytes_per_token);
+        match own {
+            0 => "none".into(),
+            _ if own == mha => format!("{}, as multi-head attention", bytes(own)),
+            _ => format!(
+                "{}, {:.1} times less than the {} of multi-head attention",
+                bytes(own),
+                mha as f64 / own as f64,
+                bytes(mha)
+            ),
+        }
+    }
+}
+
+impl fmt::Display for StepCost {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (cost, tokens) = (&self.cost, self.step.tokens as u64);
+        write!(
+            f,
+            "{} a token; {} weights, {} state, {} activations a step; {} kernels, {} barriers",
+            flops(cost.flops / tokens),
+            bytes(cost.weight_bytes),
+            bytes(cost.state_bytes),
+            bytes(cost.activation_bytes),
+            self.counts.kernels,
+            self.counts.barriers
+        )?;
+        match self.tokens_per_second {
+            Some(t) if t < 10.0 => write!(f, "; at most {t:.2} tokens/s"),
+            Some(t) => write!(f, "; at most {t:.0} tokens/s"),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `16.1 GB`.
+pub fn bytes(n: u64) -> String {
+    scaled(n, "B")
+}
+
+/// `15.0 GFLOP`.
+pub fn flops(n: u64) -> String {
+    scaled(n, "FLOP")
+}
+
+/// `8.03 billion`.
+pub fn count(n: u64) -> String {
+    match n {
+        0..1_000_000 => n.to_string(),
+        1_000_000..1_000_000_000 => format!("{:.1} million", n as f64 / 1e6),
+        1_000_000_000.. => format!("{:.2} billion", n as f64 / 1e9),
+    }
+}
+
+/// With a decimal prefix, three digits.
+fn scaled(n: u64, unit: &str) -> String {
+    let prefixes = ["", "k", "M", "G", "T", "P"];
+    let (mut x, mut i) = (n as f64, 0);
+    while x >= 999.5 && i + 1 < prefixes.len() {
+        (x, i) = (x / 1000.0, i + 1);
+    }
+    match (i, x) {
+        (0, _) => format!("{n} {unit}"),
+        (_, 0.0..9.995) => format!("{x:.2} {}{unit}", prefixes[i]),
+        (_, 0.0..99.95) => format!("{x:.1} {}{unit}", prefixes[i]),
+        (_, _) => format!("{x:.0} {}{unit}", prefixes[i]),
+    }
+}
+
+/// Two models side by side.
+#[derive(Clone, Debug, Serialize)]
+pub struct Comparison {
+    /// The models.
+    pub models: [Summary; 2],
+    /// Row by row, in the order of the first model.
+    pub rows: Vec<Compared>,
+}
+
+/// One thing about two models.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Compared {
+    /// What is compared.
+    pub name: String,
+    /// What each has; nothing where it has no such thing.
+    pub values: [Option<String>; 2],
+    /// Whether both have the same.
+    pub same: bool,
+}
+
+/// Sets two models side by side.
+pub fn compare(a: Summary, b: Summary) -> Comparison {
+    let (left, right) = (a.rows(), b.rows());
+    let find = |rows: &[(String, String)], name: &str| {
+        rows.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
+    };
+    let only_right = right.iter().filter(|(n, _)| find(&left, n).is_none());
+    let rows = left.iter().chain(only_right).map(|(name, _)| {
+        let values = [find(&left, name), find(&right, name)];
+        let same = values[0] == values[1];
+        Compared {
+            name: name.clone(),
+            values,
+            same,
+        }
+    });
+    Comparison {
+        rows: rows.collect(),
+        models: [a, b],
+    }
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = [&self.models[0].model, &self.models[1].model];
+        let width = names[0].chars().count().max(names[1].chars().count());
+        for row in &self.rows {
+            let value = |i: usize| row.values[i].as_deref().unwrap_or("none");
+            if row.same {
+                writeln!(f, "{}\n  {:<width$}  {}", row.name, "both", value(0))?;
+                continue;
+            }
+            writeln!(f, "{}", row.name)?;
+            for (i, name) in names.iter().enumerate() {
+                writeln!(f, "  {name:<width$}  {}", value(i))?;
+            }
+        }
+        Ok(())
+    }
+}
