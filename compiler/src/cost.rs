@@ -138,17 +138,15 @@ pub fn kernels(planned: &Planned, step: Step) -> Vec<KernelCost> {
     let mut out = vec![];
     for (b, block) in program.blocks.iter().enumerate() {
         let times = program.run_order().filter(|i| *i == b).count() as u64;
-        let is_layer = b != 0 && b != program.head();
         if b == program.head() && step.logit_rows == 0 {
             continue;
         }
-        let layers = if is_layer { "layers." } else { "" };
         out.extend(
             planned.schedule.blocks[b]
                 .kernels
                 .iter()
                 .map(|k| KernelCost {
-                    at: format!("{layers}{}.{}", block.name, k.name),
+                    at: format!("{}.{}", program.place(b), k.name),
                     op: block.graph.op(k.node).name(),
                     times,
                     cost: kernel(&block.graph, k.node, step),

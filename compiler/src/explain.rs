@@ -154,11 +154,9 @@ fn candidates(pass: &str, planned: &Planned, reports: &[PassReport]) -> Vec<Cand
 /// `layers.dense.attention.q`, `head.final_norm`.
 fn place(planned: &Planned, block: &str, at: &str) -> String {
     let blocks = &planned.program.blocks;
-    let is_layer = blocks[1..planned.program.head()]
-        .iter()
-        .any(|b| b.name == block);
-    let layers = if is_layer { "layers." } else { "" };
-    format!("{layers}{block}.{at}")
+    let index = blocks.iter().position(|b| b.name == block);
+    let index = index.expect("a report is of the program's blocks");
+    format!("{}.{at}", planned.program.place(index))
 }
 
 /// Kernels and barriers of a step in which logits are wanted, every layer counted.

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use graver_runtime::abi::{
-    ABI_VERSION, BlobInfo, Dtype, Encoding, Manifest, ProgramInfo, StateInfo, WeightInfo,
+    ABI_VERSION, BlobInfo, Dtype, Encoding, KernelInfo, Manifest, ProgramInfo, StateInfo, WeightInfo,
 };
 use serde_json::Value;
 
@@ -160,6 +160,7 @@ pub fn plan(mut program: Program, options: &PassOptions) -> (Planned, Vec<PassRe
             program,
             schedule,
             memory,
+            stamps: false,
         },
         reports,
     )
@@ -215,6 +216,20 @@ pub fn manifest(
     })
 }
 
+/// Kernels of all blocks, in the order in which time stamps count them.
+fn kernel_infos(p: &Planned) -> Vec<KernelInfo> {
+    let blocks = p.program.blocks.iter().zip(&p.schedule.blocks).enumerate();
+    blocks
+        .flat_map(|(i, (block, schedule))| {
+            let prefix = p.program.place(i);
+            schedule.kernels.iter().map(move |k| KernelInfo {
+                at: format!("{prefix}.{}", k.name),
+                op: block.graph.op(k.node).name().into(),
+            })
+        })
+        .collect()
+}
+
 fn program_info(p: &Planned) -> ProgramInfo {
     ProgramInfo {
         max_tokens: max_tokens(p.program.kind),
@@ -222,6 +237,7 @@ fn program_info(p: &Planned) -> ProgramInfo {
         arena_bytes_per_position: p.memory.arena_bytes_per_position,
         scratch_bytes: p.memory.scratch_bytes,
         query_tile: query_tile(p.program.kind),
+        kernels: if p.stamps { kernel_infos(p) } else { vec![] },
     }
 }
 

@@ -11,7 +11,7 @@ pub mod quant;
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 4;
+pub const ABI_VERSION: u32 = 5;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -95,6 +95,11 @@ pub struct StepContext {
     pub sync: *const core::ffi::c_void,
     /// Byte offset inside the arena where buffers that grow with the context begin.
     pub arena_grown: usize,
+    /// `stamp(ctx, thread, 2k)` says that the thread has passed the barrier before kernel `k` of the program, and `2k + 1` that it
+    /// has finished the kernel. Called only by code that was compiled with time stamps.
+    pub stamp: unsafe extern "C" fn(*const StepContext, usize, usize),
+    /// The runtime's own data for `stamp`.
+    pub recorder: *const core::ffi::c_void,
 }
 
 /// `out[m, n] (+)= x[m, k] · w[n, k]ᵀ`, or `· w[k, n]` for the `_kn` kernels.
@@ -278,6 +283,18 @@ pub struct ProgramInfo {
     pub scratch_bytes: usize,
     /// Queries per attention tile.
     pub query_tile: usize,
+    /// Kernels of the program's blocks in order, which time stamps refer to; empty where the code has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernels: Vec<KernelInfo>,
+}
+
+/// A kernel, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelInfo {
+    /// Place in the spec: `layers.dense.attention.q+k+v`.
+    pub at: String,
+    /// The operation: `matmul`.
+    pub op: String,
 }
 
 /// One state buffer: its size is `fixed_bytes + positions · bytes_per_position`, where `positions` is the context or, for

@@ -12,6 +12,7 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::generate::{GenerateError, Generation, Limits, Model, Stop, Timings, check_prompt};
+use crate::profile::Profile;
 use crate::sampling::{Sampler, SamplingError, SamplingOptions};
 use crate::tokenizer::{Pending, Tokenizer, TokenizerError};
 
@@ -62,6 +63,9 @@ pub struct RunArgs {
     /// Pin each thread to a processor
     #[arg(long)]
     pub pin: bool,
+    /// Write where time went, as a trace that Perfetto and chrome://tracing open
+    #[arg(long, value_name = "FILE")]
+    pub profile: Option<PathBuf>,
     /// Print the generated token ids, separated by commas, instead of text
     #[arg(long)]
     pub print_tokens: bool,
@@ -96,6 +100,14 @@ pub enum RunError {
         /// What the system said.
         source: io::Error,
     },
+    /// The profile's file cannot be written.
+    #[error("{}: the profile cannot be written: {source}; choose another place", path.display())]
+    ProfileFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
     /// An option outside its range.
     #[error(transparent)]
     Options(#[from] SamplingError),
@@ -125,6 +137,29 @@ impl RunArgs {
                 .unwrap_or_else(|| RandomState::new().build_hasher().finish()),
         }
     }
+}
+
+/// Writes the profile that a session recorded to `--profile`'s file, and a table of it to `err`.
+pub fn write_profile(
+    args: &RunArgs,
+    profile: Option<Profile>,
+    err: &mut dyn Write,
+) -> Result<(), RunError> {
+    let Some((path, profile)) = args.profile.as_ref().zip(profile) else {
+        return Ok(());
+    };
+    let failed = |source| RunError::ProfileFile {
+        path: path.clone(),
+        source,
+    };
+    let file = std::fs::File::create(path).map_err(failed)?;
+    let mut file = io::BufWriter::new(file);
+    profile.write_trace(&mut file).map_err(failed)?;
+    file.flush().map_err(failed)?;
+    if !args.quiet {
+        write!(err, "{profile}")?;
+    }
+    Ok(())
 }
 
 /// Generates as the options say. Text goes to `out` as it comes, everything else to `err`. Returns without an error when

@@ -120,6 +120,11 @@ pub enum Error {
     /// No micro-kernels were chosen.
     #[error("no micro-kernels were chosen for this session")]
     NoKernels,
+    /// A profile of code that takes no times.
+    #[error(
+        "the model was compiled without time stamps, so that no profile can be recorded: compile it with --profile"
+    )]
+    NoStamps,
     /// A number of threads that makes no sense.
     #[error("--threads {found}: expected 1 to {max}")]
     Threads {

@@ -8,6 +8,7 @@ pub mod generate;
 pub mod kernels;
 pub mod mapped;
 mod memory;
+pub mod profile;
 pub mod sampling;
 pub mod sequence;
 pub mod session;

@@ -13,6 +13,7 @@ use crate::cpu;
 use crate::error::Error;
 use crate::mapped::WeightSource;
 use crate::memory::Region;
+use crate::profile::{Profile, Profiler, no_stamp};
 use crate::sizes::{self, sized};
 use crate::state::{Layout, Snapshot, States};
 use crate::step::StepLists;
@@ -73,6 +74,8 @@ pub struct SessionOptions {
     pub slots: usize,
     /// Binds each thread to a processor.
     pub pin: bool,
+    /// Records where time goes; the program has to be compiled with time stamps.
+    pub profile: bool,
     /// Micro-kernels to use instead of those for this processor.
     pub kernels: Option<&'static KernelTable>,
 }
@@ -84,6 +87,7 @@ impl Default for SessionOptions {
             context: None,
             slots: 1,
             pin: false,
+            profile: false,
             kernels: None,
         }
     }
@@ -145,6 +149,7 @@ pub struct Session {
     logits: Region,
     counters: Box<Counters>,
     lists: StepLists,
+    profiler: Option<Profiler>,
     /// Rows of several steps, for `feed` with [`Wanted::All`].
     collected: Vec<f32>,
 }
@@ -185,8 +190,13 @@ impl Session {
         let logits_bytes = max_tokens
             .checked_mul(manifest.vocab)
             .and_then(|n| n.checked_mul(size_of::<f32>()));
+        if options.profile && manifest.decode.kernels.is_empty() {
+            return Err(Error::NoStamps);
+        }
         let pool = Pool::new(threads, options.pin)?;
+        let profiler = || Profiler::new(threads, &manifest.decode, &manifest.prefill);
         Ok(Session {
+            profiler: options.profile.then(profiler),
             pointers,
             kernels: options.kernels.unwrap_or_else(crate::kernels::table),
             states: States::new(Layout::new(&manifest, context)?, options.slots)?,
@@ -268,6 +278,21 @@ impl Session {
     /// What the program says about itself.
     pub fn manifest(&self) -> &Manifest {
         &self.program.manifest
+    }
+
+    /// Where time went so far, if that is recorded.
+    pub fn profile(&self) -> Option<Profile> {
+        self.profiler.as_ref().map(Profiler::profile)
+    }
+
+    /// Forgets what was recorded so far: after warming up.
+    pub fn reset_profile(&mut self) {
+        let Manifest {
+            decode, prefill, ..
+        } = &*self.program.manifest;
+        if let Some(profiler) = &mut self.profiler {
+            *profiler = Profiler::new(self.pool.threads(), decode, prefill);
+        }
     }
 
     /// Size of the vocabulary: the width of a row of logits.
@@ -365,9 +390,9 @@ impl Session {
     /// Runs a step that has been checked.
     fn run(&mut self, segments: &[Segment<'_>], tokens: usize, wanted: Wanted) {
         let manifest = &self.program.manifest;
-        let (entry, info) = match tokens <= manifest.decode.max_tokens {
-            true => (self.program.decode, &manifest.decode),
-            false => (self.program.prefill, &manifest.prefill),
+        let (program, entry, info) = match tokens <= manifest.decode.max_tokens {
+            true => (0, self.program.decode, &manifest.decode),
+            false => (1, self.program.prefill, &manifest.prefill),
         };
         let states = &self.states;
         self.lists.fill(segments, wanted, info.query_tile, |slot| {
@@ -375,10 +400,14 @@ impl Session {
         });
         let arena_grown = sizes::grown_offset(info).expect("sizes are checked");
         let mut context = self.step_context(arena_grown);
+        let begin = self.profiler.as_ref().map(|p| p.attach(&mut context));
         // SAFETY: `Program::new` vouches for the entry points, and the context has what they were promised: weight slots inside
         // their blobs, state for slots and positions that exist, an arena, scratch and logits of the manifest's sizes, token
         // ids inside the vocabulary. `&mut self` keeps everybody else away.
         unsafe { self.pool.run(entry, &mut context) };
+        if let Some((profiler, begin)) = self.profiler.as_mut().zip(begin) {
+            profiler.end_step(program, tokens, begin);
+        }
         for segment in segments {
             self.states
                 .advance(segment.slot, segment.tokens.len())
@@ -414,6 +443,8 @@ impl Session {
             barrier: threads::no_barrier,
             sync: std::ptr::null(),
             arena_grown,
+            stamp: no_stamp,
+            recorder: std::ptr::null(),
         }
     }
 

@@ -48,6 +48,7 @@ fn context(shared: &Shared, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext
     unsafe extern "C" fn unset(_: *const StepContext, _: usize) {
         std::process::abort();
     }
+    unsafe extern "C" fn no_stamp(_: *const StepContext, _: usize, _: usize) {}
     StepContext {
         n_tokens: 0,
         n_logit_rows: 0,
@@ -73,6 +74,8 @@ fn context(shared: &Shared, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext
         barrier: unset,
         sync: std::ptr::null(),
         arena_grown: 0,
+        stamp: no_stamp,
+        recorder: std::ptr::null(),
     }
 }
 

@@ -27,9 +27,12 @@ pub fn compile(loaded: Loaded, passes: PassOptions, session: SessionOptions) -> 
         cache: Dtype::F32,
         target,
     };
-    let planned = pipeline::plan_both(&loaded, &options);
+    let mut planned = pipeline::plan_both(&loaded, &options);
+    for p in &mut planned {
+        p.stamps = session.profile;
+    }
     let manifest = pipeline::manifest(&loaded, &planned, &options);
-    let program = jit(&planned, manifest).expect("code for this processor");
+    let program = jit(&planned, manifest, None).expect("code for this processor");
     let weights = Arc::new(loaded.weights);
     Session::new(program, weight_source(&weights), session).expect("a session")
 }

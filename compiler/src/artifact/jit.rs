@@ -1,5 +1,6 @@
 //! Code in memory, run at once.
 
+use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use cranelift_jit::{JITBuilder, JITModule};
@@ -17,6 +18,14 @@ pub enum JitError {
     /// The processor.
     #[error(transparent)]
     Target(#[from] TargetError),
+    /// The list of symbols.
+    #[error("{}: the symbols cannot be written: {source}; unset GRAVER_PERF_MAP", .path.display())]
+    PerfMap {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
     /// Cranelift.
     #[error("code generation failed: {0}")]
     Module(#[from] Box<ModuleError>),
@@ -25,11 +34,15 @@ pub enum JitError {
 /// Keeps the code in place; never freed, as long as the value lives.
 struct Code(#[expect(dead_code, reason = "holds the code in place")] Mutex<JITModule>);
 
-/// Compiles both programs for this processor.
+/// Compiles both programs for this processor; lists their symbols in a file for `perf`, where one is given.
 ///
 /// # Errors
-/// What Cranelift reports.
-pub fn jit(planned: &[Planned; 2], manifest: Arc<Manifest>) -> Result<Program, JitError> {
+/// What Cranelift reports, and a list that cannot be written.
+pub fn jit(
+    planned: &[Planned; 2],
+    manifest: Arc<Manifest>,
+    perf_map: Option<&Path>,
+) -> Result<Program, JitError> {
     let isa = Target::named("native")?.isa(false)?;
     let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
     // Functions must lie near each other, which only the arena promises.
@@ -40,6 +53,12 @@ pub fn jit(planned: &[Planned; 2], manifest: Arc<Manifest>) -> Result<Program, J
     let decode = codegen::emit(&mut module, &planned[0], "graver_decode", None)?;
     let prefill = codegen::emit(&mut module, &planned[1], "graver_prefill", None)?;
     module.finalize_definitions().map_err(Box::new)?;
+    if let Some(path) = perf_map {
+        std::fs::write(path, perf_text(&module)).map_err(|source| JitError::PerfMap {
+            path: path.into(),
+            source,
+        })?;
+    }
     let [decode, prefill] = [decode, prefill].map(|id| {
         let code = module.get_finalized_function(id);
         // SAFETY: both were declared with an entry's two pointer-sized arguments and the platform's calling convention,
@@ -56,6 +75,26 @@ pub fn jit(planned: &[Planned; 2], manifest: Arc<Manifest>) -> Result<Program, J
             Arc::new(Code(Mutex::new(module))),
         )
     })
+}
+
+/// `address size name` in hexadecimal, one line for each function. They lie one behind the other, so that each ends where the next
+/// begins; of the last only the start is known, and a page is assumed.
+fn perf_text(module: &JITModule) -> String {
+    let functions = module.declarations().get_functions();
+    let mut starts: Vec<(usize, String)> = functions
+        .filter(|(_, f)| f.linkage.is_definable())
+        .map(|(id, f)| {
+            let name = f.linkage_name(id).into_owned();
+            (module.get_finalized_function(id) as usize, name)
+        })
+        .collect();
+    starts.sort_unstable();
+    let ends = starts.iter().skip(1).map(|s| s.0).collect::<Vec<_>>();
+    let ends = ends.into_iter().chain(starts.last().map(|s| s.0 + 4096));
+    let line = |((start, name), end): (&(usize, String), usize)| {
+        format!("{start:x} {:x} {name}\n", end - start)
+    };
+    starts.iter().zip(ends).map(line).collect()
 }
 
 struct BlobOf(Arc<Weights>, usize);

@@ -143,15 +143,24 @@ impl ModelArgs {
     }
 }
 
+/// Where `perf` looks for the symbols of this process, if `GRAVER_PERF_MAP` asks for them.
+fn perf_map() -> Option<PathBuf> {
+    let wanted = std::env::var_os("GRAVER_PERF_MAP").is_some_and(|v| !v.is_empty() && v != "0");
+    wanted.then(|| PathBuf::from(format!("/tmp/perf-{}.map", std::process::id())))
+}
+
 /// Compiles in memory.
 pub(crate) fn open(
     loaded: Loaded,
     options: &CompileOptions,
     session: SessionOptions,
 ) -> Result<Session, Box<dyn std::error::Error>> {
-    let planned = pipeline::plan_both(&loaded, options);
+    let mut planned = pipeline::plan_both(&loaded, options);
+    for p in &mut planned {
+        p.stamps = session.profile;
+    }
     let manifest = pipeline::manifest(&loaded, &planned, options);
-    let program = jit(&planned, manifest)?;
+    let program = jit(&planned, manifest, perf_map().as_deref())?;
     let weights = Arc::new(loaded.weights);
     Ok(Session::new(program, weight_source(&weights), session)?)
 }

@@ -39,17 +39,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
         threads,
         context,
         pin,
+        profile: args.run.profile.is_some(),
         ..SessionOptions::default()
     };
     let mut session = open(loaded, &args.model.options()?, options)?;
     let mut model = Sequence(&mut session);
-    cli::run(
-        &args.run,
-        &mut model,
-        tokenizer,
-        &special,
-        &mut io::stdout().lock(),
-        &mut io::stderr().lock(),
-    )?;
+    let (out, err) = (&mut io::stdout().lock(), &mut io::stderr().lock());
+    cli::run(&args.run, &mut model, tokenizer, &special, out, err)?;
+    cli::write_profile(&args.run, session.profile(), err)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -54,6 +54,15 @@ pub(super) enum Share {
     Claimed(usize),
 }
 
+/// What a time stamp says of a kernel.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Moment {
+    /// The thread has passed the barrier before it.
+    Begun,
+    /// The thread has done its share.
+    Finished,
+}
+
 /// Emits one function.
 pub(super) struct Emit<'a> {
     pub(super) b: FunctionBuilder<'a>,
@@ -64,6 +73,8 @@ pub(super) struct Emit<'a> {
     pub(super) call_conv: CallConv,
     /// Rotary frequencies, by index.
     pub(super) rope_data: Vec<GlobalValue>,
+    /// The kernel's place in its program, where its time is taken.
+    pub(super) stamped: Option<usize>,
 }
 
 /// The signature of kernel and block functions.
@@ -98,6 +109,7 @@ impl<'a> Emit<'a> {
             b,
             call_conv,
             rope_data: vec![],
+            stamped: None,
         }
     }
 
@@ -388,7 +400,28 @@ impl<'a> Emit<'a> {
         self.b.switch_to_block(done);
     }
 
+    /// Waits for all threads; what a kernel waits for inside is not counted as its own time.
     pub(super) fn barrier(&mut self) {
+        if let Some(kernel) = self.stamped {
+            self.stamp(kernel, Moment::Finished);
+        }
+        self.wait();
+        if let Some(kernel) = self.stamped {
+            self.stamp(kernel, Moment::Begun);
+        }
+    }
+
+    /// Takes the time for the kernel at place `kernel` of the program.
+    pub(super) fn stamp(&mut self, kernel: usize, moment: Moment) {
+        let f = self.field(offset_of!(StepContext, stamp));
+        let signature = signature(self.call_conv, &[I64, I64, I64], None);
+        let s = self.b.import_signature(signature);
+        let event = self.int(2 * kernel + moment as usize);
+        let args = [self.ctx, self.thread, event];
+        self.b.ins().call_indirect(s, f, &args);
+    }
+
+    fn wait(&mut self) {
         let f = self.field(offset_of!(StepContext, barrier));
         let signature = signature(self.call_conv, &[I64, I64], None);
         let s = self.b.import_signature(signature);

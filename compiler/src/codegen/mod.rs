@@ -24,7 +24,7 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError};
 use graver_runtime::abi::StepContext;
 
-use self::emit::{Emit, kernel_signature, signature};
+use self::emit::{Emit, Moment, kernel_signature, signature};
 use self::kernel::Site;
 use crate::graph::{Op, Program, ProgramKind};
 use crate::memory::MemoryPlan;
@@ -41,6 +41,16 @@ pub struct Planned {
     pub schedule: Schedule,
     /// Where values lie.
     pub memory: MemoryPlan,
+    /// The code takes the time of every kernel.
+    pub stamps: bool,
+}
+
+impl Planned {
+    /// The place of kernel `index` of block `block` among all kernels of the program: what time stamps call it.
+    pub fn kernel_place(&self, block: usize, index: usize) -> usize {
+        let before = &self.schedule.blocks[..block];
+        before.iter().map(|b| b.kernels.len()).sum::<usize>() + index
+    }
 }
 
 /// Intermediate text of a function, for `inspect`.
@@ -168,15 +178,17 @@ impl Unit<'_> {
             let mut at = 0;
             while at < kernels.len() {
                 let run = kernels[at..].iter().take_while(|k| k.per_tile).count();
+                let place = |i| planned.stamps.then(|| planned.kernel_place(index, i));
                 if run == 0 {
-                    call_kernel(e, module, &kernels[at], functions[at], None);
+                    call_kernel(e, module, &kernels[at], functions[at], None, place(at));
                     at += 1;
                     continue;
                 }
                 let tiles = e.field(offset_of!(StepContext, n_tiles));
                 e.repeat(tiles, |e, tile| {
                     for i in at..at + run {
-                        call_kernel(e, module, &kernels[i], functions[i], Some(tile));
+                        let place = place(i);
+                        call_kernel(e, module, &kernels[i], functions[i], Some(tile), place);
                     }
                 });
                 at += run;
@@ -213,12 +225,14 @@ impl Unit<'_> {
             symbol_part(&kernel.name)
         );
         let rope_ids = self.ropes.clone();
+        let stamped = planned.stamps.then(|| planned.kernel_place(block, index));
         self.function(&name, Linkage::Local, signature, |e, module| {
             let addresses = rope_ids
                 .iter()
                 .map(|id| module.declare_data_in_func(*id, e.b.func))
                 .collect();
             e.rope_data = addresses;
+            e.stamped = stamped;
             let tile = kernel.per_tile.then(|| {
                 let entry = e.b.current_block().expect("just begun");
                 e.b.block_params(entry)[4]
@@ -278,14 +292,21 @@ fn call_kernel(
     kernel: &Kernel,
     id: FuncId,
     tile: Option<Value>,
+    stamped: Option<usize>,
 ) {
     if kernel.barrier {
         e.barrier();
+        if let Some(place) = stamped {
+            e.stamp(place, Moment::Begun);
+        }
     }
     let f = module.declare_func_in_func(id, e.b.func);
     let mut args = vec![e.ctx, e.weights, e.states, e.thread];
     args.extend(tile);
     e.b.ins().call(f, &args);
+    if let Some(place) = stamped {
+        e.stamp(place, Moment::Finished);
+    }
 }
 
 /// Calls the block that row `index` of the table names, which is one of `blocks`, numbered from `first`.

@@ -142,6 +142,15 @@ impl Program {
         self.blocks.len() - 1
     }
 
+    /// A block's place in the spec: `embed`, `layers.dense`, `head`.
+    pub fn place(&self, block: usize) -> String {
+        let name = &self.blocks[block].name;
+        match block == 0 || block == self.head() {
+            true => name.clone(),
+            false => format!("layers.{name}"),
+        }
+    }
+
     /// Blocks in the order they run: embedding, each layer, head.
     pub fn run_order(&self) -> impl Iterator<Item = usize> + '_ {
         std::iter::once(0)

@@ -59,6 +59,7 @@ impl Default for Fake {
             arena_bytes_per_position: 16,
             scratch_bytes: 64,
             query_tile,
+            kernels: Vec::new(),
         };
         let manifest = Manifest {
             abi: ABI_VERSION,

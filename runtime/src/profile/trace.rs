@@ -1,0 +1,58 @@
+//! A profile as Trace Event JSON, which Perfetto and `chrome://tracing` open.
+//!
+//! One row for each thread, one for whole steps. Complete events (`"ph": "X"`), times in microseconds; the sums stand under
+//! `otherData.graver`, where `graver report` reads them.
+
+use std::io::{self, Write};
+
+use serde_json::{Value, json};
+
+use super::{Profile, Span};
+
+impl Profile {
+    /// Writes the trace.
+    ///
+    /// # Errors
+    /// What the writer reports.
+    pub fn write_trace(&self, out: &mut dyn Write) -> io::Result<()> {
+        out.write_all(b"{\"displayTimeUnit\": \"ns\", \"traceEvents\": [\n")?;
+        for (i, event) in self
+            .names()
+            .chain(self.spans.iter().map(|s| self.event(s)))
+            .enumerate()
+        {
+            if i > 0 {
+                out.write_all(b",\n")?;
+            }
+            serde_json::to_writer(&mut *out, &event)?;
+        }
+        out.write_all(b"\n], \"otherData\": {\"graver\": ")?;
+        serde_json::to_writer(&mut *out, self)?;
+        out.write_all(b"}}\n")
+    }
+
+    fn names(&self) -> impl Iterator<Item = Value> {
+        let row = |tid: usize, name: String| json!({ "name": "thread_name", "ph": "M", "pid": 1, "tid": tid, "args": { "name": name } });
+        let threads = (0..self.threads).map(move |t| row(t + 1, format!("thread {t}")));
+        std::iter::once(row(0, "steps".into())).chain(threads)
+    }
+
+    fn event(&self, span: &Span) -> Value {
+        let program = &self.programs[span.program];
+        let us = |ns: u64| ns as f64 / 1e3;
+        let (begin, length) = (
+            us(span.begin_ns),
+            us(span.end_ns.saturating_sub(span.begin_ns)),
+        );
+        let (name, kind, row) = match span.kernel.map(|k| &program.kernels[k].kernel) {
+            None => (program.program.clone(), "step", 0),
+            Some(k) if span.wait => (format!("wait for {}", k.at), "wait", span.thread + 1),
+            Some(k) => (k.at.clone(), k.group(), span.thread + 1),
+        };
+        let op = span.kernel.map(|k| program.kernels[k].kernel.op.as_str());
+        json!({
+            "name": name, "cat": kind, "ph": "X", "ts": begin, "dur": length, "pid": 1, "tid": row,
+            "args": { "program": program.program, "op": op },
+        })
+    }
+}
