@@ -9,8 +9,8 @@ use serde::Serialize;
 
 use crate::codegen::Planned;
 use crate::graph::{
-    Attention, Dim, ExpertsIn, ExpertsOut, Finish, Graph, GroupedMatmul, Grouping, Join, Matmul,
-    NodeId, Op, Reach, StateId, Touch, Unary, WeightDecl,
+    Attention, Dim, ExpertsIn, ExpertsOut, Finish, Graph, GroupedMatmul, Grouping, HeadMatmul,
+    Join, Matmul, NodeId, Op, Reach, StateDecl, StateId, Touch, Unary, WeightDecl,
 };
 
 /// Sizes of a step of one sequence.
@@ -172,17 +172,19 @@ pub fn kernel(graph: &Graph, node: NodeId, step: Step) -> Cost {
     let mut cost = Cost {
         flops: flops(graph, node, step),
         state_bytes: state_bytes(graph, node, step),
-        activation_bytes: 4 * elements(graph, node, step),
+        activation_bytes: row_bytes(graph, node, step),
         ..Cost::default()
     };
     for o in graph.operands(node) {
         match graph.weight(o) {
             Some(w) => {
+                let one: usize = w.shape.iter().product();
                 let elements = weight_elements(graph.op(node), w, step);
                 cost.parameters += elements;
-                cost.weight_bytes += elements * w.dtype.size() as u64;
+                let bytes = u128::from(elements) * w.bytes() as u128 / one.max(1) as u128;
+                cost.weight_bytes += bytes as u64;
             }
-            None => cost.activation_bytes += 4 * elements(graph, o, step),
+            None => cost.activation_bytes += row_bytes(graph, o, step),
         }
     }
     cost
@@ -204,6 +206,8 @@ fn weight_elements(op: &Op, w: &WeightDecl, step: Step) -> u64 {
         {
             (one as f64 * grouping.visited(step.tokens)) as u64
         }
+        // Of each head's rows those that are multiplied.
+        Op::HeadMatmul(m) => all / m.rows.width as u64 * m.rows.len as u64,
         _ => all,
     }
 }
@@ -233,6 +237,11 @@ fn elements(graph: &Graph, id: NodeId, step: Step) -> u64 {
         Dim::Routed { per_token, more } => (per_token * step.tokens + more) as u64,
     };
     shape.iter().map(of).product()
+}
+
+/// Bytes of a node's result.
+fn row_bytes(graph: &Graph, id: NodeId, step: Step) -> u64 {
+    elements(graph, id, step) / graph.width(id).max(1) as u64 * graph.row_bytes(id) as u64
 }
 
 fn reach(op: &Op) -> Reach {
@@ -276,6 +285,8 @@ fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
         | Op::Unary(Unary::Scale(_) | Unary::Act(_)) => n,
         Op::Unary(Unary::Softcap(_)) => 3 * n,
         Op::Norm(_) => 4 * n,
+        Op::Quantize { norm } => n * if norm.is_some() { 6 } else { 2 },
+        Op::HeadMatmul(m) => head_matmul(graph, node, m, step),
         Op::Rope(_) => 3 * n,
         Op::Matmul(m) => matmul(graph, node, m, step),
         Op::Finish { parts } => {
@@ -301,7 +312,8 @@ fn rows(graph: &Graph, id: NodeId, step: Step) -> u64 {
 fn matmul(graph: &Graph, node: NodeId, m: &Matmul, step: Step) -> u64 {
     let x = graph.operands(node)[0];
     let (rows, k) = (rows(graph, x, step), graph.width(x) as u64);
-    let norm = if m.norm.is_some() { 4 * rows * k } else { 0 };
+    let prologue = 4 * u64::from(m.norm.is_some()) + 2 * u64::from(m.quantize_x);
+    let norm = prologue * rows * k;
     let products: u64 = m.parts.iter().map(|p| 2 * rows * k * p.rows as u64).sum();
     let touched: u64 = m.parts.iter().map(|p| finish(&p.finish, rows)).sum();
     let biases = m
@@ -313,6 +325,12 @@ fn matmul(graph: &Graph, node: NodeId, m: &Matmul, step: Step) -> u64 {
     let behind =
         gated + u64::from(m.act.is_some()) + u64::from(m.scale.is_some()) + u64::from(m.residual);
     norm + products + touched + biases.sum::<u64>() + behind * rows * m.width() as u64
+}
+
+fn head_matmul(graph: &Graph, node: NodeId, m: &HeadMatmul, step: Step) -> u64 {
+    let n = graph.width(graph.operands(node)[1]);
+    let each = 2 * m.columns.heads * m.product(n) * m.inner(n);
+    rows(graph, node, step) * each as u64
 }
 
 /// Rows of experts in a step, and the width of what comes in.
@@ -352,28 +370,19 @@ fn finish(f: &Finish, rows: u64) -> u64 {
 /// Keys and values: written once, read once by each attention kernel.
 fn state_bytes(graph: &Graph, node: NodeId, step: Step) -> u64 {
     let op = graph.op(node);
-    let written = op.writes().map_or(0, |s| {
-        let (k, v) = row_bytes(graph, s);
-        step.tokens as u64 * (k + v)
-    });
-    let read = |a: &Attention, keys: bool, values: bool| {
-        let (k, v) = row_bytes(graph, a.state);
-        step.span(a.reach) * (u64::from(keys) * k + u64::from(values) * v)
-    };
+    let state = |s: StateId| &graph.states[s.0 as usize];
+    let row = |s: &StateDecl| s.buffers().iter().map(|b| b.1 as u64).sum::<u64>();
+    let part = |s: &StateDecl, dim: usize| (s.kv_heads * dim * s.dtype.size()) as u64;
+    let written = op
+        .writes()
+        .map_or(0, |s| step.tokens as u64 * row(state(s)));
     written
         + match op {
-            Op::Scores(a) => read(a, true, false),
-            Op::Mix(a) => read(a, false, true),
-            Op::Attention(a) => read(a, true, true),
+            Op::Scores(a) => step.span(a.reach) * part(state(a.state), a.head_dim),
+            Op::Mix(a) => step.span(a.reach) * part(state(a.state), a.value_dim),
+            Op::Attention(a) => step.span(a.reach) * row(state(a.state)),
             _ => 0,
         }
-}
-
-/// Bytes of all heads' keys and values of one position.
-fn row_bytes(graph: &Graph, state: StateId) -> (u64, u64) {
-    let s = &graph.states[state.0 as usize];
-    let row = |dim: usize| (s.kv_heads * dim * s.dtype.size()) as u64;
-    (row(s.head_dim), row(s.value_dim))
 }
 
 #[cfg(test)]

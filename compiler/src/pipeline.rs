@@ -4,7 +4,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use graver_runtime::abi::{
-    ABI_VERSION, BlobInfo, Dtype, Encoding, KernelInfo, Manifest, ProgramInfo, StateInfo, WeightInfo,
+    ABI_VERSION, BlobInfo, Dtype, Encoding, KernelInfo, Manifest, ProgramInfo, StateInfo,
+    WeightInfo,
 };
 use serde_json::Value;
 

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{ModuleError, default_libcall_names};
+use cranelift_module::{Module, ModuleError, default_libcall_names};
 use graver_runtime::abi::{Entry, Manifest};
 use graver_runtime::mapped::{Blob, WeightSource};
 use graver_runtime::session::Program;
