@@ -94,9 +94,13 @@ fn order(items: &[Item]) -> String {
     let chain = |steps: &[Step]| steps.iter().map(short).collect::<Vec<_>>().join(" → ");
     let item = |item: &Item| match item {
         Item::Plain(steps) => chain(steps),
-        Item::Residual(branches) => {
+        Item::Residual { before, branches } => {
             let branches: Vec<_> = branches.iter().map(|b| format!("({})", chain(b))).collect();
-            format!("+ {}", branches.join(" + "))
+            let sum = format!("+ {}", branches.join(" + "));
+            match before.is_empty() {
+                true => sum,
+                false => format!("{} → {sum}", chain(before)),
+            }
         }
     };
     items.iter().map(item).collect::<Vec<_>>().join(", ")
@@ -182,6 +186,9 @@ fn grouped(a: &Attention) -> String {
     }
     if a.sinks.is_some() {
         out += ", sinks";
+    }
+    if let Some(p) = a.position_scale {
+        out += &format!(", queries scaled by position from {} on", p.every);
     }
     let biases = [(&a.q, "q"), (&a.k, "k"), (&a.v, "v"), (&a.o, "o")];
     let biases: Vec<_> = biases

@@ -14,6 +14,7 @@ use crate::cost::{self, Cost, Step};
 use crate::explain::{Counts, counts};
 use crate::mechanisms::{Mechanism, mechanisms};
 use crate::pipeline::{self, CompileOptions, Loaded};
+use crate::schedule::largest_step;
 use crate::spec::model::{Item, Model, Step as ModelStep, StepOp};
 
 /// A machine's limits, given or measured.
@@ -188,7 +189,9 @@ fn state_size(model: &Model, planned: &Planned, options: &CompileOptions) -> Sta
 }
 
 fn state_bytes(s: &StateInfo, context: usize) -> u64 {
-    let rows = s.ring.map_or(context, |r| r.min(context));
+    let rows = s
+        .ring
+        .map_or(context, |r| (r + largest_step()).min(context));
     (s.fixed_bytes + rows * s.bytes_per_position) as u64
 }
 
@@ -201,7 +204,9 @@ fn mha_width(items: &[Item]) -> usize {
 pub(crate) fn item_steps(item: &Item) -> Box<dyn Iterator<Item = &ModelStep> + '_> {
     match item {
         Item::Plain(steps) => Box::new(steps.iter()),
-        Item::Residual(branches) => Box::new(branches.iter().flatten()),
+        Item::Residual { before, branches } => {
+            Box::new(before.iter().chain(branches.iter().flatten()))
+        }
     }
 }
 

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoConfig, AutoModelForCausalLM
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageTextToText
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
@@ -89,6 +89,29 @@ def qwen3_moe(**changed):
                  head_dim=8, norm_topk_prob=True) | changed
 
 
+def small(model_type, **changed):
+    """The smallest that still has several layers, grouped keys and sizes that are multiples of nothing."""
+    return dict(model_type=model_type, vocab_size=67, hidden_size=20, intermediate_size=28, num_hidden_layers=2,
+                num_attention_heads=2, num_key_value_heads=1, max_position_embeddings=64, bos_token_id=1, eos_token_id=2,
+                pad_token_id=None) | changed
+
+
+def windows(model_type, **changed):
+    """A model whose prompt is several windows long."""
+    return small(model_type, sliding_window=5) | changed
+
+
+def by_type(full, local):
+    """`rope_parameters` of full and of window layers."""
+    return dict(rope_parameters=dict(full_attention=full["rope_parameters"], sliding_attention=local["rope_parameters"]))
+
+
+def with_images(model_type, text, vision, **changed):
+    """A model of images and text, whose text half is what counts; no prompt holds an image's tokens."""
+    small_eyes = dict(hidden_size=8, intermediate_size=8, num_hidden_layers=1, num_attention_heads=1, image_size=8, patch_size=4)
+    return dict(model_type=model_type, text_config=text, vision_config=small_eyes | vision, image_token_index=0) | changed
+
+
 def rope(kind, theta=10000.0, **numbers):
     """`rope_parameters`. Original lengths are short, so that a prompt of two dozen tokens runs past them."""
     return dict(rope_parameters=dict(rope_type=kind, rope_theta=theta, **numbers))
@@ -136,6 +159,32 @@ def all_fixtures():
                                                       first_k_dense_replace=0, num_hidden_layers=1, n_routed_experts=6, n_group=3, topk_group=2,
                                                       topk_method="group_limited_greedy", num_experts_per_tok=2,
                                                       moe_intermediate_size=8, routed_scaling_factor=1.5, vocab_size=64)),
+        Fixture("gemma2-window-bf16", windows("gemma2", head_dim=6, num_attention_heads=4, num_key_value_heads=2,
+                                              query_pre_attn_scalar=10), torch.bfloat16, prompt=24, older_config=True),
+        Fixture("gemma2-one-key-head-f16", windows("gemma2", head_dim=10, attention_bias=True, attn_logit_softcapping=2.0,
+                                                   final_logit_softcapping=None, tie_word_embeddings=False), torch.float16, prompt=24),
+        Fixture("gemma3-f32", windows("gemma3_text", head_dim=6, num_hidden_layers=3, query_pre_attn_scalar=10,
+                                      layer_types=["sliding_attention", "sliding_attention", "full_attention"],
+                                      **by_type(rope("linear", 1e6, factor=4.0), rope("default"))), prompt=24),
+        Fixture("gemma3-text-half-bf16", with_images("gemma3", windows("gemma3_text", head_dim=6), {}, mm_tokens_per_image=1,
+                                                     boi_token_index=1, eoi_token_index=2),
+                torch.bfloat16, prompt=24, older_config=True, layout=[with_language_model_first]),
+        Fixture("mistral-window-f16", windows("mistral", num_hidden_layers=3), torch.float16, prompt=24),
+        Fixture("mistral3-text-half-f32", with_images("mistral3", small("mistral", head_dim=6, sliding_window=None),
+                                                      dict(model_type="pixtral", head_dim=8), tie_word_embeddings=False),
+                older_config=True),
+        Fixture("qwen2-window-above-bf16", windows("qwen2", num_hidden_layers=3, use_sliding_window=True, max_window_layers=1),
+                torch.bfloat16, prompt=24, older_config=True),
+        Fixture("smollm3-f32", small("smollm3", num_hidden_layers=3, no_rope_layers=[1, 0, 1])),
+        Fixture("olmo3-bf16", windows("olmo3", num_hidden_layers=4, **by_type(
+            rope("yarn", 5e5, factor=4.0, original_max_position_embeddings=16), rope("default", 5e5))), torch.bfloat16, prompt=24,
+                older_config=True),
+        Fixture("phi3-window-f16", windows("phi3", hidden_size=32, rope_parameters=dict(
+            rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.75)), torch.float16, prompt=24, older_config=True),
+        Fixture("granite-f32", small("granite", embedding_multiplier=3.0, logits_scaling=0.5, residual_multiplier=0.4,
+                                     attention_multiplier=0.3, attention_bias=True)),
+        Fixture("cohere2-bf16", windows("cohere2", num_hidden_layers=4, hidden_size=24, logit_scale=0.5), torch.bfloat16, prompt=24,
+                older_config=True),
     ]
 
 
@@ -177,7 +226,7 @@ def write_checkpoint(fixture, folder, seed):
     shutil.rmtree(folder, ignore_errors=True)
     options = dict(fixture.config)
     config = AutoConfig.for_model(options.pop("model_type"), **options)
-    model = AutoModelForCausalLM.from_config(config)
+    model = auto_class(config).from_config(config)
     draw_weights(model, seed)
     stored = model.to(fixture.dtype)
     total = sum(p.numel() * p.element_size() for p in stored.parameters())
@@ -187,6 +236,11 @@ def write_checkpoint(fixture, folder, seed):
     for edit in fixture.layout:
         path = folder / "model.safetensors"
         save_file(edit(load_file(path), config), path, metadata={"format": "pt"})
+
+
+def auto_class(config):
+    """What loads the architecture whole."""
+    return AutoModelForImageTextToText if hasattr(config, "text_config") else AutoModelForCausalLM
 
 
 def draw_weights(model, seed):
@@ -256,13 +310,25 @@ def tidy_config(path, older):
     """Leave out what only the library's version changes; optionally go back to the older pair of RoPE entries."""
     config = json.loads(path.read_text())
     config.pop("transformers_version", None)
-    parameters = config.get("rope_parameters")
-    if older and parameters:
-        del config["rope_parameters"]
-        config["rope_theta"] = parameters.pop("rope_theta")
-        config["rope_scaling"] = None if parameters["rope_type"] == "default" else parameters
+    if older:
         config["torch_dtype"] = config.pop("dtype")
+        for part in [config, config.get("text_config", {})]:
+            if part.get("rope_parameters"):
+                to_older_rope(part)
     path.write_text(json.dumps(dict(sorted(config.items())), indent=2) + "\n")
+
+
+def to_older_rope(config):
+    """`rope_theta` and `rope_scaling` instead of `rope_parameters`; layers with windows have a base of their own, or the same."""
+    parameters = config.pop("rope_parameters")
+    if "full_attention" in parameters:
+        local, parameters = parameters["sliding_attention"], parameters["full_attention"]
+        if local["rope_theta"] != parameters["rope_theta"]:
+            config["rope_local_base_freq"] = local["rope_theta"]
+    config["rope_theta"] = parameters.pop("rope_theta")
+    if "partial_rotary_factor" in parameters:
+        config["partial_rotary_factor"] = parameters.pop("partial_rotary_factor")
+    config["rope_scaling"] = None if parameters["rope_type"] == "default" else parameters
 
 
 def rename(path, model_type):
@@ -273,6 +339,12 @@ def rename(path, model_type):
 def without_prefix(tensors, _config):
     """Names as the bare network has them: `h.0…` for `transformer.h.0…`."""
     return {name.removeprefix("transformer."): t for name, t in tensors.items()}
+
+
+def with_language_model_first(tensors, _config):
+    """`language_model.model.…` for `model.language_model.…`, as most published checkpoints have it."""
+    swap = lambda name: name.replace("model.language_model.", "language_model.model.").replace("lm_head", "language_model.lm_head")
+    return {swap(name).removeprefix("model."): t for name, t in tensors.items()}
 
 
 def with_mask_buffers(tensors, config):
@@ -295,9 +367,10 @@ def with_tied_head(tensors, _config):
 
 def reference(folder, fixture, seed):
     """Logits and greedy continuation of the checkpoint in `folder`, recomputing everything at every step."""
-    model = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    config = AutoConfig.from_pretrained(folder)
+    model = auto_class(config).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
     stream = np.random.default_rng([seed, zlib.crc32(b"prompt")])
-    prompt = torch.from_numpy(stream.integers(3, model.config.vocab_size, fixture.prompt))
+    prompt = torch.from_numpy(stream.integers(3, config.get_text_config().vocab_size, fixture.prompt))
     sequence, chosen, gaps = prompt, [], []
     with torch.inference_mode():
         logits = model(prompt[None], use_cache=False).logits[0]

@@ -79,8 +79,9 @@ impl Builder<'_> {
         for item in items {
             h = match item {
                 Item::Plain(steps) => self.steps(steps, h),
-                Item::Residual(branches) => {
-                    let ends: Vec<_> = branches.iter().map(|b| self.steps(b, h)).collect();
+                Item::Residual { before, branches } => {
+                    let start = self.steps(before, h);
+                    let ends: Vec<_> = branches.iter().map(|b| self.steps(b, start)).collect();
                     ends.into_iter()
                         .zip(branches)
                         .fold(h, |sum, (end, branch)| {

@@ -462,11 +462,12 @@ impl Rule<'_> {
             format!("{expected:?}"),
             format!("{found:?}"),
         )?;
+        let rows = |ring: Option<usize>| ring.map_or("none".into(), |n| format!("{n} rows"));
         self.check(
             "ring of the state",
             d.ring == a.reach.limit(),
-            format!("{:?}", d.ring),
-            format!("{:?}, as far as queries look back", a.reach.limit()),
+            rows(d.ring),
+            format!("{}, as far as queries look back", rows(a.reach.limit())),
         )?;
         let q = a.heads * a.head_dim;
         self.check("width of q", self.width(0)? == q, self.width(0)?, q)

@@ -4,7 +4,8 @@
 //! q = matmul(x, wq); k = matmul(x, wk)  =>  qk = matmul(x, wq, wk); q = slice(qk); k = slice(qk)
 //! ```
 //!
-//! Requires plain matmuls. The weights stay where they are: the merged matmul reaches each through its own pointer. What
+//! Requires plain matmuls of one step of the spec: attention and MLP side by side each keep theirs, because what follows them
+//! differs. The weights stay where they are: the merged matmul reaches each through its own pointer. What
 //! it saves is barriers, and chunks too small to share out.
 
 use std::collections::BTreeMap;
@@ -14,10 +15,11 @@ use super::sources::{matmul_of, place};
 use crate::graph::{Graph, Matmul, NodeId, Op, Part, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
-    let mut readers: BTreeMap<NodeId, Vec<NodeId>> = BTreeMap::new();
+    let mut readers: BTreeMap<(NodeId, String), Vec<NodeId>> = BTreeMap::new();
     for id in graph.order() {
         if matmul_of(graph, id).is_some_and(Matmul::is_plain) {
-            readers.entry(graph.operands(id)[0]).or_default().push(id);
+            let of = (graph.operands(id)[0], step(graph, id));
+            readers.entry(of).or_default().push(id);
         }
     }
     let mut sites = vec![];
@@ -27,7 +29,10 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
             .map(|id| place(graph, *id).to_string())
             .collect();
         let Some((name, others @ [_, ..])) = names.split_first() else {
-            sites.push(Site::kept(&names[0], "no other matmul reads its input"));
+            sites.push(Site::kept(
+                &names[0],
+                "no other matmul of its step reads its input",
+            ));
             continue;
         };
         let into = format!("one matmul with {}", others.join(", "));
@@ -35,6 +40,12 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
         merge(graph, group);
     }
     sites
+}
+
+/// `attention.q` → `attention`.
+fn step(graph: &Graph, id: NodeId) -> String {
+    let name = &graph.node(id).name;
+    name.rsplit_once('.').map_or("", |(s, _)| s).to_string()
 }
 
 fn merge(graph: &mut Graph, group: &[NodeId]) {

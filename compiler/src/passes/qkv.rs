@@ -273,30 +273,3 @@ fn finish_behind(
         }
     }
 }
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::graph::parse;
-
-    #[test]
-    fn touches_keep_their_order() {
-        let text = "weight @q: f32[8, 8]\nweight @k: f32[4, 8]\nweight @v: f32[4, 8]\n\
-            state kv: f32 heads=1 key=4 value=4\n\
-            %h = input: [T, 8]\n%r = input: [T, 4]\n\
-            %1 = matmul %h, w0=@q, w1=@k, w2=@v {part(rows=8) part(rows=4) part(rows=4)}: [T, 16]\n\
-            %2 = slice %1 {start=0 len=8}: [T, 8]\n%3 = slice %1 {start=8 len=4}: [T, 4]\n\
-            %4 = slice %1 {start=12 len=4}: [T, 4]\n\
-            %5 = rope %2, angles=%r {head_dim=4 dim=4}: [T, 8]\n\
-            %6 = rms_norm %5 {eps=1e-6 group=4}: [T, 8]\n\
-            %7 = position_scale %6 {scale=0.5 every=4.0 offset=1}: [T, 8]\n\
-            %8 = cache_write %3, %4 {state=s0}: []\n\
-            %9 = attention %7, after=%8 {heads=2 kv_heads=1 head_dim=4 scale=0.5 state=s0}: [T, 8]\n\
-            output h = %9\n";
-        let mut graph = parse(text).unwrap();
-        run(&mut graph, ProgramKind::Decode);
-        let finished = "part(rows=8 rope(head_dim=4 dim=4) norm(rms eps=1e-6 group=4) \
-            position_scale(scale=0.5 every=4.0 offset=1)) part(rows=4 keys=s0) part(rows=4 values=s0)";
-        assert!(graph.to_string().contains(finished), "{graph}");
-    }
-}

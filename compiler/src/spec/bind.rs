@@ -20,11 +20,13 @@ const MAX_LAYERS: usize = 4096;
 const MAX_ROPES: usize = 64;
 
 /// Keys at the top of a spec.
-pub(super) const KEYS: [&str; 14] = [
+pub(super) const KEYS: [&str; 16] = [
     "about",
     "extends",
     "match",
+    "config_section",
     "params",
+    "layer_params",
     "require",
     "ropes",
     "embed",
@@ -54,12 +56,14 @@ pub(super) fn bind(name: &str, doc: &Value, config: &Value) -> Read<Model> {
         }
         .at("config.json"));
     }
+    let config = &*sectioned(doc, config);
     let empty = Map::new();
     let defs = doc
         .get("params")
         .and_then(Value::as_object)
         .unwrap_or(&empty);
-    let params = Params::new(defs, config)?;
+    let of_layers = doc.get("layer_params").and_then(Value::as_object);
+    let params = Params::new(defs, of_layers.unwrap_or(&empty), config)?;
     let root = Node {
         value: doc,
         path: String::new(),
@@ -71,6 +75,19 @@ pub(super) fn bind(name: &str, doc: &Value, config: &Value) -> Read<Model> {
     let spec = Spec { root, defs, config };
     spec.check_requirements()?;
     spec.model(name)
+}
+
+/// The config with the section laid over it that `config_section` names, where it has that: the text half of a multimodal
+/// checkpoint says there what it is.
+fn sectioned<'c>(doc: &Value, config: &'c Value) -> Cow<'c, Value> {
+    let name = doc.get("config_section").and_then(Value::as_str);
+    let section = name.and_then(|n| config.get(n)).and_then(Value::as_object);
+    let (Some(section), Some(outer)) = (section, config.as_object()) else {
+        return Cow::Borrowed(config);
+    };
+    let mut whole = outer.clone();
+    whole.extend(section.iter().map(|(k, v)| (k.clone(), v.clone())));
+    Cow::Owned(Value::Object(whole))
 }
 
 struct Spec<'s, 'a> {
@@ -323,9 +340,9 @@ fn chosen_kind<'s, 'a>(fields: &Fields<'s, 'a>, kinds: &Node<'s, 'a>) -> Read<No
     found.ok_or_else(|| rule.fault(unknown("layer kind", name, names.clone())))
 }
 
-/// `{"residual": [step…]}`, `{"parallel": [[step…], [step…]]}` or `{"plain": [step…]}`.
+/// `{"residual": [step…]}`, `{"before": [step…], "parallel": [[step…], [step…]]}` or `{"plain": [step…]}`.
 fn item(node: &Node<'_, '_>, around: Around<'_>, names: &mut Vec<String>) -> Read<Item> {
-    let fields = node.object(&["residual", "parallel", "plain"])?;
+    let fields = node.object(&["residual", "before", "parallel", "plain"])?;
     let mut branch = |n: &Node<'_, '_>| {
         let (steps, width) = steps(n, around, Some(around.hidden), names)?;
         match width {
@@ -337,16 +354,19 @@ fn item(node: &Node<'_, '_>, around: Around<'_>, names: &mut Vec<String>) -> Rea
             _ => Ok(steps),
         }
     };
-    match (
-        fields.raw("residual"),
-        fields.raw("parallel"),
-        fields.raw("plain"),
-    ) {
-        (Some(steps), None, None) => Ok(Item::Residual(vec![branch(&steps)?])),
-        (None, Some(lists), None) => Ok(Item::Residual(
-            lists.elements()?.iter().map(branch).collect::<Read<_>>()?,
+    let keys = ["residual", "parallel", "plain", "before"];
+    match keys.map(|key| fields.raw(key)) {
+        [Some(steps), None, None, None] => Ok(Item::Residual {
+            before: Vec::new(),
+            branches: vec![branch(&steps)?],
+        }),
+        [None, Some(lists), None, before] => Ok(Item::Residual {
+            before: before.as_ref().map_or(Ok(Vec::new()), &mut branch)?,
+            branches: lists.elements()?.iter().map(branch).collect::<Read<_>>()?,
+        }),
+        [None, None, Some(steps), None] => Ok(Item::Plain(branch(&steps)?)),
+        _ => Err(node.wrong(
+            "one of `residual`, `parallel` (with or without `before`) and `plain`, with lists of steps",
         )),
-        (None, None, Some(steps)) => Ok(Item::Plain(branch(&steps)?)),
-        _ => Err(node.wrong("one of `residual`, `parallel` and `plain`, with lists of steps")),
     }
 }

@@ -14,7 +14,7 @@ use super::steps::step_name;
 /// Keys that stay with their file.
 const OWN: [&str; 5] = ["about", "match", "presets", "extends", "$schema"];
 /// Keys of an item of a layer that hold steps.
-const BRANCHES: [&str; 3] = ["residual", "parallel", "plain"];
+const BRANCHES: [&str; 4] = ["residual", "before", "parallel", "plain"];
 
 /// Lays `child` over `parent`.
 pub(super) fn merge(parent: &Value, child: &Value) -> Result<Value, Located> {

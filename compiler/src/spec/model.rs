@@ -46,8 +46,13 @@ pub struct LayerKind {
 /// Part of a layer.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Item {
-    /// `h = h + Σ branch(h)`: each branch starts from the same `h`. One branch is the usual residual block.
-    Residual(Vec<Vec<Step>>),
+    /// `h = h + Σ branch(before(h))`: each branch starts from the same value. One branch is the usual residual block.
+    Residual {
+        /// What the branches have in common: the norm of parallel blocks.
+        before: Vec<Step>,
+        /// Their ends are added to `h`.
+        branches: Vec<Vec<Step>>,
+    },
     /// `h = steps(h)`, without a residual.
     Plain(Vec<Step>),
 }

@@ -15,6 +15,8 @@ pub(super) type Read<T> = Result<T, Located>;
 /// The parameters of a spec, evaluated over a config on first use and at most once.
 pub(super) struct Params<'a> {
     defs: &'a Map<String, Value>,
+    /// Those that are evaluated anew for each layer.
+    of_layers: &'a Map<String, Value>,
     config: &'a Value,
     done: RefCell<BTreeMap<&'a str, Cow<'a, Value>>>,
     /// Parameters being evaluated, outermost first: a name met twice is a cycle.
@@ -22,10 +24,15 @@ pub(super) struct Params<'a> {
 }
 
 impl<'a> Params<'a> {
-    /// Evaluates all of `defs` over `config`.
-    pub(super) fn new(defs: &'a Map<String, Value>, config: &'a Value) -> Read<Params<'a>> {
+    /// Evaluates all of `defs` over `config`; `of_layers` wait for a layer.
+    pub(super) fn new(
+        defs: &'a Map<String, Value>,
+        of_layers: &'a Map<String, Value>,
+        config: &'a Value,
+    ) -> Read<Params<'a>> {
         let params = Params {
             defs,
+            of_layers,
             config,
             done: RefCell::default(),
             busy: RefCell::default(),
@@ -126,7 +133,8 @@ impl<'a> Scope<'a> for ParamScope<'_, 'a> {
     }
 }
 
-/// What expressions outside `params` may use: parameters, `config.…`, and inside a layer its index, `layer`.
+/// What expressions outside `params` may use: parameters, `config.…`, and inside a layer its index, `layer`, and
+/// `layer_params`.
 #[derive(Clone, Copy)]
 pub(super) struct Names<'s, 'a> {
     pub(super) params: &'s Params<'a>,
@@ -144,7 +152,8 @@ impl<'a> Scope<'a> for NodeScope<'_, '_, 'a> {
         match (name, self.names.layer) {
             ("config", _) => Ok(Cow::Borrowed(params.config)),
             ("layer", Some(i)) => Ok(Cow::Owned(i.into())),
-            _ if params.defs.contains_key(name) => params.get(name, depth),
+            (_, Some(_)) if params.of_layers.contains_key(name) => self.layer_param(name, depth),
+            (_, _) if params.defs.contains_key(name) => params.get(name, depth),
             _ => Err(
                 unknown("parameter", name, params.defs.keys().map(String::as_str)).at(self.path),
             ),
@@ -153,6 +162,20 @@ impl<'a> Scope<'a> for NodeScope<'_, '_, 'a> {
 
     fn path(&self) -> &str {
         self.path
+    }
+}
+
+impl<'a> NodeScope<'_, '_, 'a> {
+    /// A parameter of the layer; parameters that use each other in a circle end at the depth limit.
+    fn layer_param(&self, name: &str, depth: usize) -> Read<Cow<'a, Value>> {
+        match &self.names.params.of_layers[name] {
+            Value::String(text) => {
+                let path = &format!("layer_params.{name}");
+                let names = self.names;
+                expr::evaluate(text, &NodeScope { names, path }, depth)
+            }
+            literal => Ok(Cow::Borrowed(literal)),
+        }
     }
 }
 

@@ -130,7 +130,15 @@ impl Document {
             return wrong(&self.json, "(top)", "an object");
         };
         check_keys(map.keys(), &bind::KEYS, "(top)")?;
-        for key in ["params", "require", "ropes", "layers", "presets", "match"] {
+        for key in [
+            "params",
+            "layer_params",
+            "require",
+            "ropes",
+            "layers",
+            "presets",
+            "match",
+        ] {
             match map.get(key) {
                 Some(v) if !v.is_object() => return wrong(v, key, "an object"),
                 _ => {}

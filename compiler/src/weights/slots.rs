@@ -54,9 +54,9 @@ pub fn kind_slots(kind: &LayerKind) -> Vec<Slot<'_>> {
     for item in &kind.items {
         match item {
             Item::Plain(steps) => steps.iter().for_each(|step| step_slots(step, &mut slots)),
-            Item::Residual(branches) => branches
+            Item::Residual { before, branches } => before
                 .iter()
-                .flatten()
+                .chain(branches.iter().flatten())
                 .for_each(|step| step_slots(step, &mut slots)),
         }
     }

@@ -96,10 +96,11 @@ enum Function {
     Log,
     Len,
     Contains,
+    Has,
 }
 
 impl Function {
-    const ALL: [(&'static str, Function, usize); 8] = [
+    const ALL: [(&'static str, Function, usize); 9] = [
         ("min", Function::Min, 2),
         ("max", Function::Max, 2),
         ("floor", Function::Floor, 1),
@@ -108,6 +109,7 @@ impl Function {
         ("log", Function::Log, 1),
         ("len", Function::Len, 1),
         ("contains", Function::Contains, 2),
+        ("has", Function::Has, 2),
     ];
 
     fn name(self) -> &'static str {
@@ -344,6 +346,7 @@ fn call(f: Function, args: &[Cow<'_, Value>]) -> Result<Value, Fault> {
         Function::Ceil => rounded(number(0)?.float().ceil())?,
         Function::Sqrt => Num::Float(number(0)?.float().sqrt()),
         Function::Log => Num::Float(number(0)?.float().ln()),
+        Function::Has => return has(&args[0], &args[1]).map(Value::Bool),
         // A list that is not there contains nothing.
         Function::Contains if args[0].is_null() => return Ok(Value::Bool(false)),
         Function::Contains => {
@@ -361,6 +364,18 @@ fn list<'v>(op: &'static str, value: &'v Value) -> Result<&'v Vec<Value>, Fault>
         found: Kind::of(value),
         expected: "a list",
     })
+}
+
+/// Whether an object has a key, be it null: a config that says null can mean something else than one that says nothing.
+fn has(of: &Value, key: &Value) -> Result<bool, Fault> {
+    let operand = |found: &Value, expected| Fault::Operand {
+        op: Function::Has.name(),
+        found: Kind::of(found),
+        expected,
+    };
+    let map = of.as_object().ok_or_else(|| operand(of, "an object"))?;
+    let key = key.as_str().ok_or_else(|| operand(key, "a string"))?;
+    Ok(map.contains_key(key))
 }
 
 fn negate(x: &Value) -> Result<Value, Fault> {

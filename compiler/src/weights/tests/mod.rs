@@ -133,7 +133,10 @@ fn embed(table: Weight) -> Step {
 fn model(embed: Vec<Step>, layer: Vec<Step>, layers: usize, head: Vec<Step>) -> Model {
     let kind = LayerKind {
         name: "dense".into(),
-        items: vec![Item::Residual(vec![layer])],
+        items: vec![Item::Residual {
+            before: vec![],
+            branches: vec![layer],
+        }],
     };
     Model {
         name: "test".into(),
