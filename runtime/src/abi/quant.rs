@@ -10,7 +10,7 @@
 //! group in order. [`Quant::Q4`] stores an integer plus 8 in four bits: byte block `j` of 4 holds chunk `j` in its low
 //! halves and chunk `j + 4` in its high ones.
 //!
-//! **Activations** are rows of [`Block`]s, each with its scale, and its sum for the weights that are stored with an offset.
+//! **Activations** are rows of [`Block`]s: integers, their scale, and what corrects products with weights stored plus 8.
 
 use serde::{Deserialize, Serialize};
 
@@ -52,8 +52,8 @@ pub struct Block {
     pub q: [i8; GROUP],
     /// Their unit.
     pub scale: f32,
-    /// `scale · Σ q`.
-    pub sum: f32,
+    /// `−8 · scale · Σ q`: added to products with weights that are stored plus 8.
+    pub offset: f32,
 }
 
 /// Bytes of a row of `k` activations in blocks.
@@ -184,7 +184,7 @@ impl std::fmt::Display for Encoding {
 ///
 /// `x` is rows of [`Block`]s, `x_stride_bytes` apart and aligned to 4; `w` is panels of any alignment, of which the last
 /// may hold more rows than `n` asks for. For each group in order, with `d` the exact integer sum of products as they are
-/// stored, an element is `acc = fma(t, w.scale, acc)`, where `t` is `d · x.scale`, or `fma(d, x.scale, −8 · x.sum)` for
+/// stored, an element is `acc = fma(t, w.scale, acc)`, where `t` is `d · x.scale`, or `fma(d, x.scale, x.offset)` for
 /// weights stored plus 8. So it does not depend on `m`, on `n`, or on the instruction set.
 pub type QuantMatmulFn = unsafe extern "C" fn(
     x: *const u8,
@@ -204,7 +204,7 @@ pub type QuantRowFn = unsafe extern "C" fn(panel: *const u8, lane: usize, k: usi
 ///
 /// `scale` is the group's largest magnitude over 127, and `q[i]` is `x[i] · (127 / largest)` rounded to the nearest, ties
 /// to even. A group whose largest magnitude is below [`TINY`] is all zero; one that is not finite
-/// has a NaN for its scale and its sum, and zeros.
+/// has a NaN for its scale and its offset, and zeros.
 pub type QuantizeFn = unsafe extern "C" fn(x: *const f32, k: usize, out: *mut u8);
 
 /// Activations below this are zero: the reciprocal of their group's scale would overflow.

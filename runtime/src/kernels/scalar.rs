@@ -3,7 +3,7 @@
 //! Functions of one variable are computed in f64 and rounded once. Dot products keep [`LANES`] partial sums in f32, which
 //! rounds less than one sum and lets additions overlap.
 
-mod quant;
+pub(super) mod quant;
 
 use half::{bf16, f16};
 

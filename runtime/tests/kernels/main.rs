@@ -10,6 +10,7 @@ mod convert;
 mod invariants;
 mod maps;
 mod matmul;
+mod quant;
 mod softmax;
 
 use graver_runtime::abi::KernelTable;

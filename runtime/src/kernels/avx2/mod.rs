@@ -12,6 +12,8 @@
 //! | `map`       | activations                                                               |
 //! | `softmax`   | one block of an online softmax                                            |
 //! | `convert`   | between f32 and the 16-bit types                                          |
+//! | `quantize`  | f32 to int8 in groups                                                     |
+//! | `panels`    | products of those with quantised weights                                  |
 //!
 //! Functions of std that call closures (`array::map`, `array::from_fn`) lack these instructions, so that a closure which
 //! uses them is not inlined into them: the kernels have loops instead.
@@ -28,6 +30,8 @@ mod map;
 mod math;
 mod matmul;
 mod panel;
+mod panels;
+mod quantize;
 mod softmax;
 mod strip;
 mod tile;
@@ -63,5 +67,9 @@ pub(super) static TABLE: KernelTable = KernelTable {
     f32_to_f16: convert::f32_to_f16,
     bf16_to_f32: convert::to_f32::<Bf16>,
     f16_to_f32: convert::to_f32::<F16>,
-    ..scalar::TABLE
+    quantize: quantize::quantize,
+    matmul_q8: panels::matmul::<panels::Q8>,
+    matmul_q4: panels::matmul::<panels::Q4>,
+    row_q8: scalar::quant::row::<scalar::quant::Q8>,
+    row_q4: scalar::quant::row::<scalar::quant::Q4>,
 };

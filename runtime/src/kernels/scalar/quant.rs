@@ -5,12 +5,12 @@ use crate::abi::Quant;
 use crate::abi::quant::{Block, GROUP, PANEL_ROWS, TINY};
 
 /// A type of quantised weights.
-pub(super) trait Panels {
+pub(in crate::kernels) trait Panels {
     const QUANT: Quant;
 }
 
-pub(super) struct Q8;
-pub(super) struct Q4;
+pub(in crate::kernels) struct Q8;
+pub(in crate::kernels) struct Q4;
 
 impl Panels for Q8 {
     const QUANT: Quant = Quant::Q8;
@@ -21,7 +21,7 @@ impl Panels for Q4 {
 }
 
 /// [`QuantMatmulFn`](crate::abi::QuantMatmulFn).
-pub(super) unsafe extern "C" fn matmul<P: Panels>(
+pub(in crate::kernels) unsafe extern "C" fn matmul<P: Panels>(
     x: *const u8,
     x_stride_bytes: usize,
     m: usize,
@@ -62,14 +62,14 @@ fn dot<P: Panels>(x: &[Block], panel: &[u8], lane: usize) -> f32 {
         let d = products.sum::<i32>() as f32;
         let t = match P::QUANT {
             Quant::Q8 => d * block.scale,
-            Quant::Q4 => d.mul_add(block.scale, -8.0 * block.sum),
+            Quant::Q4 => d.mul_add(block.scale, block.offset),
         };
         t.mul_add(Quant::scale(group, lane), acc)
     })
 }
 
 /// [`QuantRowFn`](crate::abi::QuantRowFn).
-pub(super) unsafe extern "C" fn row<P: Panels>(
+pub(in crate::kernels) unsafe extern "C" fn row<P: Panels>(
     panel: *const u8,
     lane: usize,
     k: usize,
@@ -97,7 +97,7 @@ pub(super) unsafe extern "C" fn row<P: Panels>(
 }
 
 /// [`QuantizeFn`](crate::abi::QuantizeFn).
-pub(super) unsafe extern "C" fn quantize(x: *const f32, k: usize, out: *mut u8) {
+pub(in crate::kernels) unsafe extern "C" fn quantize(x: *const f32, k: usize, out: *mut u8) {
     if k == 0 {
         return;
     }
@@ -122,7 +122,7 @@ fn block(x: &[f32]) -> Block {
         return block;
     }
     if !largest.is_finite() {
-        (block.scale, block.sum) = (f32::NAN, f32::NAN);
+        (block.scale, block.offset) = (f32::NAN, f32::NAN);
         return block;
     }
     let inverse = 127.0 / largest;
@@ -130,7 +130,7 @@ fn block(x: &[f32]) -> Block {
         *q = (v * inverse).round_ties_even() as i8;
     }
     block.scale = largest / 127.0;
-    block.sum = block.scale * block.q.iter().map(|q| i32::from(*q)).sum::<i32>() as f32;
+    block.offset = -8.0 * block.scale * block.q.iter().map(|q| i32::from(*q)).sum::<i32>() as f32;
     block
 }
 
@@ -239,7 +239,7 @@ mod tests {
                 .map(|(x, q)| (x - f32::from(q) * block.scale).abs());
             assert!(errors.fold(0.0, f32::max) <= 0.5001 * block.scale);
             let sum: i32 = block.q.iter().map(|q| i32::from(*q)).sum();
-            assert_eq!(block.sum, block.scale * sum as f32);
+            assert_eq!(block.offset, -8.0 * block.scale * sum as f32);
         }
     }
 
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(blocks(&[1e-38, -1e-31]), [Block::default()]);
         for bad in [f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
             let out = blocks(&[1.0, bad, 2.0]);
-            assert!(out[0].scale.is_nan() && out[0].sum.is_nan() && out[0].q == [0; GROUP]);
+            assert!(out[0].scale.is_nan() && out[0].offset.is_nan() && out[0].q == [0; GROUP]);
         }
     }
 }
