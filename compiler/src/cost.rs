@@ -258,6 +258,7 @@ fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
         | Op::Weight(_)
         | Op::Embed { .. }
         | Op::PositionRows { .. }
+        | Op::CacheRead { .. }
         | Op::CacheWrite { .. }
         | Op::GatherRows
         | Op::Slice { .. }
@@ -285,6 +286,8 @@ fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
         | Op::Unary(Unary::Scale(_) | Unary::Act(_)) => n,
         Op::Unary(Unary::Softcap(_)) => 3 * n,
         Op::Norm(_) => 4 * n,
+        Op::WeightedSum(w) => 2 * w.count as u64 * n,
+        Op::MatchRms { .. } | Op::Cutoff { .. } => 5 * n,
         Op::Quantize { norm } => n * if norm.is_some() { 6 } else { 2 },
         Op::HeadMatmul(m) => head_matmul(graph, node, m, step),
         Op::Rope(_) => 3 * n,

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::pipeline::Loaded;
 use crate::spec::model::{
-    Attention, Inner, Item, LatentAttention, LatentQuery, Mlp, Model, Moe, Norm, NormKind, QkNorm,
-    Reach, Rope, Score, Step, StepOp,
+    Attention, Inner, Item, KeyValue, LatentAttention, LatentQuery, Mlp, Model, Moe, Norm,
+    NormKind, QkNorm, Reach, Rope, Score, Step, StepOp,
 };
 use crate::summary::item_steps;
 
@@ -114,6 +114,12 @@ fn short(step: &Step) -> String {
         StepOp::Embed { .. }
         | StepOp::PositionEmbed { .. }
         | StepOp::Linear(_)
+        | StepOp::Pick
+        | StepOp::Act(_)
+        | StepOp::Add(_)
+        | StepOp::Mul(_)
+        | StepOp::WeightedSum { .. }
+        | StepOp::MatchRms { .. }
         | StepOp::Attention(_)
         | StepOp::LatentAttention(_)
         | StepOp::Mlp(_)
@@ -164,6 +170,12 @@ fn facts(model: &Model, step: &Step) -> Vec<(&'static str, String)> {
         | StepOp::Norm(_)
         | StepOp::Linear(_)
         | StepOp::Scale(_)
+        | StepOp::Pick
+        | StepOp::Act(_)
+        | StepOp::Add(_)
+        | StepOp::Mul(_)
+        | StepOp::WeightedSum { .. }
+        | StepOp::MatchRms { .. }
         | StepOp::Softcap(_) => {}
     }
     out
@@ -190,8 +202,14 @@ fn grouped(a: &Attention) -> String {
     if let Some(p) = a.position_scale {
         out += &format!(", queries scaled by position from {} on", p.every);
     }
-    let biases = [(&a.q, "q"), (&a.k, "k"), (&a.v, "v"), (&a.o, "o")];
-    let biases: Vec<_> = biases
+    let mut projections = vec![(&a.q, "q"), (&a.o, "o")];
+    match &a.kv {
+        KeyValue::Own(k, v) => projections
+            .splice(1..1, [(k, "k"), (v, "v")])
+            .for_each(drop),
+        KeyValue::Shared(_) => out += ", keys and values of an earlier layer",
+    }
+    let biases: Vec<_> = projections
         .iter()
         .filter(|(l, _)| l.bias.is_some())
         .map(|b| b.1)
@@ -308,6 +326,12 @@ fn embedding(model: &Model) -> String {
         | StepOp::Linear(_)
         | StepOp::Scale(_)
         | StepOp::Softcap(_)
+        | StepOp::Pick
+        | StepOp::Act(_)
+        | StepOp::Add(_)
+        | StepOp::Mul(_)
+        | StepOp::WeightedSum { .. }
+        | StepOp::MatchRms { .. }
         | StepOp::Attention(_)
         | StepOp::LatentAttention(_)
         | StepOp::Mlp(_)

@@ -246,6 +246,9 @@ fn program_info(p: &Planned) -> ProgramInfo {
 pub fn states(program: &Program) -> Vec<StateInfo> {
     let mut out = vec![];
     for (i, block) in program.layers.iter().enumerate() {
+        if program.sources[i].is_some() {
+            continue;
+        }
         for s in &program.blocks[*block].graph.states {
             for (side, bytes_per_position) in s.buffers() {
                 let name = format!("layers.{i}.{}.{side}", s.name);

@@ -212,12 +212,18 @@ pub(crate) fn item_steps(item: &Item) -> Box<dyn Iterator<Item = &ModelStep> + '
 
 fn step_mha_width(step: &ModelStep) -> usize {
     match &step.op {
-        StepOp::Attention(a) => a.heads * (a.head_dim + a.v.weight.shape[0] / a.kv_heads),
+        StepOp::Attention(a) => 2 * a.heads * a.head_dim,
         StepOp::LatentAttention(a) => a.heads * (a.head_dim() + a.value_dim),
         StepOp::Embed { .. }
         | StepOp::PositionEmbed { .. }
         | StepOp::Norm(_)
         | StepOp::Linear(_)
+        | StepOp::Pick
+        | StepOp::Act(_)
+        | StepOp::Add(_)
+        | StepOp::Mul(_)
+        | StepOp::WeightedSum { .. }
+        | StepOp::MatchRms { .. }
         | StepOp::Scale(_)
         | StepOp::Softcap(_)
         | StepOp::Mlp(_)

@@ -185,6 +185,11 @@ def all_fixtures():
                                      attention_multiplier=0.3, attention_bias=True)),
         Fixture("cohere2-bf16", windows("cohere2", num_hidden_layers=4, hidden_size=24, logit_scale=0.5), torch.bfloat16, prompt=24,
                 older_config=True),
+        Fixture("gemma3n-bf16", windows("gemma3n_text", num_hidden_layers=4, hidden_size=16, intermediate_size=12, head_dim=6,
+                                        num_attention_heads=4, num_key_value_heads=2, num_kv_shared_layers=2, laurel_rank=3,
+                                        hidden_size_per_layer_input=5, vocab_size_per_layer_input=60, tie_word_embeddings=True,
+                                        layer_types=["sliding_attention", "full_attention"] * 2,
+                                        activation_sparsity_pattern=[0.9, 0.0, 0.6, 0.0]), torch.bfloat16, prompt=24),
     ]
 
 

@@ -210,6 +210,7 @@ fn around(graph: Graph, kind: ProgramKind) -> Program {
             block(BLOCK, graph),
             block("after", after),
         ],
+        sources: vec![None],
         layers: vec![1],
         ropes: vec![],
     }

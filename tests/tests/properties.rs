@@ -131,7 +131,9 @@ fn random_program(kind: ProgramKind, dice: &mut Dice) -> Program {
     Program {
         kind,
         blocks: vec![block("before", before), block("layer", graph)],
+
         layers: vec![],
+        sources: vec![],
         ropes: vec![],
     }
 }

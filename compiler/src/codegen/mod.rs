@@ -12,6 +12,7 @@ mod matmul;
 mod plain;
 mod route;
 mod rows;
+mod streams;
 mod target;
 
 use std::mem::offset_of;

@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::F32;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::quant::PANEL_ROWS;
@@ -13,6 +13,7 @@ use super::emit::{Count, Emit, Lanes, activation_kernel};
 use super::experts;
 use super::heads;
 use super::kernel::Site;
+use super::streams;
 use crate::graph::{
     Activation, Binary, Dest, Finish, Norm, NormKind, Op, PositionScale, Rope, Touch, Unary,
     touch_role,
@@ -42,8 +43,13 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
         rows.row(e, t)
     };
     match s.op() {
-        Op::Embed { scale } => {
-            let token = e.u32_of(offset_of!(StepContext, tokens), t);
+        Op::Embed { scale, limit } => {
+            let mut token = e.u32_of(offset_of!(StepContext, tokens), t);
+            if let Some(limit) = limit {
+                let (limit, zero) = (e.int(*limit), e.int(0));
+                let inside = e.b.ins().icmp(IntCC::SignedLessThan, token, limit);
+                token = e.b.ins().select(inside, token, zero);
+            }
             look_up(e, s, token, t, *scale);
         }
         Op::PositionRows { offset } => {
@@ -92,6 +98,9 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
             }
         }
         Op::Finish { parts } => finish_row(e, s, parts, t),
+        Op::WeightedSum(w) => streams::weighted_sum(e, s, w, t),
+        Op::MatchRms { least } => streams::match_rms(e, s, *least, t),
+        Op::Cutoff { by } => streams::cutoff(e, s, *by, t),
         Op::HeadSlice(c) => heads::slice(e, s, c, t),
         Op::HeadConcat(c) => heads::concat(e, s, c, t),
         Op::GatherRows => {
@@ -112,7 +121,9 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
         Op::GroupByExpert(_) | Op::GroupedMatmul(_) | Op::ExpertsIn(_) | Op::ExpertsOut(_) => {
             unreachable!("not scheduled by rows")
         }
-        Op::Input(_) | Op::Weight(_) | Op::Slice { .. } => unreachable!("views are no kernels"),
+        Op::Input(_) | Op::Weight(_) | Op::Slice { .. } | Op::CacheRead { .. } => {
+            unreachable!("views are no kernels")
+        }
         Op::Matmul(_) | Op::HeadMatmul(_) => unreachable!("not scheduled by rows"),
         Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) | Op::Attention(_) => {
             unreachable!("not scheduled by rows")

@@ -67,12 +67,10 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         | Op::Binary(_)
         | Op::Unary(Unary::Act(_))
         | Op::ScaleRows => vec![],
-        Op::Embed { scale } => {
-            if *scale == 1.0 {
-                vec![]
-            } else {
-                vec![float("scale", *scale)]
-            }
+        Op::Embed { scale, limit } => {
+            let mut out = Vec::from_iter((*scale != 1.0).then(|| float("scale", *scale)));
+            out.extend(limit.map(|n| set("limit", n)));
+            out
         }
         Op::PositionRows { offset } => vec![set("offset", offset)],
         Op::RopeAngles { rope, rotary_dim } => vec![set("rope", rope), set("dim", rotary_dim)],
@@ -82,7 +80,10 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         Op::Unary(Unary::Scale(c) | Unary::Softcap(c)) => vec![float("by", *c)],
         Op::Rope(r) => rope(r),
         Op::PositionScale(p) => position_scale(p),
-        Op::CacheWrite { state } => vec![set("state", state)],
+        Op::WeightedSum(w) => vec![set("start", w.start)],
+        Op::MatchRms { least } => vec![float("least", *least)],
+        Op::Cutoff { by } => vec![float("by", *by)],
+        Op::CacheRead { state } | Op::CacheWrite { state } => vec![set("state", state)],
         Op::Finish { parts } => parts.iter().map(|p| tree("part", finish(p))).collect(),
         Op::Scores(a) | Op::Softmax(a) | Op::Mix(a) | Op::Attention(a) => attention(a),
         Op::Slice { start, len } => vec![set("start", start), set("len", len)],
@@ -461,6 +462,7 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
     Ok(match op {
         "embed" => Op::Embed {
             scale: w.maybe("scale")?.unwrap_or(1.0),
+            limit: w.maybe("limit")?,
         },
         "position_rows" => Op::PositionRows {
             offset: w.get("offset")?,
@@ -510,6 +512,17 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
         }),
         "copy" => Op::Copy,
         "scale_rows" => Op::ScaleRows,
+        "weighted_sum" => Op::WeightedSum(WeightedSum {
+            start: w.get("start")?,
+            count: roles.len().saturating_sub(1),
+        }),
+        "match_rms" => Op::MatchRms {
+            least: w.get("least")?,
+        },
+        "cutoff" => Op::Cutoff { by: w.get("by")? },
+        "cache_read" => Op::CacheRead {
+            state: w.state("state")?,
+        },
         "route" => Op::Route(w.route(given("correction"))?),
         "group_by_expert" => Op::GroupByExpert(w.grouping()?),
         "gather_tokens" => Op::GatherTokens {

@@ -6,9 +6,11 @@ use graver_runtime::abi::{Dtype, Encoding};
 
 mod moe;
 
+use std::collections::BTreeMap;
+
 use super::op::*;
 use super::{Block, Graph, NodeId, Program, ProgramKind, StateDecl, WeightDecl};
-use crate::spec::model::{self, Item, Model, Step, StepOp, Weight};
+use crate::spec::model::{self, Item, KeyValue, Model, Operand, Step, StepOp, Weight};
 
 /// How a weight lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,6 +34,7 @@ pub fn build(
         block: name.to_string(),
         cache,
         storage,
+        values: BTreeMap::new(),
     };
     let mut blocks = vec![block("embed").embed()];
     blocks.extend(model.kinds.iter().map(|k| block(&k.name).layer(&k.items)));
@@ -40,6 +43,7 @@ pub fn build(
         kind,
         blocks,
         layers: model.layers.iter().map(|k| k + 1).collect(),
+        sources: model.sources.clone(),
         ropes: model.ropes.clone(),
     }
 }
@@ -50,6 +54,8 @@ struct Builder<'a> {
     block: String,
     cache: Dtype,
     storage: &'a dyn Fn(&str, &Weight) -> Storage,
+    /// Named values made so far in this block.
+    values: BTreeMap<String, NodeId>,
 }
 
 impl Builder<'_> {
@@ -60,6 +66,7 @@ impl Builder<'_> {
         }
         let h = h.expect("a bound model embeds something");
         self.graph.outputs.push(("h".into(), h));
+        self.hand_on();
         for (i, r) in self.model.ropes.iter().enumerate() {
             let op = Op::RopeAngles {
                 rope: i,
@@ -77,6 +84,7 @@ impl Builder<'_> {
     fn layer(mut self, items: &[Item]) -> Block {
         let mut h = self.stream();
         for item in items {
+            self.values.insert("h".into(), h);
             h = match item {
                 Item::Plain(steps) => self.steps(steps, h),
                 Item::Residual { before, branches } => {
@@ -92,6 +100,7 @@ impl Builder<'_> {
             };
         }
         self.graph.outputs.push(("h".into(), h));
+        self.hand_on();
         Block {
             name: self.block,
             graph: self.graph,
@@ -101,6 +110,7 @@ impl Builder<'_> {
     fn head(mut self) -> Block {
         let h = self.stream();
         let rows = self.graph.add(Op::GatherRows, &[h], "rows");
+        self.values.insert("h".into(), rows);
         let logits = self.steps(&self.model.head, rows);
         self.graph.outputs.push(("logits".into(), logits));
         Block {
@@ -118,13 +128,63 @@ impl Builder<'_> {
         steps.iter().fold(x, |x, s| self.step(s, Some(x)))
     }
 
+    /// A named value: made in this block, or handed to it; in the head at the rows whose logits are wanted.
+    fn value(&mut self, name: &str) -> NodeId {
+        if let Some(id) = self.values.get(name) {
+            return *id;
+        }
+        let carried = self.model.carried.iter().find(|(n, _)| n == name);
+        let (_, width) = carried.expect("a bound model names only values that exist");
+        let shape = vec![Dim::Tokens, Dim::Const(*width)];
+        let mut id = self.graph.add_input(name, shape);
+        if self.block == "head" {
+            id = self.graph.add(Op::GatherRows, &[id], name);
+        }
+        self.values.insert(name.into(), id);
+        id
+    }
+
+    /// Makes outputs of the carried values that this block has changed.
+    fn hand_on(&mut self) {
+        for (name, _) in &self.model.carried {
+            let Some(mut id) = self.values.get(name).copied() else {
+                continue;
+            };
+            if *self.graph.op(id) == Op::Input(name.clone()) {
+                continue;
+            }
+            // What is handed on under two names has to lie in two places.
+            if self.graph.is_output(id) {
+                id = self.graph.add(Op::Copy, &[id], name);
+            }
+            self.graph.outputs.push((name.clone(), id));
+        }
+    }
+
     fn step(&mut self, step: &Step, x: Option<NodeId>) -> NodeId {
+        let x = match &step.from {
+            Some(name) => Some(self.value(name)),
+            None => x,
+        };
+        let y = self.apply(step, x);
+        if let Some(name) = &step.keep {
+            self.values.insert(name.clone(), y);
+        }
+        y
+    }
+
+    fn apply(&mut self, step: &Step, x: Option<NodeId>) -> NodeId {
         let name = step.name.as_str();
         let here = || x.expect("a bound model's first step embeds");
         match &step.op {
-            StepOp::Embed { table, scale } => {
+            StepOp::Embed {
+                table,
+                scale,
+                limit,
+            } => {
                 let table = self.weight(table);
-                self.graph.add(Op::Embed { scale: *scale }, &[table], name)
+                let (scale, limit) = (*scale, *limit);
+                self.graph.add(Op::Embed { scale, limit }, &[table], name)
             }
             StepOp::PositionEmbed { table, offset } => {
                 let table = self.weight(table);
@@ -143,10 +203,41 @@ impl Builder<'_> {
             StepOp::Softcap(c) => self
                 .graph
                 .add(Op::Unary(Unary::Softcap(*c)), &[here()], name),
+            StepOp::Pick => here(),
+            StepOp::Act(a) => self.graph.add(Op::Unary(Unary::Act(*a)), &[here()], name),
+            StepOp::Add(o) => {
+                let other = self.operand(o);
+                self.graph
+                    .add(Op::Binary(Binary::Add), &[here(), other], name)
+            }
+            StepOp::Mul(o) => {
+                let other = self.operand(o);
+                self.graph
+                    .add(Op::Binary(Binary::Mul), &[here(), other], name)
+            }
+            StepOp::WeightedSum { values, start } => {
+                let (start, count) = (*start, values.len());
+                let terms: Vec<_> = values.iter().map(|v| self.value(v)).collect();
+                let operands: Vec<_> = std::iter::once(here()).chain(terms).collect();
+                let op = Op::WeightedSum(WeightedSum { start, count });
+                self.graph.add(op, &operands, name)
+            }
+            StepOp::MatchRms { like, least } => {
+                let like = self.value(like);
+                let op = Op::MatchRms { least: *least };
+                self.graph.add(op, &[here(), like], name)
+            }
             StepOp::Attention(a) => self.attention(a, here(), name),
             StepOp::LatentAttention(a) => self.latent_attention(a, here(), name),
             StepOp::Mlp(m) => self.mlp(m, here(), name),
             StepOp::Moe(m) => self.moe(m, here(), name),
+        }
+    }
+
+    fn operand(&mut self, o: &Operand) -> NodeId {
+        match o {
+            Operand::Value(name) => self.value(name),
+            Operand::Vector(w) => self.weight(w),
         }
     }
 
@@ -219,17 +310,13 @@ impl Builder<'_> {
 
     fn attention(&mut self, a: &model::Attention, x: NodeId, name: &str) -> NodeId {
         let at = |part: &str| format!("{name}.{part}");
-        let mut q = self.linear(&a.q, x, &at("q"));
-        let mut k = self.linear(&a.k, x, &at("k"));
-        let v = self.linear(&a.v, x, &at("v"));
-        let first = a.qk_norm.as_ref().filter(|n| !n.after_rope);
-        let last = a.qk_norm.as_ref().filter(|n| n.after_rope);
-        (q, k) = self.qk_norm(first, a.head_dim, (q, k), name);
-        if let Some(r) = a.rope {
-            q = self.rotated(r, q, a.head_dim, 0, &at("q_rope"));
-            k = self.rotated(r, k, a.head_dim, 0, &at("k_rope"));
-        }
-        (q, k) = self.qk_norm(last, a.head_dim, (q, k), name);
+        let q = self.linear(&a.q, x, &at("q"));
+        let kv = match &a.kv {
+            KeyValue::Own(k, v) => Some((self.linear(k, x, &at("k")), self.linear(v, x, &at("v")))),
+            KeyValue::Shared(_) => None,
+        };
+        let ([q, k], v) = self.normed(a, [Some(q), kv.map(|kv| kv.0)], kv.map(|kv| kv.1), name);
+        let mut q = q.expect("attention has queries");
         if let Some(p) = a.position_scale {
             let scale = Op::PositionScale(p);
             q = self.graph.add(scale, &[q], &at("q_scale"));
@@ -238,7 +325,7 @@ impl Builder<'_> {
             heads: a.heads,
             kv_heads: a.kv_heads,
             head_dim: a.head_dim,
-            value_dim: a.v.weight.shape[0] / a.kv_heads,
+            value_dim: a.head_dim,
             scale: a.scale,
             softcap: a.softcap,
             reach: a.reach,
@@ -246,8 +333,47 @@ impl Builder<'_> {
             state: StateId(self.graph.states.len() as u32),
         };
         let sinks = a.sinks.as_ref().map(|w| self.weight(w));
-        let mix = self.attend(op, [q, k, v], sinks, name);
+        let mix = self.attend(op, q, k.zip(v), sinks, name);
         self.linear(&a.o, mix, &at("o"))
+    }
+
+    /// Norms and rotation of queries and keys, and the norm of values.
+    fn normed(
+        &mut self,
+        a: &model::Attention,
+        mut qk: [Option<NodeId>; 2],
+        mut v: Option<NodeId>,
+        name: &str,
+    ) -> ([Option<NodeId>; 2], Option<NodeId>) {
+        let norms = a.qk_norm.as_ref();
+        let group = |g: &Graph, n: &model::QkNorm, id| match n.per_head {
+            true => a.head_dim,
+            false => g.width(id),
+        };
+        let normalise = |b: &mut Self, x: &mut Option<NodeId>, norm: Option<&model::Norm>, part| {
+            if let (Some(n), Some(id), Some(norm)) = (norms, *x, norm) {
+                let group = group(&b.graph, n, id);
+                *x = Some(b.norm(norm, group, id, &format!("{name}.{part}")));
+            }
+        };
+        let of_qk = [
+            (norms.map(|n| &n.q), "q_norm", "q_rope"),
+            (norms.and_then(|n| n.k.as_ref()), "k_norm", "k_rope"),
+        ];
+        let after = norms.is_some_and(|n| n.after_rope);
+        for norms_now in [!after, after] {
+            for (x, (norm, part, _)) in qk.iter_mut().zip(of_qk).filter(|_| norms_now) {
+                normalise(self, x, norm, part);
+            }
+            let rotates = norms_now != after;
+            for (x, (_, _, part)) in qk.iter_mut().zip(of_qk).filter(|_| rotates) {
+                if let (Some(r), Some(id)) = (a.rope, *x) {
+                    *x = Some(self.rotated(r, id, a.head_dim, 0, &format!("{name}.{part}")));
+                }
+            }
+        }
+        normalise(self, &mut v, norms.and_then(|n| n.v.as_ref()), "v_norm");
+        (qk, v)
     }
 
     /// Rotates each head of `x`, from component `start` on, by rotary embedding `rope`.
@@ -271,11 +397,13 @@ impl Builder<'_> {
         self.graph.add(Op::Rope(op), &[x, angles], name)
     }
 
-    /// Declares the state that `op` names as the next one, writes keys and values to it, and attends to it.
+    /// Declares the state that `op` names as the next one, writes keys and values to it where there are any (an earlier layer
+    /// has written them otherwise), and attends to it.
     fn attend(
         &mut self,
         op: Attention,
-        [q, k, v]: [NodeId; 3],
+        q: NodeId,
+        kv: Option<(NodeId, NodeId)>,
         sinks: Option<NodeId>,
         name: &str,
     ) -> NodeId {
@@ -290,29 +418,17 @@ impl Builder<'_> {
             dtype: self.cache,
             ring: op.reach.limit(),
         });
-        let written = self
-            .graph
-            .add(Op::CacheWrite { state }, &[k, v], &at("cache"));
+        let written = match kv {
+            Some((k, v)) => {
+                let write = Op::CacheWrite { state };
+                self.graph.add(write, &[k, v], &at("cache"))
+            }
+            None => self.graph.add(Op::CacheRead { state }, &[], &at("cache")),
+        };
         let scores = self.graph.add(Op::Scores(op), &[q, written], &at("scores"));
         let operands: Vec<NodeId> = std::iter::once(scores).chain(sinks).collect();
         let p = self.graph.add(Op::Softmax(op), &operands, &at("softmax"));
         self.graph.add(Op::Mix(op), &[p, written], &at("mix"))
-    }
-
-    fn qk_norm(
-        &mut self,
-        norms: Option<&model::QkNorm>,
-        head_dim: usize,
-        (q, k): (NodeId, NodeId),
-        name: &str,
-    ) -> (NodeId, NodeId) {
-        let Some(n) = norms else { return (q, k) };
-        let group = |g: &Graph, id| if n.per_head { head_dim } else { g.width(id) };
-        let (of_q, of_k) = (group(&self.graph, q), group(&self.graph, k));
-        (
-            self.norm(&n.q, of_q, q, &format!("{name}.q_norm")),
-            self.norm(&n.k, of_k, k, &format!("{name}.k_norm")),
-        )
     }
 
     fn angles(&mut self, rope: usize, rotary_dim: usize) -> NodeId {
@@ -333,7 +449,10 @@ impl Builder<'_> {
         let act = Op::Unary(Unary::Act(m.act));
         let inner = match &m.gate {
             Some(gate) => {
-                let gate = self.linear(gate, x, &at("gate"));
+                let mut gate = self.linear(gate, x, &at("gate"));
+                if let Some(by) = m.cutoff {
+                    gate = self.graph.add(Op::Cutoff { by }, &[gate], &at("cutoff"));
+                }
                 let up = self.linear(&m.up, x, &at("up"));
                 let gate = self.graph.add(act, &[gate], &at("act"));
                 self.graph

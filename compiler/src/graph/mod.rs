@@ -132,6 +132,8 @@ pub struct Program {
     pub blocks: Vec<Block>,
     /// The block of each layer, in order.
     pub layers: Vec<usize>,
+    /// For each layer, the earlier one whose state it reads, where it has none of its own.
+    pub sources: Vec<Option<usize>>,
     /// Frequencies and scale of each rotary embedding.
     pub ropes: Vec<crate::spec::model::Rope>,
 }
@@ -160,22 +162,38 @@ impl Program {
 
     /// Index of the first weight slot of each block in run order.
     pub fn weight_bases(&self) -> Vec<usize> {
-        self.bases(Graph::pointers)
+        self.bases(|_, g| g.pointers())
     }
 
     /// Index of the first state buffer of each block in run order.
     pub fn state_bases(&self) -> Vec<usize> {
-        self.bases(|g| g.first_buffer(StateId(g.states.len() as u32)))
+        let own = |place: usize, g: &Graph| match self.source_at(place) {
+            Some(_) => 0,
+            None => g.first_buffer(StateId(g.states.len() as u32)),
+        };
+        let mut bases = self.bases(own);
+        for place in 0..bases.len() {
+            if let Some(source) = self.source_at(place) {
+                bases[place] = bases[source + 1];
+            }
+        }
+        bases
     }
 
-    fn bases(&self, count: impl Fn(&Graph) -> usize) -> Vec<usize> {
+    /// The source of the layer that is block `place` in run order, the embedding being block 0.
+    fn source_at(&self, place: usize) -> Option<usize> {
+        let layer = place.checked_sub(1)?;
+        self.sources.get(layer).copied().flatten()
+    }
+
+    fn bases(&self, count: impl Fn(usize, &Graph) -> usize) -> Vec<usize> {
         let mut next = 0;
-        let mut advance = |b: usize| {
+        let mut advance = |(place, b): (usize, usize)| {
             let base = next;
-            next += count(&self.blocks[b].graph);
+            next += count(place, &self.blocks[b].graph);
             base
         };
-        self.run_order().map(&mut advance).collect()
+        self.run_order().enumerate().map(&mut advance).collect()
     }
 }
 

@@ -57,6 +57,8 @@ pub enum Op {
     Embed {
         /// Multiplies the rows.
         scale: f32,
+        /// Tokens from here on read row 0.
+        limit: Option<usize>,
     },
     /// `out[t] = table[positions[t] + offset]`.
     PositionRows {
@@ -89,6 +91,11 @@ pub enum Op {
     PositionScale(PositionScale),
     /// Writes keys and values of the step's tokens into the state; gives a token that orders the readers behind it.
     CacheWrite {
+        /// The KV state.
+        state: StateId,
+    },
+    /// Orders readers of a state that an earlier layer has written: a view, not a kernel.
+    CacheRead {
         /// The KV state.
         state: StateId,
     },
@@ -147,10 +154,32 @@ pub enum Op {
     },
     /// Each row multiplied by its own number.
     ScaleRows,
+    /// `Σ_j by[t, start + j] · x_j[t]`.
+    WeightedSum(WeightedSum),
+    /// `x[t]`, scaled to the root mean square of `like[t]`.
+    MatchRms {
+        /// The least mean square of `x` that it is divided by.
+        least: f32,
+    },
+    /// `max(x − mean − by · deviation, 0)`, mean and standard deviation those of the row: keeps the largest of values that are
+    /// normally distributed.
+    Cutoff {
+        /// Deviations above the mean.
+        by: f32,
+    },
     /// Gather, products and activation of all experts.
     ExpertsIn(ExpertsIn),
     /// Products and weighted sum of all experts, with what is added to it.
     ExpertsOut(ExpertsOut),
+}
+
+/// A sum of values, each weighted by a column of `by`. Operands: `by [T, n]`, then `x_0 [T, width]`, ….
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WeightedSum {
+    /// Column of the first weight.
+    pub start: usize,
+    /// How many values.
+    pub count: usize,
 }
 
 /// Options of a norm. Operands: `x`, then gain and bias where they are there.
@@ -280,6 +309,7 @@ impl Op {
             Op::Rope(_) => "rope",
             Op::PositionScale(_) => "position_scale",
             Op::CacheWrite { .. } => "cache_write",
+            Op::CacheRead { .. } => "cache_read",
             Op::Finish { .. } => "finish",
             Op::Scores(_) => "scores",
             Op::Softmax(_) => "softmax",
@@ -298,6 +328,9 @@ impl Op {
             Op::Activate(_) => "activate",
             Op::Combine { .. } => "combine",
             Op::ScaleRows => "scale_rows",
+            Op::WeightedSum(_) => "weighted_sum",
+            Op::MatchRms { .. } => "match_rms",
+            Op::Cutoff { .. } => "cutoff",
             Op::ExpertsIn(_) => "experts_in",
             Op::ExpertsOut(_) => "experts_out",
         }
@@ -306,7 +339,7 @@ impl Op {
     /// What each operand is, in order: the names printed before it where there is more than the usual one or two.
     pub fn roles(&self) -> Vec<String> {
         match self {
-            Op::Input(_) | Op::Weight(_) | Op::RopeAngles { .. } => vec![],
+            Op::Input(_) | Op::Weight(_) | Op::RopeAngles { .. } | Op::CacheRead { .. } => vec![],
             Op::Embed { .. } | Op::PositionRows { .. } => roles(&["table"]),
             Op::Norm(n) => n.roles(""),
             Op::Matmul(m) => m.roles(),
@@ -334,6 +367,11 @@ impl Op {
             Op::GroupedMatmul(m) => m.roles(),
             Op::Activate(a) => a.roles(),
             Op::ScaleRows => roles(&["x", "by"]),
+            Op::WeightedSum(w) => std::iter::once("by".into())
+                .chain((0..w.count).map(|j| format!("x{j}")))
+                .collect(),
+            Op::MatchRms { .. } => roles(&["x", "like"]),
+            Op::Cutoff { .. } => roles(&["x"]),
             Op::ExpertsIn(e) => e.roles(),
             Op::ExpertsOut(e) => e.roles(),
         }
@@ -341,7 +379,10 @@ impl Op {
 
     /// Whether it only names or reinterprets memory, so that no kernel is made for it.
     pub fn is_view(&self) -> bool {
-        matches!(self, Op::Input(_) | Op::Weight(_) | Op::Slice { .. })
+        matches!(
+            self,
+            Op::Input(_) | Op::Weight(_) | Op::Slice { .. } | Op::CacheRead { .. }
+        )
     }
 
     /// The state it writes, if any.
@@ -358,7 +399,8 @@ impl Op {
             | Op::Weight(_)
             | Op::Embed { .. }
             | Op::PositionRows { .. }
-            | Op::RopeAngles { .. } => None,
+            | Op::RopeAngles { .. }
+            | Op::CacheRead { .. } => None,
             Op::Norm(_)
             | Op::Quantize { .. }
             | Op::Binary(_)
@@ -376,6 +418,7 @@ impl Op {
             | Op::GroupedMatmul(_)
             | Op::Activate(_) => None,
             Op::Combine { .. } | Op::ScaleRows | Op::ExpertsIn(_) | Op::ExpertsOut(_) => None,
+            Op::WeightedSum(_) | Op::MatchRms { .. } | Op::Cutoff { .. } => None,
         }
     }
 }

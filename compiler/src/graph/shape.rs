@@ -93,6 +93,10 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
             Ok(r.shape(0).clone())
         }
         Op::CacheWrite { state } => r.cache_write(*state),
+        Op::CacheRead { state } => {
+            r.state(*state)?;
+            Ok(vec![])
+        }
         Op::Finish { parts } => r.finish(parts),
         Op::Scores(a) => {
             r.attention(a)?;
@@ -129,6 +133,15 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
         Op::Activate(a) => r.activate(a),
         Op::Combine { grouping, .. } => r.combine(grouping),
         Op::ScaleRows => r.scale_rows(),
+        Op::WeightedSum(w) => r.weighted_sum(w),
+        Op::MatchRms { .. } => {
+            r.same_shape("like", r.shape(0))?;
+            Ok(r.shape(0).clone())
+        }
+        Op::Cutoff { .. } => {
+            r.width(0)?;
+            Ok(r.shape(0).clone())
+        }
         Op::ExpertsIn(e) => r.experts_in(e),
         Op::ExpertsOut(e) => r.experts_out(e),
     }
@@ -414,6 +427,20 @@ impl Rule<'_> {
             format!("{} or its last dimension", shape_text(a)),
         )?;
         Ok(a.clone())
+    }
+
+    fn weighted_sum(&self, w: &WeightedSum) -> Result<Shape, ShapeError> {
+        let columns = self.width(0)?;
+        self.check(
+            "the weights' end",
+            w.count > 0 && w.start + w.count <= columns,
+            w.start + w.count,
+            format!("at most {columns}"),
+        )?;
+        for j in 0..w.count {
+            self.same_shape(&format!("x{j}"), self.shape(1))?;
+        }
+        Ok(self.shape(1).clone())
     }
 
     fn state(&self, s: StateId) -> Result<&super::StateDecl, ShapeError> {

@@ -69,6 +69,7 @@ fn check(graph: &Graph, id: NodeId) -> Result<(), String> {
     let writer = operands[1];
     match graph.op(writer).writes() {
         Some(s) if s == state => Ok(()),
+        None if *graph.op(writer) == (Op::CacheRead { state }) => Ok(()),
         _ => Err(format!(
             "reads state {state} behind a node that does not write it"
         )),

@@ -7,6 +7,7 @@ mod attend;
 mod experts;
 mod heads;
 mod rows;
+mod streams;
 
 use std::collections::BTreeMap;
 

@@ -2,7 +2,7 @@
 
 use graver_runtime::abi::quant::{GROUP, TINY};
 
-use super::{Rows, Scene, attend, experts, heads};
+use super::{Rows, Scene, attend, experts, heads, streams};
 use crate::graph::{
     Activation, Attention, Binary, Dest, Finish, Join, Matmul, Norm, NormKind, Op, PositionScale,
     Rope, Touch, Unary,
@@ -12,7 +12,13 @@ use crate::graph::{
 pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
     match op {
         Op::Input(_) | Op::Weight(_) => unreachable!("named, not computed"),
-        Op::Embed { scale } => embed(x[0], scene.tokens.iter().map(|&t| t as usize), *scale),
+        Op::Embed { scale, limit } => {
+            let row = |&t: &u32| match limit {
+                Some(limit) if t as usize >= *limit => 0,
+                _ => t as usize,
+            };
+            embed(x[0], scene.tokens.iter().map(row), *scale)
+        }
         Op::PositionRows { offset } => embed(x[0], positions(scene).map(|p| p + offset), 1.0),
         Op::RopeAngles { rope, .. } => rope_angles(scene, *rope),
         Op::Norm(n) => norm(
@@ -36,6 +42,7 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
             attend::write(scene, Dest::Values(*state), x[1]);
             Rows::default()
         }
+        Op::CacheRead { .. } => Rows::default(),
         Op::Finish { parts } => finish_joined(scene, parts, x),
         Op::Scores(a) => attend::scores(scene, a, x[0]),
         Op::Softmax(a) => attend::softmax(scene, a, x[0], x.get(1).copied()),
@@ -53,6 +60,9 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
         Op::Activate(a) => experts::activated(a, x),
         Op::Combine { grouping, weighted } => experts::combine(grouping, *weighted, x[0], x[1]),
         Op::ScaleRows => experts::scale_rows(x[0], x[1]),
+        Op::WeightedSum(w) => streams::weighted_sum(w, x[0], &x[1..]),
+        Op::MatchRms { least } => streams::match_rms(*least, x[0], x[1]),
+        Op::Cutoff { by } => streams::cutoff(*by, x[0]),
         Op::ExpertsIn(e) => experts::experts_in(e, x),
         Op::ExpertsOut(e) => experts::experts_out(e, x),
     }

@@ -70,6 +70,7 @@ fn touch(op: &Op) -> Option<Touch> {
         | Op::Binary(_)
         | Op::Unary(_)
         | Op::CacheWrite { .. }
+        | Op::CacheRead { .. }
         | Op::Finish { .. }
         | Op::Scores(_)
         | Op::Softmax(_)
@@ -88,6 +89,9 @@ fn touch(op: &Op) -> Option<Touch> {
         | Op::Activate(_)
         | Op::Combine { .. }
         | Op::ScaleRows
+        | Op::WeightedSum(_)
+        | Op::MatchRms { .. }
+        | Op::Cutoff { .. }
         | Op::ExpertsIn(_)
         | Op::ExpertsOut(_) => None,
     }

@@ -9,10 +9,11 @@ use serde_json::{Map, Value};
 
 use super::error::{Fault, Kind};
 use super::expr::equal;
-use super::model::{Item, LayerKind, Model, Rope};
+use super::model::{Item, KeyValue, LayerKind, Model, Rope};
 use super::read::{Fields, Names, Node, Params, Read, unknown, whole};
 use super::rope::rope;
 use super::steps::{Around, MAX_CONTEXT, MAX_WIDTH, steps};
+use super::values::Seen;
 
 /// Most layers of a model.
 const MAX_LAYERS: usize = 4096;
@@ -20,7 +21,8 @@ const MAX_LAYERS: usize = 4096;
 const MAX_ROPES: usize = 64;
 
 /// Keys at the top of a spec.
-pub(super) const KEYS: [&str; 16] = [
+pub(super) const KEYS: [&str; 17] = [
+    "carried",
     "about",
     "extends",
     "match",
@@ -46,6 +48,9 @@ const N_LAYERS: &str = "n_layers";
 const CONTEXT: &str = "context";
 const EOS: &str = "eos";
 const BOS: &str = "bos";
+
+/// The residual stream's name among values.
+const STREAM: &str = "h";
 
 /// Binds the spec `doc` (parents merged in) to `config`.
 pub(super) fn bind(name: &str, doc: &Value, config: &Value) -> Read<Model> {
@@ -90,6 +95,9 @@ fn sectioned<'c>(doc: &Value, config: &'c Value) -> Cow<'c, Value> {
     Cow::Owned(Value::Object(whole))
 }
 
+/// Kinds, the kind of each layer, and the layer whose state each shares.
+type Layers = (Vec<LayerKind>, Vec<usize>, Vec<Option<usize>>);
+
 struct Spec<'s, 'a> {
     root: Node<'s, 'a>,
     defs: &'a Map<String, Value>,
@@ -110,11 +118,23 @@ impl<'s, 'a> Spec<'s, 'a> {
             ropes: &ropes,
         };
         // Weights of the embedding and the head share a table, so their steps need different names.
-        let mut names = Vec::new();
-        let (embed, width) = steps(&self.section("embed")?, around, None, &mut names)?;
+        let carried = self.carried()?;
+        let mut seen = Seen::default();
+        let (embed, width) = steps(&self.section("embed")?, around, None, &mut seen)?;
         self.width_is("embed", width, hidden)?;
-        let (kinds, layers) = self.layers(around, n_layers)?;
-        let (head, width) = steps(&self.section("head")?, around, Some(hidden), &mut names)?;
+        for (name, width) in &carried {
+            let found = seen.width(name).map_err(|f| f.at("carried"))?;
+            self.width_is("carried", Some(found), *width)?;
+        }
+        let stream = (STREAM, hidden);
+        let handed = carried.iter().map(|(n, w)| (n.as_str(), *w));
+        let handed = Seen::values(handed.chain([stream]));
+        let (kinds, layers, sources) = self.layers(around, n_layers, &handed)?;
+        let mut seen = Seen {
+            names: seen.names,
+            ..handed
+        };
+        let (head, width) = steps(&self.section("head")?, around, Some(hidden), &mut seen)?;
         self.width_is("head", width, vocab)?;
         let (eos, bos) = (self.token_ids(EOS)?, self.token_ids(BOS)?.first().copied());
         let prefixes = self.strings("prefixes")?;
@@ -126,14 +146,28 @@ impl<'s, 'a> Spec<'s, 'a> {
             context,
             ropes,
             embed,
+            carried,
             kinds,
             layers,
+            sources,
             head,
             eos,
             bos,
             prefixes,
             ignore,
         })
+    }
+
+    /// Values handed from layer to layer, with their widths.
+    fn carried(&self) -> Read<Vec<(String, usize)>> {
+        let Some(node) = self.root.object(&KEYS)?.optional("carried")? else {
+            return Ok(Vec::new());
+        };
+        let width = |(name, n): &(&str, Node<'_, '_>)| match *name {
+            STREAM => Err(n.wrong("another name than `h`, the residual stream's")),
+            _ => Ok((name.to_string(), n.whole(1, MAX_WIDTH)?)),
+        };
+        node.entries()?.iter().map(width).collect()
     }
 
     fn section(&self, key: &'static str) -> Read<Node<'s, 'a>> {
@@ -207,11 +241,13 @@ impl<'s, 'a> Spec<'s, 'a> {
             .collect()
     }
 
-    /// Distinct layers, and for each layer the index of the one it equals.
-    fn layers(&self, around: Around<'_>, n_layers: usize) -> Read<(Vec<LayerKind>, Vec<usize>)> {
+    /// Distinct layers, and for each layer the index of the one it equals, and the layer whose state it shares.
+    fn layers(&self, around: Around<'_>, n_layers: usize, handed: &Seen) -> Read<Layers> {
         let (mut kinds, mut layers) = (Vec::<LayerKind>::new(), Vec::with_capacity(n_layers));
+        let mut sources = Vec::with_capacity(n_layers);
         for i in 0..n_layers {
-            let layer = self.layer(around, i)?;
+            let layer = self.layer(around, i, handed)?;
+            sources.push(self.source(&layer, &sources)?);
             let index = kinds
                 .iter()
                 .position(|k| family(&k.name) == layer.name && k.items == layer.items);
@@ -229,10 +265,35 @@ impl<'s, 'a> Spec<'s, 'a> {
                 kinds.push(LayerKind { name, ..layer });
             }
         }
-        Ok((kinds, layers))
+        Ok((kinds, layers, sources))
     }
 
-    fn layer(&self, around: Around<'_>, i: usize) -> Read<LayerKind> {
+    /// The layer whose state a layer shares; one that shares another's in turn has none to share.
+    fn source(&self, layer: &LayerKind, sources: &[Option<usize>]) -> Read<Option<usize>> {
+        let place = format!("layers.{}", layer.name);
+        let mut shared = layer.attentions().map(|a| match a.kv {
+            KeyValue::Own(..) => None,
+            KeyValue::Shared(source) => Some(source.0),
+        });
+        let source = shared.next().flatten();
+        if shared.any(|s| s != source) {
+            let (found, expected) = (
+                "attention steps that share different states".into(),
+                "all of a layer's attention steps to share one layer's states, or none".into(),
+            );
+            return Err(Fault::Range { found, expected }.at(&place));
+        }
+        match source.filter(|s| sources[*s].is_some()) {
+            Some(s) => {
+                let found = format!("layer {s}, which shares another's itself");
+                let expected = "a layer with keys and values of its own".into();
+                Err(Fault::Range { found, expected }.at(&place))
+            }
+            None => Ok(source),
+        }
+    }
+
+    fn layer(&self, around: Around<'_>, i: usize, handed: &Seen) -> Read<LayerKind> {
         let mut root = self.root.clone();
         root.names.layer = Some(i);
         let fields = root.object(&KEYS)?;
@@ -241,11 +302,11 @@ impl<'s, 'a> Spec<'s, 'a> {
             .ok_or_else(|| root.fault(Fault::MissingKey("layers")))?;
         let node = chosen_kind(&fields, &kinds)?;
         let name = node.path.trim_start_matches("layers.").to_string();
-        let mut names = Vec::new();
+        let mut seen = handed.clone();
         let items = node
             .elements()?
             .iter()
-            .map(|n| item(n, around, &mut names))
+            .map(|n| item(n, around, &mut seen))
             .collect::<Read<_>>()?;
         Ok(LayerKind { name, items })
     }
@@ -341,10 +402,10 @@ fn chosen_kind<'s, 'a>(fields: &Fields<'s, 'a>, kinds: &Node<'s, 'a>) -> Read<No
 }
 
 /// `{"residual": [step…]}`, `{"before": [step…], "parallel": [[step…], [step…]]}` or `{"plain": [step…]}`.
-fn item(node: &Node<'_, '_>, around: Around<'_>, names: &mut Vec<String>) -> Read<Item> {
+fn item(node: &Node<'_, '_>, around: Around<'_>, seen: &mut Seen) -> Read<Item> {
     let fields = node.object(&["residual", "before", "parallel", "plain"])?;
     let mut branch = |n: &Node<'_, '_>| {
-        let (steps, width) = steps(n, around, Some(around.hidden), names)?;
+        let (steps, width) = steps(n, around, Some(around.hidden), seen)?;
         match width {
             Some(found) if found != around.hidden => Err(n.fault(Fault::Mismatch {
                 what: "its output's width",

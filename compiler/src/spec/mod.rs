@@ -18,6 +18,7 @@ mod rope;
 mod source;
 mod steps;
 mod tables;
+mod values;
 mod weights;
 
 pub use builtin::{builtin_names, for_config};

@@ -18,10 +18,14 @@ pub struct Model {
     pub ropes: Vec<Rope>,
     /// From token ids to the residual stream.
     pub embed: Vec<Step>,
+    /// Values handed from layer to layer beside the residual stream, with their widths.
+    pub carried: Vec<(String, usize)>,
     /// Distinct layers.
     pub kinds: Vec<LayerKind>,
     /// For each layer, in order, the index of its kind.
     pub layers: Vec<usize>,
+    /// For each layer, the earlier one whose keys and values it attends to, where it has none of its own.
+    pub sources: Vec<Option<usize>>,
     /// From the residual stream (at the rows whose logits are wanted) to logits.
     pub head: Vec<Step>,
     /// End-of-sequence token ids.
@@ -41,6 +45,22 @@ pub struct LayerKind {
     pub name: String,
     /// Applied in order.
     pub items: Vec<Item>,
+}
+
+impl LayerKind {
+    /// Its attention steps.
+    pub fn attentions(&self) -> impl Iterator<Item = &Attention> {
+        let steps = self.items.iter().flat_map(|item| match item {
+            Item::Plain(steps) => steps.iter().collect::<Vec<_>>(),
+            Item::Residual { before, branches } => {
+                before.iter().chain(branches.iter().flatten()).collect()
+            }
+        });
+        steps.filter_map(|s| match &s.op {
+            StepOp::Attention(a) => Some(a.as_ref()),
+            _ => None,
+        })
+    }
 }
 
 /// Part of a layer.
@@ -64,6 +84,22 @@ pub struct Step {
     pub name: String,
     /// What it does.
     pub op: StepOp,
+    /// The named value it reads, in place of the result of the step before.
+    pub from: Option<String>,
+    /// The name that its result gets.
+    pub keep: Option<String>,
+}
+
+impl Step {
+    /// A step that reads the result of the one before, and whose result has no name.
+    pub fn new(name: &str, op: StepOp) -> Step {
+        Step {
+            name: name.into(),
+            op,
+            from: None,
+            keep: None,
+        }
+    }
 }
 
 /// The operations a spec can name.
@@ -75,6 +111,8 @@ pub enum StepOp {
         table: Weight,
         /// Multiplies the rows.
         scale: f32,
+        /// Tokens from here on read row 0.
+        limit: Option<usize>,
     },
     /// `x + table[position + offset]`: learned positions.
     PositionEmbed {
@@ -91,6 +129,28 @@ pub enum StepOp {
     Scale(f32),
     /// `cap · tanh(x / cap)`.
     Softcap(f32),
+    /// The named value it reads, as it is.
+    Pick,
+    /// A non-linearity.
+    Act(Activation),
+    /// A sum with another value.
+    Add(Operand),
+    /// A product with another value.
+    Mul(Operand),
+    /// `Σ_j x[t, start + j] · v_j[t]`: values weighted by columns of the input.
+    WeightedSum {
+        /// Their names.
+        values: Vec<String>,
+        /// Column of the first weight.
+        start: usize,
+    },
+    /// Scales each row to the root mean square of another value's.
+    MatchRms {
+        /// Name of the other value.
+        like: String,
+        /// The least mean square of the input that it is divided by.
+        least: f32,
+    },
     /// Self-attention with its projections.
     Attention(Box<Attention>),
     /// Multi-head latent attention with its projections.
@@ -99,6 +159,15 @@ pub enum StepOp {
     Mlp(Mlp),
     /// A mixture of experts, of which a router picks a few for each token.
     Moe(Box<Moe>),
+}
+
+/// The second operand of an elementwise step.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Operand {
+    /// A named value of the same width.
+    Value(String),
+    /// A vector `[n]` that every row sees.
+    Vector(Weight),
 }
 
 /// RMSNorm (Zhang & Sennrich 2019) or LayerNorm (Ba et al. 2016).
@@ -145,10 +214,8 @@ pub struct Attention {
     pub head_dim: usize,
     /// `[heads · head_dim, in]`.
     pub q: Linear,
-    /// `[kv_heads · head_dim, in]`.
-    pub k: Linear,
-    /// `[kv_heads · head_dim, in]`.
-    pub v: Linear,
+    /// Where keys and values come from.
+    pub kv: KeyValue,
     /// `[hidden, heads · head_dim]`.
     pub o: Linear,
     /// Norm of queries and of keys.
@@ -166,6 +233,25 @@ pub struct Attention {
     /// A logit for each query head that stands in the softmax's sum without a key of its own, `[heads]` (Xiao et al. 2024,
     /// attention sinks).
     pub sinks: Option<Weight>,
+}
+
+/// Where attention's keys and values come from.
+#[derive(Clone, Debug, PartialEq)]
+pub enum KeyValue {
+    /// Projections `[kv_heads · head_dim, in]` of keys and of values.
+    Own(Linear, Linear),
+    /// The state of an earlier layer.
+    Shared(SourceLayer),
+}
+
+/// A layer whose state another reads. Layers that differ in this alone are of one kind: code reaches states by address.
+#[derive(Clone, Copy, Debug)]
+pub struct SourceLayer(pub usize);
+
+impl PartialEq for SourceLayer {
+    fn eq(&self, _: &SourceLayer) -> bool {
+        true
+    }
 }
 
 /// Which positions a query sees; later ones than its own never.
@@ -279,8 +365,10 @@ pub struct QkNorm {
     pub after_rope: bool,
     /// Gain `[head_dim]`, or `[heads · head_dim]`.
     pub q: Norm,
-    /// Gain `[head_dim]`, or `[kv_heads · head_dim]`.
-    pub k: Norm,
+    /// Gain `[head_dim]`, or `[kv_heads · head_dim]`; none where keys come from another layer.
+    pub k: Option<Norm>,
+    /// The same for values.
+    pub v: Option<Norm>,
 }
 
 /// `down(act(gate(x)) · up(x))`, or `down(act(up(x)))` without a gate.
@@ -294,6 +382,8 @@ pub struct Mlp {
     pub down: Linear,
     /// Non-linearity.
     pub act: Activation,
+    /// Before the non-linearity, only what exceeds the row's mean by so many standard deviations is kept.
+    pub cutoff: Option<f32>,
 }
 
 /// Feed-forward experts behind a router (Shazeer et al. 2017), with experts that every token visits.
@@ -442,11 +532,40 @@ pub struct Weight {
     pub shape: Vec<usize>,
     /// Stored as `[in, out]`.
     pub transposed: bool,
-    /// Of a tensor that joins several along `out`: `(first row, rows of the whole)`.
-    pub part: Option<(usize, usize)>,
+    /// Of a tensor that joins several along `out`.
+    pub part: Option<Range>,
+    /// Of a tensor that joins several along `in`.
+    pub columns: Option<Range>,
     /// So many weights of this shape, one for each expert. `{e}` in a tensor's name stands for the expert; a tensor without it
     /// stacks all of them along a dimension in front.
     pub family: Option<usize>,
+}
+
+/// A run of rows or columns of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The first one, in layer 0.
+    pub first: usize,
+    /// How much further on it is in each further layer.
+    pub per_layer: usize,
+    /// Rows or columns of the whole tensor.
+    pub of: usize,
+}
+
+impl Range {
+    /// The same run in every layer.
+    pub fn one(first: usize, of: usize) -> Range {
+        Range {
+            first,
+            per_layer: 0,
+            of,
+        }
+    }
+
+    /// The first one in a layer.
+    pub fn first_in(&self, layer: Option<usize>) -> usize {
+        self.first + self.per_layer * layer.unwrap_or(0)
+    }
 }
 
 impl Weight {

@@ -289,6 +289,18 @@ impl<'s, 'a> Node<'s, 'a> {
         })
     }
 
+    /// The entries of an object, whatever its keys.
+    pub(super) fn object_unchecked(&self) -> Read<Fields<'s, 'a>> {
+        let map = self
+            .value
+            .as_object()
+            .ok_or_else(|| self.wrong("an object"))?;
+        Ok(Fields {
+            node: self.clone(),
+            map,
+        })
+    }
+
     /// Of a list of alternatives the first whose `if` holds; of one value itself, unless its `if` does not hold.
     pub(super) fn chosen(&self) -> Read<Option<Node<'s, 'a>>> {
         match self.value {
@@ -401,6 +413,18 @@ impl<'s, 'a> Fields<'s, 'a> {
         let alternatives = raw.value.as_array().map_or(1, Vec::len);
         raw.chosen()?
             .ok_or_else(|| raw.fault(Fault::NoAlternative(alternatives)))
+    }
+
+    /// The elements of a list that has to be there and has some.
+    pub(super) fn required_list(&self, key: &'static str) -> Read<Vec<Node<'s, 'a>>> {
+        let node = self
+            .raw(key)
+            .ok_or_else(|| self.node.fault(Fault::MissingKey(key)))?;
+        let list = node.elements()?;
+        match list.is_empty() {
+            true => Err(node.wrong("a list that is not empty")),
+            false => Ok(list),
+        }
     }
 
     /// An optional value: none where the key is absent or its expression is null.

@@ -3,11 +3,12 @@
 use super::error::Fault;
 use super::latent::latent_attention;
 use super::model::{
-    Activation, Attention, Linear, Mlp, Norm, NormKind, PositionScale, QkNorm, Reach, Rope, Step,
-    StepOp,
+    Activation, Attention, KeyValue, Linear, Mlp, Norm, NormKind, PositionScale, QkNorm, Reach,
+    Rope, SourceLayer, Step, StepOp,
 };
 use super::read::{Fields, Node, Read, unknown};
 use super::tables;
+use super::values::{self, Seen};
 use super::weights::{linear, weight};
 
 /// Largest width of anything: hidden states, feed-forward blocks, vocabularies.
@@ -28,29 +29,39 @@ pub(super) struct Around<'m> {
 
 /// Reads a list of steps whose input has `width` components (none for token ids); gives their output's width.
 ///
-/// `names` collects the names of steps, which are unique where weight slots share a table.
+/// `seen` collects the names of steps, and of values that later steps can read.
 pub(super) fn steps(
-    node: &Node<'_, '_>,
+    list: &Node<'_, '_>,
     around: Around<'_>,
     mut width: Option<usize>,
-    names: &mut Vec<String>,
+    seen: &mut Seen,
 ) -> Read<(Vec<Step>, Option<usize>)> {
     let mut steps = Vec::new();
-    for entry in node.elements()? {
-        let step = At::new(entry, node, around, width)?;
-        if names.contains(&step.name) {
-            return Err(step.node.fault(Fault::SameName(step.name)));
+    for entry in list.elements()? {
+        let At { name, node, .. } = At::new(entry.clone(), list, around, width, seen)?;
+        if seen.names.contains(&name) {
+            return Err(node.fault(Fault::SameName(name)));
         }
-        names.push(step.name.clone());
-        let applies = step.node.chosen()?.is_some();
-        if applies {
-            let (op, out) = step.read()?;
-            width = Some(out);
-            steps.push(Step {
-                name: step.name,
-                op,
-            });
+        seen.names.push(name.clone());
+        if node.chosen()?.is_none() {
+            continue;
         }
+        let (op, out, from, keep) = {
+            let at = At::new(entry, list, around, width, seen)?;
+            let (from, keep) = (at.from()?, at.keep()?);
+            let (op, out) = at.with_input(from.as_deref())?.read()?;
+            (op, out, from, keep)
+        };
+        if let Some(name) = &keep {
+            seen.keep(name, out).map_err(|f| node.fault(f))?;
+        }
+        width = Some(out);
+        steps.push(Step {
+            name,
+            op,
+            from,
+            keep,
+        });
     }
     Ok((steps, width))
 }
@@ -68,7 +79,7 @@ fn section(path: &str) -> &str {
 /// Reads a step's fields, given the width of its input.
 type Reader = fn(&At<'_, '_, '_>) -> Read<(StepOp, usize)>;
 
-const OPS: [(&str, Reader); 11] = [
+const OPS: [(&str, Reader); 17] = [
     ("embed", embed),
     ("position_embed", position_embed),
     ("rms_norm", norm_step),
@@ -76,11 +87,20 @@ const OPS: [(&str, Reader); 11] = [
     ("linear", linear_step),
     ("scale", scale),
     ("softcap", softcap),
+    ("pick", values::pick),
+    ("activation", values::activation_step),
+    ("add", values::add),
+    ("mul", values::mul),
+    ("weighted_sum", values::weighted_sum),
+    ("match_rms", values::match_rms),
     ("attention", attention),
     ("latent_attention", latent_attention),
     ("mlp", mlp_step),
     ("moe", super::moe::moe),
 ];
+
+/// Keys of every step.
+pub(super) const STEP: [&str; 4] = ["op", "name", "from", "as"];
 
 /// A step while it is read.
 pub(super) struct At<'m, 's, 'a> {
@@ -89,6 +109,7 @@ pub(super) struct At<'m, 's, 'a> {
     op: &'a str,
     pub(super) around: Around<'m>,
     width: Option<usize>,
+    pub(super) seen: &'m Seen,
 }
 
 impl<'m, 's, 'a> At<'m, 's, 'a> {
@@ -97,6 +118,7 @@ impl<'m, 's, 'a> At<'m, 's, 'a> {
         list: &Node<'s, 'a>,
         around: Around<'m>,
         width: Option<usize>,
+        seen: &'m Seen,
     ) -> Read<Self> {
         let op = node
             .value
@@ -118,6 +140,7 @@ impl<'m, 's, 'a> At<'m, 's, 'a> {
             op,
             around,
             width,
+            seen,
         })
     }
 
@@ -131,7 +154,29 @@ impl<'m, 's, 'a> At<'m, 's, 'a> {
     }
 
     pub(super) fn fields(&self, known: &[&'static str]) -> Read<Fields<'s, 'a>> {
-        self.node.object(&[&["op", "name"], known].concat())
+        self.node.object(&[&STEP, known].concat())
+    }
+
+    /// The named value that it reads, if any.
+    fn from(&self) -> Read<Option<String>> {
+        let node = self.node.object_unchecked()?.optional("from")?;
+        node.map(|n| n.literal("the name of a value").map(String::from))
+            .transpose()
+    }
+
+    /// The name that its result gets, if any.
+    fn keep(&self) -> Read<Option<String>> {
+        let node = self.node.object_unchecked()?.optional("as")?;
+        node.map(|n| n.literal("a name for the result").map(String::from))
+            .transpose()
+    }
+
+    /// With the named value's width for its own input's.
+    fn with_input(mut self, name: Option<&str>) -> Read<Self> {
+        if let Some(name) = name {
+            self.width = Some(self.seen.width(name).map_err(|f| self.node.fault(f))?);
+        }
+        Ok(self)
     }
 
     pub(super) fn slot(&self, field: &str) -> String {
@@ -145,14 +190,23 @@ impl<'m, 's, 'a> At<'m, 's, 'a> {
 }
 
 fn embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let fields = at.fields(&["table", "scale"])?;
-    if let Some(width) = at.width {
+    let fields = at.fields(&["table", "scale", "width", "rows"])?;
+    let sized = fields.value("width", |n| n.whole(1, MAX_WIDTH))?;
+    if let (Some(width), None) = (at.width, sized) {
         return Err(at.node.fault(Fault::NotFirst(width)));
     }
-    let shape = vec![at.around.vocab, at.around.hidden];
+    let width = sized.unwrap_or(at.around.hidden);
+    let rows = fields.value("rows", |n| n.whole(1, MAX_WIDTH))?;
+    let shape = vec![rows.unwrap_or(at.around.vocab), width];
     let table = weight(&fields.required("table")?, at.slot("table"), shape)?;
     let scale = fields.value("scale", Node::real)?.unwrap_or(1.0);
-    Ok((StepOp::Embed { table, scale }, at.around.hidden))
+    let limit = rows.filter(|rows| *rows < at.around.vocab);
+    let embed = StepOp::Embed {
+        table,
+        scale,
+        limit,
+    };
+    Ok((embed, width))
 }
 
 fn position_embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
@@ -176,7 +230,16 @@ fn norm_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
 
 /// Reads a norm over `width` components; its slots are `{slot}.gain` and `{slot}.bias`.
 pub(super) fn norm(node: &Node<'_, '_>, slot: &str, width: usize) -> Read<Norm> {
-    let fields = node.object(&["op", "name", "eps", "gain", "bias", "unit_offset"])?;
+    let fields = node.object(&[
+        "op",
+        "name",
+        "from",
+        "as",
+        "eps",
+        "gain",
+        "bias",
+        "unit_offset",
+    ])?;
     let kind = match fields
         .required("op")?
         .literal("`rms_norm` or `layer_norm`")?
@@ -253,7 +316,8 @@ fn above_zero(node: &Node<'_, '_>) -> Read<f32> {
     }))
 }
 
-const ATTENTION: [&str; 15] = [
+const ATTENTION: [&str; 16] = [
+    "share",
     "n_heads",
     "n_kv_heads",
     "head_dim",
@@ -290,13 +354,16 @@ fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
     let matrix =
         |key: &'static str, out, inner| linear(&fields.required(key)?, &at.slot(key), out, inner);
+    let kv = match fields.value("share", |n| source(n))? {
+        Some(source) => KeyValue::Shared(source),
+        None => KeyValue::Own(matrix("k", kv_width, width)?, matrix("v", kv_width, width)?),
+    };
     let attention = Attention {
         heads,
         kv_heads,
         head_dim,
         q: matrix("q", q_width, width)?,
-        k: matrix("k", kv_width, width)?,
-        v: matrix("v", kv_width, width)?,
+        kv,
         o: matrix("o", at.around.hidden, q_width)?,
         qk_norm: fields
             .optional("qk_norm")?
@@ -321,6 +388,15 @@ fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
             .transpose()?,
     };
     Ok((StepOp::Attention(Box::new(attention)), at.around.hidden))
+}
+
+/// An earlier layer than this one.
+fn source(node: &Node<'_, '_>) -> Read<SourceLayer> {
+    let layer = node.names.layer.unwrap_or(0);
+    match layer.checked_sub(1) {
+        Some(most) => node.whole(0, most).map(SourceLayer),
+        None => Err(node.wrong("null: the first layer has none before it")),
+    }
 }
 
 /// `window` or `chunk`; one that holds the whole context is no limit.
@@ -353,7 +429,7 @@ fn qk_norm(
     head_dim: usize,
     widths: (usize, usize),
 ) -> Read<QkNorm> {
-    let fields = node.object(&["over", "after_rope", "q", "k"])?;
+    let fields = node.object(&["over", "after_rope", "q", "k", "v"])?;
     let over = fields.required("over")?;
     let per_head = match over.literal("`head` or `projection`")? {
         "head" => true,
@@ -366,15 +442,20 @@ fn qk_norm(
             )));
         }
     };
-    let one = |key: &'static str, projection: usize| {
+    let one = |key: &'static str, node: &Node<'_, '_>, projection: usize| {
         let width = if per_head { head_dim } else { projection };
-        norm(&fields.required(key)?, &format!("{slot}.{key}_norm"), width)
+        norm(node, &format!("{slot}.{key}_norm"), width)
+    };
+    let maybe = |key| {
+        let node = fields.optional(key)?;
+        node.map(|n| one(key, &n, widths.1)).transpose()
     };
     Ok(QkNorm {
         per_head,
         after_rope: fields.flag("after_rope")?,
-        q: one("q", widths.0)?,
-        k: one("k", widths.1)?,
+        q: one("q", &fields.required("q")?, widths.0)?,
+        k: maybe("k")?,
+        v: maybe("v")?,
     })
 }
 
@@ -406,7 +487,7 @@ fn mlp_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
 }
 
 /// Keys of a feed-forward block.
-pub(super) const MLP: [&str; 5] = ["ffn", "gate", "up", "down", "act"];
+pub(super) const MLP: [&str; 6] = ["ffn", "gate", "up", "down", "act", "cutoff"];
 
 /// Reads a feed-forward block from `width` to `hidden` components; `act` is used where it names no activation.
 pub(super) fn mlp(
@@ -432,6 +513,7 @@ pub(super) fn mlp(
         up: matrix(&fields.required("up")?, "up", ffn, width)?,
         down: matrix(&fields.required("down")?, "down", hidden, ffn)?,
         act,
+        cutoff: fields.value("cutoff", Node::real)?,
     })
 }
 

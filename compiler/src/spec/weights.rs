@@ -1,7 +1,7 @@
 //! Weights in a spec: a tensor's name, or an object that says what has to be done to it.
 
 use super::error::Fault;
-use super::model::{Linear, Weight};
+use super::model::{Linear, Range, Weight};
 use super::read::{Node, Read};
 
 /// Largest number of elements of one weight.
@@ -40,13 +40,14 @@ fn weights(
             shape,
             transposed: false,
             part: None,
+            columns: None,
             family,
         });
     }
     if !node.value.is_object() {
         return Err(node.wrong("a tensor's name, or an object with the key `tensor`"));
     }
-    let fields = node.object(&["tensor", "transposed", "part"])?;
+    let fields = node.object(&["tensor", "transposed", "part", "columns"])?;
     let names = fields
         .raw("tensor")
         .ok_or_else(|| node.fault(Fault::MissingKey("tensor")))?;
@@ -61,16 +62,21 @@ fn weights(
             .collect::<Read<_>>()?,
         None => vec![tensor_name(&names, family)?],
     };
-    let part = fields
-        .optional("part")?
-        .map(|n| part(&n, shape[0]))
-        .transpose()?;
+    let run = |key, len| {
+        let node = fields.optional(key)?;
+        node.map(|n| range(&n, len)).transpose()
+    };
+    let (part, columns) = (
+        run("part", shape[0])?,
+        run("columns", shape[shape.len() - 1])?,
+    );
     Ok(Weight {
         slot,
         tensors,
         shape,
         transposed: fields.flag("transposed")?,
         part,
+        columns,
         family,
     })
 }
@@ -115,19 +121,25 @@ fn linears(
     })
 }
 
-/// `{"from": first row, "of": rows of the whole}`.
-fn part(node: &Node<'_, '_>, rows: usize) -> Read<(usize, usize)> {
-    let fields = node.object(&["from", "of"])?;
-    let from = fields.required("from")?.whole(0, MAX_ROWS)?;
-    let of = fields.required("of")?.whole(1, MAX_ROWS)?;
-    if from + rows > of {
-        let found = format!("rows {from} to {}", from + rows);
+/// `{"from": first, "per_layer": further on in each layer, "of": rows or columns of the whole}`, for a run of `len`.
+fn range(node: &Node<'_, '_>, len: usize) -> Read<Range> {
+    let fields = node.object(&["from", "per_layer", "of"])?;
+    let range = Range {
+        first: fields.required("from")?.whole(0, MAX_ROWS)?,
+        per_layer: fields
+            .value("per_layer", |n| n.whole(0, MAX_ROWS))?
+            .unwrap_or(0),
+        of: fields.required("of")?.whole(1, MAX_ROWS)?,
+    };
+    let first = range.first_in(node.names.layer);
+    if first + len > range.of {
+        let found = format!("{first} to {}", first + len);
         return Err(node.fault(Fault::Range {
             found,
-            expected: format!("rows within the {of} of the whole tensor"),
+            expected: format!("a run within the {} of the whole tensor", range.of),
         }));
     }
-    Ok((from, of))
+    Ok(range)
 }
 
 /// A tensor's name; in braces may stand `{i}` where there is a layer, and `{e}` where there are experts.

@@ -132,7 +132,7 @@ impl Plan {
                 .find_map(|(name, stack)| Some((*self.by_name.get(name)?, *stack)));
             let first = names.first();
             let stack = shared.map_or_else(|| first.and_then(|n| n.1), |(_, stack)| stack);
-            let layout = Layout::of(slot.weight, label, stack)?;
+            let layout = Layout::of(slot.weight, label, at.layer, stack)?;
             let tensor = match shared {
                 Some((tensor, _)) => tensor,
                 None => self.add(first.map_or(label, |n| &n.0), slot, &layout.stored)?,

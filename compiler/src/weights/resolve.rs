@@ -9,7 +9,7 @@ use super::nearest::nearest;
 use super::random::{RandomWeights, plan_random, plan_shapes};
 use super::slots::{Role, Slot, block_slots, kind_slots};
 use super::{Blob, Tensor, View, Weights};
-use crate::spec::model::{Model, Weight};
+use crate::spec::model::{Model, Range, Weight};
 use graver_runtime::abi::{Dtype, Encoding};
 use half::{bf16, f16};
 use safetensors::Dtype as StoredDtype;
@@ -55,7 +55,7 @@ pub(super) type Walked = (Vec<View>, Vec<Vec<View>>, Vec<View>);
 /// Which of several weights with one slot: of which layer, of which expert.
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct At {
-    layer: Option<usize>,
+    pub(super) layer: Option<usize>,
     expert: Option<usize>,
 }
 
@@ -156,8 +156,8 @@ pub(super) struct Stack {
 pub(super) struct Layout {
     /// Shape the tensor has to have as stored.
     pub(super) stored: Vec<usize>,
-    /// First row (or, transposed, column) of the part.
-    first: usize,
+    /// First row and column of the part, as the graph counts them.
+    first: (usize, usize),
     stack: Option<Stack>,
 }
 
@@ -165,6 +165,7 @@ impl Layout {
     pub(super) fn of(
         weight: &Weight,
         label: &str,
+        layer: Option<usize>,
         stack: Option<Stack>,
     ) -> Result<Layout, WeightsError> {
         let bad = |problem| WeightsError::BadWeight {
@@ -173,20 +174,27 @@ impl Layout {
             problem,
         };
         let mut stored = weight.shape.clone();
-        let rows = *stored
-            .first()
-            .ok_or_else(|| bad("a weight needs a dimension"))?;
+        if stored.is_empty() {
+            return Err(bad("a weight needs a dimension"));
+        }
         if stored.contains(&0) {
             return Err(bad("no dimension can be zero"));
         }
         if weight.transposed && stored.len() > 2 {
             return Err(bad("only a matrix can be transposed"));
         }
-        let (first, whole) = weight.part.unwrap_or((0, rows));
-        if first.checked_add(rows).is_none_or(|end| end > whole) {
-            return Err(bad("the part reaches beyond the whole"));
+        if weight.columns.is_some() && stored.len() != 2 {
+            return Err(bad("only a matrix has columns"));
         }
-        stored[0] = whole;
+        let mut run = |range: Option<Range>, dimension: usize| {
+            let Some(range) = range else { return Some(0) };
+            let first = range.first_in(layer);
+            let end = first.checked_add(stored[dimension])?;
+            stored[dimension] = range.of;
+            (end <= range.of).then_some(first)
+        };
+        let first = run(weight.part, 0).zip(run(weight.columns, 1));
+        let first = first.ok_or_else(|| bad("the part reaches beyond the whole"))?;
         if weight.transposed {
             stored.reverse();
         }
@@ -201,21 +209,25 @@ impl Layout {
     /// The view of a tensor that has the right shape, so that no product overflows.
     pub(super) fn view(&self, weight: &Weight, tensor: usize, held: &Tensor, dtype: Dtype) -> View {
         let is_transposed = weight.transposed && weight.shape.len() == 2;
-        let part: usize = weight.shape.iter().product();
         // What is stored of one expert.
         let stored = &self.stored[usize::from(self.stack.is_some())..];
-        let row = stored[1..].iter().product::<usize>();
+        let (row, one_row) = (
+            stored[1..].iter().product::<usize>(),
+            weight.shape.len() == 1,
+        );
         // Bytes between rows; a vector is a single row of its own length.
-        let row_stride = if weight.shape.len() == 1 {
-            weight.shape[0]
-        } else {
-            *stored.last().unwrap_or(&0)
-        };
-        let (first, elements) = if is_transposed {
-            let (rows, columns) = (stored[0], weight.shape[0]);
-            (self.first, (rows - 1) * row_stride + columns)
-        } else {
-            (self.first * row, part)
+        let row_stride = if one_row { weight.shape[0] } else { row };
+        let (part_row, part_column) = self.first;
+        let (first, elements) = match (one_row, is_transposed) {
+            (true, _) => (part_row, weight.shape[0]),
+            (false, true) => (
+                part_column * row_stride + part_row,
+                (weight.shape[1] - 1) * row_stride + weight.shape[0],
+            ),
+            (false, false) => (
+                part_row * row_stride + part_column,
+                (weight.shape[0] - 1) * row_stride + weight.shape[1],
+            ),
         };
         let before = self.stack.map_or(0, |s| s.expert) * stored[0] * row;
         View {
@@ -279,7 +291,7 @@ impl Found {
         };
         self.expected
             .extend(tried.into_iter().map(|(name, _)| name));
-        let layout = Layout::of(weight, label, stack)?;
+        let layout = Layout::of(weight, label, at.layer, stack)?;
         let header = &stored.header;
         if header.shape != layout.stored {
             return Err(misshapen(
@@ -422,8 +434,9 @@ fn misshapen(
     found: &[usize],
     expected: Vec<usize>,
 ) -> WeightsError {
+    let is_part = weight.part.or(weight.columns).is_some();
     let is_reversed = found.iter().rev().eq(expected.iter());
-    let note = match (weight.transposed, weight.part.is_some(), is_reversed) {
+    let note = match (weight.transposed, is_part, is_reversed) {
         (true, _, true) => ", which the spec says is stored as [in, out]; it is not",
         (false, _, true) => "; it seems to be stored transposed, which the spec does not say",
         (_, true, false) => ", which is one part of it",

@@ -6,8 +6,8 @@
 //! same slots.
 
 use crate::spec::model::{
-    Attention, Inner, Item, LatentAttention, LatentQuery, LayerKind, Linear, Mlp, Moe, Norm, Step,
-    StepOp, Weight,
+    Attention, Inner, Item, KeyValue, LatentAttention, LatentQuery, LayerKind, Linear, Mlp, Moe,
+    Norm, Operand, Step, StepOp, Weight,
 };
 
 /// A weight and what it is for.
@@ -75,16 +75,18 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
         }),
         StepOp::Norm(norm) => norm_slots(norm, slots),
         StepOp::Linear(linear) => linear_slots(linear, slots),
-        StepOp::Scale(_) | StepOp::Softcap(_) => {}
+        StepOp::Scale(_) | StepOp::Softcap(_) | StepOp::Act(_) | StepOp::Pick => {}
+        StepOp::WeightedSum { .. } | StepOp::MatchRms { .. } => {}
+        StepOp::Add(operand) | StepOp::Mul(operand) => operand_slots(operand, slots),
         StepOp::Attention(attention) => {
-            let Attention { q, k, v, o, .. } = attention.as_ref();
-            [q, k, v]
-                .into_iter()
-                .for_each(|linear| linear_slots(linear, slots));
-            let norms = attention
-                .qk_norm
-                .iter()
-                .flat_map(|norms| [&norms.q, &norms.k]);
+            let Attention { q, kv, o, .. } = attention.as_ref();
+            linear_slots(q, slots);
+            if let KeyValue::Own(k, v) = kv {
+                linear_slots(k, slots);
+                linear_slots(v, slots);
+            }
+            let norms = attention.qk_norm.iter();
+            let norms = norms.flat_map(|n| std::iter::once(&n.q).chain(&n.k).chain(&n.v));
             norms.for_each(|norm| norm_slots(norm, slots));
             slots.extend(attention.sinks.iter().map(|weight| Slot {
                 weight,
@@ -95,6 +97,13 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
         StepOp::LatentAttention(attention) => latent_slots(attention, slots),
         StepOp::Mlp(mlp) => mlp_slots(mlp, slots),
         StepOp::Moe(moe) => moe_slots(moe, slots),
+    }
+}
+
+fn operand_slots<'a>(operand: &'a Operand, slots: &mut Vec<Slot<'a>>) {
+    if let Operand::Vector(weight) = operand {
+        let role = Role::Gain { unit_offset: false };
+        slots.push(Slot { weight, role });
     }
 }
 

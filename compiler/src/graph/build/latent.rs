@@ -49,7 +49,7 @@ impl Builder<'_> {
         let k = self
             .graph
             .add(Op::HeadConcat(join), &[own, shared], &at("k"));
-        let mix = self.attend(self.latent_options(a), [q, k, v], None, name);
+        let mix = self.attend(self.latent_options(a), q, Some((k, v)), None, name);
         self.linear(&a.o, mix, &at("o"))
     }
 

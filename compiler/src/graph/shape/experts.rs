@@ -13,7 +13,7 @@ impl Rule<'_> {
         self.width(self.at(role))
     }
 
-    fn same_shape(&self, role: &str, expected: &[Dim]) -> Result<(), ShapeError> {
+    pub(super) fn same_shape(&self, role: &str, expected: &[Dim]) -> Result<(), ShapeError> {
         let found = self.shape(self.at(role));
         self.check(
             role,

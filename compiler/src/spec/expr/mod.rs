@@ -97,10 +97,13 @@ enum Function {
     Len,
     Contains,
     Has,
+    Element,
+    LastIndex,
+    NormalQuantile,
 }
 
 impl Function {
-    const ALL: [(&'static str, Function, usize); 9] = [
+    const ALL: [(&'static str, Function, usize); 12] = [
         ("min", Function::Min, 2),
         ("max", Function::Max, 2),
         ("floor", Function::Floor, 1),
@@ -110,6 +113,9 @@ impl Function {
         ("len", Function::Len, 1),
         ("contains", Function::Contains, 2),
         ("has", Function::Has, 2),
+        ("element", Function::Element, 2),
+        ("last_index", Function::LastIndex, 3),
+        ("normal_quantile", Function::NormalQuantile, 1),
     ];
 
     fn name(self) -> &'static str {
@@ -346,6 +352,10 @@ fn call(f: Function, args: &[Cow<'_, Value>]) -> Result<Value, Fault> {
         Function::Ceil => rounded(number(0)?.float().ceil())?,
         Function::Sqrt => Num::Float(number(0)?.float().sqrt()),
         Function::Log => Num::Float(number(0)?.float().ln()),
+        Function::Element if !args[0].is_array() => return Ok(args[0].clone().into_owned()),
+        Function::Element => return element(args[0].clone(), &args[1]).map(Cow::into_owned),
+        Function::LastIndex => Num::Int(last_index(&args[0], &args[1], &args[2])?),
+        Function::NormalQuantile => Num::Float(normal_quantile(number(0)?.float())?),
         Function::Has => return has(&args[0], &args[1]).map(Value::Bool),
         // A list that is not there contains nothing.
         Function::Contains if args[0].is_null() => return Ok(Value::Bool(false)),
@@ -364,6 +374,47 @@ fn list<'v>(op: &'static str, value: &'v Value) -> Result<&'v Vec<Value>, Fault>
         found: Kind::of(value),
         expected: "a list",
     })
+}
+
+/// The last place before `end` where a list holds `value`; a fault that `??` catches where there is none.
+fn last_index(of: &Value, value: &Value, end: &Value) -> Result<i64, Fault> {
+    let name = Function::LastIndex.name();
+    let end = end.as_u64().ok_or_else(|| Fault::Operand {
+        op: name,
+        found: Kind::of(end),
+        expected: "a whole number",
+    })?;
+    let places = list(name, of)?.iter().take(end as usize);
+    let last = places.rev().position(|v| equal(v, value));
+    let length = list(name, of)?.len().min(end as usize);
+    let missing = || Fault::NotInConfig {
+        name: format!("{value} among the first {end} of a list"),
+        nearest: None,
+    };
+    last.map(|from_end| (length - 1 - from_end) as i64)
+        .ok_or_else(missing)
+}
+
+/// The number that a normally distributed one (mean 0, deviation 1) is below with probability `p`, found by bisection.
+fn normal_quantile(p: f64) -> Result<f64, Fault> {
+    if !(p > 0.0 && p < 1.0) {
+        let expected = "a probability above 0 and below 1".into();
+        return Err(Fault::Range {
+            found: p.to_string(),
+            expected,
+        });
+    }
+    let below = |x: f64| 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2);
+    let (mut low, mut high) = (-40.0, 40.0);
+    for _ in 0..100 {
+        let middle = 0.5 * (low + high);
+        if below(middle) < p {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
 }
 
 /// Whether an object has a key, be it null: a config that says null can mean something else than one that says nothing.

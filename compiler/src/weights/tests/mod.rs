@@ -96,15 +96,13 @@ fn weight(slot: &str, tensor: &str, shape: &[usize]) -> Weight {
         shape: shape.into(),
         transposed: false,
         part: None,
+        columns: None,
         family: None,
     }
 }
 
 fn linear(weight: Weight, bias: Option<Weight>) -> Step {
-    Step {
-        name: "linear".into(),
-        op: StepOp::Linear(Linear { weight, bias }),
-    }
+    Step::new("linear", StepOp::Linear(Linear { weight, bias }))
 }
 
 fn norm(gain: Weight, unit_offset: bool) -> Step {
@@ -116,17 +114,18 @@ fn norm(gain: Weight, unit_offset: bool) -> Step {
         bias: None,
         unit_offset,
     };
-    Step {
-        name: "norm".into(),
-        op: StepOp::Norm(norm),
-    }
+    Step::new("norm", StepOp::Norm(norm))
 }
 
 fn embed(table: Weight) -> Step {
-    Step {
-        name: "embed".into(),
-        op: StepOp::Embed { table, scale: 1.0 },
-    }
+    Step::new(
+        "embed",
+        StepOp::Embed {
+            table,
+            scale: 1.0,
+            limit: None,
+        },
+    )
 }
 
 /// A model whose layers are all of one kind.
@@ -145,8 +144,10 @@ fn model(embed: Vec<Step>, layer: Vec<Step>, layers: usize, head: Vec<Step>) -> 
         context: 16,
         ropes: Vec::new(),
         embed,
+        carried: vec![],
         kinds: vec![kind],
         layers: vec![0; layers],
+        sources: vec![None; layers],
         head,
         eos: Vec::new(),
         bos: None,

@@ -2,6 +2,7 @@
 
 use super::super::*;
 use super::{Folder, embed, f32_bytes, file, linear, model, norm, weight};
+use crate::spec::model::Range;
 use crate::spec::model::{Model, Weight};
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 use graver_runtime::abi::{Encoding, Quant};
@@ -103,7 +104,7 @@ fn what_lies_beyond_the_edges_is_zero() {
 fn a_part_is_packed_by_itself() {
     let numbers = ramp(10 * 4);
     let part = Weight {
-        part: Some((6, 10)),
+        part: Some(Range::one(6, 10)),
         ..weight("w", "w", &[4, 4])
     };
     let file = file(&[("w", "F32", &[10, 4], f32_bytes(&numbers))]);

@@ -1,6 +1,7 @@
 //! Random weights: reproducible, and with the moments they promise.
 
 use super::*;
+use crate::spec::model::Range;
 use crate::weights::{RandomWeights, Source, View, Weights, resolve};
 use graver_runtime::abi::Dtype;
 
@@ -127,7 +128,7 @@ fn parts_of_one_tensor_do_not_overlap() {
     let part = |slot: &str, first| {
         linear(
             Weight {
-                part: Some((first, 6)),
+                part: Some(Range::one(first, 6)),
                 transposed: true,
                 ..weight(slot, "joined", &[2, 4])
             },

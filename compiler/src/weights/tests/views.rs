@@ -1,6 +1,7 @@
 //! Views: which bytes of which tensor a slot reads, and what is said when there are none.
 
 use super::*;
+use crate::spec::model::Range;
 use crate::weights::{Checkpoint, Source, View, Weights, resolve, split_kinds};
 use graver_runtime::abi::{Dtype, Encoding};
 
@@ -103,7 +104,7 @@ fn misaligned_data_is_taken_as_it_is() {
 #[test]
 fn rows_of_a_joined_matrix() {
     let mut w = weight("w", "w", &[2, 2]);
-    w.part = Some((1, 4));
+    w.part = Some(Range::one(1, 4));
     let weights = weights(
         &matrix_model(w),
         &file(&[("w", "F32", &[4, 2], f32_bytes(&counting(8)))]),
@@ -117,7 +118,7 @@ fn rows_of_a_joined_matrix() {
 fn columns_of_a_transposed_joined_matrix() {
     // Stored [in = 3, out = 5]; the part is outputs 2 and 3.
     let mut w = weight("w", "w", &[2, 3]);
-    (w.transposed, w.part) = (true, Some((2, 5)));
+    (w.transposed, w.part) = (true, Some(Range::one(2, 5)));
     let weights = weights(
         &matrix_model(w),
         &file(&[("w", "BF16", &[3, 5], bf16_bytes(&counting(15)))]),
@@ -137,7 +138,7 @@ fn columns_of_a_transposed_joined_matrix() {
 #[test]
 fn the_last_columns_end_with_the_tensor() {
     let mut w = weight("w", "w", &[2, 3]);
-    (w.transposed, w.part) = (true, Some((3, 5)));
+    (w.transposed, w.part) = (true, Some(Range::one(3, 5)));
     let weights = weights(
         &matrix_model(w),
         &file(&[("w", "F32", &[3, 5], f32_bytes(&counting(15)))]),
@@ -151,7 +152,7 @@ fn the_last_columns_end_with_the_tensor() {
 #[test]
 fn vectors_become_f32_and_matrices_do_not() {
     let mut bias = weight("linear.bias", "b", &[2]);
-    bias.part = Some((1, 3));
+    bias.part = Some(Range::one(1, 3));
     let model = model(
         vec![],
         vec![],
@@ -282,7 +283,7 @@ fn a_misshapen_tensor_is_named_with_both_shapes() {
         )
     );
     let part = Weight {
-        part: Some((2, 6)),
+        part: Some(Range::one(2, 6)),
         ..weight("w", "w", &[2, 3])
     };
     assert_eq!(
@@ -375,7 +376,7 @@ fn ignore_patterns() {
 fn weights_that_cannot_be_laid_out() {
     let bytes = file(&[("w", "F32", &[1, 1], vec![0; 4])]);
     let beyond = Weight {
-        part: Some((usize::MAX, 4)),
+        part: Some(Range::one(usize::MAX, 4)),
         ..weight("w", "w", &[2, 3])
     };
     let cases = [

@@ -1,0 +1,110 @@
+//! Kernels on values that run beside each other: weighted sums, matching of magnitudes, cut-offs.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::{InstBuilder, Value};
+
+use graver_runtime::abi::KernelTable;
+
+use super::emit::{Count, Emit, Lanes};
+use super::kernel::Site;
+use super::rows::out_row;
+use crate::graph::WeightedSum;
+
+fn operand_row(e: &mut Emit, s: &Site, role: &str, t: Value) -> Value {
+    s.rows(e, s.operand(role)).row(e, t)
+}
+
+fn width(s: &Site) -> usize {
+    s.graph.width(s.kernel.node)
+}
+
+/// One row of a weighted sum, its terms added in order.
+pub(super) fn weighted_sum(e: &mut Emit, s: &Site, w: &WeightedSum, t: Value) {
+    let by = operand_row(e, s, "by", t);
+    let terms: Vec<(Value, Value)> = (0..w.count)
+        .map(|j| {
+            let weight = e.load(Lanes::One, by, (w.start + j) * 4);
+            (weight, operand_row(e, s, &format!("x{j}"), t))
+        })
+        .collect();
+    let to = out_row(e, s, t);
+    e.each(Count::Known(width(s)), |e, i, lanes| {
+        let mut sum: Option<Value> = None;
+        for (weight, x) in &terms {
+            let at = e.add(*x, i);
+            let (x, weight) = (e.load(lanes, at, 0), e.splat(lanes, *weight));
+            let term = e.b.ins().fmul(x, weight);
+            sum = Some(match sum {
+                Some(sum) => e.b.ins().fadd(sum, term),
+                None => term,
+            });
+        }
+        let at = e.add(to, i);
+        e.store(sum.expect("a sum has terms"), at, 0);
+    });
+}
+
+/// One row, with the root mean square of another.
+pub(super) fn match_rms(e: &mut Emit, s: &Site, least: f32, t: Value) {
+    let n = width(s);
+    let (x, like) = (operand_row(e, s, "x", t), operand_row(e, s, "like", t));
+    let (is, wanted, least) = (
+        mean_square(e, x, n),
+        mean_square(e, like, n),
+        e.float(least),
+    );
+    let small = e.b.ins().fcmp(FloatCC::LessThan, is, least);
+    let is = e.b.ins().select(small, least, is);
+    let (is, wanted) = (e.b.ins().sqrt(is), e.b.ins().sqrt(wanted));
+    let factor = e.b.ins().fdiv(wanted, is);
+    let to = out_row(e, s, t);
+    e.each(Count::Known(n), |e, i, lanes| {
+        let (from, to) = (e.add(x, i), e.add(to, i));
+        let (x, f) = (e.load(lanes, from, 0), e.splat(lanes, factor));
+        let y = e.b.ins().fmul(x, f);
+        e.store(y, to, 0);
+    });
+}
+
+fn mean_square(e: &mut Emit, x: Value, n: usize) -> Value {
+    let sum = e.sum(n, |e, i, lanes| {
+        let at = e.add(x, i);
+        let x = e.load(lanes, at, 0);
+        e.b.ins().fmul(x, x)
+    });
+    let count = e.float(n as f32);
+    e.b.ins().fdiv(sum, count)
+}
+
+/// What exceeds one row's mean by more than `by` standard deviations.
+pub(super) fn cutoff(e: &mut Emit, s: &Site, by: f32, t: Value) {
+    let n = width(s);
+    let x = operand_row(e, s, "x", t);
+    let sum = e.sum(n, |e, i, lanes| {
+        let at = e.add(x, i);
+        e.load(lanes, at, 0)
+    });
+    let (count, by) = (e.float(n as f32), e.float(by));
+    let mean = e.b.ins().fdiv(sum, count);
+    let squares = e.sum(n, |e, i, lanes| {
+        let (at, mean) = (e.add(x, i), e.splat(lanes, mean));
+        let x = e.load(lanes, at, 0);
+        let d = e.b.ins().fsub(x, mean);
+        e.b.ins().fmul(d, d)
+    });
+    let variance = e.b.ins().fdiv(squares, count);
+    let deviation = e.b.ins().sqrt(variance);
+    let above = e.b.ins().fmul(by, deviation);
+    let edge = e.b.ins().fadd(mean, above);
+    let to = out_row(e, s, t);
+    e.each(Count::Known(n), |e, i, lanes| {
+        let (from, to) = (e.add(x, i), e.add(to, i));
+        let (x, edge) = (e.load(lanes, from, 0), e.splat(lanes, edge));
+        let y = e.b.ins().fsub(x, edge);
+        e.store(y, to, 0);
+    });
+    let n = e.int(n);
+    e.map(offset_of!(KernelTable, relu), to, n);
+}

@@ -1,0 +1,136 @@
+//! Named values: what a step can read other than the result of the step before, and the steps that combine values.
+//!
+//! Every step may name its result (`as`) and read a named value in place of its input (`from`). Names hold inside a layer;
+//! those that the spec's `carried` lists, and `h`, the residual stream, are handed from layer to layer.
+
+use std::collections::BTreeMap;
+
+use super::error::Fault;
+use super::model::{Operand, StepOp};
+use super::read::{Node, Read, unknown};
+use super::steps::{At, MAX_WIDTH, activation};
+use super::weights::weight;
+
+/// What has been named so far.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Seen {
+    /// Steps; their names are unique where weight slots share a table.
+    pub(super) names: Vec<String>,
+    /// Values with their widths.
+    pub(super) values: BTreeMap<String, usize>,
+}
+
+impl Seen {
+    /// Nothing but values.
+    pub(super) fn values<'n>(values: impl Iterator<Item = (&'n str, usize)>) -> Seen {
+        let values = values.map(|(name, width)| (name.to_string(), width));
+        Seen {
+            names: Vec::new(),
+            values: values.collect(),
+        }
+    }
+
+    /// Width of a value.
+    pub(super) fn width(&self, name: &str) -> Result<usize, Fault> {
+        let known = || self.values.keys().map(String::as_str);
+        let found = self.values.get(name).copied();
+        found.ok_or_else(|| unknown("value", name, known()))
+    }
+
+    /// Names a value; a name that is taken keeps its width.
+    pub(super) fn keep(&mut self, name: &str, width: usize) -> Result<(), Fault> {
+        match self.values.insert(name.into(), width) {
+            Some(expected) if expected != width => Err(Fault::Mismatch {
+                what: "its output's width",
+                found: width,
+                expected,
+            }),
+            _ => Ok(()),
+        }
+    }
+}
+
+type Out = Read<(StepOp, usize)>;
+
+/// `{"op": "pick", "from": "a"}`.
+pub(super) fn pick(at: &At<'_, '_, '_>) -> Out {
+    at.fields(&[])?;
+    Ok((StepOp::Pick, at.width()?))
+}
+
+/// `{"op": "activation", "act": "silu"}`.
+pub(super) fn activation_step(at: &At<'_, '_, '_>) -> Out {
+    let act = activation(&at.fields(&["act"])?.required("act")?)?;
+    Ok((StepOp::Act(act), at.width()?))
+}
+
+/// `{"op": "add", "value": "a"}`, or a `vector` of the checkpoint.
+pub(super) fn add(at: &At<'_, '_, '_>) -> Out {
+    let (operand, width) = operand(at)?;
+    Ok((StepOp::Add(operand), width))
+}
+
+/// `{"op": "mul", "value": "a"}`, or a `vector` of the checkpoint.
+pub(super) fn mul(at: &At<'_, '_, '_>) -> Out {
+    let (operand, width) = operand(at)?;
+    Ok((StepOp::Mul(operand), width))
+}
+
+fn operand(at: &At<'_, '_, '_>) -> Read<(Operand, usize)> {
+    let fields = at.fields(&["value", "vector"])?;
+    let width = at.width()?;
+    let operand = match (fields.optional("value")?, fields.optional("vector")?) {
+        (Some(node), None) => Operand::Value(value(at, &node, width)?),
+        (None, Some(node)) => Operand::Vector(weight(&node, at.slot("vector"), vec![width])?),
+        (Some(_), Some(_)) | (None, None) => {
+            return Err(at.node.wrong("a step with either `value` or `vector`"));
+        }
+    };
+    Ok((operand, width))
+}
+
+/// The name of a value of a certain width.
+fn value(at: &At<'_, '_, '_>, node: &Node<'_, '_>, width: usize) -> Read<String> {
+    let name = node.literal("the name of a value")?;
+    let found = at.seen.width(name).map_err(|f| node.fault(f))?;
+    if found == width {
+        return Ok(name.into());
+    }
+    Err(node.fault(Fault::Mismatch {
+        what: "its width",
+        found,
+        expected: width,
+    }))
+}
+
+/// `{"op": "weighted_sum", "values": ["a", "b"], "start": 0}`: the input's columns weigh the values.
+pub(super) fn weighted_sum(at: &At<'_, '_, '_>) -> Out {
+    let fields = at.fields(&["values", "start"])?;
+    let list = fields.required_list("values")?;
+    let first = list[0].literal("the name of a value")?;
+    let width = at.seen.width(first).map_err(|f| list[0].fault(f))?;
+    let values = list
+        .iter()
+        .map(|n| value(at, n, width))
+        .collect::<Read<Vec<_>>>()?;
+    let start_node = fields.optional("start")?;
+    let start = start_node
+        .as_ref()
+        .map_or(Ok(0), |n| n.whole(0, MAX_WIDTH))?;
+    let (end, columns) = (start + values.len(), at.width()?);
+    if end > columns {
+        let found = format!("columns {start} to {end}");
+        let expected = format!("columns within the {columns} of its input");
+        return Err(at.node.fault(Fault::Range { found, expected }));
+    }
+    Ok((StepOp::WeightedSum { values, start }, width))
+}
+
+/// `{"op": "match_rms", "like": "a", "least": 1e-5}`.
+pub(super) fn match_rms(at: &At<'_, '_, '_>) -> Out {
+    let fields = at.fields(&["like", "least"])?;
+    let width = at.width()?;
+    let like = value(at, &fields.required("like")?, width)?;
+    let least = fields.required("least")?.real()?;
+    Ok((StepOp::MatchRms { like, least }, width))
+}
