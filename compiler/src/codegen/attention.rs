@@ -1,4 +1,4 @@
-//! Fused attention: one pass over the keys in blocks, with a running maximum and sum for each row of scores.
+//! Fused attention: one pass over the keys in blocks, by [`Pass`].
 //!
 //! Scores, weights and sums of a block stay in this thread's scratch. Decode takes a group of heads that share a key head
 //! as the rows, so that each block of keys and values is read once for all of them, and splits long contexts into runs of
@@ -13,10 +13,10 @@ use graver_runtime::abi::{KEY_BLOCK, KernelTable, Span, StepContext};
 
 use super::emit::{Count, Emit, Lanes, Share};
 use super::kernel::Site;
-use super::matmul::matmul_kernel;
+use super::online::{Pass, Sinks, Sums, cache_heads, divide_rows, fill, scale_by, scaled_copy};
 use super::rows;
 use crate::graph::{Attention, Binary, Op, Reach};
-use crate::schedule::{Work, attention_rows};
+use crate::schedule::Work;
 
 /// Emits the kernel.
 pub(super) fn emit(e: &mut Emit, s: &Site) {
@@ -81,209 +81,6 @@ pub(super) fn first_key(e: &mut Emit, position: Value, reach: Reach) -> Value {
     }
 }
 
-/// Rows of scores against a run of keys.
-struct Pass<'a> {
-    a: &'a Attention,
-    /// First row of queries, elements between rows, and how many.
-    queries: (Value, usize, Value),
-    /// Addresses of the head's keys and values.
-    cache: (Value, Value),
-    /// Keys to go over.
-    keys: (Value, Value),
-    /// Position of row 0's query, and by how much later that of each further row is.
-    position: (Value, usize),
-    /// What the rows' sums start with.
-    sinks: Option<Sinks>,
-}
-
-/// Logits that sums start with, where this pass is the one over a query's first keys.
-#[derive(Clone, Copy)]
-struct Sinks {
-    /// The first row's, and bytes to each further one's.
-    logits: (Value, usize),
-    first: Value,
-}
-
-impl Sinks {
-    fn of(
-        e: &mut Emit,
-        s: &Site,
-        a: &Attention,
-        head: Value,
-        step: usize,
-        first: Value,
-    ) -> Option<Self> {
-        a.sinks.then(|| {
-            let all = s.pointer(e, s.operand("sinks"));
-            let logits = (e.at(all, head, 4), step);
-            Sinks { logits, first }
-        })
-    }
-}
-
-/// Scratch of a pass.
-#[derive(Clone, Copy)]
-struct Sums {
-    scores: Value,
-    /// `[rows, value_dim]`.
-    values: Value,
-    /// `[rows, 2]`: maximum and sum.
-    state: Value,
-}
-
-impl Sums {
-    fn of(e: &mut Emit, s: &Site, a: &Attention) -> Sums {
-        let values = e.scratch(s.kernel.scratch.sums);
-        let state = e.plus(values, attention_rows(a, s.kind) * a.value_dim * 4);
-        Sums {
-            scores: e.scratch(s.kernel.scratch.tile),
-            values,
-            state,
-        }
-    }
-}
-
-impl Pass<'_> {
-    fn run(&self, e: &mut Emit, s: &Site, sums: Sums) {
-        self.clear(e, sums);
-        let side = s.keys(self.a.state);
-        side.runs(e, self.keys, Some(KEY_BLOCK), |e, [k, row, n]| {
-            self.scores(e, s, sums, row, n);
-            e.repeat(self.queries.2, |e, r| self.row(e, sums, r, k, n));
-            self.mix(e, s, sums, row, n);
-        });
-    }
-
-    fn clear(&self, e: &mut Emit, sums: Sums) {
-        let zero = e.float(0.0);
-        e.repeat(self.queries.2, |e, r| {
-            let values = e.at(sums.values, r, self.a.value_dim * 4);
-            fill(e, values, Count::Known(self.a.value_dim), zero);
-            let (most, sum) = self.start(e, r);
-            let state = e.at(sums.state, r, 8);
-            e.store(most, state, 0);
-            e.store(sum, state, 4);
-        });
-    }
-
-    /// Maximum and sum of row `r` before any key.
-    fn start(&self, e: &mut Emit, r: Value) -> (Value, Value) {
-        let (zero, lowest) = (e.float(0.0), e.float(f32::NEG_INFINITY));
-        let Some(sinks) = &self.sinks else {
-            return (lowest, zero);
-        };
-        let (first, step) = sinks.logits;
-        let at = e.at(first, r, step);
-        let (logit, one) = (e.load(Lanes::One, at, 0), e.float(1.0));
-        (
-            e.b.ins().select(sinks.first, logit, lowest),
-            e.b.ins().select(sinks.first, one, zero),
-        )
-    }
-
-    fn scores(&self, e: &mut Emit, s: &Site, sums: Sums, first: Value, n: Value) {
-        let side = s.keys(self.a.state);
-        let keys = e.at(self.cache.0, first, side.row_bytes());
-        let (x_stride, w_stride) = (e.int(self.queries.1), e.int(side.row_bytes()));
-        let (dim, out_stride, zero, scratch) = (
-            e.int(self.a.head_dim),
-            e.int(KEY_BLOCK),
-            e.int(0),
-            e.scratch(0),
-        );
-        let rows = self.queries.2;
-        let args = [
-            self.queries.0,
-            x_stride,
-            rows,
-            keys,
-            w_stride,
-            n,
-            dim,
-            sums.scores,
-            out_stride,
-            zero,
-            scratch,
-        ];
-        e.micro(matmul_kernel(side.decl.dtype, false), &args, None);
-    }
-
-    /// Softmax of one row's scores in a block; scales what the row has summed up so far.
-    fn row(&self, e: &mut Emit, sums: Sums, r: Value, k: Value, n: Value) {
-        let (first, step) = self.position;
-        let position = e.at(first, r, step);
-        let (start, end) = (first_key(e, position, self.a.reach), e.plus(position, 1));
-        let (end, start) = (e.sub(end, k), e.sub(start, k));
-        let (end, start) = (e.clamp(end, n), e.clamp(start, n));
-        let scores = e.at(sums.scores, r, KEY_BLOCK * 4);
-        let seen = e.sub(end, start);
-        let first = e.at(scores, start, 4);
-        let some = e.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, seen, 0);
-        e.when(some, |e| {
-            let scale = self.cap(e, first, seen);
-            let state = e.at(sums.state, r, 8);
-            let factor = e.micro(
-                offset_of!(KernelTable, softmax_block),
-                &[first, seen, scale, state],
-                Some(F32),
-            );
-            let factor = factor.expect("it returns one");
-            let differs = rows::differs_from_one(e, factor);
-            e.when(differs, |e| {
-                let values = e.at(sums.values, r, self.a.value_dim * 4);
-                scale_by(e, values, Count::Known(self.a.value_dim), factor);
-            });
-        });
-        let zero = e.float(0.0);
-        fill(e, scores, Count::Dynamic(start), zero);
-        let (behind, rest) = (e.at(scores, end, 4), e.sub(n, end));
-        fill(e, behind, Count::Dynamic(rest), zero);
-    }
-
-    /// Applies a soft-cap; returns the scale that is left for the softmax.
-    fn cap(&self, e: &mut Emit, scores: Value, n: Value) -> Value {
-        let Some(c) = self.a.softcap else {
-            return e.float(self.a.scale);
-        };
-        let inner = e.float(self.a.scale / c);
-        scale_by(e, scores, Count::Dynamic(n), inner);
-        e.map(offset_of!(KernelTable, tanh), scores, n);
-        e.float(c)
-    }
-
-    fn mix(&self, e: &mut Emit, s: &Site, sums: Sums, first: Value, n: Value) {
-        let side = s.values(self.a.state);
-        let values = e.at(self.cache.1, first, side.row_bytes());
-        let (x_stride, w_stride, dim) = (
-            e.int(KEY_BLOCK),
-            e.int(side.row_bytes()),
-            e.int(self.a.value_dim),
-        );
-        let (one, scratch) = (e.int(1), e.scratch(0));
-        let rows = self.queries.2;
-        let args = [
-            sums.scores,
-            x_stride,
-            rows,
-            values,
-            w_stride,
-            dim,
-            n,
-            sums.values,
-            dim,
-            one,
-            scratch,
-        ];
-        e.micro(matmul_kernel(side.decl.dtype, true), &args, None);
-    }
-}
-
-fn cache_heads(e: &mut Emit, s: &Site, a: &Attention, slot: Value, head: Value) -> (Value, Value) {
-    let (keys, values) = (s.keys(a.state), s.values(a.state));
-    let (k, v) = (keys.base(e, slot), values.base(e, slot));
-    (keys.head(e, k, head), values.head(e, v, head))
-}
-
 fn prefill(e: &mut Emit, s: &Site, a: &Attention) {
     let (q, out) = (s.rows(e, s.operand("q")), s.out(e));
     let tiles = e.field(offset_of!(StepContext, n_tiles));
@@ -310,21 +107,6 @@ fn prefill(e: &mut Emit, s: &Site, a: &Attention) {
         let (row, column) = (out.row(e, tile.start_row), e.times(head, a.value_dim * 4));
         let to = e.add(row, column);
         divide_rows(e, a, sums, tile.queries, to, out.stride);
-    });
-}
-
-/// `out[r] = values[r] / sum[r]`.
-fn divide_rows(e: &mut Emit, a: &Attention, sums: Sums, n: Value, to: Value, stride: usize) {
-    e.repeat(n, |e, r| {
-        let (from, state, to) = (
-            e.at(sums.values, r, a.value_dim * 4),
-            e.at(sums.state, r, 8),
-            e.at(to, r, stride),
-        );
-        let sum = e.load(Lanes::One, state, 4);
-        let one = e.float(1.0);
-        let inverse = e.b.ins().fdiv(one, sum);
-        scaled_copy(e, from, to, a.value_dim, inverse);
     });
 }
 
@@ -486,31 +268,4 @@ fn combine(e: &mut Emit, s: &Site, a: &Attention, c: Value, runs: Value) {
     let (row, column) = (out.row(e, tile.start_row), e.times(head, a.value_dim * 4));
     let (to, n) = (e.add(row, column), e.int(1));
     divide_rows(e, a, sums, n, to, out.stride);
-}
-
-/// `x[i] = value`.
-pub(super) fn fill(e: &mut Emit, at: Value, n: Count, value: Value) {
-    e.each(n, |e, i, lanes| {
-        let (to, v) = (e.add(at, i), e.splat(lanes, value));
-        e.store(v, to, 0);
-    });
-}
-
-/// `x[i] *= factor`.
-pub(super) fn scale_by(e: &mut Emit, at: Value, n: Count, factor: Value) {
-    e.each(n, |e, i, lanes| {
-        let to = e.add(at, i);
-        let (x, f) = (e.load(lanes, to, 0), e.splat(lanes, factor));
-        let y = e.b.ins().fmul(x, f);
-        e.store(y, to, 0);
-    });
-}
-
-fn scaled_copy(e: &mut Emit, from: Value, to: Value, n: usize, factor: Value) {
-    e.each(Count::Known(n), |e, i, lanes| {
-        let (from, to) = (e.add(from, i), e.add(to, i));
-        let (x, f) = (e.load(lanes, from, 0), e.splat(lanes, factor));
-        let y = e.b.ins().fmul(x, f);
-        e.store(y, to, 0);
-    });
 }

@@ -9,6 +9,7 @@ mod experts;
 mod heads;
 mod kernel;
 mod matmul;
+mod online;
 mod plain;
 mod route;
 mod rows;

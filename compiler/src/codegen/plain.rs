@@ -10,10 +10,11 @@ use cranelift_codegen::ir::types::{F32, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{KernelTable, StepContext};
 
-use super::attention::{Tile, fill, first_key, scale_by};
+use super::attention::{Tile, first_key};
 use super::emit::{Count, Emit, Lanes};
 use super::kernel::Site;
 use super::matmul::matmul_kernel;
+use super::online::{fill, scale_by};
 use crate::graph::{Attention, Op};
 use crate::schedule::query_tile;
 

@@ -8,11 +8,11 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::quant::PANEL_ROWS;
 use graver_runtime::abi::{Dtype, Encoding, KernelTable, Quant, StepContext};
 
-use super::attention::scale_by;
 use super::emit::{Count, Emit, Lanes, activation_kernel};
 use super::experts;
 use super::heads;
 use super::kernel::Site;
+use super::online::scale_by;
 use super::streams;
 use crate::graph::{
     Activation, Binary, Dest, Finish, Norm, NormKind, Op, PositionScale, Rope, Touch, Unary,

@@ -1,0 +1,297 @@
+//! Online softmax: rows of scores against blocks of keys, with a running maximum and sum for each row.
+//!
+//! What a row has summed up so far is scaled where a block raises its maximum (Milakov & Gimelshein 2018). Keys and values
+//! come from wherever [`CacheRows`] says: the state, or scratch where they have just been made.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::F32;
+use cranelift_codegen::ir::{InstBuilder, Value};
+use graver_runtime::abi::{Dtype, KEY_BLOCK, KernelTable};
+
+use super::attention::first_key;
+use super::emit::{Count, Emit, Lanes};
+use super::kernel::{CacheSide, Site};
+use super::matmul::matmul_kernel;
+use super::rows;
+use crate::graph::Attention;
+use crate::schedule::attention_rows;
+
+/// Keys or values of one head: address of the first row, bytes between rows, element type.
+#[derive(Clone, Copy)]
+pub(super) struct CacheRows {
+    pub(super) base: Value,
+    pub(super) row_bytes: usize,
+    pub(super) dtype: Dtype,
+}
+
+/// Rows of scores against a run of keys.
+pub(super) struct Pass<'a> {
+    pub(super) a: &'a Attention,
+    /// First row of queries, elements between rows, and how many.
+    pub(super) queries: (Value, usize, Value),
+    /// Addresses of the head's keys and values.
+    pub(super) cache: (CacheRows, CacheRows),
+    /// Keys to go over.
+    pub(super) keys: (Value, Value),
+    /// Position of row 0's query, and by how much later that of each further row is.
+    pub(super) position: (Value, usize),
+    /// What the rows' sums start with.
+    pub(super) sinks: Option<Sinks>,
+}
+
+/// Logits that sums start with, where this pass is the one over a query's first keys.
+#[derive(Clone, Copy)]
+pub(super) struct Sinks {
+    /// The first row's, and bytes to each further one's.
+    pub(super) logits: (Value, usize),
+    pub(super) first: Value,
+}
+
+impl Sinks {
+    pub(super) fn of(
+        e: &mut Emit,
+        s: &Site,
+        a: &Attention,
+        head: Value,
+        step: usize,
+        first: Value,
+    ) -> Option<Self> {
+        a.sinks.then(|| {
+            let all = s.pointer(e, s.operand("sinks"));
+            let logits = (e.at(all, head, 4), step);
+            Sinks { logits, first }
+        })
+    }
+}
+
+/// Scratch of a pass.
+#[derive(Clone, Copy)]
+pub(super) struct Sums {
+    pub(super) scores: Value,
+    /// `[rows, value_dim]`.
+    pub(super) values: Value,
+    /// `[rows, 2]`: maximum and sum.
+    pub(super) state: Value,
+}
+
+impl Sums {
+    pub(super) fn of(e: &mut Emit, s: &Site, a: &Attention) -> Sums {
+        let values = e.scratch(s.kernel.scratch.sums);
+        let state = e.plus(values, attention_rows(a, s.kind) * a.value_dim * 4);
+        Sums {
+            scores: e.scratch(s.kernel.scratch.tile),
+            values,
+            state,
+        }
+    }
+}
+
+impl Pass<'_> {
+    pub(super) fn run(&self, e: &mut Emit, s: &Site, sums: Sums) {
+        self.clear(e, sums);
+        let side = s.keys(self.a.state);
+        side.runs(e, self.keys, Some(KEY_BLOCK), |e, [k, row, n]| {
+            self.block(e, sums, [k, row, n]);
+        });
+    }
+
+    /// `n` keys from position `k` on, which lie in rows from `row` on.
+    pub(super) fn block(&self, e: &mut Emit, sums: Sums, [k, row, n]: [Value; 3]) {
+        self.scores(e, sums, row, n);
+        e.repeat(self.queries.2, |e, r| self.row(e, sums, r, k, n));
+        self.mix(e, sums, row, n);
+    }
+
+    pub(super) fn clear(&self, e: &mut Emit, sums: Sums) {
+        let zero = e.float(0.0);
+        e.repeat(self.queries.2, |e, r| {
+            let values = e.at(sums.values, r, self.a.value_dim * 4);
+            fill(e, values, Count::Known(self.a.value_dim), zero);
+            let (most, sum) = self.start(e, r);
+            let state = e.at(sums.state, r, 8);
+            e.store(most, state, 0);
+            e.store(sum, state, 4);
+        });
+    }
+
+    /// Maximum and sum of row `r` before any key.
+    fn start(&self, e: &mut Emit, r: Value) -> (Value, Value) {
+        let (zero, lowest) = (e.float(0.0), e.float(f32::NEG_INFINITY));
+        let Some(sinks) = &self.sinks else {
+            return (lowest, zero);
+        };
+        let (first, step) = sinks.logits;
+        let at = e.at(first, r, step);
+        let (logit, one) = (e.load(Lanes::One, at, 0), e.float(1.0));
+        (
+            e.b.ins().select(sinks.first, logit, lowest),
+            e.b.ins().select(sinks.first, one, zero),
+        )
+    }
+
+    fn scores(&self, e: &mut Emit, sums: Sums, first: Value, n: Value) {
+        let side = self.cache.0;
+        let keys = e.at(side.base, first, side.row_bytes);
+        let (x_stride, w_stride) = (e.int(self.queries.1), e.int(side.row_bytes));
+        let (dim, out_stride, zero, scratch) = (
+            e.int(self.a.head_dim),
+            e.int(KEY_BLOCK),
+            e.int(0),
+            e.scratch(0),
+        );
+        let rows = self.queries.2;
+        let args = [
+            self.queries.0,
+            x_stride,
+            rows,
+            keys,
+            w_stride,
+            n,
+            dim,
+            sums.scores,
+            out_stride,
+            zero,
+            scratch,
+        ];
+        e.micro(matmul_kernel(side.dtype, false), &args, None);
+    }
+
+    /// Softmax of one row's scores in a block; scales what the row has summed up so far.
+    fn row(&self, e: &mut Emit, sums: Sums, r: Value, k: Value, n: Value) {
+        let (first, step) = self.position;
+        let position = e.at(first, r, step);
+        let (start, end) = (first_key(e, position, self.a.reach), e.plus(position, 1));
+        let (end, start) = (e.sub(end, k), e.sub(start, k));
+        let (end, start) = (e.clamp(end, n), e.clamp(start, n));
+        let scores = e.at(sums.scores, r, KEY_BLOCK * 4);
+        let seen = e.sub(end, start);
+        let first = e.at(scores, start, 4);
+        let some = e.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, seen, 0);
+        e.when(some, |e| {
+            let scale = self.cap(e, first, seen);
+            let state = e.at(sums.state, r, 8);
+            let factor = e.micro(
+                offset_of!(KernelTable, softmax_block),
+                &[first, seen, scale, state],
+                Some(F32),
+            );
+            let factor = factor.expect("it returns one");
+            let differs = rows::differs_from_one(e, factor);
+            e.when(differs, |e| {
+                let values = e.at(sums.values, r, self.a.value_dim * 4);
+                scale_by(e, values, Count::Known(self.a.value_dim), factor);
+            });
+        });
+        let zero = e.float(0.0);
+        fill(e, scores, Count::Dynamic(start), zero);
+        let (behind, rest) = (e.at(scores, end, 4), e.sub(n, end));
+        fill(e, behind, Count::Dynamic(rest), zero);
+    }
+
+    /// Applies a soft-cap; returns the scale that is left for the softmax.
+    fn cap(&self, e: &mut Emit, scores: Value, n: Value) -> Value {
+        let Some(c) = self.a.softcap else {
+            return e.float(self.a.scale);
+        };
+        let inner = e.float(self.a.scale / c);
+        scale_by(e, scores, Count::Dynamic(n), inner);
+        e.map(offset_of!(KernelTable, tanh), scores, n);
+        e.float(c)
+    }
+
+    fn mix(&self, e: &mut Emit, sums: Sums, first: Value, n: Value) {
+        let side = self.cache.1;
+        let values = e.at(side.base, first, side.row_bytes);
+        let (x_stride, w_stride, dim) = (
+            e.int(KEY_BLOCK),
+            e.int(side.row_bytes),
+            e.int(self.a.value_dim),
+        );
+        let (one, scratch) = (e.int(1), e.scratch(0));
+        let rows = self.queries.2;
+        let args = [
+            sums.scores,
+            x_stride,
+            rows,
+            values,
+            w_stride,
+            dim,
+            n,
+            sums.values,
+            dim,
+            one,
+            scratch,
+        ];
+        e.micro(matmul_kernel(side.dtype, true), &args, None);
+    }
+}
+
+/// Keys and values of one head of the state.
+pub(super) fn cache_heads(
+    e: &mut Emit,
+    s: &Site,
+    a: &Attention,
+    slot: Value,
+    head: Value,
+) -> (CacheRows, CacheRows) {
+    let mut side = |side: CacheSide| {
+        let base = side.base(e, slot);
+        CacheRows {
+            base: side.head(e, base, head),
+            row_bytes: side.row_bytes(),
+            dtype: side.decl.dtype,
+        }
+    };
+    (side(s.keys(a.state)), side(s.values(a.state)))
+}
+
+/// `out[r] = values[r] / sum[r]`.
+pub(super) fn divide_rows(
+    e: &mut Emit,
+    a: &Attention,
+    sums: Sums,
+    n: Value,
+    to: Value,
+    stride: usize,
+) {
+    e.repeat(n, |e, r| {
+        let (from, state, to) = (
+            e.at(sums.values, r, a.value_dim * 4),
+            e.at(sums.state, r, 8),
+            e.at(to, r, stride),
+        );
+        let sum = e.load(Lanes::One, state, 4);
+        let one = e.float(1.0);
+        let inverse = e.b.ins().fdiv(one, sum);
+        scaled_copy(e, from, to, a.value_dim, inverse);
+    });
+}
+
+/// `x[i] = value`.
+pub(super) fn fill(e: &mut Emit, at: Value, n: Count, value: Value) {
+    e.each(n, |e, i, lanes| {
+        let (to, v) = (e.add(at, i), e.splat(lanes, value));
+        e.store(v, to, 0);
+    });
+}
+
+/// `x[i] *= factor`.
+pub(super) fn scale_by(e: &mut Emit, at: Value, n: Count, factor: Value) {
+    e.each(n, |e, i, lanes| {
+        let to = e.add(at, i);
+        let (x, f) = (e.load(lanes, to, 0), e.splat(lanes, factor));
+        let y = e.b.ins().fmul(x, f);
+        e.store(y, to, 0);
+    });
+}
+
+pub(super) fn scaled_copy(e: &mut Emit, from: Value, to: Value, n: usize, factor: Value) {
+    e.each(Count::Known(n), |e, i, lanes| {
+        let (from, to) = (e.add(from, i), e.add(to, i));
+        let (x, f) = (e.load(lanes, from, 0), e.splat(lanes, factor));
+        let y = e.b.ins().fmul(x, f);
+        e.store(y, to, 0);
+    });
+}
