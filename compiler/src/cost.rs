@@ -10,7 +10,7 @@ use serde::Serialize;
 use crate::codegen::Planned;
 use crate::graph::{
     Attention, Dim, ExpertsIn, ExpertsOut, Finish, Graph, GroupedMatmul, Grouping, HeadMatmul,
-    Join, Matmul, NodeId, Op, Reach, StateDecl, StateId, Touch, Unary, WeightDecl,
+    Join, LatentAttention, Matmul, NodeId, Op, Reach, StateDecl, StateId, Touch, Unary, WeightDecl,
 };
 
 /// Sizes of a step of one sequence.
@@ -300,6 +300,7 @@ fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
         Op::Softmax(a) => 3 * seen(a, step),
         Op::Mix(a) => 2 * seen(a, step) * a.value_dim as u64,
         Op::Attention(a) => seen(a, step) * (2 * (a.head_dim + a.value_dim) as u64 + 3),
+        Op::LatentAttention(l) => latent_attention(l, step),
     }
 }
 
@@ -334,6 +335,16 @@ fn head_matmul(graph: &Graph, node: NodeId, m: &HeadMatmul, step: Step) -> u64 {
     let n = graph.width(graph.operands(node)[1]);
     let each = 2 * m.columns.heads * m.product(n) * m.inner(n);
     rows(graph, node, step) * each as u64
+}
+
+/// Of one segment: expanding every key, or absorbing at every token, whichever takes less.
+fn latent_attention(l: &LatentAttention, step: Step) -> u64 {
+    let up = 2 * l.rank() * (l.queries.rows.len + l.value_dim()) * l.attention.heads;
+    let over = |tokens: usize, dims: usize| {
+        (tokens * up) as u64 + seen(&l.attention, step) * (2 * dims as u64 + 3)
+    };
+    let expanded = over(step.depth + step.tokens, l.key_dim() + l.value_dim());
+    expanded.min(over(step.tokens, l.attention.head_dim + l.rank()))
 }
 
 /// Rows of experts in a step, and the width of what comes in.
@@ -384,6 +395,10 @@ fn state_bytes(graph: &Graph, node: NodeId, step: Step) -> u64 {
             Op::Scores(a) => step.span(a.reach) * part(state(a.state), a.head_dim),
             Op::Mix(a) => step.span(a.reach) * part(state(a.state), a.value_dim),
             Op::Attention(a) => step.span(a.reach) * row(state(a.state)),
+            Op::LatentAttention(l) => {
+                let a = &l.attention;
+                step.span(a.reach) * row(state(a.state))
+            }
             _ => 0,
         }
 }

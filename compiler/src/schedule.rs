@@ -5,6 +5,7 @@
 //! a block always has one. Kernels between two barriers form an *epoch*, the unit of the memory plan.
 
 mod experts;
+mod latent;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -19,6 +20,7 @@ use crate::graph::{
 };
 
 pub use experts::{expert_tile, own_routing, route_scratch};
+pub use latent::{EXPANDED_KEYS, LatentScratch, latent_scratch};
 
 /// Kernels of every block of a program.
 #[derive(Clone, Debug)]
@@ -75,6 +77,8 @@ pub enum Work {
     TilesByHeads,
     /// Heads, for one tile.
     Heads,
+    /// Segments × heads.
+    SegmentsByHeads,
     /// Heads × runs of a head's columns: columns of a run, and how many runs.
     HeadColumns {
         /// Heads.
@@ -284,6 +288,7 @@ fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
         Op::HeadMatmul(m) => head_columns(m, graph.width(graph.operands(node)[1])),
         Op::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
         Op::Attention(_) => Work::TilesByHeads,
+        Op::LatentAttention(_) => Work::SegmentsByHeads,
         Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) => Work::Heads,
         Op::GroupByExpert(_) => Work::Once,
         Op::GroupedMatmul(m) => expert_work(graph, node, &m.grouping, m.rows, "w", kind),
@@ -407,6 +412,10 @@ fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
             row = graph.width(node) * 4;
             (0, 0, 0, 0)
         }
+        Op::LatentAttention(l) => {
+            let s = latent_scratch(l);
+            (s.rows, s.tile, 0, s.sums)
+        }
         Op::Attention(a) => {
             let queries = attention_rows(a, kind);
             (
@@ -515,6 +524,7 @@ impl fmt::Display for Work {
             Work::TilesByKeys => write!(f, "tiles × key heads × runs of {KEY_BLOCK} keys"),
             Work::TilesByHeads => f.write_str("tiles × heads"),
             Work::Heads => f.write_str("heads"),
+            Work::SegmentsByHeads => f.write_str("segments × heads"),
             Work::HeadColumns {
                 heads,
                 width,

@@ -26,12 +26,13 @@ pub(super) fn emit(e: &mut Emit, s: &Site) {
     match s.kernel.work {
         Work::TilesByKeys => decode(e, s, a),
         Work::TilesByHeads => prefill(e, s, a),
-        Work::Rows { .. } | Work::Columns(_) | Work::Heads | Work::Experts { .. } => {
-            unreachable!("scheduled by tiles")
-        }
-        Work::HeadColumns { .. } | Work::Once => {
-            unreachable!("scheduled by tiles")
-        }
+        Work::Rows { .. }
+        | Work::Columns(_)
+        | Work::Heads
+        | Work::SegmentsByHeads
+        | Work::HeadColumns { .. }
+        | Work::Experts { .. }
+        | Work::Once => unreachable!("scheduled by tiles"),
     }
 }
 
@@ -39,6 +40,7 @@ pub(super) fn emit(e: &mut Emit, s: &Site) {
 #[derive(Clone, Copy)]
 pub(super) struct Tile {
     pub(super) slot: Value,
+    /// First row of the step.
     pub(super) start_row: Value,
     pub(super) queries: Value,
     pub(super) position: Value,
@@ -46,8 +48,13 @@ pub(super) struct Tile {
 
 impl Tile {
     pub(super) fn load(e: &mut Emit, index: Value) -> Tile {
-        let tiles = e.field(offset_of!(StepContext, tiles));
-        let at = e.at(tiles, index, size_of::<Span>());
+        Tile::of(e, offset_of!(StepContext, tiles), index)
+    }
+
+    /// Entry `index` of a list of spans that a context field points to.
+    pub(super) fn of(e: &mut Emit, field: usize, index: Value) -> Tile {
+        let spans = e.field(field);
+        let at = e.at(spans, index, size_of::<Span>());
         Tile {
             slot: e.u32_at(at, offset_of!(Span, slot)),
             start_row: e.u32_at(at, offset_of!(Span, start_row)),

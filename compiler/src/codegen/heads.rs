@@ -2,12 +2,13 @@
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
+use graver_runtime::abi::Dtype;
 
 use super::emit::Emit;
 use super::kernel::Site;
 use super::matmul::matmul_kernel;
 use super::rows::{copy, out_row};
-use crate::graph::{HeadColumns, HeadConcat, HeadMatmul};
+use crate::graph::{HeadColumns, HeadConcat, HeadMatmul, NodeId, WeightDecl};
 use crate::schedule::Work;
 
 /// The picked columns of one row's heads.
@@ -67,34 +68,117 @@ pub(super) fn matmul(e: &mut Emit, s: &Site, m: &HeadMatmul) {
 
 /// Columns `first..first + width` (fewer at the end) of one head's product.
 fn product(e: &mut Emit, s: &Site, m: &HeadMatmul, head: Value, (first, width): (Value, usize)) {
-    let (x, out, w) = (s.rows(e, s.operand("x")), s.out(e), s.operand("w"));
-    let decl = s.weight(w).1;
-    let dtype = decl.encoding.float().expect("weights by head stay floats");
-    let (size, product) = (dtype.size(), m.product(decl.shape[1]));
-    // Bytes from one row of the weight to the next, and from one column to the next.
-    let (row, column) = match decl.transposed {
-        true => (size, decl.row_stride),
-        false => (decl.row_stride, size),
-    };
-    let weights = s.pointer(e, w);
-    let weights = e.at(weights, head, m.rows.width * row);
-    let weights = e.plus(weights, m.rows.start * row);
-    let weights = e.at(weights, first, if m.over_columns { row } else { column });
+    let (x, out) = (s.rows(e, s.operand("x")), s.out(e));
+    let whole = HeadWeight::of(e, s, s.operand("w"), m.rows, head);
+    let product = m.product(whole.decl.shape[1]);
     let from = e.at(x.base, head, m.columns.width * 4);
-    let from = e.plus(from, m.columns.start * 4);
+    let from = Panel {
+        base: e.plus(from, m.columns.start * 4),
+        stride: x.stride / 4,
+    };
     let to = e.at(out.base, head, (product + m.keep) * 4);
-    let to = e.at(to, first, 4);
+    let to = Panel {
+        base: e.at(to, first, 4),
+        stride: out.stride / 4,
+    };
     let (end, most) = (e.int(product), e.int(width));
     let left = e.sub(end, first);
     let n = e.min(left, most);
-    let (rows, scratch, zero) = (s.n_rows(e), e.scratch(0), e.int(0));
-    let (x_stride, out_stride) = (e.int(x.stride / 4), e.int(out.stride / 4));
-    let (w_stride, inner) = (e.int(decl.row_stride), e.int(m.columns.len));
-    let args = [
-        from, x_stride, rows, weights, w_stride, n, inner, to, out_stride, zero, scratch,
-    ];
-    let by_columns = m.over_columns == decl.transposed;
-    e.micro(matmul_kernel(dtype, by_columns), &args, None);
+    let (rows, w) = (s.n_rows(e), whole.from(e, m.over_columns, first));
+    w.multiply_part(e, m.over_columns, (from, rows), (n, m.columns.len), to);
+}
+
+/// A matrix of f32: address of its first row, and elements between rows.
+#[derive(Clone, Copy)]
+pub(super) struct Panel {
+    pub(super) base: Value,
+    pub(super) stride: usize,
+}
+
+/// One head's rows of a weight.
+#[derive(Clone, Copy)]
+pub(super) struct HeadWeight<'a> {
+    decl: &'a WeightDecl,
+    rows: usize,
+    base: Value,
+}
+
+impl<'a> HeadWeight<'a> {
+    pub(super) fn of(
+        e: &mut Emit,
+        s: &Site<'a>,
+        weight: NodeId,
+        rows: HeadColumns,
+        head: Value,
+    ) -> HeadWeight<'a> {
+        let (decl, base) = (s.weight(weight).1, s.pointer(e, weight));
+        let step = steps(decl).0;
+        let base = e.at(base, head, rows.width * step);
+        HeadWeight {
+            decl,
+            rows: rows.len,
+            base: e.plus(base, rows.start * step),
+        }
+    }
+
+    /// Without the first columns of the product.
+    fn from(self, e: &mut Emit, over_columns: bool, first: Value) -> HeadWeight<'a> {
+        let (row, column) = steps(self.decl);
+        HeadWeight {
+            base: e.at(self.base, first, if over_columns { row } else { column }),
+            ..self
+        }
+    }
+
+    /// `to = x · W`, summed over the rows of `W`, or over its `rank` columns.
+    pub(super) fn multiply(
+        &self,
+        e: &mut Emit,
+        over_columns: bool,
+        x: (Panel, Value),
+        rank: usize,
+        to: Panel,
+    ) {
+        let (n, inner) = match over_columns {
+            true => (self.rows, rank),
+            false => (rank, self.rows),
+        };
+        let n = e.int(n);
+        self.multiply_part(e, over_columns, x, (n, inner), to);
+    }
+
+    fn multiply_part(
+        &self,
+        e: &mut Emit,
+        over_columns: bool,
+        (x, rows): (Panel, Value),
+        (n, inner): (Value, usize),
+        to: Panel,
+    ) {
+        let (scratch, zero) = (e.scratch(0), e.int(0));
+        let (x_stride, to_stride) = (e.int(x.stride), e.int(to.stride));
+        let (w_stride, inner) = (e.int(self.decl.row_stride), e.int(inner));
+        let args = [
+            x.base, x_stride, rows, self.base, w_stride, n, inner, to.base, to_stride, zero,
+            scratch,
+        ];
+        let by_columns = over_columns == self.decl.transposed;
+        e.micro(matmul_kernel(dtype_of(self.decl), by_columns), &args, None);
+    }
+}
+
+/// Products by head reach into a weight by row and column, which only floats allow.
+fn dtype_of(decl: &WeightDecl) -> Dtype {
+    decl.encoding.float().expect("weights by head stay floats")
+}
+
+/// Bytes from one row of a weight to the next, and from one column to the next.
+fn steps(decl: &WeightDecl) -> (usize, usize) {
+    let size = dtype_of(decl).size();
+    match decl.transposed {
+        true => (size, decl.row_stride),
+        false => (decl.row_stride, size),
+    }
 }
 
 /// The columns of one head that are handed on as they are.

@@ -8,6 +8,7 @@ mod emit;
 mod experts;
 mod heads;
 mod kernel;
+mod latent;
 mod matmul;
 mod online;
 mod plain;
@@ -283,6 +284,7 @@ fn emit_kernel(e: &mut Emit, site: &Site, tile: Option<Value>) {
             experts::emit(e, site)
         }
         (Op::HeadMatmul(m), _) => heads::matmul(e, site, m),
+        (Op::LatentAttention(l), _) => latent::emit(e, site, l),
         (_, Some(tile)) => plain::emit(e, site, tile),
         (_, None) => rows::emit(e, site),
     }

@@ -124,7 +124,9 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
         Op::Input(_) | Op::Weight(_) | Op::Slice { .. } | Op::CacheRead { .. } => {
             unreachable!("views are no kernels")
         }
-        Op::Matmul(_) | Op::HeadMatmul(_) => unreachable!("not scheduled by rows"),
+        Op::Matmul(_) | Op::HeadMatmul(_) | Op::LatentAttention(_) => {
+            unreachable!("not scheduled by rows")
+        }
         Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) | Op::Attention(_) => {
             unreachable!("not scheduled by rows")
         }

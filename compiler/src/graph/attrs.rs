@@ -5,6 +5,7 @@
 mod experts;
 
 use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
+use super::latent::LatentAttention;
 use super::op::*;
 
 /// A word, with a value or with words inside it.
@@ -88,15 +89,12 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         Op::Scores(a) | Op::Softmax(a) | Op::Mix(a) | Op::Attention(a) => attention(a),
         Op::Slice { start, len } => vec![set("start", start), set("len", len)],
         Op::HeadSlice(c) => head_columns(c),
-        Op::HeadMatmul(m) => {
-            let mut out = vec![
-                tree("columns", head_columns(&m.columns)),
-                tree("rows", head_columns(&m.rows)),
-            ];
-            out.extend(m.over_columns.then(|| flag("over_columns")));
-            out.extend((m.keep > 0).then(|| set("keep", m.keep)));
-            out
-        }
+        Op::HeadMatmul(m) => head_matmul(m),
+        Op::LatentAttention(l) => vec![
+            tree("attention", attention(&l.attention)),
+            tree("queries", head_matmul(&l.queries)),
+            tree("results", head_matmul(&l.results)),
+        ],
         Op::HeadConcat(c) => vec![
             set("heads", c.heads),
             set("left", c.left),
@@ -112,6 +110,16 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         Op::ExpertsIn(e) => experts::experts_in(e),
         Op::ExpertsOut(e) => experts::experts_out(e),
     }
+}
+
+fn head_matmul(m: &HeadMatmul) -> Vec<Attr> {
+    let mut out = vec![
+        tree("columns", head_columns(&m.columns)),
+        tree("rows", head_columns(&m.rows)),
+    ];
+    out.extend(m.over_columns.then(|| flag("over_columns")));
+    out.extend((m.keep > 0).then(|| set("keep", m.keep)));
+    out
 }
 
 fn head_columns(c: &HeadColumns) -> Vec<Attr> {
@@ -346,6 +354,15 @@ impl<'a> Words<'a> {
         })
     }
 
+    fn head_matmul(&self) -> Result<HeadMatmul, AttrError> {
+        Ok(HeadMatmul {
+            columns: self.within("columns")?.head_columns()?,
+            rows: self.within("rows")?.head_columns()?,
+            over_columns: self.has("over_columns"),
+            keep: self.maybe("keep")?.unwrap_or(0),
+        })
+    }
+
     fn head_columns(&self) -> Result<HeadColumns, AttrError> {
         Ok(HeadColumns {
             heads: self.get("heads")?,
@@ -499,11 +516,11 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
             len: w.get("len")?,
         },
         "head_slice" => Op::HeadSlice(w.head_columns()?),
-        "head_matmul" => Op::HeadMatmul(HeadMatmul {
-            columns: w.within("columns")?.head_columns()?,
-            rows: w.within("rows")?.head_columns()?,
-            over_columns: w.has("over_columns"),
-            keep: w.maybe("keep")?.unwrap_or(0),
+        "head_matmul" => Op::HeadMatmul(w.head_matmul()?),
+        "latent_attention" => Op::LatentAttention(LatentAttention {
+            attention: w.within("attention")?.attention()?,
+            queries: w.within("queries")?.head_matmul()?,
+            results: w.within("results")?.head_matmul()?,
         }),
         "head_concat" => Op::HeadConcat(HeadConcat {
             heads: w.get("heads")?,

@@ -11,6 +11,7 @@ pub use super::experts::{
 };
 pub use super::finish::{Dest, Finish, Rope, Touch, touch_role};
 use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
+use super::latent::LatentAttention;
 pub use crate::spec::model::{Activation, NormKind, PositionScale, Reach};
 
 /// Index of a weight in its graph's table.
@@ -113,6 +114,8 @@ pub enum Op {
     Mix(Attention),
     /// Scores, softmax and mix in one pass over the keys (online softmax, Milakov & Gimelshein 2018).
     Attention(Attention),
+    /// Attention to latents with the products before and behind it.
+    LatentAttention(LatentAttention),
     /// The rows whose logits are wanted.
     GatherRows,
     /// Columns `start..start + len` of every row: a view, not a kernel.
@@ -315,6 +318,7 @@ impl Op {
             Op::Softmax(_) => "softmax",
             Op::Mix(_) => "mix",
             Op::Attention(_) => "attention",
+            Op::LatentAttention(_) => "latent_attention",
             Op::GatherRows => "gather_rows",
             Op::Slice { .. } => "slice",
             Op::HeadSlice(_) => "head_slice",
@@ -358,6 +362,7 @@ impl Op {
             Op::Scores(_) => roles(&["q", "after"]),
             Op::Attention(a) if a.sinks => roles(&["q", "after", "sinks"]),
             Op::Attention(_) => roles(&["q", "after"]),
+            Op::LatentAttention(_) => roles(&["q", "after", "w"]),
             Op::Softmax(a) if a.sinks => roles(&["x", "sinks"]),
             Op::Softmax(_) => roles(&["x"]),
             Op::Mix(_) => roles(&["p", "after"]),
@@ -409,7 +414,7 @@ impl Op {
             | Op::PositionScale(_)
             | Op::Scores(_)
             | Op::Softmax(_) => None,
-            Op::Mix(_) | Op::Attention(_) | Op::GatherRows => None,
+            Op::Mix(_) | Op::Attention(_) | Op::LatentAttention(_) | Op::GatherRows => None,
             Op::Slice { .. } | Op::HeadSlice(_) | Op::HeadConcat(_) => None,
             Op::HeadMatmul(_) | Op::Copy => None,
             Op::Route(_)

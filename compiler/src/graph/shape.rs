@@ -1,8 +1,8 @@
 //! Shape rules: from an operation and its operands to the shape of the result, or why they do not fit.
 
 mod experts;
+mod heads;
 
-use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
 use super::op::*;
 use super::text::shape_text;
 use super::{Graph, NodeId};
@@ -113,19 +113,11 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
             Ok(vec![Dim::Tokens, Dim::Const(a.heads * a.value_dim)])
         }
         Op::GatherRows => Ok(vec![Dim::LogitRows, Dim::Const(r.width(0)?)]),
-        Op::Slice { start, len } => {
-            let w = r.width(0)?;
-            r.check(
-                "the columns' end",
-                start + len <= w && *len > 0,
-                start + len,
-                format!("at most {w}"),
-            )?;
-            Ok(vec![r.shape(0)[0], Dim::Const(*len)])
-        }
+        Op::Slice { start, len } => r.slice(*start, *len),
         Op::HeadSlice(c) => r.head_slice(c),
         Op::HeadConcat(c) => r.head_concat(c),
-        Op::HeadMatmul(m) => r.head_matmul(m),
+        Op::HeadMatmul(m) => r.head_matmul(m, [0, 1]),
+        Op::LatentAttention(l) => r.latent_attention(l),
         Op::Route(o) => r.route(o, "x"),
         Op::GroupByExpert(g) => r.group_by_expert(g),
         Op::GatherTokens { grouping, .. } => r.gather_tokens(grouping),
@@ -364,57 +356,11 @@ impl Rule<'_> {
         Ok(vec![self.shape(0)[0], Dim::Const(out)])
     }
 
-    fn head_slice(&self, c: &HeadColumns) -> Result<Shape, ShapeError> {
-        self.head_columns("columns", c, self.width(0)?)?;
-        Ok(vec![self.shape(0)[0], Dim::Const(c.heads * c.len)])
-    }
-
-    /// That `found` is the width of all heads together, and the run lies inside a head.
-    fn head_columns(&self, what: &str, c: &HeadColumns, found: usize) -> Result<(), ShapeError> {
-        let all = c.heads * c.width;
-        let whole = found == all && found > 0;
-        self.check(&format!("{what} of all heads"), whole, found, all)?;
-        let (end, fits) = (c.start + c.len, c.start + c.len <= c.width && c.len > 0);
-        self.check(
-            &format!("end of the {what}"),
-            fits,
-            end,
-            format!("at most {}", c.width),
-        )
-    }
-
-    fn head_matmul(&self, m: &HeadMatmul) -> Result<Shape, ShapeError> {
-        let (heads, n) = (m.columns.heads, self.width(1)?);
-        self.head_columns("columns", &m.columns, self.width(0)?)?;
-        if let Dim::Const(rows) = self.dim(1, 0)? {
-            self.head_columns("rows", &m.rows, rows)?;
-        }
-        self.check("heads of w", m.rows.heads == heads, m.rows.heads, heads)?;
-        let (found, inner) = (m.columns.len, m.inner(n));
-        self.check("columns to multiply", found == inner, found, inner)?;
-        let end = m.columns.start + m.columns.len + m.keep;
-        let most = m.columns.width;
-        self.check(
-            "end of the kept columns",
-            end <= most,
-            end,
-            format!("at most {most}"),
-        )?;
-        Ok(vec![
-            self.shape(0)[0],
-            Dim::Const(heads * (m.product(n) + m.keep)),
-        ])
-    }
-
-    fn head_concat(&self, c: &HeadConcat) -> Result<Shape, ShapeError> {
-        self.check("heads", c.heads > 0, c.heads, "at least 1")?;
-        for (i, one) in [c.left, c.right].into_iter().enumerate() {
-            let (w, all) = (self.width(i)?, c.heads * one);
-            let expected = format!("{all}, or {one} for all heads");
-            let fits = w > 0 && (w == all || w == one);
-            self.check(&format!("width of {}", self.roles[i]), fits, w, expected)?;
-        }
-        Ok(vec![self.shape(0)[0], Dim::Const(c.heads * c.width())])
+    fn slice(&self, start: usize, len: usize) -> Result<Shape, ShapeError> {
+        let (w, end) = (self.width(0)?, start + len);
+        let fits = end <= w && len > 0;
+        self.check("the columns' end", fits, end, format!("at most {w}"))?;
+        Ok(vec![self.shape(0)[0], Dim::Const(len)])
     }
 
     fn binary(&self) -> Result<Shape, ShapeError> {
@@ -470,7 +416,14 @@ impl Rule<'_> {
         Ok(())
     }
 
+    /// That queries and state fit.
     fn attention(&self, a: &Attention) -> Result<(), ShapeError> {
+        self.state_heads(a)?;
+        let q = a.heads * a.head_dim;
+        self.check("width of q", self.width(0)? == q, self.width(0)?, q)
+    }
+
+    fn state_heads(&self, a: &Attention) -> Result<(), ShapeError> {
         let d = self.state(a.state)?;
         let whole = a.kv_heads > 0 && a.heads.is_multiple_of(a.kv_heads);
         self.check(
@@ -495,8 +448,6 @@ impl Rule<'_> {
             d.ring == a.reach.limit(),
             rows(d.ring),
             format!("{}, as far as queries look back", rows(a.reach.limit())),
-        )?;
-        let q = a.heads * a.head_dim;
-        self.check("width of q", self.width(0)? == q, self.width(0)?, q)
+        )
     }
 }

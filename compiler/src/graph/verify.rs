@@ -64,6 +64,7 @@ fn check(graph: &Graph, id: NodeId) -> Result<(), String> {
     check_quantized(graph, op, &operands)?;
     let state = match op {
         Op::Scores(a) | Op::Mix(a) | Op::Attention(a) => a.state,
+        Op::LatentAttention(l) => l.attention.state,
         _ => return Ok(()),
     };
     let writer = operands[1];

@@ -53,6 +53,11 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
         Op::HeadSlice(c) => heads::slice(c, x[0]),
         Op::HeadConcat(c) => heads::concat(c, x[0], x[1]),
         Op::HeadMatmul(m) => heads::matmul(m, x[0], x[1]),
+        Op::LatentAttention(l) => {
+            let q = heads::matmul(&l.queries, x[0], x[2]);
+            let sums = attention(scene, &l.attention, &q, None);
+            heads::matmul(&l.results, &sums, x[2])
+        }
         Op::Route(r) => experts::route(r, x[0], r.correction.then(|| x[1])),
         Op::GroupByExpert(g) => experts::group(g, x[0]),
         Op::GatherTokens { grouping, weighted } => experts::gather(grouping, *weighted, x[0], x[1]),

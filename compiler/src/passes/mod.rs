@@ -7,6 +7,7 @@
 mod attention;
 mod bias;
 mod dead;
+mod expand;
 mod gate;
 mod int8_epilogue;
 mod int8_prologue;
@@ -85,6 +86,11 @@ pub const PASSES: &[Pass] = &[
         name: "one-pass-attention",
         about: "scores, softmax and mix in one pass over the keys",
         run: attention::run,
+    },
+    Pass {
+        name: "latent-prefill",
+        about: "long steps expand latents or absorb their expansion, whichever is cheaper",
+        run: expand::run,
     },
     Pass {
         name: "dead-nodes",

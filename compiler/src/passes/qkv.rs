@@ -81,6 +81,7 @@ fn touch(op: &Op) -> Option<Touch> {
         | Op::HeadSlice(_)
         | Op::HeadConcat(_)
         | Op::HeadMatmul(_)
+        | Op::LatentAttention(_)
         | Op::Copy
         | Op::Route(_)
         | Op::GroupByExpert(_)
