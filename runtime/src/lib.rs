@@ -1,6 +1,7 @@
 //! What a compiled model needs to run, and nothing else.
 
 pub mod abi;
+pub mod ceilings;
 pub mod cli;
 pub mod cpu;
 pub mod error;

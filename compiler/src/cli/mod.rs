@@ -5,6 +5,7 @@
     reason = "commands talk to people"
 )]
 
+mod bench;
 mod explain;
 mod inspect;
 mod model;
@@ -29,6 +30,8 @@ struct Cli {
 enum Command {
     /// Compile a model in memory and generate text with it
     Run(run::Args),
+    /// Measure speed, what fusion is worth, and what each pass is worth
+    Bench(bench::Args),
     /// Say of every candidate of every pass whether it was fused, and why
     Explain(explain::Args),
     /// Sum a model up without its weights: parameters, state, what a step costs; or compare two
@@ -43,6 +46,7 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 pub(crate) fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
+        Command::Bench(args) => bench::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -1,0 +1,429 @@
+//! Measures variants of one model against each other, on the same cores, in turn.
+//!
+//! In: a loaded model, variants (which passes run), points (prefill or decode, of so many tokens, at a depth), and how many
+//! rounds. In each round every variant runs every point once, so that what disturbs the machine disturbs all alike; ratios are taken
+//! within a round. Out: a [`Report`], with what each variant's step is made of beside its times, and the machine's ceilings.
+
+mod diff;
+mod stats;
+mod text;
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use graver_runtime::abi::{DECODE_TOKENS, PREFILL_TOKENS};
+use graver_runtime::session::{Session, SessionOptions, Wanted};
+use graver_runtime::{Error, ceilings};
+use serde::{Deserialize, Serialize};
+
+use crate::artifact::{JitError, jit, weight_source};
+use crate::codegen::Planned;
+use crate::cost::{self, Cost, Step};
+use crate::explain::{Counts, counts};
+use crate::passes::{Outcome, PASSES, PassOptions};
+use crate::pipeline::{self, CompileOptions, Loaded};
+
+pub use diff::{Difference, Differences, diff};
+pub use stats::{Ratio, median, quantile};
+
+/// Version of the report's JSON.
+pub const FORMAT: u32 = 1;
+
+/// One of the things that are compared.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Variant {
+    /// `fused`, `without norm-prologue`.
+    pub name: String,
+    /// Its passes.
+    pub passes: PassOptions,
+}
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Point {
+    /// All tokens at once, or one after the other.
+    pub phase: Phase,
+    /// Tokens.
+    pub tokens: usize,
+    /// Positions that are filled before.
+    pub depth: usize,
+}
+
+/// Reading a prompt, or writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// As many tokens of a step as there can be.
+    Prefill,
+    /// One token a step.
+    Decode,
+}
+
+/// How it is measured.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Times that every variant runs every point.
+    pub rounds: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// Everything that was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// What the caller calls the model.
+    pub model: String,
+    /// Bytes of its weights.
+    pub weight_bytes: u64,
+    /// Threads.
+    pub threads: usize,
+    /// Runs of each variant.
+    pub rounds: usize,
+    /// 10⁹ operations a second that the machine reached in registers.
+    pub gflops_ceiling: f64,
+    /// Point by point.
+    pub points: Vec<PointReport>,
+}
+
+/// One point.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PointReport {
+    /// Which.
+    #[serde(flatten)]
+    pub point: Point,
+    /// 10⁹ bytes a second that the machine read from as many bytes as one step of the first variant reads.
+    pub gbps_ceiling: f64,
+    /// Variant by variant; ratios are to the first.
+    pub variants: Vec<VariantReport>,
+}
+
+/// One variant at one point.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VariantReport {
+    /// Its name.
+    pub name: String,
+    /// Kernels of a step.
+    pub kernels: usize,
+    /// Barriers of a step.
+    pub barriers: usize,
+    /// Floating-point operations of all tokens.
+    pub flops: u64,
+    /// Bytes of weights and state of all steps.
+    pub memory_bytes: u64,
+    /// The same with activations.
+    pub bytes: u64,
+    /// Each run.
+    pub seconds: Vec<f64>,
+    /// Tokens a second, by the median run.
+    pub tokens_per_second: f64,
+    /// Quartiles of the runs over their median.
+    pub spread: [f64; 2],
+    /// Weights and state that were read, in 10⁹ bytes a second.
+    pub gbps: f64,
+    /// 10⁹ operations a second.
+    pub gflops: f64,
+    /// The larger share of the two ceilings that was reached.
+    pub ceiling_share: f64,
+    /// The share is above 1: something was measured or counted wrongly.
+    pub impossible: bool,
+    /// This variant's time over the first one's.
+    pub ratio: Option<Ratio>,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum BenchError {
+    /// Code.
+    #[error(transparent)]
+    Jit(#[from] JitError),
+    /// The runtime.
+    #[error(transparent)]
+    Runtime(#[from] Error),
+    /// A point that the model has no room for.
+    #[error(
+        "{tokens} tokens behind {depth} others do not fit the model's context of {context}: choose a smaller --prompt, --gen or --depth"
+    )]
+    Context {
+        /// Tokens of the point.
+        tokens: usize,
+        /// Its depth.
+        depth: usize,
+        /// Positions of the model.
+        context: usize,
+    },
+}
+
+/// Fused and unfused.
+pub fn ab(passes: &PassOptions) -> Vec<Variant> {
+    let none = PassOptions {
+        no_fuse: true,
+        ..PassOptions::default()
+    };
+    vec![variant("fused", passes.clone()), variant("unfused", none)]
+}
+
+/// Every pass that acts on the model, switched off alone and alone on, behind fused and unfused.
+pub fn ablation(loaded: &Loaded, options: &CompileOptions) -> Vec<Variant> {
+    let mut out = ab(&options.passes);
+    let acting = acting(loaded, options);
+    for pass in &acting {
+        let mut off = options.passes.clone();
+        off.disabled.push(pass.to_string());
+        out.push(variant(&format!("without {pass}"), off));
+    }
+    for pass in &acting {
+        let others = PASSES.iter().map(|p| p.name).filter(|n| n != pass);
+        let only = PassOptions {
+            disabled: others.map(String::from).collect(),
+            ..PassOptions::default()
+        };
+        out.push(variant(&format!("only {pass}"), only));
+    }
+    out
+}
+
+fn variant(name: &str, passes: PassOptions) -> Variant {
+    Variant {
+        name: name.into(),
+        passes,
+    }
+}
+
+/// Passes that fuse something somewhere.
+fn acting(loaded: &Loaded, options: &CompileOptions) -> Vec<&'static str> {
+    use crate::graph::ProgramKind::{Decode, Prefill};
+    let reports = [Decode, Prefill].map(|kind| {
+        let plain = pipeline::plain_program(loaded, kind, options.cache);
+        pipeline::plan(plain, &options.passes).1
+    });
+    let fused = |name: &str| {
+        let mut sites = reports
+            .iter()
+            .flatten()
+            .filter(|r| r.pass == name)
+            .flat_map(|r| &r.sites);
+        sites.any(|(_, site)| matches!(site.outcome, Outcome::Fused(_)))
+    };
+    PASSES.iter().map(|p| p.name).filter(|n| fused(n)).collect()
+}
+
+/// A compiled variant.
+struct Contender {
+    name: String,
+    planned: [Planned; 2],
+    session: Session,
+}
+
+/// Measures every variant at every point. `progress` hears what is running, and how far it has come, from 0 to 1.
+///
+/// # Errors
+/// Points without room, and what compiling or the runtime reports.
+pub fn run(
+    model: &str,
+    loaded: Loaded,
+    options: &CompileOptions,
+    variants: &[Variant],
+    points: &[Point],
+    settings: &Settings,
+    progress: &dyn Fn(&str, f64),
+) -> Result<Report, BenchError> {
+    let context = loaded.model.context;
+    if let Some(p) = points.iter().find(|p| p.tokens + p.depth > context) {
+        let (tokens, depth) = (p.tokens, p.depth);
+        return Err(BenchError::Context {
+            tokens,
+            depth,
+            context,
+        });
+    }
+    let weight_bytes = loaded.weights.total_bytes() as u64;
+    progress("measuring the machine", 0.0);
+    let gflops_ceiling = ceilings::gflops(settings.threads);
+    let mut contenders = compile(loaded, options, variants, points, settings)?;
+    let mut reports = vec![];
+    for (i, point) in points.iter().enumerate() {
+        let step = point.cost(&contenders[0].planned).1;
+        let gbps_ceiling = ceilings::gbps(settings.threads, step.memory_bytes() as usize);
+        let at =
+            |share: f64| progress(&point.to_string(), (i as f64 + share) / points.len() as f64);
+        let seconds = measure(&mut contenders, point, settings.rounds, &at)?;
+        let machine = [gbps_ceiling, gflops_ceiling];
+        reports.push(PointReport {
+            point: *point,
+            gbps_ceiling,
+            variants: contenders
+                .iter()
+                .zip(&seconds)
+                .map(|(c, s)| c.report(point, s, &seconds[0], machine))
+                .collect(),
+        });
+    }
+    Ok(Report {
+        format: FORMAT,
+        model: model.into(),
+        weight_bytes,
+        threads: settings.threads,
+        rounds: settings.rounds,
+        gflops_ceiling,
+        points: reports,
+    })
+}
+
+fn compile(
+    loaded: Loaded,
+    options: &CompileOptions,
+    variants: &[Variant],
+    points: &[Point],
+    settings: &Settings,
+) -> Result<Vec<Contender>, BenchError> {
+    let context = points.iter().map(|p| p.tokens + p.depth).max();
+    let session_options = SessionOptions {
+        threads: Some(settings.threads),
+        context,
+        pin: true,
+        ..SessionOptions::default()
+    };
+    let mut compiled = vec![];
+    for v in variants {
+        let options = CompileOptions {
+            passes: v.passes.clone(),
+            ..options.clone()
+        };
+        let planned = pipeline::plan_both(&loaded, &options);
+        let program = jit(
+            &planned,
+            pipeline::manifest(&loaded, &planned, &options),
+            None,
+        )?;
+        compiled.push((v.name.clone(), planned, program));
+    }
+    let weights = Arc::new(loaded.weights);
+    let open = |(name, planned, program)| {
+        let session = Session::new(program, weight_source(&weights), session_options.clone())?;
+        Ok(Contender {
+            name,
+            planned,
+            session,
+        })
+    };
+    compiled.into_iter().map(open).collect()
+}
+
+/// Seconds of each run, for each contender. The first round warms up and is not kept.
+fn measure(
+    contenders: &mut [Contender],
+    point: &Point,
+    rounds: usize,
+    progress: &dyn Fn(f64),
+) -> Result<Vec<Vec<f64>>, BenchError> {
+    let mut seconds = vec![vec![]; contenders.len()];
+    for round in 0..=rounds {
+        progress(round as f64 / (rounds + 1) as f64);
+        for i in 0..contenders.len() {
+            // Each round begins with another one, so that none always follows the same.
+            let i = (i + round) % contenders.len();
+            let taken = contenders[i].time(point)?;
+            if round > 0 {
+                seconds[i].push(taken);
+            }
+        }
+    }
+    Ok(seconds)
+}
+
+impl Contender {
+    fn time(&mut self, point: &Point) -> Result<f64, BenchError> {
+        let tokens = token_ids(point.depth + point.tokens, self.session.vocab());
+        let (before, fed) = tokens.split_at(point.depth);
+        // A ring may have lost what a cut needs.
+        let is_cut = self.session.position(0)? >= point.depth
+            && self.session.truncate(0, point.depth).is_ok();
+        if !is_cut {
+            self.session.reset(0)?;
+            if point.depth > 0 {
+                self.session.feed(0, before, Wanted::None)?;
+            }
+        }
+        let begun = Instant::now();
+        match point.phase {
+            Phase::Prefill => drop(self.session.feed(0, fed, Wanted::Last)?),
+            Phase::Decode => {
+                for token in fed.chunks(1) {
+                    self.session.feed(0, token, Wanted::Last)?;
+                }
+            }
+        }
+        Ok(begun.elapsed().as_secs_f64())
+    }
+
+    fn report(
+        &self,
+        point: &Point,
+        seconds: &[f64],
+        base: &[f64],
+        [gbps_ceiling, gflops_ceiling]: [f64; 2],
+    ) -> VariantReport {
+        let (all, _, made_of) = point.cost(&self.planned);
+        let middle = median(seconds);
+        let rate = |n: u64| n as f64 / middle / 1e9;
+        let (gbps, gflops) = (rate(all.memory_bytes()), rate(all.flops));
+        let ceiling_share = (gbps / gbps_ceiling).max(gflops / gflops_ceiling);
+        VariantReport {
+            name: self.name.clone(),
+            kernels: made_of.kernels,
+            barriers: made_of.barriers,
+            flops: all.flops,
+            memory_bytes: all.memory_bytes(),
+            bytes: all.bytes(),
+            tokens_per_second: point.tokens as f64 / middle,
+            spread: [0.25, 0.75].map(|q| quantile(seconds, q) / middle),
+            gbps,
+            gflops,
+            ceiling_share,
+            impossible: ceiling_share > 1.0,
+            ratio: (!std::ptr::eq(seconds, base)).then(|| stats::paired(base, seconds)),
+            seconds: seconds.to_vec(),
+        }
+    }
+}
+
+/// Ids that differ, the same for every variant.
+fn token_ids(n: usize, vocab: usize) -> Vec<u32> {
+    (0..n).map(|i| ((i * 7919 + 13) % vocab) as u32).collect()
+}
+
+impl Point {
+    /// What the whole point costs, what its first step does, and what a step is made of.
+    fn cost(&self, planned: &[Planned; 2]) -> (Cost, Cost, Counts) {
+        let longest = match self.phase {
+            Phase::Prefill => PREFILL_TOKENS,
+            Phase::Decode => 1,
+        };
+        let steps = (0..self.tokens).step_by(longest).map(|from| Step {
+            tokens: longest.min(self.tokens - from),
+            depth: self.depth + from,
+            logit_rows: usize::from(self.phase == Phase::Decode || from + longest >= self.tokens),
+        });
+        let program = |s: &Step| &planned[usize::from(s.tokens > DECODE_TOKENS)];
+        let costs = steps.map(|s| (cost::total(&cost::kernels(program(&s), s)), s));
+        let costs: Vec<_> = costs.collect();
+        let (first, step) = costs[0];
+        (
+            costs.iter().map(|c| c.0).sum(),
+            first,
+            counts(program(&step)),
+        )
+    }
+}
+
+impl std::fmt::Display for Point {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let phase = match self.phase {
+            Phase::Prefill => "prefill",
+            Phase::Decode => "decode",
+        };
+        write!(f, "{phase} {} at {}", self.tokens, self.depth)
+    }
+}

@@ -1,0 +1,145 @@
+//! `graver bench`: what a report holds, whatever the times are.
+
+use std::collections::BTreeSet;
+
+use graver::bench::{self, Phase, Point, Report, Settings};
+use graver::codegen::Target;
+use graver::passes::PassOptions;
+use graver::pipeline::{CompileOptions, Loaded, load_preset};
+use graver::spec::{self, SpecSource};
+use graver_runtime::abi::Dtype;
+
+fn load(name: &str) -> Loaded {
+    let spec = spec::load(SpecSource::Builtin(name)).unwrap();
+    load_preset(&spec, "tiny", 0, None).unwrap()
+}
+
+fn options() -> CompileOptions {
+    CompileOptions {
+        passes: PassOptions::default(),
+        cache: Dtype::F32,
+        target: Target::named("native").unwrap(),
+    }
+}
+
+fn measure(name: &str, ablate: bool, points: &[Point]) -> Report {
+    let loaded = load(name);
+    let variants = match ablate {
+        true => bench::ablation(&loaded, &options()),
+        false => bench::ab(&PassOptions::default()),
+    };
+    let settings = Settings {
+        rounds: 3,
+        threads: 2,
+    };
+    let quiet = |_: &str, _: f64| {};
+    bench::run(
+        name,
+        loaded,
+        &options(),
+        &variants,
+        points,
+        &settings,
+        &quiet,
+    )
+    .unwrap()
+}
+
+fn point(phase: Phase, tokens: usize, depth: usize) -> Point {
+    Point {
+        phase,
+        tokens,
+        depth,
+    }
+}
+
+#[test]
+fn fused_and_unfused_at_every_point() {
+    let points = [
+        point(Phase::Prefill, 24, 0),
+        point(Phase::Decode, 6, 0),
+        point(Phase::Decode, 6, 40),
+    ];
+    let report = measure("llama", false, &points);
+    for (p, expected) in report.points.iter().zip(points) {
+        assert_eq!(p.point, expected);
+        let [fused, unfused] = &p.variants[..] else {
+            panic!("{p:?}")
+        };
+        assert!(fused.ratio.is_none() && unfused.ratio.is_some());
+        assert!(fused.kernels < unfused.kernels && fused.barriers < unfused.barriers);
+        assert!(fused.bytes < unfused.bytes && fused.flops == unfused.flops);
+        assert_eq!(unfused.seconds.len(), 3);
+    }
+    let deeper = &report.points[2].variants[0];
+    assert!(deeper.memory_bytes > report.points[1].variants[0].memory_bytes);
+}
+
+#[test]
+fn every_acting_pass_is_ablated_both_ways_and_others_are_not() {
+    let report = measure("llama", true, &[point(Phase::Decode, 2, 0)]);
+    let names: BTreeSet<_> = report.points[0]
+        .variants
+        .iter()
+        .map(|v| v.name.as_str())
+        .collect();
+    for pass in ["merge-projections", "norm-prologue", "one-pass-attention"] {
+        for way in ["without", "only"] {
+            assert!(
+                names.contains(format!("{way} {pass}").as_str()),
+                "{names:?}"
+            );
+        }
+    }
+    assert!(
+        !names.contains("without bias-epilogue"),
+        "it has nothing to do: {names:?}"
+    );
+    let find = |name: &str| {
+        report.points[0]
+            .variants
+            .iter()
+            .find(|v| v.name == name)
+            .unwrap()
+    };
+    assert!(find("without norm-prologue").kernels > find("fused").kernels);
+    assert!(find("only norm-prologue").kernels < find("unfused").kernels);
+}
+
+#[test]
+fn a_report_survives_its_json_and_differs_in_nothing_from_itself() {
+    let report = measure("gpt2", false, &[point(Phase::Decode, 4, 0)]);
+    let text = serde_json::to_string(&report).unwrap();
+    let back: Report = serde_json::from_str(&text).unwrap();
+    assert!(!bench::diff(&report, &back, 0.02).regressed());
+    let table = report.to_string();
+    assert!(
+        table.contains("unfused") && report.markdown().contains("| unfused |"),
+        "{table}"
+    );
+}
+
+#[test]
+fn a_point_without_room_is_an_error_that_says_so() {
+    let loaded = load("llama");
+    let settings = Settings {
+        rounds: 2,
+        threads: 1,
+    };
+    let points = [point(Phase::Prefill, 500, 100)];
+    let variants = bench::ab(&PassOptions::default());
+    let found = bench::run(
+        "llama",
+        loaded,
+        &options(),
+        &variants,
+        &points,
+        &settings,
+        &|_, _| {},
+    );
+    let message = found.unwrap_err().to_string();
+    assert!(
+        message.contains("500 tokens behind 100 others"),
+        "{message}"
+    );
+}
