@@ -11,11 +11,14 @@
 //! The first line is a command with its words; lines with `#` say what the file is about. `BLESS=1` in the environment
 //! rewrites the expectations instead of comparing with them. The commands are those of [`evaluate`].
 
+use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 
-use graver::graph::{self, Block, Dim, Graph, Op, Program, ProgramKind};
-use graver::passes::{self, PASSES, Pass};
-use graver::{memory, schedule};
+use graver::emit::Emit;
+use graver::graph::{self, Block, Graph, Op, Program, ProgramKind};
+use graver::passes::{self, PASSES, Pass, PassOptions};
+use graver::pipeline;
 
 /// Stands between input and expectation.
 const RULE: &str = "\n---\n";
@@ -117,31 +120,23 @@ pub fn check_area(area: &str) {
 ///
 /// - `pass NAME decode|prefill`: every site with its outcome, then the graph afterwards;
 /// - `verify`: the message of the parser or the verifier, or `valid`;
-/// - `schedule decode|prefill`: the kernels;
-/// - `memory decode|prefill`: the buffers.
+/// - a stage of [`Emit`] and `decode|prefill`: what `inspect --emit` shows of it, nothing fused.
 fn evaluate(command: &[&str], input: &str) -> Result<String, String> {
     match command {
-        ["pass", name, kind] => run_pass(pass(name)?, input, program_kind(kind)?),
+        ["pass", name, kind] => run_pass(pass(name)?, input, word(kind)?),
         ["verify"] => Ok(verify(input)),
-        ["schedule", kind] => schedule_text(input, program_kind(kind)?),
-        ["memory", kind] => memory_text(input, program_kind(kind)?),
+        [stage, kind] => emit_block(word(stage)?, around(read(input)?, word(kind)?)),
         other => Err(format!("no command reads `{}`", other.join(" "))),
     }
 }
 
-fn pass(name: &str) -> Result<&'static Pass, String> {
-    PASSES
-        .iter()
-        .find(|p| p.name == name)
-        .ok_or_else(|| format!("no pass is called {name}"))
+fn word<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
+    text.parse().map_err(|e: T::Err| e.to_string())
 }
 
-fn program_kind(word: &str) -> Result<ProgramKind, String> {
-    match word {
-        "decode" => Ok(ProgramKind::Decode),
-        "prefill" => Ok(ProgramKind::Prefill),
-        other => Err(format!("{other} is neither decode nor prefill")),
-    }
+fn pass(name: &str) -> Result<&'static Pass, String> {
+    let found = PASSES.iter().find(|p| p.name == name);
+    found.ok_or_else(|| format!("no pass is called {name}"))
 }
 
 fn read(input: &str) -> Result<Graph, String> {
@@ -167,21 +162,19 @@ fn verify(input: &str) -> String {
     read(input).map_or_else(|why| why, |_| "valid".into())
 }
 
-fn schedule_text(input: &str, kind: ProgramKind) -> Result<String, String> {
-    let mut program = around(read(input)?, kind);
-    let mut plan = schedule::schedule(&mut program);
-    plan.blocks.retain(|b| b.name == BLOCK);
-    Ok(plan.to_string())
-}
-
-fn memory_text(input: &str, kind: ProgramKind) -> Result<String, String> {
-    let mut program = around(read(input)?, kind);
-    let schedule = schedule::schedule(&mut program);
-    let mut plan = memory::plan(&program, &schedule);
-    program.blocks = vec![program.blocks.swap_remove(1)];
-    plan.blocks = vec![plan.blocks.swap_remove(1)];
-    plan.workspaces = vec![plan.workspaces.swap_remove(1)];
-    Ok(plan.text(&program))
+/// What a stage shows of the block under test; the two around it are cut away.
+fn emit_block(stage: Emit, program: Program) -> Result<String, String> {
+    let plain = PassOptions {
+        no_fuse: true,
+        ..PassOptions::default()
+    };
+    let mut planned = pipeline::plan(program, &plain).0;
+    planned.program.blocks = planned.program.blocks.drain(1..2).collect();
+    planned.schedule.blocks = planned.schedule.blocks.drain(1..2).collect();
+    planned.memory.blocks = planned.memory.blocks.drain(1..2).collect();
+    planned.memory.workspaces = planned.memory.workspaces.drain(1..2).collect();
+    let text = stage.of_planned(&planned);
+    text.ok_or_else(|| format!("{stage} needs more than a graph"))
 }
 
 /// Name of the block that the input is.
@@ -196,9 +189,6 @@ fn around(graph: Graph, kind: ProgramKind) -> Program {
             before.outputs.push((name.clone(), input));
         }
     }
-    let mut after = Graph::default();
-    let logits = after.add_input("h", vec![Dim::Tokens, Dim::Const(1)]);
-    after.outputs.push(("logits".into(), logits));
     let block = |name: &str, graph| Block {
         name: name.into(),
         graph,
@@ -208,7 +198,7 @@ fn around(graph: Graph, kind: ProgramKind) -> Program {
         blocks: vec![
             block("before", before),
             block(BLOCK, graph),
-            block("after", after),
+            block("after", Graph::default()),
         ],
         sources: vec![None],
         layers: vec![1],

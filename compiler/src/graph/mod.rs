@@ -429,3 +429,20 @@ impl std::fmt::Display for ProgramKind {
         })
     }
 }
+
+/// A word that is neither of the two programs.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("found `{0}`, expected `decode` or `prefill`")]
+pub struct UnknownProgram(String);
+
+impl std::str::FromStr for ProgramKind {
+    type Err = UnknownProgram;
+
+    fn from_str(word: &str) -> Result<Self, UnknownProgram> {
+        match word {
+            "decode" => Ok(ProgramKind::Decode),
+            "prefill" => Ok(ProgramKind::Prefill),
+            other => Err(UnknownProgram(other.into())),
+        }
+    }
+}

@@ -22,7 +22,7 @@ use graver_runtime::abi::{Dtype, Encoding, Quant};
 use super::attrs::{self, Attr, AttrError};
 use super::op::{Dim, Op};
 use super::shape::ShapeError;
-use super::{Graph, NodeId, StateDecl, WeightDecl};
+use super::{Graph, NodeId, Program, StateDecl, WeightDecl};
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -55,6 +55,23 @@ impl fmt::Display for Graph {
         }
         for (name, id) in &self.outputs {
             writeln!(f, "output {name} = {}", names[id])?;
+        }
+        Ok(())
+    }
+}
+
+/// Each block's graph under a comment that names it, with the layers that it computes.
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (b, block) in self.blocks.iter().enumerate() {
+            let gap = if b == 0 { "" } else { "\n" };
+            write!(f, "{gap}# {}.{}", self.kind, block.name)?;
+            match self.layers.iter().filter(|l| **l == b).count() {
+                0 => writeln!(f)?,
+                1 => writeln!(f, ", one layer")?,
+                n => writeln!(f, ", {n} layers")?,
+            }
+            write!(f, "{}", block.graph)?;
         }
         Ok(())
     }

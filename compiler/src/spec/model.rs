@@ -3,8 +3,10 @@
 //! All expressions are evaluated, all layer rules applied; what is left is numbers, choices and tensor names. Families
 //! differ only in how these pieces are put together.
 
+use serde::{Deserialize, Serialize};
+
 /// A model: embedding, layers by kind, head.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Model {
     /// Name of the spec (`llama`).
     pub name: String,
@@ -39,7 +41,7 @@ pub struct Model {
 }
 
 /// A layer's shape: a list of residual branches.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerKind {
     /// `dense`, `sparse`, `sliding`: the name in the spec, used in dumps and symbols.
     pub name: String,
@@ -64,7 +66,8 @@ impl LayerKind {
 }
 
 /// Part of a layer.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Item {
     /// `h = h + Σ branch(before(h))`: each branch starts from the same value. One branch is the usual residual block.
     Residual {
@@ -78,7 +81,7 @@ pub enum Item {
 }
 
 /// One step of a branch: takes `x [T, n]`, gives `[T, m]`.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Step {
     /// Place in the spec, used in weight slots, dumps and messages: `attention`, `norm1`.
     pub name: String,
@@ -103,7 +106,8 @@ impl Step {
 }
 
 /// The operations a spec can name.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum StepOp {
     /// Rows of `table [vocab, hidden]` by token id.
     Embed {
@@ -171,7 +175,7 @@ pub enum Operand {
 }
 
 /// RMSNorm (Zhang & Sennrich 2019) or LayerNorm (Ba et al. 2016).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Norm {
     /// Which of them.
     pub kind: NormKind,
@@ -186,7 +190,8 @@ pub struct Norm {
 }
 
 /// Kinds of normalisation.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NormKind {
     /// `x / √(mean(x²) + eps)`.
     Rms,
@@ -195,7 +200,7 @@ pub enum NormKind {
 }
 
 /// A matrix and an optional bias.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Linear {
     /// `[out, in]`.
     pub weight: Weight,
@@ -204,7 +209,7 @@ pub struct Linear {
 }
 
 /// Multi-head attention with grouped keys and values (Ainslie et al. 2023).
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Attention {
     /// Query heads.
     pub heads: usize,
@@ -255,7 +260,8 @@ impl PartialEq for SourceLayer {
 }
 
 /// Which positions a query sees; later ones than its own never.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Reach {
     /// All before it.
     Full,
@@ -286,7 +292,7 @@ impl Reach {
 
 /// `x · (1 + scale · ln(1 + ⌊(position + offset) / every⌋))`: queries that grow with the context, so that
 /// attention stays as sharp over a million keys as over a thousand (Nakanishi 2025, scalable softmax).
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PositionScale {
     /// Multiplies the logarithm.
     pub scale: f32,
@@ -305,7 +311,7 @@ impl PositionScale {
 
 /// Multi-head latent attention (DeepSeek-AI 2024, DeepSeek-V2): keys and values of all heads are made from one latent
 /// vector per token, beside a part of the keys that rotates and that all heads share.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LatentAttention {
     /// Query heads; each has keys and values of its own.
     pub heads: usize,
@@ -341,7 +347,8 @@ impl LatentAttention {
 }
 
 /// Where latent attention's queries come from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum LatentQuery {
     /// `[heads · head_dim, in]`.
     Direct(Linear),
@@ -357,7 +364,7 @@ pub enum LatentQuery {
 }
 
 /// Norms of queries and keys.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct QkNorm {
     /// Over each head, or over the whole projection.
     pub per_head: bool,
@@ -372,7 +379,7 @@ pub struct QkNorm {
 }
 
 /// `down(act(gate(x)) · up(x))`, or `down(act(up(x)))` without a gate.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Mlp {
     /// `[ffn, in]`.
     pub gate: Option<Linear>,
@@ -387,7 +394,7 @@ pub struct Mlp {
 }
 
 /// Feed-forward experts behind a router (Shazeer et al. 2017), with experts that every token visits.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Moe {
     /// Number of experts.
     pub experts: usize,
@@ -414,7 +421,8 @@ pub struct Moe {
 }
 
 /// The matrices that lead into an expert.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Inner {
     /// No gate: `[ffn, in]`.
     Plain(Linear),
@@ -427,7 +435,7 @@ pub enum Inner {
 /// How the scores of a router become the choice of experts and their weights.
 ///
 /// Of equal scores the lower index is chosen first; a score that is not a number counts as `−∞`.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Route {
     /// Number of experts.
     pub experts: usize,
@@ -448,7 +456,7 @@ pub struct Route {
 }
 
 /// Scoring functions of routers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Score {
     /// Over all experts, or over those chosen.
@@ -458,7 +466,7 @@ pub enum Score {
 }
 
 /// Group-limited choice (DeepSeek-AI 2024): only the experts of the best groups can be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
 pub struct Groups {
     /// Groups; divides the number of experts.
     pub count: usize,
@@ -469,7 +477,7 @@ pub struct Groups {
 }
 
 /// What lies between an expert's matrices: `act(α g) / α · (u + offset)`, gate and up clamped before.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Gating {
     /// Non-linearity.
     pub act: Activation,
@@ -482,7 +490,7 @@ pub struct Gating {
 }
 
 /// Non-linearities.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, serde::Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Activation {
     /// `x · sigmoid(x)`.
@@ -502,7 +510,7 @@ pub enum Activation {
 }
 
 /// Rotary position embedding (Su et al. 2021), its scaling already folded into the frequencies.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Rope {
     /// Name in the spec.
     pub name: String,
@@ -522,7 +530,7 @@ impl Rope {
 }
 
 /// A matrix or vector of the checkpoint, or part of one.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Weight {
     /// Slot name inside its layer: `attention.q.weight`.
     pub slot: String,

@@ -1,0 +1,243 @@
+//! What a stage made, as text: the same for `inspect --emit` and for tests.
+//!
+//! In: the name of a stage, and a bound model or a planned program. Out: text. Nothing here decides anything.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde_json::Value;
+
+use crate::artifact::{ListingError, listings};
+use crate::codegen::{Listing, Planned};
+use crate::graph::{ProgramKind, dot};
+use crate::passes::{self, PASSES, PassOptions};
+use crate::pipeline::{self, CompileOptions, Loaded};
+use crate::spec::model::Model;
+use crate::spec::nearest;
+
+/// A stage whose result can be looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Emit {
+    /// The bound spec: every expression evaluated, every layer's kind chosen.
+    Spec,
+    /// The graph after all enabled passes, or after the first so many of the list.
+    Graph(Option<usize>),
+    /// Kernels, chunks and barriers.
+    Schedule,
+    /// Buffers, offsets and lifetimes.
+    Memory,
+    /// Cranelift's intermediate form of every function.
+    Clif,
+    /// Machine code of every function.
+    Asm,
+    /// The graph after all enabled passes as a Graphviz drawing.
+    Dot,
+}
+
+/// The names of stages, as messages list them.
+const NAMES: [&str; 8] = [
+    "spec",
+    "graph",
+    "graph:<pass>",
+    "schedule",
+    "memory",
+    "clif",
+    "asm",
+    "dot",
+];
+
+/// A name of no stage, or of no pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("no {what} is called `{name}`{}; there are {}", hint(nearest), known.join(", "))]
+pub struct UnknownStage {
+    what: &'static str,
+    name: String,
+    nearest: Option<String>,
+    known: Vec<&'static str>,
+}
+
+fn hint(nearest: &Option<String>) -> String {
+    nearest
+        .as_ref()
+        .map(|n| format!(" (did you mean `{n}`?)"))
+        .unwrap_or_default()
+}
+
+impl UnknownStage {
+    fn new(what: &'static str, name: &str, known: Vec<&'static str>) -> UnknownStage {
+        let (name, nearest) = (name.to_string(), nearest(name, known.iter().copied()));
+        UnknownStage {
+            what,
+            name,
+            nearest,
+            known,
+        }
+    }
+}
+
+impl FromStr for Emit {
+    type Err = UnknownStage;
+
+    fn from_str(name: &str) -> Result<Emit, UnknownStage> {
+        if let Some(pass) = name.strip_prefix("graph:") {
+            let at = PASSES.iter().position(|p| p.name == pass);
+            let names = || PASSES.iter().map(|p| p.name).collect();
+            return at
+                .map(|i| Emit::Graph(Some(i + 1)))
+                .ok_or_else(|| UnknownStage::new("pass", pass, names()));
+        }
+        match name {
+            "spec" => Ok(Emit::Spec),
+            "graph" => Ok(Emit::Graph(None)),
+            "schedule" => Ok(Emit::Schedule),
+            "memory" => Ok(Emit::Memory),
+            "clif" => Ok(Emit::Clif),
+            "asm" => Ok(Emit::Asm),
+            "dot" => Ok(Emit::Dot),
+            other => Err(UnknownStage::new("stage", other, NAMES.to_vec())),
+        }
+    }
+}
+
+impl fmt::Display for Emit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Emit::Spec => f.write_str("spec"),
+            Emit::Graph(Some(n)) if (1..=PASSES.len()).contains(n) => {
+                write!(f, "graph:{}", PASSES[n - 1].name)
+            }
+            Emit::Graph(_) => f.write_str("graph"),
+            Emit::Schedule => f.write_str("schedule"),
+            Emit::Memory => f.write_str("memory"),
+            Emit::Clif => f.write_str("clif"),
+            Emit::Asm => f.write_str("asm"),
+            Emit::Dot => f.write_str("dot"),
+        }
+    }
+}
+
+/// The text of a stage of a model's program; it needs no weights.
+///
+/// # Errors
+/// Machine code for a processor that code cannot be made for.
+pub fn emit(
+    loaded: &Loaded,
+    options: &CompileOptions,
+    kind: ProgramKind,
+    what: Emit,
+) -> Result<String, ListingError> {
+    if what == Emit::Spec {
+        return Ok(bound_spec(&loaded.model));
+    }
+    let mut program = pipeline::plain_program(loaded, kind, options.cache);
+    if let Emit::Graph(limit) = what {
+        let limit = limit.into_iter().chain(options.passes.limit).min();
+        let passes = PassOptions {
+            limit,
+            ..options.passes.clone()
+        };
+        passes::run(&mut program, &passes);
+        return Ok(program.to_string());
+    }
+    let planned = pipeline::plan(program, &options.passes).0;
+    if let Some(text) = what.of_planned(&planned) {
+        return Ok(text);
+    }
+    let text = |l: Listing| {
+        let body = if what == Emit::Clif {
+            l.clif
+        } else {
+            l.asm.unwrap_or_default()
+        };
+        format!("; {}\n{body}", l.name)
+    };
+    let functions = listings(&planned, &options.target)?;
+    Ok(functions
+        .into_iter()
+        .map(text)
+        .collect::<Vec<_>>()
+        .join("\n"))
+}
+
+impl Emit {
+    /// The text of a stage that is part of a plan: its graph is the one that was scheduled. `None` for the others.
+    pub fn of_planned(self, planned: &Planned) -> Option<String> {
+        match self {
+            Emit::Graph(_) => Some(planned.program.to_string()),
+            Emit::Schedule => Some(planned.schedule.to_string()),
+            Emit::Memory => Some(planned.memory.text(&planned.program)),
+            Emit::Dot => Some(dot(&planned.program)),
+            Emit::Spec | Emit::Clif | Emit::Asm => None,
+        }
+    }
+}
+
+/// A bound spec as JSON, what is absent or false left out.
+pub fn bound_spec(model: &Model) -> String {
+    let value = serde_json::to_value(model).unwrap_or_default();
+    let mut out = String::new();
+    write_json(&without_absent(value), 0, &mut out);
+    out + "\n"
+}
+
+fn without_absent(value: Value) -> Value {
+    match value {
+        Value::Object(map) => {
+            let kept = map
+                .into_iter()
+                .filter(|(_, v)| !v.is_null() && *v != Value::Bool(false));
+            Value::Object(kept.map(|(k, v)| (k, without_absent(v))).collect())
+        }
+        Value::Array(list) => Value::Array(list.into_iter().map(without_absent).collect()),
+        other => other,
+    }
+}
+
+/// Columns of a line.
+const WIDTH: usize = 120;
+
+/// JSON on as few lines as fit, so that a weight or a norm is a line and not ten.
+fn write_json(value: &Value, indent: usize, out: &mut String) {
+    let flat = value.to_string();
+    let (open, close, lines): (char, char, Vec<(String, &Value)>) = match value {
+        Value::Object(map) if flat.len() + indent > WIDTH => (
+            '{',
+            '}',
+            map.iter().map(|(k, v)| (format!("{k:?}: "), v)).collect(),
+        ),
+        Value::Array(list) if flat.len() + indent > WIDTH => {
+            ('[', ']', list.iter().map(|v| (String::new(), v)).collect())
+        }
+        _ => return out.push_str(&flat),
+    };
+    let count = lines.len();
+    out.push(open);
+    for (i, (key, v)) in lines.into_iter().enumerate() {
+        out.push_str(&format!("\n{:1$}{key}", "", indent + 2));
+        write_json(v, indent + 2, out);
+        out.push_str(if i + 1 < count { "," } else { "" });
+    }
+    out.push_str(&format!("\n{:1$}{close}", "", indent));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_stage_reads_back_and_others_get_the_nearest_name() {
+        let concrete = NAMES.map(|n| n.replace("<pass>", PASSES[0].name));
+        for name in concrete {
+            assert_eq!(name.parse::<Emit>().unwrap().to_string(), name);
+        }
+        let said = |name: &str| name.parse::<Emit>().unwrap_err().to_string();
+        assert_eq!(
+            said("shedule"),
+            "no stage is called `shedule` (did you mean `schedule`?); there are spec, graph, graph:<pass>, schedule, \
+             memory, clif, asm, dot"
+        );
+        assert!(said("graph:dead-node").starts_with(
+            "no pass is called `dead-node` (did you mean `dead-nodes`?); there are merge-projections,"
+        ));
+    }
+}
