@@ -1,8 +1,10 @@
-//! `graver inspect`: a model's shape in numbers, without weights, alone or beside another.
+//! `graver inspect`: a model's shape in numbers, without weights, alone or beside another; or what a stage made of it.
 
 use std::error::Error;
 use std::process::ExitCode;
 
+use graver::emit::{Emit, emit};
+use graver::graph::ProgramKind;
 use graver::summary::{Machine, Summary, compare, summarize};
 
 use super::Outcome;
@@ -12,6 +14,12 @@ use super::model::ModelArgs;
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    /// Print what a stage made: spec, graph, graph:<pass>, schedule, memory, clif, asm, dot
+    #[arg(long, value_name = "STAGE", conflicts_with_all = ["compare", "gbps", "gflops", "json"])]
+    emit: Option<Emit>,
+    /// Which of the two programs to print: decode or prefill
+    #[arg(long, value_name = "NAME", default_value = "decode", requires = "emit")]
+    program: ProgramKind,
     /// Set the model beside this one: a folder, a spec, or SPEC:PRESET
     #[arg(long, value_name = "MODEL")]
     compare: Option<String>,
@@ -34,6 +42,12 @@ fn positive(text: &str) -> Result<f64, String> {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    if let Some(stage) = args.emit {
+        let loaded = args.model.load_shapes()?;
+        let text = emit(&loaded, &args.model.options()?, args.program, stage)?;
+        print!("{text}");
+        return Ok(ExitCode::SUCCESS);
+    }
     let summary = args.summary(&args.model)?;
     let text = match &args.compare {
         None if args.json => serde_json::to_string_pretty(&summary)? + "\n",

@@ -11,6 +11,7 @@ mod inspect;
 mod model;
 mod quant;
 mod run;
+mod specs;
 mod verify;
 
 use std::error::Error;
@@ -34,9 +35,11 @@ enum Command {
     Bench(bench::Args),
     /// Say of every candidate of every pass whether it was fused, and why
     Explain(explain::Args),
-    /// Sum a model up without its weights: parameters, state, what a step costs; or compare two
+    /// Sum a model up without its weights, compare two, or show what a stage made of it
     Inspect(inspect::Args),
-    /// Compare the compiled code with a reference
+    /// List the built-in specs
+    Specs(specs::Args),
+    /// Compare the compiled code with golden logits, or after every pass with the plain interpreter
     Verify(verify::Args),
 }
 
@@ -49,6 +52,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Bench(args) => bench::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Specs(args) => specs::run(&args),
         Command::Verify(args) => verify::run(&args),
     };
     outcome.unwrap_or_else(|e| {

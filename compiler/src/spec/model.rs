@@ -166,7 +166,8 @@ pub enum StepOp {
 }
 
 /// The second operand of an elementwise step.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Operand {
     /// A named value of the same width.
     Value(String),
@@ -241,7 +242,8 @@ pub struct Attention {
 }
 
 /// Where attention's keys and values come from.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum KeyValue {
     /// Projections `[kv_heads · head_dim, in]` of keys and of values.
     Own(Linear, Linear),
@@ -250,7 +252,7 @@ pub enum KeyValue {
 }
 
 /// A layer whose state another reads. Layers that differ in this alone are of one kind: code reaches states by address.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct SourceLayer(pub usize);
 
 impl PartialEq for SourceLayer {
@@ -550,7 +552,7 @@ pub struct Weight {
 }
 
 /// A run of rows or columns of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Range {
     /// The first one, in layer 0.
     pub first: usize,

@@ -1,0 +1,91 @@
+//! `graver specs`: the built-in specs, what they take and what they are made of.
+
+use std::error::Error;
+use std::process::ExitCode;
+
+use graver::mechanisms::{Mechanism, mechanisms};
+use graver::pipeline;
+use graver::spec::{self, Spec, SpecSource};
+use serde::Serialize;
+
+use super::Outcome;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Only this one, with its mechanisms
+    name: Option<String>,
+    /// Print JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// A built-in spec in words.
+#[derive(Serialize)]
+struct Entry {
+    name: String,
+    about: String,
+    model_types: Vec<String>,
+    presets: Vec<String>,
+    /// Of the largest preset.
+    mechanisms: Vec<Mechanism>,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let names = match &args.name {
+        Some(name) => vec![name.as_str()],
+        None => spec::builtin_names(),
+    };
+    let entries = names
+        .into_iter()
+        .map(entry)
+        .collect::<Result<Vec<_>, _>>()?;
+    if args.json {
+        println!("{}", serde_json::to_string_pretty(&entries)?);
+        return Ok(ExitCode::SUCCESS);
+    }
+    for (i, e) in entries.iter().enumerate() {
+        print!(
+            "{}{}",
+            if i == 0 { "" } else { "\n" },
+            e.text(args.name.is_some())
+        );
+    }
+    if args.name.is_none() {
+        println!(
+            "\n`graver specs NAME` shows what one is made of; `--spec FILE` and MODEL take others."
+        );
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+fn entry(name: &str) -> Result<Entry, Box<dyn Error>> {
+    let spec = spec::load(SpecSource::Builtin(name))?;
+    let owned = |names: Vec<&str>| names.into_iter().map(String::from).collect::<Vec<_>>();
+    Ok(Entry {
+        name: name.into(),
+        about: spec.about().into(),
+        model_types: owned(spec.model_types()),
+        mechanisms: of_largest_preset(&spec)?,
+        presets: owned(spec.presets()),
+    })
+}
+
+fn of_largest_preset(spec: &Spec) -> Result<Vec<Mechanism>, Box<dyn Error>> {
+    let Some(largest) = spec.presets().pop() else {
+        return Ok(vec![]);
+    };
+    let config = spec.preset(largest)?;
+    Ok(mechanisms(&pipeline::load_shapes(spec, &config, None)?))
+}
+
+impl Entry {
+    fn text(&self, with_mechanisms: bool) -> String {
+        let mut out = format!("{}\n  {}\n", self.name, self.about);
+        out.push_str(&format!("  model types: {}\n", self.model_types.join(", ")));
+        out.push_str(&format!("  presets: {}\n", self.presets.join(", ")));
+        for m in self.mechanisms.iter().filter(|_| with_mechanisms) {
+            out.push_str(&format!("  {}: {}\n", m.name, m.value));
+        }
+        out
+    }
+}
