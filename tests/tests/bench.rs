@@ -143,3 +143,30 @@ fn a_point_without_room_is_an_error_that_says_so() {
         "{message}"
     );
 }
+
+/// A program that reads the JSON finds the figures most asked for at its top.
+#[test]
+fn the_headline_is_that_of_the_first_points() {
+    let points = [point(Phase::Prefill, 24, 0), point(Phase::Decode, 6, 4)];
+    let report = measure("llama", false, &points);
+    let json = serde_json::to_value(&report).unwrap();
+    for (at, index, tokens) in [("pp", 0, 24.0), ("tg", 1, 6.0)] {
+        for (object, variant) in [(&json, 0), (&json["unfused"], 1)] {
+            let runs = object[format!("{at}_all")].as_array().unwrap();
+            let seconds = &report.points[index].variants[variant].seconds;
+            let expected: Vec<f64> = seconds.iter().map(|s| tokens / s).collect();
+            assert_eq!(runs.len(), 3);
+            assert!(
+                runs.iter()
+                    .zip(&expected)
+                    .all(|(r, e)| (r.as_f64().unwrap() - e).abs() < 1e-6 * e)
+            );
+            let (least, most) = (
+                expected.iter().copied().fold(f64::MAX, f64::min),
+                expected.iter().copied().fold(0.0, f64::max),
+            );
+            assert!((least..=most).contains(&object[at].as_f64().unwrap()));
+            assert!(object[format!("{at}_share")].as_f64().unwrap() > 0.0);
+        }
+    }
+}

@@ -85,6 +85,7 @@ impl fmt::Display for Differences {
 mod tests {
     use super::super::{Phase, PointReport, VariantReport};
     use super::*;
+    use crate::bench::Headline;
 
     fn report(seconds: &[f64]) -> Report {
         let variant = VariantReport {
@@ -109,6 +110,7 @@ mod tests {
             depth: 0,
         };
         Report {
+            headline: Headline::default(),
             format: super::super::FORMAT,
             model: "m".into(),
             weight_bytes: 1,

@@ -5,6 +5,7 @@
 //! within a round. Out: a [`Report`], with what each variant's step is made of beside its times, and the machine's ceilings.
 
 mod diff;
+mod headline;
 mod stats;
 mod text;
 
@@ -24,6 +25,7 @@ use crate::passes::{Outcome, PASSES, PassOptions};
 use crate::pipeline::{self, CompileOptions, Loaded};
 
 pub use diff::{Difference, Differences, diff};
+pub use headline::{Headline, Speeds};
 pub use stats::{Ratio, median, quantile};
 
 /// Version of the report's JSON.
@@ -81,8 +83,11 @@ pub struct Report {
     pub threads: usize,
     /// Runs of each variant.
     pub rounds: usize,
-    /// 10⁹ operations a second that the machine reached in registers.
+    /// 10⁹ operations a second that the machine reached in registers, at its best between the runs.
     pub gflops_ceiling: f64,
+    /// The figures most asked for.
+    #[serde(flatten)]
+    pub headline: Headline,
     /// Point by point.
     pub points: Vec<PointReport>,
 }
@@ -157,11 +162,16 @@ pub enum BenchError {
 
 /// Fused and unfused.
 pub fn ab(passes: &PassOptions) -> Vec<Variant> {
+    vec![variant("fused", passes.clone()), unfused()]
+}
+
+/// The plain graph.
+pub fn unfused() -> Variant {
     let none = PassOptions {
         no_fuse: true,
         ..PassOptions::default()
     };
-    vec![variant("fused", passes.clone()), variant("unfused", none)]
+    variant("unfused", none)
 }
 
 /// Every pass that acts on the model, switched off alone and alone on, behind fused and unfused.
@@ -240,16 +250,22 @@ pub fn run(
     }
     let weight_bytes = loaded.weights.total_bytes() as u64;
     progress("measuring the machine", 0.0);
-    let gflops_ceiling = ceilings::gflops(settings.threads);
+    let mut gflops_ceiling = ceilings::gflops(settings.threads);
     let mut contenders = compile(loaded, options, variants, points, settings)?;
     let mut reports = vec![];
     for (i, point) in points.iter().enumerate() {
         let step = point.cost(&contenders[0].planned).1;
-        let gbps_ceiling = ceilings::gbps(settings.threads, step.memory_bytes() as usize);
+        let mut machine = Machine {
+            threads: settings.threads,
+            read_bytes: step.memory_bytes() as usize,
+            ceilings: [0.0, gflops_ceiling],
+        };
         let at =
             |share: f64| progress(&point.to_string(), (i as f64 + share) / points.len() as f64);
-        let seconds = measure(&mut contenders, point, settings.rounds, &at)?;
-        let machine = [gbps_ceiling, gflops_ceiling];
+        let seconds = measure(&mut contenders, point, settings.rounds, &mut machine, &at)?;
+        let machine = machine.ceilings;
+        let [gbps_ceiling, gflops] = machine;
+        gflops_ceiling = gflops;
         reports.push(PointReport {
             point: *point,
             gbps_ceiling,
@@ -267,6 +283,7 @@ pub fn run(
         threads: settings.threads,
         rounds: settings.rounds,
         gflops_ceiling,
+        headline: Headline::of(&reports),
         points: reports,
     })
 }
@@ -311,16 +328,39 @@ fn compile(
     compiled.into_iter().map(open).collect()
 }
 
+/// What the machine reaches by itself. Neighbours come and go, so it is measured between the runs, and its best counts.
+struct Machine {
+    threads: usize,
+    /// Bytes that a step reads.
+    read_bytes: usize,
+    /// 10⁹ bytes and 10⁹ operations a second.
+    ceilings: [f64; 2],
+}
+
+impl Machine {
+    fn measure(&mut self) {
+        let now = [
+            ceilings::gbps(self.threads, self.read_bytes),
+            ceilings::gflops(self.threads),
+        ];
+        for (best, now) in self.ceilings.iter_mut().zip(now) {
+            *best = best.max(now);
+        }
+    }
+}
+
 /// Seconds of each run, for each contender. The first round warms up and is not kept.
 fn measure(
     contenders: &mut [Contender],
     point: &Point,
     rounds: usize,
+    machine: &mut Machine,
     progress: &dyn Fn(f64),
 ) -> Result<Vec<Vec<f64>>, BenchError> {
     let mut seconds = vec![vec![]; contenders.len()];
     for round in 0..=rounds {
         progress(round as f64 / (rounds + 1) as f64);
+        machine.measure();
         for i in 0..contenders.len() {
             // Each round begins with another one, so that none always follows the same.
             let i = (i + round) % contenders.len();

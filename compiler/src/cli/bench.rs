@@ -80,22 +80,22 @@ struct BenchArgs {
     #[arg(long)]
     ablate: bool,
     /// Tokens of a prompt that is read; several lengths may be given, 0 for none
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "128")]
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "512")]
     prompt: Vec<usize>,
     /// Tokens that are written one after the other; several lengths may be given, 0 for none
     #[arg(
         long = "gen",
         value_name = "N,…",
         value_delimiter = ',',
-        default_value = "32"
+        default_value = "64"
     )]
     generate: Vec<usize>,
     /// Positions that are filled before; several may be given
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
     depth: Vec<usize>,
     /// Times that everything is measured
-    #[arg(long, value_name = "N", default_value_t = 10, value_parser = clap::value_parser!(u16).range(2..))]
-    rounds: u16,
+    #[arg(long, alias = "rounds", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
+    repeat: u16,
     /// Threads to compute with, each on a processor of its own; as many as the system allows if not given
     #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -106,6 +106,9 @@ struct BenchArgs {
     #[arg(long)]
     markdown: bool,
 }
+
+/// Nobody writes without a prompt: a generation has some positions before it.
+const LEAST_DEPTH: usize = 4;
 
 pub(crate) fn run(args: &Args) -> Outcome {
     match (&args.command, &args.model.0) {
@@ -120,7 +123,7 @@ impl BenchArgs {
         let (loaded, options) = (model.load()?, model.options()?);
         let variants = self.variants(&loaded, &options);
         let settings = Settings {
-            rounds: self.rounds.into(),
+            rounds: self.repeat.into(),
             threads: self
                 .threads
                 .map_or_else(cpu::available_threads, usize::from),
@@ -149,7 +152,8 @@ impl BenchArgs {
         match (self.ablate, self.ab) {
             (true, _) => bench::ablation(loaded, options),
             (false, true) => bench::ab(&options.passes),
-            (false, false) => bench::ab(&options.passes).into_iter().take(1).collect(),
+            (false, false) if options.passes.no_fuse => vec![bench::unfused()],
+            (false, false) => bench::ab(&options.passes),
         }
     }
 
@@ -165,7 +169,10 @@ impl BenchArgs {
                 out.extend(some.map(|&tokens| Point {
                     phase,
                     tokens,
-                    depth,
+                    depth: match phase {
+                        Phase::Prefill => depth,
+                        Phase::Decode => depth.max(LEAST_DEPTH),
+                    },
                 }));
             }
         }
