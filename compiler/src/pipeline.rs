@@ -1,5 +1,6 @@
 //! The whole line on one page: spec → graph → passes → schedule → memory → code.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -82,15 +83,38 @@ pub fn load_preset(
     finish_loading(model, Source::Random(RandomWeights::new(seed, dtype)))
 }
 
+/// [`load_preset`] without drawing the weights, which are drawn where they are written: for artifacts, at any size. Such a
+/// model can be planned and written out, not run.
+///
+/// # Errors
+/// Unknown presets, and specs that do not add up.
+pub fn load_undrawn(
+    spec: &Spec,
+    preset: &str,
+    seed: u64,
+    dtype: Option<Dtype>,
+) -> Result<Loaded, LoadError> {
+    undrawn(spec, &spec.preset(preset)?, seed, dtype)
+}
+
 /// Binds a spec to a config (a preset's, or a checkpoint's) without weights: what `explain` and `inspect` need, at once at
 /// any size. Such a model can be planned, not run.
 ///
 /// # Errors
 /// Specs that do not add up.
 pub fn load_shapes(spec: &Spec, config: &Value, dtype: Option<Dtype>) -> Result<Loaded, LoadError> {
+    undrawn(spec, config, 0, dtype)
+}
+
+fn undrawn(
+    spec: &Spec,
+    config: &Value,
+    seed: u64,
+    dtype: Option<Dtype>,
+) -> Result<Loaded, LoadError> {
     let model = spec.bind(config)?;
     let dtype = dtype.unwrap_or_else(|| RandomWeights::default_dtype(&model));
-    finish_loading(model, Source::Shapes(RandomWeights::new(0, dtype)))
+    finish_loading(model, Source::Shapes(RandomWeights::new(seed, dtype)))
 }
 
 fn finish_loading(mut model: Model, source: Source) -> Result<Loaded, LoadError> {
@@ -207,6 +231,8 @@ pub fn manifest(
         hidden: model.hidden,
         layers: model.layers.len(),
         context: model.context,
+        cache: options.cache,
+        weight_types: weight_types(&loaded.weights),
         eos: model.eos.clone(),
         bos: model.bos,
         decode: program_info(&planned[0]),
@@ -229,6 +255,17 @@ fn kernel_infos(p: &Planned) -> Vec<KernelInfo> {
             })
         })
         .collect()
+}
+
+/// Bytes of every element type. What views of one tensor read is of one type.
+fn weight_types(weights: &Weights) -> BTreeMap<String, usize> {
+    let tensors: BTreeMap<usize, Encoding> =
+        weights.views().map(|v| (v.tensor, v.encoding)).collect();
+    let mut types = BTreeMap::new();
+    for (tensor, encoding) in tensors {
+        *types.entry(encoding.to_string()).or_insert(0) += weights.tensors[tensor].bytes;
+    }
+    types
 }
 
 fn program_info(p: &Planned) -> ProgramInfo {

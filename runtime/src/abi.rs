@@ -4,6 +4,8 @@
 //! outside. Field order is the contract: the compiler asks for offsets with `offset_of!`, and an artifact carries
 //! [`ABI_VERSION`], which the runtime checks before the first call.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 pub mod quant;
@@ -199,6 +201,33 @@ pub struct KernelTable {
     pub row_q4: QuantRowFn,
 }
 
+/// Name under which a compiled object exports its [`CompiledModel`].
+pub const MODEL_SYMBOL: &str = "graver_model";
+
+/// What a compiled object exports: how the runtime that is linked with it finds everything else.
+#[repr(C)]
+#[derive(Debug)]
+pub struct CompiledModel {
+    /// [`ABI_VERSION`] of the compiler; stays the first field in every version.
+    pub abi: u64,
+    /// Steps of up to [`DECODE_TOKENS`] tokens.
+    pub decode: Entry,
+    /// Longer steps.
+    pub prefill: Entry,
+    /// The [`Manifest`] as JSON.
+    pub manifest: *const u8,
+    /// Length of the manifest.
+    pub manifest_bytes: usize,
+    /// [`Checksum`](crate::appendix::Checksum) of the manifest.
+    pub manifest_checksum: u64,
+    /// 1 where the file that this ends up in has an [`Appendix`](crate::appendix::Appendix); 0 for objects that somebody
+    /// else links.
+    pub has_appendix: u64,
+}
+
+// SAFETY: it lies in read-only data of an object, and so does what it points to.
+unsafe impl Sync for CompiledModel {}
+
 /// Element types of tensors that generated code reads.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
@@ -254,7 +283,11 @@ pub struct Manifest {
     pub layers: usize,
     /// The longest context the model was made for.
     pub context: usize,
-    /// Tokens that end a generation (`eos_token_id` of the config, one or several).
+    /// What keys and values are kept in.
+    pub cache: Dtype,
+    /// Bytes of weights in each element type, over all tensors.
+    pub weight_types: BTreeMap<String, usize>,
+    /// Tokens that end a generation (`eos_token_id` of the configs, one or several).
     pub eos: Vec<u32>,
     /// Token that the config says begins a sequence; the tokenizer decides whether it is added to text.
     pub bos: Option<u32>,
@@ -312,7 +345,10 @@ pub struct StateInfo {
 }
 
 /// A weight slot: bytes `offset..offset + bytes` of a blob.
+///
+/// In JSON an array of its fields: models with many experts have tens of thousands of slots.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "WeightRow", into = "WeightRow")]
 pub struct WeightInfo {
     /// Tensor (or part of one) the slot holds.
     pub name: String,
@@ -324,12 +360,31 @@ pub struct WeightInfo {
     pub bytes: usize,
 }
 
+type WeightRow = (String, usize, usize, usize);
+
+impl From<WeightRow> for WeightInfo {
+    fn from((name, blob, offset, bytes): WeightRow) -> WeightInfo {
+        WeightInfo {
+            name,
+            blob,
+            offset,
+            bytes,
+        }
+    }
+}
+
+impl From<WeightInfo> for WeightRow {
+    fn from(info: WeightInfo) -> WeightRow {
+        (info.name, info.blob, info.offset, info.bytes)
+    }
+}
+
 /// A run of weight bytes.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct BlobInfo {
-    /// File it is mapped from; `None` for the artifact's own file.
+    /// Name of the `.weights` file it is mapped from, beside the artifact; `None` for the artifact's own file.
     pub file: Option<String>,
-    /// First byte in the file.
+    /// First byte, counted from where that file's weights start.
     pub offset: usize,
     /// Length in bytes.
     pub bytes: usize,

@@ -14,6 +14,7 @@ use serde::Serialize;
 use crate::generate::{GenerateError, Generation, Limits, Model, Stop, Timings, check_prompt};
 use crate::profile::Profile;
 use crate::sampling::{Sampler, SamplingError, SamplingOptions};
+use crate::session::SessionOptions;
 use crate::tokenizer::{Pending, Tokenizer, TokenizerError};
 
 mod output;
@@ -135,6 +136,19 @@ impl RunArgs {
             seed: self
                 .seed
                 .unwrap_or_else(|| RandomState::new().build_hasher().finish()),
+        }
+    }
+}
+
+impl RunArgs {
+    /// How the session is to be made that these options are about.
+    pub fn session_options(&self) -> SessionOptions {
+        SessionOptions {
+            threads: self.threads,
+            context: self.context,
+            pin: self.pin,
+            profile: self.profile.is_some(),
+            ..SessionOptions::default()
         }
     }
 }

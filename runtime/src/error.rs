@@ -5,6 +5,8 @@
 use std::io;
 use std::path::PathBuf;
 
+use crate::appendix::AppendixError;
+
 /// Errors of loading and running a compiled model.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
@@ -30,6 +32,33 @@ pub enum Error {
         /// Names of the features that are not there.
         missing: Vec<String>,
     },
+    /// The code's manifest is no manifest.
+    #[error("broken manifest: {source}: compile the model again")]
+    ManifestJson {
+        /// Line, column and reason.
+        source: serde_json::Error,
+    },
+    /// The code's manifest is not as the compiler wrote it.
+    #[error(
+        "broken manifest: its checksum is {found:016x}, expected {expected:016x}: compile the model again"
+    )]
+    ManifestChecksum {
+        /// Checksum of what is there.
+        found: u64,
+        /// Checksum of what was written.
+        expected: u64,
+    },
+    /// The file of the running code, which has the weights, was not found.
+    #[error(
+        "cannot find the file that this code was loaded from: {source}; put it where it was, or name a file of weights"
+    )]
+    OwnFile {
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// What follows the code in its file, or a file of weights, cannot be used.
+    #[error(transparent)]
+    Appendix(#[from] AppendixError),
     /// A number in the manifest is out of range.
     #[error("broken manifest: {field} is {found}, expected {expected}: compile the model again")]
     Manifest {

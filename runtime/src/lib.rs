@@ -2,10 +2,15 @@
 
 pub mod abi;
 pub mod ceilings;
+pub mod appendix;
+pub mod artifact;
 pub mod cli;
 pub mod cpu;
 pub mod error;
+#[cfg(feature = "artifact")]
+mod exports;
 pub mod generate;
+pub mod info;
 pub mod kernels;
 pub mod mapped;
 mod memory;

@@ -33,7 +33,7 @@ use crate::graph::{Op, Program, ProgramKind};
 use crate::memory::MemoryPlan;
 use crate::schedule::{Kernel, Schedule};
 
-pub use target::{Target, TargetError};
+pub use target::{DEFAULT_TARGET, Target, TargetError};
 
 /// A program with its schedule and memory plan: what code is made from.
 #[derive(Clone, Debug)]

@@ -8,6 +8,7 @@
 //! Nothing here trusts a file: every offset is checked against the file's length before a view is handed out, and every
 //! mistake names the file or tensor, what was found and what was expected.
 
+mod bytes;
 mod checkpoint;
 mod error;
 mod header;
@@ -19,12 +20,13 @@ mod resolve;
 mod round;
 mod slots;
 
+pub use bytes::{ByteSource, Make};
 pub use checkpoint::{Checkpoint, SafetensorsFile, StoredTensor};
 pub use error::{HeaderError, IndexError, WeightsError};
 pub use header::{HeaderTensor, parse_header};
 pub use kinds::split_kinds;
 pub use quantize::{PackJob, PackPlan, QuantChoice, plan_quantized, quantize};
-pub use random::RandomWeights;
+pub use random::{RandomWeights, Recipe};
 pub use resolve::{Source, resolve};
 pub use slots::{Role, Slot, block_slots, kind_slots};
 
@@ -116,17 +118,19 @@ pub enum Blob {
     },
     /// Memory of our own, page-aligned: converted vectors, random weights.
     Owned(MmapMut),
+    /// Random numbers that are drawn only where they are written; no bytes until then.
+    Recipe(Recipe),
     /// No bytes at all.
     Empty,
 }
 
 impl Blob {
-    /// All bytes of the blob.
+    /// All bytes of the blob that are there.
     pub fn as_bytes(&self) -> &[u8] {
         match self {
             Blob::Mapped { map, .. } => map,
             Blob::Owned(map) => map,
-            Blob::Empty => &[],
+            Blob::Recipe(_) | Blob::Empty => &[],
         }
     }
 

@@ -11,7 +11,8 @@ use crate::spec::model::{Model, StepOp};
 use graver_runtime::abi::Dtype;
 use half::{bf16, f16};
 use rayon::prelude::*;
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
+use std::io::{self, Write};
 
 /// Alignment of tensors, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
@@ -73,9 +74,19 @@ pub(super) fn plan_random(model: &Model, random: RandomWeights) -> Result<Weight
     lay_out(model, random, Plan::draw)
 }
 
-/// Lays the weights out without drawing them: every size and place, and no bytes.
+/// Lays the weights out without drawing them: every size and place, and how to draw each tensor when it is written.
 pub(super) fn plan_shapes(model: &Model, random: RandomWeights) -> Result<Weights, WeightsError> {
-    lay_out(model, random, |_| Ok(Blob::Empty))
+    lay_out(model, random, |plan| {
+        Ok(Blob::Recipe(Recipe {
+            seed: random.seed,
+            draws: plan
+                .tensors
+                .iter()
+                .map(|t| t.offset_bytes)
+                .zip(plan.draws.clone())
+                .collect(),
+        }))
+    })
 }
 
 fn lay_out(
@@ -114,12 +125,66 @@ struct Plan {
     total_bytes: usize,
 }
 
+/// How to draw all tensors of a blob.
+#[derive(Debug)]
+pub struct Recipe {
+    seed: u64,
+    /// By a tensor's first byte.
+    draws: BTreeMap<usize, Draw>,
+}
+
+impl Recipe {
+    /// Draws a tensor of the blob into `out`, some `piece` bytes at once.
+    pub(super) fn write(
+        &self,
+        tensor: &Tensor,
+        piece: usize,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let bytes = tensor.bytes;
+        let draw = self.draws[&tensor.offset_bytes];
+        let seed = name_seed(self.seed, &tensor.name);
+        let chunks_at_once = (piece / draw.chunk_bytes()).max(1);
+        let mut buffer = vec![0; bytes.min(chunks_at_once * draw.chunk_bytes())];
+        let (mut done, mut chunk) = (0, 0);
+        while done < bytes {
+            let n = buffer.len().min(bytes - done);
+            draw.chunks(seed, chunk, &mut buffer[..n])
+                .par_bridge()
+                .for_each(fill);
+            out.write_all(&buffer[..n])?;
+            (done, chunk) = (done + n, chunk + chunks_at_once);
+        }
+        Ok(())
+    }
+}
+
 /// How to draw a tensor: `mean + deviation · N(0, 1)`.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 struct Draw {
     dtype: Dtype,
     mean: f32,
     deviation: f32,
+}
+
+/// Numbers that come from one generator: a seed, how to draw, and where they go.
+type Chunk<'a> = (u64, Draw, &'a mut [u8]);
+
+impl Draw {
+    fn chunk_bytes(self) -> usize {
+        CHUNK * self.dtype.size()
+    }
+
+    /// Cuts a tensor, or a part of it that begins at chunk `first`, into chunks.
+    fn chunks(
+        self,
+        seed: u64,
+        first: usize,
+        bytes: &mut [u8],
+    ) -> impl Iterator<Item = Chunk<'_>> + Send {
+        let pieces = bytes.chunks_mut(self.chunk_bytes()).enumerate();
+        pieces.map(move |(i, piece)| (seed ^ mix((first + i) as u64 + 1), self, piece))
+    }
 }
 
 impl Plan {
@@ -229,12 +294,9 @@ impl Plan {
             let (bytes, after) = from.split_at_mut(tensor.bytes);
             (rest, end) = (after, tensor.offset_bytes + tensor.bytes);
             let seed = name_seed(self.random.seed, &tensor.name);
-            let pieces = bytes.chunks_mut(CHUNK * draw.dtype.size()).enumerate();
-            chunks.extend(pieces.map(|(i, piece)| (seed ^ mix(i as u64 + 1), *draw, piece)));
+            chunks.extend(draw.chunks(seed, 0, bytes));
         }
-        chunks
-            .into_par_iter()
-            .for_each(|(seed, draw, piece)| fill(seed, draw, piece));
+        chunks.into_par_iter().for_each(fill);
         Ok(Blob::Owned(memory))
     }
 }
@@ -279,7 +341,7 @@ fn mix(x: u64) -> u64 {
 
 /// Fills one chunk. The normal distribution is approximated by the sum of two triangular ones, four uniform numbers of 16
 /// bits each: no logarithm, and no value beyond 3.5 deviations, which random weights are better without.
-fn fill(seed: u64, draw: Draw, out: &mut [u8]) {
+fn fill((seed, draw, out): Chunk<'_>) {
     // The sum of four uniform numbers in 0..65536 has mean 131070 and this deviation.
     const DEVIATION: f32 = 37_837.3;
     let mut counter = seed;

@@ -27,7 +27,8 @@ pub enum Source {
     Checkpoint(Checkpoint),
     /// Random numbers.
     Random(RandomWeights),
-    /// Where random weights would lie, without their bytes: enough to plan and to inspect, not to run.
+    /// Where random weights would lie, to be drawn where they are written: enough to plan, to inspect and to write an
+    /// artifact at any size, not to run.
     Shapes(RandomWeights),
 }
 

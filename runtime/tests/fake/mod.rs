@@ -1,12 +1,13 @@
 //! A program in place of compiled code; see `session.rs` for what it computes.
 
 use std::cell::Cell;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use graver_runtime::Error;
 use graver_runtime::abi::{
-    ABI_VERSION, BlobInfo, KernelTable, Manifest, ProgramInfo, Span, StateInfo, StepContext,
+    ABI_VERSION, BlobInfo, Dtype, KernelTable, Manifest, ProgramInfo, Span, StateInfo, StepContext,
     WeightInfo,
 };
 use graver_runtime::mapped::{Blob, WeightSource};
@@ -72,6 +73,8 @@ impl Default for Fake {
             hidden: 1,
             layers: 1,
             context: CONTEXT,
+            cache: Dtype::F32,
+            weight_types: BTreeMap::new(),
             eos: Vec::new(),
             bos: None,
             decode: program(4, 1),

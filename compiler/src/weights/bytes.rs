@@ -1,0 +1,91 @@
+//! The bytes of tensors as a stream: for writing a model out without holding it in memory.
+
+use std::io::{self, Write};
+
+use super::{Blob, Tensor, Weights};
+
+/// Bytes that go through at once: few enough to stay small beside a model, enough for all threads to draw.
+const PIECE: usize = 16 << 20;
+
+/// Where the bytes of a tensor come from.
+pub enum ByteSource<'a> {
+    /// Bytes `offset..offset + bytes` of a blob, in memory or mapped.
+    Held {
+        /// The blob.
+        blob: &'a Blob,
+        /// First byte.
+        offset: usize,
+        /// Length.
+        bytes: usize,
+    },
+    /// Bytes that are made while they are written.
+    Made(Make<'a>),
+}
+
+/// Makes bytes and writes them.
+pub type Make<'a> = Box<dyn Fn(&mut dyn Write) -> io::Result<()> + 'a>;
+
+impl ByteSource<'_> {
+    /// Writes all of them, in pieces; gives pages of mapped files back afterwards.
+    ///
+    /// # Errors
+    /// Those of `out`.
+    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+        match self {
+            ByteSource::Made(make) => make(out),
+            &ByteSource::Held {
+                blob,
+                offset,
+                bytes,
+            } => {
+                for start in (offset..offset + bytes).step_by(PIECE) {
+                    let end = (start + PIECE).min(offset + bytes);
+                    out.write_all(&blob.as_bytes()[start..end])?;
+                    blob.release(start, end);
+                }
+                Ok(())
+            }
+        }
+    }
+}
+
+impl Weights {
+    /// The bytes of a whole tensor.
+    pub fn byte_source<'a>(&'a self, held: &'a Tensor) -> ByteSource<'a> {
+        match &self.blobs[held.blob] {
+            Blob::Recipe(recipe) => {
+                ByteSource::Made(Box::new(move |out| recipe.write(held, PIECE, out)))
+            }
+            blob @ (Blob::Mapped { .. } | Blob::Owned(_) | Blob::Empty) => ByteSource::Held {
+                blob,
+                offset: held.offset_bytes,
+                bytes: held.bytes,
+            },
+        }
+    }
+}
+
+impl Blob {
+    /// Says that these bytes are not needed for now. Pages of a file are read again when they are; others stay.
+    fn release(&self, start: usize, end: usize) {
+        match self {
+            #[cfg(unix)]
+            Blob::Mapped { map, .. } => {
+                // SAFETY: the mapping is of a file and read-only, so that a page that is dropped is read from the file again,
+                // with the bytes it had.
+                let advised = unsafe {
+                    map.unchecked_advise_range(
+                        memmap2::UncheckedAdvice::DontNeed,
+                        start,
+                        end - start,
+                    )
+                };
+                // Only a wish: memory is larger without it, nothing else changes.
+                let _ = advised;
+            }
+            #[cfg(not(unix))]
+            Blob::Mapped { .. } => {}
+            Blob::Owned(_) | Blob::Recipe(_) | Blob::Empty => {}
+        }
+    }
+}

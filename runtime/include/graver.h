@@ -1,0 +1,110 @@
+/* A language model compiled by Graver: token ids in, logits out.
+ *
+ *     graver *model = graver_open(NULL);
+ *     if (!model) { fprintf(stderr, "%s\n", graver_error()); exit(1); }
+ *     uint32_t tokens[] = {1, 403, 407, 261, 378};
+ *     if (graver_feed(model, 0, tokens, 5, GRAVER_LAST)) { ... graver_error() ... }
+ *     const float *logits = graver_logits(model, 0);        // graver_vocab(model) numbers
+ *     ... choose the next token, feed it, read the logits again ...
+ *     graver_close(model);
+ *
+ * Threads. A model computes with threads of its own; a call returns when the work is done. One model must not be used by
+ * two threads at once, whichever functions they call; it may be used by one thread after another. Several models, opened
+ * separately, may be used at the same time. After fork() the child must not use models of the parent.
+ *
+ * Errors. Functions that can fail return NULL or a number other than 0, and graver_error() says why. A call that failed has
+ * changed nothing. No function ends the process or prints anything, but for a fault inside the library, which prints where
+ * it happened before it is reported as an error.
+ *
+ * Results do not depend on the number of threads.
+ */
+#ifndef GRAVER_H
+#define GRAVER_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+/* A model with its weights, threads and sequences. */
+typedef struct graver graver;
+
+/* How to open a model. A field that is 0 stands for the default. */
+typedef struct graver_options {
+    const char *weights; /* file of weights; default: in the library itself, or the .weights file beside it */
+    size_t threads;      /* threads to compute with, the caller included; default: as many as this process may use */
+    size_t context;      /* tokens each sequence has room for; default: what the model was made for, at most 4096 */
+    size_t sequences;    /* sequences that are held at once; default: 1 */
+    int pin;             /* not 0: bind each thread to a processor, the caller too, which then has to make all calls */
+} graver_options;
+
+/* Some tokens that continue one sequence. */
+typedef struct graver_segment {
+    size_t sequence;        /* from 0 */
+    const uint32_t *tokens; /* token ids */
+    size_t n_tokens;        /* at least 1 */
+} graver_segment;
+
+/* Which tokens' logits a call computes. */
+enum {
+    GRAVER_NONE = 0, /* none: the call only extends the sequences */
+    GRAVER_LAST = 1, /* the last token's of each segment */
+    GRAVER_ALL = 2   /* every token's */
+};
+
+/* Opens the model; NULL for options means defaults. Returns NULL when it fails: this processor lacks a feature that the
+ * code needs, a file is missing or damaged, or memory is short. */
+graver *graver_open(const graver_options *options);
+
+/* Frees all that belongs to a model, its logits included. NULL is fine. */
+void graver_close(graver *model);
+
+/* Why the last call that failed on this thread failed; "" if none has. Valid until the next call on this thread. */
+const char *graver_error(void);
+
+/* Appends any number of tokens to a sequence and computes the logits wanted. Returns 0, or -1 when it fails: a token id or
+ * sequence that does not exist, or more tokens than the context has room for. */
+int graver_feed(graver *model, size_t sequence, const uint32_t *tokens, size_t n_tokens, int wanted);
+
+/* Appends to several sequences at once, at most graver_max_step(model) tokens together, each sequence in one segment. For
+ * one token of each of several sequences this is much faster than one call after the other. Returns 0 or -1. */
+int graver_step(graver *model, const graver_segment *segments, size_t n_segments, int wanted);
+
+/* Rows of logits that the last graver_feed or graver_step computed. */
+size_t graver_rows(const graver *model);
+
+/* Logits of row 0 to graver_rows(model) - 1, graver_vocab(model) numbers; rows are in the order of the tokens they follow.
+ * Valid until the next graver_feed, graver_step or graver_close of this model. NULL where there is no such row. */
+const float *graver_logits(const graver *model, size_t row);
+
+/* Number of token ids, and of logits in a row. */
+size_t graver_vocab(const graver *model);
+
+/* Tokens that each sequence has room for. */
+size_t graver_context(const graver *model);
+
+/* The most tokens of one graver_step. */
+size_t graver_max_step(const graver *model);
+
+/* Tokens that a sequence holds; 0 for one that does not exist. */
+size_t graver_position(const graver *model, size_t sequence);
+
+/* Begins a sequence anew. Returns 0 or -1. */
+int graver_reset(graver *model, size_t sequence);
+
+/* Forgets what a sequence holds after its first `position` tokens. Returns 0, or -1 where the model cannot go back so far. */
+int graver_truncate(graver *model, size_t sequence, size_t position);
+
+/* Makes one sequence an independent copy of another. Returns 0 or -1. */
+int graver_copy(graver *model, size_t from, size_t to);
+
+/* What was compiled, as JSON: spec, sizes, types, passes, target, tokens that end a text (`eos`). Lives as long as the model. */
+const char *graver_manifest(const graver *model);
+
+#ifdef __cplusplus
+}
+#endif
+
+#endif

@@ -1,0 +1,338 @@
+//! What an archive of this runtime exports to C: the functions of `include/graver.h`, and the generated executable's `main`.
+//!
+//! Nothing gets through to C but return values: errors and panics become a text that the caller can ask for. What callers
+//! have to keep to is said in the header: a handle comes from `graver_open` and has not been closed, is used by one thread
+//! at a time, and arrays have the lengths given. The `SAFETY` comments call that the header's rules.
+
+use std::cell::RefCell;
+use std::ffi::{CStr, CString, OsStr, c_char, c_int};
+use std::os::unix::ffi::OsStrExt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+
+use crate::Error;
+use crate::abi::CompiledModel;
+use crate::artifact::{self, Artifact};
+use crate::session::{Logits, Segment, Session, SessionOptions, Wanted};
+
+unsafe extern "C" {
+    /// The model that this archive is linked with.
+    static graver_model: CompiledModel;
+}
+
+/// `main` of a generated executable, called by the one in its object.
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_main(argc: c_int, argv: *const *const c_char) -> c_int {
+    // A reader that has gone is no error, as in any Rust program; C's start leaves the signal on.
+    // SAFETY: the signal is one that may be ignored, and no other thread runs yet.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
+    let argument = |i: usize| {
+        // SAFETY: the system passes `argc` strings that live as long as the process.
+        OsStr::from_bytes(unsafe { CStr::from_ptr(*argv.add(i)) }.to_bytes()).to_owned()
+    };
+    let arguments = (0..usize::try_from(argc).unwrap_or(0)).map(argument);
+    artifact::main(arguments.collect(), open_artifact).into()
+}
+
+/// `graver` of the header.
+struct Handle {
+    session: Session,
+    manifest: CString,
+    /// First of `rows` rows of logits, in memory of the session's that the next step overwrites.
+    logits: *const f32,
+    rows: usize,
+}
+
+/// `graver_options` of the header.
+#[repr(C)]
+struct Options {
+    weights: *const c_char,
+    threads: usize,
+    context: usize,
+    sequences: usize,
+    pin: c_int,
+}
+
+/// `graver_segment` of the header.
+#[repr(C)]
+struct CSegment {
+    sequence: usize,
+    tokens: *const u32,
+    n_tokens: usize,
+}
+
+thread_local! {
+    static LAST_ERROR: RefCell<CString> = RefCell::default();
+}
+
+/// A call that makes no sense.
+#[derive(Debug, thiserror::Error)]
+enum Misuse {
+    #[error("{function}: {argument} is NULL; expected a pointer as graver.h describes it")]
+    Null {
+        function: &'static str,
+        argument: &'static str,
+    },
+    #[error("{function}: wanted is {found}; expected GRAVER_NONE, GRAVER_LAST or GRAVER_ALL")]
+    Wanted {
+        function: &'static str,
+        found: c_int,
+    },
+    #[error(
+        "{function}: a fault inside the library, described on standard error; please report it"
+    )]
+    Panic { function: &'static str },
+}
+
+type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_open(options: *const Options) -> *mut Handle {
+    let open = || {
+        // SAFETY: the header's rules: NULL, or options whose path, if there is one, ends with a zero.
+        let handle = unsafe { open(options.as_ref()) }?;
+        Ok(Box::into_raw(Box::new(handle)))
+    };
+    guarded("graver_open", open).unwrap_or(std::ptr::null_mut())
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_close(model: *mut Handle) {
+    if !model.is_null() {
+        // SAFETY: the header's rules: it came from `graver_open` and is not used any more.
+        let model = unsafe { Box::from_raw(model) };
+        guarded("graver_close", || {
+            drop(model);
+            Ok(())
+        });
+    }
+}
+
+#[unsafe(no_mangle)]
+extern "C" fn graver_error() -> *const c_char {
+    // The text is replaced only by calls of the same thread.
+    LAST_ERROR.with_borrow(|text| text.as_ptr())
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_feed(
+    model: *mut Handle,
+    sequence: usize,
+    tokens: *const u32,
+    n_tokens: usize,
+    wanted: c_int,
+) -> c_int {
+    const NAME: &str = "graver_feed";
+    // SAFETY: the header's rules.
+    let arguments = unsafe { (model.as_mut(), slice(tokens, n_tokens)) };
+    status(NAME, || {
+        let (model, tokens) = (arguments.0, arguments.1);
+        let model = not_null(NAME, "model", model)?;
+        let tokens = not_null(NAME, "tokens", tokens)?;
+        let logits = model
+            .session
+            .feed(sequence, tokens, wanted_of(NAME, wanted)?)?;
+        (model.logits, model.rows) = rows(&logits);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_step(
+    model: *mut Handle,
+    segments: *const CSegment,
+    n_segments: usize,
+    wanted: c_int,
+) -> c_int {
+    const NAME: &str = "graver_step";
+    // SAFETY: the header's rules.
+    let arguments = unsafe { (model.as_mut(), slice(segments, n_segments)) };
+    status(NAME, || {
+        let model = not_null(NAME, "model", arguments.0)?;
+        let segments = not_null(NAME, "segments", arguments.1)?;
+        let segment = |s: &CSegment| {
+            // SAFETY: the header's rules.
+            let tokens = unsafe { slice(s.tokens, s.n_tokens) };
+            Ok(Segment {
+                slot: s.sequence,
+                tokens: not_null(NAME, "a segment's tokens", tokens)?,
+            })
+        };
+        let segments = segments
+            .iter()
+            .map(segment)
+            .collect::<Result<Vec<_>, Misuse>>()?;
+        let logits = model.session.step(&segments, wanted_of(NAME, wanted)?)?;
+        (model.logits, model.rows) = rows(&logits);
+        Ok(())
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_rows(model: *const Handle) -> usize {
+    // SAFETY: the header's rules.
+    number(unsafe { model.as_ref() }, |model| model.rows)
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_logits(model: *const Handle, row: usize) -> *const f32 {
+    // SAFETY: the header's rules.
+    let Some(model) = (unsafe { model.as_ref() }).filter(|model| row < model.rows) else {
+        return std::ptr::null();
+    };
+    // SAFETY: `rows` rows begin at `logits`, and the row is one of them.
+    unsafe { model.logits.add(row * model.session.vocab()) }
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_vocab(model: *const Handle) -> usize {
+    // SAFETY: the header's rules.
+    number(unsafe { model.as_ref() }, |model| model.session.vocab())
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_context(model: *const Handle) -> usize {
+    // SAFETY: the header's rules.
+    number(unsafe { model.as_ref() }, |model| model.session.context())
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_max_step(model: *const Handle) -> usize {
+    // SAFETY: the header's rules.
+    number(unsafe { model.as_ref() }, |model| model.session.max_step())
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_position(model: *const Handle, sequence: usize) -> usize {
+    // SAFETY: the header's rules.
+    number(unsafe { model.as_ref() }, |model| {
+        model.session.position(sequence).unwrap_or(0)
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_reset(model: *mut Handle, sequence: usize) -> c_int {
+    // SAFETY: the header's rules.
+    let model = unsafe { model.as_mut() };
+    change("graver_reset", model, |session| session.reset(sequence))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_truncate(model: *mut Handle, sequence: usize, to: usize) -> c_int {
+    // SAFETY: the header's rules.
+    let model = unsafe { model.as_mut() };
+    change("graver_truncate", model, |session| {
+        session.truncate(sequence, to)
+    })
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_copy(model: *mut Handle, from: usize, to: usize) -> c_int {
+    // SAFETY: the header's rules.
+    let model = unsafe { model.as_mut() };
+    change("graver_copy", model, |session| session.copy(from, to))
+}
+
+#[unsafe(no_mangle)]
+unsafe extern "C" fn graver_manifest(model: *const Handle) -> *const c_char {
+    // SAFETY: the header's rules.
+    let model = unsafe { model.as_ref() };
+    model.map_or(std::ptr::null(), |model| model.manifest.as_ptr())
+}
+
+fn open_artifact() -> Result<Artifact, Error> {
+    // SAFETY: whoever links this archive links it with a compiled object, which defines the symbol as read-only data.
+    unsafe { Artifact::open(&graver_model) }
+}
+
+/// # Safety
+/// The path of the options, if there is one, ends with a zero.
+unsafe fn open(options: Option<&Options>) -> Outcome<Handle> {
+    let given = |number: usize| (number != 0).then_some(number);
+    let weights = options.filter(|options| !options.weights.is_null());
+    // SAFETY: the caller's promise.
+    let weights = weights.map(|options| unsafe { CStr::from_ptr(options.weights) });
+    let options = options.map_or_else(SessionOptions::default, |options| SessionOptions {
+        threads: given(options.threads),
+        context: given(options.context),
+        slots: options.sequences.max(1),
+        pin: options.pin != 0,
+        ..SessionOptions::default()
+    });
+    let artifact = open_artifact()?;
+    let weights = weights.map(|path| Path::new(OsStr::from_bytes(path.to_bytes())));
+    Ok(Handle {
+        session: artifact.session(weights, options)?,
+        manifest: CString::new(serde_json::to_string(&**artifact.manifest())?)?,
+        logits: std::ptr::null(),
+        rows: 0,
+    })
+}
+
+/// `None` for NULL with a length; no elements need no address.
+///
+/// # Safety
+/// `data` is NULL or the address of `n` elements that live and stay as they are for as long as the result is used.
+unsafe fn slice<'a, T>(data: *const T, n: usize) -> Option<&'a [T]> {
+    match (data.is_null(), n) {
+        (_, 0) => Some(&[]),
+        (true, _) => None,
+        // SAFETY: the caller's promise.
+        (false, _) => Some(unsafe { std::slice::from_raw_parts(data, n) }),
+    }
+}
+
+fn not_null<T>(
+    function: &'static str,
+    argument: &'static str,
+    value: Option<T>,
+) -> Result<T, Misuse> {
+    value.ok_or(Misuse::Null { function, argument })
+}
+
+fn wanted_of(function: &'static str, wanted: c_int) -> Result<Wanted, Misuse> {
+    match wanted {
+        0 => Ok(Wanted::None),
+        1 => Ok(Wanted::Last),
+        2 => Ok(Wanted::All),
+        found => Err(Misuse::Wanted { function, found }),
+    }
+}
+
+fn rows(logits: &Logits<'_>) -> (*const f32, usize) {
+    (logits.values().as_ptr(), logits.n_rows())
+}
+
+/// A number of a model; 0 for NULL.
+fn number(model: Option<&Handle>, get: impl FnOnce(&Handle) -> usize) -> usize {
+    model.map_or(0, get)
+}
+
+fn change(
+    function: &'static str,
+    model: Option<&mut Handle>,
+    change: impl FnOnce(&mut Session) -> Result<(), Error>,
+) -> c_int {
+    status(function, || {
+        let model = not_null(function, "model", model)?;
+        Ok(change(&mut model.session)?)
+    })
+}
+
+fn status(function: &'static str, call: impl FnOnce() -> Outcome<()>) -> c_int {
+    guarded(function, call).map_or(-1, |()| 0)
+}
+
+/// The call's result; `None`, and a text for `graver_error`, where it fails or panics.
+fn guarded<T>(function: &'static str, call: impl FnOnce() -> Outcome<T>) -> Option<T> {
+    let outcome = catch_unwind(AssertUnwindSafe(call));
+    let error = match outcome {
+        Ok(Ok(value)) => return Some(value),
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => Misuse::Panic { function }.to_string(),
+    };
+    // A path may hold anything but zeros, so no text is lost.
+    let error = CString::new(error).unwrap_or_default();
+    LAST_ERROR.set(error);
+    None
+}
