@@ -1,13 +1,34 @@
-//! Build script: what the `graver` program carries inside it.
+//! Build script: what the `graver` program carries inside it, the built-in specs and the runtime of compiled models.
+//!
+//! The runtime is linked into every executable and library that `graver compile` makes, as a static archive. Cargo cannot
+//! yet build a dependency as another kind of crate, with another profile, and hand over the file; so a nested cargo builds
+//! it here, and `graver` includes the archive, compressed, and needs nothing beside it but the system's `cc`.
+//!
+//! The nested cargo has a target folder of its own, because this one's is locked while this script runs. The folder lies
+//! beside the profiles' folders, so that debug, release, clippy and tests share what is in it. It gets none of the flags
+//! that were meant for this build (`RUSTFLAGS`, `target-cpu=native` among them, and clippy's wrapper): what is compiled
+//! here runs on other machines. It works offline and with the lock file as it is, since the outer cargo has resolved and
+//! fetched the same packages already: the runtime is one of its own dependencies.
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
-    let out = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets OUT_DIR"));
-    let root =
-        PathBuf::from(env::var_os("CARGO_MANIFEST_DIR").expect("cargo sets CARGO_MANIFEST_DIR"));
-    list_specs(&root.join("../specs"), &out.join("builtin_specs.rs"))
+    let out = variable("OUT_DIR");
+    let root = variable("CARGO_MANIFEST_DIR").join("..");
+    list_specs(&root.join("specs"), &out.join("builtin_specs.rs"))?;
+    let archive = fs::read(build_runtime(&root, &out)?)?;
+    fs::write(
+        out.join("runtime.a.lz4"),
+        lz4_flex::compress_prepend_size(&archive),
+    )
+}
+
+/// A variable that cargo sets for build scripts.
+fn variable(name: &str) -> PathBuf {
+    PathBuf::from(env::var_os(name).unwrap_or_else(|| panic!("cargo sets {name}")))
 }
 
 /// Writes a table `FILES` of names and texts, so that a file added to `specs/` is a built-in spec without an edit here.
@@ -34,4 +55,72 @@ fn list_specs(folder: &Path, table: &Path) -> io::Result<()> {
         table,
         format!("const FILES: &[(&str, &str)] = &[\n{entries}];\n"),
     )
+}
+
+/// Builds the runtime's archive and returns where it is.
+fn build_runtime(root: &Path, out: &Path) -> io::Result<PathBuf> {
+    for input in [
+        "runtime/src",
+        "runtime/Cargo.toml",
+        "Cargo.toml",
+        "Cargo.lock",
+    ] {
+        println!("cargo::rerun-if-changed={}", root.join(input).display());
+    }
+    let (folder, target) = (nested_target_folder(out), variable("TARGET"));
+    let mut cargo = Command::new(variable("CARGO"));
+    cargo
+        .args([
+            "rustc",
+            "--locked",
+            "--offline",
+            "--lib",
+            "--crate-type=staticlib",
+        ])
+        .args(["--features=artifact", "--profile=artifact"])
+        .arg("--manifest-path")
+        .arg(root.join("runtime/Cargo.toml"))
+        .arg("--target")
+        .arg(&target)
+        .arg("--target-dir")
+        .arg(&folder);
+    let ours = env::vars_os().map(|(name, _)| name);
+    for name in ours.filter(|name| is_for_this_build(name)) {
+        cargo.env_remove(name);
+    }
+    // An empty list of flags goes before any that a configuration file has.
+    cargo.env("CARGO_ENCODED_RUSTFLAGS", "");
+    cargo.env("RUSTC", variable("RUSTC"));
+    let status = cargo.status()?;
+    if !status.success() {
+        let message = format!("the runtime of compiled models was not built ({status}), see above");
+        return Err(io::Error::other(message));
+    }
+    Ok(folder.join(target).join("artifact/libgraver_runtime.a"))
+}
+
+/// `target/runtime` for an output folder such as `target/release/build/graver-1234/out`, else a folder in the latter.
+fn nested_target_folder(out: &Path) -> PathBuf {
+    let is_usual = out.ancestors().nth(2).and_then(Path::file_name) == Some(OsStr::new("build"));
+    let beside = is_usual.then(|| out.ancestors().nth(4)).flatten();
+    beside.unwrap_or(out).join("runtime")
+}
+
+/// Whether a variable of cargo's and the compiler's is about this build rather than about the machine: where packages come
+/// from, how many jobs may run at once.
+fn is_for_this_build(name: &OsStr) -> bool {
+    let name = name.to_string_lossy();
+    let machine = [
+        "CARGO_HOME",
+        "CARGO_HTTP_",
+        "CARGO_MAKEFLAGS",
+        "CARGO_NET_",
+        "CARGO_REGISTRIES_",
+        "CARGO_REGISTRY_",
+        "CARGO_SOURCE_",
+        "CARGO_TERM_",
+    ];
+    let tools = ["CARGO", "RUSTC", "RUSTDOC", "RUSTFLAGS"];
+    tools.iter().any(|tool| name.starts_with(tool))
+        && !machine.iter().any(|setting| name.starts_with(setting))
 }

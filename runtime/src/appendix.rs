@@ -357,8 +357,8 @@ impl Reader<'_> {
     }
 }
 
-/// A checksum against damage, not against intent: little-endian words of 64 bits, then the length, each taken in by a
-/// rotation, an exclusive or and a multiplication.
+/// A checksum against damage, not against intent: little-endian words of 64 bits, then the length, each mixed by itself and
+/// taken in by a rotation, an exclusive or and a multiplication.
 ///
 /// Every step is a bijection of the state, so that no change of a single word goes unnoticed; one word at a time keeps up with
 /// a disk, which one byte at a time does not.
@@ -424,8 +424,15 @@ impl Checksum {
     }
 
     fn word(&mut self, word: u64) {
-        // The odd number nearest to 2^64 divided by the golden ratio.
-        self.state = (self.state.rotate_left(23) ^ word).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+        // Two odd numbers: 2^64 divided by the golden ratio, and by the square root of three, rounded. A flipped bit has
+        // reached many others before it gets to the state, where another one could undo it.
+        const FIRST: u64 = 0x9e37_79b9_7f4a_7c15;
+        const SECOND: u64 = 0x93cd_3a2c_8198_e269;
+        let mixed = word
+            .wrapping_mul(FIRST)
+            .rotate_left(31)
+            .wrapping_mul(SECOND);
+        self.state = (self.state.rotate_left(23) ^ mixed).wrapping_mul(FIRST);
     }
 }
 

@@ -1,9 +1,9 @@
 //! What a compiled model needs to run, and nothing else.
 
 pub mod abi;
-pub mod ceilings;
 pub mod appendix;
 pub mod artifact;
+pub mod ceilings;
 pub mod cli;
 pub mod cpu;
 pub mod error;

@@ -1,7 +1,22 @@
-//! From planned programs to something that runs: code in memory, executables, shared libraries, objects.
+//! From planned programs to something that runs: code in memory ([`jit`]), or files ([`write`]): an executable, a shared
+//! library, or an object with the runtime as an archive beside it.
+//!
+//! A file is linked by the system's `cc` from the object that Cranelift makes and the runtime's archive, which this program
+//! carries. Weights and tokenizer are appended behind the linked code, or go into a file of their own; they never pass
+//! through the object or the linker. All files appear whole, or not at all; the same input gives the same bytes.
 
+mod append;
+mod error;
 mod jit;
+mod layout;
+mod link;
 mod listing;
+mod object;
+mod staging;
+mod write;
 
+pub use error::CompileError;
 pub use jit::{JitError, jit, weight_source};
+pub use link::link_arguments;
 pub use listing::{ListingError, listings};
+pub use write::{ARCHIVE, Emit, HEADER, Placement, Progress, WriteOptions, Written, write};

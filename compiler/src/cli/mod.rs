@@ -6,6 +6,7 @@
 )]
 
 mod bench;
+mod compile;
 mod explain;
 mod inspect;
 mod model;
@@ -33,6 +34,8 @@ enum Command {
     Run(run::Args),
     /// Measure speed, what fusion is worth, and what each pass is worth
     Bench(bench::Args),
+    /// Make an executable, a shared library or an object
+    Compile(compile::Args),
     /// Say of every candidate of every pass whether it was fused, and why
     Explain(explain::Args),
     /// Sum a model up without its weights, compare two, or show what a stage made of it
@@ -50,6 +53,7 @@ pub(crate) fn main() -> ExitCode {
     let outcome = match Cli::parse().command {
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Compile(args) => compile::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Specs(args) => specs::run(&args),
@@ -59,4 +63,15 @@ pub(crate) fn main() -> ExitCode {
         eprintln!("error: {e}");
         ExitCode::FAILURE
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    /// Options of different groups that share a name hide each other.
+    #[test]
+    fn no_two_options_of_a_command_are_the_same() {
+        super::Cli::command().debug_assert();
+    }
 }

@@ -25,8 +25,8 @@ pub(crate) struct ModelArgs {
     #[arg(long, value_name = "NAME", default_value = "tiny")]
     preset: String,
     /// Seed of random weights
-    #[arg(long = "weights-seed", value_name = "S", default_value_t = 0)]
-    seed: u64,
+    #[arg(long, value_name = "S", default_value_t = 0)]
+    weights_seed: u64,
     #[command(flatten)]
     passes: PassArgs,
     #[command(flatten)]
@@ -59,7 +59,27 @@ impl ModelArgs {
             return Ok(pipeline::load_checkpoint(path, self.spec.as_deref())?);
         }
         let spec = self.named_spec()?;
-        Ok(pipeline::load_preset(&spec, &self.preset, self.seed, None)?)
+        Ok(pipeline::load_preset(
+            &spec,
+            &self.preset,
+            self.weights_seed,
+            None,
+        )?)
+    }
+
+    /// The model for writing it out: random weights are drawn on the way.
+    pub(crate) fn load_to_write(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
+        // Quantising needs the numbers.
+        if Path::new(&self.model).is_dir() || self.quant.choice().is_some() {
+            return self.load();
+        }
+        let spec = self.named_spec()?;
+        Ok(pipeline::load_undrawn(
+            &spec,
+            &self.preset,
+            self.weights_seed,
+            None,
+        )?)
     }
 
     /// What to call the model: a folder, or a spec with the name of its sizes.
@@ -134,11 +154,19 @@ impl ModelArgs {
         Ok(options)
     }
 
+    /// Choices for code that runs here and now.
     pub(crate) fn options(&self) -> Result<CompileOptions, Box<dyn std::error::Error>> {
+        self.options_for(Target::named("native")?)
+    }
+
+    pub(crate) fn options_for(
+        &self,
+        target: Target,
+    ) -> Result<CompileOptions, Box<dyn std::error::Error>> {
         Ok(CompileOptions {
             passes: self.passes()?,
             cache: self.quant.cache(),
-            target: Target::named("native")?,
+            target,
         })
     }
 }

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 
 use graver_runtime::cli::{self, RunArgs, SpecialIds};
 use graver_runtime::sequence::Sequence;
-use graver_runtime::session::SessionOptions;
 use graver_runtime::text::LoadedText;
 use graver_runtime::tokenizer::Tokenizer;
 
@@ -29,19 +28,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         bos: loaded.model.bos,
         eos: text.eos_with(&loaded.model.eos),
     };
-    let RunArgs {
-        threads,
-        context,
-        pin,
-        ..
-    } = args.run;
-    let options = SessionOptions {
-        threads,
-        context,
-        pin,
-        profile: args.run.profile.is_some(),
-        ..SessionOptions::default()
-    };
+    let options = args.run.session_options();
     let mut session = open(loaded, &args.model.options()?, options)?;
     let mut model = Sequence(&mut session);
     let (out, err) = (&mut io::stdout().lock(), &mut io::stderr().lock());

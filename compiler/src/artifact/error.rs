@@ -1,0 +1,86 @@
+//! What can go wrong between planned programs and files.
+
+use std::io;
+use std::path::PathBuf;
+use std::process::ExitStatus;
+
+use cranelift_module::ModuleError;
+use cranelift_object::object::write::Error as ObjectError;
+
+use crate::codegen::TargetError;
+
+/// Why an artifact was not written. Nothing of it stays behind.
+#[derive(Debug, thiserror::Error)]
+pub enum CompileError {
+    /// The processor.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// Cranelift.
+    #[error("code generation failed: {0}")]
+    Module(#[from] Box<ModuleError>),
+    /// The object file.
+    #[error("the object file cannot be made: {0}")]
+    Object(ObjectError),
+    /// An output with a name that cannot be a file's.
+    #[error("{}: expected an output file with a name in UTF-8; name another one with -o", path.display())]
+    Name {
+        /// The output.
+        path: PathBuf,
+    },
+    /// An output that is a folder.
+    #[error("{}: is a folder; name the output with -o FILE", path.display())]
+    IsFolder {
+        /// The output.
+        path: PathBuf,
+    },
+    /// An output that is a device, a pipe or the like.
+    #[error("{}: is not a plain file, and cannot be replaced by one; name another output with -o FILE", path.display())]
+    NotAFile {
+        /// The output.
+        path: PathBuf,
+    },
+    /// A folder that nothing can be written to.
+    #[error("{}: no file can be made in this folder: {source}; name an output elsewhere with -o FILE", folder.display())]
+    Folder {
+        /// Folder of the output.
+        folder: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// An output that cannot be written.
+    #[error("{}: cannot be written: {source}; nothing was left behind", path.display())]
+    Write {
+        /// The output.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A tokenizer's file that cannot be read.
+    #[error("{}: cannot be read: {source}; the executable would carry it", path.display())]
+    Tokenizer {
+        /// The file.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// No C compiler.
+    #[error(
+        "cannot run `{program}`, which links the output: {source}; install a C compiler (gcc or clang), or name one in CC"
+    )]
+    NoLinker {
+        /// What was looked for.
+        program: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A C compiler that failed.
+    #[error("`{program}` could not link the output ({status}):\n{stderr}")]
+    Linker {
+        /// The program.
+        program: String,
+        /// How it ended.
+        status: ExitStatus,
+        /// What it said.
+        stderr: String,
+    },
+}

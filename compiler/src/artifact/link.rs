@@ -1,0 +1,90 @@
+//! Links a compiled object with the runtime's archive, through the system's `cc`.
+//!
+//! The archive is carried by this program, so that it needs nothing but `cc`, wherever it is copied to. Code that nothing
+//! reaches is left out, and so is what debuggers know of the standard library's lines, which would take as much room as the
+//! code; functions keep their names, for profilers and debuggers.
+
+use std::env;
+use std::io::Write;
+use std::process::{Command, Output};
+
+use super::staging::Staging;
+use super::{ARCHIVE, CompileError, Emit};
+
+/// The runtime's archive as `build.rs` made it, compressed.
+static RUNTIME: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/runtime.a.lz4"));
+
+const OBJECT: &str = "graver.o";
+const EXPORTS: &str = "exports.map";
+/// What a shared library shows; everything else is its own, so that two of them can be loaded side by side.
+const EXPORTED: &str = "{ global: graver_*; local: *; };\n";
+
+/// Arguments that an object has to be linked with, besides itself and [`ARCHIVE`].
+pub fn link_arguments() -> &'static [&'static str] {
+    // The compiler's support library is linked in, since a system without a compiler may lack the shared one.
+    &["-static-libgcc", "-lpthread", "-ldl", "-lm"]
+}
+
+/// The runtime's archive.
+pub(super) fn archive() -> Vec<u8> {
+    lz4_flex::decompress_size_prepended(RUNTIME).expect("build.rs compressed it")
+}
+
+/// Links `object` into the staged file `name`.
+pub(super) fn link(
+    object: &[u8],
+    emit: Emit,
+    staging: &Staging,
+    name: &str,
+) -> Result<(), CompileError> {
+    let inputs = [
+        (OBJECT, object),
+        (ARCHIVE, &archive()),
+        (EXPORTS, EXPORTED.as_bytes()),
+    ];
+    for (name, contents) in inputs {
+        staging.write(name, |file| file.write_all(contents))?;
+    }
+    let program = env::var("CC").ok().filter(|cc| !cc.is_empty());
+    let program = program.unwrap_or_else(|| "cc".into());
+    let done = command(&program, emit, staging, name).output();
+    let done = done.map_err(|source| CompileError::NoLinker {
+        program: program.clone(),
+        source,
+    })?;
+    check(program, done)
+}
+
+fn command(program: &str, emit: Emit, staging: &Staging, name: &str) -> Command {
+    let mut cc = Command::new(program);
+    cc.env("LC_ALL", "C").current_dir(staging.folder());
+    cc.arg("-o").arg(format!("./{name}"));
+    if emit == Emit::SharedLibrary {
+        // The archive's functions are wanted although nothing in the object calls them.
+        cc.args(["-shared", "-Wl,--undefined=graver_open", "-Wl,-Bsymbolic"]);
+        cc.arg(format!("-Wl,--version-script={EXPORTS}"));
+        // Programs look for the library by its name, not by the path it had when they were linked.
+        cc.args(["-Xlinker", "-soname", "-Xlinker", name]);
+    }
+    cc.args([OBJECT, ARCHIVE]);
+    // Without a build id, too, the same input gives the same bytes.
+    cc.args([
+        "-Wl,--build-id=none",
+        "-Wl,--gc-sections",
+        "-Wl,--strip-debug",
+        "-Wl,-z,noexecstack",
+    ]);
+    cc.args(link_arguments());
+    cc
+}
+
+fn check(program: String, done: Output) -> Result<(), CompileError> {
+    if done.status.success() {
+        return Ok(());
+    }
+    Err(CompileError::Linker {
+        program,
+        status: done.status,
+        stderr: String::from_utf8_lossy(&done.stderr).trim_end().into(),
+    })
+}

@@ -1,0 +1,146 @@
+//! An object file: both programs, the manifest, and the [`CompiledModel`] that leads to them.
+//!
+//! In: planned programs and their manifest. Out: the bytes of a relocatable object for the manifest's target, which refers
+//! to nothing outside but, for executables, the runtime's `main`. Symbols of kernels are local and keep their names
+//! (`decode.dense.3.mlp.up.matmul`), so that profilers and debuggers show them. Weights never come this way.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::Context;
+use cranelift_codegen::ir::types::{I32, I64};
+use cranelift_codegen::ir::{AbiParam, InstBuilder};
+use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
+use cranelift_module::{
+    DataDescription, DataId, FuncId, Linkage, Module, ModuleError, default_libcall_names,
+};
+use cranelift_object::{ObjectBuilder, ObjectModule};
+use graver_runtime::abi::{ABI_VERSION, CompiledModel, MODEL_SYMBOL, Manifest};
+use graver_runtime::appendix::Checksum;
+
+use super::{CompileError, Emit};
+use crate::codegen::{self, Planned, Target};
+
+/// A compiled object.
+pub(super) struct Object {
+    /// The file's bytes.
+    pub(super) bytes: Vec<u8>,
+    /// Checksum of the manifest inside.
+    pub(super) manifest_checksum: u64,
+}
+
+/// Compiles both programs for `target`.
+pub(super) fn object(
+    planned: &[Planned; 2],
+    manifest: &Manifest,
+    target: &Target,
+    emit: Emit,
+) -> Result<Object, CompileError> {
+    let isa = target.isa(true)?;
+    let builder = ObjectBuilder::new(isa, "graver", default_libcall_names()).map_err(Box::new)?;
+    let mut module = ObjectModule::new(builder);
+    let decode = codegen::emit(&mut module, &planned[0], "graver_decode", None)?;
+    let prefill = codegen::emit(&mut module, &planned[1], "graver_prefill", None)?;
+    let text =
+        serde_json::to_vec(manifest).expect("a manifest has no maps with other keys than text");
+    let manifest_checksum = Checksum::of(&text);
+    let model = Model {
+        decode,
+        prefill,
+        manifest_bytes: text.len(),
+        manifest: read_only(&mut module, "graver.manifest", text)?,
+        manifest_checksum,
+        has_appendix: emit != Emit::Object,
+    };
+    model.define(&mut module)?;
+    if emit == Emit::Executable {
+        main(&mut module)?;
+    }
+    let bytes = module.finish().emit().map_err(CompileError::Object)?;
+    Ok(Object {
+        bytes,
+        manifest_checksum,
+    })
+}
+
+type Made<T> = Result<T, Box<ModuleError>>;
+
+fn read_only(module: &mut ObjectModule, name: &str, bytes: Vec<u8>) -> Made<DataId> {
+    let id = module.declare_data(name, Linkage::Local, false, false)?;
+    let mut data = DataDescription::new();
+    data.define(bytes.into());
+    module.define_data(id, &data)?;
+    Ok(id)
+}
+
+/// The fields of a [`CompiledModel`].
+struct Model {
+    decode: FuncId,
+    prefill: FuncId,
+    manifest: DataId,
+    manifest_bytes: usize,
+    manifest_checksum: u64,
+    has_appendix: bool,
+}
+
+impl Model {
+    fn define(self, module: &mut ObjectModule) -> Made<()> {
+        let mut bytes = vec![0; size_of::<CompiledModel>()];
+        let numbers = [
+            (offset_of!(CompiledModel, abi), u64::from(ABI_VERSION)),
+            (
+                offset_of!(CompiledModel, manifest_bytes),
+                self.manifest_bytes as u64,
+            ),
+            (
+                offset_of!(CompiledModel, manifest_checksum),
+                self.manifest_checksum,
+            ),
+            (
+                offset_of!(CompiledModel, has_appendix),
+                self.has_appendix.into(),
+            ),
+        ];
+        for (offset, number) in numbers {
+            bytes[offset..offset + 8].copy_from_slice(&number.to_le_bytes());
+        }
+        let mut data = DataDescription::new();
+        data.define(bytes.into());
+        data.set_align(8);
+        for (offset, function) in [
+            (offset_of!(CompiledModel, decode), self.decode),
+            (offset_of!(CompiledModel, prefill), self.prefill),
+        ] {
+            let function = module.declare_func_in_data(function, &mut data);
+            data.write_function_addr(offset as u32, function);
+        }
+        let manifest = module.declare_data_in_data(self.manifest, &mut data);
+        data.write_data_addr(offset_of!(CompiledModel, manifest) as u32, manifest, 0);
+        let id = module.declare_data(MODEL_SYMBOL, Linkage::Export, false, false)?;
+        Ok(module.define_data(id, &data)?)
+    }
+}
+
+/// `int main(int argc, char **argv) { return graver_main(argc, argv); }`: in the object, not in the runtime, so that a
+/// program with a `main` of its own can be linked with the runtime, too.
+fn main(module: &mut ObjectModule) -> Made<()> {
+    let mut signature = module.make_signature();
+    signature.params = vec![AbiParam::new(I32), AbiParam::new(I64)];
+    signature.returns = vec![AbiParam::new(I32)];
+    let runtime = module.declare_function("graver_main", Linkage::Import, &signature)?;
+    let id = module.declare_function("main", Linkage::Export, &signature)?;
+    let mut context = Context::new();
+    context.func.signature = signature;
+    let runtime = module.declare_func_in_func(runtime, &mut context.func);
+    let mut functions = FunctionBuilderContext::new();
+    let mut b = FunctionBuilder::new(&mut context.func, &mut functions);
+    let block = b.create_block();
+    b.append_block_params_for_function_params(block);
+    b.switch_to_block(block);
+    let arguments = b.block_params(block).to_vec();
+    let call = b.ins().call(runtime, &arguments);
+    let status = b.inst_results(call)[0];
+    b.ins().return_(&[status]);
+    b.seal_all_blocks();
+    b.finalize(module.target_config());
+    Ok(module.define_function(id, &mut context)?)
+}

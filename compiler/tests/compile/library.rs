@@ -1,0 +1,145 @@
+//! Shared libraries and objects, used from C.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::{bible, comma, compile, continuations, fails, folder, listing, ok, output};
+
+/// Greedy decoding through the C interface, and what happens to those who do not keep to it.
+const GREEDY: &str = include_str!("greedy.c");
+
+/// Compiles `greedy.c` in a folder, with further arguments for the C compiler.
+fn compile_c(folder: &Path, arguments: &[&str]) {
+    fs::write(folder.join("greedy.c"), GREEDY).unwrap();
+    let mut cc = Command::new("cc");
+    cc.current_dir(folder).args([
+        "-Wall",
+        "-Wextra",
+        "-Werror",
+        "-std=c99",
+        "-pedantic",
+        "-o",
+        "greedy",
+    ]);
+    let output = output(cc.arg("greedy.c").args(arguments));
+    assert!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
+
+/// The reference's continuations, through the C program in `folder`.
+fn check_continuations(folder: &Path) {
+    for case in continuations() {
+        let n = case.greedy_ids.len().to_string();
+        for threads in ["1", "2"] {
+            let printed = ok(
+                folder.join("greedy"),
+                &["decode", threads, &n, &comma(&case.ids)],
+            );
+            assert_eq!(
+                printed.trim_end(),
+                comma(&case.greedy_ids),
+                "{threads} threads"
+            );
+        }
+    }
+    assert_eq!(ok(folder.join("greedy"), &["misuse"]), "done\n");
+    assert_eq!(ok(folder.join("greedy"), &["sequences"]), "done\n");
+}
+
+#[test]
+fn a_shared_library_works_from_c() {
+    let folder = folder();
+    let said = compile(&bible(), &folder.path().join("model.so"), &["--emit", "so"]);
+    assert!(said.contains("link with: cc main.c "), "{said}");
+    assert_eq!(listing(folder.path()), ["model.h", "model.so"]);
+    compile_c(folder.path(), &["./model.so", "-Wl,-rpath,$ORIGIN"]);
+    check_continuations(folder.path());
+}
+
+#[test]
+fn a_shared_library_shows_the_interface_and_nothing_else() {
+    let folder = folder();
+    compile(&bible(), &folder.path().join("model.so"), &["--emit", "so"]);
+    let symbols = ok(
+        "nm",
+        &[
+            "-D",
+            "--defined-only",
+            &folder.path().join("model.so").display().to_string(),
+        ],
+    );
+    let names: Vec<&str> = symbols
+        .lines()
+        .filter_map(|line| line.split(' ').next_back())
+        .collect();
+    let header = fs::read_to_string(folder.path().join("model.h")).unwrap();
+    for name in [
+        "graver_open",
+        "graver_feed",
+        "graver_step",
+        "graver_logits",
+        "graver_close",
+        "graver_error",
+    ] {
+        assert!(names.contains(&name), "{name} is not in {names:?}");
+    }
+    let internal = [
+        "graver_model",
+        "graver_decode",
+        "graver_prefill",
+        "graver_main",
+    ];
+    for name in names {
+        assert!(
+            header.contains(&format!("{name}(")) || internal.contains(&name),
+            "{name}"
+        );
+    }
+}
+
+#[test]
+fn an_object_links_with_the_archive_beside_it() {
+    let folder = folder();
+    let said = compile(&bible(), &folder.path().join("model.o"), &["--emit", "obj"]);
+    assert_eq!(
+        listing(folder.path()),
+        ["libgraver_runtime.a", "model.h", "model.o", "model.weights"]
+    );
+    let line = said
+        .lines()
+        .find_map(|line| line.strip_prefix("link with: cc main.c "))
+        .unwrap();
+    // The line names the object by its path, and the archive that lies beside it.
+    let (_, after) = line.split_once("model.o ").unwrap();
+    let arguments: Vec<&str> = ["model.o"].into_iter().chain(after.split(' ')).collect();
+    compile_c(folder.path(), &arguments);
+    check_continuations(folder.path());
+
+    fs::rename(
+        folder.path().join("model.weights"),
+        folder.path().join("other"),
+    )
+    .unwrap();
+    let message = fails(folder.path().join("greedy"), &["decode", "1", "1", "1"]);
+    assert!(message.contains("cannot read the weights in "), "{message}");
+    assert!(message.contains("model.weights: No such file"), "{message}");
+}
+
+#[test]
+fn a_library_that_was_cut_short_is_an_error_for_c() {
+    let folder = folder();
+    let library = folder.path().join("model.so");
+    compile(&bible(), &library, &["--emit", "so"]);
+    compile_c(folder.path(), &["./model.so", "-Wl,-rpath,$ORIGIN"]);
+    let bytes = fs::read(&library).unwrap();
+    fs::write(&library, &bytes[..bytes.len() - 1]).unwrap();
+    let message = fails(folder.path().join("greedy"), &["decode", "1", "1", "1"]);
+    assert!(
+        message.contains("model.so: its last 32 bytes of "),
+        "{message}"
+    );
+}
