@@ -13,6 +13,7 @@ pub mod mechanisms;
 pub mod memory;
 pub mod passes;
 pub mod pipeline;
+pub mod report;
 pub mod schedule;
 pub mod spec;
 pub mod summary;

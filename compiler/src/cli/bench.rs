@@ -196,7 +196,7 @@ fn run_diff(args: &DiffArgs) -> Outcome {
     })
 }
 
-fn read(path: &Path) -> Result<Report, Box<dyn Error>> {
+pub(super) fn read(path: &Path) -> Result<Report, Box<dyn Error>> {
     let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
     let text = std::fs::read_to_string(path).map_err(|e| failed(&e))?;
     let report: Report = serde_json::from_str(&text)

@@ -11,6 +11,7 @@ mod explain;
 mod inspect;
 mod model;
 mod quant;
+mod report;
 mod run;
 mod specs;
 mod verify;
@@ -42,6 +43,8 @@ enum Command {
     Inspect(inspect::Args),
     /// List the built-in specs
     Specs(specs::Args),
+    /// Draw a page about a model: graphs, memory, state, roofline, and what was measured
+    Report(report::Args),
     /// Compare the compiled code with golden logits, or after every pass with the plain interpreter
     Verify(verify::Args),
 }
@@ -57,6 +60,7 @@ pub(crate) fn main() -> ExitCode {
         Command::Explain(args) => explain::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Specs(args) => specs::run(&args),
+        Command::Report(args) => report::run(&args),
         Command::Verify(args) => verify::run(&args),
     };
     outcome.unwrap_or_else(|e| {

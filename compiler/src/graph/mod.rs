@@ -30,7 +30,7 @@ pub use dot::dot;
 pub use heads::{HeadColumns, HeadConcat, HeadMatmul};
 pub use latent::LatentAttention;
 pub use op::*;
-pub use text::{ParseError, parse};
+pub use text::{ParseError, op_text, parse, shape_text};
 pub use verify::{VerifyError, verify, verify_program};
 
 /// A node of one graph.

@@ -166,7 +166,17 @@ impl Graph {
     }
 }
 
-pub(super) fn shape_text(shape: &[Dim]) -> String {
+/// An operation with its options, without operands: `matmul {part(rows=8)}`.
+pub fn op_text(op: &Op) -> String {
+    let words: Vec<_> = attrs::of(op).iter().map(Attr::to_string).collect();
+    match words.is_empty() {
+        true => op.name().into(),
+        false => format!("{} {{{}}}", op.name(), words.join(" ")),
+    }
+}
+
+/// A shape as graphs print it: `[T, 64]`.
+pub fn shape_text(shape: &[Dim]) -> String {
     format!(
         "[{}]",
         shape

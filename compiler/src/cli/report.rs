@@ -1,0 +1,74 @@
+//! `graver report`: one page about a model.
+
+use std::error::Error;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use graver::bench;
+use graver::report::{Measured, page};
+use graver::summary::Machine;
+use graver_runtime::profile::Profile;
+use graver_runtime::{ceilings, cpu};
+use serde_json::Value;
+
+use super::Outcome;
+use super::model::ModelArgs;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Where the page goes
+    #[arg(short, long, value_name = "FILE", default_value = "report.html")]
+    output: PathBuf,
+    /// What `graver bench --ablate --json` printed
+    #[arg(long, value_name = "FILE")]
+    bench: Option<PathBuf>,
+    /// What `--profile` wrote
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
+    /// Threads whose ceilings are measured; as many as the system allows if not given
+    #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let loaded = args.model.load_shapes()?;
+    let measured = Measured {
+        machine: Some(machine(args.threads)),
+        bench: args.bench.as_deref().map(read_bench).transpose()?,
+        profile: args.profile.as_deref().map(read_profile).transpose()?,
+    };
+    let html = page(
+        &args.model.label(),
+        &loaded,
+        &args.model.options()?,
+        measured,
+    );
+    std::fs::write(&args.output, &html)
+        .map_err(|e| format!("{}: {e}; choose another -o", args.output.display()))?;
+    println!("{} ({} kB)", args.output.display(), html.len() / 1000);
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Ceilings where data comes from memory, not from caches.
+fn machine(threads: Option<u16>) -> Machine {
+    let threads = threads.map_or_else(cpu::available_threads, usize::from);
+    Machine {
+        gbps: ceilings::gbps(threads, 512 << 20),
+        gflops: ceilings::gflops(threads),
+    }
+}
+
+fn read_bench(path: &Path) -> Result<bench::Report, Box<dyn Error>> {
+    super::bench::read(path)
+}
+
+fn read_profile(path: &Path) -> Result<Profile, Box<dyn Error>> {
+    let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|e| failed(&e))?;
+    let trace: Value = serde_json::from_str(&text).map_err(|e| failed(&e))?;
+    let sums = trace["otherData"]["graver"].clone();
+    let foreign = |e| failed(&format!("not a trace of --profile: {e}"));
+    Ok(serde_json::from_value(sums).map_err(foreign)?)
+}

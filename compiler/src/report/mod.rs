@@ -1,0 +1,143 @@
+//! One HTML page about a model: its graphs before and after the passes, memory, state, roofline, ablation, profile.
+//!
+//! In: a loaded model (shapes will do), and whatever was measured of it. Out: a page that needs no network: data as JSON, two
+//! libraries and a script that draws. What the page shows is decided here; how it looks, in `page.js` and `page.css`.
+
+mod graphs;
+mod memory;
+
+use graver_runtime::profile::Profile;
+use serde::Serialize;
+
+use crate::bench;
+use crate::codegen::Planned;
+use crate::cost::{self, KernelCost, Step};
+use crate::graph::ProgramKind;
+use crate::passes::PASSES;
+use crate::pipeline::{self, CompileOptions, Loaded};
+use crate::summary::{Machine, Summary, summarize};
+
+use self::graphs::{BlockGraphs, Traced};
+use self::memory::Arena;
+
+const PAGE: &str = include_str!("page.html");
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+const LIBRARIES: [&str; 2] = [
+    include_str!("../../vendor/d3.min.js"),
+    include_str!("../../vendor/dagre.min.js"),
+];
+
+/// What was measured, as far as it was.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// The machine's ceilings.
+    pub machine: Option<Machine>,
+    /// Fused against unfused, and every pass.
+    pub bench: Option<bench::Report>,
+    /// Where time goes.
+    pub profile: Option<Profile>,
+}
+
+/// Everything the page is drawn from.
+#[derive(Serialize)]
+struct Data {
+    summary: Summary,
+    rows: Vec<(String, String)>,
+    passes: Vec<PassInfo>,
+    programs: Vec<ProgramData>,
+    bench: Option<bench::Report>,
+    profile: Option<Profile>,
+}
+
+#[derive(Serialize)]
+struct PassInfo {
+    name: &'static str,
+    about: &'static str,
+}
+
+#[derive(Serialize)]
+struct ProgramData {
+    program: String,
+    /// What kernels' costs are for.
+    step: Step,
+    blocks: Vec<BlockGraphs>,
+    kernels: Vec<KernelCost>,
+    arena: Arena,
+}
+
+/// The page of a model that the caller calls `name`.
+pub fn page(name: &str, loaded: &Loaded, options: &CompileOptions, measured: Measured) -> String {
+    let summary = summarize(name, loaded, options, measured.machine);
+    let data = Data {
+        rows: summary.rows(),
+        summary,
+        passes: PASSES
+            .iter()
+            .map(|p| PassInfo {
+                name: p.name,
+                about: p.about,
+            })
+            .collect(),
+        programs: [ProgramKind::Decode, ProgramKind::Prefill]
+            .map(|kind| program(loaded, kind, options))
+            .into(),
+        bench: measured.bench,
+        profile: measured.profile,
+    };
+    let json = serde_json::to_string(&data).expect("numbers and text");
+    let title = name.replace('&', "&amp;").replace('<', "&lt;");
+    // The order matters: what is put in is not searched again for what comes before it.
+    PAGE.replace("{{title}}", &title)
+        .replace("{{style}}", STYLE)
+        .replace("{{script}}", SCRIPT)
+        .replace("{{libraries}}", &LIBRARIES.join("\n"))
+        // A `</script>` in a name would end the script early.
+        .replace("{{data}}", &json.replace("</", "<\\/"))
+}
+
+fn program(loaded: &Loaded, kind: ProgramKind, options: &CompileOptions) -> ProgramData {
+    let depth = loaded.model.context.min(1024) - 1;
+    let step = match kind {
+        ProgramKind::Decode => Step::decode(depth),
+        ProgramKind::Prefill => Step::prefill(loaded.model.context.min(512), 0),
+    };
+    let plain = || pipeline::plain_program(loaded, kind, options.cache);
+    let traced = Traced::run(plain(), &options.passes);
+    let planned: Planned = pipeline::plan(plain(), &options.passes).0;
+    ProgramData {
+        program: kind.to_string(),
+        step,
+        blocks: traced.blocks(step),
+        kernels: cost::kernels(&planned, step),
+        arena: Arena::of(&planned),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::codegen::Target;
+    use crate::passes::PassOptions;
+    use crate::spec::{self, SpecSource};
+
+    #[test]
+    fn a_page_is_whole_and_needs_nothing_from_outside() {
+        let spec = spec::load(SpecSource::Builtin("llama")).unwrap();
+        let config = spec.preset("tiny").unwrap();
+        let loaded = pipeline::load_shapes(&spec, &config, None).unwrap();
+        let options = CompileOptions {
+            passes: PassOptions::default(),
+            cache: graver_runtime::abi::Dtype::F32,
+            target: Target::named("native").unwrap(),
+        };
+        let page = page("a </script> & b", &loaded, &options, Measured::default());
+        assert!(!page.contains("{{"), "a place was left open");
+        assert!(page.contains("<title>a &lt;/script> &amp; b"));
+        assert_eq!(page.matches("</script>").count(), 3);
+        for outside in ["<link", "src=\"http", "@import", "fetch("] {
+            let own = page.replace(LIBRARIES[0], "").replace(LIBRARIES[1], "");
+            assert!(!own.contains(outside), "{outside}");
+        }
+    }
+}
