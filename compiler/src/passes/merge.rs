@@ -4,22 +4,23 @@
 //! q = matmul(x, wq); k = matmul(x, wk)  =>  qk = matmul(x, wq, wk); q = slice(qk); k = slice(qk)
 //! ```
 //!
-//! Requires plain matmuls of one step of the spec: attention and MLP side by side each keep theirs, because what follows them
-//! differs. The weights stay where they are: the merged matmul reaches each through its own pointer. What
+//! Requires plain matmuls whose products go the same way. Gate and up, which are multiplied, are a pair of their own, so that
+//! attention and MLP side by side each keep theirs; scores of a router and numbers that scale rows stay alone. The weights
+//! stay where they are: the merged matmul reaches each through its own pointer. What
 //! it saves is barriers, and chunks too small to share out.
 
 use std::collections::BTreeMap;
 
 use super::Site;
 use super::sources::{matmul_of, place};
-use crate::graph::{Graph, Matmul, NodeId, Op, Part, ProgramKind};
+use crate::graph::{Binary, Graph, Matmul, NodeId, Op, Part, ProgramKind, Unary};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
-    let mut readers: BTreeMap<(NodeId, String), Vec<NodeId>> = BTreeMap::new();
+    let mut readers: BTreeMap<(NodeId, Option<NodeId>), Vec<NodeId>> = BTreeMap::new();
     for id in graph.order() {
         if matmul_of(graph, id).is_some_and(Matmul::is_plain) {
-            let of = (graph.operands(id)[0], step(graph, id));
-            readers.entry(of).or_default().push(id);
+            let key = (graph.operands(id)[0], company(graph, id));
+            readers.entry(key).or_default().push(id);
         }
     }
     let mut sites = vec![];
@@ -42,10 +43,22 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
     sites
 }
 
-/// `attention.q` → `attention`.
-fn step(graph: &Graph, id: NodeId) -> String {
-    let name = &graph.node(id).name;
-    name.rsplit_once('.').map_or("", |(s, _)| s).to_string()
+/// What keeps a product apart from others of the same input: the product that it is a factor of, the activation that it
+/// alone goes into, or itself where it scores experts or scales rows.
+fn company(graph: &Graph, id: NodeId) -> Option<NodeId> {
+    let mut at = id;
+    let mut activation = None;
+    while let Some(user) = graph.only_user(at) {
+        match graph.op(user) {
+            Op::Unary(Unary::Act(_)) => activation = Some(user),
+            Op::Binary(Binary::Add) if graph.shape(graph.operands(user)[1]).len() == 1 => {}
+            Op::Binary(Binary::Mul) => return Some(user),
+            Op::Route(_) | Op::ScaleRows => return Some(id),
+            _ => return activation,
+        }
+        at = user;
+    }
+    activation
 }
 
 fn merge(graph: &mut Graph, group: &[NodeId]) {
@@ -70,7 +83,7 @@ fn merge(graph: &mut Graph, group: &[NodeId]) {
 }
 
 /// `attention.q`, `attention.k` → `attention.q+k`.
-fn joined_name(graph: &Graph, group: &[NodeId]) -> String {
+pub(super) fn joined_name(graph: &Graph, group: &[NodeId]) -> String {
     let names: Vec<&str> = group
         .iter()
         .map(|id| graph.node(*id).name.as_str())

@@ -8,6 +8,7 @@ mod attention;
 mod bias;
 mod dead;
 mod expand;
+mod experts;
 mod gate;
 mod int8_epilogue;
 mod int8_prologue;
@@ -61,6 +62,11 @@ pub const PASSES: &[Pass] = &[
         name: "gated-activation",
         about: "activation, and gate times up, where the product is made",
         run: gate::run,
+    },
+    Pass {
+        name: "expert-block",
+        about: "routing, gather, products, activation and weighted sum of experts in two kernels",
+        run: experts::run,
     },
     Pass {
         name: "residual-epilogue",

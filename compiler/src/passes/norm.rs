@@ -2,12 +2,13 @@
 //!
 //! ```text
 //! y = rms_norm(x, g); z = matmul(y, w)  =>  z = matmul(norm(x, g), w)
+//! y = rms_norm(x, g); z = experts_in(y, …)  =>  z = experts_in(norm(x, g), …)
 //! y = rms_norm(x, g); q = quantize(y)   =>  q = quantize(norm(x, g))
 //! ```
 //!
-//! Requires a norm over the whole row that nothing else reads. Matmuls take it in decode only: there every thread
-//! normalises the few rows for itself, which is cheaper than a barrier; in prefill rows are many, and a kernel of its own
-//! computes each norm once.
+//! Requires a norm over the whole row that nothing else reads. Matmuls and experts take it in decode only: there every
+//! thread normalises the few rows for itself, which is cheaper than a barrier; in prefill rows are many, and a kernel of its
+//! own computes each norm once.
 
 use super::Site;
 use super::sources::{Operands, matmul_of, place, replace_matmul};
@@ -38,7 +39,8 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
     }
     let takes = |u: NodeId, slot: usize| {
         let bare = matmul_of(graph, u).is_some_and(|m| m.norm.is_none() && !m.quantize_x);
-        slot == 0 && (bare || rounds(u))
+        let experts = matches!(graph.op(u), Op::ExpertsIn(x) if x.norm.is_none());
+        slot == 0 && (bare || experts || rounds(u))
     };
     if users.is_empty() || graph.is_output(norm) {
         return Site::kept(&name, "the next block reads it");
@@ -60,8 +62,6 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
         if rounds_only(graph, user, options, &inputs) {
             continue;
         }
-        let mut op = matmul_of(graph, user).expect("just checked").clone();
-        op.norm = Some(options);
         let mut operands = Operands::of(graph, user);
         for (role, id) in roles.iter().zip(&inputs) {
             let role = if role == "x" {
@@ -72,7 +72,20 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
             operands.set(&role, *id);
         }
         let at = graph.node(user).name.clone();
-        replace_matmul(graph, user, op, &operands, &at);
+        match graph.op(user).clone() {
+            Op::ExpertsIn(mut x) => {
+                x.norm = Some(options);
+                let op = Op::ExpertsIn(x);
+                let new = graph.add(op.clone(), &operands.arranged(&op), &at);
+                graph.replace_uses(user, new);
+                graph.remove(user);
+            }
+            _ => {
+                let mut op = matmul_of(graph, user).expect("just checked").clone();
+                op.norm = Some(options);
+                replace_matmul(graph, user, op, &operands, &at);
+            }
+        }
     }
     graph.remove(norm);
     Site::fused(&name, into)

@@ -1,0 +1,292 @@
+//! Experts as two kernels: into them, and back.
+//!
+//! ```text
+//! rows = gather_tokens(x, groups); h = activate(grouped_matmul(rows, gate), grouped_matmul(rows, up))
+//!   =>  h = experts_in(x, groups, gate, up)
+//! y = combine(grouped_matmul(h, down), groups) + shared · s + residual
+//!   =>  y = experts_out(h, groups, down, shared, s, residual)
+//! ```
+//!
+//! Requires that nothing else reads what lies between. In decode both also take the router's scores instead of the groups:
+//! every thread picks and sorts the few experts for itself, which is cheaper than the two barriers that it saves. Prefill
+//! routes its many tokens once.
+
+use super::Site;
+use super::sources::place;
+use crate::graph::{
+    Activate, Binary, ExpertsIn, ExpertsOut, Graph, GroupedMatmul, Grouping, NodeId, Op,
+    ProgramKind, Route,
+};
+
+pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
+    let combines: Vec<_> = graph
+        .order()
+        .into_iter()
+        .filter(|id| matches!(graph.op(*id), Op::Combine { .. }))
+        .collect();
+    combines.into_iter().map(|c| fuse(graph, c, kind)).collect()
+}
+
+fn fuse(graph: &mut Graph, combine: NodeId, kind: ProgramKind) -> Site {
+    let name = graph.node(combine).name.clone();
+    let found = match Block::find(graph, combine) {
+        Ok(found) => found,
+        Err(why) => return Site::kept(&name, why),
+    };
+    let tail = Tail::find(graph, combine);
+    let routing = found.routing(graph, kind);
+    let inside = found.experts_in(graph, &routing);
+    let out = found.experts_out(graph, &routing, inside, &tail);
+    let shared = tail.shared.map(|_| "the shared expert");
+    let residual = tail.residual.map(|_| "the residual");
+    graph.replace_uses(tail.end, out);
+    remove_unread(graph, &tail.nodes(combine));
+    remove_unread(graph, &found.nodes());
+    let mut with: Vec<&str> = shared.into_iter().chain(residual).collect();
+    with.extend(routing.own.map(|_| "routing by each thread"));
+    let with = match with.is_empty() {
+        true => String::new(),
+        false => format!(", with {}", with.join(", ")),
+    };
+    Site::fused(&name, format!("two kernels{with}"))
+}
+
+/// The operations of an expert block, from its router's scores to its products.
+struct Block {
+    grouping: Grouping,
+    weighted_in: bool,
+    weighted_out: bool,
+    activate: Activate,
+    /// What each matrix is multiplied with, with its options.
+    into: Vec<NodeId>,
+    down: NodeId,
+    act: NodeId,
+    gather: NodeId,
+    groups: NodeId,
+    routes: NodeId,
+    route: Route,
+}
+
+impl Block {
+    fn find(graph: &Graph, combine: NodeId) -> Result<Block, String> {
+        let Op::Combine {
+            grouping,
+            weighted: weighted_out,
+        } = *graph.op(combine)
+        else {
+            unreachable!("filtered")
+        };
+        let other = |id: NodeId| {
+            let readers = graph.users(id).into_iter();
+            let names: Vec<_> = readers.map(|(u, _)| place(graph, u).to_string()).collect();
+            format!("{} is read by {}", place(graph, id), names.join(", "))
+        };
+        let (down, groups) = (graph.operands(combine)[0], graph.operands(combine)[1]);
+        let alone = |id: NodeId| graph.only_user(id).map(drop).ok_or_else(|| other(id));
+        products(graph, &[down])?;
+        alone(down)?;
+        let act = graph.operands(down)[0];
+        let Op::Activate(activate) = *graph.op(act) else {
+            return Err(format!("{} is no activation", place(graph, act)));
+        };
+        alone(act)?;
+        let into = graph.operands(act);
+        products(graph, &into)?;
+        into.iter().try_for_each(|id| alone(*id))?;
+        let gather = graph.operands(into[0])[0];
+        let Op::GatherTokens {
+            weighted: weighted_in,
+            ..
+        } = *graph.op(gather)
+        else {
+            return Err(format!("{} gathers no tokens", place(graph, gather)));
+        };
+        let bias = |id: NodeId| grouped(graph, id).is_some_and(|m| m.bias);
+        let same = |id: &NodeId| graph.operands(*id)[0] == gather && bias(*id) == bias(into[0]);
+        if !into.iter().all(same) || graph.users(gather).len() != into.len() {
+            return Err(other(gather));
+        }
+        if graph.users(groups).len() != into.len() + 3 || graph.is_output(groups) {
+            return Err(other(groups));
+        }
+        let routes = graph.operands(groups)[0];
+        let Op::Route(route) = *graph.op(routes) else {
+            return Err(format!("{} routes nothing", place(graph, routes)));
+        };
+        alone(routes)?;
+        Ok(Block {
+            grouping,
+            weighted_in,
+            weighted_out,
+            activate,
+            into,
+            down,
+            act,
+            gather,
+            groups,
+            routes,
+            route,
+        })
+    }
+
+    /// Nodes that go, readers before what they read.
+    fn nodes(&self) -> Vec<NodeId> {
+        let mut out = vec![self.down, self.act];
+        out.extend(&self.into);
+        out.extend([self.gather, self.groups, self.routes]);
+        out
+    }
+
+    fn routing(&self, graph: &Graph, kind: ProgramKind) -> Routing {
+        match kind {
+            ProgramKind::Decode => Routing {
+                own: Some(self.route),
+                operands: graph.operands(self.routes),
+            },
+            ProgramKind::Prefill => Routing {
+                own: None,
+                operands: vec![self.groups],
+            },
+        }
+    }
+
+    fn experts_in(&self, graph: &mut Graph, routing: &Routing) -> NodeId {
+        let first = grouped(graph, self.into[0]).expect("just found");
+        let op = ExpertsIn {
+            grouping: self.grouping,
+            route: routing.own,
+            norm: None,
+            weighted: self.weighted_in,
+            ffn: graph.width(self.act),
+            bias: first.bias,
+            activate: self.activate,
+        };
+        let mut operands = vec![graph.operands(self.gather)[0]];
+        operands.extend(&routing.operands);
+        for id in &self.into {
+            operands.extend(&graph.operands(*id)[2..]);
+        }
+        let name = super::merge::joined_name(graph, &self.into);
+        graph.add(Op::ExpertsIn(op), &operands, &name)
+    }
+
+    fn experts_out(
+        &self,
+        graph: &mut Graph,
+        routing: &Routing,
+        inside: NodeId,
+        tail: &Tail,
+    ) -> NodeId {
+        let down = grouped(graph, self.down).expect("just found");
+        let op = ExpertsOut {
+            grouping: self.grouping,
+            route: routing.own,
+            weighted: self.weighted_out,
+            rows: down.rows,
+            bias: down.bias,
+            shared: tail.shared.is_some(),
+            shared_gate: tail.shared_gate.is_some(),
+            residual: tail.residual.is_some(),
+        };
+        let mut operands = vec![inside];
+        operands.extend(&routing.operands);
+        operands.extend(&graph.operands(self.down)[2..]);
+        operands.extend(tail.shared.iter().chain(&tail.shared_gate));
+        operands.extend(tail.residual);
+        let name = graph.node(self.down).name.clone();
+        graph.add(Op::ExpertsOut(op), &operands, &name)
+    }
+}
+
+/// Groups that a kernel has made, or what each thread makes them from.
+struct Routing {
+    own: Option<Route>,
+    operands: Vec<NodeId>,
+}
+
+/// What is added to the experts' sum.
+struct Tail {
+    /// The last sum, or the combination itself.
+    end: NodeId,
+    sums: Vec<NodeId>,
+    scaled: Option<NodeId>,
+    shared: Option<NodeId>,
+    shared_gate: Option<NodeId>,
+    residual: Option<NodeId>,
+}
+
+impl Tail {
+    /// Of two sums the first adds the shared expert and the second the residual; a single one adds the residual, unless it
+    /// adds rows that are multiplied by a number each.
+    fn find(graph: &Graph, combine: NodeId) -> Tail {
+        let first = sum_after(graph, combine);
+        let second = first.and_then(|(sum, _)| sum_after(graph, sum));
+        let mut tail = Tail {
+            end: combine,
+            sums: vec![],
+            scaled: None,
+            shared: None,
+            shared_gate: None,
+            residual: None,
+        };
+        let Some((sum, added)) = first else {
+            return tail;
+        };
+        let scaled = *graph.op(added) == Op::ScaleRows && graph.only_user(added).is_some();
+        (tail.end, tail.sums) = (sum, vec![sum]);
+        if scaled {
+            let operands = graph.operands(added);
+            (tail.shared, tail.shared_gate) = (Some(operands[0]), Some(operands[1]));
+            tail.scaled = Some(added);
+        } else if second.is_some() {
+            tail.shared = Some(added);
+        } else {
+            tail.residual = Some(added);
+        }
+        if let Some((sum, added)) = second {
+            tail.end = sum;
+            tail.sums.insert(0, sum);
+            tail.residual = Some(added);
+        }
+        tail
+    }
+
+    /// Nodes that go, readers before what they read.
+    fn nodes(&self, combine: NodeId) -> Vec<NodeId> {
+        let mut out = self.sums.clone();
+        out.extend(self.scaled);
+        out.push(combine);
+        out
+    }
+}
+
+/// The sum of rows that alone reads `id`, and what it adds.
+fn sum_after(graph: &Graph, id: NodeId) -> Option<(NodeId, NodeId)> {
+    let sum = graph.only_user(id)?;
+    let operands = graph.operands(sum);
+    let added = *operands.iter().find(|o| **o != id)?;
+    let rows = graph.shape(added).len() > 1;
+    (*graph.op(sum) == Op::Binary(Binary::Add) && rows).then_some((sum, added))
+}
+
+fn grouped(graph: &Graph, id: NodeId) -> Option<GroupedMatmul> {
+    match graph.op(id) {
+        Op::GroupedMatmul(m) => Some(*m),
+        _ => None,
+    }
+}
+
+fn products(graph: &Graph, ids: &[NodeId]) -> Result<(), String> {
+    match ids.iter().find(|id| grouped(graph, **id).is_none()) {
+        Some(id) => Err(format!("{} is no product of experts", place(graph, *id))),
+        None => Ok(()),
+    }
+}
+
+fn remove_unread(graph: &mut Graph, ids: &[NodeId]) {
+    for id in ids {
+        if graph.users(*id).is_empty() && !graph.is_output(*id) {
+            graph.remove(*id);
+        }
+    }
+}
