@@ -12,7 +12,7 @@
 //! routes its many tokens once.
 
 use super::Site;
-use super::sources::place;
+use super::sources::{place, read_elsewhere};
 use crate::graph::{
     Activate, Binary, ExpertsIn, ExpertsOut, Graph, GroupedMatmul, Grouping, NodeId, Op,
     ProgramKind, Route,
@@ -76,23 +76,21 @@ impl Block {
         else {
             unreachable!("filtered")
         };
-        let other = |id: NodeId| {
-            let readers = graph.users(id).into_iter();
-            let names: Vec<_> = readers.map(|(u, _)| place(graph, u).to_string()).collect();
-            format!("{} is read by {}", place(graph, id), names.join(", "))
-        };
         let (down, groups) = (graph.operands(combine)[0], graph.operands(combine)[1]);
-        let alone = |id: NodeId| graph.only_user(id).map(drop).ok_or_else(|| other(id));
+        let alone = |id: NodeId, reader: NodeId| match graph.only_user(id) {
+            Some(_) => Ok(()),
+            None => Err(read_elsewhere(graph, id, reader)),
+        };
         products(graph, &[down])?;
-        alone(down)?;
+        alone(down, combine)?;
         let act = graph.operands(down)[0];
         let Op::Activate(activate) = *graph.op(act) else {
             return Err(format!("{} is no activation", place(graph, act)));
         };
-        alone(act)?;
+        alone(act, down)?;
         let into = graph.operands(act);
         products(graph, &into)?;
-        into.iter().try_for_each(|id| alone(*id))?;
+        into.iter().try_for_each(|id| alone(*id, act))?;
         let gather = graph.operands(into[0])[0];
         let Op::GatherTokens {
             weighted: weighted_in,
@@ -103,17 +101,20 @@ impl Block {
         };
         let bias = |id: NodeId| grouped(graph, id).is_some_and(|m| m.bias);
         let same = |id: &NodeId| graph.operands(*id)[0] == gather && bias(*id) == bias(into[0]);
-        if !into.iter().all(same) || graph.users(gather).len() != into.len() {
-            return Err(other(gather));
+        if !into.iter().all(same) {
+            return Err("gate and up have not the same rows, or only one a bias".into());
+        }
+        if graph.users(gather).len() != into.len() || graph.is_output(gather) {
+            return Err(read_elsewhere(graph, gather, into[0]));
         }
         if graph.users(groups).len() != into.len() + 3 || graph.is_output(groups) {
-            return Err(other(groups));
+            return Err(read_elsewhere(graph, groups, combine));
         }
         let routes = graph.operands(groups)[0];
         let Op::Route(route) = *graph.op(routes) else {
             return Err(format!("{} routes nothing", place(graph, routes)));
         };
-        alone(routes)?;
+        alone(routes, groups)?;
         Ok(Block {
             grouping,
             weighted_in,

@@ -24,16 +24,17 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
         }
     }
     let mut sites = vec![];
-    for group in readers.values() {
+    for ((x, _), group) in &readers {
         let names: Vec<_> = group
             .iter()
             .map(|id| place(graph, *id).to_string())
             .collect();
         let Some((name, others @ [_, ..])) = names.split_first() else {
-            sites.push(Site::kept(
-                &names[0],
-                "no other matmul of its step reads its input",
-            ));
+            let why = match readers.keys().filter(|(other, _)| other == x).count() {
+                1 => "no other matmul reads its input",
+                _ => "what reads its input besides goes another way",
+            };
+            sites.push(Site::kept(&names[0], why));
             continue;
         };
         let into = format!("one matmul with {}", others.join(", "));
@@ -89,6 +90,9 @@ pub(super) fn joined_name(graph: &Graph, group: &[NodeId]) -> String {
         .map(|id| graph.node(*id).name.as_str())
         .collect();
     let short = |n: &str| n.rsplit('.').next().unwrap_or(n).to_string();
-    let rest: Vec<_> = names[1..].iter().map(|n| short(n)).collect();
-    format!("{}+{}", names[0], rest.join("+"))
+    let rest = names[1..].iter().map(|n| short(n));
+    std::iter::once(names[0].to_string())
+        .chain(rest)
+        .collect::<Vec<_>>()
+        .join("+")
 }

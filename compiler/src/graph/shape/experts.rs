@@ -89,14 +89,12 @@ impl Rule<'_> {
     /// A weight for each expert.
     fn family(&self, role: &str, g: &Grouping, shape: &[usize]) -> Result<(), ShapeError> {
         let decl = self.graph.weight(self.operands[self.at(role)]);
-        let found = decl.map(|d| (d.count, d.shape.clone()));
-        let expected = (g.experts, shape.to_vec());
-        self.check(
-            role,
-            found.as_ref() == Some(&expected),
-            format!("{found:?}"),
-            format!("{} of {shape:?}", g.experts),
-        )
+        let found = decl.map_or_else(
+            || "no weight".to_string(),
+            |d| format!("{} of {:?}", d.count, d.shape),
+        );
+        let expected = format!("{} of {shape:?}", g.experts);
+        self.check(role, found == expected, &found, &expected)
     }
 
     pub(super) fn grouped_matmul(&self, m: &GroupedMatmul) -> Result<Shape, ShapeError> {

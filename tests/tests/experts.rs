@@ -1,0 +1,126 @@
+//! Specs with experts: the same bits for any number of threads, and the interpreter's logits, fused and not.
+
+use graver::graph::ProgramKind;
+use graver::interp::{Interpreter, WeightBytes};
+use graver::passes::PassOptions;
+use graver::pipeline;
+use graver::spec;
+use graver::spec::model::{Item, StepOp};
+use graver_runtime::abi::Dtype;
+use graver_runtime::session::{Session, SessionOptions, Wanted};
+use graver_tests::{compile, tiny};
+
+/// Built-in specs whose tiny preset has experts.
+fn names() -> Vec<&'static str> {
+    let has_experts = |name: &&str| {
+        let model = tiny(name).model;
+        let steps = |item: &Item| match item {
+            Item::Plain(steps) => steps.clone(),
+            Item::Residual(branches) => branches.concat(),
+        };
+        let mut all = model.kinds.iter().flat_map(|k| &k.items).flat_map(steps);
+        all.any(|s| matches!(s.op, StepOp::Moe(_)))
+    };
+    let names: Vec<_> = spec::builtin_names()
+        .into_iter()
+        .filter(has_experts)
+        .collect();
+    assert!(names.len() >= 4, "only {names:?}");
+    names
+}
+
+fn session(name: &str, no_fuse: bool, threads: usize) -> Session {
+    let passes = PassOptions {
+        no_fuse,
+        ..PassOptions::default()
+    };
+    let options = SessionOptions {
+        threads: Some(threads),
+        ..SessionOptions::default()
+    };
+    compile(tiny(name), passes, options)
+}
+
+/// Logits of a prompt, of a few tokens more, and of one: prefill, and decode with one token and several.
+fn logits(session: &mut Session) -> Vec<f32> {
+    let vocab = session.vocab() as u32;
+    let tokens: Vec<u32> = (0..212).map(|i| (i * i * 31 + i * 7 + 5) % vocab).collect();
+    let mut out = vec![];
+    for run in [
+        &tokens[..170],
+        &tokens[170..175],
+        &tokens[175..176],
+        &tokens[176..],
+    ] {
+        let logits = session.feed(0, run, Wanted::All).unwrap();
+        out.extend_from_slice(logits.values());
+    }
+    out
+}
+
+#[test]
+fn any_number_of_threads_gives_the_same_bits() {
+    for name in names() {
+        for no_fuse in [false, true] {
+            let one = logits(&mut session(name, no_fuse, 1));
+            assert!(one.iter().all(|v| v.is_finite()), "{name}");
+            let counts = if no_fuse { 3..=3 } else { 2..=4 };
+            for threads in counts {
+                let many = logits(&mut session(name, no_fuse, threads));
+                let at = one
+                    .iter()
+                    .zip(&many)
+                    .position(|(a, b)| a.to_bits() != b.to_bits());
+                assert_eq!(at, None, "{name} no_fuse={no_fuse} threads={threads}");
+            }
+        }
+    }
+}
+
+struct Bytes(pipeline::Loaded);
+
+impl WeightBytes for Bytes {
+    fn bytes(&self, index: usize) -> &[u8] {
+        let view = self.0.weights.views().nth(index).unwrap();
+        self.0.weights.bytes(view)
+    }
+}
+
+/// Largest difference in standard deviations.
+fn distance(a: &[f32], b: &[f32]) -> f32 {
+    assert_eq!(a.len(), b.len());
+    let n = b.len() as f32;
+    let mean = b.iter().sum::<f32>() / n;
+    let deviation = (b.iter().map(|v| (v - mean).powi(2)).sum::<f32>() / n).sqrt();
+    let most = a.iter().zip(b).map(|(a, b)| (a - b).abs());
+    most.fold(0.0, f32::max) / deviation
+}
+
+#[test]
+fn compiled_code_agrees_with_the_interpreter() {
+    for name in names() {
+        let loaded = tiny(name);
+        let mut program = pipeline::plain_program(&loaded, ProgramKind::Decode, Dtype::F32);
+        let vocab = loaded.model.vocab as u32;
+        let tokens: Vec<u32> = (0..24).map(|i| (i * i * 31 + i * 7 + 5) % vocab).collect();
+        let bytes = Bytes(loaded);
+        let expected = Interpreter::new(&program, &bytes).step(&tokens);
+        graver::passes::run(&mut program, &PassOptions::default());
+        let fused = Interpreter::new(&program, &bytes).step(&tokens);
+        assert!(distance(&fused, &expected) < 1e-4, "{name}: passes");
+        for no_fuse in [false, true] {
+            let mut session = session(name, no_fuse, 2);
+            for runs in [vec![24], vec![5, 1, 18], vec![1; 24]] {
+                session.reset(0).unwrap();
+                let (mut found, mut at) = (vec![], 0);
+                for run in runs {
+                    let step = session.feed(0, &tokens[at..at + run], Wanted::All);
+                    found.extend_from_slice(step.unwrap().values());
+                    at += run;
+                }
+                let far = distance(&found, &expected);
+                assert!(far < 1e-4, "{name} no_fuse={no_fuse}: {far}");
+            }
+        }
+    }
+}
