@@ -4,9 +4,9 @@
 //! q = matmul(x, wq); k = matmul(x, wk)  =>  qk = matmul(x, wq, wk); q = slice(qk); k = slice(qk)
 //! ```
 //!
-//! Requires plain matmuls whose products go the same way. Gate and up, which are multiplied, are a pair of their own, so that
-//! attention and MLP side by side each keep theirs; scores of a router and numbers that scale rows stay alone. The weights
-//! stay where they are: the merged matmul reaches each through its own pointer. What
+//! Requires plain matmuls of one step of the spec whose products go the same way: attention and MLP side by side each keep
+//! theirs, because what follows them differs; gate and up, which are multiplied, are a pair of their own; scores of a router
+//! and numbers that scale rows stay alone. The weights stay where they are: the merged matmul reaches each through its own pointer. What
 //! it saves is barriers, and chunks too small to share out.
 
 use std::collections::BTreeMap;
@@ -16,21 +16,21 @@ use super::sources::{matmul_of, place};
 use crate::graph::{Binary, Graph, Matmul, NodeId, Op, Part, ProgramKind, Unary};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
-    let mut readers: BTreeMap<(NodeId, Option<NodeId>), Vec<NodeId>> = BTreeMap::new();
+    let mut readers: BTreeMap<Key, Vec<NodeId>> = BTreeMap::new();
     for id in graph.order() {
         if matmul_of(graph, id).is_some_and(Matmul::is_plain) {
-            let key = (graph.operands(id)[0], company(graph, id));
+            let key = (graph.operands(id)[0], step(graph, id), company(graph, id));
             readers.entry(key).or_default().push(id);
         }
     }
     let mut sites = vec![];
-    for ((x, _), group) in &readers {
+    for ((x, _, _), group) in &readers {
         let names: Vec<_> = group
             .iter()
             .map(|id| place(graph, *id).to_string())
             .collect();
         let Some((name, others @ [_, ..])) = names.split_first() else {
-            let why = match readers.keys().filter(|(other, _)| other == x).count() {
+            let why = match readers.keys().filter(|key| key.0 == *x).count() {
                 1 => "no other matmul reads its input",
                 _ => "what reads its input besides goes another way",
             };
@@ -42,6 +42,15 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
         merge(graph, group);
     }
     sites
+}
+
+/// What matmuls have in common that become one: input, step, and company.
+type Key = (NodeId, String, Option<NodeId>);
+
+/// `attention.q` → `attention`.
+fn step(graph: &Graph, id: NodeId) -> String {
+    let name = &graph.node(id).name;
+    name.rsplit_once('.').map_or("", |(s, _)| s).to_string()
 }
 
 /// What keeps a product apart from others of the same input: the product that it is a factor of, the activation that it
