@@ -16,7 +16,7 @@ fn names() -> Vec<&'static str> {
         let model = tiny(name).model;
         let steps = |item: &Item| match item {
             Item::Plain(steps) => steps.clone(),
-            Item::Residual(branches) => branches.concat(),
+            Item::Residual { branches, .. } => branches.concat(),
         };
         let mut all = model.kinds.iter().flat_map(|k| &k.items).flat_map(steps);
         all.any(|s| matches!(s.op, StepOp::Moe(_)))
