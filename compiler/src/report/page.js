@@ -81,16 +81,16 @@ function overview() {
 function graphs() {
   const box = section('graph', 'Graph, before and after fusion',
     'Before: each operation in the colour of the pass that takes it away. After: in the colour of the pass that gave a node its ' +
-    'present form last. Point at a node for shapes and bytes, click it for all of it; drag and scroll to move and zoom.');
+    'present form last. Point at a node for shapes and bytes, click it for all of it and for what became of it; drag to move, Ctrl and the wheel to zoom.');
   const used = new Set(data.programs.flatMap(p => p.blocks).flatMap(b => b.before.nodes.concat(b.after.nodes)).flatMap(n => n.passes));
-  const body = box.append('div');
-  const pick = tabs(box.insert('div', 'div'), data.programs.map(p => p.program), name => {
+  const [bar, legend, body] = [0, 1, 2].map(() => box.append('div'));
+  const pick = tabs(bar, data.programs.map(p => p.program), name => {
     body.selectAll('*').remove();
     const program = data.programs.find(p => p.program === name);
     const open = program.blocks.findIndex(b => b.place.startsWith('layers.'));
     program.blocks.forEach((b, i) => block(body, b, i === open || (i > open && b.layers > program.blocks[open].layers)));
   });
-  const legend = box.insert('div', 'div:last-of-type').attr('class', 'legend');
+  legend.attr('class', 'legend');
   const keys = data.passes.map((p, i) => ({ ...p, i })).filter(p => used.has(p.i));
   const key = legend.selectAll('span').data(keys).join('span').attr('title', d => d.about);
   key.append('i').style('background', d => hue(d.i));
@@ -205,8 +205,8 @@ function full(n, side) {
 function memory() {
   const box = section('memory', 'Memory', 'The arena over the kernels of a program: each bar is a value, as wide as it lives and as high as it is large. ' +
     'Bars may share bytes only if they are never alive together.');
-  const chart = box.append('div').attr('class', 'chart');
-  tabs(box.insert('div', 'div'), data.programs.map(p => p.program), name => {
+  const bar = box.append('div'), chart = box.append('div').attr('class', 'chart');
+  tabs(bar, data.programs.map(p => p.program), name => {
     chart.selectAll('*').remove();
     arena(chart, data.programs.find(p => p.program === name).arena);
   })(data.programs[0].program);
@@ -271,8 +271,8 @@ function roofline() {
   const box = section('roofline', 'Roofline', `The ceilings measured on this machine: ${m.gbps.toFixed(1)} GB/s and ${m.gflops.toFixed(0)} GFLOP/s. ` +
     (timed ? 'Kernels stand at the speed the profile measured.' : 'Kernels stand at the most that the ceilings allow; with a profile, at their measured speed.') +
     ' The area of a dot is the kernel\'s share of the bytes of a step; bytes are weights, state and activations.');
-  const chart = box.append('div').attr('class', 'chart');
-  tabs(box.insert('div', 'div'), data.programs.map(p => p.program), name => {
+  const bar = box.append('div'), chart = box.append('div').attr('class', 'chart');
+  tabs(bar, data.programs.map(p => p.program), name => {
     chart.selectAll('*').remove();
     roof(chart, data.programs.find(p => p.program === name), m);
   })(data.programs[0].program);

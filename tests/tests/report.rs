@@ -1,0 +1,108 @@
+//! `graver report` in a browser: the page opens without errors, both graphs show, a node can be clicked.
+//!
+//! Needs Chromium; where there is none, the test says so and passes.
+
+use std::path::Path;
+use std::process::Command;
+
+use graver::codegen::Target;
+use graver::passes::PassOptions;
+use graver::pipeline::{CompileOptions, load_shapes};
+use graver::report::{Measured, page};
+use graver::spec::{self, SpecSource};
+use graver::summary::Machine;
+use graver_runtime::abi::Dtype;
+
+/// What a reader does: waits for the page, and clicks a node of the fused graph.
+const READER: &str = "<script>document.querySelector('[data-side=after] .node')\
+    .dispatchEvent(new MouseEvent('click', { bubbles: true }));</script></body>";
+
+fn made(name: &str, preset: &str) -> String {
+    let spec = spec::load(SpecSource::Builtin(name)).unwrap();
+    let config = spec.preset(preset).unwrap();
+    let loaded = load_shapes(&spec, &config, None).unwrap();
+    let options = CompileOptions {
+        passes: PassOptions::default(),
+        cache: Dtype::F32,
+        target: Target::named("native").unwrap(),
+    };
+    let machine = Some(Machine {
+        gbps: 20.0,
+        gflops: 100.0,
+    });
+    let measured = Measured {
+        machine,
+        ..Measured::default()
+    };
+    page(&format!("{name} {preset}"), &loaded, &options, measured)
+}
+
+/// The document after its scripts have run, and what it logged.
+fn browse(browser: &str, dir: &Path, html: &str) -> (String, String) {
+    let file = dir.join("page.html");
+    std::fs::write(&file, html).unwrap();
+    let output = Command::new(browser)
+        .args([
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--enable-logging=stderr",
+        ])
+        .args([
+            "--window-size=1400,2000",
+            "--virtual-time-budget=10000",
+            "--dump-dom",
+        ])
+        .arg(format!("--user-data-dir={}", dir.join("profile").display()))
+        .arg(format!("file://{}", file.display()))
+        .output()
+        .unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (text(output.stdout), text(output.stderr))
+}
+
+fn browser() -> Option<&'static str> {
+    let runs = |name: &&str| Command::new(name).arg("--version").output().is_ok();
+    ["chromium", "chromium-browser", "google-chrome"]
+        .into_iter()
+        .find(runs)
+}
+
+fn check(name: &str, preset: &str) {
+    let Some(browser) = browser() else {
+        eprintln!("skipped: report of {name} {preset}: no chromium on this machine");
+        return;
+    };
+    let dir = std::env::temp_dir().join(format!("graver-report-{name}-{}", std::process::id()));
+    std::fs::create_dir_all(&dir).unwrap();
+    let html = made(name, preset).replace("</body>", READER);
+    let (dom, log) = browse(browser, &dir, &html);
+    let _ = std::fs::remove_dir_all(&dir);
+    let errors: Vec<_> = log.lines().filter(|l| l.contains("CONSOLE")).collect();
+    assert!(errors.is_empty(), "{name}: {errors:#?}");
+    assert!(
+        dom.contains("data-ready=\"yes\""),
+        "{name}: the page was not drawn\n{log}"
+    );
+    for side in ["before", "after"] {
+        let graph = dom.split(&format!("data-side=\"{side}\"")).nth(1);
+        let graph = graph.unwrap_or_else(|| panic!("{name}: no graph {side}"));
+        let graph = graph.split("</svg>").next().unwrap();
+        assert!(graph.matches("class=\"node").count() >= 5, "{name} {side}");
+    }
+    assert!(
+        dom.contains("class=\"node selected\""),
+        "{name}: nothing is selected"
+    );
+    assert!(dom.contains("detail open"), "{name}: no details show");
+}
+
+#[test]
+fn the_page_of_a_dense_model_opens_in_chromium() {
+    check("llama", "3.1-8b");
+}
+
+#[test]
+fn the_page_of_a_large_mixture_of_experts_opens_in_chromium() {
+    check("deepseek_v3", "671b");
+}
