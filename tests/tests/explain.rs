@@ -22,7 +22,8 @@ fn check_text(name: &str) {
         std::fs::write(&file, &found).unwrap();
     }
     let expected = std::fs::read_to_string(&file).unwrap_or_default();
-    assert_eq!(found, expected, "{}", file.display());
+    let hint = "where the change is meant, BLESS=1 rewrites the text";
+    assert_eq!(found, expected, "{}: {hint}", file.display());
 }
 
 #[test]
@@ -34,6 +35,18 @@ fn llama_reads_so() {
 #[test]
 fn olmo2_reads_so() {
     check_text("olmo2");
+}
+
+/// Experts behind a router.
+#[test]
+fn qwen3_moe_reads_so() {
+    check_text("qwen3_moe");
+}
+
+/// Latent attention, experts with a shared one.
+#[test]
+fn deepseek_v3_reads_so() {
+    check_text("deepseek_v3");
 }
 
 #[test]

@@ -1,6 +1,7 @@
 //! `graver report` in a browser: the page opens without errors, both graphs show, a node can be clicked.
 //!
 //! Needs Chromium; where there is none, the test says so and passes.
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
 use std::path::Path;
 use std::process::Command;

@@ -41,8 +41,6 @@ enum Command {
     Explain(explain::Args),
     /// Sum a model up without its weights, compare two, or show what a stage made of it
     Inspect(inspect::Args),
-    /// Draw a page about a model: graphs, memory, state, roofline, and what was measured
-    Report(report::Args),
     /// List the built-in specs
     Specs(specs::Args),
     /// Draw a page about a model: graphs, memory, state, roofline, and what was measured
@@ -61,7 +59,6 @@ pub(crate) fn main() -> ExitCode {
         Command::Compile(args) => compile::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Inspect(args) => inspect::run(&args),
-        Command::Report(args) => report::run(&args),
         Command::Specs(args) => specs::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Verify(args) => verify::run(&args),

@@ -32,7 +32,14 @@ fn fuse(graph: &mut Graph, add: NodeId) -> Site {
     };
     let mut op = matmul_of(graph, matmul).expect("just found").clone();
     if op.residual {
-        let why = format!("{} has a residual already", place(graph, matmul));
+        let why = match other == ops[1] {
+            true => format!(
+                "{} is no matmul, and {} has a residual already",
+                place(graph, other),
+                place(graph, matmul)
+            ),
+            false => format!("{} has a residual already", place(graph, matmul)),
+        };
         return Site::kept(&name, why);
     }
     if graph.only_user(matmul).is_none() {

@@ -215,7 +215,7 @@ function memory() {
 function arena(chart, a) {
   chart.append('p').attr('class', 'soft').style('color', 'var(--soft)').style('margin', '0 0 8px')
     .text(`${bytes(a.bytes)} of arena, ${bytes(a.bytes_per_position)} more for each position of the context, ${bytes(a.scratch_bytes)} of scratch for each thread`);
-  const w = 1380, left = 74, top = 8, h = 300, bottom = 74;
+  const w = 1380, left = 74, top = 8, h = 300, bottom = 30;
   const svg = chart.append('svg').attr('viewBox', `0 0 ${w} ${h + top + bottom}`);
   const x = d3.scaleLinear([0, a.kernels.length], [left, w - 8]);
   const y = d3.scaleLinear([0, Math.max(1, a.bytes)], [top + h, top]);
