@@ -5,6 +5,7 @@ pub mod bench;
 pub mod codegen;
 pub mod cost;
 pub mod divergence;
+pub mod embedded;
 pub mod emit;
 pub mod explain;
 pub mod graph;

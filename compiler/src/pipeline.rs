@@ -63,6 +63,14 @@ pub fn load_checkpoint(dir: &Path, spec_file: Option<&Path>) -> Result<Loaded, L
         Some(file) => spec::load(SpecSource::File(file))?,
         None => spec::for_config(&checkpoint.config)?,
     };
+    load_opened(checkpoint, &spec)
+}
+
+/// Binds a spec to an opened checkpoint.
+///
+/// # Errors
+/// Specs that do not add up with the config, and weights that are not what the model needs.
+pub fn load_opened(checkpoint: Checkpoint, spec: &Spec) -> Result<Loaded, LoadError> {
     let model = spec.bind(&checkpoint.config)?;
     finish_loading(model, Source::Checkpoint(checkpoint))
 }

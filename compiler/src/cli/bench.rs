@@ -4,7 +4,7 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use clap::{ArgMatches, FromArgMatches, Subcommand};
+use clap::Subcommand;
 use graver::bench::{self, Phase, Point, Report, Settings, Variant};
 use graver::pipeline::{CompileOptions, Loaded};
 use graver_runtime::cpu;
@@ -14,41 +14,14 @@ use super::Outcome;
 use super::model::ModelArgs;
 
 #[derive(clap::Args)]
-#[command(args_conflicts_with_subcommands = true, subcommand_negates_reqs = true)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    model: Wanted,
+    model: ModelArgs,
     #[command(flatten)]
     bench: BenchArgs,
-}
-
-/// The model, unless a subcommand stands in its place. (An `Option` of arguments that have flattened ones inside is never filled
-/// by the derived code.)
-struct Wanted(Option<ModelArgs>);
-
-impl clap::Args for Wanted {
-    fn augment_args(command: clap::Command) -> clap::Command {
-        ModelArgs::augment_args(command)
-    }
-
-    fn augment_args_for_update(command: clap::Command) -> clap::Command {
-        ModelArgs::augment_args_for_update(command)
-    }
-}
-
-impl FromArgMatches for Wanted {
-    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
-        let given = matches.contains_id("model");
-        let model = given.then(|| ModelArgs::from_arg_matches(matches));
-        Ok(Wanted(model.transpose()?))
-    }
-
-    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
-        *self = Wanted::from_arg_matches(matches)?;
-        Ok(())
-    }
 }
 
 #[derive(Subcommand)]
@@ -73,29 +46,25 @@ struct DiffArgs {
 
 #[derive(clap::Args)]
 struct BenchArgs {
-    /// Compare the fused graph with the unfused one
+    /// Compare the fused graph with the unfused one in ten rounds rather than three
     #[arg(long)]
     ab: bool,
     /// Switch every pass off alone, and on alone
     #[arg(long)]
     ablate: bool,
-    /// Tokens of a prompt that is read; several lengths may be given, 0 for none
-    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "512")]
-    prompt: Vec<usize>,
-    /// Tokens that are written one after the other; several lengths may be given, 0 for none
-    #[arg(
-        long = "gen",
-        value_name = "N,…",
-        value_delimiter = ',',
-        default_value = "64"
-    )]
-    generate: Vec<usize>,
-    /// Positions that are filled before; several may be given
+    /// Tokens of a prompt that is read, of whose last the logits are wanted; several lengths may be given, 0 for none; 512,
+    /// or as many as the model has room for
+    #[arg(long, value_name = "N,…", value_delimiter = ',')]
+    prompt: Option<Vec<usize>>,
+    /// Tokens that are written one after the other; several lengths may be given, 0 for none; 64 if not given
+    #[arg(long = "gen", value_name = "N,…", value_delimiter = ',')]
+    generate: Option<Vec<usize>>,
+    /// Positions that are filled before, at least 4 where tokens are written; several may be given
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
     depth: Vec<usize>,
-    /// Times that everything is measured
-    #[arg(long, alias = "rounds", value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(u16).range(1..))]
-    repeat: u16,
+    /// Times that everything is measured: 3, or 10 with --ab and --ablate
+    #[arg(long, visible_alias = "repeat", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
+    rounds: Option<u16>,
     /// Threads to compute with, each on a processor of its own; as many as the system allows if not given
     #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -107,14 +76,10 @@ struct BenchArgs {
     markdown: bool,
 }
 
-/// Nobody writes without a prompt: a generation has some positions before it.
-const LEAST_DEPTH: usize = 4;
-
 pub(crate) fn run(args: &Args) -> Outcome {
-    match (&args.command, &args.model.0) {
-        (Some(Command::Diff(diff)), _) => run_diff(diff),
-        (None, Some(model)) => args.bench.run(model),
-        (None, None) => Err("no model given: graver bench MODEL".into()),
+    match &args.command {
+        Some(Command::Diff(diff)) => run_diff(diff),
+        None => args.bench.run(&args.model),
     }
 }
 
@@ -123,7 +88,7 @@ impl BenchArgs {
         let (loaded, options) = (model.load()?, model.options()?);
         let variants = self.variants(&loaded, &options);
         let settings = Settings {
-            rounds: self.repeat.into(),
+            rounds: self.rounds(),
             threads: self
                 .threads
                 .map_or_else(cpu::available_threads, usize::from),
@@ -135,7 +100,7 @@ impl BenchArgs {
             bar.set_message(what.to_string());
             bar.set_position((1000.0 * share) as u64);
         };
-        let (label, points) = (model.label(), self.points());
+        let (label, points) = (model.label(), self.points(loaded.model.context));
         let report = bench::run(
             &label, loaded, &options, &variants, &points, &settings, &progress,
         )?;
@@ -149,36 +114,61 @@ impl BenchArgs {
     }
 
     fn variants(&self, loaded: &Loaded, options: &CompileOptions) -> Vec<Variant> {
-        match (self.ablate, self.ab) {
-            (true, _) => bench::ablation(loaded, options),
-            (false, true) => bench::ab(&options.passes),
-            (false, false) if options.passes.no_fuse => vec![bench::unfused()],
-            (false, false) => bench::ab(&options.passes),
+        match self.ablate {
+            true => bench::ablation(loaded, options),
+            false => bench::ab(&options.passes),
         }
     }
 
-    fn points(&self) -> Vec<Point> {
+    fn rounds(&self) -> usize {
+        let usual = if self.ab || self.ablate { 10 } else { 3 };
+        self.rounds.map_or(usual, usize::from)
+    }
+
+    /// Every length at every depth; lengths that nobody chose fit into `context`.
+    fn points(&self, context: usize) -> Vec<Point> {
+        let deepest = self
+            .depth
+            .iter()
+            .copied()
+            .max()
+            .unwrap_or(0)
+            .max(LEAST_DEPTH);
+        let room = context.saturating_sub(deepest);
+        let usual = |given: &Option<Vec<usize>>, n: usize, room: usize| {
+            given.clone().unwrap_or_else(|| vec![n.min(room)])
+        };
+        // A prompt at no depth may fill the context.
+        let behind = if deepest > LEAST_DEPTH { room } else { context };
+        let (prompt, generate) = (
+            usual(&self.prompt, 512, behind),
+            usual(&self.generate, 64, room),
+        );
         let mut out = vec![];
         for &depth in &self.depth {
-            let lists = [
-                (Phase::Prefill, &self.prompt),
-                (Phase::Decode, &self.generate),
-            ];
-            for (phase, lengths) in lists {
-                let some = lengths.iter().filter(|n| **n > 0);
-                out.extend(some.map(|&tokens| Point {
+            let point = |phase, depth| {
+                move |&tokens: &usize| Point {
                     phase,
                     tokens,
-                    depth: match phase {
-                        Phase::Prefill => depth,
-                        Phase::Decode => depth.max(LEAST_DEPTH),
-                    },
-                }));
-            }
+                    depth,
+                }
+            };
+            let some = |n: &&usize| **n > 0;
+            out.extend(prompt.iter().filter(some).map(point(Phase::Prefill, depth)));
+            let depth = depth.max(LEAST_DEPTH);
+            out.extend(
+                generate
+                    .iter()
+                    .filter(some)
+                    .map(point(Phase::Decode, depth)),
+            );
         }
         out
     }
 }
+
+/// Positions filled before tokens are written: the very first steps have almost no attention.
+const LEAST_DEPTH: usize = 4;
 
 fn run_diff(args: &DiffArgs) -> Outcome {
     let (old, new) = (read(&args.old)?, read(&args.new)?);

@@ -9,7 +9,6 @@ use graver::artifact::{self, ARCHIVE, Emit, Placement, WriteOptions, Written};
 use graver::codegen::{DEFAULT_TARGET, Target};
 use graver::pipeline;
 use graver_runtime::info::Size;
-use graver_runtime::text::LoadedText;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::Outcome;
@@ -81,8 +80,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let out = args
         .out
         .clone()
-        .unwrap_or_else(|| default_out(&args.model.model, args.emit));
-    let text = LoadedText::find(Path::new(&args.model.model))?;
+        .unwrap_or_else(|| default_out(args.model.name(), args.emit));
+    let text = args.model.text()?;
     let mut loaded = args.model.load_to_write()?;
     loaded.model.eos = text.eos_with(&loaded.model.eos);
     let options = args.model.options_for(target)?;
@@ -129,7 +128,7 @@ fn default_out(model: &str, kind: Kind) -> PathBuf {
         false => path.file_stem(),
     };
     let name = name.map_or_else(|| "model".into(), |name| name.to_string_lossy());
-    format!("{name}{}", kind.suffix()).into()
+    format!("{}{}", name.replace(' ', "-"), kind.suffix()).into()
 }
 
 fn report(written: &[Written], kind: Kind, time: Duration) {

@@ -16,10 +16,12 @@ mod run;
 mod specs;
 mod verify;
 
+use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;
+use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 /// An ahead-of-time compiler for language models on CPUs.
 #[derive(Parser)]
@@ -51,9 +53,27 @@ enum Command {
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
+/// The command line. `run` has a seed already, which is that of random weights as well.
+fn command() -> clap::Command {
+    Cli::command().mut_subcommand("run", |run| {
+        run.mut_arg("weights_seed", |seed| seed.long("weights-seed").hide(true))
+    })
+}
+
 /// Runs the command line.
 pub(crate) fn main() -> ExitCode {
-    let outcome = match Cli::parse().command {
+    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|e| e.exit());
+    panic::set_hook(Box::new(report_panic));
+    // The hook has said what happened.
+    let outcome = panic::catch_unwind(|| dispatch(cli)).unwrap_or(Ok(ExitCode::from(PANICKED)));
+    outcome.unwrap_or_else(|e| {
+        eprintln!("error: {e}");
+        ExitCode::FAILURE
+    })
+}
+
+fn dispatch(cli: Cli) -> Outcome {
+    match cli.command {
         Command::Run(args) => run::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Compile(args) => compile::run(&args),
@@ -62,20 +82,35 @@ pub(crate) fn main() -> ExitCode {
         Command::Specs(args) => specs::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Verify(args) => verify::run(&args),
-    };
-    outcome.unwrap_or_else(|e| {
-        eprintln!("error: {e}");
-        ExitCode::FAILURE
-    })
+    }
+}
+
+/// Exit code after a panic, as Rust's own is.
+const PANICKED: u8 = 101;
+
+/// What went wrong and where, and that it is ours to mend: on whatever thread, in whatever library.
+fn report_panic(info: &PanicHookInfo<'_>) {
+    let what = info.payload_as_str().unwrap_or("no message");
+    let place = info
+        .location()
+        .map(|l| format!(" ({l})"))
+        .unwrap_or_default();
+    eprintln!("graver: internal error: {what}{place}");
+    eprintln!(
+        "This is a mistake in graver {}, not in what you asked for. Please report it, with the command line and this message.",
+        env!("CARGO_PKG_VERSION")
+    );
+    let backtrace = Backtrace::capture();
+    if backtrace.status() == BacktraceStatus::Captured {
+        eprintln!("{backtrace}");
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     /// Options of different groups that share a name hide each other.
     #[test]
     fn no_two_options_of_a_command_are_the_same() {
-        super::Cli::command().debug_assert();
+        super::command().debug_assert();
     }
 }

@@ -1,4 +1,5 @@
-//! The MODEL argument: a checkpoint folder, or a spec with random weights; and how it is compiled.
+//! The MODEL argument: a checkpoint folder, a spec with random weights, or the model inside the program; and how it is
+//! compiled.
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -6,31 +7,63 @@ use std::sync::Arc;
 use clap::Args;
 use graver::artifact::{jit, weight_source};
 use graver::codegen::Target;
+use graver::embedded;
 use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, Loaded};
 use graver::spec::{self, Spec, SpecSource};
 use graver_runtime::session::{Session, SessionOptions};
+use graver_runtime::text::{LoadedText, TextError};
 
 use super::quant::QuantArgs;
 
 /// Which model, and how it is compiled.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
-    /// A checkpoint folder, or a spec (a file, or the name of a built-in one) with random weights
-    pub(crate) model: String,
+    /// A checkpoint folder, or a spec (a file, or the name of a built-in one) with random weights; a small model that the
+    /// program carries if not given
+    model: Option<String>,
     /// Spec to use instead of the built-in one that matches config.json
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
-    /// Sizes to use where MODEL is a spec
-    #[arg(long, value_name = "NAME", default_value = "tiny")]
-    preset: String,
-    /// Seed of random weights
-    #[arg(long, value_name = "S", default_value_t = 0)]
-    weights_seed: u64,
+    /// Sizes to use where MODEL is a spec: tiny if not given
+    #[arg(long, value_name = "NAME")]
+    preset: Option<String>,
+    /// Seed of random weights, where MODEL is a spec
+    #[arg(long = "seed", value_name = "S", default_value_t = 0)]
+    pub(crate) weights_seed: u64,
     #[command(flatten)]
     passes: PassArgs,
     #[command(flatten)]
     pub(crate) quant: QuantArgs,
+}
+
+/// Where a model comes from.
+enum Place<'a> {
+    Embedded,
+    Folder(&'a Path),
+    Spec(Spec),
+}
+
+/// A MODEL that is none.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ModelError {
+    #[error(
+        "{model}: neither a checkpoint folder nor a spec{}; expected a folder with a config.json, a spec's .json file, or one of {}",
+        nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default(),
+        spec::builtin_names().join(", ")
+    )]
+    Unknown {
+        model: String,
+        nearest: Option<String>,
+    },
+    #[error("{}: a file of weights alone; expected the folder that it lies in, with its config.json", path.display())]
+    WeightFile { path: PathBuf },
+    #[error(
+        "--preset {preset}: MODEL is {what}, which has sizes of its own; presets are for specs"
+    )]
+    Preset { preset: String, what: &'static str },
+    #[error(transparent)]
+    Spec(#[from] spec::Error),
 }
 
 #[derive(Args, Clone, Debug)]
@@ -54,46 +87,58 @@ impl ModelArgs {
 
     /// The model as it is stored.
     pub(crate) fn load_unquantized(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
-        let path = Path::new(&self.model);
-        if path.is_dir() {
-            return Ok(pipeline::load_checkpoint(path, self.spec.as_deref())?);
+        Ok(match self.place()? {
+            Place::Embedded => embedded::load()?,
+            Place::Folder(dir) => pipeline::load_checkpoint(dir, self.spec.as_deref())?,
+            Place::Spec(spec) => {
+                pipeline::load_preset(&spec, self.preset(), self.weights_seed, None)?
+            }
+        })
+    }
+
+    /// What is known of text: the tokenizer, and the tokens that end one.
+    pub(crate) fn text(&self) -> Result<LoadedText, TextError> {
+        match &self.model {
+            None => Ok(LoadedText {
+                tokenizer: embedded::tokenizer(),
+                eos: vec![],
+            }),
+            Some(model) => LoadedText::find(Path::new(model)),
         }
-        let spec = self.named_spec()?;
-        Ok(pipeline::load_preset(
-            &spec,
-            &self.preset,
-            self.weights_seed,
-            None,
-        )?)
     }
 
     /// The model for writing it out: random weights are drawn on the way.
     pub(crate) fn load_to_write(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
-        // Quantising needs the numbers.
-        if Path::new(&self.model).is_dir() || self.quant.choice().is_some() {
-            return self.load();
+        match self.place()? {
+            // Quantising needs the numbers.
+            Place::Spec(spec) if self.quant.choice().is_none() => Ok(pipeline::load_undrawn(
+                &spec,
+                self.preset(),
+                self.weights_seed,
+                None,
+            )?),
+            Place::Spec(_) | Place::Embedded | Place::Folder(_) => self.load(),
         }
-        let spec = self.named_spec()?;
-        Ok(pipeline::load_undrawn(
-            &spec,
-            &self.preset,
-            self.weights_seed,
-            None,
-        )?)
     }
 
     /// What to call the model: a folder, or a spec with the name of its sizes.
     pub(crate) fn label(&self) -> String {
-        match Path::new(&self.model).is_dir() {
-            true => self.model.clone(),
-            false => format!("{} {}", self.model, self.preset),
+        match &self.model {
+            None => embedded::NAME.into(),
+            Some(model) if Path::new(model).is_dir() => model.clone(),
+            Some(model) => format!("{model} {}", self.preset()),
         }
+    }
+
+    /// What the model was called on the command line.
+    pub(crate) fn name(&self) -> &str {
+        self.model.as_deref().unwrap_or(embedded::NAME)
     }
 
     /// The same choices for another model; `SPEC:PRESET` names a built-in spec's sizes too.
     pub(crate) fn with_model(&self, model: &str) -> ModelArgs {
         let mut other = ModelArgs {
-            model: model.into(),
+            model: Some(model.into()),
             spec: None,
             ..self.clone()
         };
@@ -101,7 +146,7 @@ impl ModelArgs {
             .rsplit_once(':')
             .filter(|_| !Path::new(model).exists())
         {
-            (other.model, other.preset) = (spec.into(), preset.into());
+            (other.model, other.preset) = (Some(spec.into()), Some(preset.into()));
         }
         other
     }
@@ -114,28 +159,65 @@ impl ModelArgs {
     }
 
     fn load_stored_shapes(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
-        let path = Path::new(&self.model);
-        if !path.is_dir() {
-            let spec = self.named_spec()?;
-            let config = spec.preset(&self.preset)?;
-            return Ok(pipeline::load_shapes(&spec, &config, None)?);
-        }
-        let weights = ["model.safetensors", "model.safetensors.index.json"];
-        if weights.iter().any(|f| path.join(f).exists()) {
-            return self.load_unquantized();
-        }
-        let config = spec::read_config(&path.join("config.json"))?;
-        let spec = match &self.spec {
-            Some(file) => spec::load(SpecSource::File(file))?,
-            None => spec::for_config(&config)?,
+        let (spec, config) = match self.place()? {
+            Place::Embedded => return self.load_unquantized(),
+            Place::Spec(spec) => {
+                let config = spec.preset(self.preset())?;
+                (spec, config)
+            }
+            Place::Folder(dir) => {
+                let weights = ["model.safetensors", "model.safetensors.index.json"];
+                if weights.iter().any(|f| dir.join(f).exists()) {
+                    return self.load_unquantized();
+                }
+                let config = spec::read_config(&dir.join("config.json"))?;
+                let spec = match &self.spec {
+                    Some(file) => spec::load(SpecSource::File(file))?,
+                    None => spec::for_config(&config)?,
+                };
+                (spec, config)
+            }
         };
         Ok(pipeline::load_shapes(&spec, &config, None)?)
     }
 
-    fn named_spec(&self) -> Result<Spec, spec::Error> {
-        match spec::builtin_names().contains(&self.model.as_str()) {
-            true => spec::load(SpecSource::Builtin(&self.model)),
-            false => spec::load(SpecSource::File(Path::new(&self.model))),
+    fn preset(&self) -> &str {
+        self.preset.as_deref().unwrap_or("tiny")
+    }
+
+    /// Where the model comes from.
+    fn place(&self) -> Result<Place<'_>, ModelError> {
+        let Some(model) = &self.model else {
+            self.no_preset("the model that the program carries")?;
+            return Ok(Place::Embedded);
+        };
+        let path = Path::new(model);
+        if path.is_dir() {
+            self.no_preset("a checkpoint folder")?;
+            return Ok(Place::Folder(path));
+        }
+        if spec::builtin_names().contains(&model.as_str()) {
+            return Ok(Place::Spec(spec::load(SpecSource::Builtin(model))?));
+        }
+        match path.extension().and_then(|e| e.to_str()) {
+            Some("json") if path.exists() => Ok(Place::Spec(spec::load(SpecSource::File(path))?)),
+            Some("safetensors" | "gguf" | "bin") if path.exists() => {
+                Err(ModelError::WeightFile { path: path.into() })
+            }
+            _ => Err(ModelError::Unknown {
+                model: model.clone(),
+                nearest: spec::nearest(model, spec::builtin_names()),
+            }),
+        }
+    }
+
+    fn no_preset(&self, what: &'static str) -> Result<(), ModelError> {
+        match &self.preset {
+            Some(preset) => Err(ModelError::Preset {
+                preset: preset.clone(),
+                what,
+            }),
+            None => Ok(()),
         }
     }
 

@@ -1,12 +1,10 @@
 //! `graver run`: compile in memory and generate.
 
 use std::io;
-use std::path::Path;
 use std::process::ExitCode;
 
 use graver_runtime::cli::{self, RunArgs, SpecialIds};
 use graver_runtime::sequence::Sequence;
-use graver_runtime::text::LoadedText;
 use graver_runtime::tokenizer::Tokenizer;
 
 use super::Outcome;
@@ -21,18 +19,21 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let text = LoadedText::find(Path::new(&args.model.model))?;
+    // One seed for everything random: sampling, and the weights where there are none.
+    let mut model = args.model.clone();
+    model.weights_seed = args.run.seed.unwrap_or(0);
+    let text = model.text()?;
     let tokenizer = Tokenizer::load_in_background(text.tokenizer.clone())?;
-    let loaded = args.model.load()?;
+    let loaded = model.load()?;
     let special = SpecialIds {
         bos: loaded.model.bos,
         eos: text.eos_with(&loaded.model.eos),
     };
     let options = args.run.session_options();
-    let mut session = open(loaded, &args.model.options()?, options)?;
-    let mut model = Sequence(&mut session);
+    let mut session = open(loaded, &model.options()?, options)?;
+    let mut sequence = Sequence(&mut session);
     let (out, err) = (&mut io::stdout().lock(), &mut io::stderr().lock());
-    cli::run(&args.run, &mut model, tokenizer, &special, out, err)?;
+    cli::run(&args.run, &mut sequence, tokenizer, &special, out, err)?;
     cli::write_profile(&args.run, session.profile(), err)?;
     Ok(ExitCode::SUCCESS)
 }

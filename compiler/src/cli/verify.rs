@@ -1,15 +1,18 @@
-//! `graver verify`: compare with golden logits.
+//! `graver verify`: compare with golden logits, or without any with the plain interpreter, pass by pass.
 
 use std::error::Error;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use graver::divergence::{Bounds, DivergenceReport, Reference, against_reference};
 use graver::pipeline::CompileOptions;
+use graver::verify::oracle::{against_interpreter, any_tokens};
 use graver::verify::{Golden, Report, against_golden};
 use graver::weights::QuantChoice;
 use graver_runtime::abi::Dtype;
 use graver_runtime::session::SessionOptions;
+use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
 use super::model::{ModelArgs, open};
@@ -18,17 +21,13 @@ use super::model::{ModelArgs, open};
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Reference logits; quantised weights are compared with the unquantised model's where none are given
-    #[arg(long, value_name = "FILE", required_unless_present = "quantize")]
+    /// Reference logits. Without them the compiled code is compared, after every pass, with the plain interpreter;
+    /// quantised weights with the unquantised model
+    #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
-    /// Tokens that the unquantised model writes, to be compared on where there are no reference logits
-    #[arg(
-        long,
-        value_name = "N",
-        default_value_t = 256,
-        conflicts_with = "golden"
-    )]
-    tokens: usize,
+    /// Tokens to compare on where there are no reference logits: 80, or 256 that the unquantised model writes
+    #[arg(long, value_name = "N", conflicts_with = "golden", value_parser = clap::value_parser!(u32).range(1..))]
+    tokens: Option<u32>,
     /// Threads to compute with
     #[arg(short = 't', long)]
     threads: Option<usize>,
@@ -41,16 +40,19 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if let Some(choice) = args.model.quant.choice() {
         return quantized(args, choice);
     }
-    let path = args
-        .golden
-        .as_deref()
-        .expect("required where nothing is quantised");
+    match &args.golden {
+        Some(path) => with_golden(args, path),
+        None => with_interpreter(args),
+    }
+}
+
+fn with_golden(args: &Args, path: &Path) -> Outcome {
     let loaded = args.model.load()?;
     let golden = Golden::open(path)?;
-    let context = (golden.input_ids.len() + golden.greedy_ids.len()).min(loaded.model.context);
+    golden.fits(loaded.model.vocab, loaded.model.context, path)?;
     let options = SessionOptions {
         threads: args.threads,
-        context: Some(context),
+        context: Some(golden.positions()),
         ..SessionOptions::default()
     };
     let mut session = open(loaded, &args.model.options()?, options)?;
@@ -59,6 +61,28 @@ pub(crate) fn run(args: &Args) -> Outcome {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
         print(&report);
+    }
+    Ok(outcome(report.passed))
+}
+
+/// Tokens for the interpreter: more than one tile of queries, more than one step of decode.
+const TOKENS: u32 = 80;
+
+fn with_interpreter(args: &Args) -> Outcome {
+    let loaded = args.model.load()?;
+    let n = args.tokens.unwrap_or(TOKENS) as usize;
+    let tokens = any_tokens(n.min(loaded.model.context), loaded.model.vocab);
+    let bar = ProgressBar::new_spinner().with_style(
+        ProgressStyle::with_template("{spinner} {msg}").unwrap_or(ProgressStyle::default_spinner()),
+    );
+    bar.enable_steady_tick(Duration::from_millis(200));
+    let mut progress = |pass: &str| bar.set_message(format!("comparing: {pass}"));
+    let options = args.model.options()?;
+    let report = against_interpreter(loaded, &options, &tokens, args.threads, &mut progress)?;
+    bar.finish_and_clear();
+    match args.json {
+        true => println!("{}", serde_json::to_string_pretty(&report)?),
+        false => print!("{report}"),
     }
     Ok(outcome(report.passed))
 }
@@ -99,7 +123,7 @@ fn reference(args: &Args) -> Result<Reference, Box<dyn Error>> {
     }
     let loaded = args.model.load_unquantized()?;
     let (context, first) = (loaded.model.context, loaded.model.bos.unwrap_or(0));
-    let n = args.tokens.clamp(1, context);
+    let n = (args.tokens.unwrap_or(256) as usize).min(context);
     let options = SessionOptions {
         threads: args.threads,
         context: Some(n),
@@ -134,10 +158,7 @@ fn print_divergence(report: &DivergenceReport) {
 
 fn print(report: &Report) {
     for p in &report.paths {
-        println!(
-            "{:<20} {:.2e} (row {}, token {})",
-            p.path, p.difference, p.row, p.column
-        );
+        println!("{p}");
     }
     println!(
         "greedy               {} of {} steps agree",

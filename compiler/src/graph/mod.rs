@@ -169,9 +169,15 @@ impl Program {
 
     /// Index of the first state buffer of each block in run order.
     pub fn state_bases(&self) -> Vec<usize> {
+        self.bases_of_states(|g| g.first_buffer(StateId(g.states.len() as u32)))
+    }
+
+    /// Index of the first of something that states have, of each block in run order; a layer that reads another one's
+    /// state has that one's.
+    pub(crate) fn bases_of_states(&self, count: impl Fn(&Graph) -> usize) -> Vec<usize> {
         let own = |place: usize, g: &Graph| match self.source_at(place) {
             Some(_) => 0,
-            None => g.first_buffer(StateId(g.states.len() as u32)),
+            None => count(g),
         };
         let mut bases = self.bases(own);
         for place in 0..bases.len() {

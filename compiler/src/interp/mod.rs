@@ -83,11 +83,10 @@ impl<'a> Interpreter<'a> {
     pub fn step(&mut self, tokens: &[u32]) -> Vec<f32> {
         let mut carried: BTreeMap<String, Rows> = BTreeMap::new();
         let bases = self.program.weight_bases();
-        let mut first = 0;
+        let firsts = self.program.bases_of_states(|g| g.states.len());
         for (i, b) in self.program.run_order().enumerate() {
             let graph = &self.program.blocks[b].graph;
-            let caches = &mut self.caches[first..first + graph.states.len()];
-            first += graph.states.len();
+            let caches = &mut self.caches[firsts[i]..firsts[i] + graph.states.len()];
             let scene = Scene {
                 graph,
                 program: self.program,

@@ -21,6 +21,7 @@ mod sources;
 mod touch;
 
 use crate::graph::{Graph, Program, ProgramKind, verify};
+use crate::spec::nearest;
 
 /// A rewrite with its name.
 pub struct Pass {
@@ -170,10 +171,15 @@ pub struct PassReport {
 
 /// A name that is no pass.
 #[derive(Debug, thiserror::Error)]
-#[error("no pass is called `{name}`; the passes are {known}")]
+#[error(
+    "no pass is called `{name}`{}; the passes are {known}",
+    nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default()
+)]
 pub struct UnknownPass {
     /// What was asked for.
     pub name: String,
+    /// The most similar name.
+    pub nearest: Option<String>,
     /// All names.
     pub known: String,
 }
@@ -192,6 +198,7 @@ impl PassOptions {
         unknown.map_or(Ok(()), |name| {
             Err(UnknownPass {
                 name: name.clone(),
+                nearest: nearest(name, PASSES.iter().map(|p| p.name)),
                 known: known(),
             })
         })

@@ -2,14 +2,16 @@
 //!
 //! Files are mapped, never read into memory; other files of the folder are not weights and not looked at.
 
+use super::Blob;
 use super::error::{IndexError, WeightsError};
 use super::header::{HeaderTensor, parse_header};
 use super::nearest::nearest;
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapMut};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::fs::{self, File};
 use std::io::Read;
+use std::ops::Deref;
 use std::path::{Component, Path, PathBuf};
 
 const CONFIG: &str = "config.json";
@@ -40,18 +42,59 @@ pub struct StoredTensor {
     pub header: HeaderTensor,
 }
 
-/// A mapped safetensors file whose header has been checked.
+/// A safetensors file whose header has been checked.
 #[derive(Debug)]
 pub struct SafetensorsFile {
     /// The file.
     pub path: PathBuf,
     /// All its bytes.
-    pub map: Mmap,
+    pub bytes: FileBytes,
     /// Its tensors by name.
     pub tensors: BTreeMap<String, HeaderTensor>,
 }
 
+/// Where the bytes of a file are.
+#[derive(Debug)]
+pub enum FileBytes {
+    /// Mapped.
+    Mapped(Mmap),
+    /// In memory: of a file that the program carries.
+    Held(MmapMut),
+}
+
+impl Deref for FileBytes {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        match self {
+            FileBytes::Mapped(map) => map,
+            FileBytes::Held(memory) => memory,
+        }
+    }
+}
+
 impl Checkpoint {
+    /// A checkpoint that the program carries: the bytes of `config.json` and of `model.safetensors`, which are copied to
+    /// aligned memory. `name` is what messages call it.
+    pub fn from_bytes(
+        name: &str,
+        config: &[u8],
+        weights: &[u8],
+    ) -> Result<Checkpoint, WeightsError> {
+        let dir = PathBuf::from(name);
+        let config = parse_object(&dir.join(CONFIG), config)?;
+        let mut memory = Blob::zeroed(weights.len())?;
+        memory[..weights.len()].copy_from_slice(weights);
+        let file = SafetensorsFile::check(dir.join(SINGLE), FileBytes::Held(memory))?;
+        let (files, tensors) = of_single(file);
+        Ok(Checkpoint {
+            dir,
+            config,
+            files,
+            tensors,
+        })
+    }
+
     /// Opens the checkpoint in `dir`: reads the configuration, maps the weights, checks all headers.
     pub fn open(dir: &Path) -> Result<Checkpoint, WeightsError> {
         let config = read_object(&dir.join(CONFIG))?;
@@ -79,9 +122,12 @@ impl Checkpoint {
 impl SafetensorsFile {
     /// Maps `path` and checks its header.
     pub fn open(path: &Path) -> Result<SafetensorsFile, WeightsError> {
-        let map = map_file(path)?;
-        let tensors = parse_header(&map).map_err(|problem| WeightsError::Header {
-            path: path.to_path_buf(),
+        SafetensorsFile::check(path.to_path_buf(), FileBytes::Mapped(map_file(path)?))
+    }
+
+    fn check(path: PathBuf, bytes: FileBytes) -> Result<SafetensorsFile, WeightsError> {
+        let tensors = parse_header(&bytes).map_err(|problem| WeightsError::Header {
+            path: path.clone(),
             problem,
         })?;
         let tensors = tensors
@@ -89,22 +135,25 @@ impl SafetensorsFile {
             .map(|tensor| (tensor.name.clone(), tensor))
             .collect();
         Ok(SafetensorsFile {
-            path: path.to_path_buf(),
-            map,
+            path,
+            bytes,
             tensors,
         })
     }
 
     /// The bytes of one of the file's tensors.
     pub fn bytes(&self, tensor: &HeaderTensor) -> &[u8] {
-        &self.map[tensor.offset_bytes..tensor.offset_bytes + tensor.bytes]
+        &self.bytes[tensor.offset_bytes..tensor.offset_bytes + tensor.bytes]
     }
 }
 
 type Opened = (Vec<SafetensorsFile>, BTreeMap<String, StoredTensor>);
 
 fn open_single(path: &Path) -> Result<Opened, WeightsError> {
-    let file = SafetensorsFile::open(path)?;
+    Ok(of_single(SafetensorsFile::open(path)?))
+}
+
+fn of_single(file: SafetensorsFile) -> Opened {
     let stored = |(name, header): (&String, &HeaderTensor)| {
         (
             name.clone(),
@@ -115,7 +164,7 @@ fn open_single(path: &Path) -> Result<Opened, WeightsError> {
         )
     };
     let tensors = file.tensors.iter().map(stored).collect();
-    Ok((vec![file], tensors))
+    (vec![file], tensors)
 }
 
 fn open_shards(dir: &Path, index: &Path) -> Result<Opened, WeightsError> {
@@ -222,8 +271,15 @@ fn read_object(path: &Path) -> Result<Value, WeightsError> {
             limit: MAX_JSON,
         });
     }
-    let text = std::io::read_to_string(file.take(MAX_JSON)).map_err(io(path, "read"))?;
-    let value = serde_json::from_str(&text).map_err(|source| WeightsError::Json {
+    let mut text = Vec::new();
+    file.take(MAX_JSON)
+        .read_to_end(&mut text)
+        .map_err(io(path, "read"))?;
+    parse_object(path, &text)
+}
+
+fn parse_object(path: &Path, text: &[u8]) -> Result<Value, WeightsError> {
+    let value = serde_json::from_slice(text).map_err(|source| WeightsError::Json {
         path: path.to_path_buf(),
         source,
     })?;

@@ -21,7 +21,7 @@ mod round;
 mod slots;
 
 pub use bytes::{ByteSource, Make};
-pub use checkpoint::{Checkpoint, SafetensorsFile, StoredTensor};
+pub use checkpoint::{Checkpoint, FileBytes, SafetensorsFile, StoredTensor};
 pub use error::{HeaderError, IndexError, WeightsError};
 pub use header::{HeaderTensor, parse_header};
 pub use kinds::split_kinds;

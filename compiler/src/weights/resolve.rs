@@ -3,7 +3,7 @@
 //! Matrices stay where they are. Vectors that are not f32 are converted into one blob of our own, at the end, when it is
 //! known how much memory they take.
 
-use super::checkpoint::Checkpoint;
+use super::checkpoint::{Checkpoint, FileBytes};
 use super::error::WeightsError;
 use super::nearest::nearest;
 use super::random::{RandomWeights, plan_random, plan_shapes};
@@ -370,9 +370,12 @@ impl Found {
         let mut blobs: Vec<Blob> = checkpoint
             .files
             .into_iter()
-            .map(|file| Blob::Mapped {
-                path: file.path,
-                map: file.map,
+            .map(|file| match file.bytes {
+                FileBytes::Mapped(map) => Blob::Mapped {
+                    path: file.path,
+                    map,
+                },
+                FileBytes::Held(memory) => Blob::Owned(memory),
             })
             .collect();
         blobs.push(converted);

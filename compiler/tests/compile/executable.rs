@@ -313,11 +313,7 @@ fn every_spec_compiles_and_runs() {
     for name in &specs {
         let spec = root().join("specs").join(name);
         let program = folder.path().join(name);
-        compile(
-            &spec,
-            &program,
-            &["--preset", "tiny", "--weights-seed", "3"],
-        );
+        compile(&spec, &program, &["--preset", "tiny", "--seed", "3"]);
         let prompt = [
             "--tokens",
             "1,2,3,4,5,6,7,8,9,10,11,12",
@@ -328,7 +324,7 @@ fn every_spec_compiles_and_runs() {
             "--ignore-eos",
         ];
         let spec = spec.display().to_string();
-        let run = ["run", &spec, "--preset", "tiny", "--weights-seed", "3"];
+        let run = ["run", &spec, "--preset", "tiny", "--seed", "3"];
         let in_memory = ok(GRAVER, &[&run, &prompt[..], &["--print-tokens"]].concat());
         let compiled = ok(&program, &[&prompt[..], &["--print-tokens"]].concat());
         assert_eq!(compiled, in_memory, "{name}");

@@ -83,7 +83,7 @@ fn bad_config() {
     let folder = Folder::with(&[("config.json", &[b'{', 0xff])]);
     assert_eq!(
         message(&folder),
-        "DIR/config.json: cannot read: stream did not contain valid UTF-8"
+        "DIR/config.json: not valid JSON: key must be a string at line 1 column 2"
     );
     let folder = Folder::new();
     fs::create_dir(folder.0.join("config.json")).unwrap();

@@ -1,8 +1,12 @@
-//! Compares compiled code with golden logits from a reference.
+//! Compares compiled code with golden logits from a reference, or ([`oracle`]) with the plain interpreter.
 //!
 //! Differences are measured as the largest absolute one over the standard deviation of the reference logits, so that one
 //! tolerance serves every model.
 
+pub mod oracle;
+
+use std::collections::BTreeSet;
+use std::fmt;
 use std::path::{Path, PathBuf};
 
 use graver_runtime::session::{Session, Wanted};
@@ -44,6 +48,35 @@ pub enum VerifyError {
         /// What there should be.
         expected: String,
     },
+    /// The golden is for a longer context than the model has.
+    #[error(
+        "{}: {tokens} tokens and {steps} greedy steps need {} positions, the model's context has {context}; \
+         make the golden with fewer tokens",
+        path.display(),
+        tokens + steps
+    )]
+    TooLong {
+        /// The file.
+        path: PathBuf,
+        /// Tokens of its prompt.
+        tokens: usize,
+        /// Tokens appended to it.
+        steps: usize,
+        /// The longest context of the model.
+        context: usize,
+    },
+    /// A token that the model does not have.
+    #[error("{}: {tensor}: found token {id}, expected one of 0 to {}", path.display(), vocab - 1)]
+    Token {
+        /// The file.
+        path: PathBuf,
+        /// Its tensor.
+        tensor: &'static str,
+        /// The token.
+        id: u32,
+        /// Number of token ids.
+        vocab: usize,
+    },
     /// The model fails to run.
     #[error(transparent)]
     Run(#[from] graver_runtime::Error),
@@ -60,6 +93,18 @@ pub struct Comparison {
     pub row: usize,
     /// Column of that difference.
     pub column: usize,
+}
+
+impl fmt::Display for Comparison {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Comparison {
+            path,
+            difference,
+            row,
+            column,
+        } = self;
+        write!(f, "{path:<20} {difference:.2e} (row {row}, token {column})")
+    }
 }
 
 /// All comparisons.
@@ -143,6 +188,89 @@ impl Golden {
         self.logits.len() / self.input_ids.len()
     }
 
+    /// Checks that a model can be fed this.
+    ///
+    /// # Errors
+    /// Another vocabulary, tokens outside it, and more positions than `context`.
+    pub fn fits(&self, vocab: usize, context: usize, path: &Path) -> Result<(), VerifyError> {
+        if self.vocab() != vocab {
+            return Err(VerifyError::Tensor {
+                path: path.into(),
+                tensor: "logits",
+                found: format!("{} columns", self.vocab()),
+                expected: format!("{vocab}, the model's vocabulary"),
+            });
+        }
+        for (tensor, ids) in [
+            ("input_ids", &self.input_ids),
+            ("greedy_ids", &self.greedy_ids),
+        ] {
+            if let Some(id) = ids.iter().find(|id| **id as usize >= vocab) {
+                let (path, id) = (path.into(), *id);
+                return Err(VerifyError::Token {
+                    path,
+                    tensor,
+                    id,
+                    vocab,
+                });
+            }
+        }
+        // The last greedy token is looked at, not fed.
+        let (tokens, steps) = (
+            self.input_ids.len(),
+            self.greedy_ids.len().saturating_sub(1),
+        );
+        if tokens + steps > context {
+            return Err(VerifyError::TooLong {
+                path: path.into(),
+                tokens,
+                steps,
+                context,
+            });
+        }
+        Ok(())
+    }
+
+    /// Positions that comparing takes.
+    pub fn positions(&self) -> usize {
+        self.input_ids.len() + self.greedy_fed()
+    }
+
+    /// Greedy tokens that are fed: the last one is only looked at.
+    fn greedy_fed(&self) -> usize {
+        self.greedy_ids.len().saturating_sub(1)
+    }
+
+    /// The largest difference of all logits, `[prompt, vocab]`, from these.
+    pub fn difference(&self, path: &str, logits: &[f32]) -> Comparison {
+        let mut worst = Comparison {
+            path: path.into(),
+            difference: 0.0,
+            row: 0,
+            column: 0,
+        };
+        let deviation = self.deviation().max(f64::MIN_POSITIVE);
+        for (i, (a, b)) in logits.iter().zip(&self.logits).enumerate() {
+            let difference = f64::from((a - b).abs()) / deviation;
+            // Not-a-number is as far away as can be.
+            let difference = if difference.is_nan() {
+                f64::INFINITY
+            } else {
+                difference
+            };
+            if difference > worst.difference {
+                let (row, column) = (i / self.vocab(), i % self.vocab());
+                worst = Comparison {
+                    difference,
+                    row,
+                    column,
+                    ..worst
+                };
+            }
+        }
+        worst
+    }
+
     fn deviation(&self) -> f64 {
         let n = self.logits.len() as f64;
         let mean = self.logits.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
@@ -188,58 +316,9 @@ pub fn against_golden(
     golden: &Golden,
     path: &Path,
 ) -> Result<Report, VerifyError> {
-    if golden.vocab() != session.vocab() {
-        return Err(VerifyError::Tensor {
-            path: path.into(),
-            tensor: "logits",
-            found: format!("{} columns", golden.vocab()),
-            expected: format!("{}, the model's vocabulary", session.vocab()),
-        });
-    }
-    let deviation = golden.deviation();
-    let n = golden.input_ids.len();
-    let mut paths = vec![compare(session, golden, deviation, "whole", &[n])?];
-    paths.push(compare(
-        session,
-        golden,
-        deviation,
-        "one by one",
-        &vec![1; n],
-    )?);
-    for cut in [1, 3, n / 3, n / 2, n - n / 4, n.saturating_sub(1)] {
-        if cut > 0 && cut < n {
-            paths.push(compare(
-                session,
-                golden,
-                deviation,
-                &format!("split at {cut}"),
-                &[cut, n - cut],
-            )?);
-        }
-    }
-    if n > 16 {
-        let runs: Vec<usize> = std::iter::repeat_n(5, n / 5)
-            .chain((!n.is_multiple_of(5)).then_some(n % 5))
-            .collect();
-        paths.push(compare(
-            session,
-            golden,
-            deviation,
-            "five at a time",
-            &runs,
-        )?);
-        let runs: Vec<usize> = std::iter::repeat_n(13, n / 13)
-            .chain((!n.is_multiple_of(13)).then_some(n % 13))
-            .collect();
-        paths.push(compare(
-            session,
-            golden,
-            deviation,
-            "thirteen at a time",
-            &runs,
-        )?);
-    }
-    let (greedy_agreed, greedy_counted) = greedy(session, golden, deviation)?;
+    golden.fits(session.vocab(), session.manifest().context, path)?;
+    let paths = compare_paths(session, golden)?;
+    let (greedy_agreed, greedy_counted) = greedy(session, golden, golden.deviation())?;
     let largest = paths.iter().map(|p| p.difference).fold(0.0, f64::max);
     let passed = largest <= TOLERANCE && greedy_agreed == greedy_counted;
     Ok(Report {
@@ -252,45 +331,49 @@ pub fn against_golden(
     })
 }
 
+/// Feeds the tokens whole, one by one, split in two at several places, and in runs that are multiples of nothing.
+fn compare_paths(session: &mut Session, golden: &Golden) -> Result<Vec<Comparison>, VerifyError> {
+    let n = golden.input_ids.len();
+    let runs_of = |size: usize| -> Vec<usize> {
+        let rest = (!n.is_multiple_of(size)).then_some(n % size);
+        std::iter::repeat_n(size, n / size).chain(rest).collect()
+    };
+    let mut ways = vec![
+        ("whole".to_string(), vec![n]),
+        ("one by one".to_string(), runs_of(1)),
+    ];
+    let cuts = [1, 3, n / 3, n / 2, n - n / 4, n.saturating_sub(1)];
+    let cuts: BTreeSet<usize> = cuts
+        .into_iter()
+        .filter(|cut| *cut > 0 && *cut < n)
+        .collect();
+    ways.extend(
+        cuts.into_iter()
+            .map(|cut| (format!("split at {cut}"), vec![cut, n - cut])),
+    );
+    if n > 16 {
+        ways.push(("five at a time".into(), runs_of(5)));
+        ways.push(("thirteen at a time".into(), runs_of(13)));
+    }
+    ways.iter()
+        .map(|(path, runs)| compare(session, golden, path, runs))
+        .collect()
+}
+
 fn compare(
     session: &mut Session,
     golden: &Golden,
-    deviation: f64,
     path: &str,
     runs: &[usize],
 ) -> Result<Comparison, VerifyError> {
     session.reset(0)?;
-    let vocab = golden.vocab();
-    let mut worst = Comparison {
-        path: path.into(),
-        difference: 0.0,
-        row: 0,
-        column: 0,
-    };
-    let mut row = 0;
+    let (mut logits, mut fed) = (vec![], 0);
     for run in runs {
-        let logits = session.feed(0, &golden.input_ids[row..row + run], Wanted::All)?;
-        let expected = &golden.logits[row * vocab..(row + run) * vocab];
-        for (i, (a, b)) in logits.values().iter().zip(expected).enumerate() {
-            let difference = f64::from((a - b).abs()) / deviation;
-            // Not-a-number is as far away as can be.
-            if difference > worst.difference || difference.is_nan() {
-                let difference = if difference.is_nan() {
-                    f64::INFINITY
-                } else {
-                    difference
-                };
-                worst = Comparison {
-                    path: path.into(),
-                    difference,
-                    row: row + i / vocab,
-                    column: i % vocab,
-                };
-            }
-        }
-        row += run;
+        let fed_now = &golden.input_ids[fed..fed + run];
+        logits.extend_from_slice(session.feed(0, fed_now, Wanted::All)?.values());
+        fed += run;
     }
-    Ok(worst)
+    Ok(golden.difference(path, &logits))
 }
 
 /// Continues as the reference did; a step whose gap is below the tolerance says nothing.
@@ -303,9 +386,6 @@ fn greedy(
     let (mut agreed, mut counted) = (0, 0);
     let mut feed = golden.input_ids.clone();
     for (id, gap) in golden.greedy_ids.iter().zip(&golden.greedy_gap) {
-        if session.position(0)? + feed.len() > session.context() {
-            break;
-        }
         let logits = session.feed(0, &feed, Wanted::Last)?;
         let row = logits.last().unwrap_or(&[]);
         let best = row

@@ -1,0 +1,36 @@
+//! The small model inside the program, for whoever has no checkpoint at hand: `compiler/model/README.md` says what it is.
+
+use std::borrow::Cow;
+
+use graver_runtime::tokenizer::Source;
+
+use crate::pipeline::{LoadError, Loaded, load_opened};
+use crate::spec::for_config;
+use crate::weights::Checkpoint;
+
+/// What messages call it.
+pub const NAME: &str = "embedded model";
+
+const CONFIG: &[u8] = include_bytes!("../model/config.json");
+const WEIGHTS: &[u8] = include_bytes!("../model/model.safetensors");
+const TOKENIZER: &[u8] = include_bytes!("../model/tokenizer.json");
+const TOKENIZER_CONFIG: &[u8] = include_bytes!("../model/tokenizer_config.json");
+
+/// The model, its weights copied to memory of their own.
+///
+/// # Errors
+/// No memory.
+pub fn load() -> Result<Loaded, LoadError> {
+    let checkpoint = Checkpoint::from_bytes(NAME, CONFIG, WEIGHTS)?;
+    let spec = for_config(&checkpoint.config)?;
+    load_opened(checkpoint, &spec)
+}
+
+/// Its tokenizer.
+pub fn tokenizer() -> Source {
+    Source::Bytes {
+        name: NAME.into(),
+        tokenizer: Cow::Borrowed(TOKENIZER),
+        config: Some(Cow::Borrowed(TOKENIZER_CONFIG)),
+    }
+}

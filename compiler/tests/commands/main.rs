@@ -1,0 +1,68 @@
+//! The `graver` program from outside: what it prints, where, and with which exit code.
+
+mod errors;
+mod inspect;
+mod run;
+mod verify;
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// What a run of the program left.
+struct Run {
+    code: Option<i32>,
+    out: String,
+    err: String,
+}
+
+/// Runs `graver` with arguments separated by spaces.
+fn graver(args: &str) -> Run {
+    graver_with(&args.split_whitespace().collect::<Vec<_>>())
+}
+
+fn graver_with(args: &[&str]) -> Run {
+    let output = Command::new(env!("CARGO_BIN_EXE_graver"))
+        .args(args)
+        .env_remove("RUST_BACKTRACE")
+        .output()
+        .expect("graver runs");
+    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+    Run {
+        code: output.status.code(),
+        out: text(output.stdout),
+        err: text(output.stderr),
+    }
+}
+
+impl Run {
+    /// Standard output of a run that succeeded.
+    #[track_caller]
+    fn ok(self) -> String {
+        assert_eq!(self.code, Some(0), "{}{}", self.out, self.err);
+        self.out
+    }
+
+    /// The message of a run that failed as commands do: one line, nothing on standard output.
+    #[track_caller]
+    fn refused(self) -> String {
+        assert_eq!(self.code, Some(1), "{}{}", self.out, self.err);
+        assert_eq!(self.out, "");
+        let message = self
+            .err
+            .strip_prefix("error: ")
+            .unwrap_or_else(|| panic!("{}", self.err));
+        message.trim_end().to_string()
+    }
+}
+
+/// A folder of the repository.
+fn repository(path: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(path)
+}
+
+fn fixture(name: &str) -> String {
+    repository("tests/fixtures")
+        .join(name)
+        .display()
+        .to_string()
+}

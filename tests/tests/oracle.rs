@@ -1,0 +1,33 @@
+//! Every built-in spec's tiny preset: compiled code and graphs, after every pass, against the plain interpreter.
+
+use graver::codegen::Target;
+use graver::passes::PassOptions;
+use graver::pipeline::CompileOptions;
+use graver::spec;
+use graver::verify::oracle::{against_interpreter, any_tokens};
+use graver_runtime::abi::Dtype;
+use graver_tests::tiny;
+
+/// More than one tile of queries, and more than one step of decode.
+const TOKENS: usize = 70;
+
+#[test]
+fn every_pass_keeps_the_logits_of_every_spec() {
+    let options = CompileOptions {
+        passes: PassOptions::default(),
+        cache: Dtype::F32,
+        target: Target::named("native").unwrap(),
+    };
+    for name in spec::builtin_names() {
+        let loaded = tiny(name);
+        let tokens = any_tokens(TOKENS, loaded.model.vocab);
+        let report = against_interpreter(loaded, &options, &tokens, Some(1), &mut |_| {});
+        let report = report.unwrap_or_else(|e| panic!("{name}: {e}"));
+        assert!(report.passed, "{name}:\n{report}");
+        let fused = report.passes.iter().filter(|p| p.changed).count();
+        assert!(
+            fused > 3,
+            "{name}: only {fused} passes did anything\n{report}"
+        );
+    }
+}
