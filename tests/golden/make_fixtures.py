@@ -101,6 +101,16 @@ def windows(model_type, **changed):
     return small(model_type, sliding_window=5) | changed
 
 
+def llama4(**changed):
+    """A Llama 4 whose prompt is several chunks long."""
+    return small("llama4_text", head_dim=6, intermediate_size=8, intermediate_size_mlp=16, num_local_experts=3, attention_chunk_size=7) | changed
+
+
+def gpt_oss(**changed):
+    """A gpt-oss whose prompt is several windows long."""
+    return windows("gpt_oss", head_dim=6, num_local_experts=4, num_experts_per_tok=2, intermediate_size=8) | changed
+
+
 def by_type(full, local):
     """`rope_parameters` of full and of window layers."""
     return dict(rope_parameters=dict(full_attention=full["rope_parameters"], sliding_attention=local["rope_parameters"]))
@@ -120,6 +130,8 @@ def rope(kind, theta=10000.0, **numbers):
 LLAMA3 = rope("llama3", theta=500000.0, factor=8.0, low_freq_factor=1.0, high_freq_factor=4.0,
               original_max_position_embeddings=16)
 YARN = rope("yarn", factor=4.0, original_max_position_embeddings=16)
+LLAMA4_EYES = dict(vision_output_dim=8, projector_input_dim=8, projector_output_dim=8, num_attention_heads=2)
+LONGROPE = rope("longrope", short_factor=[1.0, 1.05, 1.1, 1.3, 1.5], long_factor=[1.1, 2.0, 3.0, 5.0, 8.0])
 MSCALE = rope("yarn", factor=4.0, original_max_position_embeddings=16, mscale=1.0, mscale_all_dim=0.7)
 
 
@@ -170,6 +182,7 @@ def all_fixtures():
                                                      boi_token_index=1, eoi_token_index=2),
                 torch.bfloat16, prompt=24, older_config=True, layout=[with_language_model_first]),
         Fixture("mistral-window-f16", windows("mistral", num_hidden_layers=3), torch.float16, prompt=24),
+        Fixture("mixtral-window-f32", windows("mixtral", intermediate_size=8, num_local_experts=3, num_experts_per_tok=2), prompt=24),
         Fixture("mistral3-text-half-f32", with_images("mistral3", small("mistral", head_dim=6, sliding_window=None),
                                                       dict(model_type="pixtral", head_dim=8), tie_word_embeddings=False),
                 older_config=True),
@@ -185,6 +198,16 @@ def all_fixtures():
                                      attention_multiplier=0.3, attention_bias=True)),
         Fixture("cohere2-bf16", windows("cohere2", num_hidden_layers=4, hidden_size=24, logit_scale=0.5), torch.bfloat16, prompt=24,
                 older_config=True),
+        Fixture("gpt-oss-f32", gpt_oss(**rope("yarn", 150000.0, factor=4.0, truncate=False, original_max_position_embeddings=16)),
+                prompt=24),
+        Fixture("gpt-oss-one-expert-bf16", gpt_oss(num_experts_per_tok=1, num_hidden_layers=3), torch.bfloat16, prompt=24,
+                older_config=True),
+        Fixture("glm4-moe-bf16", small("glm4_moe", num_hidden_layers=3, head_dim=8, use_qk_norm=True, attention_bias=True, n_routed_experts=6,
+                                       n_group=3, topk_group=2, num_experts_per_tok=3, moe_intermediate_size=8,
+                                       routed_scaling_factor=1.5), torch.bfloat16, older_config=True),
+        Fixture("minimax-m2-f16", small("minimax_m2", head_dim=10, num_local_experts=5, num_experts_per_tok=2, intermediate_size=8,
+                                        rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.6)),
+                torch.float16),
         Fixture("gemma3n-bf16", windows("gemma3n_text", num_hidden_layers=4, hidden_size=16, intermediate_size=12, head_dim=6,
                                         num_attention_heads=4, num_key_value_heads=2, num_kv_shared_layers=2, laurel_rank=3,
                                         hidden_size_per_layer_input=5, vocab_size_per_layer_input=60, tie_word_embeddings=True,
@@ -246,6 +269,12 @@ def write_checkpoint(fixture, folder, seed):
 def auto_class(config):
     """What loads the architecture whole."""
     return AutoModelForImageTextToText if hasattr(config, "text_config") else AutoModelForCausalLM
+
+
+def text_model(model):
+    """The language model, where the architecture keeps it whole beside its eyes."""
+    inner = getattr(model, "language_model", None)
+    return inner if hasattr(inner, "lm_head") else model
 
 
 def draw_weights(model, seed):
@@ -374,6 +403,7 @@ def reference(folder, fixture, seed):
     """Logits and greedy continuation of the checkpoint in `folder`, recomputing everything at every step."""
     config = AutoConfig.from_pretrained(folder)
     model = auto_class(config).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    model = text_model(model)
     stream = np.random.default_rng([seed, zlib.crc32(b"prompt")])
     prompt = torch.from_numpy(stream.integers(3, config.get_text_config().vocab_size, fixture.prompt))
     sequence, chosen, gaps = prompt, [], []
