@@ -27,25 +27,53 @@ pub(super) fn emit(e: &mut Emit, s: &Site) {
     };
     let n_rows = s.n_rows(e);
     let x = prologue(e, s, m, n_rows);
-    let total: usize = plan.iter().map(|p| p.1).sum();
-    let chunks = e.int(total);
-    e.chunks(chunks, s.share(), |e, c| {
+    let chunk = |(part, (width, _)): (usize, &(usize, usize))| Chunk {
+        m,
+        part,
+        width: *width,
+        x,
+        n_rows,
+    };
+    let chunks: Vec<Chunk> = plan.iter().enumerate().map(chunk).collect();
+    match s.share() {
+        Share::Static => own_rows(e, s, &chunks),
+        Share::Claimed(_) => claimed(e, s, plan, &chunks),
+    }
+}
+
+/// The chunks that begin in this thread's share of all rows: as chunks of parts differ in size, as many of them for each
+/// thread would not be as much work.
+fn own_rows(e: &mut Emit, s: &Site, chunks: &[Chunk]) {
+    let rows = |c: &Chunk| c.m.parts[c.part].rows;
+    let total = e.int(chunks.iter().map(rows).sum::<usize>());
+    let (from, to) = e.own_run(total);
+    let mut before = 0;
+    for c in chunks {
+        let [first, end] = [from, to].map(|row| {
+            let row = e.b.ins().iadd_imm_s(row, -(before as i64));
+            let most = e.int(rows(c));
+            let row = e.clamp(row, most);
+            let up = e.plus(row, c.width - 1);
+            divide(e, up, c.width)
+        });
+        e.range(first, end, 1, |e, i| c.emit(e, s, i));
+        before += rows(c);
+    }
+}
+
+/// Chunks as they are claimed, of whichever part they are.
+fn claimed(e: &mut Emit, s: &Site, plan: &[(usize, usize)], chunks: &[Chunk]) {
+    let total = e.int(plan.iter().map(|p| p.1).sum::<usize>());
+    e.chunks(total, s.share(), |e, c| {
         let done = e.b.create_block();
         let mut first = 0;
-        for (part, (width, count)) in plan.iter().enumerate() {
+        for (part, (chunk, (_, count))) in chunks.iter().zip(plan).enumerate() {
             let index = if first == 0 {
                 c
             } else {
                 e.b.ins().iadd_imm_s(c, -(first as i64))
             };
             first += count;
-            let chunk = Chunk {
-                m,
-                part,
-                width: *width,
-                x,
-                n_rows,
-            };
             if part + 1 == plan.len() {
                 chunk.emit(e, s, index);
                 continue;

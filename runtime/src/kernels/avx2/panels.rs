@@ -20,8 +20,8 @@ const SCALES: usize = 2 * PANEL_ROWS;
 const COLUMNS: usize = 4;
 /// Groups of a run: of K = 2048, a panel takes 17 KiB and a tile of rows 10 KiB.
 const DEPTH: usize = 64;
-/// How far ahead of itself a block asks for weights, in bytes: memory answers in about this time.
-const AHEAD: usize = 2048;
+/// How far ahead of itself a block asks for weights, in bytes: memory has answered by the time the block is there.
+const AHEAD: usize = 6144;
 
 /// A type of quantised weights.
 pub(super) trait Panels {

@@ -83,8 +83,10 @@ fn largest(x: [__m256; 4]) -> f32 {
         let x = _mm256_and_si256(_mm256_castps_si256(x), magnitude);
         most = _mm256_max_epi32(most, x);
     }
-    let x = most;
-    let x = _mm_max_epi32(_mm256_castsi256_si128(x), _mm256_extracti128_si256::<1>(x));
+    let x = _mm_max_epi32(
+        _mm256_castsi256_si128(most),
+        _mm256_extracti128_si256::<1>(most),
+    );
     let x = _mm_max_epi32(x, _mm_shuffle_epi32::<0b01_00_11_10>(x));
     let x = _mm_max_epi32(x, _mm_shuffle_epi32::<0b10_11_00_01>(x));
     f32::from_bits(_mm_cvtsi128_si32(x) as u32)
