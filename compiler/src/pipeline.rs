@@ -1,6 +1,6 @@
 //! The whole line on one page: spec → graph → passes → schedule → memory → code.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -245,6 +245,7 @@ pub fn manifest(
         bos: model.bos,
         decode: program_info(&planned[0]),
         prefill: program_info(&planned[1]),
+        length_switches: length_switches(model),
         states: states(&planned[0].program),
         weights: weights.collect(),
         blobs: loaded.weights.blobs.iter().map(blob).collect(),
@@ -274,6 +275,13 @@ fn weight_types(weights: &Weights) -> BTreeMap<String, usize> {
         *types.entry(encoding.to_string()).or_insert(0) += weights.tensors[tensor].bytes;
     }
     types
+}
+
+/// Lengths at which a rotary embedding changes, ascending.
+fn length_switches(model: &Model) -> Vec<usize> {
+    let long = model.ropes.iter().filter_map(|r| r.long.as_ref());
+    let lengths: BTreeSet<usize> = long.map(|l| l.above).collect();
+    lengths.into_iter().collect()
 }
 
 fn program_info(p: &Planned) -> ProgramInfo {

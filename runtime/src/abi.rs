@@ -13,7 +13,7 @@ pub mod quant;
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 5;
+pub const ABI_VERSION: u32 = 6;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -97,6 +97,8 @@ pub struct StepContext {
     pub sync: *const core::ffi::c_void,
     /// Byte offset inside the arena where buffers that grow with the context begin.
     pub arena_grown: usize,
+    /// For each token, `[T]`: positions of its sequence once all is fed that is fed with it, or that are expected.
+    pub lengths: *const u32,
     /// `stamp(ctx, thread, 2k)` says that the thread has passed the barrier before kernel `k` of the program, and `2k + 1` that it
     /// has finished the kernel. Called only by code that was compiled with time stamps.
     pub stamp: unsafe extern "C" fn(*const StepContext, usize, usize),
@@ -295,6 +297,8 @@ pub struct Manifest {
     pub decode: ProgramInfo,
     /// The prefill program.
     pub prefill: ProgramInfo,
+    /// Lengths of a sequence, ascending, beyond which its earlier positions would have been computed otherwise.
+    pub length_switches: Vec<usize>,
     /// State buffers of one slot.
     pub states: Vec<StateInfo>,
     /// Weight slots, in the order generated code indexes them.

@@ -241,6 +241,8 @@ impl Session {
         wanted: Wanted,
     ) -> Result<Logits<'_>, Error> {
         self.check(&[Segment { slot, tokens }])?;
+        self.states
+            .expect(slot, self.states.position(slot)? + tokens.len())?;
         let max = self.max_step();
         if tokens.len() <= max {
             self.run(&[Segment { slot, tokens }], tokens.len(), wanted);
@@ -324,6 +326,12 @@ impl Session {
         self.states.slots()
     }
 
+    /// Says how many positions a sequence will have. Only models whose rotary embedding changes with the length ask
+    /// ([`Manifest::length_switches`]): said in advance, a sequence comes out the same however it is fed.
+    pub fn expect(&mut self, slot: usize, positions: usize) -> Result<(), Error> {
+        self.states.expect(slot, positions)
+    }
+
     /// Positions filled in a slot.
     pub fn position(&self, slot: usize) -> Result<usize, Error> {
         self.states.position(slot)
@@ -396,7 +404,10 @@ impl Session {
         };
         let states = &self.states;
         self.lists.fill(segments, wanted, info.query_tile, |slot| {
-            states.position(slot).expect("segments are checked")
+            let (position, length) = (states.position(slot), states.length(slot));
+            position
+                .and_then(|p| Ok((p, length?)))
+                .expect("segments are checked")
         });
         let arena_grown = sizes::grown_offset(info).expect("sizes are checked");
         let mut context = self.step_context(arena_grown);
@@ -443,6 +454,7 @@ impl Session {
             barrier: threads::no_barrier,
             sync: std::ptr::null(),
             arena_grown,
+            lengths: lists.lengths.as_ptr(),
             stamp: no_stamp,
             recorder: std::ptr::null(),
         }

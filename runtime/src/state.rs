@@ -120,6 +120,8 @@ struct Sequence {
     position: usize,
     /// The most positions that were ever filled since the start: what rings have overwritten.
     furthest: usize,
+    /// Positions that somebody said it will have.
+    expected: usize,
 }
 
 /// A copy of a slot's state at one position.
@@ -184,6 +186,20 @@ impl States {
         self.sequence(slot).map(|sequence| sequence.position)
     }
 
+    /// Positions that the sequence in `slot` has, had or is to have: what a rotary embedding goes by that changes with the
+    /// length, so that all positions computed since the start agree.
+    pub fn length(&self, slot: usize) -> Result<usize, Error> {
+        let sequence = self.sequence(slot)?;
+        Ok(sequence.furthest.max(sequence.expected))
+    }
+
+    /// Says that the sequence in `slot` will have so many positions; it stands until the next [`States::reset`].
+    pub fn expect(&mut self, slot: usize, positions: usize) -> Result<(), Error> {
+        let expected = self.sequence(slot)?.expected;
+        self.sequences[slot].expected = expected.max(positions);
+        Ok(())
+    }
+
     /// Counts `tokens` more positions as filled.
     pub fn advance(&mut self, slot: usize, tokens: usize) -> Result<(), Error> {
         let mut sequence = self.sequence(slot)?;
@@ -201,6 +217,7 @@ impl States {
         let Sequence {
             position: current,
             furthest,
+            expected: _,
         } = self.sequence(slot)?;
         let earliest = self.layout.earliest(current, furthest);
         if position == 0 {

@@ -33,6 +33,8 @@ pub(crate) struct StepLists {
     pub(crate) positions: Vec<u32>,
     /// Slot of each token, `[T]`.
     pub(crate) slots: Vec<u32>,
+    /// Length of each token's sequence, `[T]`.
+    pub(crate) lengths: Vec<u32>,
     /// Rows whose logits are wanted, `[R]`, ascending.
     pub(crate) logit_rows: Vec<u32>,
     /// The segments.
@@ -48,23 +50,25 @@ impl StepLists {
             tokens: Vec::with_capacity(max_tokens),
             positions: Vec::with_capacity(max_tokens),
             slots: Vec::with_capacity(max_tokens),
+            lengths: Vec::with_capacity(max_tokens),
             logit_rows: Vec::with_capacity(max_tokens),
             spans: Vec::with_capacity(max_tokens),
             tiles: Vec::with_capacity(max_tokens),
         }
     }
 
-    /// Describes a step of `segments`, whose sequences are at `position(slot)`, with tiles of at most `query_tile` queries.
+    /// Describes a step of `segments`, whose sequences are at the first and are to have at least the second of `at(slot)`, with
+    /// tiles of at most `query_tile` queries.
     pub(crate) fn fill(
         &mut self,
         segments: &[Segment<'_>],
         wanted: Wanted,
         query_tile: usize,
-        position: impl Fn(usize) -> usize,
+        at: impl Fn(usize) -> (usize, usize),
     ) {
         self.clear();
         for segment in segments {
-            self.add(segment, wanted, query_tile, position(segment.slot));
+            self.add(segment, wanted, query_tile, at(segment.slot));
         }
     }
 
@@ -73,6 +77,7 @@ impl StepLists {
             tokens,
             positions,
             slots,
+            lengths,
             logit_rows,
             spans,
             tiles,
@@ -80,18 +85,27 @@ impl StepLists {
         tokens.clear();
         positions.clear();
         slots.clear();
+        lengths.clear();
         logit_rows.clear();
         spans.clear();
         tiles.clear();
     }
 
-    fn add(&mut self, segment: &Segment<'_>, wanted: Wanted, query_tile: usize, position: usize) {
+    fn add(
+        &mut self,
+        segment: &Segment<'_>,
+        wanted: Wanted,
+        query_tile: usize,
+        (position, length): (usize, usize),
+    ) {
         // Contexts and steps are limited to 32 bits when a session begins.
         let (slot, position) = (segment.slot as u32, position as u32);
         let (start_row, n) = (self.tokens.len() as u32, segment.tokens.len() as u32);
+        let length = u32::try_from(length).unwrap_or(u32::MAX).max(position + n);
         self.tokens.extend_from_slice(segment.tokens);
         self.positions.extend(position..position + n);
         self.slots.extend(std::iter::repeat_n(slot, n as usize));
+        self.lengths.extend(std::iter::repeat_n(length, n as usize));
         self.spans.push(Span {
             slot,
             start_row,
@@ -134,10 +148,13 @@ mod tests {
                 tokens: &[5, 6],
             },
         ];
-        lists.fill(&segments, Wanted::Last, 2, |slot| [100, 40][slot]);
+        lists.fill(&segments, Wanted::Last, 2, |slot| {
+            [(100, 0), (40, 50)][slot]
+        });
         assert_eq!(lists.tokens, [7, 8, 9, 5, 6]);
         assert_eq!(lists.positions, [40, 41, 42, 100, 101]);
         assert_eq!(lists.slots, [1, 1, 1, 0, 0]);
+        assert_eq!(lists.lengths, [50, 50, 50, 102, 102]);
         assert_eq!(lists.logit_rows, [2, 4]);
         let span = |slot, start_row, n, position| Span {
             slot,
@@ -165,10 +182,10 @@ mod tests {
                 tokens: &[3],
             },
         ];
-        lists.fill(&segments, Wanted::All, 1, |_| 0);
+        lists.fill(&segments, Wanted::All, 1, |_| (0, 0));
         assert_eq!(lists.logit_rows, [0, 1, 2]);
         assert_eq!(lists.tiles.len(), 3);
-        lists.fill(&segments, Wanted::None, 64, |_| 0);
+        lists.fill(&segments, Wanted::None, 64, |_| (0, 0));
         assert!(lists.logit_rows.is_empty());
     }
 }

@@ -74,6 +74,7 @@ fn context(shared: &Shared, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext
         barrier: unset,
         sync: std::ptr::null(),
         arena_grown: 0,
+        lengths: std::ptr::null(),
         stamp: no_stamp,
         recorder: std::ptr::null(),
     }

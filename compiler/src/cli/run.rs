@@ -31,7 +31,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     };
     let options = args.run.session_options();
     let mut session = open(loaded, &model.options()?, options)?;
-    let mut sequence = Sequence(&mut session);
+    let mut sequence = Sequence::new(&mut session);
     let (out, err) = (&mut io::stdout().lock(), &mut io::stderr().lock());
     cli::run(&args.run, &mut sequence, tokenizer, &special, out, err)?;
     cli::write_profile(&args.run, session.profile(), err)?;

@@ -109,11 +109,13 @@ impl Unit<'_> {
         self.planned.program.kind
     }
 
-    /// Rotary frequencies as read-only data.
+    /// Rotary frequencies as read-only data, those of long sequences behind the others.
     fn rope_data(&mut self) -> Result_<()> {
         for (i, r) in self.planned.program.ropes.iter().enumerate() {
             let name = format!("{}.rope{i}", self.kind());
-            let bytes: Vec<u8> = r.freqs.iter().flat_map(|f| f.to_le_bytes()).collect();
+            let long = r.long.iter().flat_map(|l| &l.freqs);
+            let all = r.freqs.iter().chain(long);
+            let bytes: Vec<u8> = all.flat_map(|f| f.to_le_bytes()).collect();
             let id = self.data(&name, bytes)?;
             self.ropes.push(id);
         }

@@ -223,7 +223,14 @@ pub(super) fn prologue_norm(e: &mut Emit, s: &Site, n: &Norm, from: Value, to: V
 fn angles(e: &mut Emit, s: &Site, rope: usize, rotary_dim: usize, t: Value) {
     let position = e.u32_of(offset_of!(StepContext, positions), t);
     let position = e.narrow(position);
-    let freqs = e.rope_freqs(rope);
+    let mut freqs = e.rope_freqs(rope);
+    if let Some(long) = &s.ropes[rope].long {
+        let length = e.u32_of(offset_of!(StepContext, lengths), t);
+        let other = e.plus(freqs, rotary_dim / 2 * 4);
+        let (above, more) = (e.int(long.above), IntCC::SignedGreaterThan);
+        let is_long = e.b.ins().icmp(more, length, above);
+        freqs = e.b.ins().select(is_long, other, freqs);
+    }
     let (n, scale, cos) = (
         e.int(rotary_dim / 2),
         e.float(s.ropes[rope].scale),

@@ -66,7 +66,7 @@ pub enum Op {
         /// Added to the position.
         offset: usize,
     },
-    /// `out[t] = [cos(p·f) | sin(p·f)]`, each `[rotary_dim / 2]`.
+    /// `out[t] = [cos(p·f) | sin(p·f)]`, each `[rotary_dim / 2]`; `f` may depend on the length of the sequence.
     RopeAngles {
         /// Index into the model's rotary embeddings.
         rope: usize,

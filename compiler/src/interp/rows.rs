@@ -96,10 +96,15 @@ fn embed(table: &Rows, rows: impl Iterator<Item = usize>, scale: f32) -> Rows {
 
 fn rope_angles(scene: &Scene, rope: usize) -> Rows {
     let r = &scene.program.ropes[rope];
+    let length = scene.start + scene.tokens.len();
+    let freqs = match &r.long {
+        Some(long) if length > long.above => &long.freqs,
+        Some(_) | None => &r.freqs,
+    };
     let row = |p: usize| {
         let angle = move |f: &f32| p as f32 * f;
-        let cos = r.freqs.iter().map(move |f| angle(f).cos() * r.scale);
-        cos.chain(r.freqs.iter().map(move |f| angle(f).sin() * r.scale))
+        let cos = freqs.iter().map(move |f| angle(f).cos() * r.scale);
+        cos.chain(freqs.iter().map(move |f| angle(f).sin() * r.scale))
     };
     Rows::new(positions(scene).flat_map(row).collect(), r.rotary_dim())
 }

@@ -522,6 +522,17 @@ pub struct Rope {
     pub scale: f32,
     /// Pairs are `(2i, 2i + 1)` rather than `(i, i + rotary_dim / 2)`.
     pub interleaved: bool,
+    /// Other frequencies for longer sequences.
+    pub long: Option<LongFreqs>,
+}
+
+/// Frequencies of sequences that grow beyond a length, for all of their positions.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LongFreqs {
+    /// Longest sequence, in positions, that does without.
+    pub above: usize,
+    /// As many as there are for shorter ones.
+    pub freqs: Vec<f32>,
 }
 
 impl Rope {

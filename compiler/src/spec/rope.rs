@@ -8,7 +8,7 @@ use std::f64::consts::PI;
 use serde_json::{Map, Value};
 
 use super::error::{Fault, Kind};
-use super::model::Rope;
+use super::model::{LongFreqs, Rope};
 use super::read::{Node, Read};
 use super::tables::{Scaling, scaling};
 
@@ -60,8 +60,9 @@ pub(super) fn rope(name: &str, node: &Node<'_, '_>, context: usize) -> Read<Rope
         original,
         context: context as f64,
     };
-    let (freqs, scale) = plain.scaled(table.scaling()?, &table)?;
-    if let Some(bad) = freqs.iter().find(|f| !f.is_finite()) {
+    let (freqs, scale, long) = plain.scaled(table.scaling()?, &table)?;
+    let all = freqs.iter().chain(long.iter().flat_map(|l| &l.freqs));
+    if let Some(bad) = all.into_iter().find(|f| !f.is_finite()) {
         let expected = "frequencies within float32".into();
         return Err(node.fault(Fault::Range {
             found: bad.to_string(),
@@ -73,6 +74,7 @@ pub(super) fn rope(name: &str, node: &Node<'_, '_>, context: usize) -> Read<Rope
         freqs,
         scale: scale as f32,
         interleaved: fields.flag("interleaved")?,
+        long,
     })
 }
 
@@ -110,7 +112,11 @@ impl Table<'_, '_, '_> {
         let name = value
             .as_str()
             .ok_or_else(|| self.wrong("rope_type", value, "a string"))?;
-        scaling(name).map_err(|f| self.at.fault(f))
+        match scaling(name).map_err(|f| self.at.fault(f))? {
+            // Early configs call scaling by lists of factors by the name of the rule that it grew from.
+            Scaling::Yarn if self.get("long_factor").is_some() => Ok(Scaling::ByLength),
+            other => Ok(other),
+        }
     }
 
     fn get(&self, key: &str) -> Option<&Value> {
@@ -154,6 +160,26 @@ impl Table<'_, '_, '_> {
             .ok_or_else(|| self.at.fault(Fault::MissingKey(key)))
     }
 
+    /// `n` numbers above zero.
+    fn numbers(&self, key: &'static str, n: usize) -> Read<Vec<f32>> {
+        let value = self.get(key);
+        let value = value.ok_or_else(|| self.at.fault(Fault::MissingKey(key)))?;
+        let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
+        let found: Vec<f32> = list
+            .iter()
+            .filter_map(Value::as_f64)
+            .filter(|x| *x > 0.0)
+            .map(|x| x as f32)
+            .collect();
+        if found.len() == n && list.len() == n {
+            return Ok(found);
+        }
+        Err(self.at.fault(Fault::Range {
+            found: format!("{key} with {} numbers above 0", found.len()),
+            expected: format!("{n}, one for each pair of components"),
+        }))
+    }
+
     fn flag(&self, key: &'static str) -> Read<Option<bool>> {
         let read = |v: &Value| {
             v.as_bool()
@@ -162,6 +188,8 @@ impl Table<'_, '_, '_> {
         self.get(key).map(read).transpose()
     }
 }
+
+type Scaled = (Vec<f32>, f64, Option<LongFreqs>);
 
 /// What every kind of scaling starts from.
 struct Plain {
@@ -173,18 +201,41 @@ struct Plain {
 }
 
 impl Plain {
-    /// Frequencies, and the factor on cos and sin.
-    fn scaled(&self, scaling: Scaling, table: &Table<'_, '_, '_>) -> Read<(Vec<f32>, f64)> {
-        match scaling {
-            Scaling::None => Ok((self.freqs(), 1.0)),
+    /// Frequencies, the factor on cos and sin, and the frequencies of long sequences.
+    fn scaled(&self, scaling: Scaling, table: &Table<'_, '_, '_>) -> Read<Scaled> {
+        let (freqs, scale) = match scaling {
+            Scaling::None => (self.freqs(), 1.0),
             Scaling::Linear => {
                 let factor = table.required("factor")? as f32;
-                Ok((self.freqs().iter().map(|f| f / factor).collect(), 1.0))
+                (self.freqs().iter().map(|f| f / factor).collect(), 1.0)
             }
-            Scaling::DynamicBase => Ok((self.with_dynamic_base(table.required("factor")?), 1.0)),
-            Scaling::ByWavelength => Ok((self.by_wavelength(table)?, 1.0)),
-            Scaling::Yarn => self.yarn(table),
-        }
+            Scaling::DynamicBase => (self.with_dynamic_base(table.required("factor")?), 1.0),
+            Scaling::ByWavelength => (self.by_wavelength(table)?, 1.0),
+            Scaling::ByLength => return self.by_length(table),
+            Scaling::Yarn => self.yarn(table)?,
+        };
+        Ok((freqs, scale, None))
+    }
+
+    fn by_length(&self, table: &Table<'_, '_, '_>) -> Read<Scaled> {
+        let stretched = |key| {
+            let factors = table.numbers(key, self.dim / 2)?;
+            let pairs = factors.iter().zip(self.powers());
+            Ok(pairs.map(|(f, power)| 1.0 / (f * power)).collect())
+        };
+        let long = LongFreqs {
+            above: self.original as usize,
+            freqs: stretched("long_factor")?,
+        };
+        let factor = table
+            .number("factor")?
+            .unwrap_or(self.context / self.original);
+        let grown = match factor > 1.0 {
+            true => (1.0 + factor.ln() / self.original.ln()).sqrt(),
+            false => 1.0,
+        };
+        let scale = table.number("attention_factor")?.unwrap_or(grown);
+        Ok((stretched("short_factor")?, scale, Some(long)))
     }
 
     /// `base^(2i/dim)` for each pair `i`.
@@ -220,8 +271,8 @@ impl Plain {
             table.required("low_freq_factor")?,
             table.required("high_freq_factor")?,
         );
-        if high <= low {
-            let expected = format!("a number above low_freq_factor = {low}");
+        if high < low {
+            let expected = format!("a number of at least low_freq_factor = {low}");
             return Err(table.at.fault(Fault::Range {
                 found: format!("high_freq_factor = {high}"),
                 expected,
@@ -233,7 +284,7 @@ impl Plain {
             let wavelength = (1.0 / freq) * (2.0 * PI) as f32;
             if wavelength > longest {
                 freq / factor
-            } else if wavelength < shortest {
+            } else if wavelength < shortest || low == high {
                 freq
             } else {
                 let smooth =

@@ -21,6 +21,9 @@ pub(super) enum Scaling {
     DynamicBase,
     /// Long wavelengths by a factor, short ones not, a blend between.
     ByWavelength,
+    /// Each by a factor of its own, of which there are two lists: for sequences up to the original length and for longer ones,
+    /// with a scale on the scores (LongRoPE, Ding et al. 2024).
+    ByLength,
     /// YaRN (Peng et al. 2023): a ramp over the components, and a scale on the scores.
     Yarn,
 }

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use graver_runtime::sequence::Sequence;
 use graver_runtime::session::{Session, Wanted};
 use serde::Serialize;
 
@@ -367,6 +368,8 @@ fn compare(
     runs: &[usize],
 ) -> Result<Comparison, VerifyError> {
     session.reset(0)?;
+    // The reference knows the whole prompt, which matters where rotations change with the length.
+    session.expect(0, golden.input_ids.len())?;
     let (mut logits, mut fed) = (vec![], 0);
     for run in runs {
         let fed_now = &golden.input_ids[fed..fed + run];
@@ -385,9 +388,9 @@ fn greedy(
     session.reset(0)?;
     let (mut agreed, mut counted) = (0, 0);
     let mut feed = golden.input_ids.clone();
+    let mut sequence = Sequence::new(session);
     for (id, gap) in golden.greedy_ids.iter().zip(&golden.greedy_gap) {
-        let logits = session.feed(0, &feed, Wanted::Last)?;
-        let row = logits.last().unwrap_or(&[]);
+        let row = sequence.feed(&feed)?;
         let best = row
             .iter()
             .enumerate()

@@ -90,7 +90,7 @@ fn generate(
         bos: manifest.bos,
         eos: manifest.eos.clone(),
     };
-    let mut model = Sequence(&mut session);
+    let mut model = Sequence::new(&mut session);
     cli::run(&cli.run, &mut model, tokenizer, &special, out, err)?;
     Ok(cli::write_profile(&cli.run, session.profile(), err)?)
 }

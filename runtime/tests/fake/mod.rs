@@ -79,6 +79,7 @@ impl Default for Fake {
             bos: None,
             decode: program(4, 1),
             prefill: program(16, TILE),
+            length_switches: Vec::new(),
             states: vec![StateInfo {
                 name: "keys".to_owned(),
                 bytes_per_position: 4,
