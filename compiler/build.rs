@@ -10,6 +10,9 @@
 //! here runs on other machines. It works offline and with the lock file as it is, since the outer cargo has resolved and
 //! fetched the same packages already: the runtime is one of its own dependencies.
 
+#[path = "build/archive.rs"]
+mod archive;
+
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -19,11 +22,10 @@ fn main() -> io::Result<()> {
     let out = variable("OUT_DIR");
     let root = variable("CARGO_MANIFEST_DIR").join("..");
     list_specs(&root.join("specs"), &out.join("builtin_specs.rs"))?;
-    let archive = fs::read(build_runtime(&root, &out)?)?;
-    fs::write(
-        out.join("runtime.a.lz4"),
-        lz4_flex::compress_prepend_size(&archive),
-    )
+    let mut archive = fs::read(build_runtime(&root, &out)?)?;
+    fs::write(out.join("runtime.symbols"), archive::slim(&mut archive))?;
+    let packed = lz4_flex::compress_prepend_size(&archive);
+    fs::write(out.join("runtime.a.lz4"), packed)
 }
 
 /// A variable that cargo sets for build scripts.

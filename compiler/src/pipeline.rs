@@ -146,6 +146,13 @@ pub fn quantize(
     Ok(Loaded { model, weights })
 }
 
+/// [`quantize`] for a model that is written out: matrices are packed one after the other, when they are written.
+pub fn quantize_when_written(loaded: Loaded, choice: QuantChoice) -> Loaded {
+    let Loaded { model, weights } = loaded;
+    let weights = weights::quantize_when_written(&model, weights, choice);
+    Loaded { model, weights }
+}
+
 /// The shapes that [`quantize`] would give, with nothing packed: for what looks at a program without running it.
 pub fn quantize_shapes(loaded: Loaded, choice: QuantChoice) -> Loaded {
     let Loaded { model, weights } = loaded;

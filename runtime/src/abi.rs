@@ -216,11 +216,11 @@ pub struct CompiledModel {
     pub decode: Entry,
     /// Longer steps.
     pub prefill: Entry,
-    /// The [`Manifest`] as JSON.
+    /// The [`Manifest`] as JSON, packed by [`artifact::pack_manifest`](crate::artifact::pack_manifest).
     pub manifest: *const u8,
-    /// Length of the manifest.
+    /// Length of the packed manifest.
     pub manifest_bytes: usize,
-    /// [`Checksum`](crate::appendix::Checksum) of the manifest.
+    /// [`Checksum`](crate::appendix::Checksum) of the packed manifest.
     pub manifest_checksum: u64,
     /// 1 where the file that this ends up in has an [`Appendix`](crate::appendix::Appendix); 0 for objects that somebody
     /// else links.

@@ -175,16 +175,26 @@ impl Artifact {
     }
 }
 
+/// A manifest as an object carries it: JSON, compressed, because a model with many experts has as many slots as a library
+/// has lines, and they are much alike.
+pub fn pack_manifest(manifest: &Manifest) -> Vec<u8> {
+    let text = serde_json::to_vec(manifest).expect("a manifest is plain data");
+    lz4_flex::compress_prepend_size(&text)
+}
+
 /// # Safety
 /// `model` is what an object of this interface exports.
 unsafe fn manifest(model: &CompiledModel) -> Result<Manifest, Error> {
     // SAFETY: such an object points to that many bytes of its own read-only data.
-    let text = unsafe { std::slice::from_raw_parts(model.manifest, model.manifest_bytes) };
-    let (found, expected) = (Checksum::of(text), model.manifest_checksum);
+    let packed = unsafe { std::slice::from_raw_parts(model.manifest, model.manifest_bytes) };
+    let (found, expected) = (Checksum::of(packed), model.manifest_checksum);
     if found != expected {
         return Err(Error::ManifestChecksum { found, expected });
     }
-    serde_json::from_slice(text).map_err(|source| Error::ManifestJson { source })
+    // What is as the compiler wrote it does not lie about its size.
+    let text = lz4_flex::decompress_size_prepended(packed)
+        .map_err(|source| Error::ManifestPacking { source })?;
+    serde_json::from_slice(&text).map_err(|source| Error::ManifestJson { source })
 }
 
 /// The file that the code lies in, and what follows the code there. Checks both: damaged code must not run, and reading it

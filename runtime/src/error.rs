@@ -32,6 +32,12 @@ pub enum Error {
         /// Names of the features that are not there.
         missing: Vec<String>,
     },
+    /// The code's manifest does not unpack.
+    #[error("broken manifest: {source}: compile the model again")]
+    ManifestPacking {
+        /// The reason.
+        source: lz4_flex::block::DecompressError,
+    },
     /// The code's manifest is no manifest.
     #[error("broken manifest: {source}: compile the model again")]
     ManifestJson {

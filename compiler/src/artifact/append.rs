@@ -147,7 +147,7 @@ impl Write for Counted<'_> {
         let n = self.out.write(bytes)?;
         self.checksum.update(&bytes[..n]);
         self.at += n as u64;
-        (self.progress)(n, self.total);
+        (self.progress)(n, self.total)?;
         Ok(n)
     }
 

@@ -1,21 +1,24 @@
 //! Links a compiled object with the runtime's archive, through the system's `cc`.
 //!
 //! The archive is carried by this program, so that it needs nothing but `cc`, wherever it is copied to. Code that nothing
-//! reaches is left out, and so is what debuggers know of the standard library's lines, which would take as much room as the
-//! code; functions keep their names, for profilers and debuggers.
+//! reaches is left out; kernels and the runtime's own functions keep their names, for profilers and debuggers.
 
 use std::env;
 use std::io::Write;
 use std::process::{Command, Output};
 
+use super::object::Object;
 use super::staging::Staging;
 use super::{ARCHIVE, CompileError, Emit};
 
 /// The runtime's archive as `build.rs` made it, compressed.
 static RUNTIME: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/runtime.a.lz4"));
+/// Names of the runtime's own functions, one a line.
+const RUNTIME_SYMBOLS: &str = include_str!(concat!(env!("OUT_DIR"), "/runtime.symbols"));
 
 const OBJECT: &str = "graver.o";
 const EXPORTS: &str = "exports.map";
+const SYMBOLS: &str = "symbols.txt";
 /// What a shared library shows; everything else is its own, so that two of them can be loaded side by side.
 const EXPORTED: &str = "{ global: graver_*; local: *; };\n";
 
@@ -32,14 +35,16 @@ pub(super) fn archive() -> Vec<u8> {
 
 /// Links `object` into the staged file `name`.
 pub(super) fn link(
-    object: &[u8],
+    object: &Object,
     emit: Emit,
     staging: &Staging,
     name: &str,
 ) -> Result<(), CompileError> {
+    let symbols = object.symbols.join("\n") + "\n" + RUNTIME_SYMBOLS;
     let inputs = [
-        (OBJECT, object),
+        (OBJECT, object.bytes.as_slice()),
         (ARCHIVE, &archive()),
+        (SYMBOLS, symbols.as_bytes()),
         (EXPORTS, EXPORTED.as_bytes()),
     ];
     for (name, contents) in inputs {
@@ -71,7 +76,7 @@ fn command(program: &str, emit: Emit, staging: &Staging, name: &str) -> Command 
     cc.args([
         "-Wl,--build-id=none",
         "-Wl,--gc-sections",
-        "-Wl,--strip-debug",
+        &format!("-Wl,--retain-symbols-file={SYMBOLS}"),
         "-Wl,-z,noexecstack",
     ]);
     cc.args(link_arguments());

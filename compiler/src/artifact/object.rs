@@ -16,6 +16,7 @@ use cranelift_module::{
 use cranelift_object::{ObjectBuilder, ObjectModule};
 use graver_runtime::abi::{ABI_VERSION, CompiledModel, MODEL_SYMBOL, Manifest};
 use graver_runtime::appendix::Checksum;
+use graver_runtime::artifact::pack_manifest;
 
 use super::{CompileError, Emit};
 use crate::codegen::{self, Planned, Target};
@@ -26,6 +27,8 @@ pub(super) struct Object {
     pub(super) bytes: Vec<u8>,
     /// Checksum of the manifest inside.
     pub(super) manifest_checksum: u64,
+    /// Names of its functions.
+    pub(super) symbols: Vec<String>,
 }
 
 /// Compiles both programs for `target`.
@@ -40,14 +43,13 @@ pub(super) fn object(
     let mut module = ObjectModule::new(builder);
     let decode = codegen::emit(&mut module, &planned[0], "graver_decode", None)?;
     let prefill = codegen::emit(&mut module, &planned[1], "graver_prefill", None)?;
-    let text =
-        serde_json::to_vec(manifest).expect("a manifest has no maps with other keys than text");
-    let manifest_checksum = Checksum::of(&text);
+    let packed = pack_manifest(manifest);
+    let manifest_checksum = Checksum::of(&packed);
     let model = Model {
         decode,
         prefill,
-        manifest_bytes: text.len(),
-        manifest: read_only(&mut module, "graver.manifest", text)?,
+        manifest_bytes: packed.len(),
+        manifest: read_only(&mut module, "graver.manifest", packed)?,
         manifest_checksum,
         has_appendix: emit != Emit::Object,
     };
@@ -55,10 +57,15 @@ pub(super) fn object(
     if emit == Emit::Executable {
         main(&mut module)?;
     }
+    let functions = module.declarations().get_functions();
+    let symbols = functions
+        .map(|(id, function)| function.linkage_name(id).into_owned())
+        .collect();
     let bytes = module.finish().emit().map_err(CompileError::Object)?;
     Ok(Object {
         bytes,
         manifest_checksum,
+        symbols,
     })
 }
 

@@ -3,7 +3,7 @@
 //! In: planned programs, their manifest and weights. Out: files, all of them or none. The manifest becomes part of the
 //! object before anything is linked, so that it states where weights lie inside their part of the file, not in the file.
 
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use graver_runtime::abi::{BlobInfo, Manifest};
@@ -56,8 +56,8 @@ pub struct WriteOptions<'a> {
     pub target: &'a Target,
 }
 
-/// Hears how many more bytes of weights are written, and how many there are in all.
-pub type Progress<'a> = &'a mut dyn FnMut(usize, usize);
+/// Hears how many more bytes are written, and how many weights there are in all; its error ends the writing.
+pub type Progress<'a> = &'a mut dyn FnMut(usize, usize) -> io::Result<()>;
 
 /// A file that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -96,7 +96,7 @@ pub fn write(
     }
     match options.emit {
         Emit::Executable | Emit::SharedLibrary => {
-            link::link(&object.bytes, options.emit, &staging, &names.main)?;
+            link::link(&object, options.emit, &staging, &names.main)?;
             let carried = carried(options)?;
             staging.extend(&names.main, |file| {
                 append(file, checksum, inside, &carried, progress)

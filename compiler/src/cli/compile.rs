@@ -11,8 +11,8 @@ use graver::pipeline;
 use graver_runtime::info::Size;
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::Outcome;
 use super::model::ModelArgs;
+use super::{Outcome, interrupt};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -100,6 +100,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         tokenizer: &text.tokenizer,
         target: &options.target,
     };
+    interrupt::catch();
     let mut bar = Bar::new(args.quiet);
     let written = artifact::write(
         &loaded.weights,
@@ -108,6 +109,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         &write,
         &mut |more, all| {
             bar.advance(more, all);
+            interrupt::check()
         },
     );
     bar.clear();

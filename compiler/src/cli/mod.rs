@@ -9,6 +9,7 @@ mod bench;
 mod compile;
 mod explain;
 mod inspect;
+mod interrupt;
 mod model;
 mod quant;
 mod report;

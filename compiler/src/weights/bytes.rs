@@ -56,6 +56,9 @@ impl Weights {
             Blob::Recipe(recipe) => {
                 ByteSource::Made(Box::new(move |out| recipe.write(held, PIECE, out)))
             }
+            Blob::Packing(packing) => ByteSource::Made(Box::new(move |out| {
+                packing.write(self, held.offset_bytes, PIECE, out)
+            })),
             blob @ (Blob::Mapped { .. } | Blob::Owned(_) | Blob::Empty) => ByteSource::Held {
                 blob,
                 offset: held.offset_bytes,
@@ -67,7 +70,7 @@ impl Weights {
 
 impl Blob {
     /// Says that these bytes are not needed for now. Pages of a file are read again when they are; others stay.
-    fn release(&self, start: usize, end: usize) {
+    pub(super) fn release(&self, start: usize, end: usize) {
         match self {
             #[cfg(unix)]
             Blob::Mapped { map, .. } => {
@@ -85,7 +88,7 @@ impl Blob {
             }
             #[cfg(not(unix))]
             Blob::Mapped { .. } => {}
-            Blob::Owned(_) | Blob::Recipe(_) | Blob::Empty => {}
+            Blob::Owned(_) | Blob::Recipe(_) | Blob::Packing(_) | Blob::Empty => {}
         }
     }
 }

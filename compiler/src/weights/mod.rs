@@ -25,7 +25,9 @@ pub use checkpoint::{Checkpoint, FileBytes, SafetensorsFile, StoredTensor};
 pub use error::{HeaderError, IndexError, WeightsError};
 pub use header::{HeaderTensor, parse_header};
 pub use kinds::split_kinds;
-pub use quantize::{PackJob, PackPlan, QuantChoice, plan_quantized, quantize};
+pub use quantize::{
+    PackJob, PackPlan, Packing, QuantChoice, plan_quantized, quantize, quantize_when_written,
+};
 pub use random::{RandomWeights, Recipe};
 pub use resolve::{Source, resolve};
 pub use slots::{Role, Slot, block_slots, kind_slots};
@@ -120,6 +122,8 @@ pub enum Blob {
     Owned(MmapMut),
     /// Random numbers that are drawn only where they are written; no bytes until then.
     Recipe(Recipe),
+    /// Matrices that are packed only where they are written, from others of these blobs; no bytes until then.
+    Packing(Packing),
     /// No bytes at all.
     Empty,
 }
@@ -130,7 +134,7 @@ impl Blob {
         match self {
             Blob::Mapped { map, .. } => map,
             Blob::Owned(map) => map,
-            Blob::Recipe(_) | Blob::Empty => &[],
+            Blob::Recipe(_) | Blob::Packing(_) | Blob::Empty => &[],
         }
     }
 

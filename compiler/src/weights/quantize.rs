@@ -7,6 +7,7 @@
 //! tensor, such as a tied head, share its panels. Blobs that no slot reads any more are let go.
 
 use std::collections::BTreeMap;
+use std::io::{self, Write};
 use std::ops::Range;
 
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
@@ -98,6 +99,45 @@ pub fn quantize(
     Ok(plan.into_weights(weights, Blob::Owned(memory)))
 }
 
+/// [`quantize`] without packing: each matrix is packed when it is written, so that memory stays small whatever the size of
+/// the model. Weights that are themselves drawn when they are written cannot be packed so.
+pub fn quantize_when_written(model: &Model, weights: Weights, choice: QuantChoice) -> Weights {
+    let plan = plan_quantized(model, &weights, choice);
+    let jobs = plan.jobs.iter().map(|job| (job.to.start, job.clone()));
+    let packing = Blob::Packing(Packing(jobs.collect()));
+    plan.with_packed(weights, packing)
+}
+
+/// How the matrices of a blob are packed: by their first byte.
+#[derive(Debug)]
+pub struct Packing(BTreeMap<usize, PackJob>);
+
+impl Packing {
+    /// Packs the matrix at `offset` into `out`, some `piece` bytes at once.
+    pub(super) fn write(
+        &self,
+        weights: &Weights,
+        offset: usize,
+        piece: usize,
+        out: &mut dyn Write,
+    ) -> io::Result<()> {
+        let job = &self.0[&offset];
+        let panel = job.quant.panel_bytes(job.k);
+        let panels_at_once = (piece / panel).max(1);
+        let mut buffer = vec![0; job.to.len().min(panels_at_once * panel)];
+        let (mut done, mut first) = (0, 0);
+        while done < job.to.len() {
+            let n = buffer.len().min(job.to.len() - done);
+            job.pack_panels(weights, first, &mut buffer[..n], &|_| {});
+            out.write_all(&buffer[..n])?;
+            (done, first) = (done + n, first + panels_at_once);
+        }
+        let from = &job.source;
+        weights.blobs[from.blob].release(from.offset_bytes, from.offset_bytes + from.bytes);
+        Ok(())
+    }
+}
+
 struct Planner<'a> {
     weights: &'a Weights,
     jobs: Vec<PackJob>,
@@ -182,18 +222,22 @@ impl Planner<'_> {
 impl PackPlan {
     /// The weights with their packed blob in place.
     pub fn into_weights(self, weights: Weights, packed: Blob) -> Weights {
+        let mut out = self.with_packed(weights, packed);
+        out.drop_unread();
+        out
+    }
+
+    fn with_packed(self, weights: Weights, packed: Blob) -> Weights {
         let [embed, head] = self.views;
         let mut blobs = weights.blobs;
         blobs.push(packed);
-        let mut out = Weights {
+        Weights {
             blobs,
             tensors: self.tensors,
             embed,
             layers: self.layers,
             head,
-        };
-        out.drop_unread();
-        out
+        }
     }
 }
 
@@ -225,6 +269,17 @@ impl Weights {
 impl PackJob {
     /// Writes the panels to `out`, which is as long as `to`; `progress` hears how many more bytes are written.
     pub fn pack(&self, weights: &Weights, out: &mut [u8], progress: &(dyn Fn(usize) + Sync)) {
+        self.pack_panels(weights, 0, out, progress);
+    }
+
+    /// Writes whole panels from number `first` on.
+    fn pack_panels(
+        &self,
+        weights: &Weights,
+        first: usize,
+        out: &mut [u8],
+        progress: &(dyn Fn(usize) + Sync),
+    ) {
         let bytes = weights.bytes(&self.source);
         let panels = out
             .par_chunks_mut(self.quant.panel_bytes(self.k))
@@ -233,7 +288,7 @@ impl PackJob {
             || vec![[0.0; GROUP]; PANEL_ROWS],
             |rows, (panel, out)| {
                 for (group, out) in out.chunks_exact_mut(self.quant.group_bytes()).enumerate() {
-                    self.read(bytes, panel, group, rows);
+                    self.read(bytes, first + panel, group, rows);
                     self.write(rows, out);
                 }
                 progress(out.len());

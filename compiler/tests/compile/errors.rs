@@ -3,9 +3,10 @@
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, Stdio};
+use std::time::Duration;
 
-use crate::{GRAVER, bible, compile, complaint, folder, listing, output, write_program};
+use crate::{GRAVER, bible, compile, complaint, folder, listing, output, start, write_program};
 
 /// A compilation of the committed model that has not begun.
 fn compilation(out: &Path) -> Command {
@@ -212,4 +213,45 @@ fn large_spec(folder: &Path) -> PathBuf {
     }"#;
     fs::write(&path, spec).unwrap();
     path
+}
+
+#[test]
+fn an_interrupted_compilation_leaves_nothing_behind() {
+    let folder = folder();
+    let spec = folder.path().join("endless.json");
+    let text = fs::read_to_string(large_spec(folder.path())).unwrap();
+    // Tens of gigabytes: more than is written before the signal comes.
+    let text = text.replace("\"num_hidden_layers\": 4", "\"num_hidden_layers\": 4000");
+    fs::write(&spec, text).unwrap();
+    let mut command = Command::new(GRAVER);
+    command
+        .arg("compile")
+        .arg(&spec)
+        .arg("-o")
+        .arg(folder.path().join("model"));
+    let child = start(command.stdout(Stdio::null()).stderr(Stdio::piped()));
+    while !is_being_written(folder.path()) {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let pid = child.id().to_string();
+    assert!(
+        output(Command::new("kill").args(["-INT", &pid]))
+            .status
+            .success()
+    );
+    let message = complaint(&child.wait_with_output().unwrap());
+    assert!(
+        message.ends_with("model: cannot be written: interrupted; nothing was left behind\n"),
+        "{message}"
+    );
+    assert_eq!(listing(folder.path()), ["endless.json", "large.json"]);
+}
+
+/// Whether weights are being written somewhere in this folder: the linked code alone is smaller.
+fn is_being_written(folder: &Path) -> bool {
+    let staging = listing(folder)
+        .into_iter()
+        .find(|name| name.starts_with(".graver-"));
+    let length = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
+    staging.is_some_and(|staging| length(folder.join(staging).join("model")) > 50_000_000)
 }

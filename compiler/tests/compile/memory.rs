@@ -29,16 +29,18 @@ fn peak_memory(command: &mut Command) -> usize {
     usage.ru_maxrss as usize * 1024
 }
 
-fn compile(model: &Path, out: &Path) -> usize {
+/// What compiling to more than `bytes` bytes takes.
+fn compile(model: &Path, out: &Path, options: &[&str], bytes: usize) -> usize {
     let mut command = Command::new(GRAVER);
     command
         .arg("compile")
         .arg(model)
         .arg("-o")
         .arg(out)
-        .arg("--quiet");
+        .arg("--quiet")
+        .args(options);
     let peak = peak_memory(&mut command);
-    assert!(fs::metadata(out).unwrap().len() as usize > WEIGHTS);
+    assert!(fs::metadata(out).unwrap().len() as usize > bytes);
     peak
 }
 
@@ -54,16 +56,21 @@ fn random_weights_are_drawn_while_they_are_written() {
         config(size_of::<f32>()),
     );
     fs::write(&spec, text).unwrap();
-    let peak = compile(&spec, &folder.path().join("deep"));
+    let peak = compile(&spec, &folder.path().join("deep"), &[], WEIGHTS);
     assert!(peak < MOST, "{peak} bytes");
 }
 
 #[test]
-fn a_checkpoint_is_copied_piece_by_piece() {
+fn a_checkpoint_is_copied_or_packed_piece_by_piece() {
     let folder = folder();
     zeros(folder.path());
-    let peak = compile(folder.path(), &folder.path().join("zeros"));
-    assert!(peak < MOST, "{peak} bytes");
+    for (name, options, bytes) in [
+        ("copied", &[][..], WEIGHTS),
+        ("packed", &["--quantize", "q8"], WEIGHTS / 2),
+    ] {
+        let peak = compile(folder.path(), &folder.path().join(name), options, bytes);
+        assert!(peak < MOST, "{name}: {peak} bytes");
+    }
 }
 
 /// Memory of its own, and not mapped from files, is what `ulimit -d` counts: a copy of the weights would not fit.

@@ -25,7 +25,7 @@ fn the_mapping_of_an_address_is_found() {
 
 extern "C" fn nothing(_: *const StepContext, _: usize) {}
 
-fn model(abi: u64, manifest: &'static str, checksum: u64) -> &'static CompiledModel {
+fn model(abi: u64, manifest: &'static [u8], checksum: u64) -> &'static CompiledModel {
     Box::leak(Box::new(CompiledModel {
         abi,
         decode: nothing,
@@ -45,7 +45,7 @@ fn message(model: &'static CompiledModel) -> String {
 
 #[test]
 fn code_of_another_interface_is_refused_before_anything_is_read() {
-    let text = message(model(u64::from(ABI_VERSION) + 1, "", 0));
+    let text = message(model(u64::from(ABI_VERSION) + 1, b"", 0));
     let expected = format!(
         "the model was compiled for runtime interface {}, this runtime has {ABI_VERSION}: compile the model again",
         ABI_VERSION + 1
@@ -55,7 +55,7 @@ fn code_of_another_interface_is_refused_before_anything_is_read() {
 
 #[test]
 fn a_manifest_that_was_changed_is_refused() {
-    let text = message(model(ABI_VERSION.into(), "{}", 5));
+    let text = message(model(ABI_VERSION.into(), b"{}", 5));
     assert!(
         text.starts_with("broken manifest: its checksum is "),
         "{text}"
@@ -69,12 +69,22 @@ fn a_manifest_that_was_changed_is_refused() {
 #[test]
 fn a_manifest_that_does_not_parse_is_refused() {
     for garbage in ["", "{", "[1, 2]", "{\"abi\": \"x\"}", "\u{0}"] {
-        let text = message(model(
-            ABI_VERSION.into(),
-            garbage,
-            Checksum::of(garbage.as_bytes()),
-        ));
-        assert!(text.starts_with("broken manifest: "), "{text}");
-        assert!(text.ends_with(": compile the model again"), "{text}");
+        refused(lz4_flex::compress_prepend_size(garbage.as_bytes()));
     }
+}
+
+#[test]
+fn a_manifest_that_does_not_unpack_is_refused() {
+    let whole = lz4_flex::compress_prepend_size("{} ".repeat(100).as_bytes());
+    for end in 0..whole.len() {
+        refused(whole[..end].to_vec());
+    }
+}
+
+/// A packed manifest with the checksum it should have, which is none nevertheless.
+fn refused(packed: Vec<u8>) {
+    let checksum = Checksum::of(&packed);
+    let text = message(model(ABI_VERSION.into(), packed.leak(), checksum));
+    assert!(text.starts_with("broken manifest: "), "{text}");
+    assert!(text.ends_with(": compile the model again"), "{text}");
 }

@@ -153,3 +153,34 @@ fn files_that_nothing_reads_any_more_are_let_go() {
     assert!(matches!(weights.blobs[0], Blob::Empty));
     assert_eq!(weights.head[0].encoding, Encoding::Quantized(Quant::Q8));
 }
+
+#[test]
+fn packed_when_written_is_packed_the_same() {
+    let (rows, k) = (5 * PANEL_ROWS + 3, 45);
+    let model = matrix_model(weight("w", "w", &[rows, k]));
+    let file = file(&[("w", "F32", &[rows, k], f32_bytes(&ramp(rows * k)))]);
+    let at_once = packed(&model, &file, Q8);
+    let folder = Folder::with(&[
+        ("config.json", b"{}".as_slice()),
+        ("model.safetensors", &file),
+    ]);
+    let checkpoint = Checkpoint::open(folder.as_ref()).unwrap();
+    let weights = resolve(&model, Source::Checkpoint(checkpoint)).unwrap();
+    let later = quantize_when_written(&model, weights, Q8);
+    let expected = at_once.bytes(&at_once.head[0]);
+    let tensor = &later.tensors[later.head[0].tensor];
+    let mut written = vec![];
+    later.byte_source(tensor).write(&mut written).unwrap();
+    assert_eq!(written, expected);
+    let Blob::Packing(packing) = &later.blobs[tensor.blob] else {
+        panic!("a blob yet to be packed");
+    };
+    // One panel at once, some, all.
+    for piece in [1, 2 * Quant::Q8.panel_bytes(k), 1 << 20] {
+        let mut written = vec![];
+        packing
+            .write(&later, tensor.offset_bytes, piece, &mut written)
+            .unwrap();
+        assert_eq!(written, expected, "{piece}");
+    }
+}
