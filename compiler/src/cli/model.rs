@@ -107,20 +107,18 @@ impl ModelArgs {
         }
     }
 
-    /// The model for writing it out: random weights are drawn on the way, and a checkpoint's matrices packed on the way.
+    /// The model for writing it out: random weights are drawn, and matrices packed, on the way.
     pub(crate) fn load_to_write(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
-        match (self.place()?, self.quant.choice()) {
-            (Place::Spec(spec), None) => {
-                let (preset, seed) = (self.preset(), self.weights_seed);
-                Ok(pipeline::load_undrawn(&spec, preset, seed, None)?)
+        let stored = match self.place()? {
+            Place::Spec(spec) => {
+                pipeline::load_undrawn(&spec, self.preset(), self.weights_seed, None)?
             }
-            // Packing needs numbers.
-            (Place::Spec(_), Some(_)) | (Place::Embedded | Place::Folder(_), None) => self.load(),
-            (Place::Embedded | Place::Folder(_), Some(choice)) => {
-                let loaded = self.load_unquantized()?;
-                Ok(pipeline::quantize_when_written(loaded, choice))
-            }
-        }
+            Place::Embedded | Place::Folder(_) => self.load_unquantized()?,
+        };
+        Ok(match self.quant.choice() {
+            Some(choice) => pipeline::quantize_when_written(stored, choice),
+            None => stored,
+        })
     }
 
     /// What to call the model: a folder, or a spec with the name of its sizes.

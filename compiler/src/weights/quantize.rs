@@ -100,7 +100,7 @@ pub fn quantize(
 }
 
 /// [`quantize`] without packing: each matrix is packed when it is written, so that memory stays small whatever the size of
-/// the model. Weights that are themselves drawn when they are written cannot be packed so.
+/// the model. Weights that have yet to be drawn are drawn then, a tensor at once.
 pub fn quantize_when_written(model: &Model, weights: Weights, choice: QuantChoice) -> Weights {
     let plan = plan_quantized(model, &weights, choice);
     let jobs = plan.jobs.iter().map(|job| (job.to.start, job.clone()));
@@ -122,19 +122,40 @@ impl Packing {
         out: &mut dyn Write,
     ) -> io::Result<()> {
         let job = &self.0[&offset];
+        let source = &job.source;
+        let drawn = weights.drawn(&weights.tensors[source.tensor], piece)?;
+        let bytes = match &drawn {
+            Some(tensor) => {
+                let start = source.offset_bytes - weights.tensors[source.tensor].offset_bytes;
+                &tensor[start..start + source.bytes]
+            }
+            None => weights.bytes(source),
+        };
         let panel = job.quant.panel_bytes(job.k);
         let panels_at_once = (piece / panel).max(1);
         let mut buffer = vec![0; job.to.len().min(panels_at_once * panel)];
         let (mut done, mut first) = (0, 0);
         while done < job.to.len() {
             let n = buffer.len().min(job.to.len() - done);
-            job.pack_panels(weights, first, &mut buffer[..n], &|_| {});
+            job.pack_panels(bytes, first, &mut buffer[..n], &|_| {});
             out.write_all(&buffer[..n])?;
             (done, first) = (done + n, first + panels_at_once);
         }
-        let from = &job.source;
-        weights.blobs[from.blob].release(from.offset_bytes, from.offset_bytes + from.bytes);
+        weights.blobs[source.blob].release(source.offset_bytes, source.offset_bytes + source.bytes);
         Ok(())
+    }
+}
+
+impl Weights {
+    /// All of a tensor that is drawn only where it is written; none where its bytes are there.
+    fn drawn(&self, tensor: &Tensor, piece: usize) -> io::Result<Option<Vec<u8>>> {
+        let Blob::Recipe(recipe) = &self.blobs[tensor.blob] else {
+            return Ok(None);
+        };
+        let mut bytes = Vec::new();
+        bytes.try_reserve_exact(tensor.bytes)?;
+        recipe.write(tensor, piece, &mut bytes)?;
+        Ok(Some(bytes))
     }
 }
 
@@ -269,18 +290,17 @@ impl Weights {
 impl PackJob {
     /// Writes the panels to `out`, which is as long as `to`; `progress` hears how many more bytes are written.
     pub fn pack(&self, weights: &Weights, out: &mut [u8], progress: &(dyn Fn(usize) + Sync)) {
-        self.pack_panels(weights, 0, out, progress);
+        self.pack_panels(weights.bytes(&self.source), 0, out, progress);
     }
 
-    /// Writes whole panels from number `first` on.
+    /// Writes whole panels from number `first` on; `bytes` are those of the matrix' floats.
     fn pack_panels(
         &self,
-        weights: &Weights,
+        bytes: &[u8],
         first: usize,
         out: &mut [u8],
         progress: &(dyn Fn(usize) + Sync),
     ) {
-        let bytes = weights.bytes(&self.source);
         let panels = out
             .par_chunks_mut(self.quant.panel_bytes(self.k))
             .enumerate();

@@ -45,7 +45,7 @@ fn compile(model: &Path, out: &Path, options: &[&str], bytes: usize) -> usize {
 }
 
 #[test]
-fn random_weights_are_drawn_while_they_are_written() {
+fn random_weights_are_drawn_and_packed_while_they_are_written() {
     let folder = folder();
     let spec = folder.path().join("deep.json");
     let text = format!(
@@ -56,8 +56,13 @@ fn random_weights_are_drawn_while_they_are_written() {
         config(size_of::<f32>()),
     );
     fs::write(&spec, text).unwrap();
-    let peak = compile(&spec, &folder.path().join("deep"), &[], WEIGHTS);
-    assert!(peak < MOST, "{peak} bytes");
+    for (name, options, bytes) in [
+        ("drawn", &[][..], WEIGHTS),
+        ("packed", &["--quantize", "q8"], WEIGHTS / 4),
+    ] {
+        let peak = compile(&spec, &folder.path().join(name), options, bytes);
+        assert!(peak < MOST, "{name}: {peak} bytes");
+    }
 }
 
 #[test]

@@ -5,7 +5,7 @@ use super::{Folder, embed, f32_bytes, file, linear, model, norm, weight};
 use crate::spec::model::Range;
 use crate::spec::model::{Model, Weight};
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
-use graver_runtime::abi::{Encoding, Quant};
+use graver_runtime::abi::{Dtype, Encoding, Quant};
 
 const Q8: QuantChoice = QuantChoice {
     layers: Quant::Q8,
@@ -183,4 +183,23 @@ fn packed_when_written_is_packed_the_same() {
             .unwrap();
         assert_eq!(written, expected, "{piece}");
     }
+}
+
+#[test]
+fn random_weights_are_packed_when_written_as_they_are_at_once() {
+    // A part of a larger tensor, so that its bytes begin elsewhere than the drawn ones.
+    let part = Weight {
+        part: Some(Range::one(64, 134)),
+        ..weight("w", "w", &[70, 45])
+    };
+    let model = matrix_model(part);
+    let random = RandomWeights::new(7, Dtype::Bf16);
+    let drawn = resolve(&model, Source::Random(random)).unwrap();
+    let at_once = quantize(&model, drawn, Q8, &|_, _| {}).unwrap();
+    let undrawn = resolve(&model, Source::Shapes(random)).unwrap();
+    let later = quantize_when_written(&model, undrawn, Q8);
+    let mut written = vec![];
+    let tensor = &later.tensors[later.head[0].tensor];
+    later.byte_source(tensor).write(&mut written).unwrap();
+    assert_eq!(written, at_once.bytes(&at_once.head[0]));
 }
