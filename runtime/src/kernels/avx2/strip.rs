@@ -1,7 +1,8 @@
 //! `out[m, n] (+)= x[m, k] · w[k, n]` for at most eight rows of `x`: strips of columns that stay in registers over rows of `w`.
 //!
 //! An element's terms are added one after the other, each to what is there so far, so that the sum can pause in `out`: rows
-//! of `w` are taken in runs short enough that all their strips are read while the run is in cache.
+//! of `w` are taken in runs short enough that all their strips are read while the run is in cache. The first strip of a run asks
+//! memory for the next run.
 
 use std::arch::x86_64::*;
 
@@ -10,6 +11,7 @@ use super::matmul::Call;
 
 /// Rows of `w` of a run.
 const RUN: usize = 32;
+const LINE_BYTES: usize = 64;
 
 /// Chooses a strip of `m` rows by so many vectors of columns.
 ///
@@ -82,8 +84,46 @@ unsafe fn strip<W: Weight, const M: usize, const V: usize>(
             }
         }
         for i in start..start + rows {
-            let w = c.w.add(i * c.w_stride + col * W::BYTES);
-            let mut weights = [_mm256_setzero_ps(); V];
+            if col == 0 {
+                fetch(c, i + RUN, W::BYTES);
+            }
+            add_row::<W, M, V>(c, i, c.w.add(i * c.w_stride + col * W::BYTES), &mut sums);
+        }
+        for (row, sums) in sums.iter().enumerate() {
+            for (v, sum) in sums.iter().enumerate() {
+                _mm256_storeu_ps(c.out(row, col + 8 * v), *sum);
+            }
+        }
+    }
+}
+
+/// Adds the products of element `i` of each row of `x` and `V` vectors of weights at `w`.
+///
+/// # Safety
+/// As [`strip`].
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn add_row<W: Weight, const M: usize, const V: usize>(
+    c: &Call,
+    i: usize,
+    w: *const u8,
+    sums: &mut [[__m256; V]; M],
+) {
+    let (mut x, mut weights) = ([_mm256_setzero_ps(); M], [_mm256_setzero_ps(); V]);
+    // SAFETY: the caller's promise.
+    unsafe {
+        // Whichever there are fewer of stay in registers, the others pass through one.
+        if M < V {
+            for (row, x) in x.iter_mut().enumerate() {
+                *x = _mm256_broadcast_ss(&*c.x.add(row * c.x_stride + i));
+            }
+            for v in 0..V {
+                let weight = W::load(w.add(8 * v * W::BYTES));
+                for (x, sums) in x.iter().zip(sums.iter_mut()) {
+                    sums[v] = _mm256_fmadd_ps(*x, weight, sums[v]);
+                }
+            }
+        } else {
             for (v, weight) in weights.iter_mut().enumerate() {
                 *weight = W::load(w.add(8 * v * W::BYTES));
             }
@@ -94,11 +134,16 @@ unsafe fn strip<W: Weight, const M: usize, const V: usize>(
                 }
             }
         }
-        for (row, sums) in sums.iter().enumerate() {
-            for (v, sum) in sums.iter().enumerate() {
-                _mm256_storeu_ps(c.out(row, col + 8 * v), *sum);
-            }
-        }
+    }
+}
+
+/// Asks for row `i` of the weights, wherever that is.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn fetch(c: &Call, i: usize, bytes: usize) {
+    let row = c.w.wrapping_add(i * c.w_stride);
+    for offset in (0..c.n * bytes).step_by(LINE_BYTES) {
+        _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(offset).cast());
     }
 }
 
