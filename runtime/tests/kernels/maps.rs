@@ -114,6 +114,34 @@ fn softplus() {
 }
 
 #[test]
+fn ln() {
+    within("ln", |t| t.ln, |_| 1.0);
+}
+
+#[test]
+fn angles() {
+    let freqs: Vec<f32> = (0..21).map(|i| 0.7f32.powi(i)).collect();
+    let of = |table: &KernelTable, position: u32, n: usize| {
+        let (mut cos, mut sin) = (vec![7f32; n], vec![7f32; n]);
+        // SAFETY: there are `n` frequencies, and room for as many angles.
+        unsafe {
+            let (cos, sin) = (cos.as_mut_ptr(), sin.as_mut_ptr());
+            (table.rope_angles)(position, freqs.as_ptr(), n, 1.25, cos, sin);
+        }
+        [cos, sin].concat()
+    };
+    for (isa, table) in sets() {
+        for (position, n) in [(0, 21), (1, 16), (131_071, 21), (500, 3), (9, 0)] {
+            let (found, expected) = (of(table, position, n), of(scalar_table(), position, n));
+            for (i, (f, e)) in found.iter().zip(&expected).enumerate() {
+                let place = format!("{} position {position} value {i}", isa.name());
+                assert!((f - e).abs() <= 2e-7, "{place}: {f}, expected {e}");
+            }
+        }
+    }
+}
+
+#[test]
 fn relu_is_exact() {
     within("relu", |t| t.relu, |_| 0.0);
     within("relu2", |t| t.relu2, |_| 1.0);

@@ -1,0 +1,303 @@
+//! Every micro-kernel against the limit of the machine that it meets first, on one thread:
+//! `cargo bench -p graver-runtime --bench kernels [FILTER]`.
+//!
+//! Criterion's throughput is printed as a share. What reads weights, keys or values once is compared with how fast this
+//! machine reads memory, over an array that no cache holds; what works on activations with how fast it reads its
+//! second-level cache; products of many rows with the FMA peak in f32, which integers can exceed. All three are measured in
+//! this process before the first run.
+
+mod share;
+
+use std::time::Duration;
+
+use criterion::Criterion;
+use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
+use graver_runtime::abi::{KEY_BLOCK, MATMUL_SCRATCH, MapFn, MatmulFn, Quant, QuantMatmulFn};
+use graver_runtime::kernels::table;
+
+use share::{Limit, Share};
+
+/// Terms of a product with weights.
+const K: usize = 2048;
+/// Rows of weights of one call, about as generated code cuts them, for few and for many rows of activations.
+const FEW: usize = 24;
+const MANY: usize = 64;
+/// Rows of activations of a prefill step.
+const PROMPT: usize = 512;
+/// Rows of queries of an attention tile.
+const QUERIES: usize = 64;
+/// Query heads that share a key head at decode.
+const GROUP_HEADS: usize = 4;
+/// Columns of a head.
+const HEAD: usize = 64;
+/// Activations that a map goes over, and a row that is rounded.
+const WIDTH: usize = 4096;
+
+type Bench = Criterion<Share>;
+
+fn main() {
+    let mut b = Criterion::default()
+        .sample_size(20)
+        .warm_up_time(Duration::from_millis(100))
+        .measurement_time(Duration::from_millis(300))
+        .without_plots()
+        .with_measurement(Share::measured())
+        .configure_from_args();
+    products(&mut b);
+    attention(&mut b);
+    maps(&mut b);
+    conversions(&mut b);
+    lookups(&mut b);
+    b.final_summary();
+}
+
+/// `[m, k] · [k, n]`.
+#[derive(Clone, Copy)]
+struct Shape {
+    m: usize,
+    n: usize,
+    k: usize,
+}
+
+fn shape(m: usize, n: usize, k: usize) -> Shape {
+    Shape { m, n, k }
+}
+
+impl Shape {
+    fn flops(self) -> usize {
+        2 * self.m * self.n * self.k
+    }
+}
+
+/// Weights, one call's after the other's. As numbers of any type they are of a usual size.
+struct Weights {
+    bytes: Vec<u8>,
+    each: usize,
+    at: usize,
+}
+
+impl Weights {
+    fn new(limit: Limit, each: usize) -> Weights {
+        let bytes = vec![0x3c; limit.array_bytes().max(each)];
+        Weights { bytes, each, at: 0 }
+    }
+
+    fn next(&mut self) -> *const u8 {
+        let end = self.at + self.each;
+        self.at = if end + self.each <= self.bytes.len() {
+            end
+        } else {
+            0
+        };
+        self.bytes[self.at..].as_ptr()
+    }
+}
+
+fn scratch() -> Vec<Line> {
+    vec![Line([0; 64]); MATMUL_SCRATCH / 64]
+}
+
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Line(#[expect(dead_code, reason = "room for a kernel")] [u8; 64]);
+
+/// Weights `[n, k]` and `[k, n]` of every float type, and the bytes of an element.
+fn matmuls() -> [(&'static str, [MatmulFn; 2], usize); 3] {
+    let t = table();
+    [
+        ("f32", [t.matmul_f32, t.matmul_kn_f32], 4),
+        ("bf16", [t.matmul_bf16, t.matmul_kn_bf16], 2),
+        ("f16", [t.matmul_f16, t.matmul_kn_f16], 2),
+    ]
+}
+
+fn floats(b: &mut Bench, group: &str, s: Shape, layout: usize, limit: Limit) {
+    for (name, kernels, size) in matmuls() {
+        let bytes = s.n * s.k * size;
+        let columns = [s.k, s.n][layout];
+        let (mut w, x) = (Weights::new(limit, bytes), vec![0.5f32; s.m * s.k]);
+        let (mut out, mut scratch) = (vec![0f32; s.m * s.n], scratch());
+        let mut group = limit.group(b, group, bytes, s.flops());
+        group.bench_function(name, |b| {
+            b.iter(|| {
+                let (w, scratch) = (w.next(), scratch.as_mut_ptr().cast());
+                let (x, out) = (x.as_ptr(), out.as_mut_ptr());
+                // SAFETY: the arrays have the product's shape.
+                unsafe {
+                    kernels[layout](
+                        x,
+                        s.k,
+                        s.m,
+                        w,
+                        columns * size,
+                        s.n,
+                        s.k,
+                        out,
+                        s.n,
+                        0,
+                        scratch,
+                    );
+                }
+            });
+        });
+    }
+}
+
+fn integers(b: &mut Bench, group: &str, s: Shape, limit: Limit) {
+    let kernels: [(Quant, QuantMatmulFn); 2] = [
+        (Quant::Q8, table().matmul_q8),
+        (Quant::Q4, table().matmul_q4),
+    ];
+    for (quant, kernel) in kernels {
+        let bytes = quant.matrix_bytes(s.n, s.k);
+        let mut w = Weights::new(limit, bytes);
+        let x = vec![
+            Block {
+                q: [3; GROUP],
+                scale: 0.01,
+                offset: 0.0
+            };
+            s.m * s.k / GROUP
+        ];
+        let mut out = vec![0f32; s.m * s.n];
+        let mut group = limit.group(b, group, bytes, s.flops());
+        group.bench_function(quant.to_string(), |b| {
+            b.iter(|| {
+                let (x, w, out) = (x.as_ptr().cast(), w.next(), out.as_mut_ptr());
+                // SAFETY: the arrays have the product's shape.
+                unsafe { kernel(x, block_row_bytes(s.k), s.m, w, s.n, s.k / GROUP, out, s.n) }
+            });
+        });
+    }
+}
+
+fn products(b: &mut Bench) {
+    for m in [1, 4, 8] {
+        let (s, group) = (shape(m, FEW, K), format!("decode, {m} rows"));
+        floats(b, &group, s, 0, Limit::Memory);
+        integers(b, &group, s, Limit::Memory);
+    }
+    floats(b, "decode, [k, n]", shape(1, HEAD, K), 1, Limit::Memory);
+    let s = shape(PROMPT, MANY, K);
+    floats(b, "prefill", s, 0, Limit::Arithmetic);
+    floats(b, "prefill, [k, n]", s, 1, Limit::Arithmetic);
+    integers(b, "prefill", s, Limit::Arithmetic);
+}
+
+fn attention(b: &mut Bench) {
+    for (program, m, limit) in [
+        ("decode", GROUP_HEADS, Limit::Memory),
+        ("prefill", QUERIES, Limit::Arithmetic),
+    ] {
+        let (scores, values) = (format!("{program}, scores"), format!("{program}, values"));
+        floats(b, &scores, shape(m, KEY_BLOCK, HEAD), 0, limit);
+        floats(b, &values, shape(m, HEAD, KEY_BLOCK), 1, limit);
+    }
+    let (scores, mut x) = (numbers(KEY_BLOCK), vec![0f32; KEY_BLOCK]);
+    Limit::Cache
+        .group(b, "softmax", KEY_BLOCK * 4, 0)
+        .bench_function("block", |b| {
+            b.iter(|| {
+                x.copy_from_slice(&scores);
+                let mut state = [f32::NEG_INFINITY, 0.0];
+                // SAFETY: as many scores, and a state of two values.
+                unsafe {
+                    (table().softmax_block)(x.as_mut_ptr(), KEY_BLOCK, 0.125, state.as_mut_ptr())
+                }
+            });
+        });
+}
+
+/// Values between 0.1 and 4, which every map has a result for.
+fn numbers(n: usize) -> Vec<f32> {
+    (0..n).map(|i| 0.1 + 3.9 * (i as f32 / n as f32)).collect()
+}
+
+/// The copy of the arguments, which a map overwrites, is part of what is measured.
+fn maps(b: &mut Bench) {
+    let t = table();
+    let kernels: [(&str, MapFn); 10] = [
+        ("exp", t.exp),
+        ("ln", t.ln),
+        ("silu", t.silu),
+        ("gelu", t.gelu),
+        ("gelu_tanh", t.gelu_tanh),
+        ("sigmoid", t.sigmoid),
+        ("tanh", t.tanh),
+        ("relu", t.relu),
+        ("relu2", t.relu2),
+        ("softplus", t.softplus),
+    ];
+    let (values, mut x) = (numbers(WIDTH), vec![0f32; WIDTH]);
+    for (name, kernel) in kernels {
+        Limit::Cache
+            .group(b, "map", WIDTH * 4, 0)
+            .bench_function(name, |b| {
+                b.iter(|| {
+                    x.copy_from_slice(&values);
+                    // SAFETY: there are as many values.
+                    unsafe { kernel(x.as_mut_ptr(), WIDTH) }
+                });
+            });
+    }
+}
+
+fn conversions(b: &mut Bench) {
+    let t = table();
+    let (x, mut narrow) = (numbers(WIDTH), vec![0x3cu8; WIDTH * 2]);
+    for (name, kernel) in [("f32 to bf16", t.f32_to_bf16), ("f32 to f16", t.f32_to_f16)] {
+        Limit::Cache
+            .group(b, "convert", WIDTH * 4, 0)
+            .bench_function(name, |b| {
+                // SAFETY: there are as many values, and room for them.
+                b.iter(|| unsafe { kernel(x.as_ptr(), WIDTH, narrow.as_mut_ptr()) });
+            });
+    }
+    let mut wide = vec![0f32; WIDTH];
+    for (name, kernel) in [("bf16 to f32", t.bf16_to_f32), ("f16 to f32", t.f16_to_f32)] {
+        Limit::Cache
+            .group(b, "convert", WIDTH * 2, 0)
+            .bench_function(name, |b| {
+                // SAFETY: there are as many values, and room for them.
+                b.iter(|| unsafe { kernel(narrow.as_ptr(), WIDTH, wide.as_mut_ptr()) });
+            });
+    }
+    let mut blocks = vec![Block::default(); WIDTH / GROUP];
+    Limit::Cache
+        .group(b, "quantize", WIDTH * 4, 0)
+        .bench_function("row", |b| {
+            // SAFETY: there are as many values, and blocks for them.
+            b.iter(|| unsafe { (t.quantize)(x.as_ptr(), WIDTH, blocks.as_mut_ptr().cast()) });
+        });
+}
+
+/// Rows of quantised tables, and angles.
+fn lookups(b: &mut Bench) {
+    let (t, freqs, mut wide) = (table(), numbers(HEAD), vec![0f32; WIDTH]);
+    for (quant, kernel) in [(Quant::Q8, t.row_q8), (Quant::Q4, t.row_q4)] {
+        let panel = vec![0x3cu8; quant.panel_bytes(WIDTH)];
+        let bytes = panel.len() / PANEL_ROWS;
+        Limit::Cache
+            .group(b, "row of", bytes, 0)
+            .bench_function(quant.to_string(), |b| {
+                // SAFETY: the panel has rows of as many values, and there is room for them.
+                b.iter(|| unsafe { kernel(panel.as_ptr(), 3, WIDTH, wide.as_mut_ptr()) });
+            });
+    }
+    let (mut cos, mut sin) = (vec![0f32; HEAD], vec![0f32; HEAD]);
+    Limit::Cache
+        .group(b, "rope", HEAD * 4, 0)
+        .bench_function("angles", |b| {
+            // SAFETY: there are as many frequencies, and room for as many angles.
+            b.iter(|| unsafe {
+                (t.rope_angles)(
+                    1000,
+                    freqs.as_ptr(),
+                    HEAD,
+                    1.0,
+                    cos.as_mut_ptr(),
+                    sin.as_mut_ptr(),
+                );
+            });
+        });
+}

@@ -1,0 +1,147 @@
+//! Wall time whose throughput is printed as a share of what this machine can do at most.
+
+use std::time::{Duration, Instant};
+
+use criterion::measurement::{Measurement, ValueFormatter, WallTime};
+use criterion::{BenchmarkGroup, Criterion, Throughput};
+use graver_runtime::ceilings;
+
+/// An array that no cache holds.
+const MEMORY_BYTES: usize = 256 << 20;
+/// One that the second-level cache holds.
+const CACHE_BYTES: usize = 256 << 10;
+
+/// What a kernel cannot be faster than.
+#[derive(Clone, Copy)]
+pub(crate) enum Limit {
+    /// Reading its array from memory.
+    Memory,
+    /// Reading it from the second-level cache.
+    Cache,
+    /// Multiplying and adding in f32.
+    Arithmetic,
+}
+
+impl Limit {
+    /// Bytes that a benchmark goes over before it comes to the first again.
+    pub(crate) fn array_bytes(self) -> usize {
+        match self {
+            Limit::Memory => MEMORY_BYTES,
+            Limit::Cache | Limit::Arithmetic => CACHE_BYTES,
+        }
+    }
+
+    /// Work of one call, told apart by criterion's units.
+    fn work(self, bytes: usize, flops: usize) -> Throughput {
+        match self {
+            Limit::Memory => Throughput::Bytes(bytes as u64),
+            Limit::Cache => Throughput::BytesDecimal(bytes as u64),
+            Limit::Arithmetic => Throughput::Elements(flops as u64),
+        }
+    }
+
+    /// A group of benchmarks whose calls read so many bytes and do so many operations each.
+    pub(crate) fn group<'a>(
+        self,
+        b: &'a mut Criterion<Share>,
+        name: &str,
+        bytes: usize,
+        flops: usize,
+    ) -> BenchmarkGroup<'a, Share> {
+        let mut group = b.benchmark_group(name);
+        group.throughput(self.work(bytes, flops));
+        group
+    }
+}
+
+/// The measurement, with the ceilings of one thread, 10⁹ a second.
+pub(crate) struct Share {
+    time: WallTime,
+    ceilings: Ceilings,
+}
+
+struct Ceilings {
+    memory: f64,
+    cache: f64,
+    arithmetic: f64,
+}
+
+impl Share {
+    pub(crate) fn measured() -> Share {
+        Share {
+            time: WallTime,
+            ceilings: Ceilings {
+                memory: ceilings::gbps(1, MEMORY_BYTES),
+                cache: ceilings::gbps(1, CACHE_BYTES),
+                arithmetic: ceilings::gflops(1),
+            },
+        }
+    }
+}
+
+impl Measurement for Share {
+    type Intermediate = Instant;
+    type Value = Duration;
+
+    fn start(&self) -> Instant {
+        self.time.start()
+    }
+
+    fn end(&self, begun: Instant) -> Duration {
+        self.time.end(begun)
+    }
+
+    fn add(&self, a: &Duration, b: &Duration) -> Duration {
+        self.time.add(a, b)
+    }
+
+    fn zero(&self) -> Duration {
+        self.time.zero()
+    }
+
+    fn to_f64(&self, value: &Duration) -> f64 {
+        self.time.to_f64(value)
+    }
+
+    fn formatter(&self) -> &dyn ValueFormatter {
+        &self.ceilings
+    }
+}
+
+impl Ceilings {
+    /// The ceiling, its unit, and how much of the work one call does.
+    fn of(&self, work: &Throughput) -> (f64, &'static str, f64) {
+        match work {
+            Throughput::Bytes(n) => (self.memory, "GB/s of memory", *n as f64),
+            Throughput::BytesDecimal(n) => (self.cache, "GB/s of cache", *n as f64),
+            Throughput::Elements(n) => (self.arithmetic, "GFLOP/s", *n as f64),
+            Throughput::Bits(_) => {
+                unreachable!("no limit has this unit")
+            }
+        }
+    }
+}
+
+impl ValueFormatter for Ceilings {
+    /// `ns` is one call's time.
+    fn format_throughput(&self, work: &Throughput, ns: f64) -> String {
+        let (ceiling, unit, n) = self.of(work);
+        format!("{:.0} % of {ceiling:.1} {unit}", 100.0 * n / ns / ceiling)
+    }
+
+    fn scale_values(&self, typical: f64, values: &mut [f64]) -> &'static str {
+        WallTime.formatter().scale_values(typical, values)
+    }
+
+    fn scale_throughputs(&self, _: f64, work: &Throughput, values: &mut [f64]) -> &'static str {
+        let (ceiling, _, n) = self.of(work);
+        values
+            .iter_mut()
+            .for_each(|ns| *ns = 100.0 * n / *ns / ceiling);
+        "% of the ceiling"
+    }
+
+    fn scale_for_machines(&self, values: &mut [f64]) -> &'static str {
+        WallTime.formatter().scale_for_machines(values)
+    }
+}
