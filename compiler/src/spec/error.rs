@@ -301,7 +301,7 @@ pub enum Syntax {
     #[error("not a number")]
     Number,
     /// A function.
-    #[error("no such function; there are min, max, floor, ceil, sqrt, log and len")]
+    #[error("no such function; there are {}", super::expr::function_names())]
     Function,
     /// Arguments of a function.
     #[error("wrong number of arguments")]

@@ -12,8 +12,9 @@ use serde_json::{Number, Value};
 
 use super::error::{Fault, Kind, Located};
 
-/// The deepest nesting of an evaluation, parameters that use parameters included.
-pub(super) const MAX_DEPTH: usize = 200;
+/// The deepest nesting of an evaluation, parameters that use parameters included: what a thread's stack of 2 MB holds even in a
+/// build without optimisation.
+pub(super) const MAX_DEPTH: usize = 80;
 
 /// Where names get their values.
 pub(super) trait Scope<'a> {
@@ -161,6 +162,11 @@ impl Num {
                 .ok_or(Fault::Overflow(op)),
         }
     }
+}
+
+/// Names of all functions, as messages list them.
+pub(super) fn function_names() -> String {
+    Function::ALL.map(|(name, ..)| name).join(", ")
 }
 
 struct Evaluation<'s, 'a> {
