@@ -71,7 +71,7 @@ fn message(change: impl FnOnce(&mut Value)) -> String {
     let mut spec = small();
     change(&mut spec);
     let found = bind(&spec, &config());
-    found.err().expect("a mistake").to_string()
+    found.expect_err("a mistake").to_string()
 }
 
 /// The attention step of a layer kind.
