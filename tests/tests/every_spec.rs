@@ -1,33 +1,15 @@
-//! Specs with experts: the same bits for any number of threads, and the interpreter's logits, fused and not.
+//! Every built-in spec: the same bits for any number of threads, and the interpreter's logits, fused and not.
+
+use std::path::Path;
 
 use graver::graph::ProgramKind;
 use graver::interp::{Interpreter, WeightBytes};
 use graver::passes::PassOptions;
 use graver::pipeline;
 use graver::spec;
-use graver::spec::model::{Item, StepOp};
 use graver_runtime::abi::Dtype;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
 use graver_tests::{compile, tiny};
-
-/// Built-in specs whose tiny preset has experts.
-fn names() -> Vec<&'static str> {
-    let has_experts = |name: &&str| {
-        let model = tiny(name).model;
-        let steps = |item: &Item| match item {
-            Item::Plain(steps) => steps.clone(),
-            Item::Residual { branches, .. } => branches.concat(),
-        };
-        let mut all = model.kinds.iter().flat_map(|k| &k.items).flat_map(steps);
-        all.any(|s| matches!(s.op, StepOp::Moe(_)))
-    };
-    let names: Vec<_> = spec::builtin_names()
-        .into_iter()
-        .filter(has_experts)
-        .collect();
-    assert!(names.len() >= 4, "only {names:?}");
-    names
-}
 
 fn session(name: &str, no_fuse: bool, threads: usize) -> Session {
     let passes = PassOptions {
@@ -41,16 +23,17 @@ fn session(name: &str, no_fuse: bool, threads: usize) -> Session {
     compile(tiny(name), passes, options)
 }
 
-/// Logits of a prompt, of a few tokens more, and of one: prefill, and decode with one token and several.
+/// Logits of a prompt, of a few tokens more, and of one: prefill, and decode with one token and several,
+/// behind more keys than one thread takes at once.
 fn logits(session: &mut Session) -> Vec<f32> {
     let vocab = session.vocab() as u32;
-    let tokens: Vec<u32> = (0..212).map(|i| (i * i * 31 + i * 7 + 5) % vocab).collect();
+    let tokens: Vec<u32> = (0..330).map(|i| (i * i * 31 + i * 7 + 5) % vocab).collect();
     let mut out = vec![];
     for run in [
-        &tokens[..170],
-        &tokens[170..175],
-        &tokens[175..176],
-        &tokens[176..],
+        &tokens[..290],
+        &tokens[290..295],
+        &tokens[295..296],
+        &tokens[296..],
     ] {
         let logits = session.feed(0, run, Wanted::All).unwrap();
         out.extend_from_slice(logits.values());
@@ -60,7 +43,7 @@ fn logits(session: &mut Session) -> Vec<f32> {
 
 #[test]
 fn any_number_of_threads_gives_the_same_bits() {
-    for name in names() {
+    for name in spec::builtin_names() {
         for no_fuse in [false, true] {
             let one = logits(&mut session(name, no_fuse, 1));
             assert!(one.iter().all(|v| v.is_finite()), "{name}");
@@ -98,7 +81,7 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 
 #[test]
 fn compiled_code_agrees_with_the_interpreter() {
-    for name in names() {
+    for name in spec::builtin_names() {
         let loaded = tiny(name);
         let mut program = pipeline::plain_program(&loaded, ProgramKind::Decode, Dtype::F32);
         let vocab = loaded.model.vocab as u32;
@@ -122,5 +105,24 @@ fn compiled_code_agrees_with_the_interpreter() {
                 assert!(far < 1e-4, "{name} no_fuse={no_fuse}: {far}");
             }
         }
+    }
+}
+
+/// A spec is read by people: 120 lines, and 40 for one that extends another.
+#[test]
+fn specs_are_short() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs");
+    for name in spec::builtin_names() {
+        let text = std::fs::read_to_string(folder.join(format!("{name}.json"))).unwrap();
+        let most = if text.contains("\"extends\"") {
+            40
+        } else {
+            120
+        };
+        assert!(
+            text.lines().count() < most,
+            "{name}: {}",
+            text.lines().count()
+        );
     }
 }
