@@ -155,7 +155,8 @@ fn integers(b: &mut Bench, group: &str, s: Shape, limit: Limit) {
             Block {
                 q: [3; GROUP],
                 scale: 0.01,
-                offset: 0.0
+                offset: 0.0,
+                bias: -128 * 3 * GROUP as i32,
             };
             s.m * s.k / GROUP
         ];

@@ -54,6 +54,8 @@ pub struct Block {
     pub scale: f32,
     /// `−8 · scale · Σ q`: added to products with weights that are stored plus 8.
     pub offset: f32,
+    /// `−128 · Σ q`: added to sums of products with weights of 8 bits that are read without a sign, plus 128.
+    pub bias: i32,
 }
 
 /// Bytes of a row of `k` activations in blocks.
@@ -245,6 +247,6 @@ mod tests {
             (272, 144)
         );
         assert_eq!(Quant::Q8.matrix_bytes(9, 33), 2 * 2 * 272);
-        assert_eq!(block_row_bytes(33), 2 * 40);
+        assert_eq!(block_row_bytes(33), 2 * 44);
     }
 }

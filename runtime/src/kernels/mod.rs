@@ -12,6 +12,8 @@ use crate::abi::KernelTable;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
 mod scalar;
 
 /// Instruction sets that have a set of kernels, from the slowest to the fastest.
@@ -21,17 +23,20 @@ pub enum Isa {
     Scalar,
     /// AVX2 with FMA and F16C (x86-64-v3).
     Avx2,
+    /// AVX-512 with VNNI, besides all of the above.
+    Avx512,
 }
 
 impl Isa {
     /// Every instruction set, from the slowest to the fastest.
-    pub const ALL: [Isa; 2] = [Isa::Scalar, Isa::Avx2];
+    pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512];
 
     /// Name for people: `avx2`.
     pub fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::Avx512 => "avx512",
         }
     }
 }
@@ -56,12 +61,23 @@ pub fn table_for(isa: Isa) -> Option<&'static KernelTable> {
     match isa {
         Isa::Scalar => Some(&scalar::TABLE),
         Isa::Avx2 => avx2_table(),
+        Isa::Avx512 => avx512_table(),
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 fn avx2_table() -> Option<&'static KernelTable> {
     avx2::usable().then_some(&avx2::TABLE)
+}
+
+#[cfg(target_arch = "x86_64")]
+fn avx512_table() -> Option<&'static KernelTable> {
+    avx512::usable().then_some(&avx512::TABLE)
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn avx512_table() -> Option<&'static KernelTable> {
+    None
 }
 
 #[cfg(not(target_arch = "x86_64"))]

@@ -153,6 +153,7 @@ fn rounded(table: &KernelTable, x: &[f32]) -> Vec<u8> {
             q.to_vec(),
             b.scale.to_bits().to_ne_bytes().to_vec(),
             b.offset.to_bits().to_ne_bytes().to_vec(),
+            b.bias.to_ne_bytes().to_vec(),
         ]
         .concat()
     };

@@ -61,7 +61,9 @@ unsafe fn block(x: *const f32, out: *mut Block) {
             *q = _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse));
         }
         (*out).scale = largest / 127.0;
-        (*out).offset = -8.0 * (*out).scale * sum(q) as f32;
+        let sum = sum(q);
+        (*out).offset = -8.0 * (*out).scale * sum as f32;
+        (*out).bias = -128 * sum;
         let (a, b) = (
             _mm256_packs_epi32(q[0], q[1]),
             _mm256_packs_epi32(q[2], q[3]),

@@ -130,7 +130,9 @@ fn block(x: &[f32]) -> Block {
         *q = (v * inverse).round_ties_even() as i8;
     }
     block.scale = largest / 127.0;
-    block.offset = -8.0 * block.scale * block.q.iter().map(|q| i32::from(*q)).sum::<i32>() as f32;
+    let sum: i32 = block.q.iter().map(|q| i32::from(*q)).sum();
+    block.offset = -8.0 * block.scale * sum as f32;
+    block.bias = -128 * sum;
     block
 }
 
@@ -240,6 +242,7 @@ mod tests {
             assert!(errors.fold(0.0, f32::max) <= 0.5001 * block.scale);
             let sum: i32 = block.q.iter().map(|q| i32::from(*q)).sum();
             assert_eq!(block.offset, -8.0 * block.scale * sum as f32);
+            assert_eq!(block.bias, -128 * sum);
         }
     }
 

@@ -1,0 +1,321 @@
+//! Products of int8 rows with quantised weights: [`crate::abi::QuantMatmulFn`] for both types.
+//!
+//! A block is two panels, 16 rows of weights, by a few rows of activations. Four bytes of an activation row are repeated
+//! over a vector and multiplied with a chunk of both panels, so that each of the vector's 16 lanes sums for one row of
+//! weights. Where a panel has no neighbour it is its own, and half of the results are not stored.
+//!
+//! Rows are cut into tiles: the panels of a call stay in the second-level cache, those of `DEPTH` groups at a time, while
+//! each tile of rows is in the first-level cache. Sums wait in the result from one run of groups to the next, in f32 as in a
+//! register, so that where runs end does not change them. One tile reads each panel once, from beginning to end. So few rows
+//! that memory sets the pace are left to AVX2, which reads one panel after the other and is up to twice as fast.
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use crate::abi::QuantMatmulFn;
+use crate::abi::quant::{Block, GROUP, PANEL_ROWS};
+use crate::kernels::avx2;
+
+/// Chunks of four along K in a group.
+const CHUNKS: usize = GROUP / 4;
+/// Bytes of the scales in front of a group.
+const SCALES: usize = 2 * PANEL_ROWS;
+/// Rows of activations in a tile: enough sums at once to hide the latency of a product.
+const COLUMNS: usize = 8;
+/// Rows that AVX2 is as fast or faster for.
+const FEW: usize = 4;
+/// Rows of weights of a block.
+const LANES: usize = 2 * PANEL_ROWS;
+/// Groups of a run: of K = 1024, a tile of rows takes 11 KiB and two panels 17 KiB.
+const DEPTH: usize = 32;
+/// How far ahead of itself a block asks for weights, in bytes: memory has answered by the time the block is there.
+const AHEAD: usize = 4096;
+
+/// A type of quantised weights.
+pub(super) trait Panels {
+    /// Bytes of a group of a panel.
+    const GROUP_BYTES: usize;
+
+    /// The kernel for up to [`FEW`] rows.
+    fn few() -> QuantMatmulFn;
+
+    /// For each of `C` blocks of activations, the 16 sums of its products with the rows of two groups, as they are stored.
+    ///
+    /// # Safety
+    /// AVX-512 with VNNI; the groups and the blocks are readable.
+    unsafe fn sums<const C: usize>(groups: [*const u8; 2], x: [*const Block; C]) -> [__m512i; C];
+
+    /// What sums of products stand for, but for the weights' scales.
+    ///
+    /// # Safety
+    /// AVX-512.
+    unsafe fn term(sums: __m512, x: &Block) -> __m512;
+}
+
+pub(super) struct Q8;
+pub(super) struct Q4;
+
+impl Panels for Q8 {
+    const GROUP_BYTES: usize = SCALES + CHUNKS * 32;
+
+    fn few() -> QuantMatmulFn {
+        avx2::TABLE.matmul_q8
+    }
+
+    /// The instruction wants one factor without a sign: the weights plus 128, what that adds being taken off beforehand.
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn sums<const C: usize>(groups: [*const u8; 2], x: [*const Block; C]) -> [__m512i; C] {
+        let sign = _mm512_set1_epi8(-128);
+        let mut sums = [_mm512_setzero_si512(); C];
+        // SAFETY: the caller's promise; the chunks lie inside the groups.
+        unsafe {
+            for (sum, x) in sums.iter_mut().zip(x) {
+                *sum = _mm512_set1_epi32((*x).bias);
+            }
+            for chunk in 0..CHUNKS {
+                let w = _mm512_xor_si512(both(groups, SCALES + 32 * chunk), sign);
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum = _mm512_dpbusd_epi32(*sum, w, four(x, chunk));
+                }
+            }
+        }
+        sums
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn term(sums: __m512, x: &Block) -> __m512 {
+        _mm512_mul_ps(sums, _mm512_set1_ps(x.scale))
+    }
+}
+
+impl Panels for Q4 {
+    const GROUP_BYTES: usize = SCALES + CHUNKS * 16;
+
+    fn few() -> QuantMatmulFn {
+        avx2::TABLE.matmul_q4
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn sums<const C: usize>(groups: [*const u8; 2], x: [*const Block; C]) -> [__m512i; C] {
+        let low = _mm512_set1_epi8(15);
+        let mut sums = [_mm512_setzero_si512(); C];
+        for chunk in 0..CHUNKS / 2 {
+            // SAFETY: the caller's promise; the chunks lie inside the groups.
+            unsafe {
+                let w = both(groups, SCALES + 32 * chunk);
+                let first = _mm512_and_si512(w, low);
+                let second = _mm512_and_si512(_mm512_srli_epi16::<4>(w), low);
+                for (sum, x) in sums.iter_mut().zip(x) {
+                    *sum = _mm512_dpbusd_epi32(*sum, first, four(x, chunk));
+                    *sum = _mm512_dpbusd_epi32(*sum, second, four(x, chunk + CHUNKS / 2));
+                }
+            }
+        }
+        sums
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+    unsafe fn term(sums: __m512, x: &Block) -> __m512 {
+        _mm512_fmadd_ps(sums, _mm512_set1_ps(x.scale), _mm512_set1_ps(x.offset))
+    }
+}
+
+/// 32 bytes of each of two groups.
+///
+/// # Safety
+/// AVX-512; the bytes are readable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn both(groups: [*const u8; 2], offset: usize) -> __m512i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let [a, b] = groups.map(|group| group.add(offset).cast::<__m256i>());
+        let first = _mm512_castsi256_si512(_mm256_loadu_si256(a));
+        _mm512_inserti64x4::<1>(first, _mm256_loadu_si256(b))
+    }
+}
+
+/// The scales of two groups.
+///
+/// # Safety
+/// AVX-512; the groups are readable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn scales(groups: [*const u8; 2]) -> __m512 {
+    // SAFETY: a group begins with its scales.
+    unsafe {
+        let [a, b] = groups.map(|group| group.cast::<__m128i>());
+        let halves = _mm256_set_m128i(_mm_loadu_si128(b), _mm_loadu_si128(a));
+        _mm512_cvtph_ps(halves)
+    }
+}
+
+/// Activations `4 · chunk..` of a block, repeated.
+///
+/// # Safety
+/// AVX-512; the block is readable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn four(x: *const Block, chunk: usize) -> __m512i {
+    // SAFETY: a block begins with its integers.
+    _mm512_set1_epi32(unsafe { x.cast::<i32>().add(chunk).read_unaligned() })
+}
+
+/// The arguments of a [`crate::abi::QuantMatmulFn`].
+struct Call {
+    x: *const u8,
+    x_stride: usize,
+    m: usize,
+    w: *const u8,
+    n: usize,
+    groups: usize,
+    out: *mut f32,
+    out_stride: usize,
+}
+
+/// [`crate::abi::QuantMatmulFn`].
+pub(super) unsafe extern "C" fn matmul<P: Panels>(
+    x: *const u8,
+    x_stride: usize,
+    m: usize,
+    w: *const u8,
+    n: usize,
+    groups: usize,
+    out: *mut f32,
+    out_stride: usize,
+) {
+    if m <= FEW {
+        // SAFETY: the caller's promise; what has AVX-512 has AVX2.
+        return unsafe { P::few()(x, x_stride, m, w, n, groups, out, out_stride) };
+    }
+    let call = Call {
+        x,
+        x_stride,
+        m,
+        w,
+        n,
+        groups,
+        out,
+        out_stride,
+    };
+    let depth = if m <= COLUMNS { groups } else { DEPTH };
+    // SAFETY: the table that holds this function is only used where the instructions are there; the rest is the caller's.
+    unsafe { runs::<P>(&call, depth.max(1)) }
+}
+
+/// Tiles of rows over pairs of panels, for one run of `depth` groups after the other.
+///
+/// # Safety
+/// AVX-512 with VNNI; the contract of [`crate::abi::QuantMatmulFn`].
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn runs<P: Panels>(c: &Call, depth: usize) {
+    for first in (0..c.groups.max(1)).step_by(depth) {
+        let groups = first..(first + depth).min(c.groups);
+        for row in (0..c.m).step_by(COLUMNS) {
+            for col in (0..c.n).step_by(LANES) {
+                // SAFETY: the rows, the columns and the groups exist.
+                unsafe { rows::<P>(c, col, row, groups.clone()) }
+            }
+        }
+    }
+}
+
+/// Two panels with as many rows of activations as there are from `row` on, but a tile at most.
+///
+/// # Safety
+/// As [`runs`]; panels, rows and groups exist.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn rows<P: Panels>(c: &Call, col: usize, row: usize, groups: Range<usize>) {
+    // SAFETY: so many rows from `row` on exist.
+    unsafe {
+        match c.m - row {
+            1 => block::<P, 1>(c, col, row, groups),
+            2 => block::<P, 2>(c, col, row, groups),
+            3 => block::<P, 3>(c, col, row, groups),
+            4 => block::<P, 4>(c, col, row, groups),
+            5 => block::<P, 5>(c, col, row, groups),
+            6 => block::<P, 6>(c, col, row, groups),
+            7 => block::<P, 7>(c, col, row, groups),
+            _ => block::<P, COLUMNS>(c, col, row, groups),
+        }
+    }
+}
+
+/// Columns `col..col + 16` of the result, as far as they exist, for `C` rows of activations.
+///
+/// # Safety
+/// As [`rows`]; `C` rows from `row` on exist.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn block<P: Panels, const C: usize>(c: &Call, col: usize, row: usize, groups: Range<usize>) {
+    let lanes = (c.n - col).min(LANES);
+    let mask = (u32::MAX >> (32 - lanes)) as __mmask16;
+    let panel_bytes = c.groups * P::GROUP_BYTES;
+    // SAFETY: what the caller promises exists, and of the result's columns only `lanes` are touched.
+    unsafe {
+        let out = c.out.add(row * c.out_stride + col);
+        let first = c.w.add(col / PANEL_ROWS * panel_bytes);
+        let second = first.add(if lanes > PANEL_ROWS { panel_bytes } else { 0 });
+        let mut x = [c.x.cast::<Block>(); C];
+        for (i, x) in x.iter_mut().enumerate() {
+            let row = c.x.add((row + i) * c.x_stride).cast::<Block>();
+            *x = row.add(groups.start);
+        }
+        let mut sums = [_mm512_setzero_ps(); C];
+        if groups.start > 0 {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = _mm512_maskz_loadu_ps(mask, out.add(i * c.out_stride));
+            }
+        }
+        for g in groups {
+            let at = g * P::GROUP_BYTES;
+            let pair = [first.add(at), second.add(at)];
+            fetch::<P>(pair);
+            add_group::<P, C>(pair, x, &mut sums);
+            for x in &mut x {
+                *x = x.add(1);
+            }
+        }
+        for (i, sum) in sums.into_iter().enumerate() {
+            _mm512_mask_storeu_ps(out.add(i * c.out_stride), mask, sum);
+        }
+    }
+}
+
+/// Asks for weights ahead of two groups.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+fn fetch<P: Panels>(groups: [*const u8; 2]) {
+    for group in groups {
+        for line in (0..P::GROUP_BYTES).step_by(64) {
+            _mm_prefetch::<_MM_HINT_T0>(group.wrapping_add(AHEAD + line).cast());
+        }
+    }
+}
+
+/// Adds what two groups give.
+///
+/// # Safety
+/// As [`Panels::sums`].
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn add_group<P: Panels, const C: usize>(
+    groups: [*const u8; 2],
+    x: [*const Block; C],
+    sums: &mut [__m512; C],
+) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        let products = P::sums(groups, x);
+        let scales = scales(groups);
+        for i in 0..C {
+            let term = P::term(_mm512_cvtepi32_ps(products[i]), &*x[i]);
+            sums[i] = _mm512_fmadd_ps(term, scales, sums[i]);
+        }
+    }
+}
