@@ -1,11 +1,18 @@
-//! What this machine can do at most: bytes read a second, and floating-point operations a second, measured.
+//! What this machine can do at most: bytes read a second, and operations a second, measured.
 //!
 //! Simple loops on every thread at once, the best of some runs: what kernels are compared with. Bandwidth depends on where data
-//! lies, so that it is measured on as many bytes as the work in question reads.
+//! lies, so that it is measured on as many bytes as the work in question reads, in large pages where the system has them. It
+//! depends on the order as well: memory reads from one place on and from four places at once, and the faster counts.
 
 use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
+
+use crate::memory::Region;
+
+mod loops;
+
+use loops::{CHAINS, int8_lanes, lanes, multiply_add, multiply_add_int8, sum};
 
 /// Least and most bytes that bandwidth is measured on.
 const BYTES: std::ops::RangeInclusive<usize> = (256 << 10)..=(512 << 20);
@@ -13,18 +20,34 @@ const BYTES: std::ops::RangeInclusive<usize> = (256 << 10)..=(512 << 20);
 const RUN: Duration = Duration::from_millis(30);
 /// Runs, of which the best counts.
 const RUNS: usize = 5;
-/// Accumulators of the arithmetic loop: enough to hide the latency of a fused multiply-add on two ports.
-const CHAINS: usize = 12;
 
 /// 10⁹ bytes that `threads` threads read a second, over and over, from `bytes` bytes that they share out.
 pub fn gbps(threads: usize, bytes: usize) -> f64 {
     let each = bytes.clamp(*BYTES.start(), *BYTES.end()) / threads.max(1);
-    let words = vec![1u64; (each / 8).max(1024)];
-    let pass = |words: &Vec<u64>| {
-        black_box(sum(black_box(words)));
-        8.0 * words.len() as f64
+    let with = |streams: usize| {
+        let pass = |memory: &Region| {
+            let words = words(memory);
+            black_box(sum(black_box(words), streams));
+            8.0 * words.len() as f64
+        };
+        together(threads, || touched(each.max(8192)), pass)
     };
-    together(threads, || words.clone(), pass)
+    with(1).max(with(4))
+}
+
+/// Memory that is there: what was never written to is one page of zeros.
+fn touched(bytes: usize) -> Region {
+    let memory = Region::reserve("what bandwidth is measured on", bytes);
+    let mut memory = memory
+        .expect("less memory than a model needs")
+        .large_pages();
+    memory.slice_mut(0, bytes).fill(1);
+    memory
+}
+
+fn words(memory: &Region) -> &[u64] {
+    // SAFETY: nothing writes to the memory after it was made, and any bits are an integer.
+    unsafe { memory.slice(0, memory.len()).align_to().1 }
 }
 
 /// 10⁹ floating-point operations that `threads` threads do a second, in registers.
@@ -32,6 +55,16 @@ pub fn gflops(threads: usize) -> f64 {
     const ROUNDS: usize = 20_000;
     let pass = |_: &()| {
         black_box(multiply_add(black_box(0.999), ROUNDS)) as f64 * 0.0 + operations(ROUNDS)
+    };
+    together(threads, || (), pass)
+}
+
+/// 10⁹ operations a second, a product and a sum being two, that `threads` threads do on integers of 8 bits, in registers.
+pub fn int8_gops(threads: usize) -> f64 {
+    const ROUNDS: usize = 20_000;
+    let pass = |_: &()| {
+        black_box(multiply_add_int8(black_box(3), ROUNDS)) as f64 * 0.0
+            + (2 * CHAINS * int8_lanes() * ROUNDS) as f64
     };
     together(threads, || (), pass)
 }
@@ -69,137 +102,15 @@ fn together<T>(
     (0..RUNS).map(run).fold(0.0, f64::max)
 }
 
-/// Lanes of a vector that the arithmetic loop works on.
-fn lanes() -> usize {
-    match vectors() {
-        Vectors::Bits512 => 16,
-        Vectors::Bits256 => 8,
-        Vectors::Plain => 4,
-    }
-}
-
-#[derive(Clone, Copy)]
-enum Vectors {
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
-    Bits512,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
-    Bits256,
-    Plain,
-}
-
-#[cfg(target_arch = "x86_64")]
-fn vectors() -> Vectors {
-    if is_x86_feature_detected!("avx512f") {
-        Vectors::Bits512
-    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        Vectors::Bits256
-    } else {
-        Vectors::Plain
-    }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn vectors() -> Vectors {
-    Vectors::Plain
-}
-
-/// Sum of all words, several at once.
-fn sum(words: &[u64]) -> u64 {
-    match vectors() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `vectors` found AVX2, which processors with AVX-512 have as well.
-        Vectors::Bits512 | Vectors::Bits256 => unsafe { sum_wide(words) },
-        #[cfg(not(target_arch = "x86_64"))]
-        Vectors::Bits512 | Vectors::Bits256 => sum_lanes(words),
-        Vectors::Plain => sum_lanes(words),
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn sum_wide(words: &[u64]) -> u64 {
-    sum_lanes(words)
-}
-
-#[inline(always)]
-fn sum_lanes(words: &[u64]) -> u64 {
-    let mut sums = [0u64; 32];
-    for chunk in words.chunks_exact(32) {
-        for (sum, word) in sums.iter_mut().zip(chunk) {
-            *sum = sum.wrapping_add(*word);
-        }
-    }
-    sums.iter().fold(0, |a, b| a.wrapping_add(*b))
-}
-
-/// `CHAINS` vectors, each `x = x · factor + factor`, `rounds` times.
-fn multiply_add(factor: f32, rounds: usize) -> f32 {
-    match vectors() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `vectors` found AVX-512.
-        Vectors::Bits512 => unsafe { chains_512(factor, rounds) },
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `vectors` found AVX2 and FMA.
-        Vectors::Bits256 => unsafe { chains_256(factor, rounds) },
-        #[cfg(not(target_arch = "x86_64"))]
-        Vectors::Bits512 | Vectors::Bits256 => chains_plain(factor, rounds),
-        Vectors::Plain => chains_plain(factor, rounds),
-    }
-}
-
-// Loops, not closures: only what stands in the function itself is sure to be compiled for its features.
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f")]
-fn chains_512(factor: f32, rounds: usize) -> f32 {
-    use std::arch::x86_64::{_mm512_add_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_set1_ps};
-    let f = _mm512_set1_ps(factor);
-    let mut x = [f; CHAINS];
-    for _ in 0..rounds {
-        for chain in &mut x {
-            *chain = _mm512_fmadd_ps(*chain, f, f);
-        }
-    }
-    let mut sum = f;
-    for chain in x {
-        sum = _mm512_add_ps(sum, chain);
-    }
-    _mm512_reduce_add_ps(sum)
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2,fma")]
-fn chains_256(factor: f32, rounds: usize) -> f32 {
-    use std::arch::x86_64::{_mm256_add_ps, _mm256_cvtss_f32, _mm256_fmadd_ps, _mm256_set1_ps};
-    let f = _mm256_set1_ps(factor);
-    let mut x = [f; CHAINS];
-    for _ in 0..rounds {
-        for chain in &mut x {
-            *chain = _mm256_fmadd_ps(*chain, f, f);
-        }
-    }
-    let mut sum = f;
-    for chain in x {
-        sum = _mm256_add_ps(sum, chain);
-    }
-    _mm256_cvtss_f32(sum)
-}
-
-fn chains_plain(factor: f32, rounds: usize) -> f32 {
-    let mut x = [[factor; 4]; CHAINS];
-    for _ in 0..rounds {
-        x = x.map(|lanes| lanes.map(|x| x * factor + factor));
-    }
-    x.iter().flatten().sum()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn ceilings_are_of_a_plausible_size() {
-        let (memory, arithmetic) = (gbps(1, 64 << 20), gflops(1));
+        let (memory, arithmetic, integers) = (gbps(1, 64 << 20), gflops(1), int8_gops(1));
         assert!((0.2..2000.0).contains(&memory), "{memory} GB/s");
         assert!((4.0..5000.0).contains(&arithmetic), "{arithmetic} GFLOP/s");
+        assert!((0.5..50_000.0).contains(&integers), "{integers} GOP/s");
     }
 }

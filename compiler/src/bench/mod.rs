@@ -83,7 +83,8 @@ pub struct Report {
     pub threads: usize,
     /// Runs of each variant.
     pub rounds: usize,
-    /// 10⁹ operations a second that the machine reached in registers, at its best between the runs.
+    /// 10⁹ operations a second that the machine reached in registers, at its best between the runs: in f32, or on integers of
+    /// 8 bits where the weights are integers.
     pub gflops_ceiling: f64,
     /// The figures most asked for.
     #[serde(flatten)]
@@ -250,13 +251,15 @@ pub fn run(
     }
     let weight_bytes = loaded.weights.total_bytes() as u64;
     progress("measuring the machine", 0.0);
-    let mut gflops_ceiling = ceilings::gflops(settings.threads);
+    let integers = loaded.weights.views().any(|v| v.encoding.quant().is_some());
+    let mut gflops_ceiling = 0.0;
     let mut contenders = compile(loaded, options, variants, points, settings)?;
     let mut reports = vec![];
     for (i, point) in points.iter().enumerate() {
         let step = point.cost(&contenders[0].planned).1;
         let mut machine = Machine {
             threads: settings.threads,
+            integers,
             read_bytes: step.memory_bytes() as usize,
             ceilings: [0.0, gflops_ceiling],
         };
@@ -331,6 +334,8 @@ fn compile(
 /// What the machine reaches by itself. Neighbours come and go, so it is measured between the runs, and its best counts.
 struct Machine {
     threads: usize,
+    /// Whether operations are on integers.
+    integers: bool,
     /// Bytes that a step reads.
     read_bytes: usize,
     /// 10⁹ bytes and 10⁹ operations a second.
@@ -339,10 +344,11 @@ struct Machine {
 
 impl Machine {
     fn measure(&mut self) {
-        let now = [
-            ceilings::gbps(self.threads, self.read_bytes),
-            ceilings::gflops(self.threads),
-        ];
+        let arithmetic = match self.integers {
+            true => ceilings::int8_gops(self.threads),
+            false => ceilings::gflops(self.threads),
+        };
+        let now = [ceilings::gbps(self.threads, self.read_bytes), arithmetic];
         for (best, now) in self.ceilings.iter_mut().zip(now) {
             *best = best.max(now);
         }

@@ -1,0 +1,229 @@
+//! The loops that ceilings are measured with, each for the widest vectors that this processor has.
+
+/// Accumulators of the arithmetic loops: enough to hide the latency of an instruction on two ports.
+pub(super) const CHAINS: usize = 12;
+
+/// Lanes of a vector that the arithmetic loop works on.
+pub(super) fn lanes() -> usize {
+    match vectors() {
+        Vectors::Bits512 => 16,
+        Vectors::Bits256 => 8,
+        Vectors::Plain => 4,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Vectors {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
+    Bits512,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
+    Bits256,
+    Plain,
+}
+
+#[cfg(target_arch = "x86_64")]
+fn vectors() -> Vectors {
+    if is_x86_feature_detected!("avx512f") {
+        Vectors::Bits512
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
+        Vectors::Bits256
+    } else {
+        Vectors::Plain
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn vectors() -> Vectors {
+    Vectors::Plain
+}
+
+/// Sum of all words, several at once, read from `streams` places on.
+pub(super) fn sum(words: &[u64], streams: usize) -> u64 {
+    match vectors() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `vectors` found AVX2, which processors with AVX-512 have as well.
+        Vectors::Bits512 | Vectors::Bits256 => unsafe { sum_wide(words, streams) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Vectors::Bits512 | Vectors::Bits256 => sum_lanes(words, streams),
+        Vectors::Plain => sum_lanes(words, streams),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn sum_wide(words: &[u64], streams: usize) -> u64 {
+    sum_lanes(words, streams)
+}
+
+#[inline(always)]
+fn sum_lanes(words: &[u64], streams: usize) -> u64 {
+    const LANES: usize = 32;
+    let mut sums = [0u64; LANES];
+    let each = words.len() / streams;
+    for start in (0..each - each % LANES).step_by(LANES) {
+        for stream in 0..streams {
+            let chunk = &words[stream * each + start..][..LANES];
+            for (sum, word) in sums.iter_mut().zip(chunk) {
+                *sum = sum.wrapping_add(*word);
+            }
+        }
+    }
+    sums.iter().fold(0, |a, b| a.wrapping_add(*b))
+}
+
+/// `CHAINS` vectors, each `x = x · factor + factor`, `rounds` times.
+pub(super) fn multiply_add(factor: f32, rounds: usize) -> f32 {
+    match vectors() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `vectors` found AVX-512.
+        Vectors::Bits512 => unsafe { chains_512(factor, rounds) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `vectors` found AVX2 and FMA.
+        Vectors::Bits256 => unsafe { chains_256(factor, rounds) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Vectors::Bits512 | Vectors::Bits256 => chains_plain(factor, rounds),
+        Vectors::Plain => chains_plain(factor, rounds),
+    }
+}
+
+// Loops, not closures: only what stands in the function itself is sure to be compiled for its features.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f")]
+fn chains_512(factor: f32, rounds: usize) -> f32 {
+    use std::arch::x86_64::{_mm512_add_ps, _mm512_fmadd_ps, _mm512_reduce_add_ps, _mm512_set1_ps};
+    let f = _mm512_set1_ps(factor);
+    let mut x = [f; CHAINS];
+    for _ in 0..rounds {
+        for chain in &mut x {
+            *chain = _mm512_fmadd_ps(*chain, f, f);
+        }
+    }
+    let mut sum = f;
+    for chain in x {
+        sum = _mm512_add_ps(sum, chain);
+    }
+    _mm512_reduce_add_ps(sum)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,fma")]
+fn chains_256(factor: f32, rounds: usize) -> f32 {
+    use std::arch::x86_64::{_mm256_add_ps, _mm256_cvtss_f32, _mm256_fmadd_ps, _mm256_set1_ps};
+    let f = _mm256_set1_ps(factor);
+    let mut x = [f; CHAINS];
+    for _ in 0..rounds {
+        for chain in &mut x {
+            *chain = _mm256_fmadd_ps(*chain, f, f);
+        }
+    }
+    let mut sum = f;
+    for chain in x {
+        sum = _mm256_add_ps(sum, chain);
+    }
+    _mm256_cvtss_f32(sum)
+}
+
+fn chains_plain(factor: f32, rounds: usize) -> f32 {
+    let mut x = [[factor; 4]; CHAINS];
+    for _ in 0..rounds {
+        x = x.map(|lanes| lanes.map(|x| x * factor + factor));
+    }
+    x.iter().flatten().sum()
+}
+
+/// Bytes that the loop on integers multiplies at once.
+pub(super) fn int8_lanes() -> usize {
+    match integers() {
+        Integers::Vnni => 64,
+        Integers::Pairs => 32,
+        Integers::Plain => 1,
+    }
+}
+
+#[derive(Clone, Copy)]
+enum Integers {
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
+    Vnni,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
+    Pairs,
+    Plain,
+}
+
+#[cfg(target_arch = "x86_64")]
+fn integers() -> Integers {
+    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
+        Integers::Vnni
+    } else if is_x86_feature_detected!("avx2") {
+        Integers::Pairs
+    } else {
+        Integers::Plain
+    }
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn integers() -> Integers {
+    Integers::Plain
+}
+
+/// `CHAINS` vectors of products of bytes, `rounds` times, each waiting for the last.
+pub(super) fn multiply_add_int8(factor: i8, rounds: usize) -> i32 {
+    match integers() {
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `integers` found AVX-512 and VNNI.
+        Integers::Vnni => unsafe { int8_chains_512(factor, rounds) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `integers` found AVX2.
+        Integers::Pairs => unsafe { int8_chains_256(factor, rounds) },
+        #[cfg(not(target_arch = "x86_64"))]
+        Integers::Vnni | Integers::Pairs => int8_chains_plain(factor, rounds),
+        Integers::Plain => int8_chains_plain(factor, rounds),
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512vnni")]
+fn int8_chains_512(factor: i8, rounds: usize) -> i32 {
+    use std::arch::x86_64::{
+        _mm512_add_epi32, _mm512_dpbusd_epi32, _mm512_reduce_add_epi32, _mm512_set1_epi8,
+    };
+    let f = _mm512_set1_epi8(factor);
+    let mut x = [f; CHAINS];
+    for _ in 0..rounds {
+        for chain in &mut x {
+            *chain = _mm512_dpbusd_epi32(*chain, f, f);
+        }
+    }
+    let mut sum = f;
+    for chain in x {
+        sum = _mm512_add_epi32(sum, chain);
+    }
+    _mm512_reduce_add_epi32(sum)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn int8_chains_256(factor: i8, rounds: usize) -> i32 {
+    use std::arch::x86_64::{
+        _mm256_add_epi32, _mm256_cvtsi256_si32, _mm256_maddubs_epi16, _mm256_set1_epi8,
+    };
+    let f = _mm256_set1_epi8(factor);
+    let mut x = [f; CHAINS];
+    for _ in 0..rounds {
+        for chain in &mut x {
+            *chain = _mm256_maddubs_epi16(*chain, f);
+        }
+    }
+    let mut sum = f;
+    for chain in x {
+        sum = _mm256_add_epi32(sum, chain);
+    }
+    _mm256_cvtsi256_si32(sum)
+}
+
+fn int8_chains_plain(factor: i8, rounds: usize) -> i32 {
+    let mut x = [i32::from(factor); CHAINS];
+    for _ in 0..rounds {
+        x = x.map(|x| x.wrapping_mul(i32::from(factor)).wrapping_add(1));
+    }
+    x.iter().fold(0, |a, b| a.wrapping_add(*b))
+}
