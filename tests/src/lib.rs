@@ -37,6 +37,19 @@ pub fn compile(loaded: Loaded, passes: PassOptions, session: SessionOptions) -> 
     Session::new(program, weight_source(&weights), session).expect("a session")
 }
 
+/// The same for `threads` threads, with all fusions or none.
+pub fn compile_for(loaded: Loaded, no_fuse: bool, threads: usize) -> Session {
+    let passes = PassOptions {
+        no_fuse,
+        ..PassOptions::default()
+    };
+    let options = SessionOptions {
+        threads: Some(threads),
+        ..SessionOptions::default()
+    };
+    compile(loaded, passes, options)
+}
+
 /// A built-in spec's tiny preset with random weights.
 pub fn tiny(name: &str) -> Loaded {
     let spec = spec::load(SpecSource::Builtin(name)).expect("a built-in spec");

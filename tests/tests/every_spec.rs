@@ -3,24 +3,16 @@
 use std::path::Path;
 
 use graver::graph::ProgramKind;
-use graver::interp::{Interpreter, WeightBytes};
+use graver::interp::Interpreter;
 use graver::passes::PassOptions;
 use graver::pipeline;
 use graver::spec;
 use graver_runtime::abi::Dtype;
-use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_tests::{compile, tiny};
+use graver_runtime::session::{Session, Wanted};
+use graver_tests::{compile_for, tiny};
 
 fn session(name: &str, no_fuse: bool, threads: usize) -> Session {
-    let passes = PassOptions {
-        no_fuse,
-        ..PassOptions::default()
-    };
-    let options = SessionOptions {
-        threads: Some(threads),
-        ..SessionOptions::default()
-    };
-    compile(tiny(name), passes, options)
+    compile_for(tiny(name), no_fuse, threads)
 }
 
 /// Logits of a prompt, of a few tokens more, and of one: prefill, and decode with one token and several,
@@ -60,15 +52,6 @@ fn any_number_of_threads_gives_the_same_bits() {
     }
 }
 
-struct Bytes(pipeline::Loaded);
-
-impl WeightBytes for Bytes {
-    fn bytes(&self, index: usize) -> &[u8] {
-        let view = self.0.weights.views().nth(index).unwrap();
-        self.0.weights.bytes(view)
-    }
-}
-
 /// Largest difference in standard deviations.
 fn distance(a: &[f32], b: &[f32]) -> f32 {
     assert_eq!(a.len(), b.len());
@@ -86,7 +69,7 @@ fn compiled_code_agrees_with_the_interpreter() {
         let mut program = pipeline::plain_program(&loaded, ProgramKind::Decode, Dtype::F32);
         let vocab = loaded.model.vocab as u32;
         let tokens: Vec<u32> = (0..24).map(|i| (i * i * 31 + i * 7 + 5) % vocab).collect();
-        let bytes = Bytes(loaded);
+        let bytes = loaded.weights.slots();
         let expected = Interpreter::new(&program, &bytes).step(&tokens);
         graver::passes::run(&mut program, &PassOptions::default());
         let fused = Interpreter::new(&program, &bytes).step(&tokens);

@@ -2,26 +2,16 @@
 
 use std::path::Path;
 
-use graver::passes::PassOptions;
 use graver::pipeline::load_checkpoint;
 use graver::spec;
 use graver::verify::{Golden, against_golden};
-use graver_runtime::session::SessionOptions;
-use graver_tests::{compile, fixtures};
+use graver_tests::{compile_for, fixtures};
 
 fn check(dir: &Path, no_fuse: bool, threads: usize) {
     let golden_path = dir.join("golden.safetensors");
     let golden = Golden::open(&golden_path).unwrap();
     let loaded = load_checkpoint(dir, None).unwrap();
-    let passes = PassOptions {
-        no_fuse,
-        ..PassOptions::default()
-    };
-    let options = SessionOptions {
-        threads: Some(threads),
-        ..SessionOptions::default()
-    };
-    let mut session = compile(loaded, passes, options);
+    let mut session = compile_for(loaded, no_fuse, threads);
     let report = against_golden(&mut session, &golden, &golden_path).unwrap();
     assert!(
         report.passed,

@@ -1,15 +1,13 @@
 //! Rotary embeddings that change with the length of the sequence (LongRoPE): where the length is known, no split shows.
 
 use graver::graph::ProgramKind;
-use graver::interp::{Interpreter, WeightBytes};
-use graver::passes::PassOptions;
+use graver::interp::Interpreter;
 use graver::pipeline::{Loaded, load_preset, plain_program};
 use graver::spec::{SpecSource, load};
-use graver::weights::{View, Weights};
 use graver_runtime::abi::Dtype;
 use graver_runtime::sequence::Sequence;
-use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_tests::compile;
+use graver_runtime::session::{Session, Wanted};
+use graver_tests::compile_for;
 
 /// The preset's short frequencies serve up to here.
 const SHORT: usize = 128;
@@ -21,11 +19,7 @@ fn model() -> Loaded {
 }
 
 fn session() -> Session {
-    let options = SessionOptions {
-        threads: Some(1),
-        ..SessionOptions::default()
-    };
-    compile(model(), PassOptions::default(), options)
+    compile_for(model(), false, 1)
 }
 
 fn tokens(n: usize) -> Vec<u32> {
@@ -34,19 +28,11 @@ fn tokens(n: usize) -> Vec<u32> {
         .collect()
 }
 
-struct Bytes<'a>(&'a Weights, Vec<&'a View>);
-
-impl WeightBytes for Bytes<'_> {
-    fn bytes(&self, index: usize) -> &[u8] {
-        self.0.bytes(self.1[index])
-    }
-}
-
 /// Logits of all positions by the interpreter, which is given all tokens at once.
 fn reference(tokens: &[u32]) -> Vec<f32> {
     let loaded = model();
     let program = plain_program(&loaded, ProgramKind::Prefill, Dtype::F32);
-    let bytes = Bytes(&loaded.weights, loaded.weights.views().collect());
+    let bytes = loaded.weights.slots();
     Interpreter::new(&program, &bytes).step(tokens)
 }
 

@@ -5,14 +5,14 @@ use std::path::{Path, PathBuf};
 use graver::codegen::Planned;
 use graver::divergence::{Bounds, Reference, against_reference};
 use graver::graph::{Op, ProgramKind};
-use graver::interp::{Interpreter, WeightBytes};
+use graver::interp::Interpreter;
 use graver::passes::PassOptions;
 use graver::pipeline::{self, Loaded, load_checkpoint};
 use graver::verify::Golden;
-use graver::weights::{QuantChoice, Weights};
+use graver::weights::QuantChoice;
 use graver_runtime::abi::{Dtype, Quant};
-use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_tests::{compile, fixtures};
+use graver_runtime::session::{Session, Wanted};
+use graver_tests::{compile_for, fixtures};
 
 /// Odd widths, a tied head, weights stored `[in, out]`, biases, norms of queries and keys, norms behind the sublayers.
 const CHECKPOINTS: [&str; 5] = [
@@ -44,23 +44,7 @@ fn quantized(dir: &Path, choice: QuantChoice) -> Loaded {
 }
 
 fn session(dir: &Path, choice: QuantChoice, no_fuse: bool, threads: usize) -> Session {
-    let passes = PassOptions {
-        no_fuse,
-        ..PassOptions::default()
-    };
-    let options = SessionOptions {
-        threads: Some(threads),
-        ..SessionOptions::default()
-    };
-    compile(quantized(dir, choice), passes, options)
-}
-
-struct Slots<'a>(&'a Weights);
-
-impl WeightBytes for Slots<'_> {
-    fn bytes(&self, index: usize) -> &[u8] {
-        self.0.bytes(self.0.views().nth(index).unwrap())
-    }
+    compile_for(quantized(dir, choice), no_fuse, threads)
 }
 
 /// Logits that the interpreter gives for a golden's prompt.
@@ -68,7 +52,7 @@ fn interpreted(dir: &Path, choice: QuantChoice) -> Reference {
     let golden = Golden::open(&dir.join("golden.safetensors")).unwrap();
     let loaded = quantized(dir, choice);
     let program = pipeline::plain_program(&loaded, ProgramKind::Prefill, Dtype::F32);
-    let slots = Slots(&loaded.weights);
+    let slots = loaded.weights.slots();
     let logits = Interpreter::new(&program, &slots).step(&golden.input_ids);
     Reference {
         tokens: golden.input_ids,

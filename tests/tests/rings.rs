@@ -6,11 +6,10 @@
 use std::sync::OnceLock;
 
 use graver::graph::ProgramKind;
-use graver::interp::{Interpreter, WeightBytes};
+use graver::interp::Interpreter;
 use graver::passes::PassOptions;
 use graver::pipeline::{Loaded, load_preset, plain_program};
 use graver::spec::{SpecSource, load};
-use graver::weights::{View, Weights};
 use graver_runtime::Error;
 use graver_runtime::abi::{Dtype, PREFILL_TOKENS};
 use graver_runtime::session::{Segment, Session, SessionOptions, Wanted};
@@ -55,18 +54,10 @@ fn tokens(seed: usize) -> Vec<u32> {
     (0..LENGTH).map(draw).collect()
 }
 
-struct Bytes<'a>(&'a Weights, Vec<&'a View>);
-
-impl WeightBytes for Bytes<'_> {
-    fn bytes(&self, index: usize) -> &[u8] {
-        self.0.bytes(self.1[index])
-    }
-}
-
 /// Logits of every position, `[LENGTH, vocab]`, by the interpreter.
 fn reference(loaded: &Loaded, tokens: &[u32]) -> Vec<f32> {
     let program = plain_program(loaded, ProgramKind::Prefill, Dtype::F32);
-    let bytes = Bytes(&loaded.weights, loaded.weights.views().collect());
+    let bytes = loaded.weights.slots();
     Interpreter::new(&program, &bytes).step(tokens)
 }
 

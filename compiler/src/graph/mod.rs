@@ -390,6 +390,13 @@ impl Graph {
         self.nodes.remove_node(id.0);
     }
 
+    /// Nodes whose operation is such a one, in order.
+    pub fn all(&self, such: impl Fn(&Op) -> bool) -> Vec<NodeId> {
+        let mut out = self.order();
+        out.retain(|id| such(self.op(*id)));
+        out
+    }
+
     /// All nodes, operands before readers; among those that are ready, the one added first.
     pub fn order(&self) -> Vec<NodeId> {
         let mut waiting: std::collections::BTreeMap<NodeIndex, usize> = self

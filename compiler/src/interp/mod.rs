@@ -22,6 +22,12 @@ pub trait WeightBytes {
     fn bytes(&self, index: usize) -> &[u8];
 }
 
+impl WeightBytes for Vec<&[u8]> {
+    fn bytes(&self, index: usize) -> &[u8] {
+        self[index]
+    }
+}
+
 /// A value: rows of one width, or scores `[heads, queries, keys]` with the keys as the width.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct Rows {

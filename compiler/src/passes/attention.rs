@@ -11,11 +11,7 @@ use super::Site;
 use crate::graph::{Graph, NodeId, Op, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
-    let mixes: Vec<_> = graph
-        .order()
-        .into_iter()
-        .filter(|id| matches!(graph.op(*id), Op::Mix(_)))
-        .collect();
+    let mixes = graph.all(|op| matches!(op, Op::Mix(_)));
     mixes.into_iter().map(|m| fuse(graph, m)).collect()
 }
 

@@ -15,11 +15,7 @@ use super::sources::{
 use crate::graph::{Activation, Binary, Graph, Join, NodeId, Op, ProgramKind, Unary};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
-    let acts: Vec<_> = graph
-        .order()
-        .into_iter()
-        .filter(|id| matches!(graph.op(*id), Op::Unary(Unary::Act(_))))
-        .collect();
+    let acts = graph.all(|op| matches!(op, Op::Unary(Unary::Act(_))));
     acts.into_iter().map(|a| fuse(graph, a)).collect()
 }
 

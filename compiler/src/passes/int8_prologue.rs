@@ -12,11 +12,7 @@ use super::sources::{Operands, matmul_of, place, replace_matmul};
 use crate::graph::{Graph, NodeId, Op, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
-    let quantizes: Vec<_> = graph
-        .order()
-        .into_iter()
-        .filter(|id| matches!(graph.op(*id), Op::Quantize { .. }))
-        .collect();
+    let quantizes = graph.all(|op| matches!(op, Op::Quantize { .. }));
     quantizes
         .into_iter()
         .map(|q| fuse(graph, q, kind))

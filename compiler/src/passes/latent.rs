@@ -20,11 +20,7 @@ use crate::graph::{
 };
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
-    let writes: Vec<_> = graph
-        .order()
-        .into_iter()
-        .filter(|id| matches!(graph.op(*id), Op::CacheWrite { .. }))
-        .collect();
+    let writes = graph.all(|op| matches!(op, Op::CacheWrite { .. }));
     writes.into_iter().map(|w| fuse(graph, w)).collect()
 }
 

@@ -15,11 +15,7 @@ use super::sources::{Operands, matmul_of, place, replace_matmul};
 use crate::graph::{Graph, NodeId, Norm, Op, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
-    let norms: Vec<_> = graph
-        .order()
-        .into_iter()
-        .filter(|id| matches!(graph.op(*id), Op::Norm(_)))
-        .collect();
+    let norms = graph.all(|op| matches!(op, Op::Norm(_)));
     norms.into_iter().map(|n| fuse(graph, n, kind)).collect()
 }
 

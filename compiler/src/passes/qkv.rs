@@ -14,11 +14,7 @@ use super::sources::{Operands, Source, matmul_of, open, part_of, place, replace_
 use crate::graph::{Dest, Finish, Graph, NodeId, Op, ProgramKind, StateId, Touch, touch_role};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
-    let writes: Vec<_> = graph
-        .order()
-        .into_iter()
-        .filter(|id| matches!(graph.op(*id), Op::CacheWrite { .. }))
-        .collect();
+    let writes = graph.all(|op| matches!(op, Op::CacheWrite { .. }));
     writes.into_iter().map(|w| fuse(graph, w)).collect()
 }
 

@@ -23,6 +23,7 @@ mod weights;
 
 pub use builtin::{builtin_names, for_config};
 pub use error::{Error, Fault, Kind, Syntax};
+pub(crate) use near::distance as edit_distance;
 pub use near::nearest;
 pub use source::{SpecSource, load, read_config};
 

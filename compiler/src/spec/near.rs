@@ -15,8 +15,8 @@ pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, c)| c.to_string())
 }
 
-/// Levenshtein distance in bytes, letter case ignored.
-fn distance(a: &str, b: &str) -> usize {
+/// Levenshtein distance in bytes, letter case ignored: insertions, deletions and substitutions that turn `a` into `b`.
+pub(crate) fn distance(a: &str, b: &str) -> usize {
     let mut row: Vec<usize> = (0..=b.len()).collect();
     for (i, x) in a.bytes().enumerate() {
         let mut diagonal = row[0];
@@ -32,7 +32,14 @@ fn distance(a: &str, b: &str) -> usize {
 
 #[cfg(test)]
 mod tests {
-    use super::nearest;
+    use super::{distance, nearest};
+
+    #[test]
+    fn distances() {
+        assert_eq!(distance("kitten", "sitting"), 3);
+        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(distance("same", "Same"), 0);
+    }
 
     #[test]
     fn finds_a_misspelt_name_and_leaves_strangers_alone() {

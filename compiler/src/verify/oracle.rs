@@ -14,7 +14,7 @@ use serde::Serialize;
 use super::{Comparison, Golden, TOLERANCE, VerifyError, compare_paths};
 use crate::artifact::{JitError, jit, weight_source};
 use crate::codegen::Planned;
-use crate::interp::{Interpreter, WeightBytes};
+use crate::interp::Interpreter;
 use crate::passes::{PASSES, PassOptions};
 use crate::pipeline::{self, CompileOptions, Loaded};
 use crate::weights::Weights;
@@ -214,19 +214,7 @@ fn report(tokens: usize, passes: Vec<PassCheck>) -> OracleReport {
 
 /// All logits of `tokens`, fed to an empty sequence at once, `[tokens, vocab]`.
 fn interpret(planned: &Planned, weights: &Weights, tokens: &[u32]) -> Vec<f32> {
-    Interpreter::new(
-        &planned.program,
-        &Slots(weights.views().map(|v| weights.bytes(v)).collect()),
-    )
-    .step(tokens)
-}
-
-struct Slots<'a>(Vec<&'a [u8]>);
-
-impl WeightBytes for Slots<'_> {
-    fn bytes(&self, index: usize) -> &[u8] {
-        self.0[index]
-    }
+    Interpreter::new(&planned.program, &weights.slots()).step(tokens)
 }
 
 impl fmt::Display for OracleReport {

@@ -53,6 +53,11 @@ pub struct Weights {
 }
 
 impl Weights {
+    /// The bytes of every slot of the pointer table, in order.
+    pub fn slots(&self) -> Vec<&[u8]> {
+        self.views().map(|v| self.bytes(v)).collect()
+    }
+
     /// All views in slot order: embedding, layers, head.
     pub fn views(&self) -> impl Iterator<Item = &View> {
         self.embed

@@ -1,4 +1,6 @@
-//! The name closest to a name, for messages.
+//! The tensor name closest to a name, for messages.
+
+use crate::spec::edit_distance;
 
 /// The candidate with the smallest edit distance to any of `names`; the first of several. Absurdly long names, and
 /// names so far off that they would not help, are passed over.
@@ -36,34 +38,12 @@ fn distance(a: &str, b: &str) -> usize {
     } else {
         OTHER_NUMBERS
     };
-    edit_distance(a.as_bytes(), b.as_bytes()) + penalty
-}
-
-/// Levenshtein's distance: insertions, deletions and substitutions that turn `a` into `b`.
-fn edit_distance(a: &[u8], b: &[u8]) -> usize {
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.iter().enumerate() {
-        let mut diagonal = row[0];
-        row[0] = i + 1;
-        for (j, y) in b.iter().enumerate() {
-            let substituted = diagonal + usize::from(x != y);
-            diagonal = row[j + 1];
-            row[j + 1] = substituted.min(row[j] + 1).min(diagonal + 1);
-        }
-    }
-    row[b.len()]
+    edit_distance(a, b) + penalty
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn distances() {
-        assert_eq!(edit_distance(b"kitten", b"sitting"), 3);
-        assert_eq!(edit_distance(b"", b"abc"), 3);
-        assert_eq!(edit_distance(b"same", b"same"), 0);
-    }
 
     #[test]
     fn finds_the_nearest_and_nothing_far() {
