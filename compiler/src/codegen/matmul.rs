@@ -288,7 +288,38 @@ pub(super) fn product(
     } else {
         decl.row_stride
     };
-    let w = e.at(base, first, step);
+    let Some(blocks) = decl.blocks else {
+        let w = e.at(base, first, step);
+        return floats(e, decl, dtype, w, x, m, n, out);
+    };
+    let n = count(e, n);
+    let end = e.add(first, n);
+    e.advance(first, end, |e, row| {
+        let rows = e.int(blocks.rows);
+        let (block, inside) = (e.b.ins().udiv(row, rows), e.b.ins().urem(row, rows));
+        let w = e.at(base, block, blocks.every * step);
+        let w = e.at(w, inside, step);
+        let (left, most) = (e.sub(end, row), e.sub(rows, inside));
+        let n = e.min(left, most);
+        let done = e.sub(row, first);
+        let base = e.at(out.base, done, 4);
+        let out = Rows { base, ..out };
+        floats(e, decl, dtype, w, x, m, Count::Dynamic(n), out);
+        n
+    });
+}
+
+/// The product with `n` rows of floats that follow each other.
+fn floats(
+    e: &mut Emit,
+    decl: &WeightDecl,
+    dtype: Dtype,
+    w: Value,
+    x: Rows,
+    m: Value,
+    n: Count,
+    out: Rows,
+) {
     let x_stride = e.int(x.stride / 4);
     let out_stride = e.int(out.stride / 4);
     let (w_stride, n, k) = (e.int(decl.row_stride), count(e, n), e.int(decl.shape[1]));

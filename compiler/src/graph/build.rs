@@ -250,6 +250,8 @@ impl Builder<'_> {
             row_stride: 0,
             // Panels are the same whichever way the floats lay.
             transposed: w.transposed && s.encoding.quant().is_none(),
+            // Panels are made of the part alone.
+            blocks: w.blocks().filter(|_| s.encoding.quant().is_none()),
             count: w.count(),
         };
         let row_stride = s.row_stride.unwrap_or_else(|| dense.dense_stride());
@@ -315,6 +317,7 @@ impl Builder<'_> {
             KeyValue::Own(k, v) => Some((self.linear(k, x, &at("k")), self.linear(v, x, &at("v")))),
             KeyValue::Shared(_) => None,
         };
+        let gate = a.gate.as_ref().map(|g| self.linear(g, x, &at("gate")));
         let ([q, k], v) = self.normed(a, [Some(q), kv.map(|kv| kv.0)], kv.map(|kv| kv.1), name);
         let mut q = q.expect("attention has queries");
         if let Some(p) = a.position_scale {
@@ -333,7 +336,13 @@ impl Builder<'_> {
             state: StateId(self.graph.states.len() as u32),
         };
         let sinks = a.sinks.as_ref().map(|w| self.weight(w));
-        let mix = self.attend(op, q, k.zip(v), sinks, name);
+        let mut mix = self.attend(op, q, k.zip(v), sinks, name);
+        if let Some(gate) = gate {
+            let open = Op::Unary(Unary::Act(Activation::Sigmoid));
+            let open = self.graph.add(open, &[gate], &at("gate_act"));
+            let times = Op::Binary(Binary::Mul);
+            mix = self.graph.add(times, &[mix, open], &at("gated"));
+        }
         self.linear(&a.o, mix, &at("o"))
     }
 

@@ -61,6 +61,8 @@ pub struct WeightDecl {
     pub row_stride: usize,
     /// Stored as `[in, out]`.
     pub transposed: bool,
+    /// Floats of which rows do not all follow each other.
+    pub blocks: Option<crate::spec::model::Blocks>,
     /// Entries of the pointer table: the experts of a family, 1 for a single weight.
     pub count: usize,
 }

@@ -93,6 +93,9 @@ impl fmt::Display for WeightDecl {
         if self.count != 1 {
             write!(f, " count={}", self.count)?;
         }
+        if let Some(b) = &self.blocks {
+            write!(f, " rows={} every={}", b.rows, b.every)?;
+        }
         f.write_str(if self.transposed { " transposed" } else { "" })
     }
 }
@@ -292,14 +295,20 @@ impl Parser {
             encoding: encoding_of(dtype)?,
             row_stride: 0,
             transposed,
+            blocks: None,
             count: 1,
         };
         let number = |key: &str| {
             let found = words.split_whitespace().find_map(|w| w.strip_prefix(key));
             found.map(str::parse::<usize>).transpose()
         };
-        let bad = |_| LineError::Syntax("stride or count is not a number");
+        let bad = |_| LineError::Syntax("stride, count, rows or every is not a number");
         decl.count = number("count=").map_err(bad)?.unwrap_or(1);
+        let rows = number("rows=").map_err(bad)?;
+        let every = number("every=").map_err(bad)?;
+        decl.blocks = rows
+            .zip(every)
+            .map(|(rows, every)| crate::spec::model::Blocks { rows, every });
         decl.row_stride = match number("stride=").map_err(bad)? {
             Some(n) => n,
             None => decl.dense_stride(),

@@ -161,6 +161,7 @@ fn weight(decl: &WeightDecl, bytes: &[u8]) -> Rows {
     };
     let size = dtype.size();
     let at = |r: usize, c: usize| {
+        let r = decl.blocks.map_or(r, |b| b.place(r));
         let offset = if decl.transposed {
             c * decl.row_stride + r * size
         } else {

@@ -222,6 +222,8 @@ pub struct Attention {
     pub q: Linear,
     /// Where keys and values come from.
     pub kv: KeyValue,
+    /// `[heads · head_dim, in]`: what attention gives is multiplied by its sigmoid (Qiu et al. 2025, gated attention).
+    pub gate: Option<Linear>,
     /// `[hidden, heads · head_dim]`.
     pub o: Linear,
     /// Norm of queries and of keys.
@@ -569,8 +571,10 @@ pub struct Range {
     pub first: usize,
     /// How much further on it is in each further layer.
     pub per_layer: usize,
-    /// Rows or columns of the whole tensor.
+    /// Rows or columns of the whole tensor, or of each head.
     pub of: usize,
+    /// The run is taken from each of so many heads, which follow each other.
+    pub heads: usize,
 }
 
 impl Range {
@@ -580,6 +584,7 @@ impl Range {
             first,
             per_layer: 0,
             of,
+            heads: 1,
         }
     }
 
@@ -589,7 +594,32 @@ impl Range {
     }
 }
 
+/// How the rows of a part lie that is taken from each of several heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    /// Rows that follow each other.
+    pub rows: usize,
+    /// Rows of the tensor from the first of these to the first of the next.
+    pub every: usize,
+}
+
+impl Blocks {
+    /// Where row `row` of the part lies, counted from its first.
+    pub fn place(&self, row: usize) -> usize {
+        row / self.rows * self.every + row % self.rows
+    }
+}
+
 impl Weight {
+    /// How rows lie, unless they follow each other.
+    pub fn blocks(&self) -> Option<Blocks> {
+        let part = self.part.filter(|p| p.heads > 1)?;
+        Some(Blocks {
+            rows: self.shape[0] / part.heads,
+            every: part.of,
+        })
+    }
+
     /// Entries of the pointer table.
     pub fn count(&self) -> usize {
         self.family.unwrap_or(1)

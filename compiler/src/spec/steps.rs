@@ -316,8 +316,9 @@ fn above_zero(node: &Node<'_, '_>) -> Read<f32> {
     }))
 }
 
-const ATTENTION: [&str; 16] = [
+const ATTENTION: [&str; 17] = [
     "share",
+    "gate",
     "n_heads",
     "n_kv_heads",
     "head_dim",
@@ -364,6 +365,10 @@ fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         head_dim,
         q: matrix("q", q_width, width)?,
         kv,
+        gate: fields
+            .optional("gate")?
+            .map(|n| linear(&n, &at.slot("gate"), q_width, width))
+            .transpose()?,
         o: matrix("o", at.around.hidden, q_width)?,
         qk_norm: fields
             .optional("qk_norm")?

@@ -121,10 +121,24 @@ fn linears(
     })
 }
 
-/// `{"from": first, "per_layer": further on in each layer, "of": rows or columns of the whole}`, for a run of `len`.
+/// `{"from": first, "per_layer": further on in each layer, "of": rows or columns of the whole, "heads": how many}`, for a run of
+/// `len`. With `heads` the whole is that many heads of `of`, and the run takes its part of each.
 fn range(node: &Node<'_, '_>, len: usize) -> Read<Range> {
-    let fields = node.object(&["from", "per_layer", "of"])?;
+    let fields = node.object(&["from", "per_layer", "of", "heads"])?;
+    let heads_node = fields.optional("heads")?;
+    let heads = heads_node
+        .as_ref()
+        .map_or(Ok(1), |n| n.whole(1, MAX_ROWS))?;
+    if let Some(node) = heads_node.filter(|_| !len.is_multiple_of(heads)) {
+        return Err(node.fault(Fault::NotADivisor {
+            value: heads,
+            name: "the rows of the weight",
+            of: len,
+        }));
+    }
+    let len = len / heads;
     let range = Range {
+        heads,
         first: fields.required("from")?.whole(0, MAX_ROWS)?,
         per_layer: fields
             .value("per_layer", |n| n.whole(0, MAX_ROWS))?

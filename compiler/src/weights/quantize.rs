@@ -18,7 +18,7 @@ use rayon::prelude::*;
 use super::round::round;
 use super::slots::{Role, Slot, block_slots, kind_slots};
 use super::{Blob, Tensor, View, Weights, WeightsError};
-use crate::spec::model::Model;
+use crate::spec::model::{Blocks, Model};
 
 /// Alignment of a packed matrix in its blob, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
@@ -36,6 +36,7 @@ pub struct QuantChoice {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PackJob {
     source: View,
+    blocks: Option<Blocks>,
     rows: usize,
     k: usize,
     quant: Quant,
@@ -214,6 +215,7 @@ impl Planner<'_> {
         self.bytes = (offset_bytes + bytes).next_multiple_of(ALIGNMENT);
         self.jobs.push(PackJob {
             source: view.clone(),
+            blocks: slot.weight.blocks(),
             rows,
             k,
             quant,
@@ -331,6 +333,7 @@ impl PackJob {
             if row >= self.rows {
                 continue;
             }
+            let row = self.blocks.map_or(row, |b| b.place(row));
             for (i, out) in out[..columns].iter_mut().enumerate() {
                 let column = group * GROUP + i;
                 let at = match self.source.transposed {

@@ -184,14 +184,18 @@ impl Layout {
         if weight.transposed && stored.len() > 2 {
             return Err(bad("only a matrix can be transposed"));
         }
+        let by_head = |range: &Option<Range>| range.is_some_and(|r| r.heads > 1);
+        if by_head(&weight.columns) || by_head(&weight.part) && stored.len() != 2 {
+            return Err(bad("only rows of a matrix can be taken by head"));
+        }
         if weight.columns.is_some() && stored.len() != 2 {
             return Err(bad("only a matrix has columns"));
         }
         let mut run = |range: Option<Range>, dimension: usize| {
             let Some(range) = range else { return Some(0) };
             let first = range.first_in(layer);
-            let end = first.checked_add(stored[dimension])?;
-            stored[dimension] = range.of;
+            let end = first.checked_add(stored[dimension] / range.heads)?;
+            stored[dimension] = range.of.checked_mul(range.heads)?;
             (end <= range.of).then_some(first)
         };
         let first = run(weight.part, 0).zip(run(weight.columns, 1));
@@ -219,15 +223,19 @@ impl Layout {
         // Bytes between rows; a vector is a single row of its own length.
         let row_stride = if one_row { weight.shape[0] } else { row };
         let (part_row, part_column) = self.first;
+        let rows = match weight.blocks() {
+            Some(blocks) => blocks.place(weight.shape[0] - 1) + 1,
+            None => weight.shape[0],
+        };
         let (first, elements) = match (one_row, is_transposed) {
             (true, _) => (part_row, weight.shape[0]),
             (false, true) => (
                 part_column * row_stride + part_row,
-                (weight.shape[1] - 1) * row_stride + weight.shape[0],
+                (weight.shape[1] - 1) * row_stride + rows,
             ),
             (false, false) => (
                 part_row * row_stride + part_column,
-                (weight.shape[0] - 1) * row_stride + weight.shape[1],
+                (rows - 1) * row_stride + weight.shape[1],
             ),
         };
         let before = self.stack.map_or(0, |s| s.expert) * stored[0] * row;
@@ -294,7 +302,7 @@ impl Found {
             .extend(tried.into_iter().map(|(name, _)| name));
         let layout = Layout::of(weight, label, at.layer, stack)?;
         let header = &stored.header;
-        if header.shape != layout.stored {
+        if !same_shape(&header.shape, &layout.stored) {
             return Err(misshapen(
                 &header.name,
                 label,
@@ -429,6 +437,12 @@ fn to_f32(bytes: &[u8], dtype: Dtype, out: &mut [u8]) {
     for (value, out) in values.zip(out.chunks_exact_mut(4)) {
         out.copy_from_slice(&value.to_le_bytes());
     }
+}
+
+/// Whether two shapes hold the same elements in the same order: dimensions of one element may be there or not.
+fn same_shape(a: &[usize], b: &[usize]) -> bool {
+    let long = |n: &&usize| **n != 1;
+    a.iter().filter(long).eq(b.iter().filter(long))
 }
 
 fn misshapen(

@@ -85,6 +85,7 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
                 linear_slots(k, slots);
                 linear_slots(v, slots);
             }
+            attention.gate.iter().for_each(|g| linear_slots(g, slots));
             let norms = attention.qk_norm.iter();
             let norms = norms.flat_map(|n| std::iter::once(&n.q).chain(&n.k).chain(&n.v));
             norms.for_each(|norm| norm_slots(norm, slots));

@@ -115,6 +115,40 @@ fn rows_of_a_joined_matrix() {
 }
 
 #[test]
+fn rows_of_every_head() {
+    // Two heads of three rows, of which the last two belong to the part; of the last head nothing lies behind it.
+    let mut w = weight("w", "w", &[4, 2]);
+    let heads = Range {
+        heads: 2,
+        ..Range::one(1, 3)
+    };
+    w.part = Some(heads);
+    let blocks = w.blocks().unwrap();
+    assert_eq!([0, 1, 2, 3].map(|r| blocks.place(r)), [0, 1, 3, 4]);
+    let weights = weights(
+        &matrix_model(w),
+        &file(&[("w", "F32", &[6, 2], f32_bytes(&counting(12)))]),
+    );
+    let view = &weights.head[0];
+    assert_eq!((view.row_stride_bytes, view.bytes), (8, 40));
+    let rows = matrix(&weights, view, [5, 2]);
+    assert_eq!(
+        [rows[blocks.place(0)].clone(), rows[blocks.place(3)].clone()],
+        [[2.0, 3.0], [10.0, 11.0]]
+    );
+}
+
+#[test]
+fn dimensions_of_one_element_may_be_there_or_not() {
+    let weights = weights(
+        &matrix_model(weight("w", "w", &[2, 2])),
+        &file(&[("w", "F32", &[2, 1, 2], f32_bytes(&counting(4)))]),
+    );
+    let view = &weights.head[0];
+    assert_eq!(matrix(&weights, view, [2, 2]), [[0.0, 1.0], [2.0, 3.0]]);
+}
+
+#[test]
 fn columns_of_a_transposed_joined_matrix() {
     // Stored [in = 3, out = 5]; the part is outputs 2 and 3.
     let mut w = weight("w", "w", &[2, 3]);
