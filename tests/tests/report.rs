@@ -11,7 +11,7 @@ use graver::passes::PassOptions;
 use graver::pipeline::{CompileOptions, load_shapes};
 use graver::report::{Measured, page};
 use graver::spec::{self, SpecSource};
-use graver::summary::Machine;
+use graver::summary::{Machine, summarize};
 use graver_runtime::abi::Dtype;
 
 /// What a reader does: waits for the page, and clicks a node of the fused graph.
@@ -31,8 +31,11 @@ fn made(name: &str, preset: &str) -> String {
         gbps: 20.0,
         gflops: 100.0,
     });
+    let other = spec::load(SpecSource::Builtin("llama4")).unwrap();
+    let other = load_shapes(&other, &other.preset("scout").unwrap(), None).unwrap();
     let measured = Measured {
         machine,
+        beside: Some(summarize("llama4 scout", &other, &options, machine)),
         ..Measured::default()
     };
     page(&format!("{name} {preset}"), &loaded, &options, measured)
@@ -96,6 +99,10 @@ fn check(name: &str, preset: &str) {
         "{name}: nothing is selected"
     );
     assert!(dom.contains("detail open"), "{name}: no details show");
+    assert!(
+        dom.contains("Beside llama4 scout") && dom.contains("chunks of 8192"),
+        "{name}: the other model does not show"
+    );
 }
 
 #[test]

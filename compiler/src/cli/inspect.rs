@@ -1,11 +1,10 @@
 //! `graver inspect`: a model's shape in numbers, without weights, alone or beside another; or what a stage made of it.
 
-use std::error::Error;
 use std::process::ExitCode;
 
 use graver::emit::{Emit, emit};
 use graver::graph::ProgramKind;
-use graver::summary::{Machine, Summary, compare, summarize};
+use graver::summary::{Machine, compare};
 
 use super::Outcome;
 use super::model::ModelArgs;
@@ -48,12 +47,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
         print!("{text}");
         return Ok(ExitCode::SUCCESS);
     }
-    let summary = args.summary(&args.model)?;
+    let machine = args.gbps.zip(args.gflops);
+    let machine = machine.map(|(gbps, gflops)| Machine { gbps, gflops });
+    let summary = args.model.summary(machine)?;
     let text = match &args.compare {
         None if args.json => serde_json::to_string_pretty(&summary)? + "\n",
         None => summary.to_string(),
         Some(other) => {
-            let both = compare(summary, args.summary(&args.model.with_model(other))?);
+            let both = compare(summary, args.model.with_model(other).summary(machine)?);
             match args.json {
                 true => serde_json::to_string_pretty(&both)? + "\n",
                 false => both.to_string(),
@@ -62,18 +63,4 @@ pub(crate) fn run(args: &Args) -> Outcome {
     };
     print!("{text}");
     Ok(ExitCode::SUCCESS)
-}
-
-impl Args {
-    fn summary(&self, model: &ModelArgs) -> Result<Summary, Box<dyn Error>> {
-        let machine = self.gbps.zip(self.gflops);
-        let machine = machine.map(|(gbps, gflops)| Machine { gbps, gflops });
-        let loaded = model.load_shapes()?;
-        Ok(summarize(
-            &model.label(),
-            &loaded,
-            &model.options()?,
-            machine,
-        ))
-    }
 }

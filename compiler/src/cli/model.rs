@@ -1,6 +1,7 @@
 //! The MODEL argument: a checkpoint folder, a spec with random weights, or the model inside the program; and how it is
 //! compiled.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -11,6 +12,7 @@ use graver::embedded;
 use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, Loaded};
 use graver::spec::{self, Spec, SpecSource};
+use graver::summary::{Machine, Summary, summarize};
 use graver_runtime::session::{Session, SessionOptions};
 use graver_runtime::text::{LoadedText, TextError};
 
@@ -81,12 +83,12 @@ struct PassArgs {
 
 impl ModelArgs {
     /// The model, quantised where that is asked for.
-    pub(crate) fn load(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
+    pub(crate) fn load(&self) -> Result<Loaded, Box<dyn Error>> {
         Ok(self.quant.apply(self.load_unquantized()?)?)
     }
 
     /// The model as it is stored.
-    pub(crate) fn load_unquantized(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
+    pub(crate) fn load_unquantized(&self) -> Result<Loaded, Box<dyn Error>> {
         Ok(match self.place()? {
             Place::Embedded => embedded::load()?,
             Place::Folder(dir) => pipeline::load_checkpoint(dir, self.spec.as_deref())?,
@@ -108,7 +110,7 @@ impl ModelArgs {
     }
 
     /// The model for writing it out: random weights are drawn, and matrices packed, on the way.
-    pub(crate) fn load_to_write(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
+    pub(crate) fn load_to_write(&self) -> Result<Loaded, Box<dyn Error>> {
         let stored = match self.place()? {
             Place::Spec(spec) => {
                 pipeline::load_undrawn(&spec, self.preset(), self.weights_seed, None)?
@@ -135,6 +137,12 @@ impl ModelArgs {
         self.model.as_deref().unwrap_or(embedded::NAME)
     }
 
+    /// What the model is and costs, by its shapes, on `machine`.
+    pub(crate) fn summary(&self, machine: Option<Machine>) -> Result<Summary, Box<dyn Error>> {
+        let loaded = self.load_shapes()?;
+        Ok(summarize(&self.label(), &loaded, &self.options()?, machine))
+    }
+
     /// The same choices for another model; `SPEC:PRESET` names a built-in spec's sizes too.
     pub(crate) fn with_model(&self, model: &str) -> ModelArgs {
         let mut other = ModelArgs {
@@ -154,11 +162,11 @@ impl ModelArgs {
     /// The model without the bytes of its weights where it has none on disk: at once, whatever its size.
     ///
     /// A folder's weights are mapped, since their types decide the code; one that has only a config.json is a shape.
-    pub(crate) fn load_shapes(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
+    pub(crate) fn load_shapes(&self) -> Result<Loaded, Box<dyn Error>> {
         Ok(self.quant.apply_to_shapes(self.load_stored_shapes()?))
     }
 
-    fn load_stored_shapes(&self) -> Result<Loaded, Box<dyn std::error::Error>> {
+    fn load_stored_shapes(&self) -> Result<Loaded, Box<dyn Error>> {
         let (spec, config) = match self.place()? {
             Place::Embedded => return self.load_unquantized(),
             Place::Spec(spec) => {
@@ -221,7 +229,7 @@ impl ModelArgs {
         }
     }
 
-    pub(crate) fn passes(&self) -> Result<PassOptions, Box<dyn std::error::Error>> {
+    pub(crate) fn passes(&self) -> Result<PassOptions, Box<dyn Error>> {
         let PassArgs {
             no_fuse,
             no_pass,
@@ -237,14 +245,11 @@ impl ModelArgs {
     }
 
     /// Choices for code that runs here and now.
-    pub(crate) fn options(&self) -> Result<CompileOptions, Box<dyn std::error::Error>> {
+    pub(crate) fn options(&self) -> Result<CompileOptions, Box<dyn Error>> {
         self.options_for(Target::named("native")?)
     }
 
-    pub(crate) fn options_for(
-        &self,
-        target: Target,
-    ) -> Result<CompileOptions, Box<dyn std::error::Error>> {
+    pub(crate) fn options_for(&self, target: Target) -> Result<CompileOptions, Box<dyn Error>> {
         Ok(CompileOptions {
             passes: self.passes()?,
             cache: self.quant.cache(),
@@ -264,7 +269,7 @@ pub(crate) fn open(
     loaded: Loaded,
     options: &CompileOptions,
     session: SessionOptions,
-) -> Result<Session, Box<dyn std::error::Error>> {
+) -> Result<Session, Box<dyn Error>> {
     let mut planned = pipeline::plan_both(&loaded, options);
     for p in &mut planned {
         p.stamps = session.profile;

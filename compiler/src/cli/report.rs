@@ -27,6 +27,9 @@ pub(crate) struct Args {
     /// What `--profile` wrote
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
+    /// Set the model beside this one: a folder, a spec, or SPEC:PRESET
+    #[arg(long, value_name = "MODEL")]
+    compare: Option<String>,
     /// Threads whose ceilings are measured; as many as the system allows if not given
     #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -34,8 +37,11 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = args.model.load_shapes()?;
+    let machine = Some(machine(args.threads));
+    let beside = |other: &String| args.model.with_model(other).summary(machine);
     let measured = Measured {
-        machine: Some(machine(args.threads)),
+        machine,
+        beside: args.compare.as_ref().map(beside).transpose()?,
         bench: args.bench.as_deref().map(read_bench).transpose()?,
         profile: args.profile.as_deref().map(read_profile).transpose()?,
     };

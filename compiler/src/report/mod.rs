@@ -1,6 +1,6 @@
 //! One HTML page about a model: its graphs before and after the passes, memory, state, roofline, ablation, profile.
 //!
-//! In: a loaded model (shapes will do), and whatever was measured of it. Out: a page that needs no network: data as JSON, two
+//! In: a loaded model (shapes will do), whatever was measured of it, and another to set beside it. Out: a page that needs no network: data as JSON, two
 //! libraries and a script that draws. What the page shows is decided here; how it looks, in `page.js` and `page.css`.
 
 mod graphs;
@@ -15,7 +15,7 @@ use crate::cost::{self, KernelCost, Step};
 use crate::graph::ProgramKind;
 use crate::passes::PASSES;
 use crate::pipeline::{self, CompileOptions, Loaded};
-use crate::summary::{Machine, Summary, summarize};
+use crate::summary::{Comparison, Machine, Summary, compare, summarize};
 
 use self::graphs::{BlockGraphs, Traced};
 use self::memory::Arena;
@@ -28,7 +28,7 @@ const LIBRARIES: [&str; 2] = [
     include_str!("../../vendor/dagre.min.js"),
 ];
 
-/// What was measured, as far as it was.
+/// What was measured, as far as it was, and what to compare with.
 #[derive(Clone, Debug, Default)]
 pub struct Measured {
     /// The machine's ceilings.
@@ -37,6 +37,8 @@ pub struct Measured {
     pub bench: Option<bench::Report>,
     /// Where time goes.
     pub profile: Option<Profile>,
+    /// Another model to set beside this one.
+    pub beside: Option<Summary>,
 }
 
 /// Everything the page is drawn from.
@@ -48,6 +50,8 @@ struct Data {
     programs: Vec<ProgramData>,
     bench: Option<bench::Report>,
     profile: Option<Profile>,
+    /// The model, mechanism by mechanism, beside another.
+    comparison: Option<Comparison>,
 }
 
 #[derive(Serialize)]
@@ -70,6 +74,7 @@ struct ProgramData {
 pub fn page(name: &str, loaded: &Loaded, options: &CompileOptions, measured: Measured) -> String {
     let summary = summarize(name, loaded, options, measured.machine);
     let data = Data {
+        comparison: measured.beside.map(|other| compare(summary.clone(), other)),
         rows: summary.rows(),
         summary,
         passes: PASSES

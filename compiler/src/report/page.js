@@ -16,6 +16,7 @@ const scaled = (n, unit) => {
 const bytes = n => scaled(n, 'B');
 const flops = n => scaled(n, 'FLOP');
 const count = n => n >= 1e9 ? `${(n / 1e9).toFixed(2)} B` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} M` : String(n);
+const perSecond = n => n >= 100 ? Math.round(n).toLocaleString('en') : n.toPrecision(3);
 const escape = s => String(s).replace(/[&<>"]/g, c => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);
 const kernelBytes = c => c.weight_bytes + c.state_bytes + c.activation_bytes;
 const short = (text, n) => text.length > n ? `${text.slice(0, n - 1)}…` : text;
@@ -67,7 +68,7 @@ function overview() {
     [`${decode.kernels} / ${decode.barriers}`, 'kernels / barriers of a decode step'],
   ];
   if (decode.tokens_per_second) {
-    cards.push([decode.tokens_per_second.toPrecision(3), 'tokens/s that the machine allows']);
+    cards.push([perSecond(decode.tokens_per_second), 'tokens/s that the machine allows']);
   }
   const card = box.append('div').attr('class', 'cards').selectAll('div').data(cards).join('div').attr('class', 'card');
   card.append('b').text(d => d[0]);
@@ -75,6 +76,18 @@ function overview() {
   const rows = box.append('table').selectAll('tr').data(data.rows).join('tr');
   rows.append('th').text(d => d[0]);
   rows.append('td').text(d => d[1]);
+}
+
+// ---- beside another model
+function comparison() {
+  if (!data.comparison) return;
+  const { models, rows } = data.comparison;
+  const box = section('comparison', `Beside ${models[1].model}`, 'Mechanism by mechanism, the costs below; what differs stands out.');
+  const table = box.append('table').attr('class', 'beside');
+  table.append('tr').selectAll('th').data(['', models[0].model, models[1].model]).join('th').text(d => d);
+  const row = table.selectAll('tr.r').data(rows).join('tr').attr('class', r => r.same ? 'r same' : 'r');
+  row.append('th').text(r => r.name);
+  row.selectAll('td').data(r => r.values).join('td').text(v => v ?? 'none');
 }
 
 // ---- graphs before and after fusion
@@ -333,11 +346,11 @@ function ablation() {
   const two = box.append('div').attr('class', 'two');
   for (const p of b.points) {
     const chart = two.append('div').attr('class', 'chart');
-    chart.append('h3').text(`${p.phase} of ${p.tokens} at ${p.depth}: fused ${p.variants[0].tokens_per_second.toPrecision(3)} tokens/s`);
+    chart.append('h3').text(`${p.phase} of ${p.tokens} at ${p.depth}: fused ${perSecond(p.variants[0].tokens_per_second)} tokens/s`);
     const rows = p.variants.slice(1).map(v => ({ label: v.name, value: v.ratio.median, low: v.ratio.low, high: v.ratio.high, v,
       colour: v.impossible ? '#e15759' : v.ratio.low > 1 ? '#f28e2b' : v.ratio.high < 1 ? '#59a14f' : '#b8c2ce' }));
     const svg = bars(chart, rows, r => `${r.value.toFixed(2)}×`, { left: 210, mark: 1 });
-    hover(svg.selectAll('g'), r => `<b>${escape(r.label)}</b>${r.v.tokens_per_second.toPrecision(3)} tokens/s; ${r.v.kernels} kernels, ${r.v.barriers} barriers, ${bytes(r.v.bytes)}<br>${(100 * r.v.ceiling_share).toFixed(0)} % of the ceiling${r.v.impossible ? ': impossible' : ''}`);
+    hover(svg.selectAll('g'), r => `<b>${escape(r.label)}</b>${perSecond(r.v.tokens_per_second)} tokens/s; ${r.v.kernels} kernels, ${r.v.barriers} barriers, ${bytes(r.v.bytes)}<br>${(100 * r.v.ceiling_share).toFixed(0)} % of the ceiling${r.v.impossible ? ': impossible' : ''}`);
   }
 }
 
@@ -375,6 +388,7 @@ function profile() {
 }
 
 overview();
+comparison();
 graphs();
 memory();
 state();
