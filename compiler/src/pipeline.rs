@@ -19,7 +19,7 @@ use crate::spec::model::{Model, Weight};
 use crate::spec::{self, Spec, SpecSource};
 use crate::weights::{
     self, Blob, Block, Checkpoint, QuantChoice, RandomWeights, Source, Weights, WeightsError,
-    resolve, split_kinds,
+    resolve_with, split_kinds,
 };
 
 /// A bound model with its weights.
@@ -58,12 +58,25 @@ pub enum LoadError {
 /// # Errors
 /// Anything wrong with spec, config or weights.
 pub fn load_checkpoint(dir: &Path, spec_file: Option<&Path>) -> Result<Loaded, LoadError> {
+    load_checkpoint_with(dir, spec_file, &|_, _| {})
+}
+
+/// [`load_checkpoint`]; `progress` hears how many bytes of weights are to be converted in all, and how many more have been.
+///
+/// # Errors
+/// As [`load_checkpoint`].
+pub fn load_checkpoint_with(
+    dir: &Path,
+    spec_file: Option<&Path>,
+    progress: weights::Progress<'_>,
+) -> Result<Loaded, LoadError> {
     let checkpoint = Checkpoint::open(dir)?;
     let spec = match spec_file {
         Some(file) => spec::load(SpecSource::File(file))?,
         None => spec::for_config(&checkpoint.config)?,
     };
-    load_opened(checkpoint, &spec)
+    let model = spec.bind(&checkpoint.config)?;
+    finish_loading(model, Source::Checkpoint(checkpoint), progress)
 }
 
 /// Binds a spec to an opened checkpoint.
@@ -72,7 +85,7 @@ pub fn load_checkpoint(dir: &Path, spec_file: Option<&Path>) -> Result<Loaded, L
 /// Specs that do not add up with the config, and weights that are not what the model needs.
 pub fn load_opened(checkpoint: Checkpoint, spec: &Spec) -> Result<Loaded, LoadError> {
     let model = spec.bind(&checkpoint.config)?;
-    finish_loading(model, Source::Checkpoint(checkpoint))
+    finish_loading(model, Source::Checkpoint(checkpoint), &|_, _| {})
 }
 
 /// Binds a spec to one of its presets, with random weights.
@@ -88,7 +101,8 @@ pub fn load_preset(
     let config: Value = spec.preset(preset)?;
     let model = spec.bind(&config)?;
     let dtype = dtype.unwrap_or_else(|| RandomWeights::default_dtype(&model));
-    finish_loading(model, Source::Random(RandomWeights::new(seed, dtype)))
+    let source = Source::Random(RandomWeights::new(seed, dtype));
+    finish_loading(model, source, &|_, _| {})
 }
 
 /// [`load_preset`] without drawing the weights, which are drawn where they are written: for artifacts, at any size. Such a
@@ -122,11 +136,16 @@ fn undrawn(
 ) -> Result<Loaded, LoadError> {
     let model = spec.bind(config)?;
     let dtype = dtype.unwrap_or_else(|| RandomWeights::default_dtype(&model));
-    finish_loading(model, Source::Shapes(RandomWeights::new(seed, dtype)))
+    let source = Source::Shapes(RandomWeights::new(seed, dtype));
+    finish_loading(model, source, &|_, _| {})
 }
 
-fn finish_loading(mut model: Model, source: Source) -> Result<Loaded, LoadError> {
-    let weights = resolve(&model, source)?;
+fn finish_loading(
+    mut model: Model,
+    source: Source,
+    progress: weights::Progress<'_>,
+) -> Result<Loaded, LoadError> {
+    let weights = resolve_with(&model, source, progress)?;
     split_kinds(&mut model, &weights);
     Ok(Loaded { model, weights })
 }
@@ -180,10 +199,12 @@ pub fn plain_program(loaded: &Loaded, kind: ProgramKind, cache: Dtype) -> Progra
             Some(v) => Storage {
                 encoding: v.encoding,
                 row_stride: Some(v.row_stride_bytes),
+                transposed: v.transposed,
             },
             None => Storage {
                 encoding: Encoding::Float(Dtype::F32),
                 row_stride: None,
+                transposed: w.transposed,
             },
         }
     };

@@ -50,6 +50,8 @@ class Fixture:
     layout: list = field(default_factory=list)
     # `model_type` in the finished config, for a family that the reference knows under another name.
     published_as: str | None = None
+    # How the matrices of layers are stored: `fp8` in blocks with scales, `mxfp4` in groups; the reference sees their values.
+    quantised: str | None = None
 
 
 def llama(**changed):
@@ -226,6 +228,15 @@ def all_fixtures():
                                         hidden_size_per_layer_input=5, vocab_size_per_layer_input=60, tie_word_embeddings=True,
                                         layer_types=["sliding_attention", "full_attention"] * 2,
                                         activation_sparsity_pattern=[0.9, 0.0, 0.6, 0.0]), torch.bfloat16, prompt=24),
+        Fixture("qwen2-moe-bf16", small("qwen2_moe", num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8,
+                                        shared_expert_intermediate_size=12, intermediate_size=24, mlp_only_layers=[0]),
+                torch.bfloat16),
+        Fixture("llama4-experts-f32", llama4(num_hidden_layers=2, interleave_moe_layer_step=2), prompt=24),
+        Fixture("deepseek-v3-fp8", deepseek_v3(hidden_size=20, first_k_dense_replace=1, n_routed_experts=4, n_group=1, topk_group=1,
+                                               num_experts_per_tok=2, moe_intermediate_size=12, n_shared_experts=1, vocab_size=64),
+                quantised="fp8"),
+        Fixture("gpt-oss-mxfp4", gpt_oss(hidden_size=32, intermediate_size=32, num_hidden_layers=1, vocab_size=64), torch.bfloat16,
+                quantised="mxfp4"),
     ]
 
 
@@ -249,6 +260,7 @@ def write(fixture, folder):
     """Draw weights until greedy decoding is clear and does not loop at once; leave checkpoint and golden in `folder`."""
     for seed in range(200):
         write_checkpoint(fixture, folder, seed)
+        packed = quantise(folder, fixture.quantised) if fixture.quantised else None
         with Choices() as choices:
             golden = reference(folder, fixture, seed)
         if choices.least < CLEAR_CHOICE:
@@ -256,6 +268,9 @@ def write(fixture, folder):
         gap, spread = golden["greedy_gap"].min().item(), golden["logits"].std().item()
         if gap > CLEAR_GAP and len(set(golden["greedy_ids"].tolist())) > fixture.steps // 3:
             save_file(golden, folder / "golden.safetensors")
+            if packed:
+                save_file(packed, folder / "model.safetensors", metadata={"format": "pt"})
+                amend(folder / "config.json", quantization_config=QUANTISED[fixture.quantised])
             if fixture.published_as:
                 rename(folder / "config.json", fixture.published_as)
             return gap, spread
@@ -380,7 +395,54 @@ def to_older_rope(config):
 
 def rename(path, model_type):
     """Call the architecture by the name under which its checkpoints are published."""
-    path.write_text(json.dumps(json.loads(path.read_text()) | dict(model_type=model_type), indent=2) + "\n")
+    amend(path, model_type=model_type)
+
+
+def amend(path, **entries):
+    """Set entries of a config."""
+    path.write_text(json.dumps(json.loads(path.read_text()) | entries, indent=2) + "\n")
+
+
+BLOCK = 8
+QUANTISED = dict(fp8=dict(quant_method="fp8", fmt="e4m3", activation_scheme="dynamic", weight_block_size=[BLOCK, BLOCK]),
+                 mxfp4=dict(quant_method="mxfp4"))
+
+
+def quantise(folder, how):
+    """Put the values that quantised matrices stand for into the checkpoint, and give the tensors that they are stored as."""
+    path = folder / "model.safetensors"
+    plain, stored = load_file(path), {}
+    for name, matrix in plain.items():
+        if how == "fp8" and matrix.ndim == 2 and ".layers." in name and "norm" not in name and not name.endswith("gate.weight"):
+            stored[name], stored[name + "_scale_inv"], plain[name] = fp8_blocks(matrix.float())
+        elif how == "mxfp4" and matrix.ndim == 3:
+            stored[name + "_blocks"], stored[name + "_scales"], plain[name] = mxfp4_groups(matrix.float())
+        else:
+            stored[name] = matrix
+    save_file(plain, path, metadata={"format": "pt"})
+    return stored
+
+
+def fp8_blocks(matrix):
+    """`[out, in]` as e4m3 values, a float32 scale for each block, and the float32 values that both stand for."""
+    rows, columns = matrix.shape
+    scale = torch.stack([torch.stack([block.abs().max() / 448.0 for block in row.split(BLOCK, 1)]) for row in matrix.split(BLOCK)])
+    each = scale.repeat_interleave(BLOCK, 0)[:rows].repeat_interleave(BLOCK, 1)[:, :columns]
+    values = (matrix / each).to(torch.float8_e4m3fn)
+    return values, scale, (values.float() * each).contiguous()
+
+
+def mxfp4_groups(stack):
+    """`[experts, in, out]` as pairs of e2m1 `[experts, out, in / 32, 16]`, powers of two, and the values that both stand for."""
+    levels = torch.tensor([0, 0.5, 1, 1.5, 2, 3, 4, 6])
+    groups = stack.transpose(1, 2).unflatten(2, (-1, 32))
+    power = torch.floor(torch.log2(groups.abs().amax(-1, keepdim=True))) - 2
+    scaled = groups / 2**power
+    code = (scaled.abs()[..., None] - levels).abs().argmin(-1)
+    values = levels[code] * scaled.sign() * 2**power
+    code = (code + 8 * (scaled < 0)).to(torch.uint8)
+    pairs = code[..., 0::2] | code[..., 1::2] << 4
+    return pairs.contiguous(), (power[..., 0] + 127).to(torch.uint8), values.flatten(2).transpose(1, 2).contiguous()
 
 
 def without_prefix(tensors, _config):

@@ -11,6 +11,7 @@ mod explain;
 mod inspect;
 mod interrupt;
 mod model;
+mod progress;
 mod quant;
 mod report;
 mod run;

@@ -16,6 +16,7 @@ use graver::summary::{Machine, Summary, summarize};
 use graver_runtime::session::{Session, SessionOptions};
 use graver_runtime::text::{LoadedText, TextError};
 
+use super::progress::shown;
 use super::quant::QuantArgs;
 
 /// Which model, and how it is compiled.
@@ -91,7 +92,9 @@ impl ModelArgs {
     pub(crate) fn load_unquantized(&self) -> Result<Loaded, Box<dyn Error>> {
         Ok(match self.place()? {
             Place::Embedded => embedded::load()?,
-            Place::Folder(dir) => pipeline::load_checkpoint(dir, self.spec.as_deref())?,
+            Place::Folder(dir) => shown("converting weights", |progress| {
+                pipeline::load_checkpoint_with(dir, self.spec.as_deref(), progress)
+            })?,
             Place::Spec(spec) => {
                 pipeline::load_preset(&spec, self.preset(), self.weights_seed, None)?
             }

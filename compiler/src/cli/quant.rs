@@ -1,12 +1,11 @@
 //! Options of quantised weights and of the KV cache's type, for every command that compiles.
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 use graver::pipeline::{self, Loaded};
 use graver::weights::{QuantChoice, WeightsError};
 use graver_runtime::abi::{Dtype, Quant};
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use super::progress::shown;
 
 /// How weights and state are stored.
 #[derive(Args, Clone, Debug)]
@@ -74,20 +73,8 @@ impl QuantArgs {
         let Some(choice) = self.choice() else {
             return Ok(loaded);
         };
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        let style = ProgressStyle::with_template(
-            "quantising {bar:30} {bytes} of {total_bytes}, {eta} left",
-        );
-        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-        let loaded = pipeline::quantize(loaded, choice, &|total, bytes| {
-            // Shown only once it is clear that it takes a while.
-            if bar.is_hidden() && bar.elapsed() > Duration::from_secs(1) {
-                bar.set_length(total as u64);
-                bar.set_draw_target(ProgressDrawTarget::stderr());
-            }
-            bar.inc(bytes as u64);
-        })?;
-        bar.finish_and_clear();
-        Ok(loaded)
+        shown("quantising", |progress| {
+            pipeline::quantize(loaded, choice, progress)
+        })
     }
 }

@@ -19,6 +19,8 @@ pub struct Storage {
     pub encoding: Encoding,
     /// Bytes between stored rows or panels; `None` where they are dense.
     pub row_stride: Option<usize>,
+    /// Stored as `[in, out]`.
+    pub transposed: bool,
 }
 
 /// Builds a program; `storage` says how a block's weight is stored and `cache` what keys and values are kept in.
@@ -249,7 +251,7 @@ impl Builder<'_> {
             encoding: s.encoding,
             row_stride: 0,
             // Panels are the same whichever way the floats lay.
-            transposed: w.transposed && s.encoding.quant().is_none(),
+            transposed: s.transposed && s.encoding.quant().is_none(),
             // Panels are made of the part alone.
             blocks: w.blocks().filter(|_| s.encoding.quant().is_none()),
             count: w.count(),
@@ -293,7 +295,7 @@ impl Builder<'_> {
         }
     }
 
-    /// What a matmul with weight `w` reads: `x`, rounded to int8 where the weight is quantised. Matmuls share it.
+    /// What a product with weight `w` reads: `x`, rounded to int8 where the weight is quantised. Products share it.
     fn input_of(&mut self, w: NodeId, x: NodeId) -> NodeId {
         let quantized = self
             .graph

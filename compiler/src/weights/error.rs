@@ -114,6 +114,39 @@ pub enum WeightsError {
         /// Type stored.
         found: String,
     },
+    /// A way of storing quantised weights that is not known.
+    #[error(
+        "config.json: quantization_config.quant_method: `{found}` cannot be read; known are {known}; use the checkpoint's unquantised form"
+    )]
+    Method {
+        /// What stands there.
+        found: String,
+        /// All that are known.
+        known: String,
+    },
+    /// Sizes of blocks that are none.
+    #[error(
+        "config.json: quantization_config.weight_block_size: found {found}, expected two sizes of at least 1, as in [128, 128]"
+    )]
+    BlockSize {
+        /// What stands there.
+        found: String,
+    },
+    /// Scales that are missing or do not fit what they scale.
+    #[error(
+        "tensor {}: for {slot}: found {found}, expected {expected}; fetch the checkpoint again, or its unquantised form",
+        Name(tensor)
+    )]
+    Scales {
+        /// The scales' name in the checkpoint.
+        tensor: String,
+        /// `layers.3.attention.q.weight`.
+        slot: String,
+        /// What there is.
+        found: String,
+        /// What there should be.
+        expected: String,
+    },
     /// Experts of one layer that are stored in different ways.
     #[error(
         "{slot}: {} is stored as {}, {} as {}, but the experts of a layer have to be stored alike; store them in one type",

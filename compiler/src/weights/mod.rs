@@ -11,9 +11,11 @@
 mod bytes;
 mod checkpoint;
 mod error;
+mod found;
 mod header;
 mod kinds;
 mod nearest;
+mod published;
 mod quantize;
 mod random;
 mod resolve;
@@ -29,7 +31,7 @@ pub use quantize::{
     PackJob, PackPlan, Packing, QuantChoice, plan_quantized, quantize, quantize_when_written,
 };
 pub use random::{RandomWeights, Recipe};
-pub use resolve::{Source, resolve};
+pub use resolve::{Progress, Source, resolve, resolve_with};
 pub use slots::{Role, Slot, block_slots, kind_slots};
 
 use crate::spec::model::Model;

@@ -1,24 +1,16 @@
-//! Finds the tensor behind every weight slot, checks its type and shape, and describes what of it the slot reads.
-//!
-//! Matrices stay where they are. Vectors that are not f32 are converted into one blob of our own, at the end, when it is
-//! known how much memory they take.
+//! Walks the weight slots of a model, and says what each reads inside a tensor of a given shape.
 
-use super::checkpoint::{Checkpoint, FileBytes};
+use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
-use super::nearest::nearest;
+use super::found::find;
 use super::random::{RandomWeights, plan_random, plan_shapes};
-use super::slots::{Role, Slot, block_slots, kind_slots};
-use super::{Blob, Tensor, View, Weights};
+use super::slots::{Slot, block_slots, kind_slots};
+use super::{Tensor, View, Weights};
 use crate::spec::model::{Model, Range, Weight};
 use graver_runtime::abi::{Dtype, Encoding};
-use half::{bf16, f16};
-use safetensors::Dtype as StoredDtype;
-use std::collections::{BTreeSet, HashMap};
 
-/// Alignment of tensors in memory of our own, in bytes: a cache line.
-const ALIGNMENT: usize = 64;
-/// How many left-over tensors a message lists.
-const LEFT_OVER_EXAMPLES: usize = 4;
+/// Hears of long work: bytes in all, bytes done since it was last called.
+pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// Where weights come from.
 #[derive(Debug)]
@@ -34,18 +26,20 @@ pub enum Source {
 
 /// Finds, checks and describes the bytes of every weight slot of `model`.
 ///
-/// The checkpoint's files stay mapped inside the result. Fails for tensors that are missing, misshapen, of no weight
-/// type, or left over.
+/// The checkpoint's files stay mapped inside the result. Fails for tensors that are missing, misshapen, of no weight type,
+/// or left over.
 pub fn resolve(model: &Model, source: Source) -> Result<Weights, WeightsError> {
+    resolve_with(model, source, &|_, _| {})
+}
+
+/// [`resolve`]; `progress` hears how many bytes are to be converted in all, and how many more have been.
+pub fn resolve_with(
+    model: &Model,
+    source: Source,
+    progress: Progress<'_>,
+) -> Result<Weights, WeightsError> {
     match source {
-        Source::Checkpoint(checkpoint) => {
-            let mut found = Found::default();
-            let (embed, layers, head) = walk(model, |slot, label, place| {
-                found.view(&checkpoint, model, slot, label, place)
-            })?;
-            check_left_over(model, &checkpoint, &found)?;
-            found.into_weights(checkpoint, embed, layers, head)
-        }
+        Source::Checkpoint(checkpoint) => find(model, checkpoint, progress),
         Source::Random(random) => plan_random(model, random),
         Source::Shapes(random) => plan_shapes(model, random),
     }
@@ -132,7 +126,7 @@ pub(super) fn candidates(model: &Model, weight: &Weight, at: At) -> Vec<(String,
 }
 
 /// A name, and the same with each of the other prefixes in place of the first.
-fn with_prefixes(prefixes: &[String], name: String) -> Vec<String> {
+pub(super) fn with_prefixes(prefixes: &[String], name: String) -> Vec<String> {
     let rest = prefixes
         .split_first()
         .and_then(|(first, others)| Some((name.strip_prefix(first.as_str())?, others)));
@@ -251,283 +245,4 @@ impl Layout {
             transposed: is_transposed,
         }
     }
-}
-
-/// What has been found so far.
-#[derive(Default)]
-struct Found {
-    tensors: Vec<Tensor>,
-    /// By name and whether the tensor is held as converted f32.
-    by_name: HashMap<(String, bool), usize>,
-    /// Conversions to make, in the order of their bytes in the new blob.
-    conversions: Vec<Conversion>,
-    converted_bytes: usize,
-    /// Tensors of the checkpoint that some slot reads.
-    used: BTreeSet<String>,
-    /// All names tried.
-    expected: BTreeSet<String>,
-}
-
-/// A vector to be converted to f32.
-struct Conversion {
-    name: String,
-    dtype: Dtype,
-    offset_bytes: usize,
-}
-
-impl Found {
-    fn view(
-        &mut self,
-        checkpoint: &Checkpoint,
-        model: &Model,
-        slot: &Slot<'_>,
-        label: &str,
-        at: At,
-    ) -> Result<View, WeightsError> {
-        let weight = slot.weight;
-        let tried = candidates(model, weight, at);
-        let found = tried
-            .iter()
-            .find_map(|(name, stack)| Some((checkpoint.tensors.get(name)?, *stack)));
-        let Some((stored, stack)) = found else {
-            let tried: Vec<String> = tried.into_iter().map(|(name, _)| name).collect();
-            let nearest = nearest(&tried, checkpoint.tensors.keys().map(String::as_str));
-            return Err(WeightsError::MissingTensor {
-                slot: label.to_string(),
-                tried,
-                nearest,
-            });
-        };
-        self.expected
-            .extend(tried.into_iter().map(|(name, _)| name));
-        let layout = Layout::of(weight, label, at.layer, stack)?;
-        let header = &stored.header;
-        if !same_shape(&header.shape, &layout.stored) {
-            return Err(misshapen(
-                &header.name,
-                label,
-                weight,
-                &header.shape,
-                layout.stored,
-            ));
-        }
-        let dtype = weight_type(header.dtype).ok_or_else(|| {
-            let (tensor, slot) = (header.name.clone(), label.to_string());
-            WeightsError::WrongType {
-                tensor,
-                slot,
-                found: header.dtype.to_string(),
-            }
-        })?;
-        self.used.insert(header.name.clone());
-        let converted = is_vector(slot.role) && dtype != Dtype::F32;
-        let tensor = self.tensor(checkpoint, &header.name, dtype, converted);
-        let held = if converted { Dtype::F32 } else { dtype };
-        Ok(layout.view(weight, tensor, &self.tensors[tensor], held))
-    }
-
-    /// The tensor of a name, as stored or converted; made on first use.
-    fn tensor(
-        &mut self,
-        checkpoint: &Checkpoint,
-        name: &str,
-        dtype: Dtype,
-        converted: bool,
-    ) -> usize {
-        let key = (name.to_string(), converted);
-        if let Some(tensor) = self.by_name.get(&key) {
-            return *tensor;
-        }
-        let stored = &checkpoint.tensors[name];
-        let (blob, offset_bytes, bytes) = if converted {
-            let offset_bytes = self.converted_bytes;
-            let bytes = stored.header.bytes / dtype.size() * Dtype::F32.size();
-            self.conversions.push(Conversion {
-                name: name.to_string(),
-                dtype,
-                offset_bytes,
-            });
-            self.converted_bytes = (offset_bytes + bytes).next_multiple_of(ALIGNMENT);
-            // The blob that follows the checkpoint's files.
-            (checkpoint.files.len(), offset_bytes, bytes)
-        } else {
-            (stored.file, stored.header.offset_bytes, stored.header.bytes)
-        };
-        self.tensors.push(Tensor {
-            name: name.to_string(),
-            blob,
-            offset_bytes,
-            bytes,
-        });
-        self.by_name.insert(key, self.tensors.len() - 1);
-        self.tensors.len() - 1
-    }
-
-    fn into_weights(
-        self,
-        checkpoint: Checkpoint,
-        embed: Vec<View>,
-        layers: Vec<Vec<View>>,
-        head: Vec<View>,
-    ) -> Result<Weights, WeightsError> {
-        let converted = if self.conversions.is_empty() {
-            Blob::Empty
-        } else {
-            self.convert(&checkpoint)?
-        };
-        let mut blobs: Vec<Blob> = checkpoint
-            .files
-            .into_iter()
-            .map(|file| match file.bytes {
-                FileBytes::Mapped(map) => Blob::Mapped {
-                    path: file.path,
-                    map,
-                },
-                FileBytes::Held(memory) => Blob::Owned(memory),
-            })
-            .collect();
-        blobs.push(converted);
-        Ok(Weights {
-            blobs,
-            tensors: self.tensors,
-            embed,
-            layers,
-            head,
-        })
-    }
-
-    fn convert(&self, checkpoint: &Checkpoint) -> Result<Blob, WeightsError> {
-        let mut memory = Blob::zeroed(self.converted_bytes)?;
-        for conversion in &self.conversions {
-            let stored = &checkpoint.tensors[&conversion.name];
-            let bytes = checkpoint.files[stored.file].bytes(&stored.header);
-            to_f32(
-                bytes,
-                conversion.dtype,
-                &mut memory[conversion.offset_bytes..],
-            );
-        }
-        Ok(Blob::Owned(memory))
-    }
-}
-
-fn is_vector(role: Role) -> bool {
-    match role {
-        Role::Gain { .. } | Role::Bias => true,
-        Role::Matrix | Role::ByHead | Role::Router | Role::Table | Role::Positions => false,
-    }
-}
-
-fn weight_type(dtype: StoredDtype) -> Option<Dtype> {
-    match dtype {
-        StoredDtype::F32 => Some(Dtype::F32),
-        StoredDtype::BF16 => Some(Dtype::Bf16),
-        StoredDtype::F16 => Some(Dtype::F16),
-        _ => None,
-    }
-}
-
-/// Writes the values of `bytes` as f32 to the start of `out`.
-fn to_f32(bytes: &[u8], dtype: Dtype, out: &mut [u8]) {
-    let values = bytes.chunks_exact(dtype.size()).map(|value| match dtype {
-        Dtype::F32 => f32::from_le_bytes([value[0], value[1], value[2], value[3]]),
-        Dtype::Bf16 => bf16::from_le_bytes([value[0], value[1]]).to_f32(),
-        Dtype::F16 => f16::from_le_bytes([value[0], value[1]]).to_f32(),
-    });
-    for (value, out) in values.zip(out.chunks_exact_mut(4)) {
-        out.copy_from_slice(&value.to_le_bytes());
-    }
-}
-
-/// Whether two shapes hold the same elements in the same order: dimensions of one element may be there or not.
-fn same_shape(a: &[usize], b: &[usize]) -> bool {
-    let long = |n: &&usize| **n != 1;
-    a.iter().filter(long).eq(b.iter().filter(long))
-}
-
-fn misshapen(
-    tensor: &str,
-    label: &str,
-    weight: &Weight,
-    found: &[usize],
-    expected: Vec<usize>,
-) -> WeightsError {
-    let is_part = weight.part.or(weight.columns).is_some();
-    let is_reversed = found.iter().rev().eq(expected.iter());
-    let note = match (weight.transposed, is_part, is_reversed) {
-        (true, _, true) => ", which the spec says is stored as [in, out]; it is not",
-        (false, _, true) => "; it seems to be stored transposed, which the spec does not say",
-        (_, true, false) => ", which is one part of it",
-        (_, false, false) => "",
-    };
-    let (tensor, slot, found) = (tensor.to_string(), label.to_string(), found.to_vec());
-    WeightsError::Misshapen {
-        tensor,
-        slot,
-        found,
-        expected,
-        note,
-    }
-}
-
-fn check_left_over(
-    model: &Model,
-    checkpoint: &Checkpoint,
-    found: &Found,
-) -> Result<(), WeightsError> {
-    let ignored: Vec<String> = model
-        .ignore
-        .iter()
-        .flat_map(|pattern| with_prefixes(&model.prefixes, pattern.clone()))
-        .collect();
-    let is_ignored = |name: &str| {
-        ignored
-            .iter()
-            .any(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
-    };
-    let left: Vec<&String> = checkpoint
-        .tensors
-        .keys()
-        .filter(|name| !found.used.contains(*name) && !is_ignored(name))
-        .collect();
-    if left.is_empty() {
-        return Ok(());
-    }
-    let nearest = |name: &String| {
-        nearest(
-            std::slice::from_ref(name),
-            found.expected.iter().map(String::as_str),
-        )
-    };
-    let examples = left
-        .iter()
-        .take(LEFT_OVER_EXAMPLES)
-        .map(|name| ((*name).clone(), nearest(name)))
-        .collect();
-    Err(WeightsError::LeftOver {
-        count: left.len(),
-        examples,
-    })
-}
-
-/// Whether `name` matches `pattern`, in which `*` stands for any number of characters.
-///
-/// Greedy with one point to go back to, so that no pattern takes more than `pattern · name` steps.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while n < name.len() {
-        if pattern.get(p) == Some(&b'*') {
-            retry = Some((p, n));
-            p += 1;
-        } else if pattern.get(p) == Some(&name[n]) {
-            (p, n) = (p + 1, n + 1);
-        } else if let Some((star, from)) = retry {
-            retry = Some((star, from + 1));
-            (p, n) = (star + 1, from + 1);
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
 }

@@ -1,6 +1,7 @@
 //! Tests of checkpoints and weights, on files written by hand, byte by byte.
 
 mod broken_files;
+mod experts;
 mod folders;
 mod published;
 mod quantize;

@@ -1,0 +1,328 @@
+//! Finds the tensor behind every weight slot of a checkpoint, and checks its type and shape.
+//!
+//! Matrices of a float type stay where they are. Vectors that are not f32, and matrices in the forms in which large models
+//! are published, are converted into one blob of our own, at the end, when it is known how much memory they take.
+
+use super::checkpoint::{Checkpoint, FileBytes};
+use super::error::WeightsError;
+use super::nearest::nearest;
+use super::published::{Conversion, Published, Stored, Widen, widen};
+use super::resolve::{At, Layout, Progress, candidates, walk, with_prefixes};
+use super::slots::{Role, Slot};
+use super::{Blob, Tensor, View, Weights};
+use crate::spec::model::{Model, Weight};
+use graver_runtime::abi::Dtype;
+use safetensors::Dtype as StoredDtype;
+use std::collections::{BTreeSet, HashMap};
+
+/// Alignment of tensors in memory of our own, in bytes: a cache line.
+const ALIGNMENT: usize = 64;
+/// How many left-over tensors a message lists.
+const LEFT_OVER_EXAMPLES: usize = 4;
+
+/// Finds, checks and describes all weights of `model` in `checkpoint`.
+pub(super) fn find(
+    model: &Model,
+    checkpoint: Checkpoint,
+    progress: Progress<'_>,
+) -> Result<Weights, WeightsError> {
+    let mut found = Found::new(Published::of(&checkpoint)?);
+    let (embed, layers, head) = walk(model, |slot, label, place| {
+        found.view(&checkpoint, model, slot, label, place)
+    })?;
+    check_left_over(model, &checkpoint, &found)?;
+    found.into_weights(checkpoint, embed, layers, head, progress)
+}
+
+/// What has been found so far.
+struct Found {
+    tensors: Vec<Tensor>,
+    /// By name and whether the tensor is held converted.
+    by_name: HashMap<(String, bool), usize>,
+    /// Conversions to make, in the order of their bytes in the new blob.
+    conversions: Vec<Conversion>,
+    converted_bytes: usize,
+    /// How the checkpoint stores what it quantises.
+    published: Published,
+    /// Tensors of the checkpoint that some slot reads.
+    used: BTreeSet<String>,
+    /// All names tried.
+    expected: BTreeSet<String>,
+}
+
+impl Found {
+    fn new(published: Published) -> Found {
+        Found {
+            tensors: vec![],
+            by_name: HashMap::new(),
+            conversions: vec![],
+            converted_bytes: 0,
+            published,
+            used: BTreeSet::new(),
+            expected: BTreeSet::new(),
+        }
+    }
+
+    fn view(
+        &mut self,
+        checkpoint: &Checkpoint,
+        model: &Model,
+        slot: &Slot<'_>,
+        label: &str,
+        at: At,
+    ) -> Result<View, WeightsError> {
+        let tried = candidates(model, slot.weight, at);
+        let found = tried.iter().find_map(|(name, stack)| {
+            let stored = self.published.stored(checkpoint, name)?;
+            Some((name.clone(), stored, *stack))
+        });
+        let Some((name, stored, stack)) = found else {
+            let tried: Vec<String> = tried.into_iter().map(|(name, _)| name).collect();
+            let nearest = nearest(&tried, checkpoint.tensors.keys().map(String::as_str));
+            return Err(WeightsError::MissingTensor {
+                slot: label.to_string(),
+                tried,
+                nearest,
+            });
+        };
+        self.expected
+            .extend(tried.into_iter().map(|(name, _)| name));
+        // What is packed lies as `[out, in]`, whichever way round the plain form would.
+        let mut weight = slot.weight.clone();
+        if let Stored::Packed { .. } = stored {
+            weight.transposed = false;
+        }
+        let layout = Layout::of(&weight, label, at.layer, stack)?;
+        let (how, held) = self.check(checkpoint, slot, label, &stored, &layout, &weight)?;
+        let tensor = self.tensor(checkpoint, &name, &stored, how, held, &layout);
+        Ok(layout.view(&weight, tensor, &self.tensors[tensor], held))
+    }
+
+    /// Whether a tensor has the shape and a type that the slot can read: how it is converted, if at all, and what it is then.
+    fn check(
+        &mut self,
+        checkpoint: &Checkpoint,
+        slot: &Slot<'_>,
+        label: &str,
+        stored: &Stored<'_>,
+        layout: &Layout,
+        weight: &Weight,
+    ) -> Result<(Option<Widen>, Dtype), WeightsError> {
+        if let Stored::Packed { blocks, scales } = stored {
+            let names = [blocks.header.name.as_str(), scales];
+            let how = Widen::packed(checkpoint, names, &layout.stored, label)?;
+            self.used.extend(names.map(str::to_string));
+            return Ok((Some(how), Dtype::Bf16));
+        }
+        let header = stored.header();
+        if !same_shape(&header.shape, &layout.stored) {
+            let expected = layout.stored.clone();
+            let found = &header.shape;
+            return Err(misshapen(&header.name, label, weight, found, expected));
+        }
+        self.used.insert(header.name.clone());
+        if let Some(how) = self.published.scaled(checkpoint, header, label)? {
+            self.used.extend(how.scales().map(str::to_string));
+            return Ok((Some(how), Dtype::F32));
+        }
+        let dtype = weight_type(header.dtype).ok_or_else(|| WeightsError::WrongType {
+            tensor: header.name.clone(),
+            slot: label.to_string(),
+            found: header.dtype.to_string(),
+        })?;
+        Ok(match is_vector(slot.role) && dtype != Dtype::F32 {
+            true => (Some(Widen::Float(dtype)), Dtype::F32),
+            false => (None, dtype),
+        })
+    }
+
+    /// The tensor of a name, as stored or converted; made on first use.
+    fn tensor(
+        &mut self,
+        checkpoint: &Checkpoint,
+        name: &str,
+        stored: &Stored<'_>,
+        how: Option<Widen>,
+        held: Dtype,
+        layout: &Layout,
+    ) -> usize {
+        let key = (name.to_string(), how.is_some());
+        if let Some(tensor) = self.by_name.get(&key) {
+            return *tensor;
+        }
+        let header = stored.header();
+        let (blob, offset_bytes, bytes) = match how {
+            Some(how) => {
+                let offset_bytes = self.converted_bytes;
+                let bytes = layout.stored.iter().product::<usize>() * held.size();
+                self.conversions.push(Conversion {
+                    name: header.name.clone(),
+                    how,
+                    offset_bytes,
+                    bytes,
+                });
+                self.converted_bytes = (offset_bytes + bytes).next_multiple_of(ALIGNMENT);
+                // The blob that follows the checkpoint's files.
+                (checkpoint.files.len(), offset_bytes, bytes)
+            }
+            None => (
+                checkpoint.tensors[&header.name].file,
+                header.offset_bytes,
+                header.bytes,
+            ),
+        };
+        self.tensors.push(Tensor {
+            name: name.to_string(),
+            blob,
+            offset_bytes,
+            bytes,
+        });
+        self.by_name.insert(key, self.tensors.len() - 1);
+        self.tensors.len() - 1
+    }
+
+    fn into_weights(
+        self,
+        checkpoint: Checkpoint,
+        embed: Vec<View>,
+        layers: Vec<Vec<View>>,
+        head: Vec<View>,
+        progress: Progress<'_>,
+    ) -> Result<Weights, WeightsError> {
+        let converted = if self.conversions.is_empty() {
+            Blob::Empty
+        } else {
+            let mut memory = Blob::zeroed(self.converted_bytes)?;
+            widen(&checkpoint, &self.conversions, &mut memory, progress);
+            Blob::Owned(memory)
+        };
+        let mut blobs: Vec<Blob> = checkpoint
+            .files
+            .into_iter()
+            .map(|file| match file.bytes {
+                FileBytes::Mapped(map) => Blob::Mapped {
+                    path: file.path,
+                    map,
+                },
+                FileBytes::Held(memory) => Blob::Owned(memory),
+            })
+            .collect();
+        blobs.push(converted);
+        Ok(Weights {
+            blobs,
+            tensors: self.tensors,
+            embed,
+            layers,
+            head,
+        })
+    }
+}
+
+fn is_vector(role: Role) -> bool {
+    match role {
+        Role::Gain { .. } | Role::Bias => true,
+        Role::Matrix | Role::ByHead | Role::Router | Role::Table | Role::Positions => false,
+    }
+}
+
+pub(super) fn weight_type(dtype: StoredDtype) -> Option<Dtype> {
+    match dtype {
+        StoredDtype::F32 => Some(Dtype::F32),
+        StoredDtype::BF16 => Some(Dtype::Bf16),
+        StoredDtype::F16 => Some(Dtype::F16),
+        _ => None,
+    }
+}
+
+/// Whether two shapes hold the same elements in the same order: dimensions of one element may be there or not.
+fn same_shape(a: &[usize], b: &[usize]) -> bool {
+    let long = |n: &&usize| **n != 1;
+    a.iter().filter(long).eq(b.iter().filter(long))
+}
+
+fn misshapen(
+    tensor: &str,
+    label: &str,
+    weight: &Weight,
+    found: &[usize],
+    expected: Vec<usize>,
+) -> WeightsError {
+    let is_part = weight.part.or(weight.columns).is_some();
+    let is_reversed = found.iter().rev().eq(expected.iter());
+    let note = match (weight.transposed, is_part, is_reversed) {
+        (true, _, true) => ", which the spec says is stored as [in, out]; it is not",
+        (false, _, true) => "; it seems to be stored transposed, which the spec does not say",
+        (_, true, false) => ", which is one part of it",
+        (_, false, false) => "",
+    };
+    let (tensor, slot, found) = (tensor.to_string(), label.to_string(), found.to_vec());
+    WeightsError::Misshapen {
+        tensor,
+        slot,
+        found,
+        expected,
+        note,
+    }
+}
+
+fn check_left_over(
+    model: &Model,
+    checkpoint: &Checkpoint,
+    found: &Found,
+) -> Result<(), WeightsError> {
+    let ignored: Vec<String> = model
+        .ignore
+        .iter()
+        .flat_map(|pattern| with_prefixes(&model.prefixes, pattern.clone()))
+        .collect();
+    let is_ignored = |name: &str| {
+        ignored
+            .iter()
+            .any(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
+    };
+    let left: Vec<&String> = checkpoint
+        .tensors
+        .keys()
+        .filter(|name| !found.used.contains(*name) && !is_ignored(name))
+        .collect();
+    if left.is_empty() {
+        return Ok(());
+    }
+    let nearest = |name: &String| {
+        nearest(
+            std::slice::from_ref(name),
+            found.expected.iter().map(String::as_str),
+        )
+    };
+    let examples = left
+        .iter()
+        .take(LEFT_OVER_EXAMPLES)
+        .map(|name| ((*name).clone(), nearest(name)))
+        .collect();
+    Err(WeightsError::LeftOver {
+        count: left.len(),
+        examples,
+    })
+}
+
+/// Whether `name` matches `pattern`, in which `*` stands for any number of characters.
+///
+/// Greedy with one point to go back to, so that no pattern takes more than `pattern · name` steps.
+fn matches(pattern: &[u8], name: &[u8]) -> bool {
+    let (mut p, mut n) = (0, 0);
+    let mut retry: Option<(usize, usize)> = None;
+    while n < name.len() {
+        if pattern.get(p) == Some(&b'*') {
+            retry = Some((p, n));
+            p += 1;
+        } else if pattern.get(p) == Some(&name[n]) {
+            (p, n) = (p + 1, n + 1);
+        } else if let Some((star, from)) = retry {
+            retry = Some((star, from + 1));
+            (p, n) = (star + 1, from + 1);
+        } else {
+            return false;
+        }
+    }
+    pattern[p..].iter().all(|byte| *byte == b'*')
+}
