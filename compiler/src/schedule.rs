@@ -19,7 +19,9 @@ use crate::graph::{
     Attention, Dest, Graph, Grouping, HeadMatmul, Join, Matmul, NodeId, Op, Program, ProgramKind,
 };
 
-pub use experts::{expert_tile, own_routing, route_scratch};
+pub use experts::{
+    expert_tile, has_prologue, own_routing, prologue_row_bytes, route_scratch, tile_row_bytes,
+};
 pub use latent::{EXPANDED_KEYS, LatentScratch, latent_scratch};
 
 /// Kernels of every block of a program.
@@ -311,7 +313,14 @@ fn expert_work(
 ) -> Work {
     let weight = graph.operand(node, role).and_then(|w| graph.weight(w));
     let decl = weight.expect("experts have weights");
-    let (rows, chunks) = experts::expert_columns(g, rows, decl.bytes() / rows.max(1), kind);
+    // A panel is 8 rows, and what is rounded to int8 is cut between groups.
+    let step = if graph.is_quantized(node) {
+        GROUP
+    } else {
+        PANEL_ROWS
+    };
+    let row_bytes = decl.bytes() / rows.max(1);
+    let (rows, chunks) = experts::expert_columns(g, rows, row_bytes, step, kind);
     Work::Experts { rows, chunks }
 }
 

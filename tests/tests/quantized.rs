@@ -14,13 +14,18 @@ use graver_runtime::abi::{Dtype, Quant};
 use graver_runtime::session::{Session, Wanted};
 use graver_tests::{compile_for, fixtures};
 
-/// Odd widths, a tied head, weights stored `[in, out]`, biases, norms of queries and keys, norms behind the sublayers.
-const CHECKPOINTS: [&str; 5] = [
+/// Odd widths, a tied head, weights stored `[in, out]`, biases, norms of queries and keys, norms behind the sublayers;
+/// experts, with a shared one, as pairs of rows with biases, and with their input weighed.
+const CHECKPOINTS: [&str; 9] = [
     "llama-gqa-tied-bf16-llama3",
     "llama-mqa-odd-f16",
     "gpt2-f32",
     "qwen3-tied-bf16",
     "olmo2-mha-f32",
+    "qwen3-moe-f32",
+    "deepseek-v3-groups-bf16",
+    "gpt-oss-f32",
+    "llama4-experts-f32",
 ];
 
 const CHOICES: [QuantChoice; 3] = [

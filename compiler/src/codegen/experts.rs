@@ -7,20 +7,26 @@
 mod activate;
 mod rows;
 
+use std::mem::offset_of;
+
 pub(super) use rows::{routed_rows, row};
 
 use cranelift_codegen::ir::{InstBuilder, Value};
+use graver_runtime::abi::KernelTable;
+use graver_runtime::abi::quant::{Block, GROUP};
 
 use self::activate::activate_row;
 use super::emit::{Count, Emit, Lanes};
 use super::kernel::{Rows, Site};
-use super::matmul::product;
+use super::matmul::{count, product};
 use super::route::{Table, own_groups};
-use super::rows::{combine, copy, norm};
+use super::rows::{combine, copy, prologue_norm, quantize};
 use crate::graph::{
     Binary, ExpertsIn, ExpertsOut, Form, GroupedMatmul, Grouping, NodeId, Op, Route, WeightDecl,
 };
-use crate::schedule::{Work, expert_tile};
+use crate::schedule::{
+    Work, expert_tile, has_prologue, max_tokens, prologue_row_bytes, tile_row_bytes,
+};
 
 /// Emits the kernel.
 pub(super) fn emit(e: &mut Emit, s: &Site) {
@@ -198,7 +204,7 @@ fn groups(e: &mut Emit, s: &Site, g: Grouping, route: Option<&Route>) -> Table {
 }
 
 fn experts_in(e: &mut Emit, s: &Site, x: &ExpertsIn) {
-    let input = normalised(e, s, x);
+    let input = prepared(e, s, x);
     let table = groups(e, s, x.grouping, x.route.as_ref());
     let form = x.activate.form;
     let matrices: Vec<Matrix> = (0..form.matrices())
@@ -208,12 +214,11 @@ fn experts_in(e: &mut Emit, s: &Site, x: &ExpertsIn) {
         })
         .collect();
     expert_chunks(e, s, table, x.ffn, |e, c| {
-        let whole = s.out(e);
-        let out = columns(e, whole, c.first);
-        let gathered = gather_area(e, s, x, input);
+        let gathered = gather_area(e, s, x);
         tiles(e, s, c, |e, i, m| {
-            let tokens = take_tokens(e, s, x, table, input, gathered, i, m);
-            let out = rows_from(e, out, i);
+            let tokens = take_tokens(e, s, x, table, [input, gathered], i, m);
+            let whole = s.out(e);
+            let out = rows_from(e, whole, i);
             let inner = Inside {
                 s,
                 x,
@@ -227,33 +232,40 @@ fn experts_in(e: &mut Emit, s: &Site, x: &ExpertsIn) {
     });
 }
 
-/// The input, normalised into this thread's scratch where there is a norm.
-fn normalised(e: &mut Emit, s: &Site, x: &ExpertsIn) -> Rows {
+/// The input, normalised and rounded into this thread's scratch where that is done to all tokens first.
+fn prepared(e: &mut Emit, s: &Site, x: &ExpertsIn) -> Rows {
     let input = s.rows(e, s.operand("x"));
-    let Some(n) = &x.norm else { return input };
+    if !has_prologue(x) {
+        return input;
+    }
     let own = Rows {
         base: e.scratch(s.kernel.scratch.rows),
-        stride: n.group * 4,
+        stride: prologue_row_bytes(s.graph, s.kernel.node, x),
     };
-    let gain = n.gain.then(|| s.pointer(e, s.operand("norm.gain")));
-    let bias = n.bias.then(|| s.pointer(e, s.operand("norm.bias")));
+    let k = s.graph.width(s.operand("x"));
     let tokens = e.tokens();
     e.repeat(tokens, |e, t| {
         let (from, to) = (input.row(e, t), own.row(e, t));
-        norm(e, n, from, to, gain, bias);
+        match (x.quantize_x && !x.weighted, &x.norm) {
+            (true, norm) => quantize(e, s, norm.as_ref(), from, to, k),
+            (false, Some(n)) => prologue_norm(e, s, n, from, to),
+            (false, None) => unreachable!("there is a prologue"),
+        }
     });
     own
 }
 
-/// Where tiles of tokens are gathered: behind the normalised rows.
-fn gather_area(e: &mut Emit, s: &Site, x: &ExpertsIn, input: Rows) -> Rows {
-    let width = s.graph.width(s.operand("x")) * 4;
-    let before = x
-        .norm
-        .map_or(0, |_| crate::schedule::max_tokens(s.kind) * width);
+/// Where tiles of tokens are gathered: behind what the prologue has prepared.
+fn gather_area(e: &mut Emit, s: &Site, x: &ExpertsIn) -> Rows {
+    let rows = if has_prologue(x) {
+        max_tokens(s.kind)
+    } else {
+        0
+    };
+    let before = rows * prologue_row_bytes(s.graph, s.kernel.node, x);
     Rows {
         base: e.scratch(s.kernel.scratch.rows + before),
-        ..input
+        stride: tile_row_bytes(s.graph, s.kernel.node),
     }
 }
 
@@ -263,8 +275,7 @@ fn take_tokens(
     s: &Site,
     x: &ExpertsIn,
     table: Table,
-    input: Rows,
-    gathered: Rows,
+    [input, gathered]: [Rows; 2],
     first: Value,
     m: Value,
 ) -> Rows {
@@ -272,17 +283,22 @@ fn take_tokens(
         let token = table.token(e, first);
         return rows_from(e, input, token);
     }
+    let k = s.graph.width(s.operand("x"));
     e.repeat(m, |e, r| {
         let i = e.add(first, r);
         let token = table.token(e, i);
         let (from, to) = (input.row(e, token), gathered.row(e, r));
-        let width = s.graph.width(s.operand("x"));
-        match x.weighted {
-            true => {
-                let w = table.weight(e, i);
-                scaled(e, from, to, Count::Known(width), w);
-            }
-            false => copy(e, from, to, width, 1.0),
+        if !x.weighted {
+            return copy(e, from, to, gathered.stride / 4, 1.0);
+        }
+        let w = table.weight(e, i);
+        let floats = match x.quantize_x {
+            true => e.scratch(s.kernel.scratch.row),
+            false => to,
+        };
+        scaled(e, from, floats, Count::Known(k), w);
+        if x.quantize_x {
+            quantize(e, s, None, floats, to, k);
         }
     });
     gathered
@@ -316,17 +332,40 @@ impl Inside<'_, '_> {
             stride: self.c.width * each * 4,
         };
         let (first, n) = (e.times(self.c.first, each), times(e, self.c.n, each));
+        let own = self.floats(e);
         let (into, other) = match self.x.activate.form {
-            Form::Plain | Form::Gated => (self.out, tile),
+            Form::Plain | Form::Gated => (own, tile),
             Form::Paired => (tile, tile),
         };
         for (matrix, to) in matrices.iter().zip([into, other]) {
             matrix.product(e, self.c, first, n, self.tokens, self.m, to);
         }
         e.repeat(self.m, |e, r| {
-            let (out, other) = (self.out.row(e, r), tile.row(e, r));
-            activate_row(e, &self.x.activate, out, other, self.c.n);
+            let (row, other) = (own.row(e, r), tile.row(e, r));
+            activate_row(e, &self.x.activate, row, other, self.c.n);
+            if self.x.quantize_y {
+                self.round(e, row, r);
+            }
         });
+    }
+
+    /// Where the chunk's result is made in f32.
+    fn floats(&self, e: &mut Emit) -> Rows {
+        match self.x.quantize_y {
+            true => Rows {
+                base: e.scratch(self.s.kernel.scratch.staged),
+                stride: self.c.width * 4,
+            },
+            false => columns(e, self.out, self.c.first),
+        }
+    }
+
+    /// A finished row to int8: whole groups of the result, but for its last.
+    fn round(&self, e: &mut Emit, from: Value, r: Value) {
+        let group = e.b.ins().udiv_imm_u(self.c.first, GROUP as i64);
+        let (to, n) = (self.out.row(e, r), count(e, self.c.n));
+        let to = e.at(to, group, size_of::<Block>());
+        e.micro(offset_of!(KernelTable, quantize), &[from, n, to], None);
     }
 }
 

@@ -60,6 +60,10 @@ pub struct ExpertsIn {
     pub norm: Option<Norm>,
     /// Rows of weights multiply the tokens.
     pub weighted: bool,
+    /// Tokens are rounded to int8 last, for quantised weights.
+    pub quantize_x: bool,
+    /// The result is rounded to int8.
+    pub quantize_y: bool,
     /// Width of the result.
     pub ffn: usize,
     /// The matrices have biases.

@@ -299,6 +299,7 @@ impl Graph {
         match self.op(id) {
             Op::Quantize { .. } => true,
             Op::Matmul(m) => m.quantize_y,
+            Op::ExpertsIn(e) => e.quantize_y,
             _ => false,
         }
     }

@@ -100,6 +100,19 @@ fn check_quantized(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<(), St
                 false => Ok(()),
             }
         }
+        Op::GroupedMatmul(_) | Op::ExpertsIn(_) | Op::ExpertsOut(_) => {
+            let rounds = matches!(op, Op::ExpertsIn(e) if e.quantize_x);
+            let matrices = operands.iter().filter(|o| is_matrix(graph, **o)).count();
+            let weights = operands.iter().filter(is_weight).count();
+            let x = graph.is_quantized(operands[0]);
+            let fits = if x || rounds { matrices } else { 0 };
+            let before = matches!(op, Op::ExpertsIn(e) if e.norm.is_some() || e.weighted || rounds);
+            let others = operands[1..].iter().any(|o| is_value(&o));
+            match weights != fits || x && before || others {
+                true => Err("int8 rows and quantised weights go together, all or none".into()),
+                false => Ok(()),
+            }
+        }
         Op::Embed { .. } => Ok(()),
         _ if operands.iter().any(|o| is_value(&o) || is_weight(&o)) => Err(format!(
             "{} reads no int8 and no quantised weights",
@@ -107,6 +120,10 @@ fn check_quantized(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<(), St
         )),
         _ => Ok(()),
     }
+}
+
+fn is_matrix(graph: &Graph, id: NodeId) -> bool {
+    graph.weight(id).is_some_and(|w| w.shape.len() > 1)
 }
 
 /// [`verify`] on every block, and that blocks hand on what the next one takes.

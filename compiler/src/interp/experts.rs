@@ -266,7 +266,10 @@ pub(super) fn experts_in(e: &ExpertsIn, x: &[&Rows]) -> Rows {
         input = super::rows::norm(n, &input, gain, bias);
     }
     let table = next.groups(&e.grouping, e.route.as_ref());
-    let rows = gather(&e.grouping, e.weighted, &input, &table);
+    let mut rows = gather(&e.grouping, e.weighted, &input, &table);
+    if e.quantize_x {
+        rows = super::rows::to_int8(&rows);
+    }
     let m = GroupedMatmul {
         grouping: e.grouping,
         rows: e.ffn * e.activate.form.rows_each(),
@@ -278,7 +281,11 @@ pub(super) fn experts_in(e: &ExpertsIn, x: &[&Rows]) -> Rows {
             grouped_matmul(&m, &rows, &table, w, bias)
         })
         .collect();
-    activated(&e.activate, &products.iter().collect::<Vec<_>>())
+    let y = activated(&e.activate, &products.iter().collect::<Vec<_>>());
+    match e.quantize_y {
+        true => super::rows::to_int8(&y),
+        false => y,
+    }
 }
 
 pub(super) fn experts_out(e: &ExpertsOut, x: &[&Rows]) -> Rows {

@@ -275,7 +275,7 @@ fn matmul(scene: &mut Scene, m: &Matmul, x: &[&Rows]) -> Rows {
 }
 
 /// Values moved to the nearest multiple of their group's scale, which is the group's largest magnitude over 127.
-fn to_int8(x: &Rows) -> Rows {
+pub(super) fn to_int8(x: &Rows) -> Rows {
     let round = |group: &[f32]| {
         let largest = group.iter().fold(0.0f32, |m, v| m.max(v.abs()));
         let inverse = if largest < TINY { 0.0 } else { 127.0 / largest };

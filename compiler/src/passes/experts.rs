@@ -7,7 +7,8 @@
 //!   =>  y = experts_out(h, groups, down, shared, s, residual)
 //! ```
 //!
-//! Requires that nothing else reads what lies between. In decode both also take the router's scores instead of the groups:
+//! Requires that nothing else reads what lies between. Where weights are quantised, rounding to int8 lies between as well: the
+//! inside is rounded where it is made, tokens before they are gathered. In decode both also take the router's scores instead of the groups:
 //! every thread picks and sorts the few experts for itself, which is cheaper than the two barriers that it saves. Prefill
 //! routes its many tokens once.
 
@@ -62,6 +63,9 @@ struct Block {
     down: NodeId,
     act: NodeId,
     gather: NodeId,
+    /// Rounding of what lies inside the experts, and of the gathered tokens.
+    round_inside: Option<NodeId>,
+    round_tokens: Option<NodeId>,
     groups: NodeId,
     routes: NodeId,
     route: Route,
@@ -77,21 +81,29 @@ impl Block {
             unreachable!("filtered")
         };
         let (down, groups) = (graph.operands(combine)[0], graph.operands(combine)[1]);
+        let rounds = |id: NodeId| *graph.op(id) == Op::Quantize { norm: None };
         let alone = |id: NodeId, reader: NodeId| match graph.only_user(id) {
             Some(_) => Ok(()),
             None => Err(read_elsewhere(graph, id, reader)),
         };
         products(graph, &[down])?;
         alone(down, combine)?;
-        let act = graph.operands(down)[0];
+        let mut act = graph.operands(down)[0];
+        let round_inside = Some(act).filter(|id| rounds(*id));
+        if let Some(round) = round_inside {
+            alone(round, down)?;
+            act = graph.operands(round)[0];
+        }
         let Op::Activate(activate) = *graph.op(act) else {
             return Err(format!("{} is no activation", place(graph, act)));
         };
-        alone(act, down)?;
+        alone(act, round_inside.unwrap_or(down))?;
         let into = graph.operands(act);
         products(graph, &into)?;
         into.iter().try_for_each(|id| alone(*id, act))?;
-        let gather = graph.operands(into[0])[0];
+        let rows = graph.operands(into[0])[0];
+        let round_tokens = Some(rows).filter(|id| rounds(*id));
+        let gather = round_tokens.map_or(rows, |r| graph.operands(r)[0]);
         let Op::GatherTokens {
             weighted: weighted_in,
             ..
@@ -100,12 +112,15 @@ impl Block {
             return Err(format!("{} gathers no tokens", place(graph, gather)));
         };
         let bias = |id: NodeId| grouped(graph, id).is_some_and(|m| m.bias);
-        let same = |id: &NodeId| graph.operands(*id)[0] == gather && bias(*id) == bias(into[0]);
+        let same = |id: &NodeId| graph.operands(*id)[0] == rows && bias(*id) == bias(into[0]);
         if !into.iter().all(same) {
             return Err("gate and up have not the same rows, or only one a bias".into());
         }
-        if graph.users(gather).len() != into.len() || graph.is_output(gather) {
-            return Err(read_elsewhere(graph, gather, into[0]));
+        if graph.users(rows).len() != into.len() || graph.is_output(rows) {
+            return Err(read_elsewhere(graph, rows, into[0]));
+        }
+        if let Some(round) = round_tokens {
+            alone(gather, round)?;
         }
         if graph.users(groups).len() != into.len() + 3 || graph.is_output(groups) {
             return Err(read_elsewhere(graph, groups, combine));
@@ -124,6 +139,8 @@ impl Block {
             down,
             act,
             gather,
+            round_inside,
+            round_tokens,
             groups,
             routes,
             route,
@@ -132,8 +149,11 @@ impl Block {
 
     /// Nodes that go, readers before what they read.
     fn nodes(&self) -> Vec<NodeId> {
-        let mut out = vec![self.down, self.act];
+        let mut out = vec![self.down];
+        out.extend(self.round_inside);
+        out.push(self.act);
         out.extend(&self.into);
+        out.extend(self.round_tokens);
         out.extend([self.gather, self.groups, self.routes]);
         out
     }
@@ -151,18 +171,36 @@ impl Block {
         }
     }
 
+    /// What is gathered: the tokens, or, rather than to round them once for each expert, the tokens rounded by a kernel.
+    fn tokens(&self, graph: &mut Graph, x: NodeId, routing: &Routing) -> NodeId {
+        if self.round_tokens.is_none() || self.weighted_in || routing.own.is_some() {
+            return x;
+        }
+        let rounded = Op::Quantize { norm: None };
+        let readers = graph.users(x).into_iter().map(|(u, _)| u);
+        let there = readers.into_iter().find(|u| *graph.op(*u) == rounded);
+        there.unwrap_or_else(|| {
+            let name = format!("{}.int8", graph.node(x).name);
+            graph.add(rounded, &[x], &name)
+        })
+    }
+
     fn experts_in(&self, graph: &mut Graph, routing: &Routing) -> NodeId {
         let first = grouped(graph, self.into[0]).expect("just found");
+        let tokens = graph.operands(self.gather)[0];
+        let x = self.tokens(graph, tokens, routing);
         let op = ExpertsIn {
             grouping: self.grouping,
             route: routing.own,
             norm: None,
             weighted: self.weighted_in,
+            quantize_x: self.round_tokens.is_some() && x == tokens,
+            quantize_y: self.round_inside.is_some(),
             ffn: graph.width(self.act),
             bias: first.bias,
             activate: self.activate,
         };
-        let mut operands = vec![graph.operands(self.gather)[0]];
+        let mut operands = vec![x];
         operands.extend(&routing.operands);
         for id in &self.into {
             operands.extend(&graph.operands(*id)[2..]);

@@ -5,9 +5,10 @@
 //! prefill the tokens of an expert are gathered into tiles.
 
 use graver_runtime::abi::MATMUL_SCRATCH;
+use graver_runtime::abi::quant::block_row_bytes;
 
 use super::{Scratch, max_tokens};
-use crate::graph::{Graph, Grouping, NodeId, Op, ProgramKind, Route};
+use crate::graph::{ExpertsIn, Graph, Grouping, NodeId, Op, ProgramKind, Route};
 
 /// Bytes of weights that a chunk of decode reads at most: half of a small second-level cache.
 const DECODE_CHUNK_BYTES: usize = 256 << 10;
@@ -20,23 +21,25 @@ pub fn expert_tile(kind: ProgramKind) -> usize {
     }
 }
 
-/// Rows of a chunk and chunks per expert, for matrices of `rows` rows (or pairs of rows) of `row_bytes`.
+/// Rows of a chunk and chunks per expert, for matrices of `rows` rows (or pairs of rows) of `row_bytes`; chunks but the last
+/// are multiples of `step`.
 pub(super) fn expert_columns(
     g: &Grouping,
     rows: usize,
     row_bytes: usize,
+    step: usize,
     kind: ProgramKind,
 ) -> (usize, usize) {
     let width = match kind {
         // A token's experts together make some sixty chunks.
         ProgramKind::Decode => {
-            let wanted = (rows * g.top_k).div_ceil(64).next_multiple_of(8);
-            let most = (DECODE_CHUNK_BYTES / row_bytes.max(1) / 8 * 8).clamp(8, 64);
+            let wanted = (rows * g.top_k).div_ceil(64).next_multiple_of(step);
+            let most = (DECODE_CHUNK_BYTES / row_bytes.max(1) / step * step).clamp(step, 64);
             wanted.min(most)
         }
         ProgramKind::Prefill => {
             let chunks = rows.div_ceil(192);
-            rows.div_ceil(chunks).next_multiple_of(16)
+            rows.div_ceil(chunks).next_multiple_of(step.max(16))
         }
     };
     let width = width.min(rows);
@@ -77,11 +80,15 @@ pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Option<
             ..Area::default()
         },
         Op::ExpertsIn(e) => {
-            let chunk = chunk_rows(graph, node, kind);
-            let norm = e.norm.map_or(0, |_| tokens);
+            let (chunk, floats) = (chunk_rows(graph, node, kind), width(0) * 4);
+            let prologue = if has_prologue(e) { tokens } else { 0 };
+            let passes = e.quantize_x && (e.norm.is_some() || e.weighted);
             Area {
-                rows: (norm + tile) * width(0) * 4,
+                rows: prologue * prologue_row_bytes(graph, node, e)
+                    + tile * tile_row_bytes(graph, node),
+                row: if passes { floats } else { 0 },
                 tile: 2 * tile * chunk * 4,
+                staged: if e.quantize_y { tile * chunk * 4 } else { 0 },
                 sums: 0,
                 route: routing_bytes(&e.grouping, e.route.as_ref(), kind),
             }
@@ -89,15 +96,37 @@ pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Option<
         Op::ExpertsOut(e) => {
             let chunk = chunk_rows(graph, node, kind);
             Area {
-                rows: 0,
                 tile: tile * chunk * 4,
                 sums: tokens * chunk * 4,
                 route: routing_bytes(&e.grouping, e.route.as_ref(), kind),
+                ..Area::default()
             }
         }
         _ => return None,
     };
     Some(area.laid_out())
+}
+
+/// Whether every thread prepares all tokens before it begins.
+pub fn has_prologue(e: &ExpertsIn) -> bool {
+    e.norm.is_some() || e.quantize_x && !e.weighted
+}
+
+/// Bytes of a row of tokens that the prologue has prepared; those to be weighed stay f32 until then.
+pub fn prologue_row_bytes(graph: &Graph, node: NodeId, e: &ExpertsIn) -> usize {
+    match e.weighted {
+        true => graph.row_bytes(graph.operands(node)[0]),
+        false => tile_row_bytes(graph, node),
+    }
+}
+
+/// Bytes of a row of tokens as the products of `node` read it.
+pub fn tile_row_bytes(graph: &Graph, node: NodeId) -> usize {
+    let x = graph.operands(node)[0];
+    match graph.op(node) {
+        Op::ExpertsIn(e) if e.quantize_x => block_row_bytes(graph.width(x)),
+        _ => graph.row_bytes(x),
+    }
 }
 
 /// Rows of the result that a chunk of the node makes.
@@ -112,7 +141,9 @@ fn chunk_rows(graph: &Graph, node: NodeId, kind: ProgramKind) -> usize {
 #[derive(Clone, Copy, Default)]
 struct Area {
     rows: usize,
+    row: usize,
     tile: usize,
+    staged: usize,
     sums: usize,
     route: usize,
 }
@@ -121,16 +152,18 @@ impl Area {
     fn laid_out(self) -> Scratch {
         let align = |n: usize| n.next_multiple_of(64);
         let rows = MATMUL_SCRATCH;
-        let tile = rows + align(self.rows);
-        let sums = tile + align(self.tile);
+        let row = rows + align(self.rows);
+        let tile = row + align(self.row);
+        let staged = tile + align(self.tile);
+        let sums = staged + align(self.staged);
         let route = sums + align(self.sums);
         Scratch {
             rows,
+            row,
             tile,
+            staged,
             sums,
             route,
-            row: route,
-            staged: route,
             bytes: route + align(self.route),
         }
     }

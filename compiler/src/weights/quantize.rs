@@ -172,8 +172,6 @@ struct Planner<'a> {
 impl Planner<'_> {
     fn block(&mut self, slots: &[Slot<'_>], views: &[View], quant: Quant) -> Vec<View> {
         let one = |(slot, view): (&Slot<'_>, &View)| match slot.role {
-            // Products of experts read f32.
-            Role::Matrix if slot.weight.family.is_some() => view.clone(),
             Role::Matrix | Role::Table => self.packed(slot, view, quant),
             Role::ByHead | Role::Router | Role::Positions | Role::Gain { .. } | Role::Bias => {
                 view.clone()

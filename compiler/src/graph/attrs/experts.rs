@@ -67,8 +67,10 @@ pub(super) fn experts_in(e: &ExpertsIn) -> Vec<Attr> {
     let mut out: Vec<Attr> = e.norm.iter().map(inner_norm).collect();
     out.extend(routing(&e.grouping, e.route.as_ref()));
     out.extend(e.weighted.then(|| flag("weighted")));
+    out.extend(e.quantize_x.then(|| flag("quantize_x")));
     out.push(set("ffn", e.ffn));
     out.push(tree("activate", activate(&e.activate)));
+    out.extend(e.quantize_y.then(|| flag("quantize_y")));
     out
 }
 
@@ -160,6 +162,8 @@ impl Words<'_> {
             route,
             norm: self.inner_norm()?,
             weighted: self.has("weighted"),
+            quantize_x: self.has("quantize_x"),
+            quantize_y: self.has("quantize_y"),
             ffn: self.get("ffn")?,
             bias: given("bias0"),
             activate: activate.activate()?,

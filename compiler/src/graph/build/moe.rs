@@ -74,7 +74,8 @@ impl Builder<'_> {
         groups: NodeId,
         name: &str,
     ) -> NodeId {
-        let mut operands = vec![x, groups, self.weight(&l.weight)];
+        let weight = self.weight(&l.weight);
+        let mut operands = vec![self.input_of(weight, x), groups, weight];
         operands.extend(l.bias.as_ref().map(|b| self.weight(b)));
         let (rows, bias) = (l.weight.shape[0], l.bias.is_some());
         let op = GroupedMatmul {
