@@ -122,7 +122,12 @@ fn reference(args: &Args) -> Result<Reference, Box<dyn Error>> {
         });
     }
     let loaded = args.model.load_unquantized()?;
-    let (context, first) = (loaded.model.context, loaded.model.bos.unwrap_or(0));
+    // Configs cut down for trials keep the token of the full vocabulary.
+    let bos = loaded
+        .model
+        .bos
+        .filter(|id| (*id as usize) < loaded.model.vocab);
+    let (context, first) = (loaded.model.context, bos.unwrap_or(0));
     let n = (args.tokens.unwrap_or(256) as usize).min(context);
     let options = SessionOptions {
         threads: args.threads,
