@@ -10,7 +10,8 @@ use serde::Serialize;
 use crate::codegen::Planned;
 use crate::graph::{
     Attention, Dim, ExpertsIn, ExpertsOut, Finish, Graph, GroupedMatmul, Grouping, HeadMatmul,
-    Join, LatentAttention, Matmul, NodeId, Op, Reach, StateDecl, StateId, Touch, Unary, WeightDecl,
+    Join, LatentAttention, Matmul, NodeId, Norm, Op, Reach, StateDecl, StateId, Touch, Unary,
+    WeightDecl,
 };
 
 /// Sizes of a step of one sequence.
@@ -288,6 +289,12 @@ fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
         Op::Norm(_) => 4 * n,
         Op::WeightedSum(w) => 2 * w.count as u64 * n,
         Op::MatchRms { .. } | Op::Cutoff { .. } => 5 * n,
+        Op::ShortConv(c) => {
+            n * (2 * c.taps + usize::from(c.act.is_some())) as u64 + norm(c.norm, n)
+        }
+        Op::Decay { .. } => 4 * n,
+        // Decay, product with the key, correction, product with the query.
+        Op::DeltaRule(d) => n * 7 * d.key_dim as u64 + norm(d.norm, n) + u64::from(d.gated) * n,
         Op::Quantize { norm } => n * if norm.is_some() { 6 } else { 2 },
         Op::HeadMatmul(m) => head_matmul(graph, node, m, step),
         Op::Rope(_) => 3 * n,
@@ -302,6 +309,10 @@ fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
         Op::Attention(a) => seen(a, step) * (2 * (a.head_dim + a.value_dim) as u64 + 3),
         Op::LatentAttention(l) => latent_attention(l, step),
     }
+}
+
+fn norm(norm: Option<Norm>, n: u64) -> u64 {
+    norm.map_or(0, |_| 4 * n)
 }
 
 /// Scores of one step.
@@ -381,7 +392,7 @@ fn finish(f: &Finish, rows: u64) -> u64 {
     f.touches.iter().map(each).sum::<u64>() * rows * f.rows as u64
 }
 
-/// Keys and values: written once, read once by each attention kernel.
+/// Keys and values: written once, read once by each attention kernel. Recurrent state: read and written once by each step.
 fn state_bytes(graph: &Graph, node: NodeId, step: Step) -> u64 {
     let op = graph.op(node);
     let state = |s: StateId| &graph.states[s.0 as usize];
@@ -390,7 +401,11 @@ fn state_bytes(graph: &Graph, node: NodeId, step: Step) -> u64 {
     let written = op
         .writes()
         .map_or(0, |s| step.tokens as u64 * row(state(s)));
+    let recurrent = op
+        .recurrent()
+        .map_or(0, |r| 2 * graph.recurrent[r.0 as usize].bytes() as u64);
     written
+        + recurrent
         + match op {
             Op::Scores(a) => step.span(a.reach) * part(state(a.state), a.head_dim),
             Op::Mix(a) => step.span(a.reach) * part(state(a.state), a.value_dim),

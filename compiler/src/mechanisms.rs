@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::pipeline::Loaded;
 use crate::spec::model::{
-    Attention, Inner, Item, KeyValue, LatentAttention, LatentQuery, Mlp, Model, Moe, Norm,
-    NormKind, QkNorm, Reach, Rope, Score, Step, StepOp,
+    Attention, DeltaNet, Inner, Item, KeyValue, LatentAttention, LatentQuery, Mlp, Model, Moe,
+    Norm, NormKind, QkNorm, Reach, Rope, Score, Step, StepOp,
 };
 use crate::summary::item_steps;
 
@@ -122,6 +122,7 @@ fn short(step: &Step) -> String {
         | StepOp::MatchRms { .. }
         | StepOp::Attention(_)
         | StepOp::LatentAttention(_)
+        | StepOp::DeltaNet(_)
         | StepOp::Mlp(_)
         | StepOp::Moe(_) => step.name.clone(),
     }
@@ -131,6 +132,7 @@ fn norm(n: &Norm) -> String {
     let kind = match n.kind {
         NormKind::Rms => "RMSNorm",
         NormKind::Layer => "LayerNorm",
+        NormKind::L2 => "L2 norm",
     };
     let bare = if n.gain.is_none() {
         " without gain"
@@ -158,6 +160,14 @@ fn facts(model: &Model, step: &Step) -> Vec<(&'static str, String)> {
             out.extend(
                 a.rope
                     .map(|r| ("positions", rotary(&model.ropes[r], a.head_dim()))),
+            );
+        }
+        StepOp::DeltaNet(d) => {
+            out.push(("attention", delta(d)));
+            out.extend(
+                d.k_norm
+                    .as_ref()
+                    .map(|n| ("QK-norm", format!("{} over each head", norm(n)))),
             );
         }
         StepOp::Mlp(m) => out.push(("feed-forward", mlp(m))),
@@ -199,6 +209,9 @@ fn grouped(a: &Attention) -> String {
     if a.sinks.is_some() {
         out += ", sinks";
     }
+    if a.gate.is_some() {
+        out += ", result behind a sigmoid gate";
+    }
     if let Some(p) = a.position_scale {
         out += &format!(", queries scaled by position from {} on", p.every);
     }
@@ -228,6 +241,21 @@ fn latent(a: &LatentAttention) -> String {
     format!(
         "multi-head latent, {} heads of {} + {}, values of {}, latent of {}{q}",
         a.heads, a.nope_dim, a.rope_dim, a.value_dim, a.rank
+    )
+}
+
+fn delta(d: &DeltaNet) -> String {
+    let decay = match d.decay_bias.shape[0] == d.value_heads {
+        true => "head",
+        false => "component",
+    };
+    let gate = match d.gate {
+        Some(_) => format!(", result behind a {} gate", d.gate_act.name()),
+        None => String::new(),
+    };
+    format!(
+        "gated delta rule, {} heads of {} × {}, {} key heads, a decay for each {decay}, convolution over {}{gate}",
+        d.value_heads, d.key_dim, d.value_dim, d.key_heads, d.taps
     )
 }
 
@@ -334,6 +362,7 @@ fn embedding(model: &Model) -> String {
         | StepOp::MatchRms { .. }
         | StepOp::Attention(_)
         | StepOp::LatentAttention(_)
+        | StepOp::DeltaNet(_)
         | StepOp::Mlp(_)
         | StepOp::Moe(_) => short(s),
     };

@@ -323,7 +323,7 @@ fn program_info(p: &Planned) -> ProgramInfo {
     }
 }
 
-/// Keys and values of every layer, in the order of the state table.
+/// Keys, values and recurrent states of every layer, in the order of the state table.
 pub fn states(program: &Program) -> Vec<StateInfo> {
     let mut out = vec![];
     for (i, block) in program.layers.iter().enumerate() {
@@ -341,6 +341,13 @@ pub fn states(program: &Program) -> Vec<StateInfo> {
                 });
             }
         }
+        let recurrent = &program.blocks[*block].graph.recurrent;
+        out.extend(recurrent.iter().map(|r| StateInfo {
+            name: format!("layers.{i}.{}", r.name),
+            bytes_per_position: 0,
+            fixed_bytes: r.bytes(),
+            ring: None,
+        }));
     }
     out
 }

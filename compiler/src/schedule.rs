@@ -17,6 +17,7 @@ use graver_runtime::abi::{
 
 use crate::graph::{
     Attention, Dest, Graph, Grouping, HeadMatmul, Join, Matmul, NodeId, Op, Program, ProgramKind,
+    ShortConv,
 };
 
 pub use experts::{
@@ -81,6 +82,13 @@ pub enum Work {
     Heads,
     /// Segments × heads.
     SegmentsByHeads,
+    /// Segments × runs of columns: columns of every run but the last, and how many runs.
+    SegmentsByColumns {
+        /// Columns of a run.
+        width: usize,
+        /// Runs.
+        count: usize,
+    },
     /// Heads × runs of a head's columns: columns of a run, and how many runs.
     HeadColumns {
         /// Heads.
@@ -290,7 +298,8 @@ fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
         Op::HeadMatmul(m) => head_columns(m, graph.width(graph.operands(node)[1])),
         Op::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
         Op::Attention(_) => Work::TilesByHeads,
-        Op::LatentAttention(_) => Work::SegmentsByHeads,
+        Op::LatentAttention(_) | Op::DeltaRule(_) => Work::SegmentsByHeads,
+        Op::ShortConv(c) => channels(c, graph.width(node)),
         Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) => Work::Heads,
         Op::GroupByExpert(_) => Work::Once,
         Op::GroupedMatmul(m) => expert_work(graph, node, &m.grouping, m.rows, "w", kind),
@@ -386,6 +395,16 @@ fn head_columns(m: &HeadMatmul, weight_columns: usize) -> Work {
     }
 }
 
+/// Channels of a convolution: runs of about 64 that are side by side in cache, no group of a norm cut in two.
+fn channels(c: &ShortConv, n: usize) -> Work {
+    let group = c.norm.map_or(16, |n| n.group);
+    let width = (64 / group).max(1) * group;
+    Work::SegmentsByColumns {
+        width,
+        count: n.div_ceil(width),
+    }
+}
+
 fn lcm(a: usize, b: usize) -> usize {
     let (mut x, mut y) = (a, b);
     while y > 0 {
@@ -435,7 +454,12 @@ fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
             )
         }
         Op::Finish { parts } => (0, parts.iter().map(|p| p.rows).max().unwrap_or(0) * 4, 0, 0),
-        Op::CacheWrite { .. } => (0, 0, 0, 0),
+        Op::CacheWrite { .. } | Op::DeltaRule(_) => (0, 0, 0, 0),
+        Op::ShortConv(c) => match channels(c, graph.width(node)) {
+            Work::SegmentsByColumns { width, .. } => (0, c.taps * width * 4, 0, 0),
+            _ => unreachable!("convolutions are cut into runs of channels"),
+        },
+        Op::Decay { heads } => (0, heads * 4, 0, 0),
         _ => (0, 64, 0, 64),
     };
     let rows_at = MATMUL_SCRATCH;
@@ -534,6 +558,9 @@ impl fmt::Display for Work {
             Work::TilesByHeads => f.write_str("tiles × heads"),
             Work::Heads => f.write_str("heads"),
             Work::SegmentsByHeads => f.write_str("segments × heads"),
+            Work::SegmentsByColumns { width, count } => {
+                write!(f, "segments × columns {count} × {width}")
+            }
             Work::HeadColumns {
                 heads,
                 width,

@@ -60,6 +60,8 @@ pub struct Summary {
 pub struct StateSize {
     /// For each further token, as long as no window is full.
     pub bytes_per_token: u64,
+    /// Of a sequence, however long: recurrent state.
+    pub recurrent_bytes: u64,
     /// The same if every query head had keys and values of its own (multi-head attention), of the same type.
     pub mha_bytes_per_token: u64,
     /// At several context lengths.
@@ -176,6 +178,7 @@ fn state_size(model: &Model, planned: &Planned, options: &CompileOptions) -> Sta
         .map(|k| mha_width(&model.kinds[*k].items))
         .sum();
     StateSize {
+        recurrent_bytes: states.iter().map(|s| s.fixed_bytes as u64).sum(),
         bytes_per_token: states.iter().map(|s| s.bytes_per_position as u64).sum(),
         mha_bytes_per_token: (heads * options.cache.size()) as u64,
         at: contexts(model)
@@ -214,6 +217,7 @@ fn step_mha_width(step: &ModelStep) -> usize {
     match &step.op {
         StepOp::Attention(a) => 2 * a.heads * a.head_dim,
         StepOp::LatentAttention(a) => a.heads * (a.head_dim() + a.value_dim),
+        StepOp::DeltaNet(d) => d.value_heads * (d.key_dim + d.value_dim),
         StepOp::Embed { .. }
         | StepOp::PositionEmbed { .. }
         | StepOp::Norm(_)
@@ -255,6 +259,10 @@ impl Summary {
         ];
         out.extend(self.mechanisms.iter().map(|m| row(m.name, &m.value)));
         out.push(row("state per token", self.state.per_token()));
+        if self.state.recurrent_bytes > 0 {
+            let recurrent = bytes(self.state.recurrent_bytes);
+            out.push(row("state per sequence", format!("{recurrent}, recurrent")));
+        }
         out.extend(
             self.state
                 .at

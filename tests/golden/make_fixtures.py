@@ -237,6 +237,16 @@ def all_fixtures():
                 quantised="fp8"),
         Fixture("gpt-oss-mxfp4", gpt_oss(hidden_size=32, intermediate_size=32, num_hidden_layers=1, vocab_size=64), torch.bfloat16,
                 quantised="mxfp4"),
+        Fixture("qwen3-next-bf16", small("qwen3_next", num_hidden_layers=3, head_dim=8, linear_num_key_heads=2, linear_num_value_heads=4,
+                                         linear_key_head_dim=6, linear_value_head_dim=5, moe_intermediate_size=8, num_experts=5,
+                                         num_experts_per_tok=2, shared_expert_intermediate_size=6, mlp_only_layers=[1],
+                                         layer_types=["linear_attention", "linear_attention", "full_attention"]),
+                torch.bfloat16, prompt=16, steps=8, older_config=True, layout=[with_prediction_module]),
+        Fixture("kimi-linear-bf16", small("kimi_linear", num_hidden_layers=3, hidden_size=16, num_key_value_heads=2, kv_lora_rank=10,
+                                         qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=5, linear_num_heads=3, linear_head_dim=5,
+                                         moe_intermediate_size=8, num_experts=4, num_experts_per_token=2, num_shared_experts=1,
+                                         num_expert_group=2, topk_group=1, model_max_length=64,
+                                         layer_types=["linear_attention", "linear_attention", "full_attention"]), torch.bfloat16, prompt=24),
     ]
 
 
@@ -467,6 +477,11 @@ def with_prediction_layer(tensors, config):
     """A trailing layer that predicts the token after the next; no part of the model proper."""
     prefix = f"model.layers.{config.num_hidden_layers}."
     return tensors | {prefix + name: torch.ones(4) for name in ("enorm.weight", "self_attn.o_proj.weight")}
+
+
+def with_prediction_module(tensors, _config):
+    """Weights that predict the token after the next under a name of their own; no part of the model proper."""
+    return tensors | {"mtp.fc.weight": torch.ones(4), "mtp.layers.0.input_layernorm.weight": torch.ones(4)}
 
 
 def with_tied_head(tensors, _config):

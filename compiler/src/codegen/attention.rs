@@ -30,6 +30,7 @@ pub(super) fn emit(e: &mut Emit, s: &Site) {
         | Work::Columns(_)
         | Work::Heads
         | Work::SegmentsByHeads
+        | Work::SegmentsByColumns { .. }
         | Work::HeadColumns { .. }
         | Work::Experts { .. }
         | Work::Once => unreachable!("scheduled by tiles"),

@@ -12,6 +12,7 @@ mod latent;
 mod matmul;
 mod online;
 mod plain;
+mod recurrent;
 mod route;
 mod rows;
 mod streams;
@@ -287,6 +288,8 @@ fn emit_kernel(e: &mut Emit, site: &Site, tile: Option<Value>) {
         }
         (Op::HeadMatmul(m), _) => heads::matmul(e, site, m),
         (Op::LatentAttention(l), _) => latent::emit(e, site, l),
+        (Op::ShortConv(c), _) => recurrent::short_conv(e, site, c),
+        (Op::DeltaRule(d), _) => recurrent::delta_rule(e, site, d),
         (_, Some(tile)) => plain::emit(e, site, tile),
         (_, None) => rows::emit(e, site),
     }

@@ -13,6 +13,7 @@ use super::experts;
 use super::heads;
 use super::kernel::Site;
 use super::online::scale_by;
+use super::recurrent;
 use super::streams;
 use crate::graph::{
     Activation, Binary, Dest, Finish, Norm, NormKind, Op, PositionScale, Rope, Touch, Unary,
@@ -101,6 +102,7 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
         Op::WeightedSum(w) => streams::weighted_sum(e, s, w, t),
         Op::MatchRms { least } => streams::match_rms(e, s, *least, t),
         Op::Cutoff { by } => streams::cutoff(e, s, *by, t),
+        Op::Decay { heads } => recurrent::decay(e, s, *heads, t),
         Op::HeadSlice(c) => heads::slice(e, s, c, t),
         Op::HeadConcat(c) => heads::concat(e, s, c, t),
         Op::GatherRows => {
@@ -127,6 +129,7 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
         Op::Matmul(_) | Op::HeadMatmul(_) | Op::LatentAttention(_) => {
             unreachable!("not scheduled by rows")
         }
+        Op::ShortConv(_) | Op::DeltaRule(_) => unreachable!("not scheduled by rows"),
         Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) | Op::Attention(_) => {
             unreachable!("not scheduled by rows")
         }
@@ -269,7 +272,7 @@ pub(super) fn norm(
 ) {
     let count = e.float(n.group as f32);
     let mean = match n.kind {
-        NormKind::Rms => None,
+        NormKind::Rms | NormKind::L2 => None,
         NormKind::Layer => {
             let sum = e.sum(n.group, |e, i, lanes| {
                 let at = e.add(from, i);
@@ -290,8 +293,12 @@ pub(super) fn norm(
         let x = centred(e, i, lanes);
         e.b.ins().fmul(x, x)
     });
-    let (mean_square, eps) = (e.b.ins().fdiv(squares, count), e.float(n.eps));
-    let shifted = e.b.ins().fadd(mean_square, eps);
+    let square = match n.kind {
+        NormKind::Rms | NormKind::Layer => e.b.ins().fdiv(squares, count),
+        NormKind::L2 => squares,
+    };
+    let eps = e.float(n.eps);
+    let shifted = e.b.ins().fadd(square, eps);
     let (root, one) = (e.b.ins().sqrt(shifted), e.float(1.0));
     let inverse = e.b.ins().fdiv(one, root);
     e.each(Count::Known(n.group), |e, i, lanes| {

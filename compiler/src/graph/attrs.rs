@@ -3,6 +3,7 @@
 //! A small tree of words serves printing and parsing alike; which words an operation has stands once in each direction.
 
 mod experts;
+mod recurrent;
 
 use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
 use super::latent::LatentAttention;
@@ -107,6 +108,9 @@ pub(super) fn of(op: &Op) -> Vec<Attr> {
         }
         Op::GroupedMatmul(m) => experts::grouped_matmul(m),
         Op::Activate(a) => experts::activate(a),
+        Op::ShortConv(c) => recurrent::short_conv(c),
+        Op::Decay { heads } => vec![set("heads", heads)],
+        Op::DeltaRule(d) => recurrent::delta_rule(d),
         Op::ExpertsIn(e) => experts::experts_in(e),
         Op::ExpertsOut(e) => experts::experts_out(e),
     }
@@ -142,6 +146,7 @@ fn inner_norm(n: &Norm) -> Attr {
     let kind = match n.kind {
         NormKind::Rms => "rms",
         NormKind::Layer => "layer",
+        NormKind::L2 => "l2",
     };
     let mut out = vec![flag(kind)];
     out.extend(n.gain.then(|| flag("gain")));
@@ -337,10 +342,10 @@ impl<'a> Words<'a> {
 
     /// A norm inside another operation, whose words say its kind and operands.
     fn norm_by_word(&self) -> Result<Norm, AttrError> {
-        let kind = if self.has("layer") {
-            NormKind::Layer
-        } else {
-            NormKind::Rms
+        let kind = match (self.has("layer"), self.has("l2")) {
+            (true, _) => NormKind::Layer,
+            (false, true) => NormKind::L2,
+            (false, false) => NormKind::Rms,
         };
         self.norm(kind, self.has("gain"), self.has("bias"))
     }
@@ -490,6 +495,7 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
         },
         "rms_norm" => norm(NormKind::Rms)?,
         "layer_norm" => norm(NormKind::Layer)?,
+        "l2_norm" => norm(NormKind::L2)?,
         "matmul" => Op::Matmul(w.matmul()?),
         "quantize" => Op::Quantize {
             norm: w.inner_norm()?,
@@ -552,6 +558,11 @@ pub(super) fn read(op: &str, words: &[Attr], roles: &[String]) -> Result<Op, Att
         },
         "grouped_matmul" => Op::GroupedMatmul(w.grouped_matmul(given("bias"))?),
         "activate" => Op::Activate(w.activate()?),
+        "short_conv" => Op::ShortConv(w.short_conv()?),
+        "decay" => Op::Decay {
+            heads: w.get("heads")?,
+        },
+        "delta_rule" => Op::DeltaRule(w.delta_rule()?),
         "experts_in" => Op::ExpertsIn(w.experts_in(&given)?),
         "experts_out" => Op::ExpertsOut(w.experts_out(&given)?),
         other => match activation(other) {

@@ -5,6 +5,7 @@ mod latent;
 use graver_runtime::abi::{Dtype, Encoding};
 
 mod moe;
+mod recurrent;
 
 use std::collections::BTreeMap;
 
@@ -231,6 +232,7 @@ impl Builder<'_> {
             }
             StepOp::Attention(a) => self.attention(a, here(), name),
             StepOp::LatentAttention(a) => self.latent_attention(a, here(), name),
+            StepOp::DeltaNet(d) => self.delta_net(d, here(), name),
             StepOp::Mlp(m) => self.mlp(m, here(), name),
             StepOp::Moe(m) => self.moe(m, here(), name),
         }

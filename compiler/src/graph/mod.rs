@@ -12,6 +12,7 @@ mod finish;
 mod heads;
 mod latent;
 pub mod op;
+mod recurrent;
 mod shape;
 mod text;
 mod verify;
@@ -30,6 +31,7 @@ pub use dot::dot;
 pub use heads::{HeadColumns, HeadConcat, HeadMatmul};
 pub use latent::LatentAttention;
 pub use op::*;
+pub use recurrent::{DeltaRule, RecurrentDecl, RecurrentId, ShortConv};
 pub use text::{ParseError, op_text, parse, shape_text};
 pub use verify::{VerifyError, verify, verify_program};
 
@@ -103,8 +105,10 @@ pub struct Graph {
     nodes: StableDiGraph<Node, usize>,
     /// Weights, in the order of the pointer table.
     pub weights: Vec<WeightDecl>,
-    /// States, in the order of the state table.
+    /// Keys and values, in the order of the state table.
     pub states: Vec<StateDecl>,
+    /// States of fixed size, which come behind them.
+    pub recurrent: Vec<RecurrentDecl>,
     /// Values the block hands on, by name.
     pub outputs: Vec<(String, NodeId)>,
 }
@@ -171,7 +175,7 @@ impl Program {
 
     /// Index of the first state buffer of each block in run order.
     pub fn state_bases(&self) -> Vec<usize> {
-        self.bases_of_states(|g| g.first_buffer(StateId(g.states.len() as u32)))
+        self.bases_of_states(|g| g.recurrent_buffer(RecurrentId(g.recurrent.len() as u32)))
     }
 
     /// Index of the first of something that states have, of each block in run order; a layer that reads another one's
@@ -259,6 +263,11 @@ impl Graph {
     pub fn first_buffer(&self, s: StateId) -> usize {
         let before = &self.states[..s.0 as usize];
         before.iter().map(|d| d.buffers().len()).sum()
+    }
+
+    /// Index of a recurrent state's buffer among those of the graph.
+    pub fn recurrent_buffer(&self, r: RecurrentId) -> usize {
+        self.first_buffer(StateId(self.states.len() as u32)) + r.0 as usize
     }
 
     /// Adds an input of the block.

@@ -12,6 +12,7 @@ pub use super::experts::{
 pub use super::finish::{Dest, Finish, Rope, Touch, touch_role};
 use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
 use super::latent::LatentAttention;
+use super::recurrent::{DeltaRule, RecurrentId, ShortConv};
 pub use crate::spec::model::{Activation, NormKind, PositionScale, Reach};
 
 /// Index of a weight in its graph's table.
@@ -170,6 +171,16 @@ pub enum Op {
         /// Deviations above the mean.
         by: f32,
     },
+    /// A causal convolution of every channel by itself, behind what its state remembers.
+    ShortConv(ShortConv),
+    /// `exp(−exp(rate[h]) · softplus(x + bias))` (Gu & Dao 2023, Mamba): how much of a state stays. Operands: `x [T, n]`,
+    /// `rate [heads]`, `bias [n]`.
+    Decay {
+        /// Each has a rate.
+        heads: usize,
+    },
+    /// The gated delta rule.
+    DeltaRule(DeltaRule),
     /// Gather, products and activation of all experts.
     ExpertsIn(ExpertsIn),
     /// Products and weighted sum of all experts, with what is added to it.
@@ -301,6 +312,7 @@ impl Op {
             Op::Norm(n) => match n.kind {
                 NormKind::Rms => "rms_norm",
                 NormKind::Layer => "layer_norm",
+                NormKind::L2 => "l2_norm",
             },
             Op::Matmul(_) => "matmul",
             Op::Quantize { .. } => "quantize",
@@ -335,6 +347,9 @@ impl Op {
             Op::WeightedSum(_) => "weighted_sum",
             Op::MatchRms { .. } => "match_rms",
             Op::Cutoff { .. } => "cutoff",
+            Op::ShortConv(_) => "short_conv",
+            Op::Decay { .. } => "decay",
+            Op::DeltaRule(_) => "delta_rule",
             Op::ExpertsIn(_) => "experts_in",
             Op::ExpertsOut(_) => "experts_out",
         }
@@ -377,6 +392,9 @@ impl Op {
                 .collect(),
             Op::MatchRms { .. } => roles(&["x", "like"]),
             Op::Cutoff { .. } => roles(&["x"]),
+            Op::ShortConv(_) => roles(&["x", "w"]),
+            Op::Decay { .. } => roles(&["x", "rate", "bias"]),
+            Op::DeltaRule(d) => d.roles(),
             Op::ExpertsIn(e) => e.roles(),
             Op::ExpertsOut(e) => e.roles(),
         }
@@ -390,7 +408,16 @@ impl Op {
         )
     }
 
-    /// The state it writes, if any.
+    /// The recurrent state it reads and writes, if any.
+    pub fn recurrent(&self) -> Option<RecurrentId> {
+        match self {
+            Op::ShortConv(c) => Some(c.state),
+            Op::DeltaRule(d) => Some(d.state),
+            _ => None,
+        }
+    }
+
+    /// The state of keys and values it writes, if any.
     pub fn writes(&self) -> Option<StateId> {
         let of = |d: Dest| match d {
             Dest::Output => None,
@@ -424,6 +451,7 @@ impl Op {
             | Op::Activate(_) => None,
             Op::Combine { .. } | Op::ScaleRows | Op::ExpertsIn(_) | Op::ExpertsOut(_) => None,
             Op::WeightedSum(_) | Op::MatchRms { .. } | Op::Cutoff { .. } => None,
+            Op::ShortConv(_) | Op::Decay { .. } | Op::DeltaRule(_) => None,
         }
     }
 }

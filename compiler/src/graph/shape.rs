@@ -2,6 +2,7 @@
 
 mod experts;
 mod heads;
+mod recurrent;
 
 use super::op::*;
 use super::text::shape_text;
@@ -134,6 +135,9 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
             r.width(0)?;
             Ok(r.shape(0).clone())
         }
+        Op::ShortConv(c) => r.short_conv(c),
+        Op::Decay { heads } => r.decay(*heads),
+        Op::DeltaRule(d) => r.delta_rule(d),
         Op::ExpertsIn(e) => r.experts_in(e),
         Op::ExpertsOut(e) => r.experts_out(e),
     }

@@ -4,6 +4,7 @@
 //! weight @norm: f32[64]
 //! weight @q: bf16[64, 64] stride=128
 //! state kv: f32 heads=4 key=16 value=16
+//! recurrent past: heads=1 rows=3 columns=64
 //! %h = input: [T, 64]
 //! %1 = rms_norm %h, gain=@norm {eps=1e-5 group=64}: [T, 64]
 //! %2 = matmul %1, w0=@q {part(rows=64)}: [T, 64]
@@ -22,7 +23,7 @@ use graver_runtime::abi::{Dtype, Encoding, Quant};
 use super::attrs::{self, Attr, AttrError};
 use super::op::{Dim, Op};
 use super::shape::ShapeError;
-use super::{Graph, NodeId, Program, StateDecl, WeightDecl};
+use super::{Graph, NodeId, Program, RecurrentDecl, StateDecl, WeightDecl};
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -48,6 +49,18 @@ impl fmt::Display for Graph {
                 Some(rows) => writeln!(f, " ring={rows}")?,
                 None => writeln!(f)?,
             }
+        }
+        for r in &self.recurrent {
+            let RecurrentDecl {
+                name,
+                heads,
+                rows,
+                columns,
+            } = r;
+            writeln!(
+                f,
+                "recurrent {name}: heads={heads} rows={rows} columns={columns}"
+            )?;
         }
         let names = self.names();
         for id in self.order() {
@@ -251,6 +264,8 @@ impl Parser {
             self.weight(rest)
         } else if let Some(rest) = code.strip_prefix("state ") {
             self.state(rest)
+        } else if let Some(rest) = code.strip_prefix("recurrent ") {
+            self.recurrent(rest)
         } else if let Some(rest) = code.strip_prefix("output ") {
             let (name, value) = rest
                 .split_once(" = ")
@@ -338,6 +353,22 @@ impl Parser {
             shared: words.split_whitespace().any(|w| w == "shared"),
             dtype,
             ring,
+        });
+        Ok(())
+    }
+
+    fn recurrent(&mut self, rest: &str) -> Result<(), LineError> {
+        let syntax = || LineError::Syntax("expected `recurrent name: heads=4 rows=16 columns=16`");
+        let (name, words) = rest.split_once(": ").ok_or_else(syntax)?;
+        let number = |key: &str| {
+            let found = words.split_whitespace().find_map(|w| w.strip_prefix(key));
+            found.and_then(|n| n.parse().ok()).ok_or_else(syntax)
+        };
+        self.graph.recurrent.push(RecurrentDecl {
+            name: name.into(),
+            heads: number("heads=")?,
+            rows: number("rows=")?,
+            columns: number("columns=")?,
         });
         Ok(())
     }

@@ -6,6 +6,7 @@
 mod attend;
 mod experts;
 mod heads;
+mod recurrent;
 mod rows;
 mod streams;
 
@@ -57,6 +58,7 @@ pub struct Interpreter<'a> {
     program: &'a Program,
     weights: &'a dyn WeightBytes,
     caches: Vec<Cache>,
+    memories: Vec<Vec<f32>>,
     position: usize,
 }
 
@@ -67,6 +69,8 @@ pub(crate) struct Scene<'a> {
     pub(crate) tokens: &'a [u32],
     pub(crate) start: usize,
     pub(crate) caches: &'a mut [Cache],
+    /// Recurrent states.
+    pub(crate) memories: &'a mut [Vec<f32>],
 }
 
 impl<'a> Interpreter<'a> {
@@ -77,10 +81,16 @@ impl<'a> Interpreter<'a> {
             .flat_map(|b| &program.blocks[b].graph.states)
             .map(|_| Cache::default())
             .collect();
+        let memories = program
+            .run_order()
+            .flat_map(|b| &program.blocks[b].graph.recurrent)
+            .map(|r| vec![0.0; r.bytes() / 4])
+            .collect();
         Interpreter {
             program,
             weights,
             caches,
+            memories,
             position: 0,
         }
     }
@@ -90,15 +100,18 @@ impl<'a> Interpreter<'a> {
         let mut carried: BTreeMap<String, Rows> = BTreeMap::new();
         let bases = self.program.weight_bases();
         let firsts = self.program.bases_of_states(|g| g.states.len());
+        let recurrent = self.program.bases_of_states(|g| g.recurrent.len());
         for (i, b) in self.program.run_order().enumerate() {
             let graph = &self.program.blocks[b].graph;
             let caches = &mut self.caches[firsts[i]..firsts[i] + graph.states.len()];
+            let memories = &mut self.memories[recurrent[i]..][..graph.recurrent.len()];
             let scene = Scene {
                 graph,
                 program: self.program,
                 tokens,
                 start: self.position,
                 caches,
+                memories,
             };
             let out = block(scene, self.weights, bases[i], &carried);
             carried.extend(out);

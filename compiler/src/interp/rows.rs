@@ -2,7 +2,7 @@
 
 use graver_runtime::abi::quant::{GROUP, TINY};
 
-use super::{Rows, Scene, attend, experts, heads, streams};
+use super::{Rows, Scene, attend, experts, heads, recurrent, streams};
 use crate::graph::{
     Activation, Attention, Binary, Dest, Finish, Join, Matmul, Norm, NormKind, Op, PositionScale,
     Rope, Touch, Unary,
@@ -68,6 +68,9 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
         Op::WeightedSum(w) => streams::weighted_sum(w, x[0], &x[1..]),
         Op::MatchRms { least } => streams::match_rms(*least, x[0], x[1]),
         Op::Cutoff { by } => streams::cutoff(*by, x[0]),
+        Op::ShortConv(c) => recurrent::short_conv(scene, c, x[0], x[1]),
+        Op::Decay { heads } => recurrent::decay(*heads, x[0], x[1], x[2]),
+        Op::DeltaRule(d) => recurrent::delta_rule(scene, d, x),
         Op::ExpertsIn(e) => experts::experts_in(e, x),
         Op::ExpertsOut(e) => experts::experts_out(e, x),
     }
@@ -121,10 +124,14 @@ pub(super) fn norm(n: &Norm, x: &Rows, gain: Option<&Rows>, bias: Option<&Rows>)
 fn norm_group(n: &Norm, x: &[f32], gain: Option<&Rows>, bias: Option<&Rows>) -> Vec<f32> {
     let count = x.len() as f32;
     let mean = match n.kind {
-        NormKind::Rms => 0.0,
+        NormKind::Rms | NormKind::L2 => 0.0,
         NormKind::Layer => x.iter().sum::<f32>() / count,
     };
-    let square = x.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>() / count;
+    let squares = x.iter().map(|v| (v - mean) * (v - mean)).sum::<f32>();
+    let square = match n.kind {
+        NormKind::Rms | NormKind::Layer => squares / count,
+        NormKind::L2 => squares,
+    };
     let inverse = 1.0 / (square + n.eps).sqrt();
     let offset = if n.unit_offset { 1.0 } else { 0.0 };
     let at = |i: usize, v: &f32| {

@@ -16,6 +16,7 @@ mod latent;
 mod merge;
 mod norm;
 mod qkv;
+mod recurrent;
 mod residual;
 mod sources;
 mod touch;
@@ -53,6 +54,11 @@ pub const PASSES: &[Pass] = &[
         name: "qkv-finish",
         about: "QK-norm, RoPE and the cache write follow the projection at once",
         run: qkv::run,
+    },
+    Pass {
+        name: "recurrent-epilogue",
+        about: "what follows a convolution or the delta rule is done head by head at once",
+        run: recurrent::run,
     },
     Pass {
         name: "head-epilogue",

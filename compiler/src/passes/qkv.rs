@@ -89,6 +89,9 @@ fn touch(op: &Op) -> Option<Touch> {
         | Op::WeightedSum(_)
         | Op::MatchRms { .. }
         | Op::Cutoff { .. }
+        | Op::ShortConv(_)
+        | Op::Decay { .. }
+        | Op::DeltaRule(_)
         | Op::ExpertsIn(_)
         | Op::ExpertsOut(_) => None,
     }

@@ -14,6 +14,7 @@ pub mod model;
 mod moe;
 mod near;
 mod read;
+mod recurrent;
 mod rope;
 mod source;
 mod steps;

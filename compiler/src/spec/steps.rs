@@ -7,6 +7,7 @@ use super::model::{
     Rope, SourceLayer, Step, StepOp,
 };
 use super::read::{Fields, Node, Read, unknown};
+use super::recurrent::delta_net;
 use super::tables;
 use super::values::{self, Seen};
 use super::weights::{linear, weight};
@@ -79,11 +80,12 @@ fn section(path: &str) -> &str {
 /// Reads a step's fields, given the width of its input.
 type Reader = fn(&At<'_, '_, '_>) -> Read<(StepOp, usize)>;
 
-const OPS: [(&str, Reader); 17] = [
+const OPS: [(&str, Reader); 19] = [
     ("embed", embed),
     ("position_embed", position_embed),
     ("rms_norm", norm_step),
     ("layer_norm", norm_step),
+    ("l2_norm", norm_step),
     ("linear", linear_step),
     ("scale", scale),
     ("softcap", softcap),
@@ -95,6 +97,7 @@ const OPS: [(&str, Reader); 17] = [
     ("match_rms", values::match_rms),
     ("attention", attention),
     ("latent_attention", latent_attention),
+    ("delta_net", delta_net),
     ("mlp", mlp_step),
     ("moe", super::moe::moe),
 ];
@@ -242,15 +245,16 @@ pub(super) fn norm(node: &Node<'_, '_>, slot: &str, width: usize) -> Read<Norm> 
     ])?;
     let kind = match fields
         .required("op")?
-        .literal("`rms_norm` or `layer_norm`")?
+        .literal("`rms_norm`, `layer_norm` or `l2_norm`")?
     {
         "rms_norm" => NormKind::Rms,
         "layer_norm" => NormKind::Layer,
+        "l2_norm" => NormKind::L2,
         other => {
             return Err(node.fault(unknown(
                 "norm",
                 other,
-                ["rms_norm", "layer_norm"].into_iter(),
+                ["rms_norm", "layer_norm", "l2_norm"].into_iter(),
             )));
         }
     };

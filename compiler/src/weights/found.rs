@@ -220,7 +220,7 @@ impl Found {
 
 fn is_vector(role: Role) -> bool {
     match role {
-        Role::Gain { .. } | Role::Bias => true,
+        Role::Gain { .. } | Role::Bias | Role::Filter => true,
         Role::Matrix | Role::ByHead | Role::Router | Role::Table | Role::Positions => false,
     }
 }

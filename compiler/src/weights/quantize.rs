@@ -173,9 +173,12 @@ impl Planner<'_> {
     fn block(&mut self, slots: &[Slot<'_>], views: &[View], quant: Quant) -> Vec<View> {
         let one = |(slot, view): (&Slot<'_>, &View)| match slot.role {
             Role::Matrix | Role::Table => self.packed(slot, view, quant),
-            Role::ByHead | Role::Router | Role::Positions | Role::Gain { .. } | Role::Bias => {
-                view.clone()
-            }
+            Role::ByHead
+            | Role::Router
+            | Role::Filter
+            | Role::Positions
+            | Role::Gain { .. }
+            | Role::Bias => view.clone(),
         };
         let each = slots
             .iter()

@@ -276,6 +276,11 @@ impl Plan {
                 mean: if unit_offset { 0.0 } else { 1.0 },
                 deviation: 0.2,
             },
+            Role::Filter => Draw {
+                dtype: Dtype::F32,
+                mean: 0.0,
+                deviation: fan_in.sqrt().recip(),
+            },
             Role::Bias => Draw {
                 dtype: Dtype::F32,
                 mean: 0.0,

@@ -6,8 +6,8 @@
 //! same slots.
 
 use crate::spec::model::{
-    Attention, Inner, Item, KeyValue, LatentAttention, LatentQuery, LayerKind, Linear, Mlp, Moe,
-    Norm, Operand, Step, StepOp, Weight,
+    Attention, DeltaNet, Inner, Item, KeyValue, LatentAttention, LatentQuery, LayerKind, Linear,
+    LowRank, Mlp, Moe, Norm, Operand, Projection, Step, StepOp, Weight,
 };
 
 /// A weight and what it is for.
@@ -26,8 +26,10 @@ pub enum Role {
     Matrix,
     /// A matrix that is multiplied head by head as well, along its rows or along its columns.
     ByHead,
-    /// A matrix whose products choose or weigh experts.
+    /// A matrix whose few products choose or weigh much: experts, or what a state keeps.
     Router,
+    /// The weights of a convolution, `[channels, taps]`; always f32, as vectors are.
+    Filter,
     /// A table of rows, looked up by token.
     Table,
     /// A table of rows, looked up by position.
@@ -96,6 +98,7 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
             linear_slots(o, slots);
         }
         StepOp::LatentAttention(attention) => latent_slots(attention, slots),
+        StepOp::DeltaNet(net) => delta_slots(net, slots),
         StepOp::Mlp(mlp) => mlp_slots(mlp, slots),
         StepOp::Moe(moe) => moe_slots(moe, slots),
     }
@@ -162,6 +165,38 @@ fn latent_slots<'a>(attention: &'a LatentAttention, slots: &mut Vec<Slot<'a>>) {
     norm_slots(kv_norm, slots);
     slots_as(Role::ByHead, kv_b, slots);
     linear_slots(o, slots);
+}
+
+fn delta_slots<'a>(net: &'a DeltaNet, slots: &mut Vec<Slot<'a>>) {
+    for part in [&net.q, &net.k, &net.v] {
+        linear_slots(&part.linear, slots);
+        slots.push(Slot {
+            weight: &part.conv,
+            role: Role::Filter,
+        });
+    }
+    projection_slots(Role::Router, &net.decay, slots);
+    let vectors = [&net.rate, &net.decay_bias].map(|weight| Slot {
+        weight,
+        role: Role::Bias,
+    });
+    slots.extend(vectors);
+    slots_as(Role::Router, &net.beta, slots);
+    let gate = net.gate.iter();
+    gate.for_each(|g| projection_slots(Role::Matrix, g, slots));
+    let norms = net.q_norm.iter().chain(&net.k_norm).chain(&net.norm);
+    norms.for_each(|norm| norm_slots(norm, slots));
+    linear_slots(&net.o, slots);
+}
+
+fn projection_slots<'a>(role: Role, p: &'a Projection, slots: &mut Vec<Slot<'a>>) {
+    match p {
+        Projection::Direct(linear) => slots_as(role, linear, slots),
+        Projection::LowRank(LowRank { a, b }) => {
+            slots_as(role, a, slots);
+            slots_as(role, b, slots);
+        }
+    }
 }
 
 fn norm_slots<'a>(norm: &'a Norm, slots: &mut Vec<Slot<'a>>) {

@@ -1,0 +1,411 @@
+//! Kernels with recurrent state: the tokens of a sequence in order, its heads and channels side by side.
+//!
+//! Work is cut over segments × heads, or × runs of channels. Of the delta rule's state a strip of columns stays in cache while
+//! all tokens of a segment pass over it, since no column depends on another.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_frontend::Variable;
+use graver_runtime::abi::{KernelTable, StepContext};
+
+use super::attention::Tile;
+use super::emit::{Count, Emit, Lanes};
+use super::kernel::{Rows, Site};
+use super::online::scale_by;
+use super::rows::{activate, combine, copy, norm, out_row};
+use crate::graph::{Binary, DeltaRule, RecurrentId, ShortConv};
+use crate::schedule::Work;
+
+/// Vectors of a strip of state columns: enough sums beside each other to hide an addition's latency.
+const STRIP: usize = 4;
+
+impl Site<'_> {
+    /// Address of a slot's recurrent state.
+    fn recurrent(&self, e: &mut Emit, id: RecurrentId, slot: Value) -> Value {
+        let bases = e.field(offset_of!(StepContext, slot_base));
+        let at = e.at(bases, slot, 8);
+        let base = e.field_at(at, 0);
+        let offset = e.field_at(e.states, self.graph.recurrent_buffer(id) * 8);
+        e.add(base, offset)
+    }
+}
+
+/// Calls `body` with the segment and the index within it of each chunk that falls to this thread.
+fn by_segment(e: &mut Emit, s: &Site, each: usize, body: impl FnOnce(&mut Emit, Tile, Value)) {
+    let segments = e.field(offset_of!(StepContext, n_spans));
+    let chunks = e.times(segments, each);
+    e.chunks(chunks, s.share(), |e, c| {
+        let each = e.int(each);
+        let (segment, index) = (e.b.ins().udiv(c, each), e.b.ins().urem(c, each));
+        let segment = Tile::of(e, offset_of!(StepContext, spans), segment);
+        body(e, segment, index);
+    });
+}
+
+/// `exp(−exp(rate[h]) · softplus(x + bias))` of one row.
+pub(super) fn decay(e: &mut Emit, s: &Site, heads: usize, t: Value) {
+    let n = s.graph.width(s.kernel.node);
+    let x = s.rows(e, s.operand("x")).row(e, t);
+    let (rate, bias) = (
+        s.pointer(e, s.operand("rate")),
+        s.pointer(e, s.operand("bias")),
+    );
+    let (to, rates) = (out_row(e, s, t), e.scratch(s.kernel.scratch.tile));
+    combine(e, Binary::Add, x, bias, to, Count::Known(n));
+    let (count, heads_count) = (e.int(n), e.int(heads));
+    e.map(offset_of!(KernelTable, softplus), to, count);
+    copy(e, rate, rates, heads, 1.0);
+    e.map(offset_of!(KernelTable, exp), rates, heads_count);
+    e.repeat(heads_count, |e, h| {
+        let own = e.at(rates, h, 4);
+        let rate = e.load(Lanes::One, own, 0);
+        let factor = e.b.ins().fneg(rate);
+        let head = e.at(to, h, n / heads * 4);
+        scale_by(e, head, Count::Known(n / heads), factor);
+    });
+    e.map(offset_of!(KernelTable, exp), to, count);
+}
+
+/// Some channels of one segment.
+struct Channels {
+    /// The step's rows, from the segment's first token and the first channel on.
+    x: Rows,
+    /// The rows before them, `[taps − 1, all channels]`, from the first channel on.
+    past: Rows,
+    taps: usize,
+    /// How many.
+    n: Value,
+}
+
+/// Emits a short convolution.
+pub(super) fn short_conv(e: &mut Emit, s: &Site, c: &ShortConv) {
+    let Work::SegmentsByColumns { width, count } = s.kernel.work else {
+        unreachable!("scheduled by segments and columns")
+    };
+    let all = s.graph.width(s.kernel.node);
+    by_segment(e, s, count, |e, segment, run| {
+        let first = e.times(run, width);
+        let (end, most) = (e.int(all), e.int(width));
+        let left = e.sub(end, first);
+        let (x, out) = (s.rows(e, s.operand("x")), s.out(e));
+        let [x, out] = [x, out].map(|rows| Rows {
+            base: {
+                let row = rows.row(e, segment.start_row);
+                e.at(row, first, 4)
+            },
+            ..rows
+        });
+        let past = s.recurrent(e, c.state, segment.slot);
+        let channels = Channels {
+            x,
+            past: Rows {
+                base: e.at(past, first, 4),
+                stride: all * 4,
+            },
+            taps: c.taps,
+            n: e.min(left, most),
+        };
+        let taps = side_by_side(e, s, c, first, width, channels.n);
+        e.repeat(segment.queries, |e, t| {
+            let to = out.row(e, t);
+            channels.sum(e, taps, width, t, to);
+            follow(e, c, to, channels.n);
+        });
+        channels.remember(e, segment.queries);
+    });
+}
+
+/// The weights of a run of channels as `[taps, width]` in scratch; gives their address.
+fn side_by_side(
+    e: &mut Emit,
+    s: &Site,
+    c: &ShortConv,
+    first: Value,
+    width: usize,
+    n: Value,
+) -> Value {
+    let w = s.operand("w");
+    let stride = s.weight(w).1.row_stride;
+    let base = s.pointer(e, w);
+    let (from, to) = (e.at(base, first, stride), e.scratch(s.kernel.scratch.tile));
+    e.repeat(n, |e, i| {
+        let (from, to) = (e.at(from, i, stride), e.at(to, i, 4));
+        for j in 0..c.taps {
+            let w = e.load(Lanes::One, from, j * 4);
+            e.store(w, to, j * width * 4);
+        }
+    });
+    to
+}
+
+/// Activation and norm of a run of channels.
+fn follow(e: &mut Emit, c: &ShortConv, at: Value, n: Value) {
+    if let Some(act) = c.act {
+        activate(e, act, at, n);
+    }
+    if let Some(own) = &c.norm {
+        let group = e.int(own.group);
+        let groups = e.b.ins().udiv(n, group);
+        e.repeat(groups, |e, g| {
+            let at = e.at(at, g, own.group * 4);
+            norm(e, own, at, at, None, None);
+        });
+    }
+}
+
+impl Channels {
+    /// The row of position `index`, counted from the segment's first token; those before it have negative ones.
+    fn row(&self, e: &mut Emit, index: Value) -> Value {
+        let (new, from_oldest) = (self.x.row(e, index), e.plus(index, self.taps - 1));
+        let old = self.past.row(e, from_oldest);
+        let before = e.b.ins().icmp_imm_s(IntCC::SignedLessThan, index, 0);
+        e.b.ins().select(before, old, new)
+    }
+
+    /// `out[c] = Σ_j taps[j, c] · x[t − taps + 1 + j, c]`, in the order of `j`.
+    fn sum(&self, e: &mut Emit, taps: Value, width: usize, t: Value, out: Value) {
+        let rows: Vec<Value> = (0..self.taps)
+            .map(|j| {
+                let back = (self.taps - 1 - j) as i64;
+                let index = e.b.ins().iadd_imm_s(t, -back);
+                self.row(e, index)
+            })
+            .collect();
+        e.each(Count::Dynamic(self.n), |e, i, lanes| {
+            let weights = e.add(taps, i);
+            let mut sum = None;
+            for (j, row) in rows.iter().enumerate() {
+                let at = e.add(*row, i);
+                let (x, w) = (e.load(lanes, at, 0), e.load(lanes, weights, j * width * 4));
+                let term = e.b.ins().fmul(x, w);
+                sum = Some(sum.map_or(term, |sum| e.b.ins().fadd(sum, term)));
+            }
+            let to = e.add(out, i);
+            e.store(sum.expect("a convolution has taps"), to, 0);
+        });
+    }
+
+    /// Keeps the last rows for the next step. Rows move towards the front alone, so that none is overwritten before it moves.
+    fn remember(&self, e: &mut Emit, tokens: Value) {
+        for r in 0..self.taps - 1 {
+            let back = (self.taps - 1 - r) as i64;
+            let index = e.b.ins().iadd_imm_s(tokens, -back);
+            let (from, place) = (self.row(e, index), e.int(r));
+            let to = self.past.row(e, place);
+            e.each(Count::Dynamic(self.n), |e, i, lanes| {
+                let (from, to) = (e.add(from, i), e.add(to, i));
+                let x = e.load(lanes, from, 0);
+                e.store(x, to, 0);
+            });
+        }
+    }
+}
+
+/// Emits the gated delta rule.
+pub(super) fn delta_rule(e: &mut Emit, s: &Site, d: &DeltaRule) {
+    by_segment(e, s, d.heads, |e, segment, head| {
+        let group = e.int(d.group());
+        let key_head = e.b.ins().udiv(head, group);
+        let decays = s.graph.width(s.operand("decay")) / d.heads;
+        let state = s.recurrent(e, d.state, segment.slot);
+        let mut of = |role: &str, head: Value, dim: usize| {
+            let rows = s.rows(e, s.operand(role));
+            let row = rows.row(e, segment.start_row);
+            Rows {
+                base: e.at(row, head, dim * 4),
+                ..rows
+            }
+        };
+        let inputs = [
+            of("q", key_head, d.key_dim),
+            of("k", key_head, d.key_dim),
+            of("v", head, d.value_dim),
+            of("decay", head, decays),
+            of("beta", head, 1),
+        ];
+        let out = s.out(e);
+        let row = out.row(e, segment.start_row);
+        let out = Rows {
+            base: e.at(row, head, d.value_dim * 4),
+            ..out
+        };
+        let rule = Head {
+            d,
+            state: e.at(state, head, d.key_dim * d.value_dim * 4),
+            inputs,
+            by_component: decays > 1,
+            out,
+        };
+        rule.all_columns(e, segment.queries);
+        rule.follow(e, s, segment, head);
+    });
+}
+
+/// One head of one segment: addresses from its first token on.
+struct Head<'a> {
+    d: &'a DeltaRule,
+    /// `[key_dim, value_dim]`.
+    state: Value,
+    /// Queries, keys, values, decay, beta.
+    inputs: [Rows; 5],
+    by_component: bool,
+    out: Rows,
+}
+
+/// What a strip needs to know about one token.
+struct Token {
+    q: Value,
+    k: Value,
+    decay: Value,
+}
+
+impl Head<'_> {
+    /// Every token, strip after strip.
+    fn all_columns(&self, e: &mut Emit, tokens: Value) {
+        let mut start = 0;
+        for (lanes, vectors) in [(Lanes::Four, STRIP), (Lanes::Four, 1), (Lanes::One, 1)] {
+            let step = vectors * lanes.count();
+            let end = start + (self.d.value_dim - start) / step * step;
+            if end > start {
+                let (from, to) = (e.int(start), e.int(end));
+                e.range(from, to, step, |e, column| {
+                    e.repeat(tokens, |e, t| self.strip(e, lanes, vectors, column, t));
+                });
+            }
+            start = end;
+        }
+    }
+
+    /// One token's step of a strip of columns.
+    fn strip(&self, e: &mut Emit, lanes: Lanes, vectors: usize, column: Value, t: Value) {
+        let [q, k, v, decay, beta] = self.inputs.map(|rows| rows.row(e, t));
+        let state = e.at(self.state, column, 4);
+        let token = Token { q, k, decay };
+        let whole = (!self.by_component).then(|| {
+            let factor = e.load(Lanes::One, decay, 0);
+            e.splat(lanes, factor)
+        });
+        let found = self.found(e, (lanes, vectors), state, &token, whole);
+        let (values, beta) = (e.at(v, column, 4), e.load(Lanes::One, beta, 0));
+        let beta = e.splat(lanes, beta);
+        let changes: Vec<Value> = found
+            .into_iter()
+            .enumerate()
+            .map(|(i, found)| {
+                let v = e.load(lanes, values, i * lanes.count() * 4);
+                let off = e.b.ins().fsub(v, found);
+                e.b.ins().fmul(off, beta)
+            })
+            .collect();
+        let sums = self.update(e, lanes, state, &token, whole, &changes);
+        let (out, scale) = (self.out.row(e, t), e.float(self.d.scale));
+        let (out, scale) = (e.at(out, column, 4), e.splat(lanes, scale));
+        for (i, sum) in sums.into_iter().enumerate() {
+            let y = e.b.ins().fmul(sum, scale);
+            e.store(y, out, i * lanes.count() * 4);
+        }
+    }
+
+    /// What the decayed state holds for the key: `Σ_i decay_i S[i] k_i`.
+    fn found(
+        &self,
+        e: &mut Emit,
+        (lanes, vectors): (Lanes, usize),
+        state: Value,
+        token: &Token,
+        whole: Option<Value>,
+    ) -> Vec<Value> {
+        let sums = zeros(e, lanes, vectors);
+        let rows = e.int(self.d.key_dim);
+        e.repeat(rows, |e, i| {
+            let mut k = self.component(e, lanes, token.k, i);
+            if whole.is_none() {
+                let decay = self.component(e, lanes, token.decay, i);
+                k = e.b.ins().fmul(k, decay);
+            }
+            let row = e.at(state, i, self.d.value_dim * 4);
+            for (j, sum) in sums.iter().enumerate() {
+                let s = e.load(lanes, row, j * lanes.count() * 4);
+                add_product(e, *sum, s, k);
+            }
+        });
+        let sums: Vec<Value> = sums.into_iter().map(|s| e.b.use_var(s)).collect();
+        match whole {
+            None => sums,
+            Some(w) => sums.into_iter().map(|s| e.b.ins().fmul(s, w)).collect(),
+        }
+    }
+
+    /// `S[i] ← decay_i S[i] + k_i · change`; gives `Σ_i S[i] q_i`.
+    fn update(
+        &self,
+        e: &mut Emit,
+        lanes: Lanes,
+        state: Value,
+        token: &Token,
+        whole: Option<Value>,
+        changes: &[Value],
+    ) -> Vec<Value> {
+        let sums = zeros(e, lanes, changes.len());
+        let rows = e.int(self.d.key_dim);
+        e.repeat(rows, |e, i| {
+            let (q, k) = (
+                self.component(e, lanes, token.q, i),
+                self.component(e, lanes, token.k, i),
+            );
+            let decay = whole.unwrap_or_else(|| self.component(e, lanes, token.decay, i));
+            let row = e.at(state, i, self.d.value_dim * 4);
+            for (j, (sum, change)) in sums.iter().zip(changes).enumerate() {
+                let at = j * lanes.count() * 4;
+                let old = e.load(lanes, row, at);
+                let (kept, new) = (e.b.ins().fmul(old, decay), e.b.ins().fmul(k, *change));
+                let s = e.b.ins().fadd(kept, new);
+                e.store(s, row, at);
+                add_product(e, *sum, s, q);
+            }
+        });
+        sums.into_iter().map(|s| e.b.use_var(s)).collect()
+    }
+
+    fn component(&self, e: &mut Emit, lanes: Lanes, of: Value, i: Value) -> Value {
+        let at = e.at(of, i, 4);
+        let x = e.load(Lanes::One, at, 0);
+        e.splat(lanes, x)
+    }
+
+    /// Norm and gate of the head's results.
+    fn follow(&self, e: &mut Emit, s: &Site, segment: Tile, head: Value) {
+        let n = self.d.value_dim;
+        if let Some(own) = &self.d.norm {
+            let gain = own.gain.then(|| s.pointer(e, s.operand("norm.gain")));
+            let bias = own.bias.then(|| s.pointer(e, s.operand("norm.bias")));
+            e.repeat(segment.queries, |e, t| {
+                let at = self.out.row(e, t);
+                norm(e, own, at, at, gain, bias);
+            });
+        }
+        if self.d.gated {
+            let gate = s.rows(e, s.operand("gate"));
+            e.repeat(segment.queries, |e, t| {
+                let row = e.add(segment.start_row, t);
+                let (gate, at) = (gate.row(e, row), self.out.row(e, t));
+                let gate = e.at(gate, head, n * 4);
+                combine(e, Binary::Mul, at, gate, at, Count::Known(n));
+            });
+        }
+    }
+}
+
+fn zeros(e: &mut Emit, lanes: Lanes, n: usize) -> Vec<Variable> {
+    let zero = e.float(0.0);
+    let zero = e.splat(lanes, zero);
+    (0..n).map(|_| e.var(lanes.ty(), zero)).collect()
+}
+
+fn add_product(e: &mut Emit, sum: Variable, x: Value, y: Value) {
+    let (old, term) = (e.b.use_var(sum), e.b.ins().fmul(x, y));
+    let new = e.b.ins().fadd(old, term);
+    e.b.def_var(sum, new);
+}

@@ -1,0 +1,104 @@
+//! A gated delta network as plain operations.
+//!
+//! Weights are declared in the order of the pointer table: queries, keys and values, each with its convolution, decay, beta,
+//! gate, norm, output.
+
+use super::Builder;
+use crate::graph::op::*;
+use crate::graph::{DeltaRule, NodeId, RecurrentDecl, RecurrentId, ShortConv};
+use crate::spec::model::{Convolved, DeltaNet, LowRank, Norm as ModelNorm, Projection};
+
+impl Builder<'_> {
+    pub(super) fn delta_net(&mut self, d: &DeltaNet, x: NodeId, name: &str) -> NodeId {
+        let at = |part: &str| format!("{name}.{part}");
+        let [q, k, v] = [("q", &d.q), ("k", &d.k), ("v", &d.v)]
+            .map(|(part, c)| self.convolved(d, c, x, &at(part)));
+        let decay = self.projection(&d.decay, x, &at("decay"));
+        let (rate, bias) = (self.weight(&d.rate), self.weight(&d.decay_bias));
+        let heads = d.value_heads;
+        let decay = self
+            .graph
+            .add(Op::Decay { heads }, &[decay, rate, bias], &at("keep"));
+        let beta = self.linear(&d.beta, x, &at("beta"));
+        let beta = self.activated(Activation::Sigmoid, beta, &at("beta_act"));
+        let gate = d.gate.as_ref().map(|g| {
+            let gate = self.projection(g, x, &at("gate"));
+            self.activated(d.gate_act, gate, &at("gate_act"))
+        });
+        let q = self.each_head(d.q_norm.as_ref(), d.key_dim, q, &at("q_norm"));
+        let k = self.each_head(d.k_norm.as_ref(), d.key_dim, k, &at("k_norm"));
+        let mut y = self.delta_rule(d, [q, k, v, decay, beta], name);
+        y = self.each_head(d.norm.as_ref(), d.value_dim, y, &at("norm"));
+        if let Some(gate) = gate {
+            let times = Op::Binary(Binary::Mul);
+            y = self.graph.add(times, &[y, gate], &at("gated"));
+        }
+        self.linear(&d.o, y, &at("o"))
+    }
+
+    fn convolved(&mut self, d: &DeltaNet, c: &Convolved, x: NodeId, name: &str) -> NodeId {
+        let y = self.linear(&c.linear, x, name);
+        let w = self.weight(&c.conv);
+        let state = self.recurrent(
+            &format!("{name}_past"),
+            [1, d.taps - 1, self.graph.width(y)],
+        );
+        let conv = ShortConv {
+            taps: d.taps,
+            act: None,
+            norm: None,
+            state,
+        };
+        let conv = Op::ShortConv(conv);
+        let y = self.graph.add(conv, &[y, w], &format!("{name}_conv"));
+        match d.act {
+            Some(act) => self.activated(act, y, &format!("{name}_act")),
+            None => y,
+        }
+    }
+
+    fn delta_rule(&mut self, d: &DeltaNet, operands: [NodeId; 5], name: &str) -> NodeId {
+        let shape = [d.value_heads, d.key_dim, d.value_dim];
+        let rule = DeltaRule {
+            heads: d.value_heads,
+            key_heads: d.key_heads,
+            key_dim: d.key_dim,
+            value_dim: d.value_dim,
+            scale: d.scale,
+            norm: None,
+            gated: false,
+            state: self.recurrent(&format!("{name}.state"), shape),
+        };
+        self.graph
+            .add(Op::DeltaRule(rule), &operands, &format!("{name}.rule"))
+    }
+
+    fn recurrent(&mut self, name: &str, [heads, rows, columns]: [usize; 3]) -> RecurrentId {
+        let id = RecurrentId(self.graph.recurrent.len() as u32);
+        self.graph.recurrent.push(RecurrentDecl {
+            name: name.into(),
+            heads,
+            rows,
+            columns,
+        });
+        id
+    }
+
+    fn activated(&mut self, act: Activation, x: NodeId, name: &str) -> NodeId {
+        self.graph.add(Op::Unary(Unary::Act(act)), &[x], name)
+    }
+
+    fn each_head(&mut self, n: Option<&ModelNorm>, dim: usize, x: NodeId, name: &str) -> NodeId {
+        n.map_or(x, |n| self.norm(n, dim, x, name))
+    }
+
+    fn projection(&mut self, p: &Projection, x: NodeId, name: &str) -> NodeId {
+        match p {
+            Projection::Direct(l) => self.linear(l, x, name),
+            Projection::LowRank(LowRank { a, b }) => {
+                let small = self.linear(a, x, &format!("{name}_a"));
+                self.linear(b, small, &format!("{name}_b"))
+            }
+        }
+    }
+}

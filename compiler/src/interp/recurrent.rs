@@ -1,0 +1,103 @@
+//! Short convolution and the gated delta rule, token after token, as they are defined.
+
+use super::rows::{activate, norm};
+use super::{Rows, Scene};
+use crate::graph::{DeltaRule, ShortConv};
+
+/// The last rows of earlier steps stand before those of this one.
+pub(super) fn short_conv(scene: &mut Scene, c: &ShortConv, x: &Rows, w: &Rows) -> Rows {
+    let past = &mut scene.memories[c.state.0 as usize];
+    let (n, mut all) = (x.width, past.clone());
+    all.extend(&x.data);
+    *past = all[all.len() - past.len()..].to_vec();
+    let sum = |t: usize, channel: usize| {
+        let term = |j: usize| {
+            let seen = all[(t + j) * n + channel];
+            f64::from(w.data[channel * c.taps + j]) * f64::from(seen)
+        };
+        let sum = (0..c.taps).map(term).sum::<f64>() as f32;
+        c.act.map_or(sum, |a| activate(a, sum))
+    };
+    let sums = (0..x.data.len()).map(|i| sum(i / n, i % n)).collect();
+    let out = Rows::new(sums, n);
+    c.norm.map_or(out.clone(), |n| norm(&n, &out, None, None))
+}
+
+/// `exp(−exp(rate[h]) · softplus(x + bias))`.
+pub(super) fn decay(heads: usize, x: &Rows, rate: &Rows, bias: &Rows) -> Rows {
+    let softplus = |v: f64| if v > 20.0 { v } else { v.exp().ln_1p() };
+    let each = |(i, v): (usize, &f32)| {
+        let column = i % x.width;
+        let rate = f64::from(rate.data[column / (x.width / heads)]).exp();
+        let v = f64::from(*v) + f64::from(bias.data[column]);
+        (-rate * softplus(v)).exp() as f32
+    };
+    Rows::new(x.data.iter().enumerate().map(each).collect(), x.width)
+}
+
+/// Operands in the order of the rule's roles.
+pub(super) fn delta_rule(scene: &mut Scene, d: &DeltaRule, x: &[&Rows]) -> Rows {
+    let state = &mut scene.memories[d.state.0 as usize];
+    let tokens = x[0].data.len() / x[0].width;
+    let mut out = vec![];
+    for t in 0..tokens {
+        for (h, state) in state.chunks_exact_mut(d.key_dim * d.value_dim).enumerate() {
+            out.extend(token(d, state, Inputs::of(d, x, t, h)));
+        }
+    }
+    let mut out = Rows::new(out, d.heads * d.value_dim);
+    if let Some(n) = &d.norm {
+        let gain = n.gain.then(|| x[5]);
+        out = norm(n, &out, gain, None);
+    }
+    if d.gated {
+        let gate = &x[x.len() - 1].data;
+        out.data.iter_mut().zip(gate).for_each(|(y, g)| *y *= g);
+    }
+    out
+}
+
+/// What one head sees of one token.
+struct Inputs<'a> {
+    q: &'a [f32],
+    k: &'a [f32],
+    v: &'a [f32],
+    decay: &'a [f32],
+    beta: f32,
+}
+
+impl<'a> Inputs<'a> {
+    fn of(d: &DeltaRule, x: &[&'a Rows], t: usize, h: usize) -> Inputs<'a> {
+        let head = |i: usize, h: usize, dim: usize| {
+            let rows: &'a Rows = x[i];
+            &rows.data[t * rows.width + h * dim..][..dim]
+        };
+        Inputs {
+            q: head(0, h / d.group(), d.key_dim),
+            k: head(1, h / d.group(), d.key_dim),
+            v: head(2, h, d.value_dim),
+            decay: head(3, h, x[3].width / d.heads),
+            beta: head(4, h, 1)[0],
+        }
+    }
+}
+
+/// One head's state after a token, and what comes out.
+fn token(d: &DeltaRule, state: &mut [f32], x: Inputs) -> Vec<f32> {
+    for (i, row) in state.chunks_exact_mut(d.value_dim).enumerate() {
+        row.iter_mut()
+            .for_each(|s| *s *= x.decay[i % x.decay.len()]);
+    }
+    let product = |state: &[f32], by: &[f32], j: usize| {
+        let term = |(i, b): (usize, &f32)| f64::from(state[i * d.value_dim + j]) * f64::from(*b);
+        by.iter().enumerate().map(term).sum::<f64>() as f32
+    };
+    for j in 0..d.value_dim {
+        let change = x.beta * (x.v[j] - product(state, x.k, j));
+        for (i, k) in x.k.iter().enumerate() {
+            state[i * d.value_dim + j] += k * change;
+        }
+    }
+    let out = (0..d.value_dim).map(|j| d.scale * product(state, x.q, j));
+    out.collect()
+}

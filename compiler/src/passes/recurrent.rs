@@ -1,0 +1,97 @@
+//! Does what follows an operation with recurrent state where its results are made.
+//!
+//! ```text
+//! y = silu(short_conv(x, w)); z = l2_norm(y)          =>  z = short_conv(x, w) with silu and norm
+//! y = rms_norm(delta_rule(q, k, v, …), g); z = y · gate  =>  z = delta_rule(q, k, v, …, g, gate)
+//! ```
+//!
+//! Requires that nothing else reads the results, that a convolution's norm has no weights, and that the delta rule's runs over
+//! each head. The order is that of the kernel: activation, then norm; norm, then gate.
+
+use super::Site;
+use super::sources::{place, read_elsewhere};
+use crate::graph::{Activation, Binary, Graph, NodeId, Norm, Op, ProgramKind, Unary};
+
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+    let mut sites = vec![];
+    for id in graph.order() {
+        let follows = graph
+            .operands(id)
+            .first()
+            .is_some_and(|x| graph.op(*x).recurrent().is_some());
+        if follows && let Some(next) = Next::of(graph, id) {
+            sites.push(fuse(graph, id, next));
+        }
+    }
+    sites
+}
+
+/// What may follow.
+enum Next {
+    Act(Activation),
+    Norm(Norm),
+    Gate,
+}
+
+impl Next {
+    fn of(graph: &Graph, id: NodeId) -> Option<Next> {
+        match graph.op(id) {
+            Op::Unary(Unary::Act(a)) => Some(Next::Act(*a)),
+            Op::Norm(n) => Some(Next::Norm(*n)),
+            Op::Binary(Binary::Mul) if graph.shape(graph.operands(id)[1]).len() == 2 => {
+                Some(Next::Gate)
+            }
+            _ => None,
+        }
+    }
+}
+
+fn fuse(graph: &mut Graph, id: NodeId, next: Next) -> Site {
+    let name = graph.node(id).name.clone();
+    let operands = graph.operands(id);
+    let x = operands[0];
+    if graph.only_user(x).is_none() {
+        return Site::kept(&name, read_elsewhere(graph, x, id));
+    }
+    let Some(op) = followed(graph.op(x), &next) else {
+        let why = format!("{} has no such thing behind it", place(graph, x));
+        return Site::kept(&name, why);
+    };
+    let mut all = graph.operands(x);
+    all.extend(&operands[1..]);
+    let at = graph.node(x).name.clone();
+    let fused = graph.add(op, &all, &at);
+    graph.replace_uses(id, fused);
+    graph.remove(id);
+    graph.remove(x);
+    Site::fused(&name, format!("epilogue of {at}"))
+}
+
+/// The operation with what comes next, whose operands come last.
+fn followed(op: &Op, next: &Next) -> Option<Op> {
+    match (op, next) {
+        (Op::ShortConv(c), Next::Act(a)) if c.act.is_none() && c.norm.is_none() => {
+            let mut c = *c;
+            c.act = Some(*a);
+            Some(Op::ShortConv(c))
+        }
+        (Op::ShortConv(c), Next::Norm(n)) if c.norm.is_none() && !n.gain && !n.bias => {
+            let mut c = *c;
+            c.norm = Some(*n);
+            Some(Op::ShortConv(c))
+        }
+        (Op::DeltaRule(d), Next::Norm(n))
+            if d.norm.is_none() && !d.gated && !n.bias && n.group == d.value_dim =>
+        {
+            let mut d = *d;
+            d.norm = Some(*n);
+            Some(Op::DeltaRule(d))
+        }
+        (Op::DeltaRule(d), Next::Gate) if !d.gated => {
+            let mut d = *d;
+            d.gated = true;
+            Some(Op::DeltaRule(d))
+        }
+        (_, Next::Act(_) | Next::Norm(_) | Next::Gate) => None,
+    }
+}

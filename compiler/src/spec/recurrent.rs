@@ -1,0 +1,173 @@
+//! The step `delta_net`: the gated delta rule with its projections, convolutions and gates.
+
+use super::error::Fault;
+use super::model::{Activation, Convolved, DeltaNet, LowRank, Projection, StepOp};
+use super::read::{Fields, Node, Read, unknown};
+use super::steps::{At, MAX_HEADS, MAX_WIDTH, activation, norm};
+use super::weights::{linear, weight};
+
+const FIELDS: [&str; 21] = [
+    "key_heads",
+    "value_heads",
+    "key_dim",
+    "value_dim",
+    "taps",
+    "act",
+    "q",
+    "k",
+    "v",
+    "q_norm",
+    "k_norm",
+    "scale",
+    "decay",
+    "decay_over",
+    "rate",
+    "decay_bias",
+    "beta",
+    "gate",
+    "gate_act",
+    "norm",
+    "o",
+];
+
+/// Most positions that a convolution sees.
+const MAX_TAPS: usize = 64;
+
+/// Reads the step.
+pub(super) fn delta_net(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields(&FIELDS)?;
+    let width = at.width()?;
+    let size = |key| fields.required(key)?.whole(1, MAX_HEADS);
+    let (value_heads, key_dim, value_dim) =
+        (size("value_heads")?, size("key_dim")?, size("value_dim")?);
+    let key_heads = key_heads(&fields, value_heads)?;
+    let (keys, values) = (key_heads * key_dim, value_heads * value_dim);
+    let taps = fields.required("taps")?.whole(2, MAX_TAPS)?;
+    let convolved = |key, out| convolved(at, &fields, key, (out, width), taps);
+    let head_norm = |key: &'static str, dim| {
+        let node = fields.optional(key)?;
+        node.map(|n| norm(&n, &at.slot(key), dim)).transpose()
+    };
+    let decays = decays(&fields, value_heads, key_dim)?;
+    let net = DeltaNet {
+        key_heads,
+        value_heads,
+        key_dim,
+        value_dim,
+        taps,
+        q: convolved("q", keys)?,
+        k: convolved("k", keys)?,
+        v: convolved("v", values)?,
+        act: fields
+            .optional("act")?
+            .map(|n| activation(&n))
+            .transpose()?,
+        q_norm: head_norm("q_norm", key_dim)?,
+        k_norm: head_norm("k_norm", key_dim)?,
+        scale: fields
+            .value("scale", Node::real)?
+            .unwrap_or((key_dim as f64).powf(-0.5) as f32),
+        decay: projection(
+            &fields.required("decay")?,
+            &at.slot("decay"),
+            (decays, width),
+        )?,
+        rate: weight(
+            &fields.required("rate")?,
+            at.slot("rate"),
+            vec![value_heads],
+        )?,
+        decay_bias: weight(
+            &fields.required("decay_bias")?,
+            at.slot("decay_bias"),
+            vec![decays],
+        )?,
+        beta: linear(
+            &fields.required("beta")?,
+            &at.slot("beta"),
+            value_heads,
+            width,
+        )?,
+        gate: fields
+            .optional("gate")?
+            .map(|n| projection(&n, &at.slot("gate"), (values, width)))
+            .transpose()?,
+        gate_act: fields
+            .optional("gate_act")?
+            .map_or(Ok(Activation::Silu), |n| activation(&n))?,
+        norm: head_norm("norm", value_dim)?,
+        o: linear(
+            &fields.required("o")?,
+            &at.slot("o"),
+            at.around.hidden,
+            values,
+        )?,
+    };
+    Ok((StepOp::DeltaNet(Box::new(net)), at.around.hidden))
+}
+
+fn key_heads(fields: &Fields<'_, '_>, value_heads: usize) -> Read<usize> {
+    let node = fields.optional("key_heads")?;
+    let Some(node) = node else {
+        return Ok(value_heads);
+    };
+    let value = node.whole(1, MAX_HEADS)?;
+    match value_heads.is_multiple_of(value) {
+        true => Ok(value),
+        false => Err(node.fault(Fault::NotADivisor {
+            value,
+            name: "value_heads",
+            of: value_heads,
+        })),
+    }
+}
+
+/// How many decays a token has: one for each head, or one for each component of its keys.
+fn decays(fields: &Fields<'_, '_>, value_heads: usize, key_dim: usize) -> Read<usize> {
+    let Some(node) = fields.optional("decay_over")? else {
+        return Ok(value_heads);
+    };
+    match node.literal("`head` or `component`")? {
+        "head" => Ok(value_heads),
+        "component" => Ok(value_heads * key_dim),
+        other => {
+            let known = ["head", "component"].into_iter();
+            Err(node.fault(unknown("extent of a decay", other, known)))
+        }
+    }
+}
+
+/// `{"weight": …, "bias": …, "conv": …}`.
+fn convolved(
+    at: &At<'_, '_, '_>,
+    fields: &Fields<'_, '_>,
+    key: &'static str,
+    (out, inner): (usize, usize),
+    taps: usize,
+) -> Read<Convolved> {
+    let own = fields.required(key)?.object(&["weight", "bias", "conv"])?;
+    let bias = own.optional("bias")?;
+    let slot = |part: &str| format!("{}.{part}", at.slot(key));
+    Ok(Convolved {
+        linear: super::model::Linear {
+            weight: weight(&own.required("weight")?, slot("weight"), vec![out, inner])?,
+            bias: bias
+                .map(|n| weight(&n, slot("bias"), vec![out]))
+                .transpose()?,
+        },
+        conv: weight(&own.required("conv")?, slot("conv"), vec![out, taps])?,
+    })
+}
+
+/// A matrix, or `{"rank", "a", "b"}` for the product of two.
+fn projection(node: &Node<'_, '_>, slot: &str, (out, inner): (usize, usize)) -> Read<Projection> {
+    if node.value.get("rank").is_none() {
+        return Ok(Projection::Direct(linear(node, slot, out, inner)?));
+    }
+    let fields = node.object(&["rank", "a", "b"])?;
+    let rank = fields.required("rank")?.whole(1, MAX_WIDTH)?;
+    Ok(Projection::LowRank(LowRank {
+        a: linear(&fields.required("a")?, &format!("{slot}_a"), rank, inner)?,
+        b: linear(&fields.required("b")?, &format!("{slot}_b"), out, rank)?,
+    }))
+}
