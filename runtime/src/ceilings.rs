@@ -8,7 +8,9 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use crate::cpu::Affinity;
 use crate::memory::Region;
+use crate::threads::nth_cpu;
 
 mod loops;
 
@@ -80,7 +82,9 @@ fn together<T>(
     pass: impl Fn(&T) -> f64 + Sync,
 ) -> f64 {
     let start = Barrier::new(threads);
-    let work = || {
+    let work = |thread: usize| {
+        // A caller that is pinned would have all of them share its processor. Without a pin they are merely slower.
+        let _ = Affinity::one(nth_cpu(thread)).and_then(|one| one.apply());
         let data = data();
         pass(&data);
         let run = || {
@@ -94,7 +98,9 @@ fn together<T>(
         (0..RUNS).map(|_| run()).collect::<Vec<f64>>()
     };
     let all: Vec<Vec<f64>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        let work = &work;
+        let spawn = |thread| scope.spawn(move || work(thread));
+        let threads: Vec<_> = (0..threads).map(spawn).collect();
         let joined = threads.into_iter().map(|t| t.join());
         joined.map(|t| t.expect("the loops do not panic")).collect()
     });
@@ -105,6 +111,30 @@ fn together<T>(
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// As between the runs of a benchmark, whose caller is pinned.
+    #[test]
+    fn threads_of_a_pinned_caller_have_processors_of_their_own() {
+        let cpus = crate::cpu::allowed_cpus().len();
+        if cpus < 2 || !cfg!(target_os = "linux") {
+            return;
+        }
+        std::thread::spawn(|| {
+            Affinity::one(nth_cpu(0))
+                .and_then(|one| one.apply())
+                .unwrap();
+            let seen = std::sync::Mutex::new(std::collections::BTreeSet::new());
+            let note = |_: &()| {
+                let own = Affinity::of_this_thread().unwrap().cpus();
+                seen.lock().unwrap().extend(own);
+                1.0
+            };
+            together(2, || (), note);
+            assert_eq!(seen.into_inner().unwrap().len(), 2);
+        })
+        .join()
+        .unwrap();
+    }
 
     #[test]
     fn ceilings_are_of_a_plausible_size() {

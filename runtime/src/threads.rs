@@ -238,7 +238,7 @@ impl Drop for PinnedCaller {
 }
 
 /// The processor of a thread; threads share them when there are more threads than processors.
-fn nth_cpu(thread: usize) -> usize {
+pub(crate) fn nth_cpu(thread: usize) -> usize {
     let cpus = cpu::allowed_cpus();
     cpus.get(thread % cpus.len().max(1))
         .copied()
