@@ -304,7 +304,11 @@ fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
         Op::GroupByExpert(_) => Work::Once,
         Op::GroupedMatmul(m) => expert_work(graph, node, &m.grouping, m.rows, "w", kind),
         Op::ExpertsIn(e) => expert_work(graph, node, &e.grouping, e.ffn, "w0", kind),
-        Op::ExpertsOut(e) => Work::Columns(vec![even_columns(e.rows, kind)]),
+        Op::ExpertsOut(e) => {
+            let decl = graph.operand(node, "w").and_then(|w| graph.weight(w));
+            let row_bytes = decl.map_or(1, |w| w.bytes() / e.rows.max(1));
+            Work::Columns(vec![experts::sum_columns(e.rows, row_bytes, kind)])
+        }
         _ => Work::Rows {
             grain: if kind == ProgramKind::Decode { 1 } else { 4 },
         },
