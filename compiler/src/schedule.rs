@@ -12,7 +12,7 @@ use std::fmt;
 
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS, block_row_bytes};
 use graver_runtime::abi::{
-    CLAIM_COUNTERS, DECODE_TOKENS, KEY_BLOCK, MATMUL_SCRATCH, PREFILL_TOKENS, QUERY_TILE,
+    CLAIM_COUNTERS, DECODE_TOKENS, DeltaRun, KEY_BLOCK, MATMUL_SCRATCH, PREFILL_TOKENS, QUERY_TILE,
 };
 
 use crate::graph::{
@@ -458,7 +458,8 @@ fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
             )
         }
         Op::Finish { parts } => (0, parts.iter().map(|p| p.rows).max().unwrap_or(0) * 4, 0, 0),
-        Op::CacheWrite { .. } | Op::DeltaRule(_) => (0, 0, 0, 0),
+        Op::CacheWrite { .. } => (0, 0, 0, 0),
+        Op::DeltaRule(_) => (0, size_of::<DeltaRun>(), 0, 0),
         Op::ShortConv(c) => match channels(c, graph.width(node)) {
             Work::SegmentsByColumns { width, .. } => (0, c.taps * width * 4, 0, 0),
             _ => unreachable!("convolutions are cut into runs of channels"),

@@ -13,7 +13,7 @@ pub mod quant;
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 7;
+pub const ABI_VERSION: u32 = 8;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -129,6 +129,52 @@ pub type MatmulFn = unsafe extern "C" fn(
 /// `x[i] = f(x[i])` for `n` elements.
 pub type MapFn = unsafe extern "C" fn(x: *mut f32, n: usize);
 
+/// Steps of the gated delta rule (Yang, Kautz & Hatamizadeh 2025) on the state of one head, `S [rows, columns]`, token after token:
+/// `S ← diag(decay) S`, `S ← S + k · β (v − Sᵀ k)ᵀ`, `out = scale · Sᵀ q`. Strides are in elements.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub struct DeltaRun {
+    /// `[rows, columns]`, dense.
+    pub state: *mut f32,
+    /// Width of a key.
+    pub rows: usize,
+    /// Width of a value.
+    pub columns: usize,
+    /// Tokens.
+    pub tokens: usize,
+    /// Queries, `[tokens, rows]`.
+    pub q: *const f32,
+    /// Between two tokens' queries.
+    pub q_stride: usize,
+    /// Keys, `[tokens, rows]`.
+    pub k: *const f32,
+    /// Between two tokens' keys.
+    pub k_stride: usize,
+    /// Values, `[tokens, columns]`.
+    pub v: *const f32,
+    /// Between two tokens' values.
+    pub v_stride: usize,
+    /// `[tokens, decays]`.
+    pub decay: *const f32,
+    /// Between two tokens' decays.
+    pub decay_stride: usize,
+    /// 1, or one for each row.
+    pub decays: usize,
+    /// `[tokens]`.
+    pub beta: *const f32,
+    /// Between two tokens' betas.
+    pub beta_stride: usize,
+    /// `[tokens, columns]`; overlaps with nothing else.
+    pub out: *mut f32,
+    /// Between two tokens' results.
+    pub out_stride: usize,
+    /// Multiplies the results.
+    pub scale: f32,
+}
+
+/// Takes the steps of a [`DeltaRun`]. A column's result depends on no other column, and not on where a run of tokens is cut.
+pub type DeltaRuleFn = unsafe extern "C" fn(run: *const DeltaRun);
+
 /// Scratch bytes that every [`MatmulFn`] may use, 64-byte aligned.
 pub const MATMUL_SCRATCH: usize = 256 * 1024;
 
@@ -201,6 +247,8 @@ pub struct KernelTable {
     pub row_q8: QuantRowFn,
     /// A row of [`Quant::Q4`].
     pub row_q4: QuantRowFn,
+    /// Steps of the gated delta rule.
+    pub delta_rule: DeltaRuleFn,
 }
 
 /// Name under which a compiled object exports its [`CompiledModel`].

@@ -30,14 +30,6 @@ pub(super) enum Lanes {
 }
 
 impl Lanes {
-    /// Elements.
-    pub(super) fn count(self) -> usize {
-        match self {
-            Lanes::Four => 4,
-            Lanes::One => 1,
-        }
-    }
-
     pub(super) fn ty(self) -> Type {
         match self {
             Lanes::Four => F32X4,

@@ -1,14 +1,12 @@
 //! Kernels with recurrent state: the tokens of a sequence in order, its heads and channels side by side.
 //!
-//! Work is cut over segments × heads, or × runs of channels. Of the delta rule's state a strip of columns stays in cache while
-//! all tokens of a segment pass over it, since no column depends on another.
+//! Work is cut over segments × heads, or × runs of channels; the steps of the delta rule are the micro-kernel's.
 
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
-use cranelift_frontend::Variable;
-use graver_runtime::abi::{KernelTable, StepContext};
+use graver_runtime::abi::{DeltaRun, KernelTable, StepContext};
 
 use super::attention::Tile;
 use super::emit::{Count, Emit, Lanes};
@@ -17,9 +15,6 @@ use super::online::scale_by;
 use super::rows::{activate, combine, copy, norm, out_row};
 use crate::graph::{Binary, DeltaRule, RecurrentId, ShortConv};
 use crate::schedule::Work;
-
-/// Vectors of a strip of state columns: enough sums beside each other to hide an addition's latency.
-const STRIP: usize = 4;
 
 impl Site<'_> {
     /// Address of a slot's recurrent state.
@@ -235,10 +230,10 @@ pub(super) fn delta_rule(e: &mut Emit, s: &Site, d: &DeltaRule) {
             d,
             state: e.at(state, head, d.key_dim * d.value_dim * 4),
             inputs,
-            by_component: decays > 1,
+            decays,
             out,
         };
-        rule.all_columns(e, segment.queries);
+        rule.steps(e, s, segment.queries);
         rule.follow(e, s, segment, head);
     });
 }
@@ -250,129 +245,46 @@ struct Head<'a> {
     state: Value,
     /// Queries, keys, values, decay, beta.
     inputs: [Rows; 5],
-    by_component: bool,
+    decays: usize,
     out: Rows,
 }
 
-/// What a strip needs to know about one token.
-struct Token {
-    q: Value,
-    k: Value,
-    decay: Value,
-}
-
 impl Head<'_> {
-    /// Every token, strip after strip.
-    fn all_columns(&self, e: &mut Emit, tokens: Value) {
-        let mut start = 0;
-        for (lanes, vectors) in [(Lanes::Four, STRIP), (Lanes::Four, 1), (Lanes::One, 1)] {
-            let step = vectors * lanes.count();
-            let end = start + (self.d.value_dim - start) / step * step;
-            if end > start {
-                let (from, to) = (e.int(start), e.int(end));
-                e.range(from, to, step, |e, column| {
-                    e.repeat(tokens, |e, t| self.strip(e, lanes, vectors, column, t));
-                });
-            }
-            start = end;
+    /// The steps of all tokens, by the micro-kernel, which wants them described in memory.
+    fn steps(&self, e: &mut Emit, s: &Site, tokens: Value) {
+        let run = e.scratch(s.kernel.scratch.tile);
+        let [q, k, v, decay, beta] = self.inputs;
+        let addresses = [
+            (offset_of!(DeltaRun, state), self.state),
+            (offset_of!(DeltaRun, tokens), tokens),
+            (offset_of!(DeltaRun, q), q.base),
+            (offset_of!(DeltaRun, k), k.base),
+            (offset_of!(DeltaRun, v), v.base),
+            (offset_of!(DeltaRun, decay), decay.base),
+            (offset_of!(DeltaRun, beta), beta.base),
+            (offset_of!(DeltaRun, out), self.out.base),
+        ];
+        let sizes = [
+            (offset_of!(DeltaRun, rows), self.d.key_dim),
+            (offset_of!(DeltaRun, columns), self.d.value_dim),
+            (offset_of!(DeltaRun, q_stride), q.stride / 4),
+            (offset_of!(DeltaRun, k_stride), k.stride / 4),
+            (offset_of!(DeltaRun, v_stride), v.stride / 4),
+            (offset_of!(DeltaRun, decay_stride), decay.stride / 4),
+            (offset_of!(DeltaRun, decays), self.decays),
+            (offset_of!(DeltaRun, beta_stride), beta.stride / 4),
+            (offset_of!(DeltaRun, out_stride), self.out.stride / 4),
+        ];
+        for (at, value) in addresses {
+            e.store(value, run, at);
         }
-    }
-
-    /// One token's step of a strip of columns.
-    fn strip(&self, e: &mut Emit, lanes: Lanes, vectors: usize, column: Value, t: Value) {
-        let [q, k, v, decay, beta] = self.inputs.map(|rows| rows.row(e, t));
-        let state = e.at(self.state, column, 4);
-        let token = Token { q, k, decay };
-        let whole = (!self.by_component).then(|| {
-            let factor = e.load(Lanes::One, decay, 0);
-            e.splat(lanes, factor)
-        });
-        let found = self.found(e, (lanes, vectors), state, &token, whole);
-        let (values, beta) = (e.at(v, column, 4), e.load(Lanes::One, beta, 0));
-        let beta = e.splat(lanes, beta);
-        let changes: Vec<Value> = found
-            .into_iter()
-            .enumerate()
-            .map(|(i, found)| {
-                let v = e.load(lanes, values, i * lanes.count() * 4);
-                let off = e.b.ins().fsub(v, found);
-                e.b.ins().fmul(off, beta)
-            })
-            .collect();
-        let sums = self.update(e, lanes, state, &token, whole, &changes);
-        let (out, scale) = (self.out.row(e, t), e.float(self.d.scale));
-        let (out, scale) = (e.at(out, column, 4), e.splat(lanes, scale));
-        for (i, sum) in sums.into_iter().enumerate() {
-            let y = e.b.ins().fmul(sum, scale);
-            e.store(y, out, i * lanes.count() * 4);
+        for (at, size) in sizes {
+            let size = e.int(size);
+            e.store(size, run, at);
         }
-    }
-
-    /// What the decayed state holds for the key: `Σ_i decay_i S[i] k_i`.
-    fn found(
-        &self,
-        e: &mut Emit,
-        (lanes, vectors): (Lanes, usize),
-        state: Value,
-        token: &Token,
-        whole: Option<Value>,
-    ) -> Vec<Value> {
-        let sums = zeros(e, lanes, vectors);
-        let rows = e.int(self.d.key_dim);
-        e.repeat(rows, |e, i| {
-            let mut k = self.component(e, lanes, token.k, i);
-            if whole.is_none() {
-                let decay = self.component(e, lanes, token.decay, i);
-                k = e.b.ins().fmul(k, decay);
-            }
-            let row = e.at(state, i, self.d.value_dim * 4);
-            for (j, sum) in sums.iter().enumerate() {
-                let s = e.load(lanes, row, j * lanes.count() * 4);
-                add_product(e, *sum, s, k);
-            }
-        });
-        let sums: Vec<Value> = sums.into_iter().map(|s| e.b.use_var(s)).collect();
-        match whole {
-            None => sums,
-            Some(w) => sums.into_iter().map(|s| e.b.ins().fmul(s, w)).collect(),
-        }
-    }
-
-    /// `S[i] ← decay_i S[i] + k_i · change`; gives `Σ_i S[i] q_i`.
-    fn update(
-        &self,
-        e: &mut Emit,
-        lanes: Lanes,
-        state: Value,
-        token: &Token,
-        whole: Option<Value>,
-        changes: &[Value],
-    ) -> Vec<Value> {
-        let sums = zeros(e, lanes, changes.len());
-        let rows = e.int(self.d.key_dim);
-        e.repeat(rows, |e, i| {
-            let (q, k) = (
-                self.component(e, lanes, token.q, i),
-                self.component(e, lanes, token.k, i),
-            );
-            let decay = whole.unwrap_or_else(|| self.component(e, lanes, token.decay, i));
-            let row = e.at(state, i, self.d.value_dim * 4);
-            for (j, (sum, change)) in sums.iter().zip(changes).enumerate() {
-                let at = j * lanes.count() * 4;
-                let old = e.load(lanes, row, at);
-                let (kept, new) = (e.b.ins().fmul(old, decay), e.b.ins().fmul(k, *change));
-                let s = e.b.ins().fadd(kept, new);
-                e.store(s, row, at);
-                add_product(e, *sum, s, q);
-            }
-        });
-        sums.into_iter().map(|s| e.b.use_var(s)).collect()
-    }
-
-    fn component(&self, e: &mut Emit, lanes: Lanes, of: Value, i: Value) -> Value {
-        let at = e.at(of, i, 4);
-        let x = e.load(Lanes::One, at, 0);
-        e.splat(lanes, x)
+        let scale = e.float(self.d.scale);
+        e.store(scale, run, offset_of!(DeltaRun, scale));
+        e.micro(offset_of!(KernelTable, delta_rule), &[run], None);
     }
 
     /// Norm and gate of the head's results.
@@ -396,16 +308,4 @@ impl Head<'_> {
             });
         }
     }
-}
-
-fn zeros(e: &mut Emit, lanes: Lanes, n: usize) -> Vec<Variable> {
-    let zero = e.float(0.0);
-    let zero = e.splat(lanes, zero);
-    (0..n).map(|_| e.var(lanes.ty(), zero)).collect()
-}
-
-fn add_product(e: &mut Emit, sum: Variable, x: Value, y: Value) {
-    let (old, term) = (e.b.use_var(sum), e.b.ins().fmul(x, y));
-    let new = e.b.ins().fadd(old, term);
-    e.b.def_var(sum, new);
 }

@@ -4,6 +4,7 @@
 //! rounds less than one sum and lets additions overlap.
 
 pub(super) mod quant;
+pub(super) mod recurrent;
 
 use half::{bf16, f16};
 
@@ -40,6 +41,7 @@ pub(super) static TABLE: KernelTable = KernelTable {
     matmul_q4: quant::matmul::<quant::Q4>,
     row_q8: quant::row::<quant::Q8>,
     row_q4: quant::row::<quant::Q4>,
+    delta_rule: recurrent::delta_rule,
 };
 
 /// An element type of weights, read from bytes of any alignment.

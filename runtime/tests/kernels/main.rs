@@ -11,6 +11,7 @@ mod invariants;
 mod maps;
 mod matmul;
 mod quant;
+mod recurrent;
 mod softmax;
 
 use graver_runtime::abi::KernelTable;

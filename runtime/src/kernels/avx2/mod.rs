@@ -14,6 +14,7 @@
 //! | `convert`   | between f32 and the 16-bit types                                          |
 //! | `quantize`  | f32 to int8 in groups                                                     |
 //! | `panels`    | products of those with quantised weights                                  |
+//! | `recurrent` | the gated delta rule                                                      |
 //!
 //! Functions of std that call closures (`array::map`, `array::from_fn`) lack these instructions, so that a closure which
 //! uses them is not inlined into them: the kernels have loops instead.
@@ -32,6 +33,7 @@ mod matmul;
 mod panel;
 mod panels;
 mod quantize;
+mod recurrent;
 mod softmax;
 mod strip;
 mod tile;
@@ -72,4 +74,5 @@ pub(super) static TABLE: KernelTable = KernelTable {
     matmul_q4: panels::matmul::<panels::Q4>,
     row_q8: scalar::quant::row::<scalar::quant::Q8>,
     row_q4: scalar::quant::row::<scalar::quant::Q4>,
+    delta_rule: recurrent::delta_rule,
 };
