@@ -1,7 +1,7 @@
 //! Fused attention: one pass over the keys in blocks, by [`Pass`].
 //!
 //! Scores, weights and sums of a block stay in this thread's scratch. Decode takes a group of heads that share a key head
-//! as the rows, so that each block of keys and values is read once for all of them, and splits long contexts into runs of
+//! as the rows, so that each block of keys and values is read once for all of them and splits long contexts into runs of
 //! keys, whose partial results are combined in order behind a barrier. Prefill takes the queries of a tile as the rows.
 
 use std::mem::offset_of;
@@ -17,6 +17,9 @@ use super::online::{Pass, Sinks, Sums, cache_heads, divide_rows, fill, scale_by,
 use super::rows;
 use crate::graph::{Attention, Binary, Op, Reach};
 use crate::schedule::Work;
+
+/// Most query heads of one key head that decode takes together where there is but one run of keys to share out.
+const HEADS: usize = 8;
 
 /// Emits the kernel.
 pub(super) fn emit(e: &mut Emit, s: &Site) {
@@ -121,13 +124,16 @@ fn prefill(e: &mut Emit, s: &Site, a: &Attention) {
 fn decode(e: &mut Emit, s: &Site, a: &Attention) {
     let runs = most_runs(e, a);
     let tiles = e.field(offset_of!(StepContext, n_tiles));
-    let per_tile = e.times(runs, a.kv_heads);
+    let cut = HeadCut::of(e, a, runs);
+    let parts = e.times(cut.parts, a.kv_heads);
+    let per_tile = e.mul(runs, parts);
     let chunks = e.mul(tiles, per_tile);
     e.chunks(chunks, Share::Static, |e, c| {
         let (index, rest) = (e.b.ins().udiv(c, per_tile), e.b.ins().urem(c, per_tile));
-        let (head, run) = (e.b.ins().udiv(rest, runs), e.b.ins().urem(rest, runs));
+        let (part, run) = (e.b.ins().udiv(rest, runs), e.b.ins().urem(rest, runs));
+        let heads = cut.heads(e, a, part);
         let tile = Tile::load(e, index);
-        run_of_keys(e, s, a, tile, [index, head, run, runs]);
+        run_of_keys(e, s, a, tile, heads, [index, run, runs]);
     });
     let several = e.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, runs, 1);
     e.when(several, |e| {
@@ -135,6 +141,57 @@ fn decode(e: &mut Emit, s: &Site, a: &Attention) {
         let chunks = e.times(tiles, a.heads);
         e.chunks(chunks, Share::Static, |e, c| combine(e, s, a, c, runs));
     });
+}
+
+/// How the query heads of a key head are cut.
+#[derive(Clone, Copy)]
+struct HeadCut {
+    /// Into how many parts.
+    parts: Value,
+    /// Heads of every part but the last.
+    heads: Value,
+}
+
+impl HeadCut {
+    /// All heads together where keys come in several runs; else by [`HEADS`], so that a key head that serves many, as that
+    /// of latents does, is not left to one thread.
+    fn of(e: &mut Emit, a: &Attention, runs: Value) -> HeadCut {
+        let (group, most) = (a.group(), a.group().min(HEADS));
+        let single = e.b.ins().icmp_imm_s(IntCC::Equal, runs, 1);
+        let mut choice = |single_run: usize, several: usize| {
+            let (x, y) = (e.int(single_run), e.int(several));
+            e.b.ins().select(single, x, y)
+        };
+        HeadCut {
+            parts: choice(group.div_ceil(most), 1),
+            heads: choice(most, group),
+        }
+    }
+
+    /// Part `part` of all heads: key head after key head.
+    fn heads(self, e: &mut Emit, a: &Attention, part: Value) -> Heads {
+        let key = e.b.ins().udiv(part, self.parts);
+        let share = e.b.ins().urem(part, self.parts);
+        let (before, skipped) = (e.times(key, a.group()), e.mul(share, self.heads));
+        let all = e.int(a.group());
+        let left = e.sub(all, skipped);
+        Heads {
+            key,
+            first: e.add(before, skipped),
+            count: e.min(left, self.heads),
+        }
+    }
+}
+
+/// Query heads that decode takes together.
+#[derive(Clone, Copy)]
+struct Heads {
+    /// Their key head.
+    key: Value,
+    /// The first of them.
+    first: Value,
+    /// How many.
+    count: Value,
 }
 
 /// Runs of keys of the tile that has most of them.
@@ -160,13 +217,14 @@ fn runs_between(e: &mut Emit, from: Value, to: Value) -> Value {
         .ushr_imm_u(up, i64::from(KEY_BLOCK.trailing_zeros()))
 }
 
-/// One token, one key head, one run of keys.
+/// One token, some heads of one key head, one run of keys.
 fn run_of_keys(
     e: &mut Emit,
     s: &Site,
     a: &Attention,
     tile: Tile,
-    [index, head, run, runs]: [Value; 4],
+    heads: Heads,
+    [index, run, runs]: [Value; 3],
 ) {
     let (from, to) = tile.keys(e, a.reach);
     let skip = e.times(run, KEY_BLOCK);
@@ -178,18 +236,16 @@ fn run_of_keys(
         let q = s.rows(e, s.operand("q"));
         let (row, column) = (
             q.row(e, tile.start_row),
-            e.times(head, a.group() * a.head_dim * 4),
+            e.times(heads.first, a.head_dim * 4),
         );
-        let group = e.int(a.group());
-        let head_of_query = e.times(head, a.group());
         let first = e.b.ins().icmp_imm_s(IntCC::Equal, run, 0);
         let pass = Pass {
             a,
-            queries: (e.add(row, column), a.head_dim, group),
-            cache: cache_heads(e, s, a, tile.slot, head),
+            queries: (e.add(row, column), a.head_dim, heads.count),
+            cache: cache_heads(e, s, a, tile.slot, heads.key),
             keys: (from, end),
             position: (tile.position, 0),
-            sinks: Sinks::of(e, s, a, head_of_query, 4, first),
+            sinks: Sinks::of(e, s, a, heads.first, 4, first),
         };
         let sums = Sums::of(e, s, a);
         pass.run(e, s, sums);
@@ -198,15 +254,15 @@ fn run_of_keys(
             let out = s.out(e);
             let (row, column) = (
                 out.row(e, tile.start_row),
-                e.times(head, a.group() * a.value_dim * 4),
+                e.times(heads.first, a.value_dim * 4),
             );
             let to = e.add(row, column);
-            divide_rows(e, a, sums, group, to, a.value_dim * 4);
+            divide_rows(e, a, sums, heads.count, to, a.value_dim * 4);
         });
         let several = e.b.ins().icmp_imm_s(IntCC::NotEqual, runs, 1);
         e.when(several, |e| {
-            e.repeat(group, |e, r| {
-                let h = e.add(head_of_query, r);
+            e.repeat(heads.count, |e, r| {
+                let h = e.add(heads.first, r);
                 let to = partial(e, s, a, [index, h, run, runs]);
                 let (values, state) = (
                     e.at(sums.values, r, a.value_dim * 4),
