@@ -6,7 +6,7 @@
 
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
@@ -162,18 +162,23 @@ pub fn write_profile(
     let Some((path, profile)) = args.profile.as_ref().zip(profile) else {
         return Ok(());
     };
+    save_trace(path, &profile)?;
+    if !args.quiet {
+        write!(err, "{profile}")?;
+    }
+    Ok(())
+}
+
+/// Writes a profile as a trace.
+pub fn save_trace(path: &Path, profile: &Profile) -> Result<(), RunError> {
     let failed = |source| RunError::ProfileFile {
-        path: path.clone(),
+        path: path.into(),
         source,
     };
     let file = std::fs::File::create(path).map_err(failed)?;
     let mut file = io::BufWriter::new(file);
     profile.write_trace(&mut file).map_err(failed)?;
-    file.flush().map_err(failed)?;
-    if !args.quiet {
-        write!(err, "{profile}")?;
-    }
-    Ok(())
+    file.flush().map_err(failed)
 }
 
 /// Generates as the options say. Text goes to `out` as it comes, everything else to `err`. Returns without an error when

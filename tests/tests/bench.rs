@@ -144,6 +144,45 @@ fn a_point_without_room_is_an_error_that_says_so() {
     );
 }
 
+/// The profile is a variant like any other, and leaves a trace.
+#[test]
+fn a_profiled_variant_says_what_profiling_costs() {
+    let loaded = load("llama");
+    let settings = Settings {
+        rounds: 2,
+        threads: 2,
+    };
+    let points = [point(Phase::Decode, 6, 4)];
+    let mut variants = bench::ab(&PassOptions::default());
+    variants.push(bench::profiled(&PassOptions::default()));
+    let quiet = |_: &str, _: f64| {};
+    let report = bench::run(
+        "llama",
+        loaded,
+        &options(),
+        &variants,
+        &points,
+        &settings,
+        &quiet,
+    )
+    .unwrap();
+    let last = report.points[0].variants.last().unwrap();
+    assert_eq!(last.name, "profiled");
+    assert_eq!(last.kernels, report.points[0].variants[0].kernels);
+    assert!(last.ratio.is_some());
+    let profile = report.profile.expect("a profile");
+    let decode = profile
+        .programs
+        .iter()
+        .find(|p| p.program == "decode")
+        .unwrap();
+    assert_eq!(
+        decode.steps,
+        3 * 6 + 1,
+        "two rounds, one that warms up, and the depth"
+    );
+}
+
 /// A program that reads the JSON finds the figures most asked for at its top.
 #[test]
 fn the_headline_is_that_of_the_first_points() {

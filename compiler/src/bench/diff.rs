@@ -122,6 +122,7 @@ mod tests {
                 gbps_ceiling: 1.0,
                 variants: vec![variant],
             }],
+            profile: None,
         }
     }
 

@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use graver_runtime::abi::{DECODE_TOKENS, PREFILL_TOKENS};
+use graver_runtime::profile::Profile;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
 use graver_runtime::{Error, ceilings};
 use serde::{Deserialize, Serialize};
@@ -38,6 +39,8 @@ pub struct Variant {
     pub name: String,
     /// Its passes.
     pub passes: PassOptions,
+    /// Whether it takes the time of its kernels.
+    pub profiled: bool,
 }
 
 /// What is measured.
@@ -91,6 +94,9 @@ pub struct Report {
     pub headline: Headline,
     /// Point by point.
     pub points: Vec<PointReport>,
+    /// Where the time of the variant that was profiled went, warming up included.
+    #[serde(skip)]
+    pub profile: Option<Profile>,
 }
 
 /// One point.
@@ -199,6 +205,15 @@ fn variant(name: &str, passes: PassOptions) -> Variant {
     Variant {
         name: name.into(),
         passes,
+        profiled: false,
+    }
+}
+
+/// The fused graph again, taking the time of its kernels: what that costs stands in the report like any other ratio.
+pub fn profiled(passes: &PassOptions) -> Variant {
+    Variant {
+        profiled: true,
+        ..variant("profiled", passes.clone())
     }
 }
 
@@ -288,6 +303,7 @@ pub fn run(
         gflops_ceiling,
         headline: Headline::of(&reports),
         points: reports,
+        profile: contenders.iter().find_map(|c| c.session.profile()),
     })
 }
 
@@ -311,19 +327,24 @@ fn compile(
             passes: v.passes.clone(),
             ..options.clone()
         };
-        let planned = pipeline::plan_both(&loaded, &options);
+        let mut planned = pipeline::plan_both(&loaded, &options);
+        planned.iter_mut().for_each(|p| p.stamps = v.profiled);
         let program = jit(
             &planned,
             pipeline::manifest(&loaded, &planned, &options),
             None,
         )?;
-        compiled.push((v.name.clone(), planned, program));
+        compiled.push((v, planned, program));
     }
     let weights = Arc::new(loaded.weights);
-    let open = |(name, planned, program)| {
-        let session = Session::new(program, weight_source(&weights), session_options.clone())?;
+    let open = |(v, planned, program): (&Variant, _, _)| {
+        let options = SessionOptions {
+            profile: v.profiled,
+            ..session_options.clone()
+        };
+        let session = Session::new(program, weight_source(&weights), options)?;
         Ok(Contender {
-            name,
+            name: v.name.clone(),
             planned,
             session,
         })

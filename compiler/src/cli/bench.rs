@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::Subcommand;
 use graver::bench::{self, Phase, Point, Report, Settings, Variant};
 use graver::pipeline::{CompileOptions, Loaded};
+use graver_runtime::cli::save_trace;
 use graver_runtime::cpu;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -68,6 +69,10 @@ struct BenchArgs {
     /// Threads to compute with, each on a processor of its own; as many as the system allows if not given
     #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
+    /// Write where the fused graph's time went, as a trace that Perfetto and chrome://tracing open; the variant `profiled` says
+    /// what taking the time costs
+    #[arg(long, value_name = "FILE")]
+    profile: Option<PathBuf>,
     /// Print JSON, as docs/bench.md describes it
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
@@ -105,6 +110,9 @@ impl BenchArgs {
             &label, loaded, &options, &variants, &points, &settings, &progress,
         )?;
         bar.finish_and_clear();
+        if let Some((path, profile)) = self.profile.as_ref().zip(report.profile.as_ref()) {
+            save_trace(path, profile)?;
+        }
         match (self.json, self.markdown) {
             (true, _) => println!("{}", serde_json::to_string_pretty(&report)?),
             (false, true) => print!("{}", report.markdown()),
@@ -114,10 +122,16 @@ impl BenchArgs {
     }
 
     fn variants(&self, loaded: &Loaded, options: &CompileOptions) -> Vec<Variant> {
-        match self.ablate {
+        let mut out = match self.ablate {
             true => bench::ablation(loaded, options),
             false => bench::ab(&options.passes),
-        }
+        };
+        out.extend(
+            self.profile
+                .as_ref()
+                .map(|_| bench::profiled(&options.passes)),
+        );
+        out
     }
 
     fn rounds(&self) -> usize {
