@@ -58,7 +58,11 @@ type Outcome = Result<ExitCode, Box<dyn Error>>;
 /// The command line. `run` has a seed already, which is that of random weights as well.
 fn command() -> clap::Command {
     Cli::command().mut_subcommand("run", |run| {
-        run.mut_arg("weights_seed", |seed| seed.long("weights-seed").hide(true))
+        run.mut_arg("weights_seed", |seed| {
+            seed.long("weights-seed").help(
+                "Seed of random weights, where MODEL is a spec; that of --seed if not given, else 0",
+            )
+        })
     })
 }
 

@@ -31,9 +31,9 @@ pub(crate) struct ModelArgs {
     /// Sizes to use where MODEL is a spec: tiny if not given
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Seed of random weights, where MODEL is a spec
-    #[arg(long = "seed", value_name = "S", default_value_t = 0)]
-    pub(crate) weights_seed: u64,
+    /// Seed of random weights, where MODEL is a spec; 0 if not given
+    #[arg(long = "seed", value_name = "S")]
+    pub(crate) weights_seed: Option<u64>,
     #[command(flatten)]
     passes: PassArgs,
     #[command(flatten)]
@@ -96,7 +96,7 @@ impl ModelArgs {
                 pipeline::load_checkpoint_with(dir, self.spec.as_deref(), progress)
             })?,
             Place::Spec(spec) => {
-                pipeline::load_preset(&spec, self.preset(), self.weights_seed, None)?
+                pipeline::load_preset(&spec, self.preset(), self.weights_seed.unwrap_or(0), None)?
             }
         })
     }
@@ -116,7 +116,7 @@ impl ModelArgs {
     pub(crate) fn load_to_write(&self) -> Result<Loaded, Box<dyn Error>> {
         let stored = match self.place()? {
             Place::Spec(spec) => {
-                pipeline::load_undrawn(&spec, self.preset(), self.weights_seed, None)?
+                pipeline::load_undrawn(&spec, self.preset(), self.weights_seed.unwrap_or(0), None)?
             }
             Place::Embedded | Place::Folder(_) => self.load_unquantized()?,
         };

@@ -19,9 +19,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    // One seed for everything random: sampling, and the weights where there are none.
+    // One seed for everything random, sampling and weights, unless there are two.
     let mut model = args.model.clone();
-    model.weights_seed = args.run.seed.unwrap_or(0);
+    model.weights_seed = model.weights_seed.or(args.run.seed);
     let text = model.text()?;
     let tokenizer = Tokenizer::load_in_background(text.tokenizer.clone())?;
     let loaded = model.load()?;

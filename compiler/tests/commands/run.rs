@@ -36,6 +36,11 @@ fn random_weights_come_from_the_seed() {
     };
     assert_eq!(ids("1"), ids("1"));
     assert_ne!(ids("1"), ids("2"));
+    assert_eq!(
+        ids("2 --weights-seed 1"),
+        ids("1"),
+        "weights may have a seed of their own"
+    );
 }
 
 #[test]
