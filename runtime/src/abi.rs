@@ -6,6 +6,7 @@
 
 use std::collections::BTreeMap;
 
+use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
 pub mod quant;
@@ -296,6 +297,19 @@ impl Dtype {
         match self {
             Dtype::F32 => 4,
             Dtype::Bf16 | Dtype::F16 => 2,
+        }
+    }
+
+    /// The element that `bytes` begin with, little-endian, as they are stored everywhere.
+    ///
+    /// # Panics
+    /// Where there are fewer than [`Self::size`] of them.
+    #[inline]
+    pub fn read(self, bytes: &[u8]) -> f32 {
+        match self {
+            Dtype::F32 => f32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]),
+            Dtype::Bf16 => bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
+            Dtype::F16 => f16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
         }
     }
 }

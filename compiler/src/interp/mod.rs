@@ -13,7 +13,7 @@ mod streams;
 use std::collections::BTreeMap;
 
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
-use graver_runtime::abi::{Dtype, Encoding, Quant};
+use graver_runtime::abi::{Encoding, Quant};
 
 use crate::graph::{Graph, NodeId, Op, Program, WeightDecl};
 
@@ -180,7 +180,7 @@ fn weight(decl: &WeightDecl, bytes: &[u8]) -> Rows {
         } else {
             r * decl.row_stride + c * size
         };
-        element(dtype, &bytes[offset..offset + size])
+        dtype.read(&bytes[offset..offset + size])
     };
     let data = (0..rows)
         .flat_map(|r| (0..width).map(move |c| (r, c)))
@@ -201,12 +201,4 @@ fn panels(quant: Quant, bytes: &[u8], rows: usize, width: usize) -> Rows {
         .map(|(r, c)| at(r, c))
         .collect();
     Rows::new(data, width)
-}
-
-fn element(dtype: Dtype, b: &[u8]) -> f32 {
-    match dtype {
-        Dtype::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
-        Dtype::Bf16 => half::bf16::from_le_bytes([b[0], b[1]]).to_f32(),
-        Dtype::F16 => half::f16::from_le_bytes([b[0], b[1]]).to_f32(),
-    }
 }

@@ -11,7 +11,7 @@ use super::found::weight_type;
 use super::header::HeaderTensor;
 use super::resolve::Progress;
 use graver_runtime::abi::Dtype;
-use half::{bf16, f16};
+use half::bf16;
 use rayon::prelude::*;
 use safetensors::Dtype as StoredDtype;
 use serde::Deserialize;
@@ -318,7 +318,7 @@ impl<'a> Source<'a> {
             Source::Float { bytes, dtype } => {
                 let values = bytes[first * dtype.size()..].chunks_exact(dtype.size());
                 for (out, value) in out.chunks_exact_mut(4).zip(values) {
-                    out.copy_from_slice(&float(dtype, value).to_le_bytes());
+                    out.copy_from_slice(&dtype.read(value).to_le_bytes());
                 }
             }
             Source::Blocks(blocks) => {
@@ -346,7 +346,7 @@ impl Blocks<'_> {
         let runs = out.chunks_mut(wide * 4).zip(values.chunks(wide));
         for (b, (out, values)) in runs.enumerate() {
             let at = (first_scale + b) * self.scale_type.size();
-            let scale = float(self.scale_type, &self.scales[at..]);
+            let scale = self.scale_type.read(&self.scales[at..]);
             for (out, value) in out.chunks_exact_mut(4).zip(values) {
                 out.copy_from_slice(&(E4M3[usize::from(*value)] * scale).to_le_bytes());
             }
@@ -361,14 +361,6 @@ fn fill_group(pairs: &[u8], scale: u8, out: &mut [u8]) {
     for (out, pair) in out.chunks_exact_mut(4).zip(pairs) {
         out[..2].copy_from_slice(&value(pair & 15));
         out[2..].copy_from_slice(&value(pair >> 4));
-    }
-}
-
-fn float(dtype: Dtype, b: &[u8]) -> f32 {
-    match dtype {
-        Dtype::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
-        Dtype::Bf16 => bf16::from_le_bytes([b[0], b[1]]).to_f32(),
-        Dtype::F16 => f16::from_le_bytes([b[0], b[1]]).to_f32(),
     }
 }
 

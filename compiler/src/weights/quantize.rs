@@ -11,8 +11,7 @@ use std::io::{self, Write};
 use std::ops::Range;
 
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
-use graver_runtime::abi::{Dtype, Encoding, Quant};
-use half::{bf16, f16};
+use graver_runtime::abi::{Encoding, Quant};
 use rayon::prelude::*;
 
 use super::round::round;
@@ -341,7 +340,7 @@ impl PackJob {
                     true => column * stride + row * size,
                     false => row * stride + column * size,
                 };
-                *out = element(dtype, &bytes[at..at + size]);
+                *out = dtype.read(&bytes[at..at + size]);
             }
         }
     }
@@ -354,13 +353,5 @@ impl PackJob {
                 self.quant.put(out, lane, i, i32::from(*q));
             }
         }
-    }
-}
-
-fn element(dtype: Dtype, b: &[u8]) -> f32 {
-    match dtype {
-        Dtype::F32 => f32::from_le_bytes([b[0], b[1], b[2], b[3]]),
-        Dtype::Bf16 => bf16::from_le_bytes([b[0], b[1]]).to_f32(),
-        Dtype::F16 => f16::from_le_bytes([b[0], b[1]]).to_f32(),
     }
 }
