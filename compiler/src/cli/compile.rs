@@ -9,10 +9,13 @@ use graver::artifact::{self, ARCHIVE, Emit, Placement, WriteOptions, Written};
 use graver::codegen::{DEFAULT_TARGET, Target};
 use graver::pipeline;
 use graver_runtime::info::Size;
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use super::model::ModelArgs;
+use super::progress::Bar;
 use super::{Outcome, interrupt};
+
+/// The bar of weights that are written.
+const LOOK: &str = "weights {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -101,14 +104,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
         target: &options.target,
     };
     interrupt::catch();
-    let mut bar = Bar::new(args.quiet);
+    let bar = Bar::new(LOOK, args.quiet);
     let written = artifact::write(
         &loaded.weights,
         &planned,
         &manifest,
         &write,
         &mut |more, all| {
-            bar.advance(more, all);
+            bar.advance(all, more);
             interrupt::check()
         },
     );
@@ -144,38 +147,5 @@ fn report(written: &[Written], kind: Kind, time: Duration) {
         Kind::Exe => {}
         Kind::So => println!("link with: cc main.c {} -Wl,-rpath,'$ORIGIN'", path(0)),
         Kind::Obj => println!("link with: cc main.c {} {ARCHIVE} {libraries}", path(0)),
-    }
-}
-
-/// Weights that take longer than a second to write show how far they are.
-struct Bar {
-    bar: ProgressBar,
-    since: Instant,
-    quiet: bool,
-}
-
-impl Bar {
-    fn new(quiet: bool) -> Bar {
-        let style = ProgressStyle::with_template(
-            "weights {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}",
-        );
-        let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::hidden());
-        Bar {
-            bar: style.map_or(bar.clone(), |style| bar.with_style(style)),
-            since: Instant::now(),
-            quiet,
-        }
-    }
-
-    fn advance(&mut self, more: usize, all: usize) {
-        self.bar.set_length(all as u64);
-        self.bar.inc(more as u64);
-        if !self.quiet && self.bar.is_hidden() && self.since.elapsed() > Duration::from_secs(1) {
-            self.bar.set_draw_target(ProgressDrawTarget::stderr());
-        }
-    }
-
-    fn clear(&self) {
-        self.bar.finish_and_clear();
     }
 }

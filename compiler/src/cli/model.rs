@@ -95,9 +95,7 @@ impl ModelArgs {
             Place::Folder(dir) => shown("converting weights", |progress| {
                 pipeline::load_checkpoint_with(dir, self.spec.as_deref(), progress)
             })?,
-            Place::Spec(spec) => {
-                pipeline::load_preset(&spec, self.preset(), self.weights_seed.unwrap_or(0), None)?
-            }
+            Place::Spec(spec) => pipeline::load_preset(&spec, self.preset(), self.seed(), None)?,
         })
     }
 
@@ -115,15 +113,17 @@ impl ModelArgs {
     /// The model for writing it out: random weights are drawn, and matrices packed, on the way.
     pub(crate) fn load_to_write(&self) -> Result<Loaded, Box<dyn Error>> {
         let stored = match self.place()? {
-            Place::Spec(spec) => {
-                pipeline::load_undrawn(&spec, self.preset(), self.weights_seed.unwrap_or(0), None)?
-            }
+            Place::Spec(spec) => pipeline::load_undrawn(&spec, self.preset(), self.seed(), None)?,
             Place::Embedded | Place::Folder(_) => self.load_unquantized()?,
         };
         Ok(match self.quant.choice() {
             Some(choice) => pipeline::quantize_when_written(stored, choice),
             None => stored,
         })
+    }
+
+    fn seed(&self) -> u64 {
+        self.weights_seed.unwrap_or(0)
     }
 
     /// What to call the model: a folder, or a spec with the name of its sizes.
