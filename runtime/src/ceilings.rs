@@ -20,6 +20,8 @@ use loops::{CHAINS, int8_lanes, lanes, multiply_add, multiply_add_int8, sum};
 const BYTES: std::ops::RangeInclusive<usize> = (256 << 10)..=(512 << 20);
 /// How long one run lasts at least.
 const RUN: Duration = Duration::from_millis(30);
+/// Rounds of an arithmetic loop.
+const ROUNDS: usize = 20_000;
 /// Runs, of which the best counts.
 const RUNS: usize = 5;
 
@@ -54,25 +56,25 @@ fn words(memory: &Region) -> &[u64] {
 
 /// 10⁹ floating-point operations that `threads` threads do a second, in registers.
 pub fn gflops(threads: usize) -> f64 {
-    const ROUNDS: usize = 20_000;
-    let pass = |_: &()| {
-        black_box(multiply_add(black_box(0.999), ROUNDS)) as f64 * 0.0 + operations(ROUNDS)
-    };
-    together(threads, || (), pass)
+    in_registers(threads, lanes(), || {
+        black_box(multiply_add(black_box(0.999), ROUNDS));
+    })
 }
 
 /// 10⁹ operations a second, a product and a sum being two, that `threads` threads do on integers of 8 bits, in registers.
 pub fn int8_gops(threads: usize) -> f64 {
-    const ROUNDS: usize = 20_000;
-    let pass = |_: &()| {
-        black_box(multiply_add_int8(black_box(3), ROUNDS)) as f64 * 0.0
-            + (2 * CHAINS * int8_lanes() * ROUNDS) as f64
-    };
-    together(threads, || (), pass)
+    in_registers(threads, int8_lanes(), || {
+        black_box(multiply_add_int8(black_box(3), ROUNDS));
+    })
 }
 
-fn operations(rounds: usize) -> f64 {
-    (2 * CHAINS * lanes() * rounds) as f64
+/// 10⁹ operations a second of a loop of [`ROUNDS`] over `lanes` at once in every chain.
+fn in_registers(threads: usize, lanes: usize, run: impl Fn() + Sync) -> f64 {
+    let pass = |_: &()| {
+        run();
+        (2 * CHAINS * lanes * ROUNDS) as f64
+    };
+    together(threads, || (), pass)
 }
 
 /// Runs `pass` on every thread at once, again and again; 10⁹ of what it counts a second, all threads together.

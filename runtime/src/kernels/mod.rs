@@ -14,6 +14,8 @@ use crate::abi::KernelTable;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod panels;
 mod scalar;
 
 /// Instruction sets that have a set of kernels, from the slowest to the fastest.

@@ -31,7 +31,7 @@ mod map;
 mod math;
 mod matmul;
 mod panel;
-mod panels;
+pub(super) mod panels;
 mod quantize;
 mod recurrent;
 mod softmax;
@@ -70,8 +70,8 @@ pub(super) static TABLE: KernelTable = KernelTable {
     bf16_to_f32: convert::to_f32::<Bf16>,
     f16_to_f32: convert::to_f32::<F16>,
     quantize: quantize::quantize,
-    matmul_q8: panels::matmul::<panels::Q8>,
-    matmul_q4: panels::matmul::<panels::Q4>,
+    matmul_q8: super::panels::matmul::<panels::Q8>,
+    matmul_q4: super::panels::matmul::<panels::Q4>,
     row_q8: scalar::quant::row::<scalar::quant::Q8>,
     row_q4: scalar::quant::row::<scalar::quant::Q4>,
     delta_rule: recurrent::delta_rule,

@@ -10,12 +10,9 @@
 
 use std::arch::x86_64::*;
 
-use crate::abi::quant::{Block, GROUP, PANEL_ROWS};
+use crate::abi::quant::{Block, PANEL_ROWS};
+use crate::kernels::panels::{CHUNKS, Call, Product, SCALES};
 
-/// Chunks of four along K in a group.
-const CHUNKS: usize = GROUP / 4;
-/// Bytes of the scales in front of a group.
-const SCALES: usize = 2 * PANEL_ROWS;
 /// Rows of activations in a tile.
 const COLUMNS: usize = 4;
 /// Groups of a run: of K = 2048, a panel takes 17 KiB and a tile of rows 10 KiB.
@@ -24,7 +21,7 @@ const DEPTH: usize = 64;
 const AHEAD: usize = 6144;
 
 /// A type of quantised weights.
-pub(super) trait Panels {
+trait Panels {
     /// Bytes of a group of a panel.
     const GROUP_BYTES: usize;
 
@@ -41,8 +38,8 @@ pub(super) trait Panels {
     unsafe fn term(sums: __m256, x: &Block) -> __m256;
 }
 
-pub(super) struct Q8;
-pub(super) struct Q4;
+pub(in crate::kernels) struct Q8;
+pub(in crate::kernels) struct Q4;
 
 impl Panels for Q8 {
     const GROUP_BYTES: usize = SCALES + CHUNKS * 32;
@@ -124,44 +121,30 @@ unsafe fn four(x: *const Block, chunk: usize) -> __m256i {
     _mm256_set1_epi32(unsafe { x.cast::<i32>().add(chunk).read_unaligned() })
 }
 
-/// The arguments of a [`crate::abi::QuantMatmulFn`].
-struct Call {
-    x: *const u8,
-    x_stride: usize,
-    m: usize,
-    w: *const u8,
-    n: usize,
-    groups: usize,
-    out: *mut f32,
-    out_stride: usize,
+impl Product for Q8 {
+    unsafe fn run(call: &Call) {
+        // SAFETY: the caller's promise.
+        unsafe { product::<Q8>(call) }
+    }
 }
 
-/// [`crate::abi::QuantMatmulFn`].
-pub(super) unsafe extern "C" fn matmul<P: Panels>(
-    x: *const u8,
-    x_stride: usize,
-    m: usize,
-    w: *const u8,
-    n: usize,
-    groups: usize,
-    out: *mut f32,
-    out_stride: usize,
-) {
-    let call = Call {
-        x,
-        x_stride,
-        m,
-        w,
-        n,
-        groups,
-        out,
-        out_stride,
-    };
-    // SAFETY: the table that holds this function is only used where the instructions are there; the rest is the caller's.
+impl Product for Q4 {
+    unsafe fn run(call: &Call) {
+        // SAFETY: the caller's promise.
+        unsafe { product::<Q4>(call) }
+    }
+}
+
+/// As [`Product::run`].
+///
+/// # Safety
+/// As there.
+unsafe fn product<P: Panels>(call: &Call) {
+    // SAFETY: the caller's promise.
     unsafe {
-        match m {
-            0..=8 => few::<P>(&call),
-            _ => many::<P>(&call),
+        match call.m {
+            0..=8 => few::<P>(call),
+            _ => many::<P>(call),
         }
     }
 }

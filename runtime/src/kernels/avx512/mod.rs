@@ -10,6 +10,7 @@
 use crate::abi::KernelTable;
 
 use super::avx2;
+use super::panels::matmul;
 
 mod panels;
 
@@ -23,7 +24,7 @@ pub(super) fn usable() -> bool {
 
 /// To be called only where [`usable`] holds.
 pub(super) static TABLE: KernelTable = KernelTable {
-    matmul_q8: panels::matmul::<panels::Q8>,
-    matmul_q4: panels::matmul::<panels::Q4>,
+    matmul_q8: matmul::<panels::Q8>,
+    matmul_q4: matmul::<panels::Q4>,
     ..avx2::TABLE
 };

@@ -12,14 +12,10 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use crate::abi::QuantMatmulFn;
-use crate::abi::quant::{Block, GROUP, PANEL_ROWS};
-use crate::kernels::avx2;
+use crate::abi::quant::{Block, PANEL_ROWS};
+use crate::kernels::avx2::panels as avx2;
+use crate::kernels::panels::{CHUNKS, Call, Product, SCALES};
 
-/// Chunks of four along K in a group.
-const CHUNKS: usize = GROUP / 4;
-/// Bytes of the scales in front of a group.
-const SCALES: usize = 2 * PANEL_ROWS;
 /// Rows of activations in a tile: enough sums at once to hide the latency of a product.
 const COLUMNS: usize = 8;
 /// Rows that AVX2 is as fast or faster for.
@@ -32,12 +28,12 @@ const DEPTH: usize = 32;
 const AHEAD: usize = 4096;
 
 /// A type of quantised weights.
-pub(super) trait Panels {
+trait Panels {
     /// Bytes of a group of a panel.
     const GROUP_BYTES: usize;
 
     /// The kernel for up to [`FEW`] rows.
-    fn few() -> QuantMatmulFn;
+    type Few: Product;
 
     /// For each of `C` blocks of activations, the 16 sums of its products with the rows of two groups, as they are stored.
     ///
@@ -58,9 +54,7 @@ pub(super) struct Q4;
 impl Panels for Q8 {
     const GROUP_BYTES: usize = SCALES + CHUNKS * 32;
 
-    fn few() -> QuantMatmulFn {
-        avx2::TABLE.matmul_q8
-    }
+    type Few = avx2::Q8;
 
     /// The instruction wants one factor without a sign: the weights plus 128, what that adds being taken off beforehand.
     #[inline]
@@ -93,9 +87,7 @@ impl Panels for Q8 {
 impl Panels for Q4 {
     const GROUP_BYTES: usize = SCALES + CHUNKS * 16;
 
-    fn few() -> QuantMatmulFn {
-        avx2::TABLE.matmul_q4
-    }
+    type Few = avx2::Q4;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -165,46 +157,37 @@ unsafe fn four(x: *const Block, chunk: usize) -> __m512i {
     _mm512_set1_epi32(unsafe { x.cast::<i32>().add(chunk).read_unaligned() })
 }
 
-/// The arguments of a [`crate::abi::QuantMatmulFn`].
-struct Call {
-    x: *const u8,
-    x_stride: usize,
-    m: usize,
-    w: *const u8,
-    n: usize,
-    groups: usize,
-    out: *mut f32,
-    out_stride: usize,
+impl Product for Q8 {
+    unsafe fn run(call: &Call) {
+        // SAFETY: the caller's promise.
+        unsafe { product::<Q8>(call) }
+    }
 }
 
-/// [`crate::abi::QuantMatmulFn`].
-pub(super) unsafe extern "C" fn matmul<P: Panels>(
-    x: *const u8,
-    x_stride: usize,
-    m: usize,
-    w: *const u8,
-    n: usize,
-    groups: usize,
-    out: *mut f32,
-    out_stride: usize,
-) {
-    if m <= FEW {
-        // SAFETY: the caller's promise; what has AVX-512 has AVX2.
-        return unsafe { P::few()(x, x_stride, m, w, n, groups, out, out_stride) };
+impl Product for Q4 {
+    unsafe fn run(call: &Call) {
+        // SAFETY: the caller's promise.
+        unsafe { product::<Q4>(call) }
     }
-    let call = Call {
-        x,
-        x_stride,
-        m,
-        w,
-        n,
-        groups,
-        out,
-        out_stride,
+}
+
+/// As [`Product::run`].
+///
+/// # Safety
+/// As there.
+unsafe fn product<P: Panels>(call: &Call) {
+    let depth = if call.m <= COLUMNS {
+        call.groups
+    } else {
+        DEPTH
     };
-    let depth = if m <= COLUMNS { groups } else { DEPTH };
-    // SAFETY: the table that holds this function is only used where the instructions are there; the rest is the caller's.
-    unsafe { runs::<P>(&call, depth.max(1)) }
+    // SAFETY: the caller's promise; what has AVX-512 has AVX2.
+    unsafe {
+        match call.m {
+            0..=FEW => P::Few::run(call),
+            _ => runs::<P>(call, depth.max(1)),
+        }
+    }
 }
 
 /// Tiles of rows over pairs of panels, for one run of `depth` groups after the other.
