@@ -1,7 +1,7 @@
 //! Fused attention: one pass over the keys in blocks, by [`Pass`].
 //!
 //! Scores, weights and sums of a block stay in this thread's scratch. Decode takes a group of heads that share a key head
-//! as the rows, so that each block of keys and values is read once for all of them and splits long contexts into runs of
+//! as the rows, so that each block of keys and values is read once for all of them, and splits long contexts into runs of
 //! keys, whose partial results are combined in order behind a barrier. Prefill takes the queries of a tile as the rows.
 
 use std::mem::offset_of;
@@ -74,6 +74,23 @@ impl Tile {
             e.add(self.position, self.queries),
         )
     }
+}
+
+/// Calls `body` with the segment and the index within it of each chunk that falls to this thread, `each` for every segment.
+pub(super) fn by_segment(
+    e: &mut Emit,
+    s: &Site,
+    each: usize,
+    body: impl FnOnce(&mut Emit, Tile, Value),
+) {
+    let segments = e.field(offset_of!(StepContext, n_spans));
+    let chunks = e.times(segments, each);
+    e.chunks(chunks, s.share(), |e, c| {
+        let each = e.int(each);
+        let (segment, index) = (e.b.ins().udiv(c, each), e.b.ins().urem(c, each));
+        let segment = Tile::of(e, offset_of!(StepContext, spans), segment);
+        body(e, segment, index);
+    });
 }
 
 /// First key that the query at `position` sees.

@@ -9,9 +9,9 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
-use graver_runtime::abi::{Dtype, KernelTable, QUERY_TILE, StepContext};
+use graver_runtime::abi::{Dtype, KernelTable, QUERY_TILE};
 
-use super::attention::Tile;
+use super::attention::{Tile, by_segment};
 use super::emit::Emit;
 use super::heads::{HeadWeight, Panel};
 use super::kernel::Site;
@@ -22,14 +22,10 @@ use crate::schedule::{EXPANDED_KEYS, LatentScratch, latent_scratch};
 
 /// Emits the kernel.
 pub(super) fn emit(e: &mut Emit, s: &Site, l: &LatentAttention) {
-    let spans = e.field(offset_of!(StepContext, n_spans));
-    let chunks = e.times(spans, l.attention.heads);
-    e.chunks(chunks, s.share(), |e, c| {
-        let heads = e.int(l.attention.heads);
-        let (index, head) = (e.b.ins().udiv(c, heads), e.b.ins().urem(c, heads));
+    by_segment(e, s, l.attention.heads, |e, span, head| {
         let part = Part {
             l,
-            span: Tile::of(e, offset_of!(StepContext, spans), index),
+            span,
             head,
             scratch: latent_scratch(l),
         };

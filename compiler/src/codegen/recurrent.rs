@@ -8,7 +8,7 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{DeltaRun, KernelTable, StepContext};
 
-use super::attention::Tile;
+use super::attention::{Tile, by_segment};
 use super::emit::{Count, Emit, Lanes};
 use super::kernel::{Rows, Site};
 use super::online::scale_by;
@@ -25,18 +25,6 @@ impl Site<'_> {
         let offset = e.field_at(e.states, self.graph.recurrent_buffer(id) * 8);
         e.add(base, offset)
     }
-}
-
-/// Calls `body` with the segment and the index within it of each chunk that falls to this thread.
-fn by_segment(e: &mut Emit, s: &Site, each: usize, body: impl FnOnce(&mut Emit, Tile, Value)) {
-    let segments = e.field(offset_of!(StepContext, n_spans));
-    let chunks = e.times(segments, each);
-    e.chunks(chunks, s.share(), |e, c| {
-        let each = e.int(each);
-        let (segment, index) = (e.b.ins().udiv(c, each), e.b.ins().urem(c, each));
-        let segment = Tile::of(e, offset_of!(StepContext, spans), segment);
-        body(e, segment, index);
-    });
 }
 
 /// `exp(−exp(rate[h]) · softplus(x + bias))` of one row.

@@ -207,7 +207,7 @@ impl Builder<'_> {
                 .graph
                 .add(Op::Unary(Unary::Softcap(*c)), &[here()], name),
             StepOp::Pick => here(),
-            StepOp::Act(a) => self.graph.add(Op::Unary(Unary::Act(*a)), &[here()], name),
+            StepOp::Act(a) => self.activated(*a, here(), name),
             StepOp::Add(o) => {
                 let other = self.operand(o);
                 self.graph
@@ -215,8 +215,7 @@ impl Builder<'_> {
             }
             StepOp::Mul(o) => {
                 let other = self.operand(o);
-                self.graph
-                    .add(Op::Binary(Binary::Mul), &[here(), other], name)
+                self.times(here(), other, name)
             }
             StepOp::WeightedSum { values, start } => {
                 let (start, count) = (*start, values.len());
@@ -281,6 +280,14 @@ impl Builder<'_> {
         self.graph.add(Op::Norm(op), &operands, name)
     }
 
+    fn activated(&mut self, act: Activation, x: NodeId, name: &str) -> NodeId {
+        self.graph.add(Op::Unary(Unary::Act(act)), &[x], name)
+    }
+
+    fn times(&mut self, x: NodeId, y: NodeId, name: &str) -> NodeId {
+        self.graph.add(Op::Binary(Binary::Mul), &[x, y], name)
+    }
+
     fn linear(&mut self, l: &model::Linear, x: NodeId, name: &str) -> NodeId {
         let w = self.weight(&l.weight);
         let x = self.input_of(w, x);
@@ -342,10 +349,8 @@ impl Builder<'_> {
         let sinks = a.sinks.as_ref().map(|w| self.weight(w));
         let mut mix = self.attend(op, q, k.zip(v), sinks, name);
         if let Some(gate) = gate {
-            let open = Op::Unary(Unary::Act(Activation::Sigmoid));
-            let open = self.graph.add(open, &[gate], &at("gate_act"));
-            let times = Op::Binary(Binary::Mul);
-            mix = self.graph.add(times, &[mix, open], &at("gated"));
+            let open = self.activated(Activation::Sigmoid, gate, &at("gate_act"));
+            mix = self.times(mix, open, &at("gated"));
         }
         self.linear(&a.o, mix, &at("o"))
     }
@@ -459,7 +464,6 @@ impl Builder<'_> {
 
     fn mlp(&mut self, m: &model::Mlp, x: NodeId, name: &str) -> NodeId {
         let at = |part: &str| format!("{name}.{part}");
-        let act = Op::Unary(Unary::Act(m.act));
         let inner = match &m.gate {
             Some(gate) => {
                 let mut gate = self.linear(gate, x, &at("gate"));
@@ -467,13 +471,12 @@ impl Builder<'_> {
                     gate = self.graph.add(Op::Cutoff { by }, &[gate], &at("cutoff"));
                 }
                 let up = self.linear(&m.up, x, &at("up"));
-                let gate = self.graph.add(act, &[gate], &at("act"));
-                self.graph
-                    .add(Op::Binary(Binary::Mul), &[gate, up], &at("gated"))
+                let gate = self.activated(m.act, gate, &at("act"));
+                self.times(gate, up, &at("gated"))
             }
             None => {
                 let up = self.linear(&m.up, x, &at("up"));
-                self.graph.add(act, &[up], &at("act"))
+                self.activated(m.act, up, &at("act"))
             }
         };
         self.linear(&m.down, inner, &at("down"))

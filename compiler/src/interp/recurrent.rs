@@ -20,7 +20,10 @@ pub(super) fn short_conv(scene: &mut Scene, c: &ShortConv, x: &Rows, w: &Rows) -
     };
     let sums = (0..x.data.len()).map(|i| sum(i / n, i % n)).collect();
     let out = Rows::new(sums, n);
-    c.norm.map_or(out.clone(), |n| norm(&n, &out, None, None))
+    match &c.norm {
+        Some(n) => norm(n, &out, None, None),
+        None => out,
+    }
 }
 
 /// `exp(−exp(rate[h]) · softplus(x + bias))`.

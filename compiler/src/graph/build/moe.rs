@@ -96,8 +96,7 @@ impl Builder<'_> {
         let y = self.mlp(mlp, x, name);
         let Some(gate) = gate else { return y };
         let gate = self.linear(gate, x, &format!("{name}.weigh"));
-        let sigmoid = Op::Unary(Unary::Act(Activation::Sigmoid));
-        let gate = self.graph.add(sigmoid, &[gate], &format!("{name}.sigmoid"));
+        let gate = self.activated(Activation::Sigmoid, gate, &format!("{name}.sigmoid"));
         self.graph
             .add(Op::ScaleRows, &[y, gate], &format!("{name}.weighed"))
     }

@@ -30,8 +30,7 @@ impl Builder<'_> {
         let mut y = self.delta_rule(d, [q, k, v, decay, beta], name);
         y = self.each_head(d.norm.as_ref(), d.value_dim, y, &at("norm"));
         if let Some(gate) = gate {
-            let times = Op::Binary(Binary::Mul);
-            y = self.graph.add(times, &[y, gate], &at("gated"));
+            y = self.times(y, gate, &at("gated"));
         }
         self.linear(&d.o, y, &at("o"))
     }
@@ -82,10 +81,6 @@ impl Builder<'_> {
             columns,
         });
         id
-    }
-
-    fn activated(&mut self, act: Activation, x: NodeId, name: &str) -> NodeId {
-        self.graph.add(Op::Unary(Unary::Act(act)), &[x], name)
     }
 
     fn each_head(&mut self, n: Option<&ModelNorm>, dim: usize, x: NodeId, name: &str) -> NodeId {
