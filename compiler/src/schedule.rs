@@ -6,24 +6,23 @@
 
 mod experts;
 mod latent;
+mod scratch;
 
 use std::collections::BTreeSet;
 use std::fmt;
 
-use graver_runtime::abi::quant::{GROUP, PANEL_ROWS, block_row_bytes};
-use graver_runtime::abi::{
-    CLAIM_COUNTERS, DECODE_TOKENS, DeltaRun, KEY_BLOCK, MATMUL_SCRATCH, PREFILL_TOKENS, QUERY_TILE,
-};
+use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
+use graver_runtime::abi::{CLAIM_COUNTERS, DECODE_TOKENS, KEY_BLOCK, PREFILL_TOKENS, QUERY_TILE};
 
 use crate::graph::{
-    Attention, Dest, Graph, Grouping, HeadMatmul, Join, Matmul, NodeId, Op, Program, ProgramKind,
-    ShortConv,
+    Dest, Graph, Grouping, HeadMatmul, Join, Matmul, NodeId, Op, Program, ProgramKind, ShortConv,
 };
 
 pub use experts::{
     expert_tile, has_prologue, own_routing, prologue_row_bytes, route_scratch, tile_row_bytes,
 };
 pub use latent::{EXPANDED_KEYS, LatentScratch, latent_scratch};
+pub use scratch::{Scratch, attention_rows};
 
 /// Kernels of every block of a program.
 #[derive(Clone, Debug)]
@@ -107,25 +106,6 @@ pub enum Work {
     },
     /// All of it in one piece.
     Once,
-}
-
-/// Byte offsets in a thread's scratch area, and its size.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scratch {
-    /// Input rows, normalised or rounded to int8.
-    pub rows: usize,
-    /// One normalised row on its way to int8.
-    pub row: usize,
-    /// A tile of results.
-    pub tile: usize,
-    /// A tile of results on its way to int8.
-    pub staged: usize,
-    /// Sums of attention, or of experts.
-    pub sums: usize,
-    /// Routing.
-    pub route: usize,
-    /// Size.
-    pub bytes: usize,
 }
 
 /// The most tokens of one step of a program.
@@ -241,7 +221,7 @@ fn kernels(graph: &Graph, kind: ProgramKind) -> Vec<Kernel> {
         let claimed = (kind == ProgramKind::Prefill).then_some(claims);
         claims += 1;
         fresh.insert(node);
-        let (work, scratch) = (work(graph, node, kind), scratch(graph, node, kind));
+        let (work, scratch) = (work(graph, node, kind), scratch::scratch(graph, node, kind));
         let name = graph.node(node).name.clone();
         out.push(Kernel {
             node,
@@ -299,7 +279,13 @@ fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
         Op::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
         Op::Attention(_) => Work::TilesByHeads,
         Op::LatentAttention(_) | Op::DeltaRule(_) => Work::SegmentsByHeads,
-        Op::ShortConv(c) => channels(c, graph.width(node)),
+        Op::ShortConv(c) => {
+            let width = channels(c);
+            Work::SegmentsByColumns {
+                width,
+                count: graph.width(node).div_ceil(width),
+            }
+        }
         Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) => Work::Heads,
         Op::GroupByExpert(_) => Work::Once,
         Op::GroupedMatmul(m) => expert_work(graph, node, &m.grouping, m.rows, "w", kind),
@@ -399,14 +385,10 @@ fn head_columns(m: &HeadMatmul, weight_columns: usize) -> Work {
     }
 }
 
-/// Channels of a convolution: runs of about 64 that are side by side in cache, no group of a norm cut in two.
-fn channels(c: &ShortConv, n: usize) -> Work {
+/// Channels of a run of a convolution: about 64, side by side in cache, no group of a norm cut in two.
+fn channels(c: &ShortConv) -> usize {
     let group = c.norm.map_or(16, |n| n.group);
-    let width = (64 / group).max(1) * group;
-    Work::SegmentsByColumns {
-        width,
-        count: n.div_ceil(width),
-    }
+    (64 / group).max(1) * group
 }
 
 fn lcm(a: usize, b: usize) -> usize {
@@ -415,89 +397,6 @@ fn lcm(a: usize, b: usize) -> usize {
         (x, y) = (y, x % y);
     }
     a / x * b
-}
-
-fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
-    if let Some(s) = experts::scratch(graph, node, kind) {
-        return s;
-    }
-    let align = |n: usize| n.next_multiple_of(64);
-    let tokens = max_tokens(kind);
-    let mut row = 0;
-    let (rows, tile, staged, sums) = match graph.op(node) {
-        Op::Matmul(m) => {
-            let k = graph.width(graph.operands(node)[0]);
-            let widest = columns(graph, node, m, kind)
-                .iter()
-                .map(|c| c.0)
-                .max()
-                .unwrap_or(0);
-            let (rows, tile) = (prologue_bytes(m, k), tokens * widest * 4);
-            row = if m.quantize_x && m.norm.is_some() {
-                k * 4
-            } else {
-                0
-            };
-            (tokens * rows, tile, if m.quantize_y { tile } else { 0 }, 0)
-        }
-        Op::Quantize { .. } => {
-            row = graph.width(node) * 4;
-            (0, 0, 0, 0)
-        }
-        Op::LatentAttention(l) => {
-            let s = latent_scratch(l);
-            (s.rows, s.tile, 0, s.sums)
-        }
-        Op::Attention(a) => {
-            let queries = attention_rows(a, kind);
-            (
-                0,
-                queries * KEY_BLOCK * 4,
-                0,
-                queries * (a.value_dim + 2) * 4,
-            )
-        }
-        Op::Finish { parts } => (0, parts.iter().map(|p| p.rows).max().unwrap_or(0) * 4, 0, 0),
-        Op::CacheWrite { .. } => (0, 0, 0, 0),
-        Op::DeltaRule(_) => (0, size_of::<DeltaRun>(), 0, 0),
-        Op::ShortConv(c) => match channels(c, graph.width(node)) {
-            Work::SegmentsByColumns { width, .. } => (0, c.taps * width * 4, 0, 0),
-            _ => unreachable!("convolutions are cut into runs of channels"),
-        },
-        Op::Decay { heads } => (0, heads * 4, 0, 0),
-        _ => (0, 64, 0, 64),
-    };
-    let rows_at = MATMUL_SCRATCH;
-    let row_at = rows_at + align(rows);
-    let tile_at = row_at + align(row);
-    let staged_at = tile_at + align(tile);
-    let sums_at = staged_at + align(staged);
-    Scratch {
-        rows: rows_at,
-        row: row_at,
-        tile: tile_at,
-        staged: staged_at,
-        sums: sums_at,
-        route: 0,
-        bytes: sums_at + align(sums),
-    }
-}
-
-/// Bytes of an input row that a matmul prepares for itself.
-fn prologue_bytes(m: &Matmul, k: usize) -> usize {
-    match (m.quantize_x, m.norm) {
-        (true, _) => block_row_bytes(k),
-        (false, Some(_)) => k * 4,
-        (false, None) => 0,
-    }
-}
-
-/// Rows of scores that attention computes at once: a group of heads in decode, the queries of a tile in prefill.
-pub fn attention_rows(a: &Attention, kind: ProgramKind) -> usize {
-    match kind {
-        ProgramKind::Decode => a.group(),
-        ProgramKind::Prefill => QUERY_TILE,
-    }
 }
 
 impl Schedule {

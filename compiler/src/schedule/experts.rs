@@ -4,10 +4,10 @@
 //! when a step runs, and the same for every thread. In decode a chunk's weights stay in cache from one token to the next; in
 //! prefill the tokens of an expert are gathered into tiles.
 
-use graver_runtime::abi::MATMUL_SCRATCH;
 use graver_runtime::abi::quant::{PANEL_ROWS, block_row_bytes};
 
-use super::{Scratch, max_tokens};
+use super::max_tokens;
+use super::scratch::Area;
 use crate::graph::{ExpertsIn, Graph, Grouping, NodeId, Op, ProgramKind, Route};
 
 /// Bytes of weights that a chunk of decode reads at most: half of a small second-level cache.
@@ -49,8 +49,8 @@ pub(super) fn expert_columns(
 /// Columns of a chunk that sums what all experts give, and chunks, for matrices of `rows` rows of `row_bytes`.
 pub(super) fn sum_columns(rows: usize, row_bytes: usize, kind: ProgramKind) -> (usize, usize) {
     let width = match kind {
-        // A chunk reads a run of every expert, and what lies behind a run's end is asked for in vain: of 64 chunks, with
-        // int8 and 384 columns, each took a third longer.
+        // A chunk reads a run of every expert, and what lies behind a run's end is asked for in vain: half as many chunks as
+        // elsewhere, so that runs are longer.
         ProgramKind::Decode => {
             let most = DECODE_CHUNK_BYTES / 2 / row_bytes.max(1) / PANEL_ROWS * PANEL_ROWS;
             let wanted = rows.div_ceil(32).next_multiple_of(PANEL_ROWS);
@@ -77,13 +77,13 @@ pub fn own_routing(g: &Grouping, kind: ProgramKind) -> [usize; 3] {
     [0, table, work]
 }
 
-/// Bytes of a row of `columns` elements in whatever is the widest type here.
+/// Bytes of routing for a kernel that does it for itself; none where another has done it.
 fn routing_bytes(g: &Grouping, route: Option<&Route>, kind: ProgramKind) -> usize {
     route.map_or(0, |r| own_routing(g, kind)[2] + route_scratch(r))
 }
 
 /// Scratch of an operation on experts; none for others.
-pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Option<Scratch> {
+pub(super) fn area(graph: &Graph, node: NodeId, kind: ProgramKind) -> Option<Area> {
     let width = |i: usize| graph.width(graph.operands(node)[i]);
     let (tokens, tile) = (max_tokens(kind), expert_tile(kind));
     let area = match graph.op(node) {
@@ -120,7 +120,7 @@ pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Option<
         }
         _ => return None,
     };
-    Some(area.laid_out())
+    Some(area)
 }
 
 /// Whether every thread prepares all tokens before it begins.
@@ -151,36 +151,5 @@ fn chunk_rows(graph: &Graph, node: NodeId, kind: ProgramKind) -> usize {
         super::Work::Experts { rows, .. } => rows,
         super::Work::Columns(parts) => parts.iter().map(|p| p.0).max().unwrap_or(0),
         _ => 0,
-    }
-}
-
-#[derive(Clone, Copy, Default)]
-struct Area {
-    rows: usize,
-    row: usize,
-    tile: usize,
-    staged: usize,
-    sums: usize,
-    route: usize,
-}
-
-impl Area {
-    fn laid_out(self) -> Scratch {
-        let align = |n: usize| n.next_multiple_of(64);
-        let rows = MATMUL_SCRATCH;
-        let row = rows + align(self.rows);
-        let tile = row + align(self.row);
-        let staged = tile + align(self.tile);
-        let sums = staged + align(self.staged);
-        let route = sums + align(self.sums);
-        Scratch {
-            rows,
-            row,
-            tile,
-            staged,
-            sums,
-            route,
-            bytes: route + align(self.route),
-        }
     }
 }
