@@ -3,7 +3,15 @@
 //! All expressions are evaluated, all layer rules applied; what is left is numbers, choices and tensor names. Families
 //! differ only in how these pieces are put together.
 
+mod moe;
+mod recurrent;
+mod weight;
+
 use serde::{Deserialize, Serialize};
+
+pub use moe::{Gating, Groups, Inner, Moe, Route, Score};
+pub use recurrent::{Convolved, DeltaNet, LowRank, Projection};
+pub use weight::{Blocks, Range, Weight};
 
 /// A model: embedding, layers by kind, head.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -317,80 +325,6 @@ impl PositionScale {
     }
 }
 
-/// A gated delta network (Yang, Kautz & Hatamizadeh 2025), of which Kimi delta attention (Kimi Team 2025) is the one with a decay
-/// for each component: a state of fixed size for each head, which forgets and is corrected token by token.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct DeltaNet {
-    /// Heads of queries and keys; divides `value_heads`.
-    pub key_heads: usize,
-    /// Heads of values, each with a state.
-    pub value_heads: usize,
-    /// Width of a query or key head.
-    pub key_dim: usize,
-    /// Width of a value head.
-    pub value_dim: usize,
-    /// Positions that a convolution sees, its own included.
-    pub taps: usize,
-    /// Queries, `[key_heads · key_dim, in]`.
-    pub q: Convolved,
-    /// Keys, `[key_heads · key_dim, in]`.
-    pub k: Convolved,
-    /// Values, `[value_heads · value_dim, in]`.
-    pub v: Convolved,
-    /// Applied behind each convolution.
-    pub act: Option<Activation>,
-    /// Norm of each query head.
-    pub q_norm: Option<Norm>,
-    /// Norm of each key head.
-    pub k_norm: Option<Norm>,
-    /// Multiplies the result.
-    pub scale: f32,
-    /// How much is forgotten, `[value_heads, in]` or `[value_heads · key_dim, in]`.
-    pub decay: Projection,
-    /// Logarithm of each head's rate of forgetting, `[value_heads]`.
-    pub rate: Weight,
-    /// Added to what `decay` gives, as many.
-    pub decay_bias: Weight,
-    /// How much is corrected, behind a sigmoid, `[value_heads, in]`.
-    pub beta: Linear,
-    /// Multiplies the result, `[value_heads · value_dim, in]`.
-    pub gate: Option<Projection>,
-    /// Applied to the gate.
-    pub gate_act: Activation,
-    /// Norm of each head's result, before the gate.
-    pub norm: Option<Norm>,
-    /// `[hidden, value_heads · value_dim]`.
-    pub o: Linear,
-}
-
-/// A projection with a causal convolution of each of its channels behind it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Convolved {
-    /// `[out, in]`.
-    pub linear: Linear,
-    /// `[out, taps]`.
-    pub conv: Weight,
-}
-
-/// A matrix, whole or as a product.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Projection {
-    /// `[out, in]`.
-    Direct(Linear),
-    /// Two of them.
-    LowRank(LowRank),
-}
-
-/// `b · a · x`.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct LowRank {
-    /// `[rank, in]`.
-    pub a: Linear,
-    /// `[out, rank]`.
-    pub b: Linear,
-}
-
 /// Multi-head latent attention (DeepSeek-AI 2024, DeepSeek-V2): keys and values of all heads are made from one latent
 /// vector per token, beside a part of the keys that rotates and that all heads share.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -475,102 +409,6 @@ pub struct Mlp {
     pub cutoff: Option<f32>,
 }
 
-/// Feed-forward experts behind a router (Shazeer et al. 2017), with experts that every token visits.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Moe {
-    /// Number of experts.
-    pub experts: usize,
-    /// Experts that a token visits.
-    pub top_k: usize,
-    /// `[experts, in]`: scores each expert.
-    pub router: Linear,
-    /// How scores become a choice and weights.
-    pub route: Route,
-    /// `[experts]`: added to the scores for the choice alone.
-    pub correction: Option<Weight>,
-    /// Weights multiply the experts' input rather than their output.
-    pub weigh_input: bool,
-    /// Families `[ffn, in]`.
-    pub inner: Inner,
-    /// Family `[hidden, ffn]`.
-    pub down: Linear,
-    /// What lies between.
-    pub gating: Gating,
-    /// An expert that every token visits.
-    pub shared: Option<Mlp>,
-    /// `[1, in]`: its sigmoid multiplies the shared expert's output.
-    pub shared_gate: Option<Linear>,
-}
-
-/// The matrices that lead into an expert.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Inner {
-    /// No gate: `[ffn, in]`.
-    Plain(Linear),
-    /// Gate and up, `[ffn, in]` each.
-    Gated(Linear, Linear),
-    /// One matrix `[2 · ffn, in]`: row `2i` is gate `i`, row `2i + 1` up `i`.
-    Paired(Linear),
-}
-
-/// How the scores of a router become the choice of experts and their weights.
-///
-/// Of equal scores the lower index is chosen first; a score that is not a number counts as `−∞`.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Route {
-    /// Number of experts.
-    pub experts: usize,
-    /// Experts chosen.
-    pub top_k: usize,
-    /// Makes weights of scores.
-    pub score: Score,
-    /// The scoring function sees the chosen scores only, rather than all before the choice.
-    pub after: bool,
-    /// There is a bias for the choice.
-    pub correction: bool,
-    /// Experts come from few groups.
-    pub groups: Option<Groups>,
-    /// Weights are divided by their sum plus this.
-    pub renormalise: Option<f32>,
-    /// Multiplies the weights at last.
-    pub scale: f32,
-}
-
-/// Scoring functions of routers.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Score {
-    /// Over all experts, or over those chosen.
-    Softmax,
-    /// Of each expert alone.
-    Sigmoid,
-}
-
-/// Group-limited choice (DeepSeek-AI 2024): only the experts of the best groups can be chosen.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
-pub struct Groups {
-    /// Groups; divides the number of experts.
-    pub count: usize,
-    /// Groups that take part.
-    pub top: usize,
-    /// A group is as good as its best experts together: how many of them.
-    pub best: usize,
-}
-
-/// What lies between an expert's matrices: `act(α g) / α · (u + offset)`, gate and up clamped before.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Gating {
-    /// Non-linearity.
-    pub act: Activation,
-    /// Multiplies what the non-linearity sees, and divides what it gives: `x · sigmoid(α x)` of SiLU.
-    pub alpha: f32,
-    /// The gate is at most this, and up lies between minus this and this.
-    pub limit: Option<f32>,
-    /// Added to up.
-    pub offset: f32,
-}
-
 /// Non-linearities.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -619,87 +457,5 @@ impl Rope {
     /// Leading components of a head that rotate.
     pub fn rotary_dim(&self) -> usize {
         self.freqs.len() * 2
-    }
-}
-
-/// A matrix or vector of the checkpoint, or part of one.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Weight {
-    /// Slot name inside its layer: `attention.q.weight`.
-    pub slot: String,
-    /// Tensor names to try in order, `{i}` standing for the layer index.
-    pub tensors: Vec<String>,
-    /// Shape as the graph sees it: `[out, in]` or `[n]`.
-    pub shape: Vec<usize>,
-    /// Stored as `[in, out]`.
-    pub transposed: bool,
-    /// Of a tensor that joins several along `out`.
-    pub part: Option<Range>,
-    /// Of a tensor that joins several along `in`.
-    pub columns: Option<Range>,
-    /// So many weights of this shape, one for each expert. `{e}` in a tensor's name stands for the expert; a tensor without it
-    /// stacks all of them along a dimension in front.
-    pub family: Option<usize>,
-}
-
-/// A run of rows or columns of a tensor.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Range {
-    /// The first one, in layer 0.
-    pub first: usize,
-    /// How much further on it is in each further layer.
-    pub per_layer: usize,
-    /// Rows or columns of the whole tensor, or of each head.
-    pub of: usize,
-    /// The run is taken from each of so many heads, which follow each other.
-    pub heads: usize,
-}
-
-impl Range {
-    /// The same run in every layer.
-    pub fn one(first: usize, of: usize) -> Range {
-        Range {
-            first,
-            per_layer: 0,
-            of,
-            heads: 1,
-        }
-    }
-
-    /// The first one in a layer.
-    pub fn first_in(&self, layer: Option<usize>) -> usize {
-        self.first + self.per_layer * layer.unwrap_or(0)
-    }
-}
-
-/// How the rows of a part lie that is taken from each of several heads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Blocks {
-    /// Rows that follow each other.
-    pub rows: usize,
-    /// Rows of the tensor from the first of these to the first of the next.
-    pub every: usize,
-}
-
-impl Blocks {
-    /// Where row `row` of the part lies, counted from its first.
-    pub fn place(&self, row: usize) -> usize {
-        row / self.rows * self.every + row % self.rows
-    }
-}
-
-impl Weight {
-    /// How rows lie, unless they follow each other.
-    pub fn blocks(&self) -> Option<Blocks> {
-        let part = self.part.filter(|p| p.heads > 1)?;
-        Some(Blocks {
-            rows: self.shape[0] / part.heads,
-            every: part.of,
-        })
-    }
-
-    /// Entries of the pointer table.
-    pub fn count(&self) -> usize {
-        self.family.unwrap_or(1)
     }
 }

@@ -1,0 +1,101 @@
+//! What a mixture of experts is made of.
+
+use serde::{Deserialize, Serialize};
+
+use super::{Activation, Linear, Mlp, Weight};
+
+/// Feed-forward experts behind a router (Shazeer et al. 2017), with experts that every token visits.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Moe {
+    /// Number of experts.
+    pub experts: usize,
+    /// Experts that a token visits.
+    pub top_k: usize,
+    /// `[experts, in]`: scores each expert.
+    pub router: Linear,
+    /// How scores become a choice and weights.
+    pub route: Route,
+    /// `[experts]`: added to the scores for the choice alone.
+    pub correction: Option<Weight>,
+    /// Weights multiply the experts' input rather than their output.
+    pub weigh_input: bool,
+    /// Families `[ffn, in]`.
+    pub inner: Inner,
+    /// Family `[hidden, ffn]`.
+    pub down: Linear,
+    /// What lies between.
+    pub gating: Gating,
+    /// An expert that every token visits.
+    pub shared: Option<Mlp>,
+    /// `[1, in]`: its sigmoid multiplies the shared expert's output.
+    pub shared_gate: Option<Linear>,
+}
+
+/// The matrices that lead into an expert.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Inner {
+    /// No gate: `[ffn, in]`.
+    Plain(Linear),
+    /// Gate and up, `[ffn, in]` each.
+    Gated(Linear, Linear),
+    /// One matrix `[2 · ffn, in]`: row `2i` is gate `i`, row `2i + 1` up `i`.
+    Paired(Linear),
+}
+
+/// How the scores of a router become the choice of experts and their weights.
+///
+/// Of equal scores the lower index is chosen first; a score that is not a number counts as `−∞`.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Route {
+    /// Number of experts.
+    pub experts: usize,
+    /// Experts chosen.
+    pub top_k: usize,
+    /// Makes weights of scores.
+    pub score: Score,
+    /// The scoring function sees the chosen scores only, rather than all before the choice.
+    pub after: bool,
+    /// There is a bias for the choice.
+    pub correction: bool,
+    /// Experts come from few groups.
+    pub groups: Option<Groups>,
+    /// Weights are divided by their sum plus this.
+    pub renormalise: Option<f32>,
+    /// Multiplies the weights at last.
+    pub scale: f32,
+}
+
+/// Scoring functions of routers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Score {
+    /// Over all experts, or over those chosen.
+    Softmax,
+    /// Of each expert alone.
+    Sigmoid,
+}
+
+/// Group-limited choice (DeepSeek-AI 2024): only the experts of the best groups can be chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Groups {
+    /// Groups; divides the number of experts.
+    pub count: usize,
+    /// Groups that take part.
+    pub top: usize,
+    /// A group is as good as its best experts together: how many of them.
+    pub best: usize,
+}
+
+/// What lies between an expert's matrices: `act(α g) / α · (u + offset)`, gate and up clamped before.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Gating {
+    /// Non-linearity.
+    pub act: Activation,
+    /// Multiplies what the non-linearity sees, and divides what it gives: `x · sigmoid(α x)` of SiLU.
+    pub alpha: f32,
+    /// The gate is at most this, and up lies between minus this and this.
+    pub limit: Option<f32>,
+    /// Added to up.
+    pub offset: f32,
+}

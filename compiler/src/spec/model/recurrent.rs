@@ -1,0 +1,79 @@
+//! What a gated delta network is made of.
+
+use serde::Serialize;
+
+use super::{Activation, Linear, Norm, Weight};
+
+/// A gated delta network (Yang, Kautz & Hatamizadeh 2025), of which Kimi delta attention (Kimi Team 2025) is the one with a decay
+/// for each component: a state of fixed size for each head, which forgets and is corrected token by token.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeltaNet {
+    /// Heads of queries and keys; divides `value_heads`.
+    pub key_heads: usize,
+    /// Heads of values, each with a state.
+    pub value_heads: usize,
+    /// Width of a query or key head.
+    pub key_dim: usize,
+    /// Width of a value head.
+    pub value_dim: usize,
+    /// Positions that a convolution sees, its own included.
+    pub taps: usize,
+    /// Queries, `[key_heads · key_dim, in]`.
+    pub q: Convolved,
+    /// Keys, `[key_heads · key_dim, in]`.
+    pub k: Convolved,
+    /// Values, `[value_heads · value_dim, in]`.
+    pub v: Convolved,
+    /// Applied behind each convolution.
+    pub act: Option<Activation>,
+    /// Norm of each query head.
+    pub q_norm: Option<Norm>,
+    /// Norm of each key head.
+    pub k_norm: Option<Norm>,
+    /// Multiplies the result.
+    pub scale: f32,
+    /// How much is forgotten, `[value_heads, in]` or `[value_heads · key_dim, in]`.
+    pub decay: Projection,
+    /// Logarithm of each head's rate of forgetting, `[value_heads]`.
+    pub rate: Weight,
+    /// Added to what `decay` gives, as many.
+    pub decay_bias: Weight,
+    /// How much is corrected, behind a sigmoid, `[value_heads, in]`.
+    pub beta: Linear,
+    /// Multiplies the result, `[value_heads · value_dim, in]`.
+    pub gate: Option<Projection>,
+    /// Applied to the gate.
+    pub gate_act: Activation,
+    /// Norm of each head's result, before the gate.
+    pub norm: Option<Norm>,
+    /// `[hidden, value_heads · value_dim]`.
+    pub o: Linear,
+}
+
+/// A projection with a causal convolution of each of its channels behind it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Convolved {
+    /// `[out, in]`.
+    pub linear: Linear,
+    /// `[out, taps]`.
+    pub conv: Weight,
+}
+
+/// A matrix, whole or as a product.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Projection {
+    /// `[out, in]`.
+    Direct(Linear),
+    /// Two of them.
+    LowRank(LowRank),
+}
+
+/// `b · a · x`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct LowRank {
+    /// `[rank, in]`.
+    pub a: Linear,
+    /// `[out, rank]`.
+    pub b: Linear,
+}

@@ -1,0 +1,85 @@
+//! A weight: its tensor in a checkpoint, and which part of that it is.
+
+use serde::Serialize;
+
+/// A matrix or vector of the checkpoint, or part of one.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Weight {
+    /// Slot name inside its layer: `attention.q.weight`.
+    pub slot: String,
+    /// Tensor names to try in order, `{i}` standing for the layer index.
+    pub tensors: Vec<String>,
+    /// Shape as the graph sees it: `[out, in]` or `[n]`.
+    pub shape: Vec<usize>,
+    /// Stored as `[in, out]`.
+    pub transposed: bool,
+    /// Of a tensor that joins several along `out`.
+    pub part: Option<Range>,
+    /// Of a tensor that joins several along `in`.
+    pub columns: Option<Range>,
+    /// So many weights of this shape, one for each expert. `{e}` in a tensor's name stands for the expert; a tensor without it
+    /// stacks all of them along a dimension in front.
+    pub family: Option<usize>,
+}
+
+/// A run of rows or columns of a tensor.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Range {
+    /// The first one, in layer 0.
+    pub first: usize,
+    /// How much further on it is in each further layer.
+    pub per_layer: usize,
+    /// Rows or columns of the whole tensor, or of each head.
+    pub of: usize,
+    /// The run is taken from each of so many heads, which follow each other.
+    pub heads: usize,
+}
+
+impl Range {
+    /// The same run in every layer.
+    pub fn one(first: usize, of: usize) -> Range {
+        Range {
+            first,
+            per_layer: 0,
+            of,
+            heads: 1,
+        }
+    }
+
+    /// The first one in a layer.
+    pub fn first_in(&self, layer: Option<usize>) -> usize {
+        self.first + self.per_layer * layer.unwrap_or(0)
+    }
+}
+
+/// How the rows of a part lie that is taken from each of several heads.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Blocks {
+    /// Rows that follow each other.
+    pub rows: usize,
+    /// Rows of the tensor from the first of these to the first of the next.
+    pub every: usize,
+}
+
+impl Blocks {
+    /// Where row `row` of the part lies, counted from its first.
+    pub fn place(&self, row: usize) -> usize {
+        row / self.rows * self.every + row % self.rows
+    }
+}
+
+impl Weight {
+    /// How rows lie, unless they follow each other.
+    pub fn blocks(&self) -> Option<Blocks> {
+        let part = self.part.filter(|p| p.heads > 1)?;
+        Some(Blocks {
+            rows: self.shape[0] / part.heads,
+            every: part.of,
+        })
+    }
+
+    /// Entries of the pointer table.
+    pub fn count(&self) -> usize {
+        self.family.unwrap_or(1)
+    }
+}
