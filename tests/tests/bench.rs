@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use graver::bench::{self, Phase, Point, Report, Settings};
+use graver::bench::{self, BenchError, Phase, Point, Report, Settings, Variant};
 use graver::codegen::Target;
 use graver::passes::PassOptions;
 use graver::pipeline::{CompileOptions, Loaded, load_preset};
@@ -32,17 +32,25 @@ fn measure(name: &str, ablate: bool, points: &[Point]) -> Report {
         rounds: 3,
         threads: 2,
     };
-    let quiet = |_: &str, _: f64| {};
+    run(name, &variants, points, settings).unwrap()
+}
+
+fn run(
+    name: &str,
+    variants: &[Variant],
+    points: &[Point],
+    settings: Settings,
+) -> Result<Report, BenchError> {
+    let (loaded, quiet) = (load(name), |_: &str, _: f64| {});
     bench::run(
         name,
         loaded,
         &options(),
-        &variants,
+        variants,
         points,
         &settings,
         &quiet,
     )
-    .unwrap()
 }
 
 fn point(phase: Phase, tokens: usize, depth: usize) -> Point {
@@ -121,22 +129,13 @@ fn a_report_survives_its_json_and_differs_in_nothing_from_itself() {
 
 #[test]
 fn a_point_without_room_is_an_error_that_says_so() {
-    let loaded = load("llama");
     let settings = Settings {
         rounds: 2,
         threads: 1,
     };
     let points = [point(Phase::Prefill, 500, 100)];
     let variants = bench::ab(&PassOptions::default());
-    let found = bench::run(
-        "llama",
-        loaded,
-        &options(),
-        &variants,
-        &points,
-        &settings,
-        &|_, _| {},
-    );
+    let found = run("llama", &variants, &points, settings);
     let message = found.unwrap_err().to_string();
     assert!(
         message.contains("500 tokens behind 100 others"),
@@ -147,7 +146,6 @@ fn a_point_without_room_is_an_error_that_says_so() {
 /// The profile is a variant like any other, and leaves a trace.
 #[test]
 fn a_profiled_variant_says_what_profiling_costs() {
-    let loaded = load("llama");
     let settings = Settings {
         rounds: 2,
         threads: 2,
@@ -155,17 +153,7 @@ fn a_profiled_variant_says_what_profiling_costs() {
     let points = [point(Phase::Decode, 6, 4)];
     let mut variants = bench::ab(&PassOptions::default());
     variants.push(bench::profiled(&PassOptions::default()));
-    let quiet = |_: &str, _: f64| {};
-    let report = bench::run(
-        "llama",
-        loaded,
-        &options(),
-        &variants,
-        &points,
-        &settings,
-        &quiet,
-    )
-    .unwrap();
+    let report = run("llama", &variants, &points, settings).unwrap();
     let last = report.points[0].variants.last().unwrap();
     assert_eq!(last.name, "profiled");
     assert_eq!(last.kernels, report.points[0].variants[0].kernels);
