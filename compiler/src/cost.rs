@@ -397,7 +397,7 @@ fn state_bytes(graph: &Graph, node: NodeId, step: Step) -> u64 {
     let op = graph.op(node);
     let state = |s: StateId| &graph.states[s.0 as usize];
     let row = |s: &StateDecl| s.buffers().iter().map(|b| b.1 as u64).sum::<u64>();
-    let part = |s: &StateDecl, dim: usize| (s.kv_heads * dim * s.dtype.size()) as u64;
+    let part = |s: &StateDecl, dim: usize| (s.kv_heads * s.row_bytes(dim)) as u64;
     let written = op
         .writes()
         .map_or(0, |s| step.tokens as u64 * row(state(s)));

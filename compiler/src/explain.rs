@@ -5,7 +5,7 @@
 
 use std::fmt;
 
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::CacheType;
 use serde::Serialize;
 
 use crate::codegen::Planned;
@@ -82,7 +82,7 @@ pub struct Counts {
 }
 
 /// Plans both programs with `passes`, and tells what happened.
-pub fn explain(loaded: &Loaded, passes: &PassOptions, cache: Dtype) -> Explanation {
+pub fn explain(loaded: &Loaded, passes: &PassOptions, cache: CacheType) -> Explanation {
     let none = PassOptions {
         no_fuse: true,
         ..PassOptions::default()

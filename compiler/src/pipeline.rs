@@ -5,8 +5,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use graver_runtime::abi::{
-    ABI_VERSION, BlobInfo, Dtype, Encoding, KernelInfo, Manifest, ProgramInfo, StateInfo,
-    WeightInfo,
+    ABI_VERSION, BlobInfo, CacheType, Dtype, Encoding, KernelInfo, Manifest, ProgramInfo,
+    StateInfo, WeightInfo,
 };
 use serde_json::Value;
 
@@ -37,7 +37,7 @@ pub struct CompileOptions {
     /// Which passes run.
     pub passes: PassOptions,
     /// What keys and values are kept in.
-    pub cache: Dtype,
+    pub cache: CacheType,
     /// Processor.
     pub target: Target,
 }
@@ -181,7 +181,7 @@ pub fn quantize_shapes(loaded: Loaded, choice: QuantChoice) -> Loaded {
 }
 
 /// The plain graph of a program.
-pub fn plain_program(loaded: &Loaded, kind: ProgramKind, cache: Dtype) -> Program {
+pub fn plain_program(loaded: &Loaded, kind: ProgramKind, cache: CacheType) -> Program {
     let storage = |block: &str, w: &Weight| {
         let at = match block {
             "embed" => Block::Embed,

@@ -22,7 +22,7 @@ pub use experts::{
     expert_tile, has_prologue, own_routing, prologue_row_bytes, route_scratch, tile_row_bytes,
 };
 pub use latent::{EXPANDED_KEYS, LatentScratch, latent_scratch};
-pub use scratch::{Scratch, attention_rows};
+pub use scratch::{Scratch, attention_rows, widened_rows};
 
 /// Kernels of every block of a program.
 #[derive(Clone, Debug)]

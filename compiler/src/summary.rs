@@ -6,7 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use graver_runtime::abi::{PREFILL_TOKENS, StateInfo};
+use graver_runtime::abi::{CACHE_GROUP, PREFILL_TOKENS, StateInfo};
 use serde::Serialize;
 
 use crate::codegen::Planned;
@@ -180,7 +180,7 @@ fn state_size(model: &Model, planned: &Planned, options: &CompileOptions) -> Sta
     StateSize {
         recurrent_bytes: states.iter().map(|s| s.fixed_bytes as u64).sum(),
         bytes_per_token: states.iter().map(|s| s.bytes_per_position as u64).sum(),
-        mha_bytes_per_token: (heads * options.cache.size()) as u64,
+        mha_bytes_per_token: options.cache.bytes(heads, CACHE_GROUP) as u64,
         at: contexts(model)
             .into_iter()
             .map(|context| StateAt {

@@ -9,12 +9,14 @@ use std::collections::BTreeMap;
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
+pub mod cache;
 pub mod quant;
 
+pub use cache::{CACHE_GROUP, CacheType, NarrowFn, WidenFn};
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 8;
+pub const ABI_VERSION: u32 = 9;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -250,6 +252,10 @@ pub struct KernelTable {
     pub row_q4: QuantRowFn,
     /// Steps of the gated delta rule.
     pub delta_rule: DeltaRuleFn,
+    /// f32 values to a row of [`CacheType::Q8`].
+    pub f32_to_cache_q8: NarrowFn,
+    /// Rows of [`CacheType::Q8`] to f32.
+    pub cache_q8_to_f32: WidenFn,
 }
 
 /// Name under which a compiled object exports its [`CompiledModel`].
@@ -297,6 +303,15 @@ impl Dtype {
         match self {
             Dtype::F32 => 4,
             Dtype::Bf16 | Dtype::F16 => 2,
+        }
+    }
+
+    /// The value of the type that is nearest to `v`, ties to even.
+    pub fn round(self, v: f32) -> f32 {
+        match self {
+            Dtype::F32 => v,
+            Dtype::Bf16 => bf16::from_f32(v).to_f32(),
+            Dtype::F16 => f16::from_f32(v).to_f32(),
         }
     }
 
@@ -348,7 +363,7 @@ pub struct Manifest {
     /// The longest context the model was made for.
     pub context: usize,
     /// What keys and values are kept in.
-    pub cache: Dtype,
+    pub cache: CacheType,
     /// Bytes of weights in each element type, over all tensors.
     pub weight_types: BTreeMap<String, usize>,
     /// Tokens that end a generation (`eos_token_id` of the configs, one or several).

@@ -11,7 +11,7 @@ use graver::codegen::Target;
 use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, Loaded};
 use graver::spec::{self, SpecSource};
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::CacheType;
 use graver_runtime::session::{Session, SessionOptions};
 
 /// The folder of committed checkpoints with golden logits.
@@ -24,7 +24,7 @@ pub fn compile(loaded: Loaded, passes: PassOptions, session: SessionOptions) -> 
     let target = Target::named("native").expect("always known");
     let options = CompileOptions {
         passes,
-        cache: Dtype::F32,
+        cache: CacheType::F32,
         target,
     };
     let mut planned = pipeline::plan_both(&loaded, &options);

@@ -7,7 +7,7 @@ use graver::codegen::Target;
 use graver::passes::PassOptions;
 use graver::pipeline::{CompileOptions, Loaded, load_preset};
 use graver::spec::{self, SpecSource};
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::CacheType;
 
 fn load(name: &str) -> Loaded {
     let spec = spec::load(SpecSource::Builtin(name)).unwrap();
@@ -17,7 +17,7 @@ fn load(name: &str) -> Loaded {
 fn options() -> CompileOptions {
     CompileOptions {
         passes: PassOptions::default(),
-        cache: Dtype::F32,
+        cache: CacheType::F32,
         target: Target::named("native").unwrap(),
     }
 }

@@ -6,13 +6,13 @@ use graver::explain::{Explanation, explain};
 use graver::passes::{PASSES, PassOptions};
 use graver::pipeline::load_shapes;
 use graver::spec::{self, SpecSource};
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::CacheType;
 
 fn explained(name: &str, preset: &str, passes: &PassOptions) -> Explanation {
     let spec = spec::load(SpecSource::Builtin(name)).unwrap();
     let config = spec.preset(preset).unwrap();
     let loaded = load_shapes(&spec, &config, None).unwrap();
-    explain(&loaded, passes, Dtype::F32)
+    explain(&loaded, passes, CacheType::F32)
 }
 
 fn check_text(name: &str) {

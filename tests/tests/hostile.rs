@@ -9,7 +9,7 @@ use graver::codegen::Target;
 use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, load_checkpoint, load_shapes};
 use graver::spec::{self, SpecSource};
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::CacheType;
 use graver_tests::fixtures;
 use serde_json::{Value, json};
 
@@ -87,7 +87,7 @@ fn plan(spec: &str, config: &Value) {
     }
     let options = CompileOptions {
         passes: PassOptions::default(),
-        cache: Dtype::F32,
+        cache: CacheType::F32,
         target: Target::named("native").expect("always known"),
     };
     pipeline::plan_both(&loaded, &options);

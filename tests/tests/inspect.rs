@@ -7,7 +7,7 @@ use graver::passes::PassOptions;
 use graver::pipeline::{CompileOptions, Loaded, load_shapes, plain_program, plan};
 use graver::spec::{self, SpecSource};
 use graver::summary::{Machine, Summary, compare, summarize};
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::CacheType;
 
 fn load(name: &str, preset: &str) -> Loaded {
     let spec = spec::load(SpecSource::Builtin(name)).unwrap();
@@ -18,7 +18,7 @@ fn load(name: &str, preset: &str) -> Loaded {
 fn summary(name: &str, preset: &str) -> Summary {
     let options = CompileOptions {
         passes: PassOptions::default(),
-        cache: Dtype::F32,
+        cache: CacheType::F32,
         target: Target::named("native").unwrap(),
     };
     let machine = Machine {
@@ -103,7 +103,7 @@ fn fused_and_unfused_do_the_same_arithmetic() {
             no_fuse,
             ..PassOptions::default()
         };
-        let plain = plain_program(&loaded, ProgramKind::Prefill, Dtype::F32);
+        let plain = plain_program(&loaded, ProgramKind::Prefill, CacheType::F32);
         cost::total(&cost::kernels(
             &plan(plain, &passes).0,
             Step::prefill(128, 0),

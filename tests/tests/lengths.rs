@@ -4,7 +4,7 @@ use graver::graph::ProgramKind;
 use graver::interp::Interpreter;
 use graver::pipeline::{Loaded, load_preset, plain_program};
 use graver::spec::{SpecSource, load};
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::CacheType;
 use graver_runtime::sequence::Sequence;
 use graver_runtime::session::{Session, Wanted};
 use graver_tests::compile_for;
@@ -31,7 +31,7 @@ fn tokens(n: usize) -> Vec<u32> {
 /// Logits of all positions by the interpreter, which is given all tokens at once.
 fn reference(tokens: &[u32]) -> Vec<f32> {
     let loaded = model();
-    let program = plain_program(&loaded, ProgramKind::Prefill, Dtype::F32);
+    let program = plain_program(&loaded, ProgramKind::Prefill, CacheType::F32);
     let bytes = loaded.weights.slots();
     Interpreter::new(&program, &bytes).step(tokens)
 }

@@ -5,7 +5,7 @@ use graver::passes::PassOptions;
 use graver::pipeline::CompileOptions;
 use graver::spec;
 use graver::verify::oracle::{against_interpreter, any_tokens};
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::CacheType;
 use graver_tests::tiny;
 
 /// More than one tile of queries, and more than one step of decode.
@@ -15,7 +15,7 @@ const TOKENS: usize = 70;
 fn every_pass_keeps_the_logits_of_every_spec() {
     let options = CompileOptions {
         passes: PassOptions::default(),
-        cache: Dtype::F32,
+        cache: CacheType::F32,
         target: Target::named("native").unwrap(),
     };
     for name in spec::builtin_names() {

@@ -7,7 +7,7 @@ use graver::passes::{PASSES, PassOptions};
 use graver::pipeline;
 use graver::spec;
 use graver::spec::model::Activation;
-use graver_runtime::abi::{Dtype, Encoding};
+use graver_runtime::abi::{CacheType, Dtype, Encoding};
 use graver_tests::{arena, tiny};
 
 const KINDS: [ProgramKind; 2] = [ProgramKind::Decode, ProgramKind::Prefill];
@@ -22,7 +22,7 @@ fn for_all(mut check: impl FnMut(&str, Program, PassOptions)) {
                     limit: Some(limit),
                     ..PassOptions::default()
                 };
-                let program = pipeline::plain_program(&loaded, kind, Dtype::F32);
+                let program = pipeline::plain_program(&loaded, kind, CacheType::F32);
                 check(
                     &format!("{name} {kind} after {limit} passes"),
                     program,

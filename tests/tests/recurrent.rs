@@ -8,7 +8,7 @@ use graver::interp::Interpreter;
 use graver::passes::PassOptions;
 use graver::pipeline::plain_program;
 use graver_runtime::Error;
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::CacheType;
 use graver_runtime::session::{Segment, Session, SessionOptions, Wanted};
 use graver_tests::{compile, tiny};
 
@@ -29,7 +29,7 @@ impl Sequence {
         let draw = |i: usize| ((i * i * 31 + i * 17 + seed * 13 + 5) % VOCAB) as u32;
         let tokens: Vec<u32> = (0..LENGTH).map(draw).collect();
         let loaded = tiny(spec);
-        let program = plain_program(&loaded, ProgramKind::Prefill, Dtype::F32);
+        let program = plain_program(&loaded, ProgramKind::Prefill, CacheType::F32);
         let bytes = loaded.weights.slots();
         let logits = Interpreter::new(&program, &bytes).step(&tokens);
         Sequence { tokens, logits }

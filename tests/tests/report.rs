@@ -12,7 +12,7 @@ use graver::pipeline::{CompileOptions, load_shapes};
 use graver::report::{Measured, page};
 use graver::spec::{self, SpecSource};
 use graver::summary::{Machine, summarize};
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::CacheType;
 
 /// What a reader does: waits for the page, and clicks a node of the fused graph.
 const READER: &str = "<script>document.querySelector('[data-side=after] .node')\
@@ -24,7 +24,7 @@ fn made(name: &str, preset: &str) -> String {
     let loaded = load_shapes(&spec, &config, None).unwrap();
     let options = CompileOptions {
         passes: PassOptions::default(),
-        cache: Dtype::F32,
+        cache: CacheType::F32,
         target: Target::named("native").unwrap(),
     };
     let machine = Some(Machine {

@@ -11,7 +11,7 @@ use graver::passes::PassOptions;
 use graver::pipeline::{Loaded, load_preset, plain_program};
 use graver::spec::{SpecSource, load};
 use graver_runtime::Error;
-use graver_runtime::abi::{Dtype, PREFILL_TOKENS};
+use graver_runtime::abi::{CacheType, PREFILL_TOKENS};
 use graver_runtime::session::{Segment, Session, SessionOptions, Wanted};
 use graver_tests::compile;
 
@@ -56,7 +56,7 @@ fn tokens(seed: usize) -> Vec<u32> {
 
 /// Logits of every position, `[LENGTH, vocab]`, by the interpreter.
 fn reference(loaded: &Loaded, tokens: &[u32]) -> Vec<f32> {
-    let program = plain_program(loaded, ProgramKind::Prefill, Dtype::F32);
+    let program = plain_program(loaded, ProgramKind::Prefill, CacheType::F32);
     let bytes = loaded.weights.slots();
     Interpreter::new(&program, &bytes).step(tokens)
 }

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use graver::explain::explain;
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::CacheType;
 
 use super::Outcome;
 use super::model::ModelArgs;
@@ -19,7 +19,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = args.model.load_shapes()?;
-    let explanation = explain(&loaded, &args.model.passes()?, Dtype::F32);
+    let explanation = explain(&loaded, &args.model.passes()?, CacheType::F32);
     if args.json {
         println!("{}", serde_json::to_string_pretty(&explanation)?);
     } else {

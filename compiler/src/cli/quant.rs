@@ -3,7 +3,7 @@
 use clap::{Args, ValueEnum};
 use graver::pipeline::{self, Loaded};
 use graver::weights::{QuantChoice, WeightsError};
-use graver_runtime::abi::{Dtype, Quant};
+use graver_runtime::abi::{CacheType, Quant};
 
 use super::progress::shown;
 
@@ -16,7 +16,7 @@ pub(crate) struct QuantArgs {
     /// Another type for the embedding and the head
     #[arg(long, value_name = "TYPE", requires = "quantize")]
     head: Option<QuantName>,
-    /// What keys and values are kept in: f32, or f16 where weights are quantised
+    /// What keys and values are kept in: f32, or f16 where weights are quantised, unless it is said here
     #[arg(long, value_name = "TYPE")]
     kv: Option<CacheName>,
 }
@@ -32,6 +32,7 @@ enum CacheName {
     F32,
     F16,
     Bf16,
+    Q8,
 }
 
 impl From<QuantName> for Quant {
@@ -51,12 +52,18 @@ impl QuantArgs {
         Some(QuantChoice { layers, head })
     }
 
+    /// Whether weights are quantised, or keys and values kept in less than f32.
+    pub(crate) fn rounds(&self) -> bool {
+        self.quantize.is_some() || self.cache() != CacheType::F32
+    }
+
     /// What keys and values are kept in.
-    pub(crate) fn cache(&self) -> Dtype {
+    pub(crate) fn cache(&self) -> CacheType {
         match (self.kv, self.quantize) {
-            (Some(CacheName::F32), _) | (None, None) => Dtype::F32,
-            (Some(CacheName::F16), _) | (None, Some(_)) => Dtype::F16,
-            (Some(CacheName::Bf16), _) => Dtype::Bf16,
+            (Some(CacheName::F32), _) | (None, None) => CacheType::F32,
+            (Some(CacheName::F16), _) | (None, Some(_)) => CacheType::F16,
+            (Some(CacheName::Bf16), _) => CacheType::Bf16,
+            (Some(CacheName::Q8), _) => CacheType::Q8,
         }
     }
 

@@ -11,9 +11,10 @@ use cranelift_codegen::ir::types::{F32, I8, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{KEY_BLOCK, KernelTable, Span, StepContext};
 
+use super::cache::cache_heads;
 use super::emit::{Count, Emit, Lanes, Share};
 use super::kernel::Site;
-use super::online::{Pass, Sinks, Sums, cache_heads, divide_rows, fill, scale_by, scaled_copy};
+use super::online::{Pass, Sinks, Sums, divide_rows, fill, scale_by, scaled_copy};
 use super::rows;
 use crate::graph::{Attention, Binary, Op, Reach};
 use crate::schedule::Work;

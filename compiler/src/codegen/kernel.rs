@@ -3,14 +3,13 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value};
-use graver_runtime::abi::{Dtype, KernelTable, StepContext};
+use graver_runtime::abi::StepContext;
 
+use super::cache::CacheSide;
 use super::emit::{Emit, Share};
-use crate::graph::{
-    Dest, Dim, Graph, NodeId, Op, ProgramKind, StateDecl, StateId, WeightDecl, WeightId,
-};
+use crate::graph::{Dest, Dim, Graph, NodeId, Op, ProgramKind, StateId, WeightDecl, WeightId};
 use crate::memory::{Buffer, MemoryPlan, Place};
-use crate::schedule::{Kernel, largest_step};
+use crate::schedule::Kernel;
 
 /// One kernel to emit.
 #[derive(Clone, Copy)]
@@ -41,20 +40,6 @@ impl Rows {
             ..self
         }
     }
-}
-
-/// Keys or values of one slot and head range.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct CacheSide<'a> {
-    pub(super) decl: &'a StateDecl,
-    /// Of the buffer, among those of the block.
-    pub(super) index: usize,
-    /// First element of a row that is meant.
-    pub(super) start: usize,
-    /// Elements that are meant.
-    pub(super) dim: usize,
-    /// Elements from one row to the next.
-    pub(super) row: usize,
 }
 
 impl<'a> Site<'a> {
@@ -180,108 +165,6 @@ fn place(e: &mut Emit, buffer: &Buffer) -> Value {
             e.at(at, context, per_position)
         }
     }
-}
-
-impl CacheSide<'_> {
-    pub(super) fn row_bytes(&self) -> usize {
-        self.row * self.decl.dtype.size()
-    }
-
-    /// Rows of a head: the context, or what a ring holds, as the runtime lays it out.
-    pub(super) fn rows(&self, e: &mut Emit) -> Value {
-        let context = e.field(offset_of!(StepContext, context));
-        match self.decl.ring {
-            Some(limit) => {
-                let most = e.int(limit.saturating_add(largest_step()));
-                e.min(context, most)
-            }
-            None => context,
-        }
-    }
-
-    /// The row that a position lies in.
-    pub(super) fn row_of(&self, e: &mut Emit, position: Value) -> Value {
-        if self.decl.ring.is_none() {
-            return position;
-        }
-        let rows = self.rows(e);
-        e.b.ins().urem(position, rows)
-    }
-
-    /// Calls `body` with each run of positions in `from..to` that lies in one piece and holds at most `most` of them: its first
-    /// position, that one's row, and how many.
-    pub(super) fn runs(
-        &self,
-        e: &mut Emit,
-        (from, to): (Value, Value),
-        most: Option<usize>,
-        body: impl FnOnce(&mut Emit, [Value; 3]),
-    ) {
-        e.advance(from, to, |e, position| {
-            let mut n = e.sub(to, position);
-            if let Some(most) = most {
-                let most = e.int(most);
-                n = e.min(n, most);
-            }
-            let row = self.row_of(e, position);
-            if self.decl.ring.is_some() {
-                let rows = self.rows(e);
-                let left = e.sub(rows, row);
-                n = e.min(n, left);
-            }
-            body(e, [position, row, n]);
-            n
-        });
-    }
-
-    /// Address of this side of `slot`'s state: `[heads, rows, dim]`.
-    pub(super) fn base(&self, e: &mut Emit, slot: Value) -> Value {
-        let bases = e.field(offset_of!(StepContext, slot_base));
-        let at = e.at(bases, slot, 8);
-        let base = e.field_at(at, 0);
-        let offset = e.field_at(e.states, self.index * 8);
-        let at = e.add(base, offset);
-        e.plus(at, self.start * self.decl.dtype.size())
-    }
-
-    /// Address of head `head`'s first row.
-    pub(super) fn head(&self, e: &mut Emit, base: Value, head: Value) -> Value {
-        let rows = self.rows(e);
-        let rows = e.mul(head, rows);
-        e.at(base, rows, self.row_bytes())
-    }
-
-    /// Copies `heads` heads of one token's row from f32 at `from` into the state, the first of them being `first_head`.
-    pub(super) fn store(
-        &self,
-        e: &mut Emit,
-        from: Value,
-        token: Value,
-        first_head: Value,
-        heads: Value,
-    ) {
-        let slot = e.u32_of(offset_of!(StepContext, slots), token);
-        let position = e.u32_of(offset_of!(StepContext, positions), token);
-        let (base, row) = (self.base(e, slot), self.row_of(e, position));
-        e.repeat(heads, |e, h| {
-            let head = e.add(first_head, h);
-            let rows = self.head(e, base, head);
-            let to = e.at(rows, row, self.row_bytes());
-            let from = e.at(from, h, self.dim * 4);
-            convert(e, self.decl.dtype, from, to, self.dim);
-        });
-    }
-}
-
-/// Writes `n` f32 values at `from` to `to` in another type.
-fn convert(e: &mut Emit, dtype: Dtype, from: Value, to: Value, n: usize) {
-    let kernel = match dtype {
-        Dtype::F32 => return super::rows::copy(e, from, to, n, 1.0),
-        Dtype::Bf16 => offset_of!(KernelTable, f32_to_bf16),
-        Dtype::F16 => offset_of!(KernelTable, f32_to_f16),
-    };
-    let n = e.int(n);
-    e.micro(kernel, &[from, n, to], None);
 }
 
 impl Emit<'_> {

@@ -9,13 +9,14 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
-use graver_runtime::abi::{Dtype, KernelTable, QUERY_TILE};
+use graver_runtime::abi::{CacheType, KernelTable, QUERY_TILE};
 
 use super::attention::{Tile, by_segment};
+use super::cache::{CacheRows, Room, cache_heads};
 use super::emit::Emit;
 use super::heads::{HeadWeight, Panel};
 use super::kernel::Site;
-use super::online::{CacheRows, Pass, Sums, cache_heads, divide_rows};
+use super::online::{Pass, Sums, divide_rows};
 use super::rows::copy;
 use crate::graph::{Attention, LatentAttention};
 use crate::schedule::{EXPANDED_KEYS, LatentScratch, latent_scratch};
@@ -138,11 +139,7 @@ impl Part<'_> {
     /// Keys and values of a block in scratch.
     fn made(&self, e: &mut Emit, s: &Site) -> (CacheRows, CacheRows) {
         let rows = s.kernel.scratch.rows;
-        let mut side = |at: usize, width: usize| CacheRows {
-            base: e.scratch(rows + at),
-            row_bytes: width * 4,
-            dtype: Dtype::F32,
-        };
+        let mut side = |at: usize, width: usize| CacheRows::of_f32(e.scratch(rows + at), width);
         (
             side(self.scratch.keys, self.l.key_dim()),
             side(self.scratch.values, self.l.value_dim()),
@@ -157,6 +154,7 @@ impl Part<'_> {
             scores: e.scratch(s.kernel.scratch.tile),
             values: e.at(base, first, a.value_dim * 4),
             state: e.at(state, first, 8),
+            room: Room::of(e, s),
         }
     }
 
@@ -191,17 +189,22 @@ impl Part<'_> {
 
     /// `n` rows of the state from position `k` on, as f32.
     fn latents(&self, e: &mut Emit, s: &Site, k: Value, n: Value) -> Panel {
+        let zero = e.int(0);
         let side = s.keys(self.l.attention.state);
-        let base = side.base(e, self.span.slot);
-        let from = e.at(base, k, side.row_bytes());
+        let rows = side.head_rows(e, self.span.slot, zero);
+        let from = e.at(rows.base, k, rows.row_bytes);
         let stride = self.l.attention.head_dim;
-        let widen = match side.decl.dtype {
-            Dtype::F32 => return Panel { base: from, stride },
-            Dtype::Bf16 => offset_of!(KernelTable, bf16_to_f32),
-            Dtype::F16 => offset_of!(KernelTable, f16_to_f32),
+        let base = e.scratch(s.kernel.scratch.rows + self.scratch.latents);
+        let widen = match rows.dtype {
+            CacheType::F32 => return Panel { base: from, stride },
+            CacheType::Bf16 => offset_of!(KernelTable, bf16_to_f32),
+            CacheType::F16 => offset_of!(KernelTable, f16_to_f32),
+            CacheType::Q8 => {
+                rows.widen(e, from, n, base);
+                return Panel { base, stride };
+            }
         };
         // Rows lie one behind the other, here as there.
-        let base = e.scratch(s.kernel.scratch.rows + self.scratch.latents);
         let all = e.times(n, stride);
         e.micro(widen, &[from, all, base], None);
         Panel { base, stride }

@@ -4,6 +4,7 @@
 //! lies in read-only data beside the code: block, first weight pointer, first state offset.
 
 mod attention;
+mod cache;
 mod emit;
 mod experts;
 mod heads;

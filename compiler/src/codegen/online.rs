@@ -8,23 +8,16 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::F32;
 use cranelift_codegen::ir::{InstBuilder, Value};
-use graver_runtime::abi::{Dtype, KEY_BLOCK, KernelTable};
+use graver_runtime::abi::{KEY_BLOCK, KernelTable};
 
 use super::attention::first_key;
+use super::cache::{CacheRows, FloatRows, Room};
 use super::emit::{Count, Emit, Lanes};
-use super::kernel::{CacheSide, Site};
+use super::kernel::Site;
 use super::matmul::matmul_kernel;
 use super::rows;
 use crate::graph::Attention;
 use crate::schedule::attention_rows;
-
-/// Keys or values of one head: address of the first row, bytes between rows, element type.
-#[derive(Clone, Copy)]
-pub(super) struct CacheRows {
-    pub(super) base: Value,
-    pub(super) row_bytes: usize,
-    pub(super) dtype: Dtype,
-}
 
 /// Rows of scores against a run of keys.
 pub(super) struct Pass<'a> {
@@ -74,6 +67,8 @@ pub(super) struct Sums {
     pub(super) values: Value,
     /// `[rows, 2]`: maximum and sum.
     pub(super) state: Value,
+    /// For cached rows that are not floats.
+    pub(super) room: Room,
 }
 
 impl Sums {
@@ -84,6 +79,7 @@ impl Sums {
             scores: e.scratch(s.kernel.scratch.tile),
             values,
             state,
+            room: Room::of(e, s),
         }
     }
 }
@@ -132,30 +128,19 @@ impl Pass<'_> {
     }
 
     fn scores(&self, e: &mut Emit, sums: Sums, first: Value, n: Value) {
-        let side = self.cache.0;
-        let keys = e.at(side.base, first, side.row_bytes);
-        let (x_stride, w_stride) = (e.int(self.queries.1), e.int(side.row_bytes));
-        let (dim, out_stride, zero, scratch) = (
-            e.int(self.a.head_dim),
-            e.int(KEY_BLOCK),
-            e.int(0),
-            e.scratch(0),
-        );
-        let rows = self.queries.2;
-        let args = [
-            self.queries.0,
-            x_stride,
-            rows,
-            keys,
-            w_stride,
-            n,
-            dim,
-            sums.scores,
-            out_stride,
-            zero,
-            scratch,
-        ];
-        e.micro(matmul_kernel(side.dtype, false), &args, None);
+        let (queries, stride, m) = self.queries;
+        self.cache
+            .0
+            .floats(e, (first, n), sums.room, |e, keys, [start, n]| {
+                let product = Product {
+                    x: (queries, e.int(stride), m),
+                    w: keys,
+                    sizes: (n, e.int(self.a.head_dim)),
+                    out: (e.at(sums.scores, start, 4), e.int(KEY_BLOCK)),
+                    accumulate: e.int(0),
+                };
+                product.emit(e, false);
+            });
     }
 
     /// Softmax of one row's scores in a block; scales what the row has summed up so far.
@@ -202,49 +187,56 @@ impl Pass<'_> {
     }
 
     fn mix(&self, e: &mut Emit, sums: Sums, first: Value, n: Value) {
-        let side = self.cache.1;
-        let values = e.at(side.base, first, side.row_bytes);
-        let (x_stride, w_stride, dim) = (
-            e.int(KEY_BLOCK),
-            e.int(side.row_bytes),
-            e.int(self.a.value_dim),
-        );
-        let (one, scratch) = (e.int(1), e.scratch(0));
-        let rows = self.queries.2;
-        let args = [
-            sums.scores,
-            x_stride,
-            rows,
-            values,
-            w_stride,
-            dim,
-            n,
-            sums.values,
-            dim,
-            one,
-            scratch,
-        ];
-        e.micro(matmul_kernel(side.dtype, true), &args, None);
+        let m = self.queries.2;
+        self.cache
+            .1
+            .floats(e, (first, n), sums.room, |e, values, [start, n]| {
+                let dim = e.int(self.a.value_dim);
+                let product = Product {
+                    x: (e.at(sums.scores, start, 4), e.int(KEY_BLOCK), m),
+                    w: values,
+                    sizes: (dim, n),
+                    out: (sums.values, dim),
+                    accumulate: e.int(1),
+                };
+                product.emit(e, true);
+            });
     }
 }
 
-/// Keys and values of one head of the state.
-pub(super) fn cache_heads(
-    e: &mut Emit,
-    s: &Site,
-    a: &Attention,
-    slot: Value,
-    head: Value,
-) -> (CacheRows, CacheRows) {
-    let mut side = |side: CacheSide| {
-        let base = side.base(e, slot);
-        CacheRows {
-            base: side.head(e, base, head),
-            row_bytes: side.row_bytes(),
-            dtype: side.decl.dtype,
-        }
-    };
-    (side(s.keys(a.state)), side(s.values(a.state)))
+/// `out (+)= x · w` over cached rows, as a micro-kernel wants it.
+pub(super) struct Product {
+    /// First row, elements between rows, rows.
+    pub(super) x: (Value, Value, Value),
+    pub(super) w: FloatRows,
+    /// Columns of the result, and what is summed over.
+    pub(super) sizes: (Value, Value),
+    /// First row, elements between rows.
+    pub(super) out: (Value, Value),
+    pub(super) accumulate: Value,
+}
+
+impl Product {
+    /// `over_rows`: a sum over the rows of `w` rather than over its columns.
+    pub(super) fn emit(&self, e: &mut Emit, over_rows: bool) {
+        let ((x, x_stride, m), w) = (self.x, self.w);
+        let ((n, k), (out, out_stride)) = (self.sizes, self.out);
+        let (w_stride, scratch) = (e.int(w.row_bytes), e.scratch(0));
+        let args = [
+            x,
+            x_stride,
+            m,
+            w.base,
+            w_stride,
+            n,
+            k,
+            out,
+            out_stride,
+            self.accumulate,
+            scratch,
+        ];
+        e.micro(matmul_kernel(w.dtype, over_rows), &args, None);
+    }
 }
 
 /// `out[r] = values[r] / sum[r]`.

@@ -11,10 +11,10 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{KernelTable, StepContext};
 
 use super::attention::{Tile, first_key};
+use super::cache::Room;
 use super::emit::{Count, Emit, Lanes};
 use super::kernel::Site;
-use super::matmul::matmul_kernel;
-use super::online::{fill, scale_by};
+use super::online::{Product, fill, scale_by};
 use crate::graph::{Attention, Op};
 use crate::schedule::query_tile;
 
@@ -45,26 +45,29 @@ fn key_head(e: &mut Emit, a: &Attention, head: Value) -> Value {
 
 fn scores(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
     let q = s.rows(e, s.operand("q"));
-    let side = s.keys(a.state);
+    let (side, room) = (s.keys(a.state), Room::of(e, s));
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
     let seen = e.sub(keys.1, keys.0);
     e.chunks(heads, s.share(), |e, head| {
         let (row, column) = (q.row(e, tile.start_row), e.times(head, a.head_dim * 4));
         let queries = e.add(row, column);
-        let (base, kv) = (side.base(e, tile.slot), key_head(e, a, head));
-        let all = side.head(e, base, kv);
+        let kv = key_head(e, a, head);
+        let rows = side.head_rows(e, tile.slot, kv);
         let (out, out_stride) = head_scores(e, s, s.kernel.node, head);
         side.runs(e, keys, None, |e, [position, row, n]| {
-            let column = e.sub(position, keys.0);
-            let product = Product {
-                x: (queries, e.int(q.stride / 4), tile.queries),
-                w: (e.at(all, row, side.row_bytes()), e.int(side.row_bytes())),
-                sizes: (n, e.int(a.head_dim)),
-                out: (e.at(out, column, 4), out_stride),
-                accumulate: e.int(0),
-            };
-            product.emit(e, matmul_kernel(side.decl.dtype, false));
+            let before = e.sub(position, keys.0);
+            rows.floats(e, (row, n), room, |e, w, [first, n]| {
+                let column = e.add(before, first);
+                let product = Product {
+                    x: (queries, e.int(q.stride / 4), tile.queries),
+                    w,
+                    sizes: (n, e.int(a.head_dim)),
+                    out: (e.at(out, column, 4), out_stride),
+                    accumulate: e.int(0),
+                };
+                product.emit(e, false);
+            });
         });
         e.repeat(tile.queries, |e, r| {
             let offset = e.mul(r, out_stride);
@@ -72,31 +75,6 @@ fn scores(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
             scale_and_cap(e, a, row, seen);
         });
     });
-}
-
-/// `out (+)= x · w`, as a micro-kernel wants it.
-struct Product {
-    /// First row, elements between rows, rows.
-    x: (Value, Value, Value),
-    /// First row, bytes between rows.
-    w: (Value, Value),
-    /// Columns of the result, and what is summed over.
-    sizes: (Value, Value),
-    /// First row, elements between rows.
-    out: (Value, Value),
-    accumulate: Value,
-}
-
-impl Product {
-    fn emit(&self, e: &mut Emit, kernel: usize) {
-        let (x, x_stride, m) = self.x;
-        let ((w, w_stride), (n, k), (out, out_stride)) = (self.w, self.sizes, self.out);
-        let (accumulate, scratch) = (self.accumulate, e.scratch(0));
-        let args = [
-            x, x_stride, m, w, w_stride, n, k, out, out_stride, accumulate, scratch,
-        ];
-        e.micro(kernel, &args, None);
-    }
 }
 
 fn scale_and_cap(e: &mut Emit, a: &Attention, row: Value, n: Value) {
@@ -162,26 +140,29 @@ fn softmax_row(
 
 fn mix(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
     let out = s.out(e);
-    let side = s.values(a.state);
+    let (side, room) = (s.values(a.state), Room::of(e, s));
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
     e.chunks(heads, s.share(), |e, head| {
         let (weights, x_stride) = head_scores(e, s, s.operand("p"), head);
-        let (base, kv) = (side.base(e, tile.slot), key_head(e, a, head));
-        let all = side.head(e, base, kv);
+        let kv = key_head(e, a, head);
+        let rows = side.head_rows(e, tile.slot, kv);
         let (row, column) = (out.row(e, tile.start_row), e.times(head, a.value_dim * 4));
         let at = e.add(row, column);
         side.runs(e, keys, None, |e, [position, row, n]| {
-            let column = e.sub(position, keys.0);
-            let later = e.b.ins().icmp_imm_s(IntCC::NotEqual, column, 0);
-            let product = Product {
-                x: (e.at(weights, column, 4), x_stride, tile.queries),
-                w: (e.at(all, row, side.row_bytes()), e.int(side.row_bytes())),
-                sizes: (e.int(a.value_dim), n),
-                out: (at, e.int(out.stride / 4)),
-                accumulate: e.b.ins().uextend(I64, later),
-            };
-            product.emit(e, matmul_kernel(side.decl.dtype, true));
+            let before = e.sub(position, keys.0);
+            rows.floats(e, (row, n), room, |e, w, [first, n]| {
+                let column = e.add(before, first);
+                let later = e.b.ins().icmp_imm_s(IntCC::NotEqual, column, 0);
+                let product = Product {
+                    x: (e.at(weights, column, 4), x_stride, tile.queries),
+                    w,
+                    sizes: (e.int(a.value_dim), n),
+                    out: (at, e.int(out.stride / 4)),
+                    accumulate: e.b.ins().uextend(I64, later),
+                };
+                product.emit(e, true);
+            });
         });
     });
 }

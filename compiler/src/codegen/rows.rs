@@ -163,6 +163,17 @@ fn look_up(e: &mut Emit, s: &Site, index: Value, t: Value, scale: f32) {
     }
 }
 
+/// `n` f32 values at `from` to `to` in another type.
+pub(super) fn narrow(e: &mut Emit, dtype: Dtype, from: Value, to: Value, n: usize) {
+    let kernel = match dtype {
+        Dtype::F32 => return copy(e, from, to, n, 1.0),
+        Dtype::Bf16 => offset_of!(KernelTable, f32_to_bf16),
+        Dtype::F16 => offset_of!(KernelTable, f32_to_f16),
+    };
+    let n = e.int(n);
+    e.micro(kernel, &[from, n, to], None);
+}
+
 /// `n` values at `from` as f32 to `to`.
 fn widen(e: &mut Emit, dtype: Dtype, from: Value, to: Value, n: usize) {
     let kernel = match dtype {

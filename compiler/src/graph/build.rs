@@ -2,7 +2,7 @@
 
 mod latent;
 
-use graver_runtime::abi::{Dtype, Encoding};
+use graver_runtime::abi::{CacheType, Encoding};
 
 mod moe;
 mod recurrent;
@@ -28,7 +28,7 @@ pub struct Storage {
 pub fn build(
     model: &Model,
     kind: ProgramKind,
-    cache: Dtype,
+    cache: CacheType,
     storage: &dyn Fn(&str, &Weight) -> Storage,
 ) -> Program {
     let block = |name: &str| Builder {
@@ -55,7 +55,7 @@ struct Builder<'a> {
     graph: Graph,
     model: &'a Model,
     block: String,
-    cache: Dtype,
+    cache: CacheType,
     storage: &'a dyn Fn(&str, &Weight) -> Storage,
     /// Named values made so far in this block.
     values: BTreeMap<String, NodeId>,

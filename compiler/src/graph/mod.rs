@@ -21,7 +21,7 @@ use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
 use graver_runtime::abi::quant::block_row_bytes;
-use graver_runtime::abi::{Dtype, Encoding};
+use graver_runtime::abi::{CACHE_GROUP, CacheType, Encoding};
 use petgraph::Direction;
 use petgraph::stable_graph::{NodeIndex, StableDiGraph};
 use petgraph::visit::EdgeRef;
@@ -82,8 +82,8 @@ pub struct StateDecl {
     pub value_dim: usize,
     /// Values are the leading components of the keys, of which there is one head: nothing is stored twice.
     pub shared: bool,
-    /// Element type.
-    pub dtype: Dtype,
+    /// What they are kept in.
+    pub dtype: CacheType,
     /// For a ring: the most positions that a query looks back over, itself included. Position `p` lies in row `p % rows`.
     pub ring: Option<usize>,
 }
@@ -91,11 +91,26 @@ pub struct StateDecl {
 impl StateDecl {
     /// Buffers in a slot, each with its name and bytes per position: keys and values, or keys that hold both.
     pub fn buffers(&self) -> Vec<(&'static str, usize)> {
-        let bytes = |dim: usize| self.kv_heads * dim * self.dtype.size();
+        let bytes = |dim: usize| self.kv_heads * self.row_bytes(dim);
         if self.shared {
             return vec![("kv", bytes(self.head_dim))];
         }
         vec![("k", bytes(self.head_dim)), ("v", bytes(self.value_dim))]
+    }
+
+    /// Bytes of the first `n` components of one head's key or value.
+    pub fn row_bytes(&self, n: usize) -> usize {
+        self.dtype.bytes(n, self.group())
+    }
+
+    /// Components that share a scale, where scales are kept. What is written and read by itself, as latents are, is whole groups.
+    pub fn group(&self) -> usize {
+        if self.shared {
+            let twos = self.value_dim.trailing_zeros();
+            1 << twos.min(CACHE_GROUP.trailing_zeros())
+        } else {
+            CACHE_GROUP
+        }
     }
 }
 

@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use graver_runtime::abi::{Dtype, Encoding, Quant};
+use graver_runtime::abi::{CacheType, Dtype, Encoding, Quant};
 
 use super::attrs::{self, Attr, AttrError};
 use super::op::{Dim, Op};
@@ -340,7 +340,7 @@ impl Parser {
             let found = words.split_whitespace().find_map(|w| w.strip_prefix(key));
             found.and_then(|n| n.parse().ok()).ok_or_else(syntax)
         };
-        let dtype = dtype_of(words.split_whitespace().next().unwrap_or(""))?;
+        let dtype = cache_type_of(words.split_whitespace().next().unwrap_or(""))?;
         let (kv_heads, head_dim, value_dim) =
             (number("heads=")?, number("key=")?, number("value=")?);
         let is_ring = words.split_whitespace().any(|w| w.starts_with("ring="));
@@ -432,6 +432,12 @@ fn encoding_of(text: &str) -> Result<Encoding, LineError> {
         Some(quant) => Ok(Encoding::Quantized(quant)),
         None => dtype_of(text).map(Encoding::Float),
     }
+}
+
+fn cache_type_of(text: &str) -> Result<CacheType, LineError> {
+    let mut all = CacheType::ALL.into_iter();
+    all.find(|t| t.to_string() == text)
+        .ok_or(LineError::Syntax("expected one of f32, bf16, f16, q8"))
 }
 
 fn dtype_of(text: &str) -> Result<Dtype, LineError> {

@@ -1,26 +1,58 @@
-//! Attention over a cache of all positions: scores, softmax, mix, as three plain loops.
+//! Attention over a cache of all positions: scores, softmax, mix, as three plain loops. What is cached is rounded as it will be.
+
+use graver_runtime::abi::cache::cache_scale;
+use graver_runtime::abi::quant::TINY;
 
 use super::{Rows, Scene};
-use crate::graph::{Attention, Dest, StateId};
+use crate::graph::{Attention, Dest, StateDecl, StateId};
 
 /// Appends a row for each token of the step.
 pub(super) fn write(scene: &mut Scene, dest: Dest, x: &Rows) {
-    let rows = match dest {
+    let (s, is_key) = match dest {
         Dest::Output => return,
-        Dest::Keys(s) => &mut scene.caches[s.0 as usize].keys,
-        Dest::Values(s) => &mut scene.caches[s.0 as usize].values,
+        Dest::Keys(s) => (s, true),
+        Dest::Values(s) => (s, false),
         Dest::KeyColumns(s, start) => return write_columns(scene, s, start, x),
     };
-    rows.extend(x.iter().map(<[f32]>::to_vec));
+    let decl = &scene.graph.states[s.0 as usize];
+    let cache = &mut scene.caches[s.0 as usize];
+    let (rows, dim) = match is_key {
+        true => (&mut cache.keys, decl.head_dim),
+        false => (&mut cache.values, decl.value_dim),
+    };
+    rows.extend(x.iter().map(|row| kept(decl, row, dim)));
+}
+
+/// Heads of `dim` components as the state keeps them.
+fn kept(decl: &StateDecl, row: &[f32], dim: usize) -> Vec<f32> {
+    let heads = row.chunks(dim);
+    match decl.dtype.float() {
+        Some(dtype) => row.iter().map(|v| dtype.round(*v)).collect(),
+        None => heads
+            .flat_map(|head| head.chunks(decl.group()).flat_map(in_integers))
+            .collect(),
+    }
+}
+
+/// A group of values as integers of their scale.
+fn in_integers(group: &[f32]) -> Vec<f32> {
+    let largest = group.iter().fold(0f32, |most, v| v.abs().max(most));
+    if largest < TINY {
+        return vec![0.0; group.len()];
+    }
+    let scale = cache_scale(largest).to_f32();
+    let inverse = 1.0 / scale;
+    let rounded = |v: &f32| (v * inverse).round_ties_even() * scale;
+    group.iter().map(rounded).collect()
 }
 
 /// Some columns of the step's keys; whoever comes first makes room for all.
 fn write_columns(scene: &mut Scene, s: StateId, start: usize, x: &Rows) {
-    let width = scene.graph.states[s.0 as usize].head_dim;
+    let decl = &scene.graph.states[s.0 as usize];
     let keys = &mut scene.caches[s.0 as usize].keys;
-    keys.resize(scene.start + scene.tokens.len(), vec![0.0; width]);
+    keys.resize(scene.start + scene.tokens.len(), vec![0.0; decl.head_dim]);
     for (key, part) in keys[scene.start..].iter_mut().zip(x.iter()) {
-        key[start..start + part.len()].copy_from_slice(part);
+        key[start..start + part.len()].copy_from_slice(&kept(decl, part, part.len()));
     }
 }
 

@@ -133,7 +133,7 @@ mod tests {
         let loaded = pipeline::load_shapes(&spec, &config, None).unwrap();
         let options = CompileOptions {
             passes: PassOptions::default(),
-            cache: graver_runtime::abi::Dtype::F32,
+            cache: graver_runtime::abi::CacheType::F32,
             target: Target::named("native").unwrap(),
         };
         let page = page("a </script> & b", &loaded, &options, Measured::default());

@@ -105,8 +105,8 @@ pub(super) fn area(graph: &Graph, node: NodeId, kind: ProgramKind) -> Option<Are
                 row: if passes { floats } else { 0 },
                 tile: 2 * tile * chunk * 4,
                 staged: if e.quantize_y { tile * chunk * 4 } else { 0 },
-                sums: 0,
                 route: routing_bytes(&e.grouping, e.route.as_ref(), kind),
+                ..Area::default()
             }
         }
         Op::ExpertsOut(e) => {

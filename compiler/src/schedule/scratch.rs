@@ -21,6 +21,8 @@ pub struct Scratch {
     pub sums: usize,
     /// Routing.
     pub route: usize,
+    /// Cached keys or values as f32.
+    pub cached: usize,
     /// Size.
     pub bytes: usize,
 }
@@ -34,6 +36,7 @@ pub(super) struct Area {
     pub(super) staged: usize,
     pub(super) sums: usize,
     pub(super) route: usize,
+    pub(super) cached: usize,
 }
 
 impl Area {
@@ -46,6 +49,7 @@ impl Area {
         let staged = tile + align(self.tile);
         let sums = staged + align(self.staged);
         let route = sums + align(self.sums);
+        let cached = route + align(self.route);
         Scratch {
             rows,
             row,
@@ -53,7 +57,8 @@ impl Area {
             staged,
             sums,
             route,
-            bytes: route + align(self.route),
+            cached,
+            bytes: cached + align(self.cached),
         }
     }
 }
@@ -81,6 +86,7 @@ fn area(graph: &Graph, node: NodeId, kind: ProgramKind) -> Area {
                 rows: s.rows,
                 tile: s.tile,
                 sums: s.sums,
+                cached: cached(graph, &l.attention, kind),
                 ..Area::default()
             }
         }
@@ -89,9 +95,14 @@ fn area(graph: &Graph, node: NodeId, kind: ProgramKind) -> Area {
             Area {
                 tile: queries * KEY_BLOCK * 4,
                 sums: queries * (a.value_dim + 2) * 4,
+                cached: cached(graph, a, kind),
                 ..Area::default()
             }
         }
+        Op::Scores(a) | Op::Mix(a) => Area {
+            cached: cached(graph, a, kind),
+            ..Area::default()
+        },
         Op::Finish { parts } => tile(parts.iter().map(|p| p.rows).max().unwrap_or(0) * 4),
         Op::CacheWrite { .. } => Area::default(),
         Op::DeltaRule(_) => tile(size_of::<DeltaRun>()),
@@ -125,6 +136,23 @@ fn prologue_bytes(m: &Matmul, k: usize) -> usize {
         (true, _) => block_row_bytes(k),
         (false, Some(_)) => k * 4,
         (false, None) => 0,
+    }
+}
+
+/// Bytes of cached rows that are made into f32, where they are not floats.
+fn cached(graph: &Graph, a: &Attention, kind: ProgramKind) -> usize {
+    match graph.states[a.state.0 as usize].dtype.float() {
+        Some(_) => 0,
+        None => widened_rows(kind) * a.head_dim.max(a.value_dim) * 4,
+    }
+}
+
+/// Cached rows that are made into f32 at once: few enough for the first-level cache where they are read once for a few
+/// heads, all keys of a block where many queries read them.
+pub fn widened_rows(kind: ProgramKind) -> usize {
+    match kind {
+        ProgramKind::Decode => 32,
+        ProgramKind::Prefill => KEY_BLOCK,
     }
 }
 

@@ -12,7 +12,9 @@ use std::time::Duration;
 
 use criterion::Criterion;
 use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
-use graver_runtime::abi::{KEY_BLOCK, MATMUL_SCRATCH, MapFn, MatmulFn, Quant, QuantMatmulFn};
+use graver_runtime::abi::{
+    CACHE_GROUP, CacheType, KEY_BLOCK, MATMUL_SCRATCH, MapFn, MatmulFn, Quant, QuantMatmulFn,
+};
 use graver_runtime::kernels::table;
 
 use share::{Limit, Share};
@@ -263,6 +265,25 @@ fn conversions(b: &mut Bench) {
                 b.iter(|| unsafe { kernel(narrow.as_ptr(), WIDTH, wide.as_mut_ptr()) });
             });
     }
+    let mut rows = vec![0u8; CacheType::Q8.bytes(WIDTH, CACHE_GROUP)];
+    Limit::Cache
+        .group(b, "convert", WIDTH * 4, 0)
+        .bench_function("f32 to cached q8", |b| {
+            // SAFETY: there are as many values, and room for their groups.
+            b.iter(|| unsafe {
+                (t.f32_to_cache_q8)(x.as_ptr(), WIDTH, CACHE_GROUP, rows.as_mut_ptr())
+            });
+        });
+    let row_bytes = CacheType::Q8.bytes(HEAD, CACHE_GROUP);
+    Limit::Cache
+        .group(b, "convert", rows.len(), 0)
+        .bench_function("cached q8 to f32", |b| {
+            // SAFETY: rows of a head each, and room for their values.
+            b.iter(|| unsafe {
+                let (n, out) = (WIDTH / HEAD, wide.as_mut_ptr());
+                (t.cache_q8_to_f32)(rows.as_ptr(), row_bytes, n, HEAD, CACHE_GROUP, out)
+            });
+        });
     let mut blocks = vec![Block::default(); WIDTH / GROUP];
     Limit::Cache
         .group(b, "quantize", WIDTH * 4, 0)

@@ -3,6 +3,7 @@
 //! Functions of one variable are computed in f64 and rounded once. Dot products keep [`LANES`] partial sums in f32, which
 //! rounds less than one sum and lets additions overlap.
 
+pub(super) mod cache;
 pub(super) mod quant;
 pub(super) mod recurrent;
 
@@ -42,6 +43,8 @@ pub(super) static TABLE: KernelTable = KernelTable {
     row_q8: quant::row::<quant::Q8>,
     row_q4: quant::row::<quant::Q4>,
     delta_rule: recurrent::delta_rule,
+    f32_to_cache_q8: cache::narrow,
+    cache_q8_to_f32: cache::widen,
 };
 
 /// An element type of weights, read from bytes of any alignment.

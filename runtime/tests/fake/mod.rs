@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use graver_runtime::Error;
 use graver_runtime::abi::{
-    ABI_VERSION, BlobInfo, Dtype, KernelTable, Manifest, ProgramInfo, Span, StateInfo, StepContext,
-    WeightInfo,
+    ABI_VERSION, BlobInfo, CacheType, KernelTable, Manifest, ProgramInfo, Span, StateInfo,
+    StepContext, WeightInfo,
 };
 use graver_runtime::mapped::{Blob, WeightSource};
 use graver_runtime::session::{Program, Session, SessionOptions};
@@ -73,7 +73,7 @@ impl Default for Fake {
             hidden: 1,
             layers: 1,
             context: CONTEXT,
-            cache: Dtype::F32,
+            cache: CacheType::F32,
             weight_types: BTreeMap::new(),
             eos: Vec::new(),
             bos: None,

@@ -35,15 +35,6 @@ pub(crate) fn encode(values: &[f32], dtype: Dtype) -> Vec<u8> {
     values.iter().flat_map(bytes).collect()
 }
 
-/// What the bytes of [`encode`] stand for.
-pub(crate) fn rounded(v: f32, dtype: Dtype) -> f32 {
-    match dtype {
-        Dtype::F32 => v,
-        Dtype::Bf16 => bf16::from_f32(v).to_f32(),
-        Dtype::F16 => f16::from_f32(v).to_f32(),
-    }
-}
-
 /// Bytes followed by a page that cannot be read, so that a kernel which reads too far ends the test.
 pub(crate) struct Guarded {
     map: *mut u8,

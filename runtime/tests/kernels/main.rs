@@ -6,6 +6,7 @@
 )]
 
 mod arrays;
+mod cache;
 mod convert;
 mod invariants;
 mod maps;

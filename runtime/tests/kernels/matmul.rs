@@ -3,7 +3,7 @@
 use graver_runtime::abi::{Dtype, KernelTable, MatmulFn};
 use graver_runtime::kernels::scalar_table;
 
-use crate::arrays::{Guarded, Random, encode, rounded, with_scratch};
+use crate::arrays::{Guarded, Random, encode, with_scratch};
 use crate::sets;
 
 /// How weights lie in memory.
@@ -140,7 +140,7 @@ impl Product {
     /// Sum of the magnitudes of an element's terms: what its rounding errors are measured against.
     fn magnitude(&self, row: usize, col: usize) -> f32 {
         let term = |i: usize| {
-            let w = rounded(self.weights[self.w_index(col, i)], self.dtype);
+            let w = self.dtype.round(self.weights[self.w_index(col, i)]);
             (self.x[row * self.x_stride() + i] * w).abs()
         };
         (0..self.k).map(term).sum()

@@ -12,6 +12,7 @@
 //! | `map`       | activations                                                               |
 //! | `softmax`   | one block of an online softmax                                            |
 //! | `convert`   | between f32 and the 16-bit types                                          |
+//! | `cache`     | keys and values in int8 with a scale for each group                       |
 //! | `quantize`  | f32 to int8 in groups                                                     |
 //! | `panels`    | products of those with quantised weights                                  |
 //! | `recurrent` | the gated delta rule                                                      |
@@ -24,6 +25,7 @@ use crate::abi::KernelTable;
 use super::scalar;
 use load::{Bf16, F16, F32};
 
+mod cache;
 mod convert;
 mod dot;
 mod load;
@@ -75,4 +77,6 @@ pub(super) static TABLE: KernelTable = KernelTable {
     row_q8: scalar::quant::row::<scalar::quant::Q8>,
     row_q4: scalar::quant::row::<scalar::quant::Q4>,
     delta_rule: recurrent::delta_rule,
+    f32_to_cache_q8: cache::narrow,
+    cache_q8_to_f32: cache::widen,
 };

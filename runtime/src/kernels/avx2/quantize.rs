@@ -64,21 +64,27 @@ unsafe fn block(x: *const f32, out: *mut Block) {
         let sum = sum(q);
         (*out).offset = -8.0 * (*out).scale * sum as f32;
         (*out).bias = -128 * sum;
-        let (a, b) = (
-            _mm256_packs_epi32(q[0], q[1]),
-            _mm256_packs_epi32(q[2], q[3]),
-        );
-        // Packing works in halves of 128 bits, which leaves fours of values in this order.
-        let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
-        let bytes = _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order);
-        _mm256_storeu_si256((&raw mut (*out).q).cast(), bytes);
+        _mm256_storeu_si256((&raw mut (*out).q).cast(), packed(q));
     }
+}
+
+/// Values from −128 to 127 as bytes, in order.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+pub(super) fn packed(q: [__m256i; 4]) -> __m256i {
+    let (a, b) = (
+        _mm256_packs_epi32(q[0], q[1]),
+        _mm256_packs_epi32(q[2], q[3]),
+    );
+    // Packing works in halves of 128 bits, which leaves fours of values in this order.
+    let order = _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7);
+    _mm256_permutevar8x32_epi32(_mm256_packs_epi16(a, b), order)
 }
 
 /// The largest magnitude; as integers magnitudes are ordered as they are as floats, with NaN above all of them.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn largest(x: [__m256; 4]) -> f32 {
+pub(super) fn largest(x: [__m256; 4]) -> f32 {
     let magnitude = _mm256_set1_epi32(0x7fff_ffff);
     let mut most = _mm256_setzero_si256();
     for x in x {

@@ -1,0 +1,251 @@
+//! Keys and values in the state of a slot: where they lie, how they are written, and how products get to read them.
+//!
+//! Products read floats where they lie. Integers are made into f32 in scratch, so few rows at a time as stay in cache
+//! until the product has read them.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::{InstBuilder, Value};
+use graver_runtime::abi::{CacheType, Dtype, KernelTable, StepContext};
+
+use super::emit::Emit;
+use super::kernel::Site;
+use super::rows::narrow;
+use crate::graph::{Attention, StateDecl};
+use crate::schedule::{largest_step, widened_rows};
+
+/// Keys or values of one slot and head range.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct CacheSide<'a> {
+    pub(super) decl: &'a StateDecl,
+    /// Of the buffer, among those of the block.
+    pub(super) index: usize,
+    /// First element of a row that is meant.
+    pub(super) start: usize,
+    /// Elements that are meant.
+    pub(super) dim: usize,
+    /// Elements from one row to the next.
+    pub(super) row: usize,
+}
+
+impl CacheSide<'_> {
+    pub(super) fn row_bytes(&self) -> usize {
+        self.decl.row_bytes(self.row)
+    }
+
+    /// Rows of a head: the context, or what a ring holds, as the runtime lays it out.
+    pub(super) fn rows(&self, e: &mut Emit) -> Value {
+        let context = e.field(offset_of!(StepContext, context));
+        match self.decl.ring {
+            Some(limit) => {
+                let most = e.int(limit.saturating_add(largest_step()));
+                e.min(context, most)
+            }
+            None => context,
+        }
+    }
+
+    /// The row that a position lies in.
+    pub(super) fn row_of(&self, e: &mut Emit, position: Value) -> Value {
+        if self.decl.ring.is_none() {
+            return position;
+        }
+        let rows = self.rows(e);
+        e.b.ins().urem(position, rows)
+    }
+
+    /// Calls `body` with each run of positions in `from..to` that lies in one piece and holds at most `most` of them: its first
+    /// position, that one's row, and how many.
+    pub(super) fn runs(
+        &self,
+        e: &mut Emit,
+        (from, to): (Value, Value),
+        most: Option<usize>,
+        body: impl FnOnce(&mut Emit, [Value; 3]),
+    ) {
+        e.advance(from, to, |e, position| {
+            let mut n = e.sub(to, position);
+            if let Some(most) = most {
+                let most = e.int(most);
+                n = e.min(n, most);
+            }
+            let row = self.row_of(e, position);
+            if self.decl.ring.is_some() {
+                let rows = self.rows(e);
+                let left = e.sub(rows, row);
+                n = e.min(n, left);
+            }
+            body(e, [position, row, n]);
+            n
+        });
+    }
+
+    /// Address of this side of `slot`'s state: `[heads, rows, dim]`.
+    pub(super) fn base(&self, e: &mut Emit, slot: Value) -> Value {
+        let bases = e.field(offset_of!(StepContext, slot_base));
+        let at = e.at(bases, slot, 8);
+        let base = e.field_at(at, 0);
+        let offset = e.field_at(e.states, self.index * 8);
+        let at = e.add(base, offset);
+        let whole = self.start.is_multiple_of(self.decl.group());
+        assert!(whole, "a part of a row begins with a group");
+        e.plus(at, self.decl.row_bytes(self.start))
+    }
+
+    /// Address of head `head`'s first row.
+    pub(super) fn head(&self, e: &mut Emit, base: Value, head: Value) -> Value {
+        let rows = self.rows(e);
+        let rows = e.mul(head, rows);
+        e.at(base, rows, self.row_bytes())
+    }
+
+    /// Copies `heads` heads of one token's row from f32 at `from` into the state, the first of them being `first_head`.
+    pub(super) fn store(
+        &self,
+        e: &mut Emit,
+        from: Value,
+        token: Value,
+        first_head: Value,
+        heads: Value,
+    ) {
+        let slot = e.u32_of(offset_of!(StepContext, slots), token);
+        let position = e.u32_of(offset_of!(StepContext, positions), token);
+        let (base, row) = (self.base(e, slot), self.row_of(e, position));
+        e.repeat(heads, |e, h| {
+            let head = e.add(first_head, h);
+            let rows = self.head(e, base, head);
+            let to = e.at(rows, row, self.row_bytes());
+            let from = e.at(from, h, self.dim * 4);
+            self.store_row(e, from, to);
+        });
+    }
+
+    /// Writes one row, or the part of it that is meant.
+    fn store_row(&self, e: &mut Emit, from: Value, to: Value) {
+        if let Some(dtype) = self.decl.dtype.float() {
+            return narrow(e, dtype, from, to, self.dim);
+        }
+        let (n, group) = (e.int(self.dim), e.int(self.decl.group()));
+        let kernel = offset_of!(KernelTable, f32_to_cache_q8);
+        e.micro(kernel, &[from, n, group, to], None);
+    }
+
+    /// Rows of one head.
+    pub(super) fn head_rows(&self, e: &mut Emit, slot: Value, head: Value) -> CacheRows {
+        let base = self.base(e, slot);
+        CacheRows {
+            base: self.head(e, base, head),
+            row_bytes: self.row_bytes(),
+            dtype: self.decl.dtype,
+            group: self.decl.group(),
+            dim: self.dim,
+        }
+    }
+}
+
+/// Keys or values of one head.
+#[derive(Clone, Copy)]
+pub(super) struct CacheRows {
+    /// Address of the first row.
+    pub(super) base: Value,
+    /// Bytes from one row to the next.
+    pub(super) row_bytes: usize,
+    pub(super) dtype: CacheType,
+    /// Components that share a scale, where there are scales.
+    pub(super) group: usize,
+    /// Components that are meant.
+    pub(super) dim: usize,
+}
+
+/// Room in scratch for rows as f32.
+#[derive(Clone, Copy)]
+pub(super) struct Room {
+    base: Value,
+    rows: usize,
+}
+
+impl Room {
+    /// That of a kernel.
+    pub(super) fn of(e: &mut Emit, s: &Site) -> Room {
+        Room {
+            base: e.scratch(s.kernel.scratch.cached),
+            rows: widened_rows(s.kind),
+        }
+    }
+}
+
+/// Rows of floats: address of the first, and bytes from one to the next.
+#[derive(Clone, Copy)]
+pub(super) struct FloatRows {
+    pub(super) base: Value,
+    pub(super) row_bytes: usize,
+    pub(super) dtype: Dtype,
+}
+
+impl CacheRows {
+    /// Rows of f32 in scratch.
+    pub(super) fn of_f32(base: Value, dim: usize) -> CacheRows {
+        CacheRows {
+            base,
+            row_bytes: dim * 4,
+            dtype: CacheType::F32,
+            group: dim,
+            dim,
+        }
+    }
+
+    /// Calls `body` with `n` rows from row `first` on as floats: with all of them, or with one part after the other, the number
+    /// of rows in front of a part, and how many it has.
+    pub(super) fn floats(
+        self,
+        e: &mut Emit,
+        (first, n): (Value, Value),
+        room: Room,
+        body: impl FnOnce(&mut Emit, FloatRows, [Value; 2]),
+    ) {
+        let (from, zero) = (e.at(self.base, first, self.row_bytes), e.int(0));
+        if let Some(dtype) = self.dtype.float() {
+            let rows = FloatRows {
+                base: from,
+                row_bytes: self.row_bytes,
+                dtype,
+            };
+            return body(e, rows, [zero, n]);
+        }
+        e.range(zero, n, room.rows, |e, i| {
+            let (left, most) = (e.sub(n, i), e.int(room.rows));
+            let part = e.min(left, most);
+            let from = e.at(from, i, self.row_bytes);
+            self.widen(e, from, part, room.base);
+            let rows = FloatRows {
+                base: room.base,
+                row_bytes: self.dim * 4,
+                dtype: Dtype::F32,
+            };
+            body(e, rows, [i, part]);
+        });
+    }
+
+    /// `n` rows at `from` as f32 at `to`, one behind the other.
+    pub(super) fn widen(&self, e: &mut Emit, from: Value, n: Value, to: Value) {
+        let kernel = offset_of!(KernelTable, cache_q8_to_f32);
+        let sizes = [self.row_bytes, self.dim, self.group];
+        let [row_bytes, dim, group] = sizes.map(|n| e.int(n));
+        e.micro(kernel, &[from, row_bytes, n, dim, group, to], None);
+    }
+}
+
+/// Keys and values of one head of an attention's state.
+pub(super) fn cache_heads(
+    e: &mut Emit,
+    s: &Site,
+    a: &Attention,
+    slot: Value,
+    head: Value,
+) -> (CacheRows, CacheRows) {
+    let (keys, values) = (s.keys(a.state), s.values(a.state));
+    (
+        keys.head_rows(e, slot, head),
+        values.head_rows(e, slot, head),
+    )
+}
