@@ -1,8 +1,9 @@
-//! How far a quantised program is from the program it was quantised from.
+//! How far a program whose weights or whose keys and values are rounded is from the one without.
 //!
 //! In go token ids with reference logits, from a golden file or from a session of the unquantised model, and a session of
 //! the quantised one. Out come, for several ways of feeding the tokens, the Kullback–Leibler divergence of the next-token
-//! distributions, `Σ p ln(p / q)` in nats, `p` being the reference's, and how often both have the same likeliest token.
+//! distributions, `Σ p ln(p / q)` in nats, `p` being the reference's, and how often both have the same likeliest token: over all
+//! positions, and over those where the reference's leads so clearly that a divergence within bounds should not turn it.
 
 use graver_runtime::abi::Quant;
 use graver_runtime::sampling::{Sampler, SamplingOptions};
@@ -25,7 +26,7 @@ pub struct Reference {
 pub struct Bounds {
     /// Largest mean divergence, in nats.
     pub mean_kl: f64,
-    /// Smallest share of positions whose likeliest token is the same.
+    /// Smallest share of the positions with a clear lead whose likeliest token is the same.
     pub top1: f64,
 }
 
@@ -42,6 +43,10 @@ pub struct Divergence {
     pub max_at: usize,
     /// Share of positions whose likeliest token is the same.
     pub top1: f64,
+    /// Positions whose likeliest token leads clearly.
+    pub clear: usize,
+    /// Share of those whose likeliest token is the same; 1 where there are none.
+    pub clear_top1: f64,
 }
 
 /// All of them.
@@ -82,18 +87,26 @@ pub enum DivergenceError {
 
 impl Bounds {
     /// What is expected of a type: several times what is measured on trained models, and on random ones whose logits are as
-    /// spread out.
-    pub fn of(choice: QuantChoice) -> Bounds {
-        match choice.layers {
-            Quant::Q8 => Bounds {
+    /// spread out. Without quantised weights it is keys and values that are rounded.
+    pub fn of(choice: Option<QuantChoice>) -> Bounds {
+        match choice.map(|c| c.layers) {
+            None | Some(Quant::Q8) => Bounds {
                 mean_kl: 0.01,
                 top1: 0.9,
             },
-            Quant::Q4 => Bounds {
+            Some(Quant::Q4) => Bounds {
                 mean_kl: 0.5,
                 top1: 0.6,
             },
         }
+    }
+}
+
+impl Bounds {
+    /// By how many nats the likeliest token leads the second where that is clear: a shift of logits by `δ` is a divergence of some
+    /// `δ² / 2`.
+    fn clear_lead(&self) -> f64 {
+        (2.0 * self.mean_kl).sqrt()
     }
 }
 
@@ -118,6 +131,7 @@ impl Reference {
             seed,
         })?;
         session.reset(0)?;
+        session.expect(0, n)?;
         let mut out = Reference {
             tokens: vec![first],
             logits: vec![],
@@ -160,9 +174,9 @@ pub fn against_reference(
     }
     let paths = ways
         .into_iter()
-        .map(|(path, runs)| compare(session, reference, path, &runs));
+        .map(|(path, runs)| compare(session, reference, path, &runs, bounds));
     let paths = paths.collect::<Result<Vec<_>, _>>()?;
-    let within = |d: &Divergence| d.mean_kl <= bounds.mean_kl && d.top1 >= bounds.top1;
+    let within = |d: &Divergence| d.mean_kl <= bounds.mean_kl && d.clear_top1 >= bounds.top1;
     Ok(DivergenceReport {
         passed: paths.iter().all(within),
         paths,
@@ -175,16 +189,23 @@ fn compare(
     reference: &Reference,
     path: String,
     runs: &[usize],
+    bounds: Bounds,
 ) -> Result<Divergence, DivergenceError> {
     session.reset(0)?;
+    session.expect(0, reference.tokens.len())?;
     let vocab = session.vocab();
-    let (mut kls, mut same, mut at) = (vec![], 0, 0);
+    let (mut kls, mut at) = (vec![], 0);
+    let (mut same, mut clear, mut clear_same) = (0, 0, 0);
     for run in runs {
         let logits = session.feed(0, &reference.tokens[at..at + run], Wanted::All)?;
         let expected = &reference.logits[at * vocab..(at + run) * vocab];
         for (p, q) in expected.chunks_exact(vocab).zip(logits.chunks_exact(vocab)) {
             kls.push(divergence(p, q));
-            same += usize::from(likeliest(p) == likeliest(q));
+            let ((best, lead), (found, _)) = (likeliest(p), likeliest(q));
+            let (is_same, is_clear) = (best == found, lead > bounds.clear_lead());
+            same += usize::from(is_same);
+            clear += usize::from(is_clear);
+            clear_same += usize::from(is_clear && is_same);
         }
         at += run;
     }
@@ -200,6 +221,12 @@ fn compare(
         max_kl,
         max_at,
         top1: same as f64 / n,
+        clear,
+        clear_top1: if clear == 0 {
+            1.0
+        } else {
+            clear_same as f64 / clear as f64
+        },
     })
 }
 
@@ -227,11 +254,18 @@ fn divergence(p: &[f32], q: &[f32]) -> f64 {
     }
 }
 
-fn likeliest(row: &[f32]) -> Option<usize> {
-    row.iter()
-        .enumerate()
-        .max_by(|a, b| a.1.total_cmp(b.1))
-        .map(|(i, _)| i)
+/// Where a row is largest, and by how much.
+fn likeliest(row: &[f32]) -> (usize, f64) {
+    let mut best = (0, f32::NEG_INFINITY);
+    let mut second = f32::NEG_INFINITY;
+    for (i, logit) in row.iter().enumerate() {
+        if *logit > best.1 {
+            (second, best) = (best.1, (i, *logit));
+        } else {
+            second = second.max(*logit);
+        }
+    }
+    (best.0, f64::from(best.1 - second))
 }
 
 #[cfg(test)]
@@ -244,6 +278,12 @@ mod tests {
         let expected = 0.25 * (0.25f64 / 0.5).ln() + 0.75 * (0.75f64 / 0.5).ln();
         assert!((divergence(&p, &q) - expected).abs() < 1e-7);
         assert_eq!(divergence(&p, &p), 0.0);
+    }
+
+    #[test]
+    fn the_likeliest_leads_the_second() {
+        assert_eq!(likeliest(&[1.0, 4.0, 2.5]), (1, 1.5));
+        assert_eq!(likeliest(&[4.0, 1.0, 4.0]), (0, 0.0));
     }
 
     #[test]

@@ -9,8 +9,7 @@ use graver::divergence::{Bounds, DivergenceReport, Reference, against_reference}
 use graver::pipeline::CompileOptions;
 use graver::verify::oracle::{against_interpreter, any_tokens};
 use graver::verify::{Golden, Report, against_golden};
-use graver::weights::QuantChoice;
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::CacheType;
 use graver_runtime::session::SessionOptions;
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -22,7 +21,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     /// Reference logits. Without them the compiled code is compared, after every pass, with the plain interpreter;
-    /// quantised weights with the unquantised model
+    /// quantised weights, and keys and values in less than f32, with the model that has neither
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
     /// Tokens to compare on where there are no reference logits: 80, or 256 that the unquantised model writes
@@ -37,8 +36,8 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    if let Some(choice) = args.model.quant.choice() {
-        return quantized(args, choice);
+    if args.model.quant.rounds() {
+        return rounded(args);
     }
     match &args.golden {
         Some(path) => with_golden(args, path),
@@ -94,8 +93,8 @@ fn outcome(passed: bool) -> ExitCode {
     }
 }
 
-/// Quantised weights are measured by what they lose, not by a difference of logits.
-fn quantized(args: &Args, choice: QuantChoice) -> Outcome {
+/// Quantised weights, and keys and values in less than f32, are measured by what they lose, not by a difference of logits.
+fn rounded(args: &Args) -> Outcome {
     let reference = reference(args)?;
     let options = SessionOptions {
         threads: args.threads,
@@ -103,7 +102,11 @@ fn quantized(args: &Args, choice: QuantChoice) -> Outcome {
         ..SessionOptions::default()
     };
     let mut session = open(args.model.load()?, &args.model.options()?, options)?;
-    let report = against_reference(&mut session, &reference, Bounds::of(choice))?;
+    let report = against_reference(
+        &mut session,
+        &reference,
+        Bounds::of(args.model.quant.choice()),
+    )?;
     if args.json {
         println!("{}", serde_json::to_string_pretty(&report)?);
     } else {
@@ -112,7 +115,7 @@ fn quantized(args: &Args, choice: QuantChoice) -> Outcome {
     Ok(outcome(report.passed))
 }
 
-/// What the quantised model is compared with: golden logits, or those of the unquantised model on text of its own.
+/// What a model that rounds is compared with: golden logits, or those of the model as it was on text of its own.
 fn reference(args: &Args) -> Result<Reference, Box<dyn Error>> {
     if let Some(path) = &args.golden {
         let golden = Golden::open(path)?;
@@ -135,7 +138,7 @@ fn reference(args: &Args) -> Result<Reference, Box<dyn Error>> {
         ..SessionOptions::default()
     };
     let options_of_floats = CompileOptions {
-        cache: Dtype::F32,
+        cache: CacheType::F32,
         ..args.model.options()?
     };
     let mut session = open(loaded, &options_of_floats, options)?;
@@ -145,17 +148,19 @@ fn reference(args: &Args) -> Result<Reference, Box<dyn Error>> {
 fn print_divergence(report: &DivergenceReport) {
     for p in &report.paths {
         println!(
-            "{:<20} KL {:.2e} nats (largest {:.2e}, at {}), same top token {:.1} %",
+            "{:<20} KL {:.2e} nats (largest {:.2e}, at {}), same top token {:.1} %, {:.1} % of {} that lead clearly",
             p.path,
             p.mean_kl,
             p.max_kl,
             p.max_at,
-            100.0 * p.top1
+            100.0 * p.top1,
+            100.0 * p.clear_top1,
+            p.clear
         );
     }
     let word = if report.passed { "passed" } else { "FAILED" };
     println!(
-        "{word}: allowed are a mean of {} nats, and at least {:.0} % of the top tokens",
+        "{word}: allowed are a mean of {} nats, and at least {:.0} % of the top tokens that lead clearly",
         report.bounds.mean_kl,
         100.0 * report.bounds.top1
     );

@@ -51,9 +51,9 @@ fn goldens_are_compared_on_every_path() {
 /// Another model's golden differs, and the message says where.
 #[test]
 fn a_difference_fails_with_row_and_token() {
-    let (model, other) = (fixture("llama-yarn-f32"), fixture("llama-yarn-f32"));
+    let (model, other) = (fixture("llama-yarn-f32"), fixture("qwen3-f32"));
     let run = graver(&format!(
-        "verify {model} --golden {other}/golden.safetensors --kv bf16"
+        "verify {model} --golden {other}/golden.safetensors"
     ));
     assert_eq!(run.code, Some(1), "{}{}", run.out, run.err);
     assert!(run.out.contains("(row "), "{}", run.out);
@@ -62,4 +62,20 @@ fn a_difference_fails_with_row_and_token() {
         "{}",
         run.out
     );
+}
+
+/// What keys and values in fewer bits lose is a divergence, not a difference of logits.
+#[test]
+fn rounded_state_is_measured_by_what_it_loses() {
+    let dir = fixture("llama-yarn-f32");
+    for kv in ["f16", "bf16", "q8"] {
+        let golden = format!("verify {dir} --golden {dir}/golden.safetensors --kv {kv} --json");
+        let own_text = format!("verify {dir} --tokens 20 --kv {kv} --json");
+        for args in [golden, own_text] {
+            let report: Value = serde_json::from_str(&graver(&args).ok()).unwrap();
+            assert_eq!(report["passed"], true, "{args}: {report}");
+            let kl = report["paths"][0]["mean_kl"].as_f64().unwrap();
+            assert!(kl > 0.0 && kl < 1e-4, "{args}: {report}");
+        }
+    }
 }
