@@ -1,4 +1,4 @@
-//! Interruptions (Ctrl-C, or a request to end) of commands that have something to clear up.
+//! Signals: interruptions (Ctrl-C, or a request to end) of commands that have something to clear up, and readers that leave.
 //!
 //! After [`catch`] the first one is only noted, for [`check`] to report as an error that takes the usual way out; the second
 //! one ends the process as ever.
@@ -18,6 +18,12 @@ pub(crate) fn catch() {
         // SAFETY: the handler only stores to an atomic, which is allowed at any moment; the old action is not asked for.
         unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) };
     }
+}
+
+/// From now on, ends the process without a word once whoever reads its output has gone, as other commands in a pipe end.
+pub(crate) fn end_with_reader() {
+    // SAFETY: the default action of a signal may always be restored.
+    unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };
 }
 
 /// An error once the process has been interrupted.

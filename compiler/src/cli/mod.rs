@@ -69,6 +69,7 @@ fn command() -> clap::Command {
 /// Runs the command line.
 pub(crate) fn main() -> ExitCode {
     let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|e| e.exit());
+    interrupt::end_with_reader();
     panic::set_hook(Box::new(report_panic));
     // The hook has said what happened.
     let outcome = panic::catch_unwind(|| dispatch(cli)).unwrap_or(Ok(ExitCode::from(PANICKED)));
