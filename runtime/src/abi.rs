@@ -102,12 +102,26 @@ pub struct StepContext {
     pub arena_grown: usize,
     /// For each token, `[T]`: positions of its sequence once all is fed that is fed with it, or that are expected.
     pub lengths: *const u32,
-    /// `stamp(ctx, thread, 2k)` says that the thread has passed the barrier before kernel `k` of the program, and `2k + 1` that it
-    /// has finished the kernel. Called only by code that was compiled with time stamps.
+    /// `stamp(ctx, thread, s)` says that [`stretch`] `s` of the thread's time begins, which ends the one before. Called, as
+    /// `timed_barrier`, only by code that was compiled with time stamps.
     pub stamp: unsafe extern "C" fn(*const StepContext, usize, usize),
-    /// The runtime's own data for `stamp`.
+    /// Does what `barrier` does and then what `stamp` does; until all threads have come, the thread waits for `s`.
+    pub timed_barrier: unsafe extern "C" fn(*const StepContext, usize, usize),
+    /// The runtime's own data for `stamp` and `timed_barrier`.
     pub recorder: *const core::ffi::c_void,
 }
+
+/// The number of a stretch of a thread's time in which it runs kernel `kernel` of the program, counted over all blocks: from
+/// the kernel's beginning, or on from a barrier inside it. Behind the last kernel of a program nothing is left to do.
+pub const fn stretch(kernel: usize, inside: bool) -> usize {
+    STRETCHES * kernel + 2 * inside as usize
+}
+
+/// Stretches of one kernel.
+pub const STRETCHES: usize = 4;
+
+/// Added to a [`stretch`], the one in which the thread waits for it.
+pub const WAITING: usize = 1;
 
 /// `out[m, n] (+)= x[m, k] · w[n, k]ᵀ`, or `· w[k, n]` for the `_kn` kernels.
 ///

@@ -1,25 +1,25 @@
 //! Where a step's time goes: per kernel and thread, waiting at barriers apart.
 //!
-//! Code compiled with time stamps calls [`StepContext::stamp`] when a thread has passed the barrier before a kernel and when it
-//! has finished one. Each thread writes to a log of its own; after the step, when all threads wait, the logs are summed up
-//! and emptied. A log has a fixed size, so that nothing is allocated during a step. Code compiled without stamps has no trace
-//! of any of this.
+//! Code compiled with time stamps calls [`StepContext::stamp`] or [`StepContext::timed_barrier`] when a thread begins a kernel;
+//! each thread has sums and a timeline of its own, of fixed size, so that nothing is allocated during a step. Code compiled
+//! without stamps has no trace of any of this.
 
 mod clock;
+mod recorder;
 mod trace;
-
-use std::cell::UnsafeCell;
 
 use serde::{Deserialize, Serialize};
 
-use crate::abi::{KernelInfo, ProgramInfo, StepContext};
+use crate::abi::{KernelInfo, ProgramInfo, STRETCHES, StepContext, WAITING, stretch};
 
-use self::clock::{Clock, now};
+use self::clock::Clock;
+use self::recorder::{Recorder, Sum, entering, leaving};
 
-/// Stamps of one thread in one step: a step of the largest models takes some thousands.
-const LOG: usize = 1 << 15;
-/// Spans kept for the timeline, which are those of the first steps; sums go on.
-const SPANS: usize = 200_000;
+pub(crate) use self::clock::now;
+pub(crate) use self::recorder::{begin, no_stamp, stamp};
+
+/// Stretches kept for the timeline, which are those of the first steps; sums go on.
+const TIMELINE: usize = 200_000;
 
 /// What was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
@@ -28,7 +28,7 @@ pub struct Profile {
     pub threads: usize,
     /// Decode and prefill, as far as they ran.
     pub programs: Vec<ProgramProfile>,
-    /// Stamps that found a log full; their time counts towards the next one.
+    /// Stretches that the sums have and `spans` has no room for.
     pub dropped: u64,
     /// What happened when, in the first steps.
     #[serde(skip)]
@@ -62,7 +62,7 @@ pub struct KernelTime {
     pub calls: u64,
     /// For each thread, the time spent in it.
     pub busy_ns: Vec<u64>,
-    /// For each thread, the time spent waiting for the others before it.
+    /// For each thread, the time spent waiting for the others before it or in its midst.
     pub wait_ns: Vec<u64>,
 }
 
@@ -87,236 +87,136 @@ pub struct Span {
 pub(crate) struct Profiler {
     recorder: Recorder,
     clock: Clock,
-    programs: [Sums; 2],
-    spans: Vec<RawSpan>,
-    dropped: u64,
+    programs: [Steps; 2],
 }
 
-/// One log for each thread: what generated code writes to.
-struct Recorder(Box<[Log]>);
-
-#[repr(align(128))]
-struct Log(UnsafeCell<Stamps>);
-
-// SAFETY: during a step only thread `i` uses log `i`; between steps only the caller does, who waits for the end of the step.
-unsafe impl Sync for Log {}
-
-struct Stamps {
-    /// Ticks, and twice the kernel's place in its program, plus one when it has finished.
-    entries: Box<[(u64, u32)]>,
-    len: usize,
-    dropped: u64,
-}
-
-struct Sums {
+/// All steps of one program.
+struct Steps {
     info: Vec<KernelInfo>,
     steps: u64,
     tokens: u64,
+    /// In ticks.
     wall: u64,
-    calls: Vec<u64>,
-    /// `[threads][kernels]`, in ticks.
-    busy: Vec<Vec<u64>>,
-    wait: Vec<Vec<u64>>,
-    end_wait: Vec<u64>,
-}
-
-#[derive(Clone)]
-struct RawSpan {
-    thread: u32,
-    kernel: Option<u32>,
-    program: u8,
-    wait: bool,
-    begin: u64,
-    end: u64,
 }
 
 impl Profiler {
     pub(crate) fn new(threads: usize, decode: &ProgramInfo, prefill: &ProgramInfo) -> Profiler {
-        let stamps = || Stamps {
-            entries: vec![(0, 0); LOG].into(),
-            len: 0,
-            dropped: 0,
-        };
-        let logs = (0..threads).map(|_| Log(UnsafeCell::new(stamps())));
+        let info = [decode, prefill].map(|p| p.kernels.clone());
         Profiler {
-            recorder: Recorder(logs.collect()),
+            recorder: Recorder::new(threads, [info[0].len(), info[1].len()], TIMELINE),
             clock: Clock::start(),
-            programs: [decode, prefill].map(|p| Sums::new(p.kernels.clone(), threads)),
-            spans: touched(SPANS),
-            dropped: 0,
+            programs: info.map(Steps::new),
         }
     }
 
-    /// Makes a step's code write here, and begins the step: returns what [`Profiler::end_step`] wants. The context must not be
-    /// used after this profiler is gone.
-    pub(crate) fn attach(&self, context: &mut StepContext) -> u64 {
+    /// Makes the code of a step of program `program` (0 for decode) write here, and begins the step: returns what
+    /// [`Profiler::end_step`] wants. The context must not be used after this profiler is gone.
+    pub(crate) fn begin_step(&mut self, program: usize, context: &mut StepContext) -> u64 {
+        let begin = now();
+        self.recorder.begin_step(program, begin);
         context.stamp = stamp;
-        context.recorder = (&raw const self.recorder).cast();
-        now()
+        context.recorder = self.recorder.as_ptr();
+        begin
     }
 
-    /// Sums up a step of `tokens` tokens of program `program` (0 for decode) that all threads have finished.
+    /// Ends a step of `tokens` tokens that all threads have finished.
     pub(crate) fn end_step(&mut self, program: usize, tokens: usize, begin: u64) {
         let end = now();
+        self.recorder.end_step(end);
         let sums = &mut self.programs[program];
         sums.steps += 1;
         sums.tokens += tokens as u64;
         sums.wall += end.saturating_sub(begin);
-        let room = self.spans.len() < SPANS;
-        let mut spans = room.then_some(&mut self.spans);
-        if let Some(spans) = &mut spans {
-            spans.push(RawSpan::step(program, begin, end));
-        }
-        for (thread, log) in self.recorder.0.iter_mut().enumerate() {
-            let log = log.0.get_mut();
-            sums.add(
-                program,
-                thread,
-                &log.entries[..log.len],
-                (begin, end),
-                &mut spans,
-            );
-            self.dropped += log.dropped;
-            (log.len, log.dropped) = (0, 0);
-        }
     }
 
     /// What was measured so far.
     pub(crate) fn profile(&self) -> Profile {
         let ns = self.clock.ns_per_tick();
-        let names = ["decode", "prefill"];
-        let programs = names
-            .iter()
-            .zip(&self.programs)
-            .map(|(name, s)| s.profile(name, ns));
-        let span = |s: &RawSpan| Span {
-            thread: s.thread as usize,
-            kernel: s.kernel.map(|k| k as usize),
-            program: usize::from(s.program),
-            wait: s.wait,
-            begin_ns: self.clock.since_start(s.begin, ns),
-            end_ns: self.clock.since_start(s.end, ns),
-        };
+        let threads = 0..self.recorder.threads();
+        let shown = |thread| self.recorder.timeline(thread).count() as u64;
         Profile {
-            threads: self.recorder.0.len(),
-            programs: programs.collect(),
-            dropped: self.dropped,
-            spans: self.spans.iter().map(span).collect(),
+            threads: threads.len(),
+            programs: [0, 1].map(|program| self.program(program, ns)).into(),
+            dropped: self.recorder.stretches() - threads.clone().map(shown).sum::<u64>(),
+            spans: threads.flat_map(|thread| self.spans(thread, ns)).collect(),
         }
+    }
+
+    fn program(&self, program: usize, ns: f64) -> ProgramProfile {
+        let Steps {
+            info,
+            steps,
+            tokens,
+            wall,
+        } = &self.programs[program];
+        let threads = 0..self.recorder.threads();
+        let sums: Vec<_> = threads.map(|t| self.recorder.sums(t, program)).collect();
+        let time = |kinds: &[usize]| -> Vec<u64> {
+            let ticks = |sums: &[Sum]| kinds.iter().map(|s| sums[*s].ticks).sum::<u64>();
+            sums.iter().map(|of| scale(ticks(of), ns)).collect()
+        };
+        let kernels = info.iter().enumerate().map(|(k, kernel)| {
+            let [begun, resumed] = [stretch(k, false), stretch(k, true)];
+            let mut waits = vec![begun + WAITING, resumed + WAITING];
+            waits.extend((k == 0).then(|| entering(info.len())));
+            KernelTime {
+                kernel: kernel.clone(),
+                calls: sums[0][begun].count,
+                busy_ns: time(&[begun, resumed]),
+                wait_ns: time(&waits),
+            }
+        });
+        ProgramProfile {
+            program: ["decode", "prefill"][program].into(),
+            steps: *steps,
+            tokens: *tokens,
+            wall_ns: scale(*wall, ns),
+            kernels: kernels.collect(),
+            end_wait_ns: time(&[leaving(info.len())]),
+        }
+    }
+
+    /// A thread's part of the timeline; that of thread 0 has the steps as well.
+    fn spans(&self, thread: usize, ns: f64) -> Vec<Span> {
+        let mut spans = vec![];
+        let mut step_begin = 0;
+        for past in self.recorder.timeline(thread) {
+            let kernels = self.programs[past.program].info.len();
+            let mut push = |kernel, wait, begin| {
+                spans.push(Span {
+                    thread,
+                    kernel,
+                    program: past.program,
+                    wait,
+                    begin_ns: self.clock.since_start(begin, ns),
+                    end_ns: self.clock.since_start(past.end, ns),
+                })
+            };
+            if past.stretch == entering(kernels) {
+                step_begin = past.begin;
+                push(Some(0), true, past.begin);
+            } else if past.stretch != leaving(kernels) {
+                let (kernel, kind) = (past.stretch / STRETCHES, past.stretch % STRETCHES);
+                push(Some(kernel), kind & WAITING != 0, past.begin);
+            } else if thread == 0 {
+                push(None, false, step_begin);
+            }
+        }
+        spans
     }
 }
 
-/// [`StepContext::stamp`].
-///
-/// # Safety
-/// `context` is the one a step of a session with a profiler runs with, and `thread` the caller's index in it.
-unsafe extern "C" fn stamp(context: *const StepContext, thread: usize, event: usize) {
-    // SAFETY: `Profiler::attach` set the recorder, which the session keeps for all of the step.
-    let recorder = unsafe { &*(*context).recorder.cast::<Recorder>() };
-    // SAFETY: a log is used by its own thread alone while a step runs.
-    let log = unsafe { &mut *recorder.0[thread].0.get() };
-    match log.entries.get_mut(log.len) {
-        Some(entry) => {
-            *entry = (now(), event as u32);
-            log.len += 1;
-        }
-        None => log.dropped += 1,
-    }
+fn scale(ticks: u64, ns_per_tick: f64) -> u64 {
+    (ticks as f64 * ns_per_tick) as u64
 }
 
-/// What stands in a context's `stamp` while nobody records.
-pub(crate) unsafe extern "C" fn no_stamp(_: *const StepContext, _thread: usize, _event: usize) {}
-
-impl Sums {
-    fn new(info: Vec<KernelInfo>, threads: usize) -> Sums {
-        let n = info.len();
-        Sums {
+impl Steps {
+    fn new(info: Vec<KernelInfo>) -> Steps {
+        Steps {
             info,
             steps: 0,
             tokens: 0,
             wall: 0,
-            calls: vec![0; n],
-            busy: vec![vec![0; n]; threads],
-            wait: vec![vec![0; n]; threads],
-            end_wait: vec![0; threads],
-        }
-    }
-
-    /// Adds one thread's stamps: each ends a stretch that began with the one before.
-    fn add(
-        &mut self,
-        program: usize,
-        thread: usize,
-        stamps: &[(u64, u32)],
-        (begin, end): (u64, u64),
-        spans: &mut Option<&mut Vec<RawSpan>>,
-    ) {
-        let mut from = begin;
-        for &(at, event) in stamps {
-            let (kernel, worked) = (event as usize / 2, event % 2 == 1);
-            let sums = if worked {
-                &mut self.busy
-            } else {
-                &mut self.wait
-            };
-            let Some(sum) = sums[thread].get_mut(kernel) else {
-                continue;
-            };
-            *sum += at.saturating_sub(from);
-            self.calls[kernel] += u64::from(worked && thread == 0);
-            if let Some(spans) = spans {
-                spans.push(RawSpan {
-                    thread: thread as u32,
-                    kernel: Some(kernel as u32),
-                    program: program as u8,
-                    wait: !worked,
-                    begin: from,
-                    end: at,
-                });
-            }
-            from = at;
-        }
-        self.end_wait[thread] += end.saturating_sub(from);
-    }
-
-    fn profile(&self, program: &str, ns: f64) -> ProgramProfile {
-        let scale = |ticks: u64| (ticks as f64 * ns) as u64;
-        let of = |sums: &[Vec<u64>], kernel: usize| -> Vec<u64> {
-            sums.iter().map(|thread| scale(thread[kernel])).collect()
-        };
-        let kernels = self.info.iter().enumerate().map(|(i, kernel)| KernelTime {
-            kernel: kernel.clone(),
-            calls: self.calls[i],
-            busy_ns: of(&self.busy, i),
-            wait_ns: of(&self.wait, i),
-        });
-        ProgramProfile {
-            program: program.into(),
-            steps: self.steps,
-            tokens: self.tokens,
-            wall_ns: scale(self.wall),
-            kernels: kernels.collect(),
-            end_wait_ns: self.end_wait.iter().map(|t| scale(*t)).collect(),
-        }
-    }
-}
-
-/// Room whose pages are there already, so that no step pays for them.
-fn touched(n: usize) -> Vec<RawSpan> {
-    let mut spans = vec![RawSpan::step(0, 1, 1); n];
-    spans.clear();
-    spans
-}
-
-impl RawSpan {
-    fn step(program: usize, begin: u64, end: u64) -> RawSpan {
-        RawSpan {
-            thread: 0,
-            kernel: None,
-            program: program as u8,
-            wait: false,
-            begin,
-            end,
         }
     }
 }
@@ -401,7 +301,10 @@ impl std::fmt::Display for Profile {
         }
         match self.dropped {
             0 => Ok(()),
-            n => writeln!(f, "{n} stamps found no room"),
+            n => writeln!(
+                f,
+                "the timeline ends before {n} later stretches, which the sums have"
+            ),
         }
     }
 }

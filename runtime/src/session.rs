@@ -411,7 +411,10 @@ impl Session {
         });
         let arena_grown = sizes::grown_offset(info).expect("sizes are checked");
         let mut context = self.step_context(arena_grown);
-        let begin = self.profiler.as_ref().map(|p| p.attach(&mut context));
+        let begin = self
+            .profiler
+            .as_mut()
+            .map(|p| p.begin_step(program, &mut context));
         // SAFETY: `Program::new` vouches for the entry points, and the context has what they were promised: weight slots inside
         // their blobs, state for slots and positions that exist, an arena, scratch and logits of the manifest's sizes, token
         // ids inside the vocabulary. `&mut self` keeps everybody else away.
@@ -452,6 +455,7 @@ impl Session {
             kernels: self.kernels,
             counters: self.counters.0.as_mut_ptr(),
             barrier: threads::no_barrier,
+            timed_barrier: no_stamp,
             sync: std::ptr::null(),
             arena_grown,
             lengths: lists.lengths.as_ptr(),

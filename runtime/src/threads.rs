@@ -11,9 +11,10 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::abi::{CLAIM_COUNTERS, Entry, StepContext};
+use crate::abi::{CLAIM_COUNTERS, Entry, StepContext, WAITING};
 use crate::cpu::{self, Affinity};
 use crate::error::Error;
+use crate::profile;
 
 /// The most threads of a pool.
 pub const MAX_THREADS: usize = 1024;
@@ -94,14 +95,19 @@ impl Pool {
 
     /// Runs `entry(context, i)` once on each thread `i`, and returns when all of them have.
     ///
-    /// Fills in `n_threads`, `barrier` and `sync` of the context; zeroes its counters.
+    /// Fills in `n_threads`, `barrier`, `timed_barrier` and `sync` of the context; zeroes its counters.
     ///
     /// # Safety
     /// `entry` is sound to call with this context, completed as above, by that many threads at once; every thread calls the
-    /// barrier equally often. `context.counters` points to [`CLAIM_COUNTERS`] writable counters that nobody else uses.
+    /// barriers equally often; the recorder, if there is one, is a profiler's for that many threads. `context.counters` points to
+    /// [`CLAIM_COUNTERS`] writable counters that nobody else uses.
     pub unsafe fn run(&mut self, entry: Entry, context: &mut StepContext) {
         context.n_threads = self.threads();
         context.barrier = barrier;
+        context.timed_barrier = match context.recorder.is_null() {
+            true => untimed_barrier,
+            false => timed_barrier,
+        };
         context.sync = (&raw const self.shared.barrier).cast();
         let context: *const StepContext = context;
         // If this thread unwound now, the workers would go on with a context that is gone.
@@ -164,7 +170,7 @@ impl Drop for Pool {
         self.shared.quit.store(true, Ordering::Release);
         // In place of the caller, and of workers that could not be started.
         let absent = self.threads() - self.workers.len();
-        self.shared.barrier.arrive(absent as u32, || {});
+        self.shared.barrier.arrive(absent as u32, || {}, || {});
         self.workers.drain(..).for_each(join);
     }
 }
@@ -256,6 +262,38 @@ unsafe extern "C" fn barrier(context: *const StepContext, _thread: usize) {
     barrier.wait(|| unsafe { zero_counters(context) });
 }
 
+/// [`StepContext::timed_barrier`] while nobody records.
+///
+/// # Safety
+/// As of [`barrier`].
+unsafe extern "C" fn untimed_barrier(context: *const StepContext, thread: usize, _stretch: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { barrier(context, thread) };
+}
+
+/// [`StepContext::timed_barrier`]. Who comes last takes the time once, when it has let the others go; they took theirs while they
+/// waited.
+///
+/// # Safety
+/// As of [`barrier`] and [`profile::stamp`].
+unsafe extern "C" fn timed_barrier(context: *const StepContext, thread: usize, stretch: usize) {
+    // SAFETY: as in `barrier`.
+    let barrier = unsafe { &*(*context).sync.cast::<Barrier>() };
+    let mut waited = None;
+    let look = || {
+        let now = profile::now();
+        waited.get_or_insert((now, now)).1 = now;
+    };
+    // SAFETY: as in `barrier`.
+    barrier.arrive(1, || unsafe { zero_counters(context) }, look);
+    // SAFETY: the caller's contract.
+    let begins = |stretch, at| unsafe { profile::begin(context, thread, stretch, at) };
+    if let Some((came, _)) = waited {
+        begins(stretch + WAITING, came);
+    }
+    begins(stretch, waited.map_or_else(profile::now, |(_, went)| went));
+}
+
 /// What stands in a context's `barrier` until a [`Pool`] runs it.
 pub(crate) unsafe extern "C" fn no_barrier(_context: *const StepContext, _thread: usize) {}
 
@@ -296,11 +334,11 @@ impl Barrier {
 
     /// Waits until all threads have come. The last one runs `alone` before any goes on.
     fn wait(&self, alone: impl FnOnce()) {
-        self.arrive(1, alone);
+        self.arrive(1, alone, || {});
     }
 
-    /// Waits in the name of `count` threads.
-    fn arrive(&self, count: u32, alone: impl FnOnce()) {
+    /// Waits in the name of `count` threads; if others are still missing, runs `look` before each look for them.
+    fn arrive(&self, count: u32, alone: impl FnOnce(), look: impl FnMut()) {
         // Cannot change before this thread has arrived.
         let phase = self.phase.0.load(Ordering::Acquire);
         // AcqRel: what every thread did before the barrier is visible to the last, and through `phase` to all.
@@ -309,7 +347,7 @@ impl Barrier {
             self.arrived.0.store(0, Ordering::Relaxed);
             self.open();
         } else {
-            self.sleep_while(phase);
+            self.sleep_while(phase, look);
         }
     }
 
@@ -323,8 +361,8 @@ impl Barrier {
         }
     }
 
-    fn sleep_while(&self, phase: u32) {
-        if self.spin_while(phase) {
+    fn sleep_while(&self, phase: u32, mut look: impl FnMut()) {
+        if self.spin_while(phase, &mut look) {
             return;
         }
         self.sleepers.0.fetch_add(1, Ordering::SeqCst);
@@ -332,19 +370,22 @@ impl Barrier {
             futex::wait(&self.phase.0, phase);
         }
         self.sleepers.0.fetch_sub(1, Ordering::SeqCst);
+        look();
     }
 
     /// Whether the phase changed while spinning.
-    fn spin_while(&self, phase: u32) -> bool {
-        let begun = Instant::now();
+    fn spin_while(&self, phase: u32, look: &mut impl FnMut()) -> bool {
+        // The clock takes as long to read as many a wait lasts, so that the first looks come before it.
+        let mut begun = None;
         loop {
             for _ in 0..LOOKS_PER_CLOCK {
+                look();
                 if self.phase.0.load(Ordering::Acquire) != phase {
                     return true;
                 }
                 std::hint::spin_loop();
             }
-            if begun.elapsed() > self.spin {
+            if begun.get_or_insert_with(Instant::now).elapsed() > self.spin {
                 return false;
             }
         }

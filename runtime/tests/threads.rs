@@ -76,6 +76,7 @@ fn context(shared: &Shared, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext
         arena_grown: 0,
         lengths: std::ptr::null(),
         stamp: no_stamp,
+        timed_barrier: no_stamp,
         recorder: std::ptr::null(),
     }
 }

@@ -13,7 +13,7 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, Variable};
-use graver_runtime::abi::{KernelTable, StepContext};
+use graver_runtime::abi::{KernelTable, StepContext, stretch};
 
 /// Loads of what no kernel writes during a step: they may be hoisted and merged.
 const FIXED: MemFlagsData = MemFlagsData::trusted().with_readonly().with_can_move();
@@ -52,15 +52,6 @@ pub(super) enum Share {
     Static,
     /// From a counter.
     Claimed(usize),
-}
-
-/// What a time stamp says of a kernel.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Moment {
-    /// The thread has passed the barrier before it.
-    Begun,
-    /// The thread has done its share.
-    Finished,
 }
 
 /// Emits one function.
@@ -400,32 +391,30 @@ impl<'a> Emit<'a> {
         self.b.switch_to_block(done);
     }
 
-    /// Waits for all threads; what a kernel waits for inside is not counted as its own time.
+    /// Waits for all threads in the midst of a kernel.
     pub(super) fn barrier(&mut self) {
-        if let Some(kernel) = self.stamped {
-            self.stamp(kernel, Moment::Finished);
-        }
-        self.wait();
-        if let Some(kernel) = self.stamped {
-            self.stamp(kernel, Moment::Begun);
+        self.meet(true, self.stamped.map(|kernel| stretch(kernel, true)));
+    }
+
+    /// Begins stretch `timed` of the thread's time, if times are taken; with `barrier`, once all threads have come. A barrier
+    /// takes the time itself: only there it is known whether the thread has to wait, and so needs a second stamp.
+    pub(super) fn meet(&mut self, barrier: bool, timed: Option<usize>) {
+        match (barrier, timed) {
+            (true, Some(s)) => self.sync(offset_of!(StepContext, timed_barrier), Some(s)),
+            (true, None) => self.sync(offset_of!(StepContext, barrier), None),
+            (false, Some(s)) => self.sync(offset_of!(StepContext, stamp), Some(s)),
+            (false, None) => {}
         }
     }
 
-    /// Takes the time for the kernel at place `kernel` of the program.
-    pub(super) fn stamp(&mut self, kernel: usize, moment: Moment) {
-        let f = self.field(offset_of!(StepContext, stamp));
-        let signature = signature(self.call_conv, &[I64, I64, I64], None);
+    /// Calls what a context field points to with the context, the thread and a number.
+    fn sync(&mut self, field: usize, number: Option<usize>) {
+        let f = self.field(field);
+        let mut args = vec![self.ctx, self.thread];
+        args.extend(number.map(|n| self.int(n)));
+        let signature = signature(self.call_conv, &vec![I64; args.len()], None);
         let s = self.b.import_signature(signature);
-        let event = self.int(2 * kernel + moment as usize);
-        let args = [self.ctx, self.thread, event];
         self.b.ins().call_indirect(s, f, &args);
-    }
-
-    fn wait(&mut self) {
-        let f = self.field(offset_of!(StepContext, barrier));
-        let signature = signature(self.call_conv, &[I64, I64], None);
-        let s = self.b.import_signature(signature);
-        self.b.ins().call_indirect(s, f, &[self.ctx, self.thread]);
     }
 
     /// Calls entry `offset` of the micro-kernel table.

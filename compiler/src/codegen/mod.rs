@@ -27,9 +27,9 @@ use cranelift_codegen::ir::types::I64;
 use cranelift_codegen::ir::{AbiParam, Function, InstBuilder, Signature, UserFuncName, Value};
 use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError};
-use graver_runtime::abi::StepContext;
+use graver_runtime::abi::{StepContext, stretch};
 
-use self::emit::{Emit, Moment, kernel_signature, signature};
+use self::emit::{Emit, kernel_signature, signature};
 use self::kernel::Site;
 use crate::graph::{Op, Program, ProgramKind};
 use crate::memory::MemoryPlan;
@@ -260,6 +260,8 @@ impl Unit<'_> {
             .collect();
         let table = self.data(&format!("{}.layers", self.kind()), table)?;
         let (layers, n_blocks) = (program.layers.len(), blocks.len());
+        let done = self.planned.kernel_place(n_blocks, 0);
+        let done = self.planned.stamps.then(|| stretch(done, false));
         let call_conv = self.module.target_config().default_call_conv;
         let signature = signature(call_conv, &[I64, I64], None);
         self.function(symbol, Linkage::Export, signature, |e, module| {
@@ -276,6 +278,7 @@ impl Unit<'_> {
             e.when(wanted, |e| {
                 call_layer(e, module, base, end, &blocks[n_blocks - 1..], n_blocks - 1)
             });
+            e.meet(false, done);
         })
     }
 }
@@ -304,19 +307,11 @@ fn call_kernel(
     tile: Option<Value>,
     stamped: Option<usize>,
 ) {
-    if kernel.barrier {
-        e.barrier();
-        if let Some(place) = stamped {
-            e.stamp(place, Moment::Begun);
-        }
-    }
+    e.meet(kernel.barrier, stamped.map(|place| stretch(place, false)));
     let f = module.declare_func_in_func(id, e.b.func);
     let mut args = vec![e.ctx, e.weights, e.states, e.thread];
     args.extend(tile);
     e.b.ins().call(f, &args);
-    if let Some(place) = stamped {
-        e.stamp(place, Moment::Finished);
-    }
 }
 
 /// Calls the block that row `index` of the table names, which is one of `blocks`, numbered from `first`.

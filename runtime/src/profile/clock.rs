@@ -29,14 +29,14 @@ impl Clock {
 
 /// The processor's counter: constant in rate and the same on all cores wherever Linux itself keeps time with it.
 #[cfg(target_arch = "x86_64")]
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     // SAFETY: every x86-64 processor has the instruction.
     unsafe { std::arch::x86_64::_rdtsc() }
 }
 
 /// The architecture's virtual counter.
 #[cfg(target_arch = "aarch64")]
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     let ticks: u64;
     // SAFETY: user code may read this register on Linux; it changes nothing.
     unsafe { std::arch::asm!("mrs {}, cntvct_el0", out(reg) ticks, options(nomem, nostack)) };
@@ -45,7 +45,7 @@ pub(super) fn now() -> u64 {
 
 /// The system's clock, in nanoseconds.
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub(super) fn now() -> u64 {
+pub(crate) fn now() -> u64 {
     static START: std::sync::OnceLock<Instant> = std::sync::OnceLock::new();
     START.get_or_init(Instant::now).elapsed().as_nanos() as u64
 }

@@ -11,79 +11,112 @@ fn info(at: &str) -> KernelInfo {
     }
 }
 
-/// Two threads: one kernel behind a barrier, one behind it without; thread 1 waits longer.
-fn sums() -> (Sums, Vec<RawSpan>) {
-    let mut sums = Sums::new(
-        vec![info("embed.table"), info("layers.dense.attention.o")],
-        2,
-    );
-    let mut spans = vec![];
-    let mut into = Some(&mut spans);
-    sums.add(0, 0, &[(110, 0), (150, 1), (190, 3)], (100, 200), &mut into);
-    sums.add(0, 1, &[(130, 0), (140, 1), (195, 3)], (100, 200), &mut into);
-    (sums.steps, sums.tokens, sums.wall) = (1, 1, 100);
-    (sums, spans)
+/// A profiler of a decode program of two kernels and a prefill program of none.
+fn profiler(threads: usize) -> Profiler {
+    let program = |kernels| ProgramInfo {
+        max_tokens: 1,
+        arena_bytes: 0,
+        arena_bytes_per_position: 0,
+        scratch_bytes: 0,
+        query_tile: 1,
+        kernels,
+    };
+    let kernels = vec![info("embed.table"), info("layers.dense.attention.o")];
+    Profiler::new(threads, &program(kernels), &program(vec![]))
+}
+
+/// A step of 100 ticks on two threads. Kernel 0 begins without a barrier; thread 1 waits for the other before kernel 1, which
+/// has a barrier inside, where thread 0 waits.
+fn step(profiler: &mut Profiler) {
+    let [kernel_0, kernel_1, done] = [0, 1, 2].map(|k| stretch(k, false));
+    let inside = stretch(1, true);
+    let steps = &mut profiler.programs[0];
+    let begin = 1000 * steps.steps;
+    (steps.steps, steps.tokens, steps.wall) = (steps.steps + 1, steps.tokens + 1, steps.wall + 100);
+    let stamps: [&[(u64, usize)]; 2] = [
+        &[
+            (10, kernel_0),
+            (50, kernel_1),
+            (60, inside + WAITING),
+            (70, inside),
+            (90, done),
+        ],
+        &[
+            (30, kernel_0),
+            (40, kernel_1 + WAITING),
+            (50, kernel_1),
+            (70, inside),
+            (95, done),
+        ],
+    ];
+    profiler.recorder.begin_step(0, begin);
+    for (thread, stamps) in stamps.into_iter().enumerate() {
+        for (at, stretch) in stamps {
+            profiler
+                .recorder
+                .log_mut(thread)
+                .stamp(*stretch, begin + at);
+        }
+    }
+    profiler.recorder.end_step(begin + 100);
 }
 
 #[test]
 fn kernels_and_waits_make_up_the_step() {
-    let p = sums().0.profile("decode", 1.0);
+    let mut profiler = profiler(2);
+    step(&mut profiler);
+    let p = profiler.program(0, 1.0);
     assert_eq!(p.kernels[0].busy_ns, [40, 10]);
     assert_eq!(p.kernels[0].wait_ns, [10, 30]);
-    assert_eq!(p.kernels[1].busy_ns, [40, 55]);
+    assert_eq!(p.kernels[1].busy_ns, [30, 45]);
+    assert_eq!(p.kernels[1].wait_ns, [10, 10]);
+    assert_eq!(p.kernels[1].calls, 1, "once, however many barriers it has");
     assert_eq!(p.end_wait_ns, [10, 5]);
     assert_eq!(p.accounted_ns(), [100, 100]);
     let groups = [
         ("embed".to_string(), 50, 40),
-        ("attention".to_string(), 95, 0),
+        ("attention".to_string(), 75, 20),
     ];
     assert_eq!(p.groups(), groups);
 }
 
 #[test]
 fn a_trace_is_valid_trace_event_json() {
-    let (sums, raw) = sums();
-    let span = |s: &RawSpan| Span {
-        thread: s.thread as usize,
-        kernel: s.kernel.map(|k| k as usize),
-        program: 0,
-        wait: s.wait,
-        begin_ns: s.begin,
-        end_ns: s.end,
-    };
-    let profile = Profile {
-        threads: 2,
-        programs: vec![sums.profile("decode", 1.0)],
-        dropped: 0,
-        spans: raw.iter().map(span).collect(),
-    };
+    let mut profiler = profiler(2);
+    step(&mut profiler);
+    let profile = profiler.profile();
     let mut text = vec![];
     profile.write_trace(&mut text).unwrap();
     let trace: Value = serde_json::from_slice(&text).unwrap();
     let events = trace["traceEvents"].as_array().unwrap();
+    let spans = 1 + 5 + 5;
     assert_eq!(
         events.len(),
-        3 + 6,
-        "a row for steps and for each thread, and every span"
+        3 + spans,
+        "a row for steps and for each thread, and every stretch up to the last kernel's end"
     );
     let back: Profile = serde_json::from_value(trace["otherData"]["graver"].clone()).unwrap();
-    assert_eq!(back.programs[0].wall_ns, 100);
+    assert_eq!(back.programs[0].steps, 1);
+    assert_eq!(back.dropped, 0);
 }
 
 #[test]
-fn a_full_log_drops_stamps_and_says_so() {
-    let none = ProgramInfo {
-        max_tokens: 1,
-        arena_bytes: 0,
-        arena_bytes_per_position: 0,
-        scratch_bytes: 0,
-        query_tile: 1,
-        kernels: vec![],
-    };
-    let mut profiler = Profiler::new(1, &none, &none);
-    let log = profiler.recorder.0[0].0.get_mut();
-    (log.len, log.dropped) = (LOG, 3);
-    profiler.end_step(0, 1, now());
-    assert_eq!(profiler.profile().dropped, 3);
-    assert_eq!(profiler.recorder.0[0].0.get_mut().len, 0);
+fn a_full_timeline_ends_on_all_threads_and_the_sums_go_on() {
+    let mut profiler = profiler(2);
+    // A step takes 6 stretches of each thread, and its end an entry of the timeline.
+    let steps = TIMELINE / 2 / 7 + 1;
+    (0..steps).for_each(|_| step(&mut profiler));
+    let decode = profiler.program(0, 1.0);
+    assert_eq!(decode.kernels[1].calls, steps as u64);
+    assert_eq!(decode.accounted_ns(), [100 * steps as u64; 2]);
+    let shown = [0, 1].map(|thread| profiler.recorder.timeline(thread).count());
+    let whole = (TIMELINE / 2 / 7 * 6)..(steps * 6);
+    assert!(
+        whole.contains(&shown[0]) && shown[0] == shown[1],
+        "{shown:?}"
+    );
+    assert_eq!(
+        profiler.profile().dropped,
+        (2 * 6 * steps - 2 * shown[0]) as u64
+    );
 }
