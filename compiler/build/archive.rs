@@ -8,6 +8,10 @@
 const OWN: &str = "14graver_runtime";
 /// The section is not to be part of what is linked.
 const SHF_EXCLUDE: u64 = 0x8000_0000;
+/// The section is a table of symbols.
+const SHT_SYMTAB: usize = 2;
+/// Length of a symbol, which begins with the place of its name.
+const SYMBOL: usize = 24;
 /// Header of an archive's member, with its length in decimal digits.
 const MEMBER_HEADER: usize = 60;
 const MEMBER_LENGTH: std::ops::Range<usize> = 48..58;
@@ -55,12 +59,23 @@ fn slim_object(object: &mut [u8], names: &mut Vec<String>) {
             let flags = number(object, header + 8, 8) as u64 | SHF_EXCLUDE;
             object[header + 8..header + 16].copy_from_slice(&flags.to_le_bytes());
             object[start..start + bytes].fill(0);
-        } else if name.starts_with(b".strtab\0") {
-            let strings = object[start..start + bytes].split(|byte| *byte == 0);
-            let strings = strings.filter_map(|name| std::str::from_utf8(name).ok());
-            names.extend(strings.filter(|name| name.contains(OWN)).map(String::from));
+        } else if number(object, header + 4, 4) == SHT_SYMTAB {
+            let strings = number(
+                object,
+                table + size * number(object, header + 40, 4) + 24,
+                8,
+            );
+            let entries = object[start..start + bytes].chunks_exact(SYMBOL);
+            let symbols = entries.filter_map(|entry| string(object, strings + number(entry, 0, 4)));
+            names.extend(symbols.filter(|name| name.contains(OWN)).map(String::from));
         }
     }
+}
+
+/// The text that begins at `at`. A table of strings does not say where they begin: one may be the tail of another.
+fn string(object: &[u8], at: usize) -> Option<&str> {
+    let text = object[at..].split(|byte| *byte == 0).next()?;
+    std::str::from_utf8(text).ok()
 }
 
 /// An unsigned number of `bytes` bytes.

@@ -1,5 +1,9 @@
 //! `graver run` without a model.
 
+use std::fs;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
 use serde_json::Value;
 
 use super::{graver, graver_with, repository};
@@ -8,7 +12,7 @@ use super::{graver, graver_with, repository};
 #[test]
 fn the_embedded_model_writes_the_published_words() {
     let file = repository("tests/fixtures/embedded-model.json");
-    let cases: Value = serde_json::from_slice(&std::fs::read(file).unwrap()).unwrap();
+    let cases: Value = serde_json::from_slice(&fs::read(file).unwrap()).unwrap();
     for case in cases.as_array().unwrap() {
         let (prompt, text) = (
             case["prompt"].as_str().unwrap(),
@@ -23,6 +27,34 @@ fn the_embedded_model_writes_the_published_words() {
             .concat();
             assert_eq!(graver_with(&args).ok().trim_end(), text, "{args:?}");
         }
+    }
+}
+
+/// `address size name`, one function after the other, in the file that `perf` looks for.
+#[test]
+fn perf_finds_the_names_of_compiled_kernels() {
+    let child = Command::new(env!("CARGO_BIN_EXE_graver"))
+        .args(["run", "llama", "--tokens", "1,2", "-n", "1", "--quiet"])
+        .env("GRAVER_PERF_MAP", "1")
+        .stdout(Stdio::null())
+        .spawn()
+        .expect("graver runs");
+    let map = PathBuf::from(format!("/tmp/perf-{}.map", child.id()));
+    let done = child.wait_with_output().expect("graver ends");
+    assert!(done.status.success());
+    let text = fs::read_to_string(&map).expect("a map");
+    fs::remove_file(map).expect("the map goes");
+    let mut end = 0;
+    for line in text.lines() {
+        let mut parts = line.splitn(3, ' ');
+        let mut number = || u64::from_str_radix(parts.next().unwrap_or(""), 16).expect(line);
+        let (start, size) = (number(), number());
+        assert!(start >= end && size > 0, "{line}");
+        end = start + size;
+    }
+    for name in ["decode.dense.0.attention.q_k_v.matmul", "prefill.dense"] {
+        let is_named = |line: &str| line.ends_with(&format!(" {name}"));
+        assert!(text.lines().any(is_named), "no {name} in {text}");
     }
 }
 

@@ -60,6 +60,33 @@ fn a_shared_library_works_from_c() {
     check_continuations(folder.path());
 }
 
+/// What profilers and debuggers show: a kernel by its place in the spec, and what it waits in by its name in the runtime.
+#[test]
+fn executables_and_libraries_name_their_kernels() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name).display().to_string();
+    compile(Path::new("llama"), path("model").as_ref(), &[]);
+    compile(
+        Path::new("llama"),
+        path("model.so").as_ref(),
+        &["--emit", "so"],
+    );
+    for file in ["model", "model.so"] {
+        let symbols = ok("nm", &["--defined-only", "--demangle", &path(file)]);
+        for name in [
+            "decode.dense.0.attention.q_k_v.matmul",
+            "prefill.dense.1.attention.q_k_v.matmul",
+            "decode.dense",
+            "graver_decode",
+            "graver_runtime::threads::barrier",
+            "graver_runtime::threads::Pool::run",
+        ] {
+            let is_named = |line: &str| line.splitn(3, ' ').nth(2) == Some(name);
+            assert!(symbols.lines().any(is_named), "{file}: no {name}");
+        }
+    }
+}
+
 #[test]
 fn a_shared_library_shows_the_interface_and_nothing_else() {
     let folder = folder();
