@@ -240,7 +240,7 @@ impl Appendix {
             path: &self.path,
         };
         read.check_range(&part, weights.offset + weights.bytes)?;
-        self.map(&part)
+        Ok(self.map(&part)?.settled())
     }
 
     /// The small file called `name`, checked; `None` where there is none.

@@ -14,6 +14,7 @@ pub mod info;
 pub mod kernels;
 pub mod mapped;
 mod memory;
+pub mod pages;
 pub mod profile;
 pub mod sampling;
 pub mod sequence;

@@ -12,6 +12,7 @@ use memmap2::{Mmap, MmapOptions};
 use crate::abi::WeightInfo;
 use crate::error::Error;
 use crate::memory::Region;
+use crate::pages;
 
 /// A run of weight bytes that stays in place while the value lives.
 pub struct Blob {
@@ -55,9 +56,23 @@ impl Blob {
         // out; nothing derives an address or a length from weight bytes.
         let map =
             unsafe { MmapOptions::new().offset(offset).len(len).map(file) }.map_err(failed)?;
+        pages::advise(&map);
         Ok(Blob {
             bytes: Bytes::Mapped(map),
         })
+    }
+
+    /// The same bytes, where they are quick to read again and again: see [`pages::copy_of`].
+    pub fn settled(self) -> Blob {
+        let copy = match &self.bytes {
+            Bytes::Mapped(map) => pages::copy_of(map),
+            Bytes::Empty | Bytes::Owned(..) | Bytes::Shared(_) => None,
+        };
+        let Some(copy) = copy else { return self };
+        let len = copy.len();
+        Blob {
+            bytes: Bytes::Owned(copy.into(), len),
+        }
     }
 
     /// Opens the file at `path` and maps `len` bytes of it from byte `offset`.

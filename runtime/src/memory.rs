@@ -2,7 +2,7 @@
 //!
 //! Arenas, sequence state and logits are sized for the worst case; only what a run touches costs anything.
 
-use memmap2::{MmapOptions, MmapRaw};
+use memmap2::{MmapMut, MmapOptions, MmapRaw};
 
 use crate::error::Error;
 
@@ -17,6 +17,12 @@ pub(crate) fn round_up(n: usize, to: usize) -> Option<usize> {
 /// A run of zeroed bytes, page-aligned, that this process may read and write.
 pub(crate) struct Region {
     map: MmapRaw,
+}
+
+impl From<MmapMut> for Region {
+    fn from(map: MmapMut) -> Region {
+        Region { map: map.into() }
+    }
 }
 
 impl Region {

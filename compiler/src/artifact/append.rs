@@ -5,11 +5,12 @@
 //! stays small whatever the size of the model; pages of mapped files are given back once they are written.
 
 use std::fs::File;
-use std::io::{self, BufWriter, Seek, SeekFrom, Write};
+use std::io::{self, Seek, SeekFrom, Write};
 
 use graver_runtime::appendix::{Checksum, Directory, PAGE_BYTES, Part, trailer};
 
 use super::Progress;
+use super::pieces::LargePieces;
 use crate::weights::ByteSource;
 
 /// A blob to be written.
@@ -60,7 +61,7 @@ pub(super) fn append(
     let code = code_part(file)?;
     let mut out = Counted {
         at: code.bytes,
-        out: BufWriter::with_capacity(1 << 16, file),
+        out: LargePieces::new(file, code.bytes),
         checksum: Checksum::default(),
         progress,
         total: runs.iter().map(|run| run.bytes).sum(),
@@ -109,7 +110,7 @@ fn code_part(file: &mut File) -> io::Result<Part> {
 
 /// A writer that knows where it is and takes the checksum of the current part.
 struct Counted<'a> {
-    out: BufWriter<&'a mut File>,
+    out: LargePieces<&'a mut File>,
     at: u64,
     checksum: Checksum,
     progress: Progress<'a>,

@@ -12,6 +12,7 @@ mod layout;
 mod link;
 mod listing;
 mod object;
+mod pieces;
 mod staging;
 mod write;
 

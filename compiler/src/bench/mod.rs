@@ -308,7 +308,7 @@ pub fn run(
 }
 
 fn compile(
-    loaded: Loaded,
+    mut loaded: Loaded,
     options: &CompileOptions,
     variants: &[Variant],
     points: &[Point],
@@ -336,6 +336,7 @@ fn compile(
         )?;
         compiled.push((v, planned, program));
     }
+    loaded.weights.settle();
     let weights = Arc::new(loaded.weights);
     let open = |(v, planned, program): (&Variant, _, _)| {
         let options = SessionOptions {

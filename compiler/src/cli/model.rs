@@ -269,10 +269,11 @@ fn perf_map() -> Option<PathBuf> {
 
 /// Compiles in memory.
 pub(crate) fn open(
-    loaded: Loaded,
+    mut loaded: Loaded,
     options: &CompileOptions,
     session: SessionOptions,
 ) -> Result<Session, Box<dyn Error>> {
+    loaded.weights.settle();
     let mut planned = pipeline::plan_both(&loaded, options);
     for p in &mut planned {
         p.stamps = session.profile;

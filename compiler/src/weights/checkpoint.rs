@@ -6,6 +6,7 @@ use super::Blob;
 use super::error::{IndexError, WeightsError};
 use super::header::{HeaderTensor, parse_header};
 use super::nearest::nearest;
+use graver_runtime::pages;
 use memmap2::{Mmap, MmapMut};
 use serde_json::Value;
 use std::collections::BTreeMap;
@@ -302,7 +303,9 @@ fn map_file(path: &Path) -> Result<Mmap, WeightsError> {
     // SAFETY: the map is read-only and private. The bytes are only as constant as the file: whoever changes a
     // checkpoint in place while it is in use changes weights under the model, and who truncates it gets SIGBUS, as
     // with every program that maps files. Offsets are checked against the length mapped here.
-    unsafe { Mmap::map(&file) }.map_err(io(path, "map"))
+    let map = unsafe { Mmap::map(&file) }.map_err(io(path, "map"))?;
+    pages::advise(&map);
+    Ok(map)
 }
 
 /// Opens a plain file (through links), and says how long it is. A pipe would block, a folder fails later and worse.

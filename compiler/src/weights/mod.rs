@@ -36,6 +36,7 @@ pub use slots::{Role, Slot, block_slots, kind_slots};
 
 use crate::spec::model::Model;
 use graver_runtime::abi::Encoding;
+use graver_runtime::pages;
 use memmap2::{Mmap, MmapMut};
 use std::path::PathBuf;
 
@@ -98,6 +99,11 @@ impl Weights {
         self.views().map(|view| self.bytes(view).as_ptr()).collect()
     }
 
+    /// Prepares for steps in this process, which read all weights again and again.
+    pub fn settle(&mut self) {
+        self.blobs.iter_mut().for_each(Blob::settle);
+    }
+
     /// Bytes of all tensors together.
     pub fn total_bytes(&self) -> usize {
         self.tensors.iter().map(|tensor| tensor.bytes).sum()
@@ -142,6 +148,15 @@ impl Blob {
             Blob::Mapped { map, .. } => map,
             Blob::Owned(map) => map,
             Blob::Recipe(_) | Blob::Packing(_) | Blob::Empty => &[],
+        }
+    }
+
+    /// Makes bytes that will be read again and again quick to read: see [`pages::copy_of`].
+    fn settle(&mut self) {
+        if let Blob::Mapped { map, .. } = self
+            && let Some(copy) = pages::copy_of(map)
+        {
+            *self = Blob::Owned(copy);
         }
     }
 
