@@ -79,7 +79,6 @@ fn executables_and_libraries_name_their_kernels() {
             "decode.dense",
             "graver_decode",
             "graver_runtime::threads::barrier",
-            "graver_runtime::threads::Pool::run",
         ] {
             let is_named = |line: &str| line.splitn(3, ' ').nth(2) == Some(name);
             assert!(symbols.lines().any(is_named), "{file}: no {name}");
