@@ -360,7 +360,7 @@ fn scaled(n: u64, unit: &str) -> String {
 pub struct Comparison {
     /// The models.
     pub models: [Summary; 2],
-    /// Row by row, in the order of the first model.
+    /// Row by row, in the order of the first model; lengths that only the other one has stand among the first's.
     pub rows: Vec<Compared>,
 }
 
@@ -381,12 +381,15 @@ pub fn compare(a: Summary, b: Summary) -> Comparison {
     let find = |rows: &[(String, String)], name: &str| {
         rows.iter().find(|(n, _)| n == name).map(|(_, v)| v.clone())
     };
-    let only_right = right.iter().filter(|(n, _)| find(&left, n).is_none());
-    let rows = left.iter().chain(only_right).map(|(name, _)| {
+    let mut names: Vec<&str> = left.iter().map(|(name, _)| name.as_str()).collect();
+    for (name, _) in right.iter().filter(|(n, _)| find(&left, n).is_none()) {
+        names.insert(place(&names, name), name);
+    }
+    let rows = names.into_iter().map(|name| {
         let values = [find(&left, name), find(&right, name)];
         let same = values[0] == values[1];
         Compared {
-            name: name.clone(),
+            name: name.into(),
             values,
             same,
         }
@@ -395,6 +398,22 @@ pub fn compare(a: Summary, b: Summary) -> Comparison {
         rows: rows.collect(),
         models: [a, b],
     }
+}
+
+/// Where a row belongs: `state at 8192` behind other states at less, and what is of no length at the end.
+fn place(names: &[&str], name: &str) -> usize {
+    let parts = |name: &str| -> Option<(String, u64)> {
+        let (what, length) = name.rsplit_once(' ')?;
+        Some((what.into(), length.parse().ok()?))
+    };
+    let is_before = |other: &&str| {
+        let pair = parts(other).zip(parts(name));
+        pair.is_some_and(|(other, new)| other.0 == new.0 && other.1 < new.1)
+    };
+    names
+        .iter()
+        .rposition(is_before)
+        .map_or(names.len(), |i| i + 1)
 }
 
 impl fmt::Display for Comparison {

@@ -44,6 +44,8 @@ pub struct ProgramProfile {
     pub steps: u64,
     /// Their tokens.
     pub tokens: u64,
+    /// For each of these tokens, the positions of its sequence that were filled before the step; all of them added up.
+    pub depths: u64,
     /// Time from the first thread's start to the last one's end, summed over steps.
     pub wall_ns: u64,
     /// Each kernel, in the order of the program's blocks.
@@ -95,6 +97,7 @@ struct Steps {
     info: Vec<KernelInfo>,
     steps: u64,
     tokens: u64,
+    depths: u64,
     /// In ticks.
     wall: u64,
 }
@@ -119,13 +122,21 @@ impl Profiler {
         begin
     }
 
-    /// Ends a step of `tokens` tokens that all threads have finished.
-    pub(crate) fn end_step(&mut self, program: usize, tokens: usize, begin: u64) {
+    /// Ends a step that all threads have finished. Of each of its segments, `segments` has the tokens and the positions before them.
+    pub(crate) fn end_step(
+        &mut self,
+        program: usize,
+        segments: impl Iterator<Item = (usize, usize)>,
+        begin: u64,
+    ) {
         let end = now();
         self.recorder.end_step(end);
         let sums = &mut self.programs[program];
         sums.steps += 1;
-        sums.tokens += tokens as u64;
+        for (tokens, depth) in segments {
+            sums.tokens += tokens as u64;
+            sums.depths += (tokens * depth) as u64;
+        }
         sums.wall += end.saturating_sub(begin);
     }
 
@@ -147,6 +158,7 @@ impl Profiler {
             info,
             steps,
             tokens,
+            depths,
             wall,
         } = &self.programs[program];
         let threads = 0..self.recorder.threads();
@@ -170,6 +182,7 @@ impl Profiler {
             program: ["decode", "prefill"][program].into(),
             steps: *steps,
             tokens: *tokens,
+            depths: *depths,
             wall_ns: scale(*wall, ns),
             kernels: kernels.collect(),
             end_wait_ns: time(&[leaving(info.len())]),
@@ -216,6 +229,7 @@ impl Steps {
             info,
             steps: 0,
             tokens: 0,
+            depths: 0,
             wall: 0,
         }
     }

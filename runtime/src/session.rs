@@ -420,7 +420,10 @@ impl Session {
         // ids inside the vocabulary. `&mut self` keeps everybody else away.
         unsafe { self.pool.run(entry, &mut context) };
         if let Some((profiler, begin)) = self.profiler.as_mut().zip(begin) {
-            profiler.end_step(program, tokens, begin);
+            let states = &self.states;
+            let depth = |slot| states.position(slot).expect("segments are checked");
+            let segments = segments.iter().map(|s| (s.tokens.len(), depth(s.slot)));
+            profiler.end_step(program, segments, begin);
         }
         for segment in segments {
             self.states

@@ -75,6 +75,9 @@ fn every_kernel_is_counted_once_for_each_layer_and_step() {
     let profile = session.profile().unwrap();
     let decode = &profile.programs[0];
     assert_eq!((decode.steps, decode.tokens), (10, 10));
+    assert_eq!(decode.depths, (64..74).sum::<u64>());
+    let prefill = &profile.programs[1];
+    assert_eq!((prefill.steps, prefill.tokens, prefill.depths), (1, 64, 0));
     for k in &decode.kernels {
         let layers = if k.kernel.at.starts_with("layers.") {
             4

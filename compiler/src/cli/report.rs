@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use graver::bench;
+use graver::pipeline::Loaded;
 use graver::report::{Measured, page};
 use graver::summary::Machine;
 use graver_runtime::profile::Profile;
@@ -37,10 +38,13 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = args.model.load_shapes()?;
-    let machine = Some(machine(args.threads));
-    let beside = |other: &String| args.model.with_model(other).summary(machine);
+    let beside = |other: &String| {
+        let other = args.model.with_model(other);
+        let machine = machine(args.threads, &other.load_shapes()?);
+        other.summary(Some(machine))
+    };
     let measured = Measured {
-        machine,
+        machine: Some(machine(args.threads, &loaded)),
         beside: args.compare.as_ref().map(beside).transpose()?,
         bench: args.bench.as_deref().map(read_bench).transpose()?,
         profile: args.profile.as_deref().map(read_profile).transpose()?,
@@ -57,11 +61,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ceilings where data comes from memory, not from caches.
-fn machine(threads: Option<u16>) -> Machine {
+/// Ceilings for a model: its weights come from memory, or from caches where they fit.
+fn machine(threads: Option<u16>, loaded: &Loaded) -> Machine {
     let threads = threads.map_or_else(cpu::available_threads, usize::from);
     Machine {
-        gbps: ceilings::gbps(threads, 512 << 20),
+        gbps: ceilings::gbps(threads, loaded.weights.total_bytes()),
         gflops: ceilings::gflops(threads),
     }
 }

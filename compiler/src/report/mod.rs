@@ -85,7 +85,7 @@ pub fn page(name: &str, loaded: &Loaded, options: &CompileOptions, measured: Mea
             })
             .collect(),
         programs: [ProgramKind::Decode, ProgramKind::Prefill]
-            .map(|kind| program(loaded, kind, options))
+            .map(|kind| program(loaded, kind, options, measured.profile.as_ref()))
             .into(),
         bench: measured.bench,
         profile: measured.profile,
@@ -101,12 +101,18 @@ pub fn page(name: &str, loaded: &Loaded, options: &CompileOptions, measured: Mea
         .replace("{{data}}", &json.replace("</", "<\\/"))
 }
 
-fn program(loaded: &Loaded, kind: ProgramKind, options: &CompileOptions) -> ProgramData {
+fn program(
+    loaded: &Loaded,
+    kind: ProgramKind,
+    options: &CompileOptions,
+    profile: Option<&Profile>,
+) -> ProgramData {
     let depth = loaded.model.context.min(1024) - 1;
-    let step = match kind {
+    let usual = match kind {
         ProgramKind::Decode => Step::decode(depth),
         ProgramKind::Prefill => Step::prefill(loaded.model.context.min(512), 0),
     };
+    let step = profile.and_then(|p| step_of(p, kind)).unwrap_or(usual);
     let plain = || pipeline::plain_program(loaded, kind, options.cache);
     let traced = Traced::run(plain(), &options.passes);
     let planned: Planned = pipeline::plan(plain(), &options.passes).0;
@@ -117,6 +123,17 @@ fn program(loaded: &Loaded, kind: ProgramKind, options: &CompileOptions) -> Prog
         kernels: cost::kernels(&planned, step),
         arena: Arena::of(&planned),
     }
+}
+
+/// The mean step of a profile: kernels' times are to be held against the costs of the steps that were timed.
+fn step_of(profile: &Profile, kind: ProgramKind) -> Option<Step> {
+    let mut programs = profile.programs.iter();
+    let p = programs.find(|p| p.program == kind.to_string() && p.steps > 0)?;
+    Some(Step {
+        tokens: (p.tokens / p.steps) as usize,
+        depth: (p.depths / p.tokens.max(1)) as usize,
+        logit_rows: 1,
+    })
 }
 
 #[cfg(test)]

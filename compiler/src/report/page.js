@@ -54,6 +54,8 @@ function hover(selection, html) {
     .on('mouseleave.tip', () => tip.attr('hidden', true));
 }
 
+const note = (chart, text) => chart.append('p').style('color', 'var(--soft)').style('margin', '0 0 8px').text(text);
+
 // ---- overview
 function overview() {
   const s = data.summary;
@@ -73,6 +75,8 @@ function overview() {
   const card = box.append('div').attr('class', 'cards').selectAll('div').data(cards).join('div').attr('class', 'card');
   card.append('b').text(d => d[0]);
   card.append('span').text(d => d[1]);
+  // The comparison below has the same rows.
+  if (data.comparison) return;
   const rows = box.append('table').selectAll('tr').data(data.rows).join('tr');
   rows.append('th').text(d => d[0]);
   rows.append('td').text(d => d[1]);
@@ -87,7 +91,7 @@ function comparison() {
   table.append('tr').selectAll('th').data(['', models[0].model, models[1].model]).join('th').text(d => d);
   const row = table.selectAll('tr.r').data(rows).join('tr').attr('class', r => r.same ? 'r same' : 'r');
   row.append('th').text(r => r.name);
-  row.selectAll('td').data(r => r.values).join('td').text(v => v ?? 'none');
+  row.selectAll('td').data(r => r.values).join('td').text(v => v ?? '–');
 }
 
 // ---- graphs before and after fusion
@@ -226,8 +230,7 @@ function memory() {
 }
 
 function arena(chart, a) {
-  chart.append('p').attr('class', 'soft').style('color', 'var(--soft)').style('margin', '0 0 8px')
-    .text(`${bytes(a.bytes)} of arena, ${bytes(a.bytes_per_position)} more for each position of the context, ${bytes(a.scratch_bytes)} of scratch for each thread`);
+  note(chart, `${bytes(a.bytes)} of arena, ${bytes(a.bytes_per_position)} more for each position of the context, ${bytes(a.scratch_bytes)} of scratch for each thread`);
   const w = 1380, left = 74, top = 8, h = 300, bottom = 30;
   const svg = chart.append('svg').attr('viewBox', `0 0 ${w} ${h + top + bottom}`);
   const x = d3.scaleLinear([0, a.kernels.length], [left, w - 8]);
@@ -287,7 +290,9 @@ function roofline() {
   const bar = box.append('div'), chart = box.append('div').attr('class', 'chart');
   tabs(bar, data.programs.map(p => p.program), name => {
     chart.selectAll('*').remove();
-    roof(chart, data.programs.find(p => p.program === name), m);
+    const program = data.programs.find(p => p.program === name), { tokens, depth } = program.step;
+    note(chart, `A step of ${tokens} ${tokens === 1 ? 'token' : 'tokens'} behind ${depth} others`);
+    roof(chart, program, m);
   })(data.programs[0].program);
 }
 
@@ -368,7 +373,7 @@ function profile() {
     chart.append('h3').text(`${p.program}: ${p.steps} steps of ${(p.wall_ns / p.steps / 1e6).toPrecision(3)} ms`);
     const w = 640, left = 130, row = 26;
     const svg = chart.append('svg').attr('viewBox', `0 0 ${w} ${groups.length * row}`);
-    const x = d3.scaleLinear([0, d3.max(groups, g => g[1][0] + g[1][1])], [0, w - left - 130]);
+    const x = d3.scaleLinear([0, d3.max(groups, g => g[1][0] + g[1][1])], [0, w - left - 180]);
     groups.forEach(([name, [busy, wait]], i) => {
       const g = svg.append('g').attr('transform', `translate(0,${i * row})`);
       g.append('text').attr('x', left - 10).attr('y', 17).attr('text-anchor', 'end').text(name);
