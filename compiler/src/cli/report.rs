@@ -38,13 +38,18 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = args.model.load_shapes()?;
+    let machine = machine(args.threads, &loaded);
     let beside = |other: &String| {
         let other = args.model.with_model(other);
-        let machine = machine(args.threads, &other.load_shapes()?);
+        let gbps = machine.gbps_for(&other.load_shapes()?);
+        let machine = Machine {
+            gbps,
+            ..machine.ceilings
+        };
         other.summary(Some(machine))
     };
     let measured = Measured {
-        machine: Some(machine(args.threads, &loaded)),
+        machine: Some(machine.ceilings),
         beside: args.compare.as_ref().map(beside).transpose()?,
         bench: args.bench.as_deref().map(read_bench).transpose()?,
         profile: args.profile.as_deref().map(read_profile).transpose()?,
@@ -61,12 +66,42 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Ceilings for a model: its weights come from memory, or from caches where they fit.
-fn machine(threads: Option<u16>, loaded: &Loaded) -> Machine {
+/// What the machine reaches with a model.
+struct Measurement {
+    threads: usize,
+    /// As many bytes were read as the model has, which come from memory or, where they fit, from caches.
+    bytes: usize,
+    ceilings: Machine,
+}
+
+/// No cache is as large.
+const FROM_MEMORY: usize = 512 << 20;
+
+fn bytes_read(loaded: &Loaded) -> usize {
+    loaded.weights.total_bytes().min(FROM_MEMORY)
+}
+
+fn machine(threads: Option<u16>, loaded: &Loaded) -> Measurement {
     let threads = threads.map_or_else(cpu::available_threads, usize::from);
-    Machine {
-        gbps: ceilings::gbps(threads, loaded.weights.total_bytes()),
+    let bytes = bytes_read(loaded);
+    let ceilings = Machine {
+        gbps: ceilings::gbps(threads, bytes),
         gflops: ceilings::gflops(threads),
+    };
+    Measurement {
+        threads,
+        bytes,
+        ceilings,
+    }
+}
+
+impl Measurement {
+    /// For another model: the same figure if both come from memory, so that noise does not set them apart.
+    fn gbps_for(&self, other: &Loaded) -> f64 {
+        match bytes_read(other) {
+            bytes if bytes == self.bytes => self.ceilings.gbps,
+            bytes => ceilings::gbps(self.threads, bytes),
+        }
     }
 }
 
