@@ -17,6 +17,8 @@ mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod panels;
 mod scalar;
+#[cfg(target_arch = "x86_64")]
+mod stream;
 
 /// Instruction sets that have a set of kernels, from the slowest to the fastest.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]

@@ -104,6 +104,15 @@ pub(super) unsafe extern "C" fn matmul_kn<W: Weight>(
 }
 
 impl Call {
+    /// The rows of `x` and of the result from row `first` on.
+    pub(super) fn below(&self, first: usize) -> Call {
+        Call {
+            x: self.x.wrapping_add(first * self.x_stride),
+            out: self.out.wrapping_add(first * self.out_stride),
+            ..*self
+        }
+    }
+
     /// Address of element `(row, col)` of the result.
     ///
     /// # Safety

@@ -12,13 +12,12 @@ use std::arch::x86_64::*;
 
 use crate::abi::quant::{Block, PANEL_ROWS};
 use crate::kernels::panels::{CHUNKS, Call, Product, SCALES};
+use crate::kernels::stream::fetch_pages;
 
 /// Rows of activations in a tile.
 const COLUMNS: usize = 4;
 /// Groups of a run: of K = 2048, a panel takes 17 KiB and a tile of rows 10 KiB.
 const DEPTH: usize = 64;
-/// How far ahead of itself a block asks for weights, in bytes: memory has answered by the time the block is there.
-const AHEAD: usize = 6144;
 
 /// A type of quantised weights.
 trait Panels {
@@ -238,9 +237,7 @@ unsafe fn block<P: Panels, const C: usize>(
         }
         for g in groups {
             let group = w.add(g * P::GROUP_BYTES);
-            for line in (0..P::GROUP_BYTES).step_by(64) {
-                _mm_prefetch::<_MM_HINT_T0>(group.wrapping_add(AHEAD + line).cast());
-            }
+            fetch_pages(group, P::GROUP_BYTES);
             add_group::<P, C>(group, x, &mut sums);
             for x in &mut x {
                 *x = x.add(1);

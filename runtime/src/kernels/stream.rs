@@ -1,0 +1,30 @@
+//! Reading weights in one long stream.
+//!
+//! Processors find such a stream by themselves, and read it a quarter faster than several at once, or than one that is asked
+//! for line by line. They stop at the end of a page, so that the beginnings of pages to come are asked for; where pages are
+//! large, that costs nothing.
+
+use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+
+const LINE_BYTES: usize = 64;
+const PAGE_BYTES: usize = 4096;
+/// Lines of a page that are asked for: by then the processor has seen where the stream goes.
+const FIRST_LINES: usize = 4;
+/// How far ahead of use.
+const AHEAD_BYTES: usize = 2048;
+
+/// Asks for the beginnings of the pages that a stream, about to read `bytes` bytes at `at`, comes to when it is further by
+/// [`AHEAD_BYTES`].
+///
+/// The lines go to the second-level cache: requests to the first-level one keep its few slots for misses busy.
+#[inline(always)]
+pub(super) fn fetch_pages(at: *const u8, bytes: usize) {
+    let from = at.addr() + AHEAD_BYTES;
+    for page in (from.next_multiple_of(PAGE_BYTES)..from + bytes).step_by(PAGE_BYTES) {
+        for line in 0..FIRST_LINES {
+            let line = at.with_addr(page + line * LINE_BYTES);
+            // SAFETY: a request reads nothing, and is ignored where nothing is mapped.
+            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+        }
+    }
+}
