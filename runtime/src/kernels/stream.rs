@@ -1,8 +1,7 @@
 //! Reading weights in one long stream.
 //!
-//! Processors find such a stream by themselves, and read it a quarter faster than several at once, or than one that is asked
-//! for line by line. They stop at the end of a page, so that the beginnings of pages to come are asked for; where pages are
-//! large, that costs nothing.
+//! Processors find such a stream by themselves, and read it faster than one that is asked for line by line. They stop at the end
+//! of a page, so that the beginnings of pages to come are asked for; where pages are large, that costs nothing.
 
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
