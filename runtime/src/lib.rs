@@ -9,6 +9,7 @@ pub mod cpu;
 pub mod error;
 #[cfg(feature = "artifact")]
 mod exports;
+pub mod files;
 pub mod generate;
 pub mod info;
 pub mod kernels;
