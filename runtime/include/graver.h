@@ -16,7 +16,10 @@
  * changed nothing. No function ends the process or prints anything, but for a fault inside the library, which prints where
  * it happened before it is reported as an error.
  *
- * Results do not depend on the number of threads.
+ * Results do not depend on the number of threads, nor on how a text is cut into calls: logits are those of all of a sequence's
+ * tokens fed at once. In models whose RoPE has other frequencies for long texts (LongRoPE: `length_switches` in the manifest), the
+ * call that takes a sequence over such a length, or goes on below it after graver_truncate, computes the whole sequence anew. That
+ * takes as long as feeding it did; graver_expect avoids it.
  */
 #ifndef GRAVER_H
 #define GRAVER_H
@@ -91,10 +94,16 @@ size_t graver_max_step(const graver *model);
 /* Tokens that a sequence holds; 0 for one that does not exist. */
 size_t graver_position(const graver *model, size_t sequence);
 
+/* Says that a sequence will have at least so many tokens. Only models with `length_switches` in their manifest care: from the next
+ * call on until graver_reset, logits are those of a text that has so many tokens, and growing up to there computes nothing
+ * anew. A sequence may become longer, or stay shorter, than was said. Returns 0 or -1. */
+int graver_expect(graver *model, size_t sequence, size_t n_tokens);
+
 /* Begins a sequence anew. Returns 0 or -1. */
 int graver_reset(graver *model, size_t sequence);
 
-/* Forgets what a sequence holds after its first `position` tokens. Returns 0, or -1 where the model cannot go back so far. */
+/* Forgets what a sequence holds after its first `position` tokens; 0 is graver_reset. Returns 0, or -1 where the model cannot go
+ * back so far. */
 int graver_truncate(graver *model, size_t sequence, size_t position);
 
 /* Makes one sequence an independent copy of another. Returns 0 or -1. */

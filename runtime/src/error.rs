@@ -275,7 +275,7 @@ pub enum Error {
     },
     /// A snapshot of another model, or of another context length.
     #[error(
-        "the snapshot is of a state of {found} bytes, this session's slots have {expected}: it belongs to another model or --context"
+        "the snapshot is of another model or another --context: its state is one of {found} bytes, that of this session's slots of {expected}; restore it where it was taken"
     )]
     Snapshot {
         /// Bytes of a slot when the snapshot was taken.

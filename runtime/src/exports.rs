@@ -211,6 +211,15 @@ unsafe extern "C" fn graver_position(model: *const Handle, sequence: usize) -> u
 }
 
 #[unsafe(no_mangle)]
+unsafe extern "C" fn graver_expect(model: *mut Handle, sequence: usize, n_tokens: usize) -> c_int {
+    // SAFETY: the header's rules.
+    let model = unsafe { model.as_mut() };
+    change("graver_expect", model, |session| {
+        session.expect(sequence, n_tokens)
+    })
+}
+
+#[unsafe(no_mangle)]
 unsafe extern "C" fn graver_reset(model: *mut Handle, sequence: usize) -> c_int {
     // SAFETY: the header's rules.
     let model = unsafe { model.as_mut() };

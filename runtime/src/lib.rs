@@ -16,6 +16,7 @@ pub mod kernels;
 pub mod mapped;
 mod memory;
 pub mod pages;
+mod past;
 pub mod profile;
 pub mod sampling;
 pub mod sequence;

@@ -5,7 +5,6 @@
 //! a step that has begun cannot fail.
 
 use std::any::Any;
-use std::ops::Deref;
 use std::sync::Arc;
 
 use crate::abi::{CLAIM_COUNTERS, Entry, KernelTable, Manifest, StepContext};
@@ -19,6 +18,11 @@ use crate::state::{Layout, Snapshot, States};
 use crate::step::StepLists;
 pub use crate::step::{Segment, Wanted};
 use crate::threads::{self, Pool};
+
+mod again;
+mod logits;
+
+pub use logits::Logits;
 
 /// Positions of a context that nobody chose, where the model has as many.
 pub const DEFAULT_CONTEXT: usize = 4096;
@@ -90,43 +94,6 @@ impl Default for SessionOptions {
             profile: false,
             kernels: None,
         }
-    }
-}
-
-/// Rows of logits, in the order of the tokens they follow.
-#[derive(Clone, Copy, Debug)]
-pub struct Logits<'a> {
-    values: &'a [f32],
-    vocab: usize,
-}
-
-impl<'a> Logits<'a> {
-    /// `[rows, vocab]`.
-    pub fn values(&self) -> &'a [f32] {
-        self.values
-    }
-
-    /// Number of rows.
-    pub fn n_rows(&self) -> usize {
-        self.values.len() / self.vocab
-    }
-
-    /// The logits of one row; panics when there is no such row.
-    pub fn row(&self, row: usize) -> &'a [f32] {
-        &self.values[row * self.vocab..][..self.vocab]
-    }
-
-    /// The last row, if any was wanted.
-    pub fn last(&self) -> Option<&'a [f32]> {
-        self.n_rows().checked_sub(1).map(|row| self.row(row))
-    }
-}
-
-impl Deref for Logits<'_> {
-    type Target = [f32];
-
-    fn deref(&self) -> &[f32] {
-        self.values
     }
 }
 
@@ -228,6 +195,7 @@ impl Session {
             return Err(Error::StepTooLong { tokens, max });
         }
         self.check(segments)?;
+        self.begin(segments)?;
         self.run(segments, tokens, wanted);
         Ok(self.step_logits())
     }
@@ -240,17 +208,15 @@ impl Session {
         tokens: &[u32],
         wanted: Wanted,
     ) -> Result<Logits<'_>, Error> {
-        self.check(&[Segment { slot, tokens }])?;
-        self.states
-            .expect(slot, self.states.position(slot)? + tokens.len())?;
         let max = self.max_step();
         if tokens.len() <= max {
-            self.run(&[Segment { slot, tokens }], tokens.len(), wanted);
-            return Ok(self.step_logits());
+            return self.step(&[Segment { slot, tokens }], wanted);
         }
+        self.check(&[Segment { slot, tokens }])?;
         if wanted == Wanted::All {
             self.reserve_rows(tokens.len())?;
         }
+        self.begin(&[Segment { slot, tokens }])?;
         let last = (tokens.len() - 1) / max;
         for (index, tokens) in tokens.chunks(max).enumerate() {
             let wanted = if index < last && wanted == Wanted::Last {
@@ -326,8 +292,9 @@ impl Session {
         self.states.slots()
     }
 
-    /// Says how many positions a sequence will have. Only models whose rotary embedding changes with the length ask
-    /// ([`Manifest::length_switches`]): said in advance, a sequence comes out the same however it is fed.
+    /// Says how many positions a sequence will have, until it is reset. It matters only where a rotary embedding changes with
+    /// the length ([`Manifest::length_switches`]): logits are then those of a text so long from the start, and growing up to
+    /// that length computes nothing again.
     pub fn expect(&mut self, slot: usize, positions: usize) -> Result<(), Error> {
         self.states.expect(slot, positions)
     }

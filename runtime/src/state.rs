@@ -9,6 +9,7 @@ use std::sync::Arc;
 use crate::abi::{Manifest, StateInfo};
 use crate::error::Error;
 use crate::memory::{PAGE, Region, round_up};
+use crate::past::{Past, Switches};
 
 /// The most sequence slots of a session.
 pub const MAX_SLOTS: usize = 1 << 16;
@@ -30,6 +31,8 @@ pub struct Layout {
     bytes: usize,
     /// Rings that can wrap: `(rows, window)`.
     rings: Vec<(usize, usize)>,
+    /// Where positions change with the length.
+    switches: Switches,
 }
 
 impl Layout {
@@ -42,6 +45,7 @@ impl Layout {
             fixed: Vec::new(),
             bytes: 0,
             rings: Vec::new(),
+            switches: Switches::new(manifest),
         };
         for state in &manifest.states {
             layout.add(state, largest_step).ok_or(Error::Overflow {
@@ -114,14 +118,22 @@ pub struct States {
 }
 
 /// How far a slot's sequence has come.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 struct Sequence {
     /// Positions filled.
     position: usize,
     /// The most positions that were ever filled since the start: what rings have overwritten.
     furthest: usize,
-    /// Positions that somebody said it will have.
-    expected: usize,
+    /// What they were computed from.
+    past: Past,
+}
+
+impl Sequence {
+    /// A copy, if there is room for it.
+    fn copy(&self) -> Result<Sequence, Error> {
+        let past = self.past.copy()?;
+        Ok(Sequence { past, ..*self })
+    }
 }
 
 /// A copy of a slot's state at one position.
@@ -186,26 +198,59 @@ impl States {
         self.sequence(slot).map(|sequence| sequence.position)
     }
 
-    /// Positions that the sequence in `slot` has, had or is to have: what a rotary embedding goes by that changes with the
-    /// length, so that all positions computed since the start agree.
-    pub fn length(&self, slot: usize) -> Result<usize, Error> {
-        let sequence = self.sequence(slot)?;
-        Ok(sequence.furthest.max(sequence.expected))
+    /// The length that the sequence in `slot` is computed for.
+    pub(crate) fn length(&self, slot: usize) -> Result<usize, Error> {
+        self.sequence(slot).map(|sequence| sequence.past.length())
     }
 
     /// Says that the sequence in `slot` will have so many positions; it stands until the next [`States::reset`].
     pub fn expect(&mut self, slot: usize, positions: usize) -> Result<(), Error> {
-        let expected = self.sequence(slot)?.expected;
-        self.sequences[slot].expected = expected.max(positions);
+        self.sequence_mut(slot)?.past.expect(positions);
+        Ok(())
+    }
+
+    /// Makes room for what is remembered of `more` tokens.
+    pub(crate) fn reserve(&mut self, slot: usize, more: usize) -> Result<(), Error> {
+        self.sequence(slot)?;
+        let past = &mut self.sequences[slot].past;
+        past.reserve(&self.layout.switches, more)
+    }
+
+    /// Begins a step, or several, of `more` tokens. Returns whether the tokens before have to be computed again.
+    pub(crate) fn begin(&mut self, slot: usize, more: usize) -> Result<bool, Error> {
+        let position = self.position(slot)?;
+        let past = &mut self.sequences[slot].past;
+        Ok(past.begin(&self.layout.switches, position, position + more))
+    }
+
+    /// Goes back to position 0, to compute the tokens again that it returns; what was expected still is.
+    pub(crate) fn restart(&mut self, slot: usize) -> Result<Vec<u32>, Error> {
+        let sequence = self.sequence_mut(slot)?;
+        (sequence.position, sequence.furthest) = (0, 0);
+        let tokens = std::mem::take(&mut sequence.past.tokens);
+        self.clear(slot);
+        Ok(tokens)
+    }
+
+    /// Gives back what [`States::restart`] returned.
+    pub(crate) fn give_back(&mut self, slot: usize, tokens: Vec<u32>) -> Result<(), Error> {
+        self.sequence_mut(slot)?.past.tokens = tokens;
+        Ok(())
+    }
+
+    /// Takes the tokens of a step that has begun and for which there is room.
+    pub(crate) fn remember(&mut self, slot: usize, tokens: &[u32]) -> Result<(), Error> {
+        self.sequence(slot)?;
+        let past = &mut self.sequences[slot].past;
+        past.remember(&self.layout.switches, tokens);
         Ok(())
     }
 
     /// Counts `tokens` more positions as filled.
     pub fn advance(&mut self, slot: usize, tokens: usize) -> Result<(), Error> {
-        let mut sequence = self.sequence(slot)?;
+        let sequence = self.sequence_mut(slot)?;
         sequence.position += tokens;
         sequence.furthest = sequence.furthest.max(sequence.position);
-        self.sequences[slot] = sequence;
         Ok(())
     }
 
@@ -214,10 +259,10 @@ impl States {
     /// Full caches can be cut anywhere, rings as far as their slack reaches, recurrent state not at all. Position 0 is
     /// always possible: it is [`States::reset`].
     pub fn truncate(&mut self, slot: usize, position: usize) -> Result<(), Error> {
-        let Sequence {
+        let &Sequence {
             position: current,
             furthest,
-            expected: _,
+            past: _,
         } = self.sequence(slot)?;
         let earliest = self.layout.earliest(current, furthest);
         if position == 0 {
@@ -231,7 +276,9 @@ impl States {
                 current,
             });
         }
-        self.sequences[slot].position = position;
+        let sequence = &mut self.sequences[slot];
+        sequence.position = position;
+        sequence.past.tokens.truncate(position);
         Ok(())
     }
 
@@ -239,17 +286,22 @@ impl States {
     pub fn reset(&mut self, slot: usize) -> Result<(), Error> {
         self.sequence(slot)?;
         self.sequences[slot] = Sequence::default();
+        self.clear(slot);
+        Ok(())
+    }
+
+    /// Makes recurrent state that of a sequence's start.
+    fn clear(&mut self, slot: usize) {
         let base = slot * self.layout.bytes;
         for &(offset, len) in &self.layout.fixed {
             self.region.slice_mut(base + offset, len).fill(0);
         }
-        Ok(())
     }
 
     /// Makes `to` an independent copy of `from`.
     pub fn copy(&mut self, from: usize, to: usize) -> Result<(), Error> {
-        let sequence = self.sequence(from)?;
         self.sequence(to)?;
+        let sequence = self.sequence(from)?.copy()?;
         if from == to {
             return Ok(());
         }
@@ -277,7 +329,7 @@ impl States {
 
     /// Copies the state of `slot` out. Takes as much memory as the slot has had written.
     pub fn snapshot(&self, slot: usize) -> Result<Snapshot, Error> {
-        let sequence = self.sequence(slot)?;
+        let sequence = self.sequence(slot)?.copy()?;
         // SAFETY: generated code writes state only inside a step, which needs the session that owns `self` exclusively.
         let all = unsafe {
             self.region
@@ -317,6 +369,7 @@ impl States {
                 expected: self.layout.bytes,
             });
         }
+        let sequence = snapshot.sequence.copy()?;
         let base = slot * self.layout.bytes;
         self.region.clear_pages(base, self.layout.bytes);
         for (page, bytes) in snapshot.pages.iter().zip(snapshot.bytes.chunks_exact(PAGE)) {
@@ -324,15 +377,21 @@ impl States {
                 .slice_mut(base + page * PAGE, PAGE)
                 .copy_from_slice(bytes);
         }
-        self.sequences[slot] = snapshot.sequence;
+        self.sequences[slot] = sequence;
         Ok(())
     }
 
-    fn sequence(&self, slot: usize) -> Result<Sequence, Error> {
-        self.sequences.get(slot).copied().ok_or(Error::UnknownSlot {
+    fn sequence(&self, slot: usize) -> Result<&Sequence, Error> {
+        self.sequences.get(slot).ok_or(Error::UnknownSlot {
             slot,
             slots: self.sequences.len(),
         })
+    }
+
+    fn sequence_mut(&mut self, slot: usize) -> Result<&mut Sequence, Error> {
+        let slots = self.sequences.len();
+        let unknown = Error::UnknownSlot { slot, slots };
+        self.sequences.get_mut(slot).ok_or(unknown)
     }
 }
 

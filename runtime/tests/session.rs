@@ -4,6 +4,7 @@
 //! `table[t] + p`. The logits of a row are `sum of the keys up to its position + column`, and column 0 also gets, from
 //! recurrent state where the manifest has it, the number of tokens seen. Rows are computed in chunks that threads claim.
 
+#[expect(dead_code, reason = "shared with other tests, which use more of it")]
 mod fake;
 
 use fake::{CONTEXT, Fake, VOCAB, expected};

