@@ -1,5 +1,6 @@
 //! Graver compiles a language model, described by a JSON spec, into a native forward pass.
 
+pub mod access;
 pub mod artifact;
 pub mod bench;
 pub mod codegen;

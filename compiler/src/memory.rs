@@ -55,6 +55,8 @@ pub struct MemoryPlan {
     pub workspaces: Vec<BTreeMap<NodeId, Buffer>>,
     /// Values handed from block to block, with their offset.
     pub carried: BTreeMap<String, usize>,
+    /// Bytes that those take, at the start of the arena.
+    pub carried_bytes: usize,
 }
 
 const ALIGN: usize = 64;
@@ -78,6 +80,7 @@ pub fn plan(program: &Program, schedule: &Schedule) -> MemoryPlan {
         }
     }
     let base = p.arena_bytes;
+    p.carried_bytes = base;
     let mut most = (base, 0);
     for (block, kernels) in program.blocks.iter().zip(&schedule.blocks) {
         let (buffers, workspaces, end) =
@@ -346,6 +349,17 @@ fn first_fit(buffers: &mut [(NodeId, Buffer)], base: usize) -> usize {
 }
 
 impl MemoryPlan {
+    /// Whether a buffer is not the block's own: handed from block to block, or the caller's.
+    pub fn is_carried(&self, buffer: &Buffer) -> bool {
+        match buffer.place {
+            Place::Logits => true,
+            Place::Arena {
+                offset,
+                per_position,
+            } => per_position == 0 && offset < self.carried_bytes,
+        }
+    }
+
     /// The plan as text: each block's buffers by offset.
     pub fn text(&self, program: &Program) -> String {
         let (fixed, more, scratch) = (

@@ -10,7 +10,7 @@ use graver_runtime::abi::{
 };
 use serde_json::Value;
 
-use crate::codegen::{Planned, Target};
+use crate::codegen::{Instruments, Planned, Target};
 use crate::graph::{Program, ProgramKind, Storage, build};
 use crate::memory;
 use crate::passes::{self, PassOptions, PassReport};
@@ -40,6 +40,20 @@ pub struct CompileOptions {
     pub cache: CacheType,
     /// Processor.
     pub target: Target,
+    /// What the code does beside computing.
+    pub instruments: Instruments,
+}
+
+impl CompileOptions {
+    /// Code that only computes.
+    pub fn new(passes: PassOptions, cache: CacheType, target: Target) -> CompileOptions {
+        CompileOptions {
+            passes,
+            cache,
+            target,
+            instruments: Instruments::default(),
+        }
+    }
 }
 
 /// Why a model could not be loaded.
@@ -221,7 +235,7 @@ pub fn plan(mut program: Program, options: &PassOptions) -> (Planned, Vec<PassRe
             program,
             schedule,
             memory,
-            stamps: false,
+            instruments: Instruments::default(),
         },
         reports,
     )
@@ -229,8 +243,10 @@ pub fn plan(mut program: Program, options: &PassOptions) -> (Planned, Vec<PassRe
 
 /// Both programs of a model.
 pub fn plan_both(loaded: &Loaded, options: &CompileOptions) -> [Planned; 2] {
-    [ProgramKind::Decode, ProgramKind::Prefill]
-        .map(|kind| plan(plain_program(loaded, kind, options.cache), &options.passes).0)
+    [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| Planned {
+        instruments: options.instruments,
+        ..plan(plain_program(loaded, kind, options.cache), &options.passes).0
+    })
 }
 
 /// What the artifact says about itself; blobs are those of `loaded.weights`, in place.
@@ -319,7 +335,11 @@ fn program_info(p: &Planned) -> ProgramInfo {
         arena_bytes_per_position: p.memory.arena_bytes_per_position,
         scratch_bytes: p.memory.scratch_bytes,
         query_tile: query_tile(p.program.kind),
-        kernels: if p.stamps { kernel_infos(p) } else { vec![] },
+        kernels: if p.instruments.stamps {
+            kernel_infos(p)
+        } else {
+            vec![]
+        },
     }
 }
 

@@ -16,7 +16,7 @@ pub use cache::{CACHE_GROUP, CacheType, NarrowFn, WidenFn};
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 9;
+pub const ABI_VERSION: u32 = 10;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -50,7 +50,7 @@ pub struct Span {
 
 /// Everything a step needs, filled by the runtime, read by generated code.
 #[repr(C)]
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub struct StepContext {
     /// Tokens in the step, `T`.
     pub n_tokens: usize,
@@ -109,7 +109,23 @@ pub struct StepContext {
     pub timed_barrier: unsafe extern "C" fn(*const StepContext, usize, usize),
     /// The runtime's own data for `stamp` and `timed_barrier`.
     pub recorder: *const core::ffi::c_void,
+    /// `enter_kernel(ctx, thread, weights, states, kernel, tile)`: kernel `kernel` of the program begins, for the block whose first
+    /// weight pointer and state offset are there. This and the next three are called only by code that was compiled with
+    /// checks.
+    pub enter_kernel: unsafe extern "C" fn(*const StepContext, usize, usize, usize, usize, usize),
+    /// `check(ctx, thread, at, bytes)` before a load of `bytes` bytes, or a store where [`CHECK_WRITE`] is set: returns where to
+    /// make it.
+    pub check: unsafe extern "C" fn(*const StepContext, usize, usize, usize) -> usize,
+    /// `admit(ctx, thread, at, bytes)`: the kernel reads constants that lie beside its code.
+    pub admit: unsafe extern "C" fn(*const StepContext, usize, usize, usize),
+    /// `chunk(ctx, thread, index, from, to)` before each chunk of a run: returns the chunk to compute now.
+    pub chunk: unsafe extern "C" fn(*const StepContext, usize, usize, usize, usize) -> usize,
+    /// The runtime's own data for checks.
+    pub checker: *const core::ffi::c_void,
 }
+
+/// Added to the number of bytes of a checked access that writes.
+pub const CHECK_WRITE: usize = 1 << 63;
 
 /// The number of a stretch of a thread's time in which it runs kernel `kernel` of the program, counted over all blocks: from
 /// the kernel's beginning, or on from a barrier inside it. Behind the last kernel of a program nothing is left to do.

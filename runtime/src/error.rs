@@ -160,6 +160,17 @@ pub enum Error {
         "the model was compiled without time stamps, so that no profile can be recorded: compile it with --profile"
     )]
     NoStamps,
+    /// A checked session of code that does not ask.
+    #[error(
+        "the model was compiled without checks, so that its accesses cannot be looked at: compile it in memory with --checked"
+    )]
+    NoChecks,
+    /// Generated code went where it must not.
+    #[error("generated code is wrong, which is a mistake in Graver:\n{found}")]
+    Checked {
+        /// Kernels and addresses.
+        found: String,
+    },
     /// A number of threads that makes no sense.
     #[error("--threads {found}: expected 1 to {max}")]
     Threads {

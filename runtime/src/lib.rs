@@ -4,6 +4,7 @@ pub mod abi;
 pub mod appendix;
 pub mod artifact;
 pub mod ceilings;
+pub mod checked;
 pub mod cli;
 pub mod cpu;
 pub mod error;

@@ -8,6 +8,7 @@ use std::any::Any;
 use std::sync::Arc;
 
 use crate::abi::{CLAIM_COUNTERS, Entry, KernelTable, Manifest, StepContext};
+use crate::checked::{self, CheckOptions, Checker, GuardedWeights, ProgramAccess};
 use crate::cpu;
 use crate::error::Error;
 use crate::mapped::WeightSource;
@@ -33,6 +34,7 @@ pub struct Program {
     decode: Entry,
     prefill: Entry,
     manifest: Arc<Manifest>,
+    checks: Option<Arc<[ProgramAccess; 2]>>,
     #[expect(dead_code, reason = "holds the code in place")]
     keep: Arc<dyn Any + Send + Sync>,
 }
@@ -57,7 +59,16 @@ impl Program {
             decode,
             prefill,
             manifest,
+            checks: None,
             keep,
+        }
+    }
+
+    /// The same program, whose code asks before every access: what the kernels of decode and prefill may touch.
+    pub fn with_checks(self, decode: ProgramAccess, prefill: ProgramAccess) -> Program {
+        Program {
+            checks: Some(Arc::new([decode, prefill])),
+            ..self
         }
     }
 
@@ -82,6 +93,8 @@ pub struct SessionOptions {
     pub profile: bool,
     /// Micro-kernels to use instead of those for this processor.
     pub kernels: Option<&'static KernelTable>,
+    /// Compares every access with what its kernel may touch; the program has to be compiled with checks.
+    pub checks: Option<CheckOptions>,
 }
 
 impl Default for SessionOptions {
@@ -93,6 +106,7 @@ impl Default for SessionOptions {
             pin: false,
             profile: false,
             kernels: None,
+            checks: None,
         }
     }
 }
@@ -117,6 +131,12 @@ pub struct Session {
     counters: Box<Counters>,
     lists: StepLists,
     profiler: Option<Profiler>,
+    checker: Option<Box<Checker>>,
+    #[expect(
+        dead_code,
+        reason = "holds the bytes in place that `pointers` points to"
+    )]
+    guarded: Option<GuardedWeights>,
     /// Rows of several steps, for `feed` with [`Wanted::All`].
     collected: Vec<f32>,
 }
@@ -147,7 +167,7 @@ impl Session {
                 expected: manifest.blobs.len(),
             });
         }
-        let pointers = weights.pointers(&manifest.weights)?;
+        let mut pointers = weights.pointers(&manifest.weights)?;
         let context = sizes::context(&manifest, options.context)?;
         let threads = options
             .threads
@@ -160,13 +180,38 @@ impl Session {
         if options.profile && manifest.decode.kernels.is_empty() {
             return Err(Error::NoStamps);
         }
+        let checks = options.checks;
+        let mut guarded = None;
+        if checks.is_some_and(|c| c.guards) {
+            // SAFETY: every pointer was made for a slot of so many bytes.
+            let copies = unsafe { GuardedWeights::copy(&pointers, &manifest.weights) }?;
+            pointers = copies.pointers().to_vec();
+            guarded = Some(copies);
+        }
+        let states = states(&manifest, context, &options)?;
+        let kernels = options.kernels.unwrap_or_else(crate::kernels::table);
+        let checker = match (checks, &program.checks) {
+            (None, _) => None,
+            (Some(_), None) => return Err(Error::NoChecks),
+            (Some(options), Some(access)) => Some(Box::new(Checker::new(
+                Arc::clone(access),
+                options,
+                (threads, states.slots()),
+                kernels,
+                &manifest,
+                states.layout().sizes().to_vec(),
+                scratch_stride,
+            ))),
+        };
         let pool = Pool::new(threads, options.pin)?;
         let profiler = || Profiler::new(threads, &manifest.decode, &manifest.prefill);
         Ok(Session {
             profiler: options.profile.then(profiler),
+            checker,
+            guarded,
             pointers,
-            kernels: options.kernels.unwrap_or_else(crate::kernels::table),
-            states: States::new(Layout::new(&manifest, context)?, options.slots)?,
+            kernels,
+            states,
             arena: Region::reserve("activations", sizes::arena_bytes(&manifest, context)?)?
                 .large_pages(),
             scratch: Region::reserve(
@@ -196,7 +241,7 @@ impl Session {
         }
         self.check(segments)?;
         self.begin(segments)?;
-        self.run(segments, tokens, wanted);
+        self.run(segments, tokens, wanted)?;
         Ok(self.step_logits())
     }
 
@@ -224,7 +269,7 @@ impl Session {
             } else {
                 wanted
             };
-            self.run(&[Segment { slot, tokens }], tokens.len(), wanted);
+            self.run(&[Segment { slot, tokens }], tokens.len(), wanted)?;
             if wanted == Wanted::All {
                 let rows = step_rows(
                     &self.logits,
@@ -362,8 +407,14 @@ impl Session {
         Ok(())
     }
 
-    /// Runs a step that has been checked.
-    fn run(&mut self, segments: &[Segment<'_>], tokens: usize, wanted: Wanted) {
+    /// Runs a step whose segments have been checked. It fails only where accesses of the code are checked too, and one is wrong:
+    /// then the sequences of its segments are of no use any more.
+    fn run(
+        &mut self,
+        segments: &[Segment<'_>],
+        tokens: usize,
+        wanted: Wanted,
+    ) -> Result<(), Error> {
         let manifest = &self.program.manifest;
         let (program, entry, info) = match tokens <= manifest.decode.max_tokens {
             true => (0, self.program.decode, &manifest.decode),
@@ -377,15 +428,21 @@ impl Session {
                 .expect("segments are checked")
         });
         let arena_grown = sizes::grown_offset(info).expect("sizes are checked");
+        let arena_bytes = sizes::program_arena_bytes(info, states.layout().context())?;
         let mut context = self.step_context(arena_grown);
         let begin = self
             .profiler
             .as_mut()
             .map(|p| p.begin_step(program, &mut context));
+        let mut enter = entry;
+        if let Some(checker) = &mut self.checker {
+            enter = checker.begin_step(program, entry, &mut context, arena_bytes);
+            self.states.guard(true)?;
+        }
         // SAFETY: `Program::new` vouches for the entry points, and the context has what they were promised: weight slots inside
         // their blobs, state for slots and positions that exist, an arena, scratch and logits of the manifest's sizes, token
         // ids inside the vocabulary. `&mut self` keeps everybody else away.
-        unsafe { self.pool.run(entry, &mut context) };
+        unsafe { self.pool.run(enter, &mut context) };
         if let Some((profiler, begin)) = self.profiler.as_mut().zip(begin) {
             let states = &self.states;
             let depth = |slot| states.position(slot).expect("segments are checked");
@@ -396,6 +453,14 @@ impl Session {
             self.states
                 .advance(segment.slot, segment.tokens.len())
                 .expect("segments are checked");
+        }
+        let Some(checker) = &mut self.checker else {
+            return Ok(());
+        };
+        self.states.guard(false)?;
+        match checker.end_step() {
+            Some(found) => Err(Error::Checked { found }),
+            None => Ok(()),
         }
     }
 
@@ -431,6 +496,11 @@ impl Session {
             lengths: lists.lengths.as_ptr(),
             stamp: no_stamp,
             recorder: std::ptr::null(),
+            enter_kernel: checked::enter_nothing,
+            check: checked::allow,
+            admit: checked::admit_nothing,
+            chunk: checked::same_chunk,
+            checker: std::ptr::null(),
         }
     }
 
@@ -455,6 +525,20 @@ impl Session {
         };
         self.collected.try_reserve_exact(values).map_err(failed)
     }
+}
+
+/// The state of a session's sequences, as its options want it laid out and filled.
+fn states(manifest: &Manifest, context: usize, options: &SessionOptions) -> Result<States, Error> {
+    let checks = options.checks;
+    let layout = match checks.is_some_and(|c| c.guards) {
+        true => Layout::guarded(manifest, context)?,
+        false => Layout::new(manifest, context)?,
+    };
+    let states = States::new(layout, options.slots)?;
+    Ok(match checks.is_some_and(|c| c.poison) {
+        true => states.poisoned(checked::POISON),
+        false => states,
+    })
 }
 
 /// The first `rows` rows of a buffer of logits.

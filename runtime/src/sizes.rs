@@ -83,11 +83,15 @@ pub(crate) fn grown_offset(info: &ProgramInfo) -> Option<usize> {
 
 /// Bytes of an arena that serves either program.
 pub(crate) fn arena_bytes(manifest: &Manifest, context: usize) -> Result<usize, Error> {
-    let bytes = |info: &ProgramInfo| {
-        grown_offset(info)?.checked_add(info.arena_bytes_per_position.checked_mul(context)?)
-    };
-    let (decode, prefill) = (bytes(&manifest.decode), bytes(&manifest.prefill));
-    Ok(sized("activations", decode)?.max(sized("activations", prefill)?))
+    let of = |info| program_arena_bytes(info, context);
+    Ok(of(&manifest.decode)?.max(of(&manifest.prefill)?))
+}
+
+/// Bytes of the arena that one program uses.
+pub(crate) fn program_arena_bytes(info: &ProgramInfo, context: usize) -> Result<usize, Error> {
+    let grown = info.arena_bytes_per_position.checked_mul(context);
+    let bytes = grown.and_then(|grown| grown_offset(info)?.checked_add(grown));
+    sized("activations", bytes)
 }
 
 /// A size that was computed with overflow checks.

@@ -7,6 +7,7 @@
 use std::sync::Arc;
 
 use crate::abi::{Manifest, StateInfo};
+use crate::checked::protect;
 use crate::error::Error;
 use crate::memory::{PAGE, Region, round_up};
 use crate::past::{Past, Switches};
@@ -33,11 +34,24 @@ pub struct Layout {
     rings: Vec<(usize, usize)>,
     /// Where positions change with the length.
     switches: Switches,
+    /// Bytes of each state buffer.
+    sizes: Vec<usize>,
+    /// Offsets of pages behind state buffers that nobody may touch, where there are any.
+    guards: Vec<usize>,
 }
 
 impl Layout {
     /// Lays out the states of `manifest` for a context of `context` positions.
     pub fn new(manifest: &Manifest, context: usize) -> Result<Layout, Error> {
+        Layout::with(manifest, context, false)
+    }
+
+    /// The same, every buffer ending at a page of its own that can be made inaccessible.
+    pub(crate) fn guarded(manifest: &Manifest, context: usize) -> Result<Layout, Error> {
+        Layout::with(manifest, context, true)
+    }
+
+    fn with(manifest: &Manifest, context: usize, guarded: bool) -> Result<Layout, Error> {
         let largest_step = manifest.prefill.max_tokens.max(manifest.decode.max_tokens);
         let mut layout = Layout {
             context,
@@ -46,9 +60,12 @@ impl Layout {
             bytes: 0,
             rings: Vec::new(),
             switches: Switches::new(manifest),
+            sizes: Vec::new(),
+            guards: Vec::new(),
         };
         for state in &manifest.states {
-            layout.add(state, largest_step).ok_or(Error::Overflow {
+            let added = layout.add(state, largest_step, guarded);
+            added.ok_or(Error::Overflow {
                 what: "sequence state",
             })?;
         }
@@ -58,17 +75,25 @@ impl Layout {
         Ok(layout)
     }
 
-    fn add(&mut self, state: &StateInfo, largest_step: usize) -> Option<()> {
+    fn add(&mut self, state: &StateInfo, largest_step: usize, guarded: bool) -> Option<()> {
         let rows = match state.ring {
             Some(window) => self.context.min(window.checked_add(largest_step)?),
             None => self.context,
         };
-        let offset = round_up(self.bytes, ALIGN)?;
         let bytes = rows
             .checked_mul(state.bytes_per_position)?
             .checked_add(state.fixed_bytes)?;
+        let offset = match guarded {
+            true => round_up(self.bytes.checked_add(bytes)?, PAGE)? - bytes,
+            false => round_up(self.bytes, ALIGN)?,
+        };
         self.bytes = offset.checked_add(bytes)?;
+        if guarded {
+            self.guards.push(self.bytes);
+            self.bytes = self.bytes.checked_add(PAGE)?;
+        }
         self.offsets.push(offset);
+        self.sizes.push(bytes);
         if state.fixed_bytes > 0 {
             self.fixed.push((offset, bytes));
         }
@@ -86,6 +111,11 @@ impl Layout {
     /// Offset of each state buffer in bytes, in the order of the manifest.
     pub fn offsets(&self) -> &[usize] {
         &self.offsets
+    }
+
+    /// Bytes of each state buffer, in the order of the manifest.
+    pub(crate) fn sizes(&self) -> &[usize] {
+        &self.sizes
     }
 
     /// Bytes of a slot.
@@ -115,6 +145,9 @@ pub struct States {
     region: Region,
     bases: Vec<*mut u8>,
     sequences: Vec<Sequence>,
+    /// What caches are filled with where a sequence begins: checked sessions see then whether something is read before it
+    /// was written.
+    poison: Option<u8>,
 }
 
 /// How far a slot's sequence has come.
@@ -175,7 +208,25 @@ impl States {
             region,
             bases,
             sequences: vec![Sequence::default(); slots],
+            poison: None,
         })
+    }
+
+    /// Fills caches with `byte`, now and whenever a sequence begins.
+    pub(crate) fn poisoned(mut self, byte: u8) -> States {
+        self.poison = Some(byte);
+        (0..self.slots()).for_each(|slot| self.clear(slot));
+        self
+    }
+
+    /// Takes all rights to the pages behind state buffers away, or gives them back.
+    pub(crate) fn guard(&self, guarded: bool) -> Result<(), Error> {
+        for slot in 0..self.slots() {
+            for page in &self.layout.guards {
+                protect(&self.region, slot * self.layout.bytes + page, guarded)?;
+            }
+        }
+        Ok(())
     }
 
     /// Base address of each slot; `layout().bytes()` bytes from each may be read and written while `self` lives.
@@ -290,9 +341,14 @@ impl States {
         Ok(())
     }
 
-    /// Makes recurrent state that of a sequence's start.
+    /// Makes recurrent state that of a sequence's start, and fills caches where that is asked for.
     fn clear(&mut self, slot: usize) {
         let base = slot * self.layout.bytes;
+        if let Some(byte) = self.poison {
+            for (&offset, &len) in self.layout.offsets.iter().zip(&self.layout.sizes) {
+                self.region.slice_mut(base + offset, len).fill(byte);
+            }
+        }
         for &(offset, len) in &self.layout.fixed {
             self.region.slice_mut(base + offset, len).fill(0);
         }

@@ -49,6 +49,15 @@ fn context(shared: &Shared, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext
         std::process::abort();
     }
     unsafe extern "C" fn no_stamp(_: *const StepContext, _: usize, _: usize) {}
+    type Of = *const StepContext;
+    unsafe extern "C" fn no_kernel(_: Of, _: usize, _: usize, _: usize, _: usize, _: usize) {}
+    unsafe extern "C" fn anywhere(_: Of, _: usize, at: usize, _: usize) -> usize {
+        at
+    }
+    unsafe extern "C" fn no_constants(_: Of, _: usize, _: usize, _: usize) {}
+    unsafe extern "C" fn same(_: Of, _: usize, i: usize, _: usize, _: usize) -> usize {
+        i
+    }
     StepContext {
         n_tokens: 0,
         n_logit_rows: 0,
@@ -78,6 +87,11 @@ fn context(shared: &Shared, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext
         stamp: no_stamp,
         timed_barrier: no_stamp,
         recorder: std::ptr::null(),
+        enter_kernel: no_kernel,
+        check: anywhere,
+        admit: no_constants,
+        chunk: same,
+        checker: std::ptr::null(),
     }
 }
 

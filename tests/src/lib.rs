@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use graver::artifact::{jit, weight_source};
-use graver::codegen::Target;
+use graver::codegen::{Instruments, Target};
 use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, Loaded};
 use graver::spec::{self, SpecSource};
@@ -22,15 +22,13 @@ pub fn fixtures() -> PathBuf {
 /// Compiles for this processor with f32 state.
 pub fn compile(loaded: Loaded, passes: PassOptions, session: SessionOptions) -> Session {
     let target = Target::named("native").expect("always known");
-    let options = CompileOptions {
-        passes,
-        cache: CacheType::F32,
-        target,
+    let mut options = CompileOptions::new(passes, CacheType::F32, target);
+    options.instruments = Instruments {
+        stamps: session.profile,
+        checks: session.checks.is_some(),
+        verified: true,
     };
-    let mut planned = pipeline::plan_both(&loaded, &options);
-    for p in &mut planned {
-        p.stamps = session.profile;
-    }
+    let planned = pipeline::plan_both(&loaded, &options);
     let manifest = pipeline::manifest(&loaded, &planned, &options);
     let program = jit(&planned, manifest, None).expect("code for this processor");
     let weights = Arc::new(loaded.weights);

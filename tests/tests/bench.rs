@@ -15,11 +15,11 @@ fn load(name: &str) -> Loaded {
 }
 
 fn options() -> CompileOptions {
-    CompileOptions {
-        passes: PassOptions::default(),
-        cache: CacheType::F32,
-        target: Target::named("native").unwrap(),
-    }
+    CompileOptions::new(
+        PassOptions::default(),
+        CacheType::F32,
+        Target::named("native").unwrap(),
+    )
 }
 
 fn measure(name: &str, ablate: bool, points: &[Point]) -> Report {

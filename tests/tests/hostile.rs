@@ -85,11 +85,11 @@ fn plan(spec: &str, config: &Value) {
     if loaded.model.kinds.len() > 16 {
         return;
     }
-    let options = CompileOptions {
-        passes: PassOptions::default(),
-        cache: CacheType::F32,
-        target: Target::named("native").expect("always known"),
-    };
+    let options = CompileOptions::new(
+        PassOptions::default(),
+        CacheType::F32,
+        Target::named("native").expect("always known"),
+    );
     pipeline::plan_both(&loaded, &options);
 }
 

@@ -16,11 +16,11 @@ fn load(name: &str, preset: &str) -> Loaded {
 }
 
 fn summary(name: &str, preset: &str) -> Summary {
-    let options = CompileOptions {
-        passes: PassOptions::default(),
-        cache: CacheType::F32,
-        target: Target::named("native").unwrap(),
-    };
+    let options = CompileOptions::new(
+        PassOptions::default(),
+        CacheType::F32,
+        Target::named("native").unwrap(),
+    );
     let machine = Machine {
         gbps: 20.0,
         gflops: 50.0,

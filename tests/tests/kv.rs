@@ -27,14 +27,11 @@ const CHECKPOINTS: [&str; 9] = [
 ];
 
 fn options(cache: CacheType, no_fuse: bool) -> CompileOptions {
-    CompileOptions {
-        passes: PassOptions {
-            no_fuse,
-            ..PassOptions::default()
-        },
-        cache,
-        target: Target::named("native").unwrap(),
-    }
+    let passes = PassOptions {
+        no_fuse,
+        ..PassOptions::default()
+    };
+    CompileOptions::new(passes, cache, Target::named("native").unwrap())
 }
 
 fn session(dir: &Path, options: &CompileOptions, threads: usize) -> Session {

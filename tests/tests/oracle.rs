@@ -13,11 +13,11 @@ const TOKENS: usize = 70;
 
 #[test]
 fn every_pass_keeps_the_logits_of_every_spec() {
-    let options = CompileOptions {
-        passes: PassOptions::default(),
-        cache: CacheType::F32,
-        target: Target::named("native").unwrap(),
-    };
+    let options = CompileOptions::new(
+        PassOptions::default(),
+        CacheType::F32,
+        Target::named("native").unwrap(),
+    );
     for name in spec::builtin_names() {
         let loaded = tiny(name);
         let tokens = any_tokens(TOKENS, loaded.model.vocab);

@@ -22,11 +22,11 @@ fn made(name: &str, preset: &str) -> String {
     let spec = spec::load(SpecSource::Builtin(name)).unwrap();
     let config = spec.preset(preset).unwrap();
     let loaded = load_shapes(&spec, &config, None).unwrap();
-    let options = CompileOptions {
-        passes: PassOptions::default(),
-        cache: CacheType::F32,
-        target: Target::named("native").unwrap(),
-    };
+    let options = CompileOptions::new(
+        PassOptions::default(),
+        CacheType::F32,
+        Target::named("native").unwrap(),
+    );
     let machine = Some(Machine {
         gbps: 20.0,
         gflops: 100.0,

@@ -9,6 +9,7 @@ use graver_runtime::abi::{Entry, Manifest};
 use graver_runtime::mapped::{Blob, WeightSource};
 use graver_runtime::session::Program;
 
+use crate::access::access;
 use crate::codegen::{self, Planned, Target, TargetError};
 use crate::weights::Weights;
 
@@ -43,7 +44,8 @@ pub fn jit(
     manifest: Arc<Manifest>,
     perf_map: Option<&Path>,
 ) -> Result<Program, JitError> {
-    let isa = Target::named("native")?.isa(false)?;
+    let verified = planned.iter().any(|p| p.instruments.verified);
+    let isa = Target::named("native")?.isa_with(false, verified)?;
     let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
     // Functions must lie near each other, which only the arena promises.
     if let Ok(arena) = cranelift_jit::ArenaMemoryProvider::new_with_size(64 << 20) {
@@ -67,13 +69,17 @@ pub fn jit(
     });
     // SAFETY: both entries come from the graphs that the manifest was made from; every access of generated code is at
     // offsets from the memory plan and the weight views that the manifest states.
-    Ok(unsafe {
+    let program = unsafe {
         Program::new(
             decode,
             prefill,
             manifest,
             Arc::new(Code(Mutex::new(module))),
         )
+    };
+    Ok(match planned.iter().all(|p| p.instruments.checks) {
+        true => program.with_checks(access(&planned[0]), access(&planned[1])),
+        false => program,
     })
 }
 

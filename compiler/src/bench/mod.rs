@@ -323,12 +323,12 @@ fn compile(
     };
     let mut compiled = vec![];
     for v in variants {
-        let options = CompileOptions {
+        let mut options = CompileOptions {
             passes: v.passes.clone(),
             ..options.clone()
         };
-        let mut planned = pipeline::plan_both(&loaded, &options);
-        planned.iter_mut().for_each(|p| p.stamps = v.profiled);
+        options.instruments.stamps = v.profiled;
+        let planned = pipeline::plan_both(&loaded, &options);
         let program = jit(
             &planned,
             pipeline::manifest(&loaded, &planned, &options),

@@ -87,11 +87,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let text = args.model.text()?;
     let mut loaded = args.model.load_to_write()?;
     loaded.model.eos = text.eos_with(&loaded.model.eos);
-    let options = args.model.options_for(target)?;
-    let mut planned = pipeline::plan_both(&loaded, &options);
-    for p in &mut planned {
-        p.stamps = args.profile;
-    }
+    let mut options = args.model.options_for(target)?;
+    options.instruments.stamps = args.profile;
+    let planned = pipeline::plan_both(&loaded, &options);
     let manifest = pipeline::manifest(&loaded, &planned, &options);
     let write = WriteOptions {
         out: &out,

@@ -13,6 +13,7 @@ use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, Loaded};
 use graver::spec::{self, Spec, SpecSource};
 use graver::summary::{Machine, Summary, summarize};
+use graver_runtime::checked::CheckOptions;
 use graver_runtime::session::{Session, SessionOptions};
 use graver_runtime::text::{LoadedText, TextError};
 
@@ -38,6 +39,9 @@ pub(crate) struct ModelArgs {
     passes: PassArgs,
     #[command(flatten)]
     pub(crate) quant: QuantArgs,
+    /// Compare every access of generated code with what its kernel may touch; many times slower
+    #[arg(skip)]
+    pub(crate) checked: bool,
 }
 
 /// Where a model comes from.
@@ -253,11 +257,9 @@ impl ModelArgs {
     }
 
     pub(crate) fn options_for(&self, target: Target) -> Result<CompileOptions, Box<dyn Error>> {
-        Ok(CompileOptions {
-            passes: self.passes()?,
-            cache: self.quant.cache(),
-            target,
-        })
+        let mut options = CompileOptions::new(self.passes()?, self.quant.cache(), target);
+        (options.instruments.checks, options.instruments.verified) = (self.checked, self.checked);
+        Ok(options)
     }
 }
 
@@ -274,11 +276,14 @@ pub(crate) fn open(
     session: SessionOptions,
 ) -> Result<Session, Box<dyn Error>> {
     loaded.weights.settle();
-    let mut planned = pipeline::plan_both(&loaded, options);
-    for p in &mut planned {
-        p.stamps = session.profile;
-    }
-    let manifest = pipeline::manifest(&loaded, &planned, options);
+    let mut options = options.clone();
+    options.instruments.stamps = session.profile;
+    let session = SessionOptions {
+        checks: options.instruments.checks.then_some(CheckOptions::ALL),
+        ..session
+    };
+    let planned = pipeline::plan_both(&loaded, &options);
+    let manifest = pipeline::manifest(&loaded, &planned, &options);
     let program = jit(&planned, manifest, perf_map().as_deref())?;
     let weights = Arc::new(loaded.weights);
     Ok(Session::new(program, weight_source(&weights), session)?)

@@ -13,12 +13,12 @@ use cranelift_codegen::ir::{
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, Variable};
-use graver_runtime::abi::{KernelTable, StepContext, stretch};
+use graver_runtime::abi::{CHECK_WRITE, KernelTable, StepContext, stretch};
 
 /// Loads of what no kernel writes during a step: they may be hoisted and merged.
 const FIXED: MemFlagsData = MemFlagsData::trusted().with_readonly().with_can_move();
 /// Loads and stores of activations; nothing promises their alignment to a vector.
-pub(super) const DATA: MemFlagsData = MemFlagsData::new().with_notrap();
+const DATA: MemFlagsData = MemFlagsData::new().with_notrap();
 
 /// How many elements an operation handles at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,6 +66,8 @@ pub(super) struct Emit<'a> {
     pub(super) rope_data: Vec<GlobalValue>,
     /// The kernel's place in its program, where its time is taken.
     pub(super) stamped: Option<usize>,
+    /// Inside a kernel whose accesses are compared with what it may touch.
+    pub(super) checked: bool,
 }
 
 /// The signature of kernel and block functions.
@@ -101,6 +103,7 @@ impl<'a> Emit<'a> {
             call_conv,
             rope_data: vec![],
             stamped: None,
+            checked: false,
         }
     }
 
@@ -180,19 +183,24 @@ impl<'a> Emit<'a> {
     pub(super) fn u32_of(&mut self, field: usize, index: Value) -> Value {
         let array = self.field(field);
         let at = self.at(array, index, 4);
-        self.b.ins().uload32(FIXED, at, 0)
+        self.u32_at(at, 0)
     }
 
     /// A `u32` field of the record at `at`.
     pub(super) fn u32_at(&mut self, at: Value, offset: usize) -> Value {
-        self.b.ins().uload32(FIXED, at, offset as i32)
+        let (at, offset) = self.allowed(at, offset, 4, false);
+        self.b.ins().uload32(FIXED, at, offset)
+    }
+
+    /// A 64-bit value at `at` that no kernel changes during a step.
+    pub(super) fn field_at(&mut self, at: Value, offset: usize) -> Value {
+        let (at, offset) = self.allowed(at, offset, 8, false);
+        self.b.ins().load(I64, FIXED, at, offset)
     }
 
     /// Pointer number `index` of the block's weights.
     pub(super) fn weight_pointer(&mut self, index: usize) -> Value {
-        self.b
-            .ins()
-            .load(I64, FIXED, self.weights, (index * 8) as i32)
+        self.field_at(self.weights, index * 8)
     }
 
     /// Address of the thread's scratch area.
@@ -205,11 +213,101 @@ impl<'a> Emit<'a> {
     }
 
     pub(super) fn load(&mut self, lanes: Lanes, at: Value, offset: usize) -> Value {
-        self.b.ins().load(lanes.ty(), DATA, at, offset as i32)
+        self.load_as(lanes.ty(), at, offset)
+    }
+
+    /// An element of any type.
+    pub(super) fn load_as(&mut self, ty: Type, at: Value, offset: usize) -> Value {
+        let (at, offset) = self.allowed(at, offset, ty.bytes(), false);
+        self.b.ins().load(ty, DATA, at, offset)
     }
 
     pub(super) fn store(&mut self, value: Value, at: Value, offset: usize) {
-        self.b.ins().store(DATA, value, at, offset as i32);
+        let bytes = self.b.func.dfg.value_type(value).bytes();
+        let (at, offset) = self.allowed(at, offset, bytes, true);
+        self.b.ins().store(DATA, value, at, offset);
+    }
+
+    /// A `u32` that kernels write.
+    pub(super) fn load_index(&mut self, at: Value) -> Value {
+        let (at, offset) = self.allowed(at, 0, 4, false);
+        self.b.ins().uload32(DATA, at, offset)
+    }
+
+    /// The low 32 bits of `index`, as [`Emit::load_index`] reads them.
+    pub(super) fn store_index(&mut self, index: Value, at: Value) {
+        let (at, offset) = self.allowed(at, 0, 4, true);
+        self.b.ins().istore32(DATA, index, at, offset);
+    }
+
+    /// Where to access `bytes` bytes at `at + offset`: there, or where a check sends it.
+    fn allowed(&mut self, at: Value, offset: usize, bytes: u32, write: bool) -> (Value, i32) {
+        if !self.checked {
+            let offset = i32::try_from(offset).expect("an offset inside a row or a table");
+            return (at, offset);
+        }
+        let at = self.plus(at, offset);
+        let mark = if write { CHECK_WRITE as i64 } else { 0 };
+        let bytes = self.b.ins().iconst(I64, i64::from(bytes) | mark);
+        let args = [self.ctx, self.thread, at, bytes];
+        let at = self.callback(offset_of!(StepContext, check), &args, Some(I64));
+        (at.expect("it returns an address"), 0)
+    }
+
+    /// Says that kernel `place` of the program begins, for tile `tile` where it runs once for each.
+    pub(super) fn enter_kernel(&mut self, place: usize, tile: Option<Value>) {
+        self.checked = true;
+        let (place, tile) = (self.int(place), tile.unwrap_or_else(|| self.int(0)));
+        let args = [
+            self.ctx,
+            self.thread,
+            self.weights,
+            self.states,
+            place,
+            tile,
+        ];
+        self.callback(offset_of!(StepContext, enter_kernel), &args, None);
+    }
+
+    /// The chunk of `from..to` to compute when it is chunk `index`'s turn.
+    fn chunk(&mut self, index: Value, from: Value, to: Value) -> Value {
+        if !self.checked {
+            return index;
+        }
+        let args = [self.ctx, self.thread, index, from, to];
+        let chunk = self.callback(offset_of!(StepContext, chunk), &args, Some(I64));
+        chunk.expect("it returns a chunk")
+    }
+
+    /// Calls `body` with each chunk of `from..to`, all of which are this thread's.
+    pub(super) fn own_chunks(
+        &mut self,
+        from: Value,
+        to: Value,
+        body: impl FnOnce(&mut Self, Value),
+    ) {
+        self.range(from, to, 1, |e, i| {
+            let chunk = e.chunk(i, from, to);
+            body(e, chunk);
+        });
+    }
+
+    /// Calls what a context field points to.
+    fn callback(&mut self, field: usize, args: &[Value], result: Option<Type>) -> Option<Value> {
+        let f = self.field(field);
+        self.call(f, args, result)
+    }
+
+    /// Calls the function at `f`.
+    fn call(&mut self, f: Value, args: &[Value], result: Option<Type>) -> Option<Value> {
+        let types: Vec<Type> = args
+            .iter()
+            .map(|a| self.b.func.dfg.value_type(*a))
+            .collect();
+        let signature = signature(self.call_conv, &types, result);
+        let s = self.b.import_signature(signature);
+        let call = self.b.ins().call_indirect(s, f, args);
+        result.map(|_| self.b.inst_results(call)[0])
     }
 
     pub(super) fn splat(&mut self, lanes: Lanes, scalar: Value) -> Value {
@@ -351,7 +449,7 @@ impl<'a> Emit<'a> {
         match share {
             Share::Static => {
                 let (from, to) = self.own_run(n);
-                self.range(from, to, 1, body);
+                self.own_chunks(from, to, body);
             }
             Share::Claimed(counter) => self.claim(n, counter, body),
         }
@@ -386,6 +484,8 @@ impl<'a> Emit<'a> {
         let more = self.b.ins().icmp(IntCC::SignedLessThan, chunk, n);
         self.b.ins().brif(more, inner, &[], done, &[]);
         self.b.switch_to_block(inner);
+        let zero = self.int(0);
+        let chunk = self.chunk(chunk, zero, n);
         body(self, chunk);
         self.jump(head);
         self.b.switch_to_block(done);
@@ -409,12 +509,9 @@ impl<'a> Emit<'a> {
 
     /// Calls what a context field points to with the context, the thread and a number.
     fn sync(&mut self, field: usize, number: Option<usize>) {
-        let f = self.field(field);
         let mut args = vec![self.ctx, self.thread];
         args.extend(number.map(|n| self.int(n)));
-        let signature = signature(self.call_conv, &vec![I64; args.len()], None);
-        let s = self.b.import_signature(signature);
-        self.b.ins().call_indirect(s, f, &args);
+        self.callback(field, &args, None);
     }
 
     /// Calls entry `offset` of the micro-kernel table.
@@ -426,14 +523,7 @@ impl<'a> Emit<'a> {
     ) -> Option<Value> {
         let table = self.field(offset_of!(StepContext, kernels));
         let f = self.b.ins().load(I64, FIXED, table, offset as i32);
-        let params: Vec<Type> = args
-            .iter()
-            .map(|a| self.b.func.dfg.value_type(*a))
-            .collect();
-        let signature = signature(self.call_conv, &params, result);
-        let s = self.b.import_signature(signature);
-        let call = self.b.ins().call_indirect(s, f, args);
-        result.map(|_| self.b.inst_results(call)[0])
+        self.call(f, args, result)
     }
 
     /// Applies a one-array micro-kernel to `n` elements.
@@ -447,10 +537,16 @@ impl<'a> Emit<'a> {
         self.b.finalize(config);
     }
 
-    /// Address of a rotary embedding's frequencies.
-    pub(super) fn rope_freqs(&mut self, rope: usize) -> Value {
+    /// Address of a rotary embedding's `count` frequencies.
+    pub(super) fn rope_freqs(&mut self, rope: usize, count: usize) -> Value {
         let data = self.rope_data[rope];
-        self.b.ins().symbol_value(I64, data)
+        let at = self.b.ins().symbol_value(I64, data);
+        if self.checked {
+            let bytes = self.int(count * 4);
+            let args = [self.ctx, self.thread, at, bytes];
+            self.callback(offset_of!(StepContext, admit), &args, None);
+        }
+        at
     }
 
     /// The low 32 bits.

@@ -2,7 +2,7 @@
 
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_codegen::ir::Value;
 use graver_runtime::abi::StepContext;
 
 use super::cache::CacheSide;
@@ -164,14 +164,5 @@ fn place(e: &mut Emit, buffer: &Buffer) -> Value {
             let context = e.field(offset_of!(StepContext, context));
             e.at(at, context, per_position)
         }
-    }
-}
-
-impl Emit<'_> {
-    /// A 64-bit value that no kernel changes during a step.
-    pub(super) fn field_at(&mut self, at: Value, offset: usize) -> Value {
-        use cranelift_codegen::ir::{MemFlagsData, types::I64};
-        let fixed = MemFlagsData::trusted().with_readonly().with_can_move();
-        self.b.ins().load(I64, fixed, at, offset as i32)
     }
 }

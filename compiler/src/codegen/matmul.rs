@@ -56,7 +56,7 @@ fn own_rows(e: &mut Emit, s: &Site, chunks: &[Chunk]) {
             let up = e.plus(row, c.width - 1);
             divide(e, up, c.width)
         });
-        e.range(first, end, 1, |e, i| c.emit(e, s, i));
+        e.own_chunks(first, end, |e, i| c.emit(e, s, i));
         before += rows(c);
     }
 }

@@ -46,8 +46,19 @@ pub struct Planned {
     pub schedule: Schedule,
     /// Where values lie.
     pub memory: MemoryPlan,
-    /// The code takes the time of every kernel.
+    /// What the code does beside computing.
+    pub instruments: Instruments,
+}
+
+/// What code does beside computing, and how it is looked at while it is made.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Instruments {
+    /// It takes the time of every kernel.
     pub stamps: bool,
+    /// It asks before every access.
+    pub checks: bool,
+    /// Cranelift's verifier looks at it, and so does a check that all threads meet at the same barriers.
+    pub verified: bool,
 }
 
 impl Planned {
@@ -185,7 +196,12 @@ impl Unit<'_> {
             let mut at = 0;
             while at < kernels.len() {
                 let run = kernels[at..].iter().take_while(|k| k.per_tile).count();
-                let place = |i| planned.stamps.then(|| planned.kernel_place(index, i));
+                let place = |i| {
+                    planned
+                        .instruments
+                        .stamps
+                        .then(|| planned.kernel_place(index, i))
+                };
                 if run == 0 {
                     call_kernel(e, module, &kernels[at], functions[at], None, place(at));
                     at += 1;
@@ -232,18 +248,22 @@ impl Unit<'_> {
             symbol_part(&kernel.name)
         );
         let rope_ids = self.ropes.clone();
-        let stamped = planned.stamps.then(|| planned.kernel_place(block, index));
+        let place = planned.kernel_place(block, index);
+        let instruments = planned.instruments;
         self.function(&name, Linkage::Local, signature, |e, module| {
             let addresses = rope_ids
                 .iter()
                 .map(|id| module.declare_data_in_func(*id, e.b.func))
                 .collect();
             e.rope_data = addresses;
-            e.stamped = stamped;
+            e.stamped = instruments.stamps.then_some(place);
             let tile = kernel.per_tile.then(|| {
                 let entry = e.b.current_block().expect("just begun");
                 e.b.block_params(entry)[4]
             });
+            if instruments.checks {
+                e.enter_kernel(place, tile);
+            }
             emit_kernel(e, &site, tile);
         })
     }
@@ -261,7 +281,11 @@ impl Unit<'_> {
         let table = self.data(&format!("{}.layers", self.kind()), table)?;
         let (layers, n_blocks) = (program.layers.len(), blocks.len());
         let done = self.planned.kernel_place(n_blocks, 0);
-        let done = self.planned.stamps.then(|| stretch(done, false));
+        let done = self
+            .planned
+            .instruments
+            .stamps
+            .then(|| stretch(done, false));
         let call_conv = self.module.target_config().default_call_conv;
         let signature = signature(call_conv, &[I64, I64], None);
         self.function(symbol, Linkage::Export, signature, |e, module| {

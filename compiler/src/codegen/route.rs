@@ -11,7 +11,7 @@ use cranelift_codegen::ir::types::{F32, I32, I64};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 use graver_runtime::abi::KernelTable;
 
-use super::emit::{Count, DATA, Emit, Lanes};
+use super::emit::{Count, Emit, Lanes};
 use super::kernel::{Rows, Site};
 use super::rows::copy;
 use crate::graph::{Grouping, Groups, Route, Score};
@@ -165,11 +165,11 @@ fn expert_of(e: &mut Emit, route: Value, j: Value, top_k: usize) -> Value {
 
 /// An index in memory.
 fn get(e: &mut Emit, at: Value) -> Value {
-    e.b.ins().uload32(DATA, at, 0)
+    e.load_index(at)
 }
 
 fn put(e: &mut Emit, index: Value, at: Value) {
-    e.b.ins().istore32(DATA, index, at, 0);
+    e.store_index(index, at);
 }
 
 /// The groups of a kernel whose threads each route for themselves.
@@ -319,7 +319,7 @@ fn pick(e: &mut Emit, keys: Value, from: Value, to: Value) -> Value {
     let (best, index) = (e.var(I32, least), e.var(I64, from));
     e.range(from, to, 1, |e, i| {
         let at = e.at(keys, i, 4);
-        let key = e.b.ins().load(I32, DATA, at, 0);
+        let key = e.load_as(I32, at, 0);
         let (old, old_index) = (e.b.use_var(best), e.b.use_var(index));
         let larger = e.b.ins().icmp(IntCC::SignedGreaterThan, key, old);
         let (new, new_index) = (
@@ -341,7 +341,7 @@ fn take(e: &mut Emit, keys: Value, index: Value) {
 
 fn is_taken(e: &mut Emit, keys: Value, index: Value) -> Value {
     let at = e.at(keys, index, 4);
-    let key = e.b.ins().load(I32, DATA, at, 0);
+    let key = e.load_as(I32, at, 0);
     e.b.ins().icmp_imm_s(IntCC::Equal, key, i64::from(i32::MIN))
 }
 

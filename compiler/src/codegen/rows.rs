@@ -237,7 +237,9 @@ pub(super) fn prologue_norm(e: &mut Emit, s: &Site, n: &Norm, from: Value, to: V
 fn angles(e: &mut Emit, s: &Site, rope: usize, rotary_dim: usize, t: Value) {
     let position = e.u32_of(offset_of!(StepContext, positions), t);
     let position = e.narrow(position);
-    let mut freqs = e.rope_freqs(rope);
+    let data = &s.ropes[rope];
+    let long_count = data.long.as_ref().map_or(0, |l| l.freqs.len());
+    let mut freqs = e.rope_freqs(rope, data.freqs.len() + long_count);
     if let Some(long) = &s.ropes[rope].long {
         let length = e.u32_of(offset_of!(StepContext, lengths), t);
         let other = e.plus(freqs, rotary_dim / 2 * 4);

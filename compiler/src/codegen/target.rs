@@ -102,6 +102,14 @@ impl Target {
     /// # Errors
     /// Machines that Cranelift does not know.
     pub fn isa(&self, pic: bool) -> Result<OwnedTargetIsa, TargetError> {
+        self.isa_with(pic, cfg!(debug_assertions))
+    }
+
+    /// The same, with Cranelift's verifier on or off.
+    ///
+    /// # Errors
+    /// Machines that Cranelift does not know.
+    pub fn isa_with(&self, pic: bool, verifier: bool) -> Result<OwnedTargetIsa, TargetError> {
         let mut builder = host(false)?;
         let flags = FEATURES
             .iter()
@@ -109,7 +117,7 @@ impl Target {
         for (_, flag, _) in flags {
             builder.enable(flag).map_err(unsupported)?;
         }
-        finish(builder, pic)
+        finish(builder, pic, verifier)
     }
 }
 
@@ -119,7 +127,7 @@ fn levels() -> String {
 
 /// What Cranelift finds on this machine and has a use for.
 fn native_features() -> Result<Vec<String>, TargetError> {
-    let isa = finish(host(true)?, false)?;
+    let isa = finish(host(true)?, false, false)?;
     let set: Vec<_> = isa
         .isa_flags()
         .into_iter()
@@ -137,13 +145,13 @@ fn host(infer_features: bool) -> Result<Builder, TargetError> {
     cranelift_native::builder_with_options(infer_features).map_err(unsupported)
 }
 
-fn finish(builder: Builder, pic: bool) -> Result<OwnedTargetIsa, TargetError> {
+fn finish(builder: Builder, pic: bool, verifier: bool) -> Result<OwnedTargetIsa, TargetError> {
     let mut flags = settings::builder();
     let text = |on: bool| if on { "true" } else { "false" };
     let wanted = [
         ("opt_level", "speed"),
         ("is_pic", text(pic)),
-        ("enable_verifier", text(cfg!(debug_assertions))),
+        ("enable_verifier", text(verifier)),
         ("log2_min_function_alignment", "6"),
         ("preserve_frame_pointers", "true"),
     ];
@@ -164,7 +172,7 @@ mod tests {
 
     #[test]
     fn every_feature_that_code_may_use_is_known_and_checked_at_start() {
-        let isa = finish(host(false).unwrap(), false).unwrap();
+        let isa = finish(host(false).unwrap(), false, false).unwrap();
         for flag in isa.isa_flags() {
             let known = FEATURES.iter().any(|f| f.1 == flag.name);
             assert!(known || !flag.name.starts_with("has_"), "{}", flag.name);

@@ -148,11 +148,11 @@ mod tests {
         let spec = spec::load(SpecSource::Builtin("llama")).unwrap();
         let config = spec.preset("tiny").unwrap();
         let loaded = pipeline::load_shapes(&spec, &config, None).unwrap();
-        let options = CompileOptions {
-            passes: PassOptions::default(),
-            cache: graver_runtime::abi::CacheType::F32,
-            target: Target::named("native").unwrap(),
-        };
+        let options = CompileOptions::new(
+            PassOptions::default(),
+            graver_runtime::abi::CacheType::F32,
+            Target::named("native").unwrap(),
+        );
         let page = page("a </script> & b", &loaded, &options, Measured::default());
         assert!(!page.contains("{{"), "a place was left open");
         assert!(page.contains("<title>a &lt;/script> &amp; b"));

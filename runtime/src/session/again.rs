@@ -23,7 +23,7 @@ impl Session {
     fn compute_again(&mut self, slot: usize) -> Result<(), Error> {
         let past = self.states.restart(slot)?;
         for tokens in past.chunks(self.max_step()) {
-            self.run(&[Segment { slot, tokens }], tokens.len(), Wanted::None);
+            self.run(&[Segment { slot, tokens }], tokens.len(), Wanted::None)?;
         }
         self.states.give_back(slot, past)
     }

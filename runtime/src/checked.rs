@@ -1,0 +1,556 @@
+//! Checked execution: every access of generated code is compared with what the compiler says that its kernel may touch.
+//!
+//! Code compiled for it asks before each load and store, and calls micro-kernels that look at their arguments first. A
+//! violation is noted, with kernel and address, and the access is not made; the step then fails. Beside that, as
+//! [`CheckOptions`] say: memory that nobody has written, or that nobody should read any more, is filled with NaN; weights
+//! and state end at pages that are mapped to nothing; threads take turns in a drawn order, and so do the chunks of their
+//! kernels. Results have the same bits as without all this.
+//!
+//! Made for tests and `--checked`: a checked step takes many times as long.
+
+mod access;
+mod guard;
+mod live;
+mod table;
+mod turns;
+
+use std::cell::UnsafeCell;
+use std::fmt::Write as _;
+use std::sync::{Arc, Mutex, PoisonError};
+
+pub use access::{
+    BlockPlace, Extent, KernelAccess, ProgramAccess, RowCount, Size, ValueAccess, ValuePlace,
+};
+pub(crate) use guard::{GuardedWeights, protect};
+
+use self::live::{Live, Region};
+use self::turns::{Apart, Turns};
+use crate::abi::{
+    CHECK_WRITE, CLAIM_COUNTERS, Entry, KernelTable, Manifest, Span, StepContext, WeightInfo,
+};
+
+/// Violations that are told in full; more are only counted.
+const TOLD: usize = 8;
+
+/// What a checked session does beside looking at accesses.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckOptions {
+    /// Fills arena, scratch and unwritten state with NaN before each step, and values when nobody reads them any more.
+    pub poison: bool,
+    /// Lets every weight slot and state buffer end at an unmapped page.
+    pub guards: bool,
+    /// Seed of the order in which threads take turns between barriers, and of the order of chunks; ascending if not given.
+    pub order: Option<u64>,
+}
+
+impl CheckOptions {
+    /// All of it.
+    pub const ALL: CheckOptions = CheckOptions {
+        poison: true,
+        guards: true,
+        order: Some(1),
+    };
+}
+
+/// Byte that poisoned memory is filled with: NaN in every float type, an index beyond every table.
+pub(crate) const POISON: u8 = 0xff;
+
+/// The checks of one session.
+pub(crate) struct Checker {
+    programs: Arc<[ProgramAccess; 2]>,
+    options: CheckOptions,
+    threads: Vec<UnsafeCell<Live>>,
+    turns: Turns,
+    /// Bytes of each weight slot.
+    weight_bytes: Vec<usize>,
+    /// Bytes of each state buffer of a slot.
+    state_bytes: Vec<usize>,
+    slots: usize,
+    scratch_stride: usize,
+    found: Mutex<Found>,
+    step: UnsafeCell<Step>,
+}
+
+/// What is the same for a whole step, or only changed by the thread whose turn it is.
+#[derive(Clone, Copy)]
+struct Step {
+    entry: Option<Entry>,
+    program: usize,
+    arena_bytes: usize,
+    /// The furthest that a thread has come: blocks begun, and the kernel within the block.
+    furthest: (usize, usize),
+    seed: u64,
+}
+
+#[derive(Default)]
+struct Found {
+    told: Vec<String>,
+    more: usize,
+}
+
+// SAFETY: `threads[i]` is used by thread `i` of the session's pool alone; `step` is written by the session between steps, and
+// during a step by the thread whose turn it is (`Turns` lets one run at a time, with a lock between two turns).
+unsafe impl Sync for Checker {}
+// SAFETY: what its pointers and cells refer to belongs to the session, which may move between threads.
+unsafe impl Send for Checker {}
+
+impl Checker {
+    /// Checks for `threads` threads that compute with `kernels`; `state_bytes` are the sizes of a slot's state buffers.
+    pub(crate) fn new(
+        programs: Arc<[ProgramAccess; 2]>,
+        options: CheckOptions,
+        (threads, slots): (usize, usize),
+        kernels: &'static KernelTable,
+        manifest: &Manifest,
+        state_bytes: Vec<usize>,
+        scratch_stride: usize,
+    ) -> Checker {
+        let live = |_| UnsafeCell::new(Live::new(kernels));
+        Checker {
+            programs,
+            options,
+            threads: (0..threads).map(live).collect(),
+            turns: Turns::new(options.order),
+            weight_bytes: manifest
+                .weights
+                .iter()
+                .map(|w: &WeightInfo| w.bytes)
+                .collect(),
+            state_bytes,
+            slots,
+            scratch_stride,
+            found: Mutex::default(),
+            step: UnsafeCell::new(Step {
+                entry: None,
+                program: 0,
+                arena_bytes: 0,
+                furthest: (0, 0),
+                seed: 0,
+            }),
+        }
+    }
+
+    /// Prepares a step of `program`, whose code starts at `entry`; returns what the pool has to enter instead.
+    pub(crate) fn begin_step(
+        &mut self,
+        program: usize,
+        entry: Entry,
+        context: &mut StepContext,
+        arena_bytes: usize,
+    ) -> Entry {
+        self.turns.reset(self.threads.len());
+        *self.step.get_mut() = Step {
+            entry: Some(entry),
+            program,
+            arena_bytes,
+            furthest: (0, 0),
+            seed: self.turns.draw(),
+        };
+        for live in &mut self.threads {
+            let live = live.get_mut();
+            (live.kernel, live.blocks) = (None, 0);
+        }
+        context.checker = (&raw const *self).cast();
+        context.check = check;
+        context.enter_kernel = enter_kernel;
+        context.admit = admit;
+        context.chunk = chunk;
+        context.kernels = &raw const table::TABLE;
+        if self.options.poison {
+            // SAFETY: the session owns arena and scratch, at these sizes, and no thread runs yet.
+            unsafe {
+                context.arena.write_bytes(POISON, arena_bytes);
+                let scratch = self.scratch_stride * self.threads.len();
+                context.scratch.write_bytes(POISON, scratch);
+            }
+        }
+        checked_entry
+    }
+
+    /// Everything found in the step that has just ended.
+    pub(crate) fn end_step(&mut self) -> Option<String> {
+        let found = std::mem::take(self.found.get_mut().unwrap_or_else(PoisonError::into_inner));
+        if found.told.is_empty() {
+            return None;
+        }
+        let mut text = found.told.join("\n");
+        if found.more > 0 {
+            let _ = write!(text, "\n… and {} more", found.more);
+        }
+        Some(text)
+    }
+
+    fn tell(&self, what: String) {
+        let mut found = self.found.lock().unwrap_or_else(PoisonError::into_inner);
+        match found.told.len() < TOLD {
+            true => found.told.push(what),
+            false => found.more += 1,
+        }
+    }
+
+    /// Notes an access that `live`'s kernel may not make.
+    fn report(&self, live: &Live, micro: Option<&str>, at: usize, bytes: usize, write: bool) {
+        let kernel = self.kernel_name(live);
+        let through = micro.map_or(String::new(), |m| format!(" through {m}"));
+        let verb = if write { "writes" } else { "reads" };
+        let bytes = match bytes {
+            usize::MAX => "more bytes than there are".to_string(),
+            n => format!("{n} bytes"),
+        };
+        self.tell(format!(
+            "{kernel}{through} {verb} {bytes} at {at:#x}, outside of what it may {}; {}",
+            verb.trim_end_matches('s'),
+            live.near(at)
+        ));
+    }
+
+    fn kernel_name(&self, live: &Live) -> String {
+        let Some(index) = live.kernel else {
+            return "code outside of any kernel".into();
+        };
+        let program = self.program();
+        let kernel = &program.kernels[index];
+        match live.place.and_then(|place| program.places.get(place)) {
+            Some(place) => format!("{} ({})", kernel.name, place.name),
+            None => kernel.name.clone(),
+        }
+    }
+
+    fn program(&self) -> &ProgramAccess {
+        &self.programs[self.step().program]
+    }
+
+    fn step(&self) -> Step {
+        // SAFETY: written only between steps, or by the thread whose turn it is, which is this one.
+        unsafe { *self.step.get() }
+    }
+
+    /// What kernel `index` may touch when it is run for the block at `weights` and `states`.
+    fn enter(&self, live: &mut Live, ctx: &StepContext, thread: usize, own: Own) {
+        let program = self.program();
+        let kernel = &program.kernels[own.kernel];
+        live.kernel = Some(own.kernel);
+        live.blocks += usize::from(kernel.index == 0 && !own.again);
+        let (weight, state) = (
+            (own.weights.wrapping_sub(ctx.weights as usize)) / size_of::<*const u8>(),
+            (own.states.wrapping_sub(ctx.state_offset as usize)) / size_of::<usize>(),
+        );
+        let stands = |p: &BlockPlace| (p.block, p.weight, p.state) == (kernel.block, weight, state);
+        live.place = program.places.iter().position(stands);
+        live.regions.clear();
+        if live.place.is_none() {
+            let name = &kernel.name;
+            self.tell(format!(
+                "{name}: called with weight slot {weight} and state buffer {state}, which begin no block of its kind"
+            ));
+            return;
+        }
+        self.allow_step(live, ctx);
+        for value in &kernel.values {
+            live.regions
+                .push(Region::of(&value.extent, ctx, value.written));
+        }
+        self.allow_weights(live, ctx, weight, kernel);
+        self.allow_states(live, ctx, state, kernel);
+        let scratch = ctx.scratch as usize + thread * ctx.scratch_stride;
+        live.regions
+            .push(Region::dense(scratch, kernel.scratch, true));
+        if self.options.poison {
+            self.poison(live, ctx, kernel, scratch);
+        }
+    }
+
+    /// The lists that describe a step, which every kernel may read.
+    fn allow_step(&self, live: &mut Live, ctx: &StepContext) {
+        let tokens = [ctx.tokens, ctx.positions, ctx.slots, ctx.lengths];
+        let lists = tokens.map(|at| (at as usize, ctx.n_tokens * size_of::<u32>()));
+        let spans = [(ctx.spans, ctx.n_spans), (ctx.tiles, ctx.n_tiles)];
+        let spans = spans.map(|(at, n)| (at as usize, n * size_of::<Span>()));
+        let others = [
+            (ctx.logit_rows as usize, ctx.n_logit_rows * size_of::<u32>()),
+            (ctx.slot_base as usize, self.slots * size_of::<*mut u8>()),
+        ];
+        let all = lists.into_iter().chain(spans).chain(others);
+        live.regions
+            .extend(all.map(|(at, bytes)| Region::dense(at, bytes, false)));
+    }
+
+    fn allow_weights(&self, live: &mut Live, ctx: &StepContext, base: usize, k: &KernelAccess) {
+        for slots in &k.weights {
+            let slots = base + slots.start..base + slots.end;
+            let entry = ctx.weights.wrapping_add(slots.start);
+            let bytes = slots.len() * size_of::<*const u8>();
+            live.regions
+                .push(Region::dense(entry as usize, bytes, false));
+            for slot in slots {
+                let bytes = self.weight_bytes.get(slot).copied().unwrap_or(0);
+                // SAFETY: the table has an entry for every weight slot of the manifest, which is as long as `weight_bytes`.
+                let at = match bytes {
+                    0 => continue,
+                    _ => unsafe { *ctx.weights.add(slot) },
+                };
+                live.regions.push(Region::dense(at as usize, bytes, false));
+            }
+        }
+    }
+
+    fn allow_states(&self, live: &mut Live, ctx: &StepContext, base: usize, k: &KernelAccess) {
+        // SAFETY: the session filled in the list of segments, and their slots exist.
+        let spans = unsafe { std::slice::from_raw_parts(ctx.spans, ctx.n_spans) };
+        for buffers in &k.states {
+            let buffers = base + buffers.start..base + buffers.end;
+            let entry = ctx.state_offset.wrapping_add(buffers.start);
+            let bytes = buffers.len() * size_of::<usize>();
+            live.regions
+                .push(Region::dense(entry as usize, bytes, false));
+            for buffer in buffers.filter(|b| *b < self.state_bytes.len()) {
+                for span in spans {
+                    // SAFETY: there is a base for every slot, and an offset for every state buffer.
+                    let at = unsafe {
+                        *ctx.slot_base.add(span.slot as usize) as usize
+                            + *ctx.state_offset.add(buffer)
+                    };
+                    let bytes = self.state_bytes[buffer];
+                    live.regions.push(Region::dense(at, bytes, true));
+                }
+            }
+        }
+    }
+
+    /// Fills what nobody may rely on: scratch, and values that have died, which the first thread to come does for all.
+    fn poison(&self, live: &Live, ctx: &StepContext, kernel: &KernelAccess, scratch: usize) {
+        // SAFETY: the thread's own scratch, of the size that the manifest states.
+        unsafe {
+            (scratch as *mut u8).write_bytes(POISON, kernel.scratch.min(self.scratch_stride))
+        };
+        // SAFETY: it is this thread's turn.
+        let step = unsafe { &mut *self.step.get() };
+        let here = (live.blocks, kernel.index);
+        if here <= step.furthest {
+            return;
+        }
+        step.furthest = here;
+        let fill = |at: usize, bytes: usize| {
+            // SAFETY: an extent of the memory plan lies inside the arena, and no kernel of this epoch has begun on any thread.
+            unsafe { (at as *mut u8).write_bytes(POISON, bytes) };
+        };
+        if kernel.index == 0 {
+            let carried = self.program().carried_bytes;
+            fill(ctx.arena as usize + carried, step.arena_bytes - carried);
+        }
+        for extent in &kernel.dead {
+            let (at, bytes) = Region::of(extent, ctx, true).span();
+            fill(at, bytes);
+        }
+    }
+
+    fn apart(&self, apart: Option<Apart>) {
+        let Some(Apart { one, other }) = apart else {
+            return;
+        };
+        let program = self.program();
+        let at = |(thread, kernel): (usize, Option<usize>)| match kernel {
+            Some(usize::MAX) => format!("thread {thread} waits before any kernel"),
+            Some(k) => format!("thread {thread} waits after {}", program.kernels[k].name),
+            None => format!("thread {thread} has finished"),
+        };
+        self.tell(format!(
+            "threads do not meet at the same barriers: {}, {}",
+            at(one),
+            at(other)
+        ));
+    }
+}
+
+/// A kernel that begins, and the block that it is run for.
+struct Own {
+    kernel: usize,
+    weights: usize,
+    states: usize,
+    /// It has run for this block before: for another tile.
+    again: bool,
+}
+
+/// # Safety
+/// `context` is what [`Checker::begin_step`] made, in a step that goes on; `thread` is the calling thread's index.
+unsafe fn of<'a>(context: *const StepContext, thread: usize) -> (&'a Checker, &'a mut Live) {
+    // SAFETY: `begin_step` put its checker there, which outlives the step.
+    let checker = unsafe { &*(*context).checker.cast::<Checker>() };
+    // SAFETY: each thread uses its own part alone, and holds no other reference to it during this call.
+    let live = unsafe { &mut *checker.threads[thread].get() };
+    (checker, live)
+}
+
+/// What the pool enters in place of a program: waits for the thread's turn and enters the program with a barrier of its own.
+unsafe extern "C" fn checked_entry(context: *const StepContext, thread: usize) {
+    // SAFETY: the pool's contract: the context is what `begin_step` made.
+    let checker = unsafe { of(context, thread) }.0;
+    checker.turns.wait(thread);
+    // SAFETY: the context is valid, and plain data.
+    let own = StepContext {
+        barrier: turn_barrier,
+        timed_barrier: turn_barrier_timed,
+        ..unsafe { *context }
+    };
+    table::set_current(Some((checker, checker.threads[thread].get())));
+    if let Some(entry) = checker.step().entry {
+        // SAFETY: the contract of `Program::new`; every pointer of the context is as the session filled it in.
+        unsafe { entry(&own, thread) };
+    }
+    table::set_current(None);
+    checker.apart(checker.turns.finish(thread));
+}
+
+/// [`StepContext::barrier`] of a checked step.
+///
+/// # Safety
+/// As of [`of`].
+unsafe extern "C" fn turn_barrier(context: *const StepContext, thread: usize) {
+    // SAFETY: the caller's contract.
+    let (checker, live) = unsafe { of(context, thread) };
+    let at = live.kernel;
+    let zero = || {
+        // SAFETY: the context's counters are writable, and every other thread waits for its turn.
+        unsafe { (*context).counters.write_bytes(0, CLAIM_COUNTERS) }
+    };
+    checker.apart(checker.turns.meet(thread, at, zero));
+}
+
+/// [`StepContext::timed_barrier`] of a checked step, which takes no times.
+///
+/// # Safety
+/// As of [`of`].
+unsafe extern "C" fn turn_barrier_timed(context: *const StepContext, thread: usize, _: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { turn_barrier(context, thread) };
+}
+
+/// [`StepContext::enter_kernel`].
+///
+/// # Safety
+/// As of [`of`].
+unsafe extern "C" fn enter_kernel(
+    context: *const StepContext,
+    thread: usize,
+    weights: usize,
+    states: usize,
+    kernel: usize,
+    tile: usize,
+) {
+    // SAFETY: the caller's contract.
+    let (checker, live) = unsafe { of(context, thread) };
+    let own = Own {
+        kernel,
+        weights,
+        states,
+        again: tile > 0,
+    };
+    // SAFETY: the context is valid for the whole step.
+    checker.enter(live, unsafe { &*context }, thread, own);
+}
+
+/// [`StepContext::admit`].
+///
+/// # Safety
+/// As of [`of`].
+unsafe extern "C" fn admit(context: *const StepContext, thread: usize, at: usize, bytes: usize) {
+    // SAFETY: the caller's contract.
+    let live = unsafe { of(context, thread) }.1;
+    live.regions.push(Region::dense(at, bytes, false));
+}
+
+/// [`StepContext::check`].
+///
+/// # Safety
+/// As of [`of`].
+unsafe extern "C" fn check(
+    context: *const StepContext,
+    thread: usize,
+    at: usize,
+    bytes: usize,
+) -> usize {
+    // SAFETY: the caller's contract.
+    let (checker, live) = unsafe { of(context, thread) };
+    let (bytes, write) = (bytes & !CHECK_WRITE, bytes & CHECK_WRITE != 0);
+    if live.allows(at, bytes, write) {
+        return at;
+    }
+    checker.report(live, None, at, bytes, write);
+    live.sink()
+}
+
+/// [`StepContext::chunk`]: a chunk of `from..to` in place of chunk `index`, another one for each index.
+///
+/// # Safety
+/// As of [`of`].
+unsafe extern "C" fn chunk(
+    context: *const StepContext,
+    thread: usize,
+    index: usize,
+    from: usize,
+    to: usize,
+) -> usize {
+    // SAFETY: the caller's contract.
+    let (checker, live) = unsafe { of(context, thread) };
+    let n = to.wrapping_sub(from);
+    if checker.options.order.is_none() || n < 2 || index < from || index >= to {
+        return index;
+    }
+    // A step that has no divisor in common with `n` visits all of `0..n`.
+    let seed = checker.step().seed ^ live.kernel.unwrap_or(0) as u64;
+    let (a, b) = ((seed >> 32) as usize, seed as u32 as usize);
+    let mut step = 1 + a % (n - 1);
+    while gcd(step, n) > 1 {
+        step -= 1;
+    }
+    let place = (index - from) as u128 * step as u128 + b as u128;
+    from + (place % n as u128) as usize
+}
+
+fn gcd(mut a: usize, mut b: usize) -> usize {
+    while b > 0 {
+        (a, b) = (b, a % b);
+    }
+    a
+}
+
+/// [`StepContext::check`] of a session that checks nothing.
+pub(crate) unsafe extern "C" fn allow(
+    _: *const StepContext,
+    _: usize,
+    at: usize,
+    _bytes: usize,
+) -> usize {
+    at
+}
+
+/// [`StepContext::enter_kernel`] of a session that checks nothing.
+pub(crate) unsafe extern "C" fn enter_nothing(
+    _: *const StepContext,
+    _: usize,
+    _weights: usize,
+    _states: usize,
+    _kernel: usize,
+    _tile: usize,
+) {
+}
+
+/// [`StepContext::admit`] of a session that checks nothing.
+pub(crate) unsafe extern "C" fn admit_nothing(
+    _: *const StepContext,
+    _: usize,
+    _at: usize,
+    _bytes: usize,
+) {
+}
+
+/// [`StepContext::chunk`] of a session that checks nothing.
+pub(crate) unsafe extern "C" fn same_chunk(
+    _: *const StepContext,
+    _: usize,
+    index: usize,
+    _from: usize,
+    _to: usize,
+) -> usize {
+    index
+}

@@ -1,0 +1,404 @@
+//! Micro-kernels that look at their arguments first: each works out which bytes it would touch, and is left out where one of
+//! them is not its caller's.
+
+use std::cell::Cell;
+
+use super::{Checker, live::Live};
+use crate::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
+use crate::abi::{
+    CacheType, DeltaRuleFn, DeltaRun, Dtype, KernelTable, MATMUL_SCRATCH, MapFn, MatmulFn,
+    NarrowFn, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn, WidenFn,
+};
+
+thread_local! {
+    /// The checker and the thread's own part of it, while the thread runs a checked step.
+    static CURRENT: Cell<Option<(*const Checker, *mut Live)>> = const { Cell::new(None) };
+}
+
+/// Says on whose behalf this thread calls micro-kernels from now on.
+pub(super) fn set_current(current: Option<(*const Checker, *mut Live)>) {
+    CURRENT.set(current);
+}
+
+/// One call of a micro-kernel: the bytes it would touch so far are all allowed.
+struct Call {
+    checker: *const Checker,
+    live: *mut Live,
+    name: &'static str,
+    fits: bool,
+}
+
+impl Call {
+    fn begin(name: &'static str) -> Call {
+        let (checker, live) = CURRENT.get().expect("called within a checked step");
+        Call {
+            checker,
+            live,
+            name,
+            fits: true,
+        }
+    }
+
+    fn inner(&self) -> &'static KernelTable {
+        // SAFETY: `set_current` was given a thread's own part of a checker, which outlives the step, and nobody else uses it.
+        unsafe { (*self.live).inner }
+    }
+
+    fn touches(&mut self, at: *const u8, bytes: Option<usize>, write: bool) {
+        // SAFETY: as in `inner`; the checker itself is shared and outlives the step too.
+        let (checker, live) = unsafe { (&*self.checker, &*self.live) };
+        let at = at as usize;
+        let allowed = bytes.is_some_and(|bytes| live.allows(at, bytes, write));
+        if !allowed {
+            let bytes = bytes.unwrap_or(usize::MAX);
+            checker.report(live, Some(self.name), at, bytes, write);
+            self.fits = false;
+        }
+    }
+
+    fn reads<T>(&mut self, at: *const T, count: usize) {
+        self.touches(at.cast(), count.checked_mul(size_of::<T>()), false);
+    }
+
+    fn writes<T>(&mut self, at: *mut T, count: usize) {
+        let bytes = count.checked_mul(size_of::<T>());
+        self.touches(at.cast_const().cast(), bytes, true);
+    }
+
+    /// `rows` rows of `bytes` bytes, `stride` bytes apart.
+    fn rows(&mut self, at: *const u8, rows: usize, stride: usize, bytes: usize, write: bool) {
+        if rows == 0 || bytes == 0 {
+            return;
+        }
+        // SAFETY: as in `touches`.
+        let live = unsafe { &*self.live };
+        let span = stride
+            .checked_mul(rows - 1)
+            .and_then(|n| n.checked_add(bytes));
+        // Rows of one dense run are looked at together.
+        if span.is_some_and(|span| live.allows(at as usize, span, write)) {
+            return;
+        }
+        for row in 0..rows {
+            self.touches(
+                at.wrapping_add(row.wrapping_mul(stride)),
+                Some(bytes),
+                write,
+            );
+            if !self.fits {
+                return;
+            }
+        }
+    }
+}
+
+/// Makes the table.
+pub(super) static TABLE: KernelTable = KernelTable {
+    matmul_f32: matmul::<0>,
+    matmul_bf16: matmul::<1>,
+    matmul_f16: matmul::<2>,
+    matmul_kn_f32: matmul::<3>,
+    matmul_kn_bf16: matmul::<4>,
+    matmul_kn_f16: matmul::<5>,
+    silu: map::<0>,
+    gelu: map::<1>,
+    gelu_tanh: map::<2>,
+    sigmoid: map::<3>,
+    tanh: map::<4>,
+    relu: map::<5>,
+    relu2: map::<6>,
+    exp: map::<7>,
+    softplus: map::<8>,
+    ln: map::<9>,
+    softmax_block,
+    rope_angles,
+    f32_to_bf16: narrow::<0>,
+    f32_to_f16: narrow::<1>,
+    bf16_to_f32: widen::<0>,
+    f16_to_f32: widen::<1>,
+    quantize,
+    matmul_q8: quant_matmul::<0>,
+    matmul_q4: quant_matmul::<1>,
+    row_q8: quant_row::<0>,
+    row_q4: quant_row::<1>,
+    delta_rule,
+    f32_to_cache_q8,
+    cache_q8_to_f32,
+};
+
+type Narrow = unsafe extern "C" fn(*const f32, usize, *mut u8);
+type Widen = unsafe extern "C" fn(*const u8, usize, *mut f32);
+
+/// By number: name, kernel, element type, whether weights are `[k, n]`.
+const MATMULS: [(&str, fn(&KernelTable) -> MatmulFn, Dtype, bool); 6] = [
+    ("matmul_f32", |t| t.matmul_f32, Dtype::F32, false),
+    ("matmul_bf16", |t| t.matmul_bf16, Dtype::Bf16, false),
+    ("matmul_f16", |t| t.matmul_f16, Dtype::F16, false),
+    ("matmul_kn_f32", |t| t.matmul_kn_f32, Dtype::F32, true),
+    ("matmul_kn_bf16", |t| t.matmul_kn_bf16, Dtype::Bf16, true),
+    ("matmul_kn_f16", |t| t.matmul_kn_f16, Dtype::F16, true),
+];
+
+const MAPS: [(&str, fn(&KernelTable) -> MapFn); 10] = [
+    ("silu", |t| t.silu),
+    ("gelu", |t| t.gelu),
+    ("gelu_tanh", |t| t.gelu_tanh),
+    ("sigmoid", |t| t.sigmoid),
+    ("tanh", |t| t.tanh),
+    ("relu", |t| t.relu),
+    ("relu2", |t| t.relu2),
+    ("exp", |t| t.exp),
+    ("softplus", |t| t.softplus),
+    ("ln", |t| t.ln),
+];
+
+const NARROWS: [(&str, fn(&KernelTable) -> Narrow); 2] = [
+    ("f32_to_bf16", |t| t.f32_to_bf16),
+    ("f32_to_f16", |t| t.f32_to_f16),
+];
+
+const WIDENS: [(&str, fn(&KernelTable) -> Widen); 2] = [
+    ("bf16_to_f32", |t| t.bf16_to_f32),
+    ("f16_to_f32", |t| t.f16_to_f32),
+];
+
+const QUANT_MATMULS: [(&str, fn(&KernelTable) -> QuantMatmulFn, Quant); 2] = [
+    ("matmul_q8", |t| t.matmul_q8, Quant::Q8),
+    ("matmul_q4", |t| t.matmul_q4, Quant::Q4),
+];
+
+const QUANT_ROWS: [(&str, fn(&KernelTable) -> QuantRowFn, Quant); 2] = [
+    ("row_q8", |t| t.row_q8, Quant::Q8),
+    ("row_q4", |t| t.row_q4, Quant::Q4),
+];
+
+/// # Safety
+/// Of all functions below: the thread runs a checked step ([`set_current`]), and the arguments are what the inner kernel's
+/// contract asks for wherever they lie inside what the caller may touch, which is looked at here.
+unsafe extern "C" fn matmul<const KERNEL: usize>(
+    x: *const f32,
+    x_stride: usize,
+    m: usize,
+    w: *const u8,
+    w_stride_bytes: usize,
+    n: usize,
+    k: usize,
+    out: *mut f32,
+    out_stride: usize,
+    accumulate: usize,
+    scratch: *mut u8,
+) {
+    let (name, kernel, dtype, over_rows) = MATMULS[KERNEL];
+    let mut call = Call::begin(name);
+    let (w_rows, w_columns) = if over_rows { (k, n) } else { (n, k) };
+    call.rows(x.cast(), m, x_stride * 4, k * 4, false);
+    let w_rows = if m == 0 { 0 } else { w_rows };
+    call.rows(w, w_rows, w_stride_bytes, w_columns * dtype.size(), false);
+    call.rows(out.cast_const().cast(), m, out_stride * 4, n * 4, true);
+    call.writes(scratch, MATMUL_SCRATCH);
+    if call.fits {
+        let f = kernel(call.inner());
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        unsafe {
+            f(
+                x,
+                x_stride,
+                m,
+                w,
+                w_stride_bytes,
+                n,
+                k,
+                out,
+                out_stride,
+                accumulate,
+                scratch,
+            )
+        };
+    }
+}
+
+/// # Safety
+/// As of [`matmul`].
+unsafe extern "C" fn map<const KERNEL: usize>(x: *mut f32, n: usize) {
+    let (name, kernel) = MAPS[KERNEL];
+    let mut call = Call::begin(name);
+    call.writes(x, n);
+    if call.fits {
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        unsafe { kernel(call.inner())(x, n) };
+    }
+}
+
+/// # Safety
+/// As of [`matmul`].
+unsafe extern "C" fn softmax_block(x: *mut f32, n: usize, scale: f32, state: *mut f32) -> f32 {
+    let mut call = Call::begin("softmax_block");
+    call.writes(x, n);
+    call.writes(state, 2);
+    match call.fits {
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        true => unsafe { (call.inner().softmax_block)(x, n, scale, state) },
+        false => 0.0,
+    }
+}
+
+/// # Safety
+/// As of [`matmul`].
+unsafe extern "C" fn rope_angles(
+    position: u32,
+    freqs: *const f32,
+    n: usize,
+    s: f32,
+    cos: *mut f32,
+    sin: *mut f32,
+) {
+    let mut call = Call::begin("rope_angles");
+    call.reads(freqs, n);
+    call.writes(cos, n);
+    call.writes(sin, n);
+    if call.fits {
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        unsafe { (call.inner().rope_angles)(position, freqs, n, s, cos, sin) };
+    }
+}
+
+/// # Safety
+/// As of [`matmul`].
+unsafe extern "C" fn narrow<const KERNEL: usize>(x: *const f32, n: usize, out: *mut u8) {
+    let (name, kernel) = NARROWS[KERNEL];
+    let mut call = Call::begin(name);
+    call.reads(x, n);
+    call.writes(out, n.saturating_mul(2));
+    if call.fits {
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        unsafe { kernel(call.inner())(x, n, out) };
+    }
+}
+
+/// # Safety
+/// As of [`matmul`].
+unsafe extern "C" fn widen<const KERNEL: usize>(x: *const u8, n: usize, out: *mut f32) {
+    let (name, kernel) = WIDENS[KERNEL];
+    let mut call = Call::begin(name);
+    call.reads(x, n.saturating_mul(2));
+    call.writes(out, n);
+    if call.fits {
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        unsafe { kernel(call.inner())(x, n, out) };
+    }
+}
+
+/// # Safety
+/// As of [`matmul`].
+unsafe extern "C" fn quantize(x: *const f32, k: usize, out: *mut u8) {
+    let mut call = Call::begin("quantize");
+    call.reads(x, k);
+    call.writes(out, block_row_bytes(k));
+    if call.fits {
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        unsafe { (call.inner().quantize as QuantizeFn)(x, k, out) };
+    }
+}
+
+/// # Safety
+/// As of [`matmul`].
+unsafe extern "C" fn quant_matmul<const KERNEL: usize>(
+    x: *const u8,
+    x_stride_bytes: usize,
+    m: usize,
+    w: *const u8,
+    n: usize,
+    groups: usize,
+    out: *mut f32,
+    out_stride: usize,
+) {
+    let (name, kernel, quant) = QUANT_MATMULS[KERNEL];
+    let mut call = Call::begin(name);
+    call.rows(x, m, x_stride_bytes, groups * size_of::<Block>(), false);
+    let panels = if m == 0 { 0 } else { n.div_ceil(PANEL_ROWS) };
+    call.reads(w, panels * groups * quant.group_bytes());
+    call.rows(out.cast_const().cast(), m, out_stride * 4, n * 4, true);
+    if call.fits {
+        let f = kernel(call.inner());
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        unsafe { f(x, x_stride_bytes, m, w, n, groups, out, out_stride) };
+    }
+}
+
+/// # Safety
+/// As of [`matmul`].
+unsafe extern "C" fn quant_row<const KERNEL: usize>(
+    panel: *const u8,
+    lane: usize,
+    k: usize,
+    out: *mut f32,
+) {
+    let (name, kernel, quant) = QUANT_ROWS[KERNEL];
+    let mut call = Call::begin(name);
+    call.reads(panel, k.div_ceil(GROUP) * quant.group_bytes());
+    call.writes(out, k);
+    if call.fits {
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        unsafe { kernel(call.inner())(panel, lane, k, out) };
+    }
+}
+
+/// # Safety
+/// As of [`matmul`].
+unsafe extern "C" fn delta_rule(run: *const DeltaRun) {
+    let mut call = Call::begin("delta_rule");
+    call.reads(run, 1);
+    if !call.fits {
+        return;
+    }
+    // SAFETY: the bytes are the caller's, as was just looked at, who filled them in.
+    let r = unsafe { &*run };
+    call.writes(r.state, r.rows * r.columns);
+    let inputs = [
+        (r.q, r.q_stride, r.rows),
+        (r.k, r.k_stride, r.rows),
+        (r.v, r.v_stride, r.columns),
+        (r.decay, r.decay_stride, r.decays),
+        (r.beta, r.beta_stride, 1),
+    ];
+    for (at, stride, width) in inputs {
+        call.rows(at.cast(), r.tokens, stride * 4, width * 4, false);
+    }
+    let out = r.out.cast_const().cast();
+    call.rows(out, r.tokens, r.out_stride * 4, r.columns * 4, true);
+    if call.fits {
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        unsafe { (call.inner().delta_rule as DeltaRuleFn)(run) };
+    }
+}
+
+/// # Safety
+/// As of [`matmul`].
+unsafe extern "C" fn f32_to_cache_q8(x: *const f32, n: usize, group: usize, out: *mut u8) {
+    let mut call = Call::begin("f32_to_cache_q8");
+    call.reads(x, n);
+    call.writes(out, CacheType::Q8.bytes(n, group));
+    if call.fits {
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        unsafe { (call.inner().f32_to_cache_q8 as NarrowFn)(x, n, group, out) };
+    }
+}
+
+/// # Safety
+/// As of [`matmul`].
+unsafe extern "C" fn cache_q8_to_f32(
+    x: *const u8,
+    row_bytes: usize,
+    rows: usize,
+    n: usize,
+    group: usize,
+    out: *mut f32,
+) {
+    let mut call = Call::begin("cache_q8_to_f32");
+    call.rows(x, rows, row_bytes, CacheType::Q8.bytes(n, group), false);
+    call.writes(out, rows.saturating_mul(n));
+    if call.fits {
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        unsafe { (call.inner().cache_q8_to_f32 as WidenFn)(x, row_bytes, rows, n, group, out) };
+    }
+}
