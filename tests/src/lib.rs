@@ -2,6 +2,7 @@
 
 pub mod arena;
 pub mod filetest;
+pub mod share;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,10 +20,29 @@ pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
+/// The folders of [`fixtures`], in order.
+pub fn fixture_folders() -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(fixtures()).expect("the folder is committed");
+    let paths = entries.map(|e| e.expect("a readable entry").path());
+    let mut folders: Vec<PathBuf> = paths.filter(|p| p.is_dir()).collect();
+    folders.sort();
+    folders
+}
+
 /// Compiles for this processor with f32 state.
 pub fn compile(loaded: Loaded, passes: PassOptions, session: SessionOptions) -> Session {
+    compile_with(loaded, passes, CacheType::F32, session)
+}
+
+/// Compiles for this processor.
+pub fn compile_with(
+    loaded: Loaded,
+    passes: PassOptions,
+    cache: CacheType,
+    session: SessionOptions,
+) -> Session {
     let target = Target::named("native").expect("always known");
-    let mut options = CompileOptions::new(passes, CacheType::F32, target);
+    let mut options = CompileOptions::new(passes, cache, target);
     options.instruments = Instruments {
         stamps: session.profile,
         checks: session.checks.is_some(),

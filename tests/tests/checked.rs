@@ -1,14 +1,21 @@
 //! Checked execution: no kernel of any spec leaves what is its own, and nothing depends on what memory held before, on the
-//! order of threads, or on the order of chunks.
+//! order of threads, or on the order of chunks. Each kind of check is shown to find a mistake of its kind, planted here.
 
+use std::sync::Arc;
+
+use graver::access::access;
+use graver::artifact::{jit, weight_source};
+use graver::codegen::{Instruments, Planned, Target};
+use graver::memory::Place;
 use graver::passes::PassOptions;
-use graver::pipeline::{self, Loaded};
+use graver::pipeline::{self, CompileOptions, Loaded};
+use graver::schedule::Work;
 use graver::spec;
 use graver::weights::QuantChoice;
-use graver_runtime::abi::Quant;
+use graver_runtime::abi::{CacheType, KernelTable, Quant};
 use graver_runtime::checked::CheckOptions;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_tests::{compile, tiny};
+use graver_tests::{compile_with, fixture_folders, share, tiny};
 
 fn tokens(n: usize, vocab: usize) -> Vec<u32> {
     (0..n).map(|i| ((i * 7 + i * i) % vocab) as u32).collect()
@@ -35,7 +42,11 @@ fn logits(session: &mut Session) -> Vec<u32> {
     out
 }
 
-fn session(loaded: Loaded, no_fuse: bool, checks: Option<CheckOptions>) -> Session {
+fn session(
+    loaded: Loaded,
+    (no_fuse, cache): (bool, CacheType),
+    checks: Option<CheckOptions>,
+) -> Session {
     let passes = PassOptions {
         no_fuse,
         ..PassOptions::default()
@@ -47,49 +58,328 @@ fn session(loaded: Loaded, no_fuse: bool, checks: Option<CheckOptions>) -> Sessi
         checks,
         ..SessionOptions::default()
     };
-    compile(loaded, passes, options)
+    compile_with(loaded, passes, cache, options)
 }
 
-fn load(name: &str, quant: Option<Quant>) -> Loaded {
-    let loaded = tiny(name);
+fn quantised(loaded: Loaded, quant: Option<Quant>) -> Loaded {
     match quant {
         None => loaded,
-        Some(body) => {
+        Some(quant) => {
             let choice = QuantChoice {
-                layers: body,
-                head: body,
+                layers: quant,
+                head: quant,
             };
-            pipeline::quantize(loaded, choice, &|_, _| {}).expect("memory for a tiny model")
+            pipeline::quantize(loaded, choice, &|_, _| {}).expect("memory for a small model")
         }
     }
 }
 
-fn agrees(name: &str, quant: Option<Quant>, no_fuse: bool) {
-    let plain = logits(&mut session(load(name, quant), no_fuse, None));
-    let checked = Some(CheckOptions::ALL);
-    let checked = logits(&mut session(load(name, quant), no_fuse, checked));
-    assert!(
-        plain == checked,
-        "{name} {quant:?} no_fuse={no_fuse}: other bits than unchecked"
-    );
+/// How a model is compiled: quantised or not, fused or not, and what keys and values are kept in.
+const WAYS: [(Option<Quant>, bool, CacheType); 8] = [
+    (None, false, CacheType::F32),
+    (None, true, CacheType::F32),
+    (Some(Quant::Q8), false, CacheType::F32),
+    (Some(Quant::Q8), true, CacheType::F16),
+    (Some(Quant::Q4), false, CacheType::Bf16),
+    (Some(Quant::Q4), true, CacheType::F32),
+    (None, false, CacheType::Q8),
+    (None, true, CacheType::Q8),
+];
+
+/// Compares checked with unchecked execution in every way that falls to this run ([`share`]).
+fn agrees_in_all_ways(name: &str, load: &dyn Fn() -> Loaded) {
+    for way in WAYS {
+        let (quant, no_fuse, cache) = way;
+        if !share::has(&format!("{name} {way:?}")) {
+            continue;
+        }
+        let open = |checks| session(quantised(load(), quant), (no_fuse, cache), checks);
+        let plain = logits(&mut open(None));
+        let checked = logits(&mut open(Some(CheckOptions::ALL)));
+        assert!(
+            plain == checked,
+            "{name} {way:?}: other bits than unchecked"
+        );
+    }
 }
 
 #[test]
 fn every_spec_stays_within_its_own_memory() {
     for name in spec::builtin_names() {
-        for no_fuse in [false, true] {
-            agrees(name, None, no_fuse);
-        }
+        agrees_in_all_ways(name, &|| tiny(name));
     }
 }
 
 #[test]
-fn so_does_every_spec_with_quantised_weights() {
-    for name in spec::builtin_names() {
-        for quant in Quant::ALL {
-            for no_fuse in [false, true] {
-                agrees(name, Some(quant), no_fuse);
+fn every_fixture_stays_within_its_own_memory() {
+    for folder in fixture_folders() {
+        let name = folder.file_name().unwrap_or_default().to_string_lossy();
+        let load = || pipeline::load_checkpoint(&folder, None).expect("a committed checkpoint");
+        agrees_in_all_ways(&name, &load);
+    }
+}
+
+/// A tiny model whose code was made from `code`, checked against what `stated` says of it.
+fn planted(
+    name: &str,
+    edit_code: impl Fn(&mut Planned),
+    edit_stated: impl Fn(&mut Planned),
+    (checks, kernels): (CheckOptions, Option<&'static KernelTable>),
+) -> Session {
+    let loaded = tiny(name);
+    let target = Target::named("native").expect("always known");
+    let mut options = CompileOptions::new(PassOptions::default(), CacheType::F32, target);
+    options.instruments = Instruments {
+        checks: true,
+        ..Instruments::default()
+    };
+    let [mut code, mut stated] = [(); 2].map(|()| pipeline::plan_both(&loaded, &options));
+    let manifest = pipeline::manifest(&loaded, &code, &options);
+    code.iter_mut().for_each(edit_code);
+    stated.iter_mut().for_each(edit_stated);
+    let program = jit(&code, manifest, None).expect("code for this processor");
+    let program = program.with_checks(access(&stated[0]), access(&stated[1]));
+    let options = SessionOptions {
+        threads: Some(3),
+        context: Some(128),
+        slots: 2,
+        kernels,
+        checks: Some(checks),
+        ..SessionOptions::default()
+    };
+    let weights = Arc::new(loaded.weights);
+    Session::new(program, weight_source(&weights), options).expect("a session")
+}
+
+const NOTHING_ELSE: CheckOptions = CheckOptions {
+    poison: false,
+    guards: false,
+    order: None,
+};
+
+/// What a checked prompt of a model with a planted mistake says.
+fn found(session: &mut Session) -> String {
+    let prompt = tokens(20, session.vocab());
+    match session.feed(0, &prompt, Wanted::All) {
+        Ok(_) => "nothing".into(),
+        Err(e) => e.to_string(),
+    }
+}
+
+fn untouched(_: &mut Planned) {}
+
+#[test]
+fn a_value_that_is_not_where_the_plan_has_it_is_found() {
+    // The kernel writes 64 bytes further on than it may, or reads there.
+    let moved = |p: &mut Planned| {
+        let kernel = p.schedule.blocks[1]
+            .kernels
+            .last()
+            .expect("layers have kernels");
+        let input = p.program.blocks[1].graph.operands(kernel.node)[0];
+        let buffer = p.memory.blocks[1]
+            .get_mut(&input)
+            .expect("it lies in the arena");
+        if let Place::Arena { offset, .. } = &mut buffer.place {
+            *offset += 64;
+        }
+    };
+    let text = found(&mut planted(
+        "llama",
+        untouched,
+        moved,
+        (NOTHING_ELSE, None),
+    ));
+    let kernel = "prefill.layers.dense.mlp.gate+up (matmul) (layer 0)";
+    let wanted = format!("{kernel} through matmul_f32 writes 64 bytes at 0x");
+    assert!(text.contains(&wanted), "{text}");
+}
+
+#[test]
+fn scratch_that_is_too_small_is_found() {
+    let small = |p: &mut Planned| {
+        for k in p.schedule.blocks.iter_mut().flat_map(|b| &mut b.kernels) {
+            k.scratch.bytes = k.scratch.bytes.min(k.scratch.tile + 4);
+        }
+    };
+    let text = found(&mut planted(
+        "llama",
+        untouched,
+        small,
+        (NOTHING_ELSE, None),
+    ));
+    assert!(
+        text.contains("attention.q+k+v (matmul) (layer 0) through matmul_f32 writes"),
+        "{text}"
+    );
+}
+
+#[test]
+fn a_weight_slot_that_is_another_s_is_found() {
+    let swapped = |p: &mut Planned| {
+        let graph = &mut p.program.blocks[1].graph;
+        let last = graph.weights.len() - 1;
+        graph.weights[last].count = 0;
+    };
+    let text = found(&mut planted(
+        "llama",
+        untouched,
+        swapped,
+        (NOTHING_ELSE, None),
+    ));
+    assert!(text.contains("reads 8 bytes"), "{text}");
+}
+
+#[test]
+fn a_value_read_after_its_end_is_found_by_poison() {
+    let honest = logits(&mut planted(
+        "llama",
+        untouched,
+        untouched,
+        (NOTHING_ELSE, None),
+    ));
+    // As if the planner had let every value of the layer die when its maker was done.
+    let short_lived = |p: &mut Planned| {
+        for b in p.memory.blocks[1].values_mut() {
+            b.last = b.first;
+        }
+    };
+    let poison = CheckOptions {
+        poison: true,
+        ..NOTHING_ELSE
+    };
+    let poisoned =
+        |edit: fn(&mut Planned)| logits(&mut planted("llama", untouched, edit, (poison, None)));
+    assert!(poisoned(untouched) == honest);
+    assert!(poisoned(short_lived) != honest);
+}
+
+#[test]
+fn state_read_before_it_was_written_is_found_by_poison() {
+    let poison = CheckOptions {
+        poison: true,
+        ..NOTHING_ELSE
+    };
+    // Queries are computed, keys and values are not.
+    let unwritten = |p: &mut Planned| {
+        let graph = &p.program.blocks[1].graph;
+        let kernels = p.schedule.blocks[1].kernels.iter_mut();
+        for kernel in kernels.filter(|k| graph.op(k.node).writes().is_some()) {
+            if let Work::Columns(parts) = &mut kernel.work {
+                parts[1..].iter_mut().for_each(|part| part.1 = 0);
             }
         }
+    };
+    let logits = |edit: fn(&mut Planned), checks| {
+        let mut session = planted("llama", edit, untouched, (checks, None));
+        let prompt = tokens(20, session.vocab());
+        session
+            .feed(0, &prompt, Wanted::All)
+            .expect("it stays inside")
+            .to_vec()
+    };
+    let finite = |logits: Vec<f32>| logits.iter().all(|v| v.is_finite());
+    assert!(finite(logits(untouched, poison)));
+    assert!(
+        finite(logits(unwritten, NOTHING_ELSE)),
+        "unseen: zeros are as good as any"
+    );
+    assert!(!finite(logits(unwritten, poison)));
+}
+
+#[test]
+fn a_missing_barrier_is_found_by_the_order_of_threads() {
+    let honest = logits(&mut planted(
+        "llama",
+        untouched,
+        untouched,
+        (NOTHING_ELSE, None),
+    ));
+    let order = CheckOptions {
+        order: Some(3),
+        ..NOTHING_ELSE
+    };
+    assert!(logits(&mut planted("llama", untouched, untouched, (order, None))) == honest);
+    for missing in 1..5 {
+        let without = |p: &mut Planned| p.schedule.blocks[1].kernels[missing].barrier = false;
+        let drawn = logits(&mut planted("llama", without, untouched, (order, None)));
+        assert!(drawn != honest, "without barrier {missing}");
     }
+}
+
+/// A micro-kernel that reads one byte behind the weights it is given.
+unsafe extern "C" fn reads_on(
+    x: *const f32,
+    x_stride: usize,
+    m: usize,
+    w: *const u8,
+    w_stride_bytes: usize,
+    n: usize,
+    k: usize,
+    out: *mut f32,
+    out_stride: usize,
+    accumulate: usize,
+    scratch: *mut u8,
+) {
+    // SAFETY: none, which is what the test is about: the byte behind the last row is not the caller's.
+    let beyond = unsafe { w.add(n * w_stride_bytes).read_volatile() };
+    std::hint::black_box(beyond);
+    let f = graver_runtime::kernels::table().matmul_f32;
+    // SAFETY: the arguments are the caller's.
+    unsafe {
+        f(
+            x,
+            x_stride,
+            m,
+            w,
+            w_stride_bytes,
+            n,
+            k,
+            out,
+            out_stride,
+            accumulate,
+            scratch,
+        )
+    };
+}
+
+#[test]
+fn a_read_beyond_a_weight_is_found_by_guards() {
+    const CHILD: &str = "GRAVER_TEST_READS_ON";
+    if let Ok(guards) = std::env::var(CHILD) {
+        let kernels = KernelTable {
+            matmul_f32: reads_on,
+            ..*graver_runtime::kernels::table()
+        };
+        let checks = CheckOptions {
+            guards: guards == "1",
+            ..NOTHING_ELSE
+        };
+        let kernels = Some(&*Box::leak(Box::new(kernels)));
+        logits(&mut planted(
+            "llama",
+            untouched,
+            untouched,
+            (checks, kernels),
+        ));
+        return;
+    }
+    let child = |guards: &str| {
+        let exe = std::env::current_exe().expect("tests know their file");
+        let mut child = std::process::Command::new(exe);
+        child.args(["--exact", "a_read_beyond_a_weight_is_found_by_guards"]);
+        child
+            .env(CHILD, guards)
+            .output()
+            .expect("the test runs again")
+            .status
+    };
+    assert!(
+        child("0").success(),
+        "without guards the byte is some other weight's"
+    );
+    assert!(
+        !child("1").success(),
+        "a read of an unmapped page ends the process"
+    );
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Args;
 use graver::artifact::{jit, weight_source};
-use graver::codegen::Target;
+use graver::codegen::{Instruments, Target};
 use graver::embedded;
 use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, Loaded};
@@ -39,9 +39,9 @@ pub(crate) struct ModelArgs {
     passes: PassArgs,
     #[command(flatten)]
     pub(crate) quant: QuantArgs,
-    /// Compare every access of generated code with what its kernel may touch; many times slower
+    /// What code that runs here does beside computing.
     #[arg(skip)]
-    pub(crate) checked: bool,
+    pub(crate) instruments: Instruments,
 }
 
 /// Where a model comes from.
@@ -258,7 +258,7 @@ impl ModelArgs {
 
     pub(crate) fn options_for(&self, target: Target) -> Result<CompileOptions, Box<dyn Error>> {
         let mut options = CompileOptions::new(self.passes()?, self.quant.cache(), target);
-        (options.instruments.checks, options.instruments.verified) = (self.checked, self.checked);
+        options.instruments = self.instruments;
         Ok(options)
     }
 }
@@ -277,7 +277,7 @@ pub(crate) fn open(
 ) -> Result<Session, Box<dyn Error>> {
     loaded.weights.settle();
     let mut options = options.clone();
-    options.instruments.stamps = session.profile;
+    options.instruments.stamps |= session.profile;
     let session = SessionOptions {
         checks: options.instruments.checks.then_some(CheckOptions::ALL),
         ..session

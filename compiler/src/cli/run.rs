@@ -16,12 +16,17 @@ pub(crate) struct Args {
     model: ModelArgs,
     #[command(flatten)]
     run: RunArgs,
+    /// Compare every access of generated code with what its kernel may touch; many times slower, same results
+    #[arg(long, conflicts_with = "profile")]
+    checked: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
     // One seed for everything random, sampling and weights, unless there are two.
     let mut model = args.model.clone();
     model.weights_seed = model.weights_seed.or(args.run.seed);
+    model.instruments.checks = args.checked;
+    model.instruments.verified = args.checked;
     let text = model.text()?;
     let tokenizer = Tokenizer::load_in_background(text.tokenizer.clone())?;
     let loaded = model.load()?;

@@ -16,7 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::Outcome;
 use super::model::{ModelArgs, open};
 
-#[derive(clap::Args)]
+#[derive(Clone, clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
@@ -30,12 +30,22 @@ pub(crate) struct Args {
     /// Threads to compute with
     #[arg(short = 't', long)]
     threads: Option<usize>,
+    /// Compare every access of generated code with what its kernel may touch, too; many times slower, same results
+    #[arg(long)]
+    checked: bool,
     /// Print JSON
     #[arg(long)]
     json: bool,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    let mut args = args.clone();
+    args.model.instruments.checks = args.checked;
+    args.model.instruments.verified = true;
+    verify(&args)
+}
+
+fn verify(args: &Args) -> Outcome {
     if args.model.quant.rounds() {
         return rounded(args);
     }

@@ -4,6 +4,7 @@
 //! lies in read-only data beside the code: block, first weight pointer, first state offset.
 
 mod attention;
+mod barriers;
 mod cache;
 mod emit;
 mod experts;
@@ -165,6 +166,13 @@ impl Unit<'_> {
         let mut e = Emit::begin(builder, config.default_call_conv);
         body(&mut e, self.module);
         e.finish(config);
+        if self.planned.instruments.verified {
+            // The entry has no block of its own, so that it lacks addresses of weights and states.
+            let thread = if linkage == Linkage::Export { 1 } else { 3 };
+            if let Some(what) = barriers::divergent(&self.context.func, thread) {
+                panic!("{name}: {what}\n{}", self.context.func.display());
+            }
+        }
         if let Some(listings) = &mut self.listings {
             self.context.set_disasm(true);
             listings.push(Listing {

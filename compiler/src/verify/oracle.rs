@@ -8,6 +8,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use graver_runtime::abi::Manifest;
+use graver_runtime::checked::CheckOptions;
 use graver_runtime::session::{Session, SessionOptions};
 use serde::Serialize;
 
@@ -98,7 +99,7 @@ pub fn against_interpreter(
     let mut passes = vec![];
     for stage in stages {
         progress(&stage.pass);
-        passes.push(check(stage, &weights, &reference, threads)?);
+        passes.push(check(stage, &weights, &reference, options, threads)?);
     }
     Ok(report(tokens.len(), passes))
 }
@@ -155,6 +156,7 @@ fn check(
     stage: Stage,
     weights: &Arc<Weights>,
     reference: &Golden,
+    options: &CompileOptions,
     threads: Option<usize>,
 ) -> Result<PassCheck, OracleError> {
     let Some((planned, manifest)) = stage.planned else {
@@ -174,6 +176,7 @@ fn check(
     let session = SessionOptions {
         threads,
         context: Some(reference.input_ids.len()),
+        checks: options.instruments.checks.then_some(CheckOptions::ALL),
         ..SessionOptions::default()
     };
     let session = Session::new(program, weight_source(weights), session);
