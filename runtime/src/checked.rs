@@ -9,6 +9,7 @@
 //! Made for tests and `--checked`: a checked step takes many times as long.
 
 mod access;
+mod calls;
 mod guard;
 mod live;
 mod table;
@@ -21,13 +22,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use access::{
     BlockPlace, Extent, KernelAccess, ProgramAccess, RowCount, Size, ValueAccess, ValuePlace,
 };
+pub(crate) use calls::{admit_nothing, allow, enter_nothing, same_chunk};
 pub(crate) use guard::{GuardedWeights, protect};
 
 use self::live::{Live, Region};
 use self::turns::{Apart, Turns};
-use crate::abi::{
-    CHECK_WRITE, CLAIM_COUNTERS, Entry, KernelTable, Manifest, Span, StepContext, WeightInfo,
-};
+use crate::abi::{Entry, KernelTable, Manifest, Span, StepContext, WeightInfo};
 
 /// Violations that are told in full; more are only counted.
 const TOLD: usize = 8;
@@ -151,10 +151,7 @@ impl Checker {
             (live.kernel, live.blocks) = (None, 0);
         }
         context.checker = (&raw const *self).cast();
-        context.check = check;
-        context.enter_kernel = enter_kernel;
-        context.admit = admit;
-        context.chunk = chunk;
+        calls::fill_in(context);
         context.kernels = &raw const table::TABLE;
         if self.options.poison {
             // SAFETY: the session owns arena and scratch, at these sizes, and no thread runs yet.
@@ -164,7 +161,7 @@ impl Checker {
                 context.scratch.write_bytes(POISON, scratch);
             }
         }
-        checked_entry
+        calls::checked_entry
     }
 
     /// Everything found in the step that has just ended.
@@ -283,12 +280,11 @@ impl Checker {
             live.regions
                 .push(Region::dense(entry as usize, bytes, false));
             for slot in slots {
-                let bytes = self.weight_bytes.get(slot).copied().unwrap_or(0);
-                // SAFETY: the table has an entry for every weight slot of the manifest, which is as long as `weight_bytes`.
-                let at = match bytes {
-                    0 => continue,
-                    _ => unsafe { *ctx.weights.add(slot) },
+                let Some(bytes) = self.weight_bytes.get(slot).copied() else {
+                    continue;
                 };
+                // SAFETY: the table has an entry for every weight slot of the manifest, as `weight_bytes` has.
+                let at = unsafe { *ctx.weights.add(slot) };
                 live.regions.push(Region::dense(at as usize, bytes, false));
             }
         }
@@ -369,188 +365,4 @@ struct Own {
     states: usize,
     /// It has run for this block before: for another tile.
     again: bool,
-}
-
-/// # Safety
-/// `context` is what [`Checker::begin_step`] made, in a step that goes on; `thread` is the calling thread's index.
-unsafe fn of<'a>(context: *const StepContext, thread: usize) -> (&'a Checker, &'a mut Live) {
-    // SAFETY: `begin_step` put its checker there, which outlives the step.
-    let checker = unsafe { &*(*context).checker.cast::<Checker>() };
-    // SAFETY: each thread uses its own part alone, and holds no other reference to it during this call.
-    let live = unsafe { &mut *checker.threads[thread].get() };
-    (checker, live)
-}
-
-/// What the pool enters in place of a program: waits for the thread's turn and enters the program with a barrier of its own.
-unsafe extern "C" fn checked_entry(context: *const StepContext, thread: usize) {
-    // SAFETY: the pool's contract: the context is what `begin_step` made.
-    let checker = unsafe { of(context, thread) }.0;
-    checker.turns.wait(thread);
-    // SAFETY: the context is valid, and plain data.
-    let own = StepContext {
-        barrier: turn_barrier,
-        timed_barrier: turn_barrier_timed,
-        ..unsafe { *context }
-    };
-    table::set_current(Some((checker, checker.threads[thread].get())));
-    if let Some(entry) = checker.step().entry {
-        // SAFETY: the contract of `Program::new`; every pointer of the context is as the session filled it in.
-        unsafe { entry(&own, thread) };
-    }
-    table::set_current(None);
-    checker.apart(checker.turns.finish(thread));
-}
-
-/// [`StepContext::barrier`] of a checked step.
-///
-/// # Safety
-/// As of [`of`].
-unsafe extern "C" fn turn_barrier(context: *const StepContext, thread: usize) {
-    // SAFETY: the caller's contract.
-    let (checker, live) = unsafe { of(context, thread) };
-    let at = live.kernel;
-    let zero = || {
-        // SAFETY: the context's counters are writable, and every other thread waits for its turn.
-        unsafe { (*context).counters.write_bytes(0, CLAIM_COUNTERS) }
-    };
-    checker.apart(checker.turns.meet(thread, at, zero));
-}
-
-/// [`StepContext::timed_barrier`] of a checked step, which takes no times.
-///
-/// # Safety
-/// As of [`of`].
-unsafe extern "C" fn turn_barrier_timed(context: *const StepContext, thread: usize, _: usize) {
-    // SAFETY: the caller's contract.
-    unsafe { turn_barrier(context, thread) };
-}
-
-/// [`StepContext::enter_kernel`].
-///
-/// # Safety
-/// As of [`of`].
-unsafe extern "C" fn enter_kernel(
-    context: *const StepContext,
-    thread: usize,
-    weights: usize,
-    states: usize,
-    kernel: usize,
-    tile: usize,
-) {
-    // SAFETY: the caller's contract.
-    let (checker, live) = unsafe { of(context, thread) };
-    let own = Own {
-        kernel,
-        weights,
-        states,
-        again: tile > 0,
-    };
-    // SAFETY: the context is valid for the whole step.
-    checker.enter(live, unsafe { &*context }, thread, own);
-}
-
-/// [`StepContext::admit`].
-///
-/// # Safety
-/// As of [`of`].
-unsafe extern "C" fn admit(context: *const StepContext, thread: usize, at: usize, bytes: usize) {
-    // SAFETY: the caller's contract.
-    let live = unsafe { of(context, thread) }.1;
-    live.regions.push(Region::dense(at, bytes, false));
-}
-
-/// [`StepContext::check`].
-///
-/// # Safety
-/// As of [`of`].
-unsafe extern "C" fn check(
-    context: *const StepContext,
-    thread: usize,
-    at: usize,
-    bytes: usize,
-) -> usize {
-    // SAFETY: the caller's contract.
-    let (checker, live) = unsafe { of(context, thread) };
-    let (bytes, write) = (bytes & !CHECK_WRITE, bytes & CHECK_WRITE != 0);
-    if live.allows(at, bytes, write) {
-        return at;
-    }
-    checker.report(live, None, at, bytes, write);
-    live.sink()
-}
-
-/// [`StepContext::chunk`]: a chunk of `from..to` in place of chunk `index`, another one for each index.
-///
-/// # Safety
-/// As of [`of`].
-unsafe extern "C" fn chunk(
-    context: *const StepContext,
-    thread: usize,
-    index: usize,
-    from: usize,
-    to: usize,
-) -> usize {
-    // SAFETY: the caller's contract.
-    let (checker, live) = unsafe { of(context, thread) };
-    let n = to.wrapping_sub(from);
-    if checker.options.order.is_none() || n < 2 || index < from || index >= to {
-        return index;
-    }
-    // A step that has no divisor in common with `n` visits all of `0..n`.
-    let seed = checker.step().seed ^ live.kernel.unwrap_or(0) as u64;
-    let (a, b) = ((seed >> 32) as usize, seed as u32 as usize);
-    let mut step = 1 + a % (n - 1);
-    while gcd(step, n) > 1 {
-        step -= 1;
-    }
-    let place = (index - from) as u128 * step as u128 + b as u128;
-    from + (place % n as u128) as usize
-}
-
-fn gcd(mut a: usize, mut b: usize) -> usize {
-    while b > 0 {
-        (a, b) = (b, a % b);
-    }
-    a
-}
-
-/// [`StepContext::check`] of a session that checks nothing.
-pub(crate) unsafe extern "C" fn allow(
-    _: *const StepContext,
-    _: usize,
-    at: usize,
-    _bytes: usize,
-) -> usize {
-    at
-}
-
-/// [`StepContext::enter_kernel`] of a session that checks nothing.
-pub(crate) unsafe extern "C" fn enter_nothing(
-    _: *const StepContext,
-    _: usize,
-    _weights: usize,
-    _states: usize,
-    _kernel: usize,
-    _tile: usize,
-) {
-}
-
-/// [`StepContext::admit`] of a session that checks nothing.
-pub(crate) unsafe extern "C" fn admit_nothing(
-    _: *const StepContext,
-    _: usize,
-    _at: usize,
-    _bytes: usize,
-) {
-}
-
-/// [`StepContext::chunk`] of a session that checks nothing.
-pub(crate) unsafe extern "C" fn same_chunk(
-    _: *const StepContext,
-    _: usize,
-    index: usize,
-    _from: usize,
-    _to: usize,
-) -> usize {
-    index
 }

@@ -265,7 +265,9 @@ mod tests {
         assert_eq!(found(by_tokens), None);
         let beside = |e: &mut Emit| {
             let own = is_zero(e, e.thread);
-            e.when(own, |e| drop(e.int(1)));
+            e.when(own, |e| {
+                e.scratch(0);
+            });
             e.barrier();
         };
         assert_eq!(found(beside), None, "threads come together again before it");

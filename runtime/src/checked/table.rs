@@ -126,11 +126,13 @@ pub(super) static TABLE: KernelTable = KernelTable {
     cache_q8_to_f32,
 };
 
+/// Which kernel of a table.
+type Of<F> = fn(&KernelTable) -> F;
 type Narrow = unsafe extern "C" fn(*const f32, usize, *mut u8);
 type Widen = unsafe extern "C" fn(*const u8, usize, *mut f32);
 
 /// By number: name, kernel, element type, whether weights are `[k, n]`.
-const MATMULS: [(&str, fn(&KernelTable) -> MatmulFn, Dtype, bool); 6] = [
+const MATMULS: [(&str, Of<MatmulFn>, Dtype, bool); 6] = [
     ("matmul_f32", |t| t.matmul_f32, Dtype::F32, false),
     ("matmul_bf16", |t| t.matmul_bf16, Dtype::Bf16, false),
     ("matmul_f16", |t| t.matmul_f16, Dtype::F16, false),
@@ -139,7 +141,7 @@ const MATMULS: [(&str, fn(&KernelTable) -> MatmulFn, Dtype, bool); 6] = [
     ("matmul_kn_f16", |t| t.matmul_kn_f16, Dtype::F16, true),
 ];
 
-const MAPS: [(&str, fn(&KernelTable) -> MapFn); 10] = [
+const MAPS: [(&str, Of<MapFn>); 10] = [
     ("silu", |t| t.silu),
     ("gelu", |t| t.gelu),
     ("gelu_tanh", |t| t.gelu_tanh),
@@ -152,22 +154,22 @@ const MAPS: [(&str, fn(&KernelTable) -> MapFn); 10] = [
     ("ln", |t| t.ln),
 ];
 
-const NARROWS: [(&str, fn(&KernelTable) -> Narrow); 2] = [
+const NARROWS: [(&str, Of<Narrow>); 2] = [
     ("f32_to_bf16", |t| t.f32_to_bf16),
     ("f32_to_f16", |t| t.f32_to_f16),
 ];
 
-const WIDENS: [(&str, fn(&KernelTable) -> Widen); 2] = [
+const WIDENS: [(&str, Of<Widen>); 2] = [
     ("bf16_to_f32", |t| t.bf16_to_f32),
     ("f16_to_f32", |t| t.f16_to_f32),
 ];
 
-const QUANT_MATMULS: [(&str, fn(&KernelTable) -> QuantMatmulFn, Quant); 2] = [
+const QUANT_MATMULS: [(&str, Of<QuantMatmulFn>, Quant); 2] = [
     ("matmul_q8", |t| t.matmul_q8, Quant::Q8),
     ("matmul_q4", |t| t.matmul_q4, Quant::Q4),
 ];
 
-const QUANT_ROWS: [(&str, fn(&KernelTable) -> QuantRowFn, Quant); 2] = [
+const QUANT_ROWS: [(&str, Of<QuantRowFn>, Quant); 2] = [
     ("row_q8", |t| t.row_q8, Quant::Q8),
     ("row_q4", |t| t.row_q4, Quant::Q4),
 ];
