@@ -4,7 +4,9 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
-use crate::{bible, comma, compile, continuations, fails, folder, listing, ok, output, root};
+use crate::{
+    GRAVER, bible, comma, compile, continuations, fails, folder, listing, ok, output, root,
+};
 
 /// Greedy decoding through the C interface, and what happens to those who do not keep to it.
 const GREEDY: &str = include_str!("greedy.c");
@@ -144,6 +146,40 @@ fn a_shared_library_shows_the_interface_and_nothing_else() {
             "{name}"
         );
     }
+}
+
+/// Generated code reaches everything through its context, so that nothing outside can be put in its place.
+#[test]
+fn objects_of_all_specs_refer_to_nothing_outside() {
+    let folder = folder();
+    let listed = ok(GRAVER, &["specs"]);
+    let specs: Vec<&str> = listed.lines().filter(|line| is_spec(line)).collect();
+    assert!(specs.len() >= 27, "{listed}");
+    for spec in specs {
+        let object = folder.path().join("model.o");
+        compile(Path::new(spec), &object, &["--emit", "obj", "-q"]);
+        let object = object.display().to_string();
+        assert_eq!(ok("nm", &["--undefined-only", &object]), "", "{spec}");
+        let defined = ok("nm", &["--defined-only", "--extern-only", &object]);
+        let mut names: Vec<&str> = defined
+            .lines()
+            .filter_map(|l| l.split(' ').nth(2))
+            .collect();
+        names.sort_unstable();
+        assert_eq!(
+            names,
+            ["graver_decode", "graver_model", "graver_prefill"],
+            "{spec}"
+        );
+    }
+}
+
+fn is_spec(name: &str) -> bool {
+    root()
+        .join("specs")
+        .join(name)
+        .with_extension("json")
+        .exists()
 }
 
 #[test]
