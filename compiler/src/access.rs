@@ -90,9 +90,14 @@ impl Of<'_> {
             values: read.chain(written).chain(own).collect(),
             weights: weights.collect(),
             states: self.states(op),
-            scratch: self.kernel.scratch.bytes,
+            scratch: self.scratch(),
             dead: self.dead(before),
         }
+    }
+
+    fn scratch(&self) -> Vec<Range<usize>> {
+        let areas = self.kernel.scratch.areas.iter();
+        areas.map(|a| a.offset..a.offset + a.bytes).collect()
     }
 
     /// A value's extent, if it lies in the arena or among the logits.

@@ -94,7 +94,7 @@ pub fn plan(program: &Program, schedule: &Schedule) -> MemoryPlan {
         .blocks
         .iter()
         .flat_map(|b| &b.kernels)
-        .map(|k| k.scratch.bytes)
+        .map(|k| k.scratch.bytes())
         .max()
         .unwrap_or(0);
     p

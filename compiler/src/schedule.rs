@@ -5,8 +5,7 @@
 //! a block always has one. Kernels between two barriers form an *epoch*, the unit of the memory plan.
 
 mod experts;
-mod latent;
-mod scratch;
+pub mod scratch;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -18,11 +17,8 @@ use crate::graph::{
     Dest, Graph, Grouping, HeadMatmul, Join, Matmul, NodeId, Op, Program, ProgramKind, ShortConv,
 };
 
-pub use experts::{
-    expert_tile, has_prologue, own_routing, prologue_row_bytes, route_scratch, tile_row_bytes,
-};
-pub use latent::{EXPANDED_KEYS, LatentScratch, latent_scratch};
-pub use scratch::{Scratch, attention_rows, widened_rows};
+pub use experts::{expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
+pub use scratch::Scratch;
 
 /// Kernels of every block of a program.
 #[derive(Clone, Debug)]
@@ -59,7 +55,7 @@ pub struct Kernel {
     pub claimed: Option<usize>,
     /// How it is cut.
     pub work: Work,
-    /// Scratch bytes of one thread.
+    /// What a thread needs of its own.
     pub scratch: Scratch,
 }
 

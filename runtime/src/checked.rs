@@ -250,8 +250,9 @@ impl Checker {
         self.allow_weights(live, ctx, weight, kernel);
         self.allow_states(live, ctx, state, kernel);
         let scratch = ctx.scratch as usize + thread * ctx.scratch_stride;
+        let areas = kernel.scratch.iter();
         live.regions
-            .push(Region::dense(scratch, kernel.scratch, true));
+            .extend(areas.map(|a| Region::dense(scratch + a.start, a.len(), true)));
         if self.options.poison {
             self.poison(live, ctx, kernel, scratch);
         }
@@ -315,10 +316,9 @@ impl Checker {
 
     /// Fills what nobody may rely on: scratch, and values that have died, which the first thread to come does for all.
     fn poison(&self, live: &Live, ctx: &StepContext, kernel: &KernelAccess, scratch: usize) {
+        let used = kernel.scratch.last().map_or(0, |area| area.end);
         // SAFETY: the thread's own scratch, of the size that the manifest states.
-        unsafe {
-            (scratch as *mut u8).write_bytes(POISON, kernel.scratch.min(self.scratch_stride))
-        };
+        unsafe { (scratch as *mut u8).write_bytes(POISON, used.min(self.scratch_stride)) };
         // SAFETY: it is this thread's turn.
         let step = unsafe { &mut *self.step.get() };
         let here = (live.blocks, kernel.index);

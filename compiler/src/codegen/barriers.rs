@@ -266,7 +266,7 @@ mod tests {
         let beside = |e: &mut Emit| {
             let own = is_zero(e, e.thread);
             e.when(own, |e| {
-                e.scratch(0);
+                e.scratch(crate::schedule::scratch::PRODUCTS);
             });
             e.barrier();
         };
@@ -296,7 +296,7 @@ mod tests {
             "chunks are claimed by whoever comes first"
         );
         let by_data = |e: &mut Emit| {
-            let at = e.scratch(0);
+            let at = e.scratch(crate::schedule::scratch::PRODUCTS);
             let v = e.load_as(I64, at, 0);
             let none = is_zero(e, v);
             e.when(none, |e| e.barrier());

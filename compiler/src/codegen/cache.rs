@@ -12,7 +12,8 @@ use super::emit::Emit;
 use super::kernel::Site;
 use super::rows::narrow;
 use crate::graph::{Attention, StateDecl};
-use crate::schedule::{largest_step, widened_rows};
+use crate::schedule::largest_step;
+use crate::schedule::scratch::{Area, widened_rows};
 
 /// Keys or values of one slot and head range.
 #[derive(Clone, Copy, Debug)]
@@ -165,10 +166,10 @@ pub(super) struct Room {
 }
 
 impl Room {
-    /// That of a kernel.
-    pub(super) fn of(e: &mut Emit, s: &Site) -> Room {
+    /// That of a kernel, which lies at `area`.
+    pub(super) fn of(e: &mut Emit, s: &Site, area: Area) -> Room {
         Room {
-            base: e.scratch(s.kernel.scratch.cached),
+            base: e.scratch(area),
             rows: widened_rows(s.kind),
         }
     }

@@ -15,6 +15,8 @@ use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, Variable};
 use graver_runtime::abi::{CHECK_WRITE, KernelTable, StepContext, stretch};
 
+use crate::schedule::scratch::Area;
+
 /// Loads of what no kernel writes during a step: they may be hoisted and merged.
 const FIXED: MemFlagsData = MemFlagsData::trusted().with_readonly().with_can_move();
 /// Loads and stores of activations; nothing promises their alignment to a vector.
@@ -203,13 +205,13 @@ impl<'a> Emit<'a> {
         self.field_at(self.weights, index * 8)
     }
 
-    /// Address of the thread's scratch area.
-    pub(super) fn scratch(&mut self, offset: usize) -> Value {
+    /// Address of an area of the thread's scratch.
+    pub(super) fn scratch(&mut self, area: Area) -> Value {
         let base = self.field(offset_of!(StepContext, scratch));
         let stride = self.field(offset_of!(StepContext, scratch_stride));
         let own = self.mul(self.thread, stride);
         let at = self.add(base, own);
-        self.plus(at, offset)
+        self.plus(at, area.offset)
     }
 
     pub(super) fn load(&mut self, lanes: Lanes, at: Value, offset: usize) -> Value {

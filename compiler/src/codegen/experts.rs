@@ -24,9 +24,8 @@ use super::rows::{combine, copy, prologue_norm, quantize};
 use crate::graph::{
     Binary, ExpertsIn, ExpertsOut, Form, GroupedMatmul, Grouping, NodeId, Op, Route, WeightDecl,
 };
-use crate::schedule::{
-    Work, expert_tile, has_prologue, max_tokens, prologue_row_bytes, tile_row_bytes,
-};
+use crate::schedule::scratch::{ExpertsInScratch, ExpertsOutScratch, RoutingScratch};
+use crate::schedule::{Work, expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
 
 /// Emits the kernel.
 pub(super) fn emit(e: &mut Emit, s: &Site) {
@@ -193,9 +192,9 @@ fn columns(e: &mut Emit, rows: Rows, first: Value) -> Rows {
 }
 
 /// The groups: made by a kernel before, or by this thread.
-fn groups(e: &mut Emit, s: &Site, g: Grouping, route: Option<&Route>) -> Table {
+fn groups(e: &mut Emit, s: &Site, g: Grouping, route: Option<(&Route, &RoutingScratch)>) -> Table {
     match route {
-        Some(r) => own_groups(e, s, r, g),
+        Some((r, scratch)) => own_groups(e, s, r, g, scratch),
         None => {
             let base = s.rows(e, s.operand("groups")).base;
             Table::new(s, base, g)
@@ -204,8 +203,10 @@ fn groups(e: &mut Emit, s: &Site, g: Grouping, route: Option<&Route>) -> Table {
 }
 
 fn experts_in(e: &mut Emit, s: &Site, x: &ExpertsIn) {
-    let input = prepared(e, s, x);
-    let table = groups(e, s, x.grouping, x.route.as_ref());
+    let scratch = ExpertsInScratch::of(s.graph, s.kernel.node, x, s.kind);
+    let input = prepared(e, s, x, &scratch);
+    let route = x.route.as_ref().zip(scratch.routing.as_ref());
+    let table = groups(e, s, x.grouping, route);
     let form = x.activate.form;
     let matrices: Vec<Matrix> = (0..form.matrices())
         .map(|i| {
@@ -214,14 +215,17 @@ fn experts_in(e: &mut Emit, s: &Site, x: &ExpertsIn) {
         })
         .collect();
     expert_chunks(e, s, table, x.ffn, |e, c| {
-        let gathered = gather_area(e, s, x);
+        let gathered = Rows {
+            base: e.scratch(scratch.gathered),
+            stride: tile_row_bytes(s.graph, s.kernel.node),
+        };
         tiles(e, s, c, |e, i, m| {
-            let tokens = take_tokens(e, s, x, table, [input, gathered], i, m);
+            let tokens = take_tokens(e, s, (x, &scratch), table, [input, gathered], i, m);
             let whole = s.out(e);
             let out = rows_from(e, whole, i);
             let inner = Inside {
-                s,
                 x,
+                scratch: &scratch,
                 c,
                 tokens,
                 m,
@@ -233,13 +237,13 @@ fn experts_in(e: &mut Emit, s: &Site, x: &ExpertsIn) {
 }
 
 /// The input, normalised and rounded into this thread's scratch where that is done to all tokens first.
-fn prepared(e: &mut Emit, s: &Site, x: &ExpertsIn) -> Rows {
+fn prepared(e: &mut Emit, s: &Site, x: &ExpertsIn, scratch: &ExpertsInScratch) -> Rows {
     let input = s.rows(e, s.operand("x"));
     if !has_prologue(x) {
         return input;
     }
     let own = Rows {
-        base: e.scratch(s.kernel.scratch.rows),
+        base: e.scratch(scratch.prepared),
         stride: prologue_row_bytes(s.graph, s.kernel.node, x),
     };
     let k = s.graph.width(s.operand("x"));
@@ -247,7 +251,7 @@ fn prepared(e: &mut Emit, s: &Site, x: &ExpertsIn) -> Rows {
     e.repeat(tokens, |e, t| {
         let (from, to) = (input.row(e, t), own.row(e, t));
         match (x.quantize_x && !x.weighted, &x.norm) {
-            (true, norm) => quantize(e, s, norm.as_ref(), from, to, k),
+            (true, norm) => quantize(e, s, (norm.as_ref(), scratch.row), from, to, k),
             (false, Some(n)) => prologue_norm(e, s, n, from, to),
             (false, None) => unreachable!("there is a prologue"),
         }
@@ -255,25 +259,11 @@ fn prepared(e: &mut Emit, s: &Site, x: &ExpertsIn) -> Rows {
     own
 }
 
-/// Where tiles of tokens are gathered: behind what the prologue has prepared.
-fn gather_area(e: &mut Emit, s: &Site, x: &ExpertsIn) -> Rows {
-    let rows = if has_prologue(x) {
-        max_tokens(s.kind)
-    } else {
-        0
-    };
-    let before = rows * prologue_row_bytes(s.graph, s.kernel.node, x);
-    Rows {
-        base: e.scratch(s.kernel.scratch.rows + before),
-        stride: tile_row_bytes(s.graph, s.kernel.node),
-    }
-}
-
 /// Rows of the tokens of a tile: where they lie, if it is one and needs no weight, else gathered.
 fn take_tokens(
     e: &mut Emit,
     s: &Site,
-    x: &ExpertsIn,
+    (x, scratch): (&ExpertsIn, &ExpertsInScratch),
     table: Table,
     [input, gathered]: [Rows; 2],
     first: Value,
@@ -293,12 +283,12 @@ fn take_tokens(
         }
         let w = table.weight(e, i);
         let floats = match x.quantize_x {
-            true => e.scratch(s.kernel.scratch.row),
+            true => e.scratch(scratch.row),
             false => to,
         };
         scaled(e, from, floats, Count::Known(k), w);
         if x.quantize_x {
-            quantize(e, s, None, floats, to, k);
+            quantize(e, s, (None, scratch.row), floats, to, k);
         }
     });
     gathered
@@ -315,20 +305,20 @@ fn scaled(e: &mut Emit, from: Value, to: Value, n: Count, by: Value) {
 }
 
 /// Products and activation of a tile.
-struct Inside<'a, 'b> {
-    s: &'b Site<'a>,
-    x: &'b ExpertsIn,
+struct Inside<'a> {
+    x: &'a ExpertsIn,
+    scratch: &'a ExpertsInScratch,
     c: Chunk,
     tokens: Rows,
     m: Value,
     out: Rows,
 }
 
-impl Inside<'_, '_> {
+impl Inside<'_> {
     fn emit(&self, e: &mut Emit, matrices: &[Matrix]) {
         let each = self.x.activate.form.rows_each();
         let tile = Rows {
-            base: e.scratch(self.s.kernel.scratch.tile),
+            base: e.scratch(self.scratch.tile),
             stride: self.c.width * each * 4,
         };
         let (first, n) = (e.times(self.c.first, each), times(e, self.c.n, each));
@@ -353,7 +343,7 @@ impl Inside<'_, '_> {
     fn floats(&self, e: &mut Emit) -> Rows {
         match self.x.quantize_y {
             true => Rows {
-                base: e.scratch(self.s.kernel.scratch.staged),
+                base: e.scratch(self.scratch.staged),
                 stride: self.c.width * 4,
             },
             false => columns(e, self.out, self.c.first),
@@ -381,7 +371,9 @@ fn experts_out(e: &mut Emit, s: &Site, x: &ExpertsOut) {
         unreachable!("scheduled by columns")
     };
     let (width, chunks) = plan[0];
-    let table = groups(e, s, x.grouping, x.route.as_ref());
+    let scratch = ExpertsOutScratch::of(s.graph, s.kernel.node, x, s.kind);
+    let route = x.route.as_ref().zip(scratch.routing.as_ref());
+    let table = groups(e, s, x.grouping, route);
     let matrix = Matrix::of(s, "w", x.bias.then_some("bias"));
     let chunks = e.int(chunks);
     e.chunks(chunks, s.share(), |e, c| {
@@ -390,7 +382,7 @@ fn experts_out(e: &mut Emit, s: &Site, x: &ExpertsOut) {
             n: run_length(e, x.rows, width, first),
             first,
             rows: Rows {
-                base: e.scratch(s.kernel.scratch.sums),
+                base: e.scratch(scratch.sums),
                 stride: width * 4,
             },
             table,
@@ -399,7 +391,7 @@ fn experts_out(e: &mut Emit, s: &Site, x: &ExpertsOut) {
         let active = table.n_active(e);
         e.repeat(active, |e, rank| {
             let expert = table.active(e, rank);
-            sums.add_expert(e, s, x, matrix, expert);
+            sums.add_expert(e, s, (x, &scratch), matrix, expert);
         });
         sums.deliver(e, s, x);
     });
@@ -426,7 +418,14 @@ impl Sums {
         });
     }
 
-    fn add_expert(self, e: &mut Emit, s: &Site, x: &ExpertsOut, matrix: Matrix, expert: Value) {
+    fn add_expert(
+        self,
+        e: &mut Emit,
+        s: &Site,
+        (x, scratch): (&ExpertsOut, &ExpertsOutScratch),
+        matrix: Matrix,
+        expert: Value,
+    ) {
         let (from, to) = self.table.run(e, expert);
         let c = Chunk {
             expert,
@@ -438,7 +437,7 @@ impl Sums {
         };
         let input = s.rows(e, s.operand("x"));
         let tile = Rows {
-            base: e.scratch(s.kernel.scratch.tile),
+            base: e.scratch(scratch.tile),
             ..self.rows
         };
         tiles(e, s, c, |e, i, m| {

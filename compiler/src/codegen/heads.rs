@@ -10,6 +10,7 @@ use super::matmul::matmul_kernel;
 use super::rows::{copy, out_row};
 use crate::graph::{HeadColumns, HeadConcat, HeadMatmul, NodeId, WeightDecl};
 use crate::schedule::Work;
+use crate::schedule::scratch::PRODUCTS;
 
 /// The picked columns of one row's heads.
 pub(super) fn slice(e: &mut Emit, s: &Site, c: &HeadColumns, t: Value) {
@@ -155,7 +156,7 @@ impl<'a> HeadWeight<'a> {
         (n, inner): (Value, usize),
         to: Panel,
     ) {
-        let (scratch, zero) = (e.scratch(0), e.int(0));
+        let (scratch, zero) = (e.scratch(PRODUCTS), e.int(0));
         let (x_stride, to_stride) = (e.int(x.stride), e.int(to.stride));
         let (w_stride, inner) = (e.int(self.decl.row_stride), e.int(inner));
         let args = [

@@ -19,7 +19,7 @@ use super::kernel::Site;
 use super::online::{Pass, Sums, divide_rows};
 use super::rows::copy;
 use crate::graph::{Attention, LatentAttention};
-use crate::schedule::{EXPANDED_KEYS, LatentScratch, latent_scratch};
+use crate::schedule::scratch::{Area, EXPANDED_KEYS, LatentScratch};
 
 /// Emits the kernel.
 pub(super) fn emit(e: &mut Emit, s: &Site, l: &LatentAttention) {
@@ -28,7 +28,7 @@ pub(super) fn emit(e: &mut Emit, s: &Site, l: &LatentAttention) {
             l,
             span,
             head,
-            scratch: latent_scratch(l),
+            scratch: LatentScratch::of(s.graph, l, s.kind),
         };
         let expands = part.expands(e);
         let (long, short, done) = (e.b.create_block(), e.b.create_block(), e.b.create_block());
@@ -99,7 +99,7 @@ impl Part<'_> {
             value_dim: l.value_dim(),
             ..l.attention
         };
-        let made = self.made(e, s);
+        let made = self.made(e);
         let pass = |e: &mut Emit, first: Value, rows: Value| {
             let (queries, stride) = self.queries(e, s, first);
             let pass = Pass {
@@ -137,9 +137,8 @@ impl Part<'_> {
     }
 
     /// Keys and values of a block in scratch.
-    fn made(&self, e: &mut Emit, s: &Site) -> (CacheRows, CacheRows) {
-        let rows = s.kernel.scratch.rows;
-        let mut side = |at: usize, width: usize| CacheRows::of_f32(e.scratch(rows + at), width);
+    fn made(&self, e: &mut Emit) -> (CacheRows, CacheRows) {
+        let mut side = |area: Area, width: usize| CacheRows::of_f32(e.scratch(area), width);
         (
             side(self.scratch.keys, self.l.key_dim()),
             side(self.scratch.values, self.l.value_dim()),
@@ -148,13 +147,12 @@ impl Part<'_> {
 
     /// Sums of the queries from `first` on; scores are one tile's.
     fn sums(&self, e: &mut Emit, s: &Site, a: &Attention, first: Value) -> Sums {
-        let base = e.scratch(s.kernel.scratch.sums);
-        let state = e.plus(base, self.scratch.states);
+        let (base, state) = (e.scratch(self.scratch.sums), e.scratch(self.scratch.state));
         Sums {
-            scores: e.scratch(s.kernel.scratch.tile),
+            scores: e.scratch(self.scratch.scores),
             values: e.at(base, first, a.value_dim * 4),
             state: e.at(state, first, 8),
-            room: Room::of(e, s),
+            room: Room::of(e, s, self.scratch.widened),
         }
     }
 
@@ -194,7 +192,7 @@ impl Part<'_> {
         let rows = side.head_rows(e, self.span.slot, zero);
         let from = e.at(rows.base, k, rows.row_bytes);
         let stride = self.l.attention.head_dim;
-        let base = e.scratch(s.kernel.scratch.rows + self.scratch.latents);
+        let base = e.scratch(self.scratch.latents);
         let widen = match rows.dtype {
             CacheType::F32 => return Panel { base: from, stride },
             CacheType::Bf16 => offset_of!(KernelTable, bf16_to_f32),
@@ -213,7 +211,7 @@ impl Part<'_> {
     fn absorbed(&self, e: &mut Emit, s: &Site) {
         let (l, zero) = (self.l, e.int(0));
         let stride = l.attention.head_dim;
-        let own = e.scratch(s.kernel.scratch.rows + self.scratch.latents);
+        let own = e.scratch(self.scratch.latents);
         self.tiles(e, zero, |e, [first, rows]| {
             self.bring_queries(e, s, first, rows, Panel { base: own, stride });
             let end = e.add(self.span.position, first);

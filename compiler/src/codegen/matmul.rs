@@ -8,7 +8,7 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
-use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
+use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS};
 use graver_runtime::abi::{Dtype, Encoding, KernelTable, Quant};
 
 use super::emit::{Count, Emit, Share};
@@ -16,6 +16,7 @@ use super::kernel::{Rows, Site};
 use super::rows;
 use crate::graph::{Binary, Dest, Join, Matmul, Op, WeightDecl};
 use crate::schedule::Work;
+use crate::schedule::scratch::{MatmulScratch, PRODUCTS};
 
 /// Emits the kernel.
 pub(super) fn emit(e: &mut Emit, s: &Site) {
@@ -27,8 +28,10 @@ pub(super) fn emit(e: &mut Emit, s: &Site) {
     };
     let n_rows = s.n_rows(e);
     let x = prologue(e, s, m, n_rows);
+    let scratch = MatmulScratch::of(s.graph, s.kernel.node, m, s.kind);
     let chunk = |(part, (width, _)): (usize, &(usize, usize))| Chunk {
         m,
+        scratch,
         part,
         width: *width,
         x,
@@ -99,18 +102,15 @@ fn prologue(e: &mut Emit, s: &Site, m: &Matmul, n_rows: Value) -> Rows {
     }
     debug_assert_eq!(s.share(), Share::Static, "a prologue is a thing of decode");
     let k = s.graph.width(s.operand("x"));
+    let scratch = MatmulScratch::of(s.graph, s.kernel.node, m, s.kind);
     let own = Rows {
-        base: e.scratch(s.kernel.scratch.rows),
-        stride: if m.quantize_x {
-            block_row_bytes(k)
-        } else {
-            k * 4
-        },
+        base: e.scratch(scratch.rows),
+        stride: MatmulScratch::row_bytes(m, k),
     };
     e.repeat(n_rows, |e, t| {
         let (from, to) = (x.row(e, t), own.row(e, t));
         match m.quantize_x {
-            true => rows::quantize(e, s, m.norm.as_ref(), from, to, k),
+            true => rows::quantize(e, s, (m.norm.as_ref(), scratch.norm), from, to, k),
             false => rows::prologue_norm(e, s, m.norm.as_ref().expect("checked"), from, to),
         }
     });
@@ -121,6 +121,7 @@ fn prologue(e: &mut Emit, s: &Site, m: &Matmul, n_rows: Value) -> Rows {
 #[derive(Clone, Copy)]
 struct Chunk<'a> {
     m: &'a Matmul,
+    scratch: MatmulScratch,
     part: usize,
     /// Rows of every chunk but a part's last.
     width: usize,
@@ -141,7 +142,7 @@ impl Chunk<'_> {
             Count::Dynamic(e.min(left, most))
         };
         let tile = Rows {
-            base: e.scratch(s.kernel.scratch.tile),
+            base: e.scratch(self.scratch.tile),
             stride: self.width * 4,
         };
         let out = (part.finish.dest == Dest::Output).then(|| self.place(e, s, first));
@@ -165,7 +166,7 @@ impl Chunk<'_> {
     fn place(&self, e: &mut Emit, s: &Site, first: Value) -> Rows {
         if self.m.quantize_y {
             return Rows {
-                base: e.scratch(s.kernel.scratch.staged),
+                base: e.scratch(self.scratch.staged),
                 stride: self.width * 4,
             };
         }
@@ -323,7 +324,7 @@ fn floats(
     let x_stride = e.int(x.stride / 4);
     let out_stride = e.int(out.stride / 4);
     let (w_stride, n, k) = (e.int(decl.row_stride), count(e, n), e.int(decl.shape[1]));
-    let (zero, scratch) = (e.int(0), e.scratch(0));
+    let (zero, scratch) = (e.int(0), e.scratch(PRODUCTS));
     let args = [
         x.base, x_stride, m, w, w_stride, n, k, out.base, out_stride, zero, scratch,
     ];

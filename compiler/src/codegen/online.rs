@@ -17,7 +17,7 @@ use super::kernel::Site;
 use super::matmul::matmul_kernel;
 use super::rows;
 use crate::graph::Attention;
-use crate::schedule::attention_rows;
+use crate::schedule::scratch::{AttentionScratch, PRODUCTS};
 
 /// Rows of scores against a run of keys.
 pub(super) struct Pass<'a> {
@@ -73,13 +73,12 @@ pub(super) struct Sums {
 
 impl Sums {
     pub(super) fn of(e: &mut Emit, s: &Site, a: &Attention) -> Sums {
-        let values = e.scratch(s.kernel.scratch.sums);
-        let state = e.plus(values, attention_rows(a, s.kind) * a.value_dim * 4);
+        let scratch = AttentionScratch::of(s.graph, a, s.kind);
         Sums {
-            scores: e.scratch(s.kernel.scratch.tile),
-            values,
-            state,
-            room: Room::of(e, s),
+            scores: e.scratch(scratch.scores),
+            values: e.scratch(scratch.values),
+            state: e.scratch(scratch.state),
+            room: Room::of(e, s, scratch.widened),
         }
     }
 }
@@ -221,7 +220,7 @@ impl Product {
     pub(super) fn emit(&self, e: &mut Emit, over_rows: bool) {
         let ((x, x_stride, m), w) = (self.x, self.w);
         let ((n, k), (out, out_stride)) = (self.sizes, self.out);
-        let (w_stride, scratch) = (e.int(w.row_bytes), e.scratch(0));
+        let (w_stride, scratch) = (e.int(w.row_bytes), e.scratch(PRODUCTS));
         let args = [
             x,
             x_stride,

@@ -17,6 +17,7 @@ use super::kernel::Site;
 use super::online::{Product, fill, scale_by};
 use crate::graph::{Attention, Op};
 use crate::schedule::query_tile;
+use crate::schedule::scratch::{SoftmaxScratch, UnfusedScratch};
 
 /// Emits one of the three kernels; its fifth argument is the tile's index.
 pub(super) fn emit(e: &mut Emit, s: &Site, tile_index: Value) {
@@ -45,7 +46,10 @@ fn key_head(e: &mut Emit, a: &Attention, head: Value) -> Value {
 
 fn scores(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
     let q = s.rows(e, s.operand("q"));
-    let (side, room) = (s.keys(a.state), Room::of(e, s));
+    let (side, room) = (
+        s.keys(a.state),
+        Room::of(e, s, UnfusedScratch::of(s.graph, a, s.kind).widened),
+    );
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
     let seen = e.sub(keys.1, keys.0);
@@ -103,20 +107,14 @@ fn softmax(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
             let position = e.add(tile.position, r);
             let (start, end) = (first_key(e, position, a.reach), e.plus(position, 1));
             let columns = [start, end, keys.1].map(|k| e.sub(k, keys.0));
-            softmax_row(e, s, row, columns, sink);
+            softmax_row(e, row, columns, sink);
         });
     });
 }
 
 /// Softmax of the columns `start..end` of a row that has `width`; the others become 0.
-fn softmax_row(
-    e: &mut Emit,
-    s: &Site,
-    row: Value,
-    [start, end, width]: [Value; 3],
-    sink: Option<Value>,
-) {
-    let state = e.scratch(s.kernel.scratch.sums);
+fn softmax_row(e: &mut Emit, row: Value, [start, end, width]: [Value; 3], sink: Option<Value>) {
+    let state = e.scratch(SoftmaxScratch::of().state);
     let (zero, one) = (e.float(0.0), e.float(1.0));
     let (most, sum) = match sink {
         Some(logit) => (logit, one),
@@ -140,7 +138,10 @@ fn softmax_row(
 
 fn mix(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
     let out = s.out(e);
-    let (side, room) = (s.values(a.state), Room::of(e, s));
+    let (side, room) = (
+        s.values(a.state),
+        Room::of(e, s, UnfusedScratch::of(s.graph, a, s.kind).widened),
+    );
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
     e.chunks(heads, s.share(), |e, head| {

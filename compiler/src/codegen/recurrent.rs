@@ -15,6 +15,7 @@ use super::online::scale_by;
 use super::rows::{activate, combine, copy, norm, out_row};
 use crate::graph::{Binary, DeltaRule, RecurrentId, ShortConv};
 use crate::schedule::Work;
+use crate::schedule::scratch::{ConvScratch, DecayScratch, DeltaScratch};
 
 impl Site<'_> {
     /// Address of a slot's recurrent state.
@@ -35,7 +36,7 @@ pub(super) fn decay(e: &mut Emit, s: &Site, heads: usize, t: Value) {
         s.pointer(e, s.operand("rate")),
         s.pointer(e, s.operand("bias")),
     );
-    let (to, rates) = (out_row(e, s, t), e.scratch(s.kernel.scratch.tile));
+    let (to, rates) = (out_row(e, s, t), e.scratch(DecayScratch::of(heads).rates));
     combine(e, Binary::Add, x, bias, to, Count::Known(n));
     let (count, heads_count) = (e.int(n), e.int(heads));
     e.map(offset_of!(KernelTable, softplus), to, count);
@@ -112,7 +113,10 @@ fn side_by_side(
     let w = s.operand("w");
     let stride = s.weight(w).1.row_stride;
     let base = s.pointer(e, w);
-    let (from, to) = (e.at(base, first, stride), e.scratch(s.kernel.scratch.tile));
+    let (from, to) = (
+        e.at(base, first, stride),
+        e.scratch(ConvScratch::of(c).taps),
+    );
     e.repeat(n, |e, i| {
         let (from, to) = (e.at(from, i, stride), e.at(to, i, 4));
         for j in 0..c.taps {
@@ -221,7 +225,7 @@ pub(super) fn delta_rule(e: &mut Emit, s: &Site, d: &DeltaRule) {
             decays,
             out,
         };
-        rule.steps(e, s, segment.queries);
+        rule.steps(e, segment.queries);
         rule.follow(e, s, segment, head);
     });
 }
@@ -239,8 +243,8 @@ struct Head<'a> {
 
 impl Head<'_> {
     /// The steps of all tokens, by the micro-kernel, which wants them described in memory.
-    fn steps(&self, e: &mut Emit, s: &Site, tokens: Value) {
-        let run = e.scratch(s.kernel.scratch.tile);
+    fn steps(&self, e: &mut Emit, tokens: Value) {
+        let run = e.scratch(DeltaScratch::of().run);
         let [q, k, v, decay, beta] = self.inputs;
         let addresses = [
             (offset_of!(DeltaRun, state), self.state),

@@ -15,7 +15,8 @@ use super::emit::{Count, Emit, Lanes};
 use super::kernel::{Rows, Site};
 use super::rows::copy;
 use crate::graph::{Grouping, Groups, Route, Score};
-use crate::schedule::{max_tokens, own_routing};
+use crate::schedule::max_tokens;
+use crate::schedule::scratch::{RouteScratch, RoutingScratch};
 
 /// A table of groups in memory.
 #[derive(Clone, Copy, Debug)]
@@ -173,19 +174,24 @@ fn put(e: &mut Emit, index: Value, at: Value) {
 }
 
 /// The groups of a kernel whose threads each route for themselves.
-pub(super) fn own_groups(e: &mut Emit, s: &Site, r: &Route, grouping: Grouping) -> Table {
-    let area = e.scratch(s.kernel.scratch.route);
-    let [routes, table, work] = own_routing(&grouping, s.kind).map(|offset| e.plus(area, offset));
+pub(super) fn own_groups(
+    e: &mut Emit,
+    s: &Site,
+    r: &Route,
+    grouping: Grouping,
+    scratch: &RoutingScratch,
+) -> Table {
     let routes = Rows {
-        base: routes,
+        base: e.scratch(scratch.routes),
         stride: 2 * r.top_k * 4,
     };
+    let table = e.scratch(scratch.table);
     let scores = s.rows(e, s.operand("scores"));
     let correction = r.correction.then(|| s.pointer(e, s.operand("correction")));
     let tokens = e.tokens();
     e.repeat(tokens, |e, t| {
         let (from, to) = (scores.row(e, t), routes.row(e, t));
-        route(e, r, from, correction, to, work);
+        route(e, r, from, correction, to, &scratch.route);
     });
     let table = Table::new(s, table, grouping);
     table.fill(e, routes, tokens);
@@ -210,17 +216,14 @@ struct Work {
 }
 
 impl Work {
-    fn at(e: &mut Emit, r: &Route, base: Value) -> Work {
-        let (n, groups) = (r.experts * 4, r.groups.map_or(0, |g| g.count * 4));
-        let ends = [0, n, 2 * n, 3 * n, 3 * n + groups, 3 * n + 2 * groups];
-        let [scores, choice, keys, worth, group_keys, state] = ends.map(|o| e.plus(base, o));
+    fn at(e: &mut Emit, scratch: &RouteScratch) -> Work {
         Work {
-            scores,
-            choice,
-            keys,
-            worth,
-            group_keys,
-            state,
+            scores: e.scratch(scratch.scores),
+            choice: e.scratch(scratch.choice),
+            keys: e.scratch(scratch.keys),
+            worth: e.scratch(scratch.worth),
+            group_keys: e.scratch(scratch.group_keys),
+            state: e.scratch(scratch.state),
         }
     }
 }
@@ -232,9 +235,9 @@ pub(super) fn route(
     from: Value,
     correction: Option<Value>,
     to: Value,
-    scratch: Value,
+    scratch: &RouteScratch,
 ) {
-    let w = Work::at(e, r, scratch);
+    let w = Work::at(e, scratch);
     let n = e.int(r.experts);
     copy(e, from, w.scores, r.experts, 1.0);
     if !r.after {

@@ -20,6 +20,7 @@ use crate::graph::{
     touch_role,
 };
 use crate::schedule::Work;
+use crate::schedule::scratch::{Area, FinishScratch, PRODUCTS, QuantizeScratch};
 
 /// Emits the kernel of a row-wise operation.
 pub(super) fn emit(e: &mut Emit, s: &Site) {
@@ -71,7 +72,9 @@ fn row(e: &mut Emit, s: &Site, t: Value) {
         }
         Op::Quantize { norm } => {
             let (from, to) = (x(e, "x"), out_row(e, s, t));
-            quantize(e, s, norm.as_ref(), from, to, s.graph.width(s.kernel.node));
+            let scratch = QuantizeScratch::of(s.graph, s.kernel.node);
+            let width = s.graph.width(s.kernel.node);
+            quantize(e, s, (norm.as_ref(), scratch.norm), from, to, width);
         }
         Op::Binary(b) => binary(e, s, *b, t),
         Op::Unary(u) => {
@@ -206,11 +209,11 @@ fn panel_row(
     e.micro(kernel, &[from, lane, n, to], None);
 }
 
-/// One row of `k` values to int8, normalised in scratch first where there is a norm.
+/// One row of `k` values to int8; where there is a norm, normalised in scratch first, at `row`.
 pub(super) fn quantize(
     e: &mut Emit,
     s: &Site,
-    norm: Option<&Norm>,
+    (norm, row): (Option<&Norm>, Area),
     from: Value,
     to: Value,
     k: usize,
@@ -218,7 +221,7 @@ pub(super) fn quantize(
     let from = match norm {
         None => from,
         Some(n) => {
-            let row = e.scratch(s.kernel.scratch.row);
+            let row = e.scratch(row);
             prologue_norm(e, s, n, from, row);
             row
         }
@@ -443,7 +446,7 @@ fn finish_row(e: &mut Emit, s: &Site, parts: &[Finish], t: Value) {
     };
     let (mut start, mut column) = (0, 0);
     for (i, p) in parts.iter().enumerate() {
-        let scratch = e.scratch(s.kernel.scratch.tile);
+        let scratch = e.scratch(FinishScratch::of(parts).part);
         let source = e.plus(from, start * 4);
         let at = match (p.dest, to) {
             (Dest::Output, Some(to)) => e.plus(to, column * 4),
@@ -502,7 +505,7 @@ fn position_factor(e: &mut Emit, p: &PositionScale, t: Value) -> Value {
     let steps = e.b.ins().fdiv(position, every);
     let steps = e.b.ins().floor(steps);
     let steps = e.b.ins().fadd(steps, one);
-    let (at, n) = (e.scratch(0), e.int(1));
+    let (at, n) = (e.scratch(PRODUCTS), e.int(1));
     e.store(steps, at, 0);
     e.map(offset_of!(KernelTable, ln), at, n);
     let log = e.load(Lanes::One, at, 0);

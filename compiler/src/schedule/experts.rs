@@ -1,4 +1,4 @@
-//! How the work of experts is cut, and what scratch it needs.
+//! How the work of experts is cut.
 //!
 //! A chunk is some rows of one expert's matrix for all of that expert's tokens. Which experts have tokens is known only
 //! when a step runs, and the same for every thread. In decode a chunk's weights stay in cache from one token to the next; in
@@ -6,9 +6,7 @@
 
 use graver_runtime::abi::quant::{PANEL_ROWS, block_row_bytes};
 
-use super::max_tokens;
-use super::scratch::Area;
-use crate::graph::{ExpertsIn, Graph, Grouping, NodeId, Op, ProgramKind, Route};
+use crate::graph::{ExpertsIn, Graph, Grouping, NodeId, Op, ProgramKind};
 
 /// Bytes of weights that a chunk of decode reads at most: half of a small second-level cache.
 const DECODE_CHUNK_BYTES: usize = 256 << 10;
@@ -62,67 +60,6 @@ pub(super) fn sum_columns(rows: usize, row_bytes: usize, kind: ProgramKind) -> (
     (width, rows.div_ceil(width))
 }
 
-/// Bytes for routing one token: scores, choice, keys, and two numbers for each group.
-pub fn route_scratch(r: &Route) -> usize {
-    let groups = r.groups.map_or(0, |g| g.count);
-    (3 * r.experts + 2 * groups + 2) * 4
-}
-
-/// Byte offsets in the scratch area of a thread that routes for itself: routes, table of groups, space to work in.
-pub fn own_routing(g: &Grouping, kind: ProgramKind) -> [usize; 3] {
-    let tokens = max_tokens(kind);
-    let align = |n: usize| n.next_multiple_of(64);
-    let table = align(tokens * 2 * g.top_k * 4);
-    let work = table + align((2 * g.experts + 2 + 3 * tokens * g.top_k) * 4);
-    [0, table, work]
-}
-
-/// Bytes of routing for a kernel that does it for itself; none where another has done it.
-fn routing_bytes(g: &Grouping, route: Option<&Route>, kind: ProgramKind) -> usize {
-    route.map_or(0, |r| own_routing(g, kind)[2] + route_scratch(r))
-}
-
-/// Scratch of an operation on experts; none for others.
-pub(super) fn area(graph: &Graph, node: NodeId, kind: ProgramKind) -> Option<Area> {
-    let width = |i: usize| graph.width(graph.operands(node)[i]);
-    let (tokens, tile) = (max_tokens(kind), expert_tile(kind));
-    let area = match graph.op(node) {
-        Op::Route(r) => Area {
-            route: route_scratch(r),
-            ..Area::default()
-        },
-        Op::Activate(_) => Area {
-            tile: 2 * graph.width(node) * 4,
-            ..Area::default()
-        },
-        Op::ExpertsIn(e) => {
-            let (chunk, floats) = (chunk_rows(graph, node, kind), width(0) * 4);
-            let prologue = if has_prologue(e) { tokens } else { 0 };
-            let passes = e.quantize_x && (e.norm.is_some() || e.weighted);
-            Area {
-                rows: prologue * prologue_row_bytes(graph, node, e)
-                    + tile * tile_row_bytes(graph, node),
-                row: if passes { floats } else { 0 },
-                tile: 2 * tile * chunk * 4,
-                staged: if e.quantize_y { tile * chunk * 4 } else { 0 },
-                route: routing_bytes(&e.grouping, e.route.as_ref(), kind),
-                ..Area::default()
-            }
-        }
-        Op::ExpertsOut(e) => {
-            let chunk = chunk_rows(graph, node, kind);
-            Area {
-                tile: tile * chunk * 4,
-                sums: tokens * chunk * 4,
-                route: routing_bytes(&e.grouping, e.route.as_ref(), kind),
-                ..Area::default()
-            }
-        }
-        _ => return None,
-    };
-    Some(area)
-}
-
 /// Whether every thread prepares all tokens before it begins.
 pub fn has_prologue(e: &ExpertsIn) -> bool {
     e.norm.is_some() || e.quantize_x && !e.weighted
@@ -146,7 +83,7 @@ pub fn tile_row_bytes(graph: &Graph, node: NodeId) -> usize {
 }
 
 /// Rows of the result that a chunk of the node makes.
-fn chunk_rows(graph: &Graph, node: NodeId, kind: ProgramKind) -> usize {
+pub(super) fn chunk_rows(graph: &Graph, node: NodeId, kind: ProgramKind) -> usize {
     match super::work(graph, node, kind) {
         super::Work::Experts { rows, .. } => rows,
         super::Work::Columns(parts) => parts.iter().map(|p| p.0).max().unwrap_or(0),

@@ -1,165 +1,181 @@
-//! What each thread needs of its own while it works on a kernel: how much, and where it lies.
+//! What each thread needs of its own while it works on a kernel: areas of its scratch, laid out one after the other.
+//!
+//! Every family of kernels has one layout, a struct with an [`Area`] for each purpose. The schedule takes sizes from it, code
+//! generation addresses, and checked execution what a kernel may touch, so that they cannot part ways.
 
-use graver_runtime::abi::quant::block_row_bytes;
-use graver_runtime::abi::{DeltaRun, KEY_BLOCK, MATMUL_SCRATCH, QUERY_TILE};
+mod attention;
+mod experts;
+mod products;
+mod recurrent;
 
-use super::{channels, columns, experts, latent_scratch, max_tokens};
-use crate::graph::{Attention, Graph, Matmul, NodeId, Op, ProgramKind};
+use graver_runtime::abi::MATMUL_SCRATCH;
 
-/// Byte offsets in a thread's scratch area, and its size.
+use crate::graph::{Graph, NodeId, Op, ProgramKind};
+
+pub use attention::{
+    AttentionScratch, EXPANDED_KEYS, LatentScratch, SoftmaxScratch, UnfusedScratch, attention_rows,
+    widened_rows,
+};
+pub use experts::{
+    ActivateScratch, ExpertsInScratch, ExpertsOutScratch, RouteScratch, RoutingScratch,
+};
+pub use products::{FinishScratch, MatmulScratch, QuantizeScratch};
+pub use recurrent::{ConvScratch, DecayScratch, DeltaScratch};
+
+/// Some bytes of a thread's scratch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Scratch {
-    /// Input rows, normalised or rounded to int8.
-    pub rows: usize,
-    /// One normalised row on its way to int8.
-    pub row: usize,
-    /// A tile of results.
-    pub tile: usize,
-    /// A tile of results on its way to int8.
-    pub staged: usize,
-    /// Sums of attention, or of experts.
-    pub sums: usize,
-    /// Routing.
-    pub route: usize,
-    /// Cached keys or values as f32.
-    pub cached: usize,
-    /// Size.
+pub struct Area {
+    /// First byte, counted from the start of the thread's scratch.
+    pub offset: usize,
+    /// How many.
     pub bytes: usize,
 }
 
-/// How many bytes of each kind: see [`Scratch`].
-#[derive(Clone, Copy, Default)]
-pub(super) struct Area {
-    pub(super) rows: usize,
-    pub(super) row: usize,
-    pub(super) tile: usize,
-    pub(super) staged: usize,
-    pub(super) sums: usize,
-    pub(super) route: usize,
-    pub(super) cached: usize,
+/// What micro-kernels for products may use, at the start of every thread's scratch. Between products it is free.
+pub const PRODUCTS: Area = Area {
+    offset: 0,
+    bytes: MATMUL_SCRATCH,
+};
+
+/// Lays areas out one after the other, each on cache lines of its own.
+#[derive(Clone, Debug)]
+pub(super) struct Layout {
+    areas: Vec<Area>,
+    end: usize,
 }
 
-impl Area {
-    /// One behind the other, behind what products may use.
-    pub(super) fn laid_out(self) -> Scratch {
-        let align = |n: usize| n.next_multiple_of(64);
-        let rows = MATMUL_SCRATCH;
-        let row = rows + align(self.rows);
-        let tile = row + align(self.row);
-        let staged = tile + align(self.tile);
-        let sums = staged + align(self.staged);
-        let route = sums + align(self.sums);
-        let cached = route + align(self.route);
-        Scratch {
-            rows,
-            row,
-            tile,
-            staged,
-            sums,
-            route,
-            cached,
-            bytes: cached + align(self.cached),
+impl Layout {
+    /// Begins after what products may use.
+    pub(super) fn new() -> Layout {
+        Layout {
+            areas: vec![PRODUCTS],
+            end: PRODUCTS.bytes,
         }
+    }
+
+    /// The next `bytes` bytes.
+    pub(super) fn take(&mut self, bytes: usize) -> Area {
+        let area = Area {
+            offset: self.end,
+            bytes,
+        };
+        self.end = (self.end + bytes).next_multiple_of(64);
+        if bytes > 0 {
+            self.areas.push(area);
+        }
+        area
     }
 }
 
-/// The scratch of a kernel.
-pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
-    let own = experts::area(graph, node, kind);
-    own.unwrap_or_else(|| area(graph, node, kind)).laid_out()
+/// The areas of a kernel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Scratch {
+    /// In order; none overlaps another.
+    pub areas: Vec<Area>,
 }
 
-fn area(graph: &Graph, node: NodeId, kind: ProgramKind) -> Area {
-    let tile = |bytes: usize| Area {
-        tile: bytes,
-        ..Area::default()
-    };
+impl Scratch {
+    /// Bytes from the start of a thread's scratch to the end of the last area.
+    pub fn bytes(&self) -> usize {
+        let end = self.areas.last().map_or(0, |a| a.offset + a.bytes);
+        end.next_multiple_of(64)
+    }
+}
+
+/// The scratch of the kernel that computes `node`.
+pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
+    let layout = &mut Layout::new();
     match graph.op(node) {
-        Op::Matmul(m) => matmul(graph, node, m, kind),
-        Op::Quantize { .. } => Area {
-            row: graph.width(node) * 4,
-            ..Area::default()
-        },
-        Op::LatentAttention(l) => {
-            let s = latent_scratch(l);
-            Area {
-                rows: s.rows,
-                tile: s.tile,
-                sums: s.sums,
-                cached: cached(graph, &l.attention, kind),
-                ..Area::default()
-            }
+        Op::Matmul(m) => {
+            MatmulScratch::take(layout, graph, node, m, kind);
+        }
+        Op::Quantize { .. } => {
+            QuantizeScratch::take(layout, graph, node);
+        }
+        Op::Finish { parts } => {
+            FinishScratch::take(layout, parts);
         }
         Op::Attention(a) => {
-            let queries = attention_rows(a, kind);
-            Area {
-                tile: queries * KEY_BLOCK * 4,
-                sums: queries * (a.value_dim + 2) * 4,
-                cached: cached(graph, a, kind),
-                ..Area::default()
-            }
+            AttentionScratch::take(layout, graph, a, kind);
         }
-        Op::Scores(a) | Op::Mix(a) => Area {
-            cached: cached(graph, a, kind),
-            ..Area::default()
-        },
-        Op::Finish { parts } => tile(parts.iter().map(|p| p.rows).max().unwrap_or(0) * 4),
-        Op::CacheWrite { .. } => Area::default(),
-        Op::DeltaRule(_) => tile(size_of::<DeltaRun>()),
-        Op::ShortConv(c) => tile(c.taps * channels(c) * 4),
-        Op::Decay { heads } => tile(heads * 4),
-        _ => Area {
-            tile: 64,
-            sums: 64,
-            ..Area::default()
-        },
+        Op::LatentAttention(l) => {
+            LatentScratch::take(layout, graph, l, kind);
+        }
+        Op::Scores(a) | Op::Mix(a) => {
+            UnfusedScratch::take(layout, graph, a, kind);
+        }
+        Op::Softmax(_) => {
+            SoftmaxScratch::take(layout);
+        }
+        Op::Route(r) => {
+            RouteScratch::take(layout, r);
+        }
+        Op::Activate(_) => {
+            ActivateScratch::take(layout, graph, node);
+        }
+        Op::ExpertsIn(e) => {
+            ExpertsInScratch::take(layout, graph, node, e, kind);
+        }
+        Op::ExpertsOut(e) => {
+            ExpertsOutScratch::take(layout, graph, node, e, kind);
+        }
+        Op::ShortConv(c) => {
+            ConvScratch::take(layout, c);
+        }
+        Op::DeltaRule(_) => {
+            DeltaScratch::take(layout);
+        }
+        Op::Decay { heads } => {
+            DecayScratch::take(layout, *heads);
+        }
+        // They work where their operands and results lie, or in what products may use.
+        Op::Input(_)
+        | Op::Weight(_)
+        | Op::Slice { .. }
+        | Op::CacheRead { .. }
+        | Op::Embed { .. }
+        | Op::PositionRows { .. }
+        | Op::RopeAngles { .. }
+        | Op::Norm(_)
+        | Op::Binary(_)
+        | Op::Unary(_)
+        | Op::Rope(_)
+        | Op::PositionScale(_)
+        | Op::CacheWrite { .. }
+        | Op::GatherRows
+        | Op::HeadSlice(_)
+        | Op::HeadConcat(_)
+        | Op::HeadMatmul(_)
+        | Op::Copy
+        | Op::GroupByExpert(_)
+        | Op::GatherTokens { .. }
+        | Op::GroupedMatmul(_)
+        | Op::Combine { .. }
+        | Op::ScaleRows
+        | Op::WeightedSum(_)
+        | Op::MatchRms { .. }
+        | Op::Cutoff { .. } => {}
+    }
+    Scratch {
+        areas: std::mem::take(&mut layout.areas),
     }
 }
 
-fn matmul(graph: &Graph, node: NodeId, m: &Matmul, kind: ProgramKind) -> Area {
-    let (tokens, k) = (max_tokens(kind), graph.width(graph.operands(node)[0]));
-    let widest = columns(graph, node, m, kind).iter().map(|c| c.0).max();
-    let tile = tokens * widest.unwrap_or(0) * 4;
-    let rounds_norm = m.quantize_x && m.norm.is_some();
-    Area {
-        rows: tokens * prologue_bytes(m, k),
-        row: if rounds_norm { k * 4 } else { 0 },
-        tile,
-        staged: if m.quantize_y { tile } else { 0 },
-        ..Area::default()
-    }
-}
+#[cfg(test)]
+mod tests {
+    use super::*;
 
-/// Bytes of an input row that a matmul prepares for itself.
-fn prologue_bytes(m: &Matmul, k: usize) -> usize {
-    match (m.quantize_x, m.norm) {
-        (true, _) => block_row_bytes(k),
-        (false, Some(_)) => k * 4,
-        (false, None) => 0,
-    }
-}
-
-/// Bytes of cached rows that are made into f32, where they are not floats.
-fn cached(graph: &Graph, a: &Attention, kind: ProgramKind) -> usize {
-    match graph.states[a.state.0 as usize].dtype.float() {
-        Some(_) => 0,
-        None => widened_rows(kind) * a.head_dim.max(a.value_dim) * 4,
-    }
-}
-
-/// Cached rows that are made into f32 at once: few enough for the first-level cache where they are read once for a few
-/// heads, all keys of a block where many queries read them.
-pub fn widened_rows(kind: ProgramKind) -> usize {
-    match kind {
-        ProgramKind::Decode => 32,
-        ProgramKind::Prefill => KEY_BLOCK,
-    }
-}
-
-/// Rows of scores that attention computes at once: a group of heads in decode, the queries of a tile in prefill.
-pub fn attention_rows(a: &Attention, kind: ProgramKind) -> usize {
-    match kind {
-        ProgramKind::Decode => a.group(),
-        ProgramKind::Prefill => QUERY_TILE,
+    #[test]
+    fn areas_follow_each_other_on_lines_of_their_own() {
+        let mut layout = Layout::new();
+        let (a, none, b) = (layout.take(5), layout.take(0), layout.take(64));
+        assert_eq!(a.offset, MATMUL_SCRATCH);
+        assert_eq!((none.offset, none.bytes), (MATMUL_SCRATCH + 64, 0));
+        assert_eq!(b.offset, MATMUL_SCRATCH + 64);
+        let scratch = Scratch {
+            areas: layout.areas,
+        };
+        assert_eq!(scratch.areas, [PRODUCTS, a, b], "an empty area is none");
+        assert_eq!(scratch.bytes(), MATMUL_SCRATCH + 128);
     }
 }

@@ -43,8 +43,8 @@ pub struct KernelAccess {
     pub weights: Vec<Range<usize>>,
     /// State buffers it reads or writes, counted from the block's first.
     pub states: Vec<Range<usize>>,
-    /// Bytes of scratch it may use.
-    pub scratch: usize,
+    /// Bytes of the thread's scratch it may use.
+    pub scratch: Vec<Range<usize>>,
     /// Values of the block that nobody reads any more once the kernel's epoch begins.
     pub dead: Vec<Extent>,
 }

@@ -12,6 +12,7 @@ use crate::codegen::kernel::Site;
 use crate::codegen::route::{Table, route};
 use crate::codegen::rows::copy;
 use crate::graph::{Activate, Form, Grouping, Op};
+use crate::schedule::scratch::{ActivateScratch, RouteScratch};
 
 /// Row `i` of what is a row for each token, or for each token at each of its experts.
 pub(in crate::codegen) fn row(e: &mut Emit, s: &Site, i: Value) {
@@ -25,8 +26,7 @@ pub(in crate::codegen) fn row(e: &mut Emit, s: &Site, i: Value) {
         Op::Route(r) => {
             let from = operand(e, "x", i);
             let correction = r.correction.then(|| s.pointer(e, s.operand("correction")));
-            let scratch = e.scratch(s.kernel.scratch.route);
-            route(e, r, from, correction, out, scratch);
+            route(e, r, from, correction, out, &RouteScratch::of(r));
         }
         Op::GatherTokens { grouping, weighted } => {
             let base = s.rows(e, s.operand("groups")).base;
@@ -57,7 +57,7 @@ fn activation(e: &mut Emit, s: &Site, a: &Activate, i: Value, out: Value, n: usi
         let rows = s.rows(e, s.operand(role));
         rows.row(e, i)
     };
-    let scratch = e.scratch(s.kernel.scratch.tile);
+    let scratch = e.scratch(ActivateScratch::of(s.graph, s.kernel.node).pairs);
     let other = match a.form {
         Form::Plain => {
             let from = of(e, "x");

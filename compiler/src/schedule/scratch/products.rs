@@ -1,0 +1,96 @@
+//! Scratch of matmuls and of what rounds or finishes rows by itself.
+
+use graver_runtime::abi::quant::block_row_bytes;
+
+use super::{Area, Layout};
+use crate::graph::{Finish, Graph, Matmul, NodeId, ProgramKind};
+use crate::schedule::{columns, max_tokens};
+
+/// Of a matmul.
+#[derive(Clone, Copy, Debug)]
+pub struct MatmulScratch {
+    /// Input rows, normalised or rounded to int8, `[tokens, k]`.
+    pub rows: Area,
+    /// One normalised row on its way to int8, `[k]`.
+    pub norm: Area,
+    /// A chunk of results, `[tokens, widest chunk]`.
+    pub tile: Area,
+    /// A chunk of results on its way to int8, likewise.
+    pub staged: Area,
+}
+
+impl MatmulScratch {
+    /// The layout of the matmul `node`.
+    pub fn of(graph: &Graph, node: NodeId, m: &Matmul, kind: ProgramKind) -> Self {
+        Self::take(&mut Layout::new(), graph, node, m, kind)
+    }
+
+    pub(super) fn take(
+        layout: &mut Layout,
+        graph: &Graph,
+        node: NodeId,
+        m: &Matmul,
+        kind: ProgramKind,
+    ) -> Self {
+        let (tokens, k) = (max_tokens(kind), graph.width(graph.operands(node)[0]));
+        let widest = columns(graph, node, m, kind).iter().map(|c| c.0).max();
+        let tile = tokens * widest.unwrap_or(0) * 4;
+        let rounds_norm = m.quantize_x && m.norm.is_some();
+        MatmulScratch {
+            rows: layout.take(tokens * Self::row_bytes(m, k)),
+            norm: layout.take(if rounds_norm { k * 4 } else { 0 }),
+            tile: layout.take(tile),
+            staged: layout.take(if m.quantize_y { tile } else { 0 }),
+        }
+    }
+
+    /// Bytes of an input row of `k` values that the matmul prepares for itself; none where it reads them as they are.
+    pub fn row_bytes(m: &Matmul, k: usize) -> usize {
+        match (m.quantize_x, m.norm) {
+            (true, _) => block_row_bytes(k),
+            (false, Some(_)) => k * 4,
+            (false, None) => 0,
+        }
+    }
+}
+
+/// Of rounding to int8.
+#[derive(Clone, Copy, Debug)]
+pub struct QuantizeScratch {
+    /// One normalised row.
+    pub norm: Area,
+}
+
+impl QuantizeScratch {
+    /// The layout of `node`.
+    pub fn of(graph: &Graph, node: NodeId) -> Self {
+        Self::take(&mut Layout::new(), graph, node)
+    }
+
+    pub(super) fn take(layout: &mut Layout, graph: &Graph, node: NodeId) -> Self {
+        QuantizeScratch {
+            norm: layout.take(graph.width(node) * 4),
+        }
+    }
+}
+
+/// Of finishing joined projections.
+#[derive(Clone, Copy, Debug)]
+pub struct FinishScratch {
+    /// A row of one projection on its way to the state.
+    pub part: Area,
+}
+
+impl FinishScratch {
+    /// The layout for projections `parts`.
+    pub fn of(parts: &[Finish]) -> Self {
+        Self::take(&mut Layout::new(), parts)
+    }
+
+    pub(super) fn take(layout: &mut Layout, parts: &[Finish]) -> Self {
+        let widest = parts.iter().map(|p| p.rows).max();
+        FinishScratch {
+            part: layout.take(widest.unwrap_or(0) * 4),
+        }
+    }
+}
