@@ -15,11 +15,14 @@
 //! parser infers it again and complains where they differ. Behind a semicolon stands the node's place in the spec:
 //! `%2 = matmul … ; attention.q`. Texts written by hand may name values by it instead: `%attention.q = matmul …`.
 
+mod words;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
-use graver_runtime::abi::{CacheType, Dtype, Encoding, Quant};
+use graver_runtime::abi::Encoding;
 
+use self::words::{cache_type_of, encoding_of, number, read_attrs, read_shape, read_sizes};
 use super::attrs::{self, Attr, AttrError};
 use super::op::{Dim, Op};
 use super::shape::ShapeError;
@@ -225,6 +228,8 @@ enum LineError {
     Syntax(&'static str),
     #[error("{0} is not defined above")]
     Name(String),
+    #[error("{0} is defined above already")]
+    Twice(String),
     #[error("the shape is {found}, the text says {said}")]
     Shape { found: String, said: String },
     #[error(transparent)]
@@ -271,7 +276,10 @@ impl Parser {
                 .split_once(" = ")
                 .ok_or(LineError::Syntax("expected `output name = %value`"))?;
             let id = self.name(value)?;
-            self.graph.outputs.push((name.into(), id));
+            if self.graph.outputs.iter().any(|o| o.0 == name) {
+                return Err(LineError::Twice(format!("output {name}")));
+            }
+            self.graph.outputs.push((words::name(name)?.into(), id));
             Ok(())
         } else {
             self.node(code)
@@ -285,8 +293,18 @@ impl Parser {
             .ok_or_else(|| LineError::Name(name.trim().into()))
     }
 
+    /// Makes a value known by a name that no other has.
+    fn define(&mut self, name: String, id: NodeId) -> Result<(), LineError> {
+        match self.names.insert(name.clone(), id) {
+            None => Ok(()),
+            Some(_) => Err(LineError::Twice(name)),
+        }
+    }
+
     fn weight(&mut self, rest: &str) -> Result<(), LineError> {
-        let syntax = LineError::Syntax("expected `weight @slot: f32[64, 64]`");
+        let syntax = LineError::Syntax(
+            "expected `weight @slot: f32[64, 64]`, one or two sizes of at most 268435456",
+        );
         let Some((slot, ty)) = rest.split_once(": ") else {
             return Err(syntax);
         };
@@ -296,16 +314,12 @@ impl Parser {
         let Some((shape, words)) = tail.split_once(']') else {
             return Err(syntax);
         };
-        let Ok(shape) = shape
-            .split(',')
-            .map(|n| n.trim().parse())
-            .collect::<Result<Vec<usize>, _>>()
-        else {
+        let Some(shape) = read_sizes(shape) else {
             return Err(syntax);
         };
         let transposed = words.contains("transposed");
         let mut decl = WeightDecl {
-            slot: slot.into(),
+            slot: words::name(slot)?.into(),
             shape,
             encoding: encoding_of(dtype)?,
             row_stride: 0,
@@ -313,40 +327,37 @@ impl Parser {
             blocks: None,
             count: 1,
         };
-        let number = |key: &str| {
+        let bad = || LineError::Syntax("stride, count, rows or every is no number, or a large one");
+        let value = |key: &str| {
             let found = words.split_whitespace().find_map(|w| w.strip_prefix(key));
-            found.map(str::parse::<usize>).transpose()
+            found.map(|n| number(n).ok_or_else(bad)).transpose()
         };
-        let bad = |_| LineError::Syntax("stride, count, rows or every is not a number");
-        decl.count = number("count=").map_err(bad)?.unwrap_or(1);
-        let rows = number("rows=").map_err(bad)?;
-        let every = number("every=").map_err(bad)?;
+        decl.count = value("count=")?.unwrap_or(1);
+        let (rows, every) = (value("rows=")?, value("every=")?);
         decl.blocks = rows
             .zip(every)
             .map(|(rows, every)| crate::spec::model::Blocks { rows, every });
-        decl.row_stride = match number("stride=").map_err(bad)? {
+        decl.row_stride = match value("stride=")? {
             Some(n) => n,
             None => decl.dense_stride(),
         };
         let id = self.graph.add_weight(decl);
-        self.names.insert(format!("@{slot}"), id);
-        Ok(())
+        self.define(format!("@{slot}"), id)
     }
 
     fn state(&mut self, rest: &str) -> Result<(), LineError> {
         let syntax = || LineError::Syntax("expected `state name: f32 heads=4 key=16 value=16`");
         let (name, words) = rest.split_once(": ").ok_or_else(syntax)?;
-        let number = |key: &str| {
+        let value = |key: &str| {
             let found = words.split_whitespace().find_map(|w| w.strip_prefix(key));
-            found.and_then(|n| n.parse().ok()).ok_or_else(syntax)
+            found.and_then(number).ok_or_else(syntax)
         };
         let dtype = cache_type_of(words.split_whitespace().next().unwrap_or(""))?;
-        let (kv_heads, head_dim, value_dim) =
-            (number("heads=")?, number("key=")?, number("value=")?);
+        let (kv_heads, head_dim, value_dim) = (value("heads=")?, value("key=")?, value("value=")?);
         let is_ring = words.split_whitespace().any(|w| w.starts_with("ring="));
-        let ring = is_ring.then(|| number("ring=")).transpose()?;
+        let ring = is_ring.then(|| value("ring=")).transpose()?;
         self.graph.states.push(StateDecl {
-            name: name.into(),
+            name: words::name(name)?.into(),
             kv_heads,
             head_dim,
             value_dim,
@@ -360,15 +371,15 @@ impl Parser {
     fn recurrent(&mut self, rest: &str) -> Result<(), LineError> {
         let syntax = || LineError::Syntax("expected `recurrent name: heads=4 rows=16 columns=16`");
         let (name, words) = rest.split_once(": ").ok_or_else(syntax)?;
-        let number = |key: &str| {
+        let value = |key: &str| {
             let found = words.split_whitespace().find_map(|w| w.strip_prefix(key));
-            found.and_then(|n| n.parse().ok()).ok_or_else(syntax)
+            found.and_then(number).ok_or_else(syntax)
         };
         self.graph.recurrent.push(RecurrentDecl {
-            name: name.into(),
-            heads: number("heads=")?,
-            rows: number("rows=")?,
-            columns: number("columns=")?,
+            name: words::name(name)?.into(),
+            heads: value("heads=")?,
+            rows: value("rows=")?,
+            columns: value("columns=")?,
         });
         Ok(())
     }
@@ -389,8 +400,12 @@ impl Parser {
             let shape = said
                 .as_deref()
                 .ok_or(LineError::Syntax("an input needs a shape"))?;
-            self.graph
-                .add_input(name.trim_start_matches('%'), read_shape(shape)?)
+            let input = words::name(name.strip_prefix('%').unwrap_or(name))?;
+            // Other values are numbered where they are printed.
+            if input.bytes().all(|b| b.is_ascii_digit()) {
+                return Err(LineError::Syntax("an input is named, not numbered"));
+            }
+            self.graph.add_input(input, read_shape(shape)?)
         } else {
             let by_name = name.trim_start_matches('%');
             let numbered = by_name.bytes().all(|b| b.is_ascii_digit());
@@ -399,10 +414,9 @@ impl Parser {
         };
         let found = shape_text(self.graph.shape(id));
         match said {
-            Some(said) if said != found => return Err(LineError::Shape { found, said }),
-            _ => self.names.insert(name.into(), id),
-        };
-        Ok(())
+            Some(said) if said != found => Err(LineError::Shape { found, said }),
+            _ => self.define(name.into(), id),
+        }
     }
 
     fn operation(&mut self, body: &str, place: &str) -> Result<NodeId, LineError> {
@@ -425,111 +439,4 @@ impl Parser {
         let op = attrs::read(op, &read_attrs(words)?, &roles)?;
         Ok(self.graph.try_add(op, &ids, place)?)
     }
-}
-
-fn encoding_of(text: &str) -> Result<Encoding, LineError> {
-    match Quant::ALL.into_iter().find(|q| q.to_string() == text) {
-        Some(quant) => Ok(Encoding::Quantized(quant)),
-        None => dtype_of(text).map(Encoding::Float),
-    }
-}
-
-fn cache_type_of(text: &str) -> Result<CacheType, LineError> {
-    let mut all = CacheType::ALL.into_iter();
-    all.find(|t| t.to_string() == text)
-        .ok_or(LineError::Syntax("expected one of f32, bf16, f16, q8"))
-}
-
-fn dtype_of(text: &str) -> Result<Dtype, LineError> {
-    match text {
-        "f32" => Ok(Dtype::F32),
-        "bf16" => Ok(Dtype::Bf16),
-        "f16" => Ok(Dtype::F16),
-        _ => Err(LineError::Syntax(
-            "expected one of f32, bf16, f16 (and q8, q4 for weights)",
-        )),
-    }
-}
-
-fn read_shape(text: &str) -> Result<Vec<Dim>, LineError> {
-    let inner = text.trim().trim_start_matches('[').trim_end_matches(']');
-    let dim = |d: &str| match d.trim() {
-        "T" => Ok(Dim::Tokens),
-        "R" => Ok(Dim::LogitRows),
-        "Q" => Ok(Dim::Queries),
-        "S" => Ok(Dim::Keys),
-        n => n
-            .parse()
-            .map(Dim::Const)
-            .ok()
-            .or_else(|| routed(n))
-            .ok_or(LineError::Syntax(
-                "a dimension is a number, T, R, Q, S, or such as 8T or 24T+130",
-            )),
-    };
-    inner
-        .split(',')
-        .filter(|d| !d.trim().is_empty())
-        .map(dim)
-        .collect()
-}
-
-/// Reads `8T` or `24T+130`.
-fn routed(text: &str) -> Option<Dim> {
-    let (tokens, more) = text.split_once('+').unwrap_or((text, "0"));
-    Some(Dim::Routed {
-        per_token: tokens.strip_suffix('T')?.parse().ok()?,
-        more: more.parse().ok()?,
-    })
-}
-
-/// Reads `word word=value word(word …)`.
-fn read_attrs(text: &str) -> Result<Vec<Attr>, LineError> {
-    let mut stack: Vec<Vec<Attr>> = vec![vec![]];
-    let mut word = String::new();
-    let finish = |word: &mut String, level: &mut Vec<Attr>| {
-        if !word.is_empty() {
-            let (key, value) = word
-                .split_once('=')
-                .map_or((word.as_str(), None), |(k, v)| (k, Some(v.to_string())));
-            level.push(Attr {
-                key: key.into(),
-                value,
-                inner: vec![],
-            });
-            word.clear();
-        }
-    };
-    for c in text.chars() {
-        let level = stack
-            .last_mut()
-            .ok_or(LineError::Syntax("unbalanced `)`"))?;
-        match c {
-            '(' => {
-                level.push(Attr {
-                    key: std::mem::take(&mut word),
-                    value: None,
-                    inner: vec![],
-                });
-                stack.push(vec![]);
-            }
-            ')' => {
-                finish(&mut word, level);
-                let inner = stack.pop().unwrap_or_default();
-                let outer = stack
-                    .last_mut()
-                    .and_then(|l| l.last_mut())
-                    .ok_or(LineError::Syntax("unbalanced `)`"))?;
-                outer.inner = inner;
-            }
-            c if c.is_whitespace() => finish(&mut word, level),
-            c => word.push(c),
-        }
-    }
-    let mut top = stack
-        .pop()
-        .filter(|_| stack.is_empty())
-        .ok_or(LineError::Syntax("missing `)`"))?;
-    finish(&mut word, &mut top);
-    Ok(top)
 }
