@@ -89,7 +89,7 @@ impl<'a> Block<'a> {
         for (id, buffer) in &plan.blocks[self.b] {
             let needed = match self.graph().op(*id) {
                 Op::Scores(a) | Op::Softmax(a) => 4 * a.heads * query_tile(kind) * self.context,
-                _ => 4 * max_tokens(kind) * self.graph().width(*id),
+                _ => max_tokens(kind) * self.graph().row_bytes(*id),
             };
             if self.bytes(buffer).len() < needed {
                 return Some(format!("{} has {buffer}, needs {needed}", self.label(*id)));

@@ -96,6 +96,14 @@ pub fn files(area: &str) -> Vec<PathBuf> {
     files
 }
 
+/// The inputs of an area's files, without command and expectation.
+pub fn inputs(area: &str) -> Vec<Vec<u8>> {
+    let files = files(area).into_iter();
+    files
+        .map(|f| FileTest::open(&f).input().as_bytes().to_vec())
+        .collect()
+}
+
 /// Checks (or, with `BLESS=1`, rewrites) every file of an area.
 ///
 /// # Panics

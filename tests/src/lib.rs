@@ -2,6 +2,7 @@
 
 pub mod arena;
 pub mod filetest;
+pub mod fuzz;
 pub mod share;
 
 use std::path::{Path, PathBuf};
