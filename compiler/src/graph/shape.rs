@@ -261,6 +261,7 @@ impl Rule<'_> {
 
     fn matmul(&self, m: &Matmul) -> Result<Shape, ShapeError> {
         let k = self.width(0)?;
+        self.check("parts", !m.parts.is_empty(), 0, "at least one")?;
         if let Some(n) = &m.norm {
             self.prologue(n, k)?;
         }

@@ -392,6 +392,11 @@ impl Parser {
         let (name, rest) = code
             .split_once(" = ")
             .ok_or(LineError::Syntax("expected `%name = operation …`"))?;
+        let by_name = name
+            .strip_prefix('%')
+            .ok_or(LineError::Syntax("the name of a value begins with %"))?;
+        let by_name = words::name(by_name)?;
+        let numbered = by_name.bytes().all(|b| b.is_ascii_digit());
         let (body, said) = match rest.rsplit_once(": [") {
             Some((b, s)) => (b, Some(format!("[{s}"))),
             None => (rest, None),
@@ -400,15 +405,12 @@ impl Parser {
             let shape = said
                 .as_deref()
                 .ok_or(LineError::Syntax("an input needs a shape"))?;
-            let input = words::name(name.strip_prefix('%').unwrap_or(name))?;
             // Other values are numbered where they are printed.
-            if input.bytes().all(|b| b.is_ascii_digit()) {
+            if numbered {
                 return Err(LineError::Syntax("an input is named, not numbered"));
             }
-            self.graph.add_input(input, read_shape(shape)?)
+            self.graph.add_input(by_name, read_shape(shape)?)
         } else {
-            let by_name = name.trim_start_matches('%');
-            let numbered = by_name.bytes().all(|b| b.is_ascii_digit());
             let place = place.unwrap_or(if numbered { "" } else { by_name });
             self.operation(body, place)?
         };
