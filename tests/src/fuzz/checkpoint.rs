@@ -352,7 +352,14 @@ pub fn seeds() -> Vec<Vec<u8>> {
             .map(|b| b.wrapping_mul(97).wrapping_add(i))
             .collect();
         for way in [i % 3, 7 + (i & 8)] {
-            out.push([begin.as_slice(), &[i, 0, 0, 9, 1, 3, way], &otherwise].concat());
+            out.push(
+                [
+                    begin.as_slice(),
+                    &[i, 0, 0, 9, 1, 3, i, i / 2, way],
+                    &otherwise,
+                ]
+                .concat(),
+            );
         }
         out.push(
             [

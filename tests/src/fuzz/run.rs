@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use graver::artifact::{jit, weight_source};
-use graver::codegen::{Planned, Target};
+use graver::codegen::{Instruments, Planned, Target};
 use graver::graph::{Program, ProgramKind, verify_program};
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
@@ -11,6 +11,7 @@ use graver::pipeline::{self, CompileOptions, Loaded};
 use graver::verify::{Golden, TOLERANCE};
 use graver::weights::{QuantChoice, Weights};
 use graver_runtime::abi::{CacheType, Quant};
+use graver_runtime::checked::CheckOptions;
 use graver_runtime::session::{self, Session, SessionOptions, Wanted};
 
 use super::Choices;
@@ -39,6 +40,8 @@ pub(crate) struct Way {
     pub(crate) cache: CacheType,
     /// Integers for its weights.
     pub(crate) quant: Option<QuantChoice>,
+    /// Whether everything that the code reads and writes is looked at.
+    pub(crate) checks: Option<CheckOptions>,
     /// Tokens of each step.
     pub(crate) runs: Vec<usize>,
 }
@@ -62,9 +65,14 @@ impl Way {
         for _ in 0..choices.below(3) {
             runs.push(1 + choices.below(8));
         }
+        let checks = CheckOptions {
+            order: Some(u64::from(choices.byte())),
+            ..CheckOptions::ALL
+        };
         Way {
             no_fuse,
             cache,
+            checks: choices.flag().then_some(checks),
             quant: quant.map(|(layers, head)| QuantChoice { layers, head }),
             runs,
         }
@@ -104,13 +112,16 @@ pub(crate) fn check(loaded: Loaded, way: &Way) {
         .min(MAX_TOKENS)
         .min(loaded.model.context);
     let tokens = graver::verify::oracle::any_tokens(n, loaded.model.vocab);
-    let options = CompileOptions {
-        passes: PassOptions {
-            no_fuse: way.no_fuse,
-            ..PassOptions::default()
-        },
-        cache: way.cache,
-        target: Target::named("native").expect("always known"),
+    let passes = PassOptions {
+        no_fuse: way.no_fuse,
+        ..PassOptions::default()
+    };
+    let target = Target::named("native").expect("always known");
+    let mut options = CompileOptions::new(passes, way.cache, target);
+    options.instruments = Instruments {
+        checks: way.checks.is_some(),
+        verified: true,
+        ..Instruments::default()
     };
     let planned = pipeline::plan_both(&loaded, &options);
     if !planned.iter().all(|p| fits(p, n)) {
@@ -131,7 +142,7 @@ pub(crate) fn check(loaded: Loaded, way: &Way) {
         greedy_ids: vec![],
         greedy_gap: vec![],
     };
-    let Some(found) = code(program, &weights, &tokens, &way.runs) else {
+    let Some(found) = code(program, &weights, &tokens, way) else {
         return;
     };
     let found = golden.difference("code", &found);
@@ -168,23 +179,23 @@ fn code(
     program: session::Program,
     weights: &Arc<Weights>,
     tokens: &[u32],
-    runs: &[usize],
+    way: &Way,
 ) -> Option<Vec<f32>> {
-    // Code that watches what it reads and writes will be asked for here.
     let options = SessionOptions {
-        threads: Some(1),
+        threads: Some(if way.checks.is_some() { 2 } else { 1 }),
         context: Some(tokens.len()),
+        checks: way.checks,
         ..SessionOptions::default()
     };
     let mut session = Session::new(program, weight_source(weights), options).ok()?;
     let (mut logits, mut at) = (vec![], 0);
     // What is left after the last run goes in one step.
-    for run in runs.iter().copied().chain([tokens.len()]) {
+    for run in way.runs.iter().copied().chain([tokens.len()]) {
         let run = run.min(tokens.len() - at);
         if run > 0 {
             let rows = session
                 .feed(0, &tokens[at..at + run], Wanted::All)
-                .expect("a step that fits");
+                .unwrap_or_else(|e| panic!("{e}\n{way:?}"));
             logits.extend_from_slice(rows.values());
             at += run;
         }

@@ -383,11 +383,8 @@ impl Compiled {
 }
 
 fn compile(loaded: Loaded, cache: CacheType) -> Compiled {
-    let options = CompileOptions {
-        passes: PassOptions::default(),
-        cache,
-        target: Target::named("native").expect("always known"),
-    };
+    let target = Target::named("native").expect("always known");
+    let options = CompileOptions::new(PassOptions::default(), cache, target);
     let planned = pipeline::plan_both(&loaded, &options);
     let manifest = pipeline::manifest(&loaded, &planned, &options);
     let program = jit(&planned, manifest, None).expect("code for this processor");

@@ -101,14 +101,14 @@ pub fn seeds() -> Vec<Vec<u8>> {
     for (i, name) in builtin_names().into_iter().enumerate() {
         let begin = format!("{name}\n").into_bytes();
         let i = i as u8;
-        let plain = [i, 0, 0, 9, 1, 3, i / 2, 0];
-        let rounded = [i, i, i / 2, 5, 1, 7, i / 3, 0];
+        let plain = [i, 0, 0, 9, 1, 3, 0, i, i / 2, 0];
+        let rounded = [i, i, i / 2, 5, 1, 7, i, 1, i / 3, 0];
         let changed: Vec<u8> = (0..40u8)
             .map(|b| b.wrapping_mul(37).wrapping_add(i.wrapping_mul(11)))
             .collect();
         out.push([begin.as_slice(), &plain].concat());
         out.push([begin.as_slice(), &rounded].concat());
-        out.push([begin.as_slice(), &plain[..7], &changed].concat());
+        out.push([begin.as_slice(), &plain[..9], &changed].concat());
     }
     out
 }
