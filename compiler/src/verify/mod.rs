@@ -250,7 +250,7 @@ impl Golden {
             row: 0,
             column: 0,
         };
-        let deviation = self.deviation().max(f64::MIN_POSITIVE);
+        let deviation = self.deviation();
         for (i, (a, b)) in logits.iter().zip(&self.logits).enumerate() {
             let difference = f64::from((a - b).abs()) / deviation;
             // Not-a-number is as far away as can be.
@@ -272,16 +272,15 @@ impl Golden {
         worst
     }
 
+    /// Standard deviation of the logits: what differences are measured by. Logits that are all but equal (those of a vocabulary
+    /// of one token) differ by rounding alone, which is measured by their size: those of other models deviate by more than a 64th of it.
     fn deviation(&self) -> f64 {
         let n = self.logits.len() as f64;
-        let mean = self.logits.iter().map(|v| f64::from(*v)).sum::<f64>() / n;
-        (self
-            .logits
-            .iter()
-            .map(|v| (f64::from(*v) - mean).powi(2))
-            .sum::<f64>()
-            / n)
-            .sqrt()
+        let logits = || self.logits.iter().map(|v| f64::from(*v));
+        let mean = logits().sum::<f64>() / n;
+        let deviation = (logits().map(|v| (v - mean).powi(2)).sum::<f64>() / n).sqrt();
+        let size = (logits().map(|v| v * v).sum::<f64>() / n).sqrt();
+        deviation.max(size / 64.0).max(f64::MIN_POSITIVE)
     }
 }
 
@@ -403,4 +402,51 @@ fn greedy(
         feed = vec![*id];
     }
     Ok((agreed, counted))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn golden(logits: Vec<f32>) -> Golden {
+        Golden {
+            input_ids: vec![0; logits.len()],
+            logits,
+            greedy_ids: vec![],
+            greedy_gap: vec![],
+        }
+    }
+
+    /// With a vocabulary of one token all logits are equal but for rounding, which is no deviation to measure by.
+    #[test]
+    fn one_token_is_compared_by_the_size_of_its_logits() {
+        let golden = golden(vec![3.0, 3.000_000_5, 3.0, 2.999_999_5]);
+        let difference = |by: f32| {
+            let logits: Vec<f32> = golden.logits.iter().map(|v| v + by).collect();
+            golden.difference("", &logits).difference
+        };
+        assert!(difference(1e-6) < TOLERANCE);
+        assert!(difference(1e-3) > TOLERANCE);
+    }
+
+    #[test]
+    fn logits_of_zero_are_compared() {
+        assert_eq!(
+            golden(vec![0.0; 3]).difference("", &[0.0; 3]).difference,
+            0.0
+        );
+        assert!(
+            golden(vec![0.0; 3])
+                .difference("", &[0.0, 1e-9, 0.0])
+                .difference
+                > TOLERANCE
+        );
+    }
+
+    #[test]
+    fn logits_that_differ_are_compared_by_their_deviation() {
+        let golden = golden(vec![-1.0, 1.0, -1.0, 1.0]);
+        let found = golden.difference("", &[-1.0, 1.0, -1.0, 1.5]);
+        assert_eq!((found.difference, found.row), (0.5, 3));
+    }
 }
