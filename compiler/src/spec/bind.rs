@@ -1,45 +1,26 @@
 //! Binding: a spec's JSON and a config become a [`Model`].
-//!
-//! Layers are read one by one, with the layer's index as `layer`; layers that come out equal are one kind. So a field
-//! that differs from layer to layer needs no rule of its own, and the number of kinds is what it costs.
 
 use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::error::{Fault, Kind};
-use super::expr::equal;
-use super::model::{Item, KeyValue, LayerKind, Model, Rope};
-use super::read::{Fields, Names, Node, Params, Read, unknown, whole};
+use super::error::{Fault, Kind, Located, in_json};
+use super::form;
+use super::json::{equal, whole};
+use super::layers::{Layers, layers};
+use super::model::{Model, Rope};
+use super::params::{Names, Params, Sources};
+use super::read::{Node, Read};
 use super::rope::rope;
 use super::steps::{Around, MAX_CONTEXT, MAX_WIDTH, steps};
 use super::values::Seen;
 
 /// Most layers of a model.
-const MAX_LAYERS: usize = 4096;
+pub(super) const MAX_LAYERS: usize = 4096;
+/// Most bytes that the names of a list (`ignore`, `prefixes`) have together.
+const MAX_NAMES_BYTES: usize = 1 << 20;
 /// Most ropes of a spec.
 const MAX_ROPES: usize = 64;
-
-/// Keys at the top of a spec.
-pub(super) const KEYS: [&str; 17] = [
-    "carried",
-    "about",
-    "extends",
-    "match",
-    "config_section",
-    "params",
-    "layer_params",
-    "require",
-    "ropes",
-    "embed",
-    "layers",
-    "layer_kind",
-    "head",
-    "prefixes",
-    "ignore",
-    "presets",
-    "$schema",
-];
 
 /// Parameters that every spec defines, and two that it may.
 const VOCAB: &str = "vocab";
@@ -61,14 +42,25 @@ pub(super) fn bind(name: &str, doc: &Value, config: &Value) -> Read<Model> {
         }
         .at("config.json"));
     }
-    let config = &*sectioned(doc, config);
+    form::check(doc)?;
+    let outer = config;
+    let config = &*sectioned(doc, outer);
+    bind_to(name, doc, config, outer).map_err(|e| with_nearest(e, config))
+}
+
+fn bind_to(name: &str, doc: &Value, config: &Value, outer: &Value) -> Read<Model> {
     let empty = Map::new();
     let defs = doc
         .get("params")
         .and_then(Value::as_object)
         .unwrap_or(&empty);
     let of_layers = doc.get("layer_params").and_then(Value::as_object);
-    let params = Params::new(defs, of_layers.unwrap_or(&empty), config)?;
+    let params = Params::new(Sources {
+        defs,
+        of_layers: of_layers.unwrap_or(&empty),
+        config,
+        outer,
+    })?;
     let root = Node {
         value: doc,
         path: String::new(),
@@ -80,6 +72,18 @@ pub(super) fn bind(name: &str, doc: &Value, config: &Value) -> Read<Model> {
     let spec = Spec { root, defs, config };
     spec.check_requirements()?;
     spec.model(name)
+}
+
+/// A fault of a key that the config lacks, with the most similar key beside it.
+fn with_nearest(mut located: Located, config: &Value) -> Located {
+    if let Fault::NotInConfig { name, nearest } = &mut located.fault {
+        let (inside, key) = name.rsplit_once('.').unwrap_or(("", name));
+        let mut parts = inside.split('.').filter(|p| !p.is_empty());
+        let object = parts.try_fold(config, |v, part| v.get(part));
+        let keys = object.and_then(Value::as_object).map(Map::keys);
+        *nearest = super::nearest(key, keys.into_iter().flatten().map(String::as_str));
+    }
+    located
 }
 
 /// The config with the section laid over it that `config_section` names, where it has that: the text half of a multimodal
@@ -94,9 +98,6 @@ fn sectioned<'c>(doc: &Value, config: &'c Value) -> Cow<'c, Value> {
     whole.extend(section.iter().map(|(k, v)| (k.clone(), v.clone())));
     Cow::Owned(Value::Object(whole))
 }
-
-/// Kinds, the kind of each layer, and the layer whose state each shares.
-type Layers = (Vec<LayerKind>, Vec<usize>, Vec<Option<usize>>);
 
 struct Spec<'s, 'a> {
     root: Node<'s, 'a>,
@@ -129,7 +130,11 @@ impl<'s, 'a> Spec<'s, 'a> {
         let stream = (STREAM, hidden);
         let handed = carried.iter().map(|(n, w)| (n.as_str(), *w));
         let handed = Seen::values(handed.chain([stream]));
-        let (kinds, layers, sources) = self.layers(around, n_layers, &handed)?;
+        let Layers {
+            kinds,
+            layers,
+            sources,
+        } = layers(&self.root, around, n_layers, &handed)?;
         let mut seen = Seen {
             names: seen.names,
             ..handed
@@ -160,7 +165,7 @@ impl<'s, 'a> Spec<'s, 'a> {
 
     /// Values handed from layer to layer, with their widths.
     fn carried(&self) -> Read<Vec<(String, usize)>> {
-        let Some(node) = self.root.object(&KEYS)?.optional("carried")? else {
+        let Some(node) = self.root.object(form::SPEC)?.optional("carried")? else {
             return Ok(Vec::new());
         };
         let width = |(name, n): &(&str, Node<'_, '_>)| match *name {
@@ -172,7 +177,7 @@ impl<'s, 'a> Spec<'s, 'a> {
 
     fn section(&self, key: &'static str) -> Read<Node<'s, 'a>> {
         self.root
-            .object(&KEYS)?
+            .object(form::SPEC)?
             .raw(key)
             .ok_or_else(|| self.root.fault(Fault::MissingKey(key)))
     }
@@ -203,7 +208,12 @@ impl<'s, 'a> Spec<'s, 'a> {
         let value = self
             .param_value(name)?
             .ok_or_else(|| Fault::MissingKey(name).at("params"))?;
-        whole(&value, 1, max).map_err(|f| f.at(&format!("params.{name}")))
+        whole(&value, 1, max).map_err(|f| self.fault_of_param(name, &value, f))
+    }
+
+    fn fault_of_param(&self, name: &str, value: &Value, fault: Fault) -> Located {
+        let path = format!("params.{name}");
+        self.root.names.params.fault_of(value, fault, &path)
     }
 
     /// One id, a list of them, or none.
@@ -216,15 +226,15 @@ impl<'s, 'a> Spec<'s, 'a> {
             Value::Array(list) => list.as_slice(),
             one => std::slice::from_ref(one),
         };
-        let id = |v: &Value| whole(v, 0, u32::MAX as usize).map(|n| n as u32);
-        ids.iter()
-            .map(id)
-            .collect::<Result<_, _>>()
-            .map_err(|f: Fault| f.at(&format!("params.{name}")))
+        let id = |v: &Value| match whole(v, 0, u32::MAX as usize) {
+            Ok(id) => Ok(id as u32),
+            Err(f) => Err(self.fault_of_param(name, v, f)),
+        };
+        ids.iter().map(id).collect()
     }
 
     fn ropes(&self, context: usize) -> Read<Vec<Rope>> {
-        let Some(node) = self.root.object(&KEYS)?.optional("ropes")? else {
+        let Some(node) = self.root.object(form::SPEC)?.optional("ropes")? else {
             return Ok(Vec::new());
         };
         let entries = node.entries()?;
@@ -235,101 +245,46 @@ impl<'s, 'a> Spec<'s, 'a> {
                 expected,
             }));
         }
-        entries
-            .iter()
-            .map(|(name, n)| rope(name, n, context))
-            .collect()
-    }
-
-    /// Distinct layers, and for each layer the index of the one it equals, and the layer whose state it shares.
-    fn layers(&self, around: Around<'_>, n_layers: usize, handed: &Seen) -> Read<Layers> {
-        let (mut kinds, mut layers) = (Vec::<LayerKind>::new(), Vec::with_capacity(n_layers));
-        let mut sources = Vec::with_capacity(n_layers);
-        for i in 0..n_layers {
-            let layer = self.layer(around, i, handed)?;
-            sources.push(self.source(&layer, &sources)?);
-            let index = kinds
-                .iter()
-                .position(|k| family(&k.name) == layer.name && k.items == layer.items);
-            layers.push(index.unwrap_or(kinds.len()));
-            if index.is_none() {
-                let earlier = kinds
-                    .iter()
-                    .filter(|k| family(&k.name) == layer.name)
-                    .count();
-                let name = if earlier == 0 {
-                    layer.name
-                } else {
-                    format!("{}.{earlier}", layer.name)
-                };
-                kinds.push(LayerKind { name, ..layer });
+        let mut ropes = Vec::new();
+        for (name, node) in entries {
+            if let Some(node) = node.chosen()? {
+                ropes.push(rope(name, &node, context)?);
             }
         }
-        Ok((kinds, layers, sources))
-    }
-
-    /// The layer whose state a layer shares; one that shares another's in turn has none to share.
-    fn source(&self, layer: &LayerKind, sources: &[Option<usize>]) -> Read<Option<usize>> {
-        let place = format!("layers.{}", layer.name);
-        let mut shared = layer.attentions().map(|a| match a.kv {
-            KeyValue::Own(..) => None,
-            KeyValue::Shared(source) => Some(source.0),
-        });
-        let source = shared.next().flatten();
-        if shared.any(|s| s != source) {
-            let (found, expected) = (
-                "attention steps that share different states".into(),
-                "all of a layer's attention steps to share one layer's states, or none".into(),
-            );
-            return Err(Fault::Range { found, expected }.at(&place));
-        }
-        match source.filter(|s| sources[*s].is_some()) {
-            Some(s) => {
-                let found = format!("layer {s}, which shares another's itself");
-                let expected = "a layer with keys and values of its own".into();
-                Err(Fault::Range { found, expected }.at(&place))
-            }
-            None => Ok(source),
-        }
-    }
-
-    fn layer(&self, around: Around<'_>, i: usize, handed: &Seen) -> Read<LayerKind> {
-        let mut root = self.root.clone();
-        root.names.layer = Some(i);
-        let fields = root.object(&KEYS)?;
-        let kinds = fields
-            .raw("layers")
-            .ok_or_else(|| root.fault(Fault::MissingKey("layers")))?;
-        let node = chosen_kind(&fields, &kinds)?;
-        let name = node.path.trim_start_matches("layers.").to_string();
-        let mut seen = handed.clone();
-        let items = node
-            .elements()?
-            .iter()
-            .map(|n| item(n, around, &mut seen))
-            .collect::<Read<_>>()?;
-        Ok(LayerKind { name, items })
+        Ok(ropes)
     }
 
     /// A list of strings, each of which may have an `if`, or stand for several: `{"name": "layers.{i}.*", "from": first,
     /// "count": how many}`.
     fn strings(&self, key: &str) -> Read<Vec<String>> {
-        let Some(list) = self.root.object(&KEYS)?.raw(key) else {
+        let Some(list) = self.root.object(form::SPEC)?.raw(key) else {
             return Ok(Vec::new());
         };
         let mut strings = Vec::new();
+        let mut bytes = 0;
         for node in list.elements()? {
+            if bytes > MAX_NAMES_BYTES {
+                let found = format!("names of more than {MAX_NAMES_BYTES} bytes in all");
+                let expected = "fewer, or shorter ones with a `*`".into();
+                return Err(list.fault(Fault::Range { found, expected }));
+            }
             let Some(node) = node.chosen()? else { continue };
             if !node.value.is_object() {
-                strings.push(node.literal("a string")?.to_string());
+                let name = node.literal("a string")?;
+                bytes += name.len();
+                strings.push(name.to_string());
                 continue;
             }
-            let fields = node.object(&["name", "from", "count"])?;
+            let fields = node.object(form::NAMES)?;
             let name = fields.required("name")?.literal("a string")?;
             let from = fields.value("from", |n| n.whole(0, MAX_LAYERS))?;
             let count = fields.value("count", |n| n.whole(0, MAX_LAYERS))?;
             let from = from.unwrap_or(0);
             let numbers = from..from + count.unwrap_or(1);
+            bytes += name.len() * numbers.len();
+            if bytes > MAX_NAMES_BYTES {
+                continue;
+            }
             strings.extend(numbers.map(|i| name.replace("{i}", &i.to_string())));
         }
         Ok(strings)
@@ -337,7 +292,7 @@ impl<'s, 'a> Spec<'s, 'a> {
 
     /// `require`: config values that change the arithmetic, with the values (or the condition) that this spec describes.
     fn check_requirements(&self) -> Read<()> {
-        let Some(node) = self.root.object(&KEYS)?.optional("require")? else {
+        let Some(node) = self.root.object(form::SPEC)?.optional("require")? else {
             return Ok(());
         };
         for (key, supported) in node.entries()? {
@@ -350,7 +305,7 @@ impl<'s, 'a> Spec<'s, 'a> {
                 _ => supported.flag()?,
             };
             if !holds {
-                let (found, expected) = (found.to_string(), shown(supported.value));
+                let (found, expected) = (in_json(found), shown(supported.value));
                 return Err(supported.fault(Fault::Unsupported {
                     key: key.into(),
                     found,
@@ -365,69 +320,8 @@ impl<'s, 'a> Spec<'s, 'a> {
 /// `[false]` → `false`; a condition stands for itself.
 fn shown(supported: &Value) -> String {
     match supported {
-        Value::Array(values) => values
-            .iter()
-            .map(Value::to_string)
-            .collect::<Vec<_>>()
-            .join(" or "),
+        Value::Array(values) => values.iter().map(in_json).collect::<Vec<_>>().join(" or "),
         Value::String(condition) => format!("`{condition}`"),
-        other => other.to_string(),
-    }
-}
-
-/// `dense.2` → `dense`: kinds that differ in a field only are numbered.
-fn family(kind: &str) -> &str {
-    kind.split('.').next().unwrap_or(kind)
-}
-
-/// The kind that `layer_kind` names; without that rule there is one kind only.
-fn chosen_kind<'s, 'a>(fields: &Fields<'s, 'a>, kinds: &Node<'s, 'a>) -> Read<Node<'s, 'a>> {
-    let entries = kinds.entries()?;
-    let names = entries.iter().map(|(name, _)| *name);
-    let Some(rule) = fields.raw("layer_kind") else {
-        return match entries.as_slice() {
-            [(_, only)] => Ok(only.clone()),
-            _ => Err(fields.node.fault(Fault::MissingKey("layer_kind"))),
-        };
-    };
-    let value = rule.eval()?;
-    let name = value
-        .as_str()
-        .ok_or_else(|| rule.unexpected(&value, "the name of a layer kind"))?;
-    let found = entries
-        .iter()
-        .find(|(n, _)| *n == name)
-        .map(|(_, node)| node.clone());
-    found.ok_or_else(|| rule.fault(unknown("layer kind", name, names.clone())))
-}
-
-/// `{"residual": [step…]}`, `{"before": [step…], "parallel": [[step…], [step…]]}` or `{"plain": [step…]}`.
-fn item(node: &Node<'_, '_>, around: Around<'_>, seen: &mut Seen) -> Read<Item> {
-    let fields = node.object(&["residual", "before", "parallel", "plain"])?;
-    let mut branch = |n: &Node<'_, '_>| {
-        let (steps, width) = steps(n, around, Some(around.hidden), seen)?;
-        match width {
-            Some(found) if found != around.hidden => Err(n.fault(Fault::Mismatch {
-                what: "its output's width",
-                found,
-                expected: around.hidden,
-            })),
-            _ => Ok(steps),
-        }
-    };
-    let keys = ["residual", "parallel", "plain", "before"];
-    match keys.map(|key| fields.raw(key)) {
-        [Some(steps), None, None, None] => Ok(Item::Residual {
-            before: Vec::new(),
-            branches: vec![branch(&steps)?],
-        }),
-        [None, Some(lists), None, before] => Ok(Item::Residual {
-            before: before.as_ref().map_or(Ok(Vec::new()), &mut branch)?,
-            branches: lists.elements()?.iter().map(branch).collect::<Read<_>>()?,
-        }),
-        [None, None, Some(steps), None] => Ok(Item::Plain(branch(&steps)?)),
-        _ => Err(node.wrong(
-            "one of `residual`, `parallel` (with or without `before`) and `plain`, with lists of steps",
-        )),
+        other => in_json(other),
     }
 }

@@ -3,37 +3,25 @@
 //! Every message names the file and the JSON path, what was found there and what was expected.
 
 use std::fmt;
-use std::path::PathBuf;
+
+use graver_runtime::files::FileError;
+
+use super::json::{JsonError, number};
 
 /// Why a spec could not be loaded or bound.
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
     /// A file could not be read.
-    #[error("{}: {source}", path.display())]
-    Io {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A file is larger than any spec or config.
-    #[error("{file}: has {bytes} bytes, more than the {limit} that a spec or config may have")]
-    FileTooLarge {
-        /// The file.
-        file: String,
-        /// Its size.
-        bytes: u64,
-        /// The limit.
-        limit: u64,
-    },
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file is not JSON.
-    #[error("{file}: not valid JSON: {source}")]
+    #[error("{file}: {source}")]
     Json {
         /// The file.
         file: String,
         /// Where and why.
-        source: serde_json::Error,
+        source: JsonError,
     },
     /// Something at a place of a spec.
     #[error("{file}: {path}: {fault}")]
@@ -156,6 +144,9 @@ pub enum Fault {
     /// A chain of `extends` that is circular or too long.
     #[error("extends itself or too many others: {}", .0.join(" extends "))]
     ExtendsCycle(Vec<String>),
+    /// Layer kinds that are like each other.
+    #[error("like itself: {}", .0.join(" is like "))]
+    LikeCycle(Vec<String>),
     /// An expression that cannot be read.
     #[error("`{text}`, character {column}: {problem}")]
     Syntax {
@@ -201,6 +192,11 @@ pub enum Fault {
     /// Nesting beyond what any sensible spec has.
     #[error("nested more than {0} deep")]
     TooDeep(usize),
+    /// Work beyond what any sensible spec takes.
+    #[error(
+        "binding takes more than {0} steps; expected fewer layers, or a spec with fewer steps and shorter expressions and lists"
+    )]
+    TooMuchWork(usize),
     /// A number outside its range.
     #[error("found {found}, expected {expected}")]
     Range {
@@ -328,6 +324,9 @@ impl Kind {
             }
             Value::String(s) => format!("the string \"{s}\""),
             Value::Array(a) => format!("a list of {}", a.len()),
+            Value::Object(_) if number(value).is_some() => {
+                number(value).map(|x| x.to_string()).unwrap_or_default()
+            }
             Value::Object(o) => format!("an object with {} keys", o.len()),
         })
     }
@@ -344,6 +343,21 @@ impl fmt::Display for Kind {
     }
 }
 
+/// A value as it stands in a file, cut where it is long.
+pub(super) fn in_json(value: &serde_json::Value) -> String {
+    if let Some(number) = number(value).filter(|n| !n.is_finite()) {
+        return number.to_string();
+    }
+    let text = value.to_string();
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text,
+    }
+}
+
+/// Between the path of an expression and the key of the config that its value is.
+pub(super) const IN_CONFIG: &str = " → config.json: ";
+
 /// A fault and the path at which it was found; the file is added by the spec that knows it.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct Located {
@@ -352,6 +366,14 @@ pub(super) struct Located {
 }
 
 impl Fault {
+    /// A key that the config lacks; the most similar one is looked for where the fault is reported, since `??` catches most.
+    pub(super) fn not_in_config(name: impl Into<String>) -> Fault {
+        Fault::NotInConfig {
+            name: name.into(),
+            nearest: None,
+        }
+    }
+
     pub(super) fn at(self, path: &str) -> Located {
         Located {
             path: path.to_string(),
@@ -367,13 +389,18 @@ fn hint(nearest: &Option<String>) -> String {
         .unwrap_or_default()
 }
 
+/// Most names that a message lists.
+const MAX_NAMES: usize = 100;
+
 fn list(names: &[String]) -> String {
-    match names {
-        [] => "none".into(),
-        names => names
-            .iter()
-            .map(|n| format!("`{n}`"))
-            .collect::<Vec<_>>()
-            .join(", "),
+    let shown: Vec<String> = names
+        .iter()
+        .take(MAX_NAMES)
+        .map(|n| format!("`{n}`"))
+        .collect();
+    match names.len() {
+        0 => "none".into(),
+        n if n > MAX_NAMES => format!("{} and {} more", shown.join(", "), n - MAX_NAMES),
+        _ => shown.join(", "),
     }
 }

@@ -1,33 +1,22 @@
 //! The step `latent_attention`: multi-head latent attention with its projections.
 
 use super::error::Fault;
+use super::form;
 use super::model::{LatentAttention, LatentQuery, StepOp};
 use super::read::{Fields, Node, Read};
-use super::steps::{At, MAX_HEADS, MAX_WIDTH, norm, rope};
+use super::steps::{At, MAX_HEADS, MAX_WIDTH, norm, rope, width_of};
 use super::weights::linear;
-
-const FIELDS: [&str; 13] = [
-    "n_heads",
-    "rank",
-    "nope_dim",
-    "rope_dim",
-    "value_dim",
-    "q",
-    "compressed_q",
-    "kv_a",
-    "kv_norm",
-    "kv_b",
-    "o",
-    "rope",
-    "scale",
-];
 
 /// Reads the step. Queries are `q`, or behind a compression `compressed_q: {"rank", "a", "norm", "b"}`.
 pub(super) fn latent_attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let fields = at.fields(&FIELDS)?;
+    let fields = at.fields()?;
     let size = |key| fields.required(key)?.whole(1, MAX_HEADS);
     let (heads, rank, value_dim) = (size("n_heads")?, size("rank")?, size("value_dim")?);
     let (nope_dim, rope_dim) = (size("nope_dim")?, size("rope_dim")?);
+    let (head_dim, kv_dim) = (nope_dim + rope_dim, nope_dim + value_dim);
+    let q_width = width_of(&at.node, heads, head_dim)?;
+    let kv_width = width_of(&at.node, heads, kv_dim)?;
+    at.add_state([1, rank + rope_dim, at.around.context])?;
     let matrix =
         |key: &'static str, out, inner| linear(&fields.required(key)?, &at.slot(key), out, inner);
     let attention = LatentAttention {
@@ -36,10 +25,10 @@ pub(super) fn latent_attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         rope_dim,
         value_dim,
         rank,
-        q: query(at, &fields, heads * (nope_dim + rope_dim))?,
+        q: query(at, &fields, q_width)?,
         kv_a: matrix("kv_a", rank + rope_dim, at.width()?)?,
         kv_norm: norm(&fields.required("kv_norm")?, &at.slot("kv_norm"), rank)?,
-        kv_b: matrix("kv_b", heads * (nope_dim + value_dim), rank)?,
+        kv_b: matrix("kv_b", kv_width, rank)?,
         o: matrix("o", at.around.hidden, heads * value_dim)?,
         rope: fields
             .optional("rope")?
@@ -47,7 +36,7 @@ pub(super) fn latent_attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
             .transpose()?,
         scale: fields
             .value("scale", Node::real)?
-            .unwrap_or(((nope_dim + rope_dim) as f64).powf(-0.5) as f32),
+            .unwrap_or((head_dim as f64).powf(-0.5) as f32),
     };
     Ok((
         StepOp::LatentAttention(Box::new(attention)),
@@ -61,7 +50,7 @@ fn query(at: &At<'_, '_, '_>, fields: &Fields<'_, '_>, out: usize) -> Read<Laten
     match (direct, compressed) {
         (Some(q), None) => Ok(LatentQuery::Direct(linear(&q, &at.slot("q"), out, width)?)),
         (None, Some(c)) => {
-            let inner = c.object(&["rank", "a", "norm", "b"])?;
+            let inner = c.object(form::COMPRESSED)?;
             let rank = inner.required("rank")?.whole(1, MAX_WIDTH)?;
             Ok(LatentQuery::Compressed {
                 a: linear(&inner.required("a")?, &at.slot("q_a"), rank, width)?,

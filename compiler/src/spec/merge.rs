@@ -2,65 +2,44 @@
 //!
 //! Objects merge key by key, null deletes a key, anything else replaces. A list of steps can be replaced as a whole or,
 //! by an object, edited: each key names a step of the parent, to merge with, to delete (null), or to insert (with
-//! `before` or `after`). A layer kind can be `like` another one of the same spec: `{"like": "dense", …}` is that kind's list
-//! of steps, edited the same way. What describes one file only (`about`, `match`, `presets`) is not inherited.
+//! `before` or `after`). Layer kinds are merged by [`kinds`]. What describes one file only (`about`, `match`, `presets`) is not
+//! inherited.
 
 use serde_json::{Map, Value};
 
 use super::error::{Fault, Kind, Located};
+use super::kinds;
 use super::near::nearest;
-use super::steps::step_name;
+use super::steps::{MAX_STEPS, step_name};
 
 /// Keys that stay with their file.
 const OWN: [&str; 5] = ["about", "match", "presets", "extends", "$schema"];
 /// Keys of an item of a layer that hold steps.
 const BRANCHES: [&str; 4] = ["residual", "before", "parallel", "plain"];
 
-/// Lays `child` over `parent`.
-pub(super) fn merge(parent: &Value, child: &Value) -> Result<Value, Located> {
-    let mut merged = parent.clone();
-    if let Some(map) = merged.as_object_mut() {
-        map.retain(|key, _| !OWN.contains(&key.as_str()));
+/// Merges the versions of a spec, the outermost parent first. A fault comes with the version in which it stands.
+pub(super) fn merge(versions: &[&Value]) -> Result<Value, (usize, Located)> {
+    let mut merged = Value::Object(Map::new());
+    for (i, version) in versions.iter().enumerate() {
+        if let Some(map) = merged.as_object_mut() {
+            map.retain(|key, _| !OWN.contains(&key.as_str()));
+        }
+        let mut version = (*version).clone();
+        if let Some(map) = version.as_object_mut() {
+            map.shift_remove("layers");
+        }
+        lay(&mut merged, &version, "").map_err(|e| (i, e))?;
     }
-    lay(&mut merged, child, "")?;
+    if versions.iter().any(|v| v.get("layers").is_some()) {
+        merged["layers"] = kinds::written_out(versions)?;
+    }
     Ok(merged)
-}
-
-/// Writes out layer kinds that are like others.
-pub(super) fn write_out_kinds(spec: &mut Value) -> Result<(), Located> {
-    let Some(kinds) = spec.get_mut("layers").and_then(Value::as_object_mut) else {
-        return Ok(());
-    };
-    let given = kinds.clone();
-    for (name, kind) in kinds.iter_mut() {
-        let Some(like) = kind.get("like") else {
-            continue;
-        };
-        let path = format!("layers.{name}");
-        let list = like.as_str().and_then(|l| given.get(l));
-        let Some(Value::Array(steps)) = list else {
-            let names = given
-                .iter()
-                .filter(|k| k.1.is_array())
-                .map(|k| k.0.as_str());
-            let like = like.as_str().map_or_else(|| like.to_string(), String::from);
-            let known: Vec<&str> = names.collect();
-            let fault =
-                super::read::unknown("layer kind with a list of steps", &like, known.into_iter());
-            return Err(fault.at(&format!("{path}.like")));
-        };
-        let (mut steps, mut edits) = (steps.clone(), kind.as_object().cloned().unwrap_or_default());
-        edits.shift_remove("like");
-        edit_steps(&mut steps, &edits, &path)?;
-        *kind = Value::Array(steps);
-    }
-    Ok(())
 }
 
 fn lay(base: &mut Value, over: &Value, path: &str) -> Result<(), Located> {
     match (base, over) {
         (Value::Object(base), Value::Object(over)) => lay_object(base, over, path),
-        (Value::Array(steps), Value::Object(edits)) if is_step_list(path) => {
+        (Value::Array(steps), Value::Object(edits)) if matches!(path, "embed" | "head") => {
             edit_steps(steps, edits, path)
         }
         (base, over) => {
@@ -92,27 +71,34 @@ fn lay_object(
     Ok(())
 }
 
-fn is_step_list(path: &str) -> bool {
-    let mut parts = path.split('.');
-    matches!(
-        (parts.next(), parts.next(), parts.next()),
-        (Some("embed" | "head"), None, None) | (Some("layers"), Some(_), None)
-    )
-}
-
-fn edit_steps(
+/// Applies `edits` to a list of steps, or of items with steps inside.
+pub(super) fn edit_steps(
     steps: &mut Vec<Value>,
     edits: &Map<String, Value>,
     path: &str,
 ) -> Result<(), Located> {
+    let mut names = Vec::new();
+    collect_names(steps, &mut names);
+    let mut room = MAX_STEPS.saturating_sub(names.len());
     for (name, edit) in edits {
         let path = format!("{path}.{name}");
         match (place(steps, name), edit) {
             (Some((list, at)), Value::Null) => {
                 list.remove(at);
             }
+            (Some(_), Value::Object(new)) if is_new(new) => {
+                return Err(Fault::SameName(name.clone()).at(&path));
+            }
             (Some((list, at)), Value::Object(_)) => lay(&mut list[at], edit, &path)?,
-            (None, Value::Object(new)) => insert(steps, name, new, &path)?,
+            (None, Value::Object(_)) if room == 0 => {
+                let found = format!("more than {MAX_STEPS} steps");
+                let expected = "a list of fewer".into();
+                return Err(Fault::Range { found, expected }.at(&path));
+            }
+            (None, Value::Object(new)) => {
+                insert(steps, name, new, &path)?;
+                room -= 1;
+            }
             (_, other) => {
                 let expected = "an object with what changes in this step, or null to delete it";
                 return Err(Fault::WrongType {
@@ -124,6 +110,13 @@ fn edit_steps(
         }
     }
     Ok(())
+}
+
+/// Whether an edit adds a step, rather than changing one.
+fn is_new(edit: &Map<String, Value>) -> bool {
+    ["before", "after"]
+        .iter()
+        .any(|key| edit.get(*key).is_some_and(Value::is_string))
 }
 
 /// Adds a step beside the one that its `before` or `after` names.

@@ -8,22 +8,29 @@ mod bind;
 mod builtin;
 mod error;
 mod expr;
+mod form;
+mod json;
+mod kinds;
 mod latent;
+mod layers;
 mod merge;
 pub mod model;
 mod moe;
 mod near;
+mod params;
 mod read;
 mod recurrent;
 mod rope;
 mod source;
 mod steps;
 mod tables;
+mod total;
 mod values;
 mod weights;
 
 pub use builtin::{builtin_names, for_config};
 pub use error::{Error, Fault, Kind, Syntax};
+pub use json::{JsonError, parse_json};
 pub(crate) use near::distance as edit_distance;
 pub use near::nearest;
 pub use source::{SpecSource, load, read_config};
@@ -98,11 +105,12 @@ impl Spec {
 
     /// Finds the file in which a fault stands: the one that has most of its path, the extension before its parents.
     fn located(&self, e: error::Located) -> Error {
+        let in_spec = e.path.split(error::IN_CONFIG).next().unwrap_or_default();
         let best = self
             .files
             .iter()
             .rev()
-            .max_by_key(|(_, doc)| merge::depth_of(doc, &e.path));
+            .max_by_key(|(_, doc)| merge::depth_of(doc, in_spec));
         let file = best.map_or_else(String::new, |(name, _)| name.clone());
         Error::At {
             file,

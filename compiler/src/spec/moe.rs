@@ -12,40 +12,26 @@
 //! `pairs` stands for a gate and an up whose rows alternate in one matrix.
 
 use super::error::Fault;
+use super::form;
 use super::model::{Activation, Gating, Groups, Inner, Linear, Mlp, Moe, Route, StepOp};
 use super::read::{Fields, Node, Read, unknown};
-use super::steps::{At, MAX_WIDTH, MLP, activation, mlp};
+use super::steps::{At, MAX_WIDTH, activation, mlp};
 use super::tables;
 use super::weights::{expert_linear, linear, weight};
 
 /// Most experts of a layer.
 const MAX_EXPERTS: usize = 1 << 16;
 
-const KEYS: [&str; 12] = [
-    "experts", "top_k", "ffn", "act", "router", "gate", "up", "down", "pairs", "weigh", "gating",
-    "shared",
-];
-const ROUTER: [&str; 8] = [
-    "weight",
-    "bias",
-    "score",
-    "after",
-    "correction",
-    "groups",
-    "renormalise",
-    "scale",
-];
-
 /// Reads the step.
 pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let fields = at.fields(&KEYS)?;
+    let fields = at.fields()?;
     let (width, hidden) = (at.width()?, at.around.hidden);
     let experts = fields.required("experts")?.whole(1, MAX_EXPERTS)?;
     let top_k = fields.required("top_k")?.whole(1, experts)?;
     let ffn = fields.required("ffn")?.whole(1, MAX_WIDTH)?;
     let act = activation(&fields.required("act")?)?;
     let node = fields.required("router")?;
-    let router = node.object(&ROUTER)?;
+    let router = node.object(form::ROUTER)?;
     let shared = fields.optional("shared")?;
     let correction = router.optional("correction")?;
     let (shared, shared_gate) = match shared {
@@ -128,7 +114,7 @@ fn route(
 }
 
 fn groups(node: &Node<'_, '_>, experts: usize) -> Read<Groups> {
-    let fields = node.object(&["count", "top", "best"])?;
+    let fields = node.object(form::GROUPS)?;
     let count_node = fields.required("count")?;
     let count = count_node.whole(1, experts)?;
     if !experts.is_multiple_of(count) {
@@ -170,17 +156,10 @@ fn gating(fields: &Fields<'_, '_>, act: Activation) -> Read<Gating> {
     let Some(node) = fields.optional("gating")? else {
         return Ok(plain);
     };
-    let fields = node.object(&["alpha", "limit", "offset"])?;
-    let positive = |n: &Node<'_, '_>| match n.real()? {
-        v if v > 0.0 => Ok(v),
-        v => Err(n.fault(Fault::Range {
-            found: v.to_string(),
-            expected: "a number above 0".into(),
-        })),
-    };
+    let fields = node.object(form::GATING)?;
     Ok(Gating {
-        alpha: fields.value("alpha", positive)?.unwrap_or(1.0),
-        limit: fields.value("limit", positive)?,
+        alpha: fields.value("alpha", Node::above_zero)?.unwrap_or(1.0),
+        limit: fields.value("limit", Node::above_zero)?,
         offset: fields.value("offset", Node::real)?.unwrap_or(0.0),
         ..plain
     })
@@ -204,7 +183,7 @@ fn weigh_input(fields: &Fields<'_, '_>) -> Read<bool> {
 type Shared = (Option<Mlp>, Option<Linear>);
 
 fn shared(node: &Node<'_, '_>, at: &At<'_, '_, '_>, width: usize, act: Activation) -> Read<Shared> {
-    let fields = node.object(&[&MLP[..], &["weigh"]].concat())?;
+    let fields = node.object(form::SHARED)?;
     let slot = at.slot("shared");
     let mlp = mlp(&fields, &slot, at.around.hidden, width, Some(act))?;
     let gate = fields

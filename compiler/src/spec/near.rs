@@ -1,14 +1,21 @@
 //! The most similar of several names, for "did you mean".
 
+/// Longest name, in bytes, that is compared.
+const MAX_NAME: usize = 200;
+/// Most names that one is compared with.
+const MAX_CANDIDATES: usize = 2_000;
+
 /// The candidate with the smallest edit distance to `name`, if it is close enough to be what was meant.
 pub fn nearest<'a>(name: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<String> {
-    // Distances take time in the product of the lengths: nobody means a name of hundreds of characters.
-    if name.len() > 200 {
+    // Distances take time in the product of the lengths: nobody means a name of hundreds of characters, or finds one among
+    // many thousands.
+    if name.len() > MAX_NAME {
         return None;
     }
     candidates
         .into_iter()
-        .filter(|c| c.len() <= 200)
+        .take(MAX_CANDIDATES)
+        .filter(|c| c.len() <= MAX_NAME)
         .map(|c| (distance(name, c), c))
         .filter(|(d, c)| *d <= 1 + name.len().max(c.len()) / 4)
         .min_by_key(|(d, _)| *d)

@@ -1,47 +1,26 @@
 //! The step `delta_net`: the gated delta rule with its projections, convolutions and gates.
 
 use super::error::Fault;
+use super::form;
 use super::model::{Activation, Convolved, DeltaNet, LowRank, Projection, StepOp};
 use super::read::{Fields, Node, Read, unknown};
-use super::steps::{At, MAX_HEADS, MAX_WIDTH, activation, norm};
+use super::steps::{At, MAX_HEADS, MAX_WIDTH, activation, norm, width_of};
 use super::weights::{linear, weight};
-
-const FIELDS: [&str; 21] = [
-    "key_heads",
-    "value_heads",
-    "key_dim",
-    "value_dim",
-    "taps",
-    "act",
-    "q",
-    "k",
-    "v",
-    "q_norm",
-    "k_norm",
-    "scale",
-    "decay",
-    "decay_over",
-    "rate",
-    "decay_bias",
-    "beta",
-    "gate",
-    "gate_act",
-    "norm",
-    "o",
-];
 
 /// Most positions that a convolution sees.
 const MAX_TAPS: usize = 64;
 
 /// Reads the step.
 pub(super) fn delta_net(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let fields = at.fields(&FIELDS)?;
+    let fields = at.fields()?;
     let width = at.width()?;
     let size = |key| fields.required(key)?.whole(1, MAX_HEADS);
     let (value_heads, key_dim, value_dim) =
         (size("value_heads")?, size("key_dim")?, size("value_dim")?);
     let key_heads = key_heads(&fields, value_heads)?;
-    let (keys, values) = (key_heads * key_dim, value_heads * value_dim);
+    let keys = width_of(&at.node, value_heads, key_dim)? / value_heads * key_heads;
+    let values = width_of(&at.node, value_heads, value_dim)?;
+    at.add_state([value_heads, key_dim, value_dim])?;
     let taps = fields.required("taps")?.whole(2, MAX_TAPS)?;
     let convolved = |key, out| convolved(at, &fields, key, (out, width), taps);
     let head_norm = |key: &'static str, dim| {
@@ -145,7 +124,7 @@ fn convolved(
     (out, inner): (usize, usize),
     taps: usize,
 ) -> Read<Convolved> {
-    let own = fields.required(key)?.object(&["weight", "bias", "conv"])?;
+    let own = fields.required(key)?.object(form::CONVOLVED)?;
     let bias = own.optional("bias")?;
     let slot = |part: &str| format!("{}.{part}", at.slot(key));
     Ok(Convolved {
@@ -164,7 +143,7 @@ fn projection(node: &Node<'_, '_>, slot: &str, (out, inner): (usize, usize)) -> 
     if node.value.get("rank").is_none() {
         return Ok(Projection::Direct(linear(node, slot, out, inner)?));
     }
-    let fields = node.object(&["rank", "a", "b"])?;
+    let fields = node.object(form::LOW_RANK)?;
     let rank = fields.required("rank")?.whole(1, MAX_WIDTH)?;
     Ok(Projection::LowRank(LowRank {
         a: linear(&fields.required("a")?, &format!("{slot}_a"), rank, inner)?,

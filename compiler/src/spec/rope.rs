@@ -3,29 +3,25 @@
 //! Frequencies are float32 computed from float32 (the exponent is rounded before the power is taken), because the
 //! reference does so: at position 2,000 a frequency rounded otherwise has turned measurably further.
 
+use std::borrow::Cow;
 use std::f64::consts::PI;
 
 use serde_json::{Map, Value};
 
-use super::error::{Fault, Kind};
+use super::error::{Fault, Kind, Located};
+use super::form;
+use super::json::{flag, number, whole};
 use super::model::{LongFreqs, Rope};
-use super::read::{Node, Read};
-use super::tables::{Scaling, scaling};
+use super::read::{Fields, Node, Read};
+use super::steps::MAX_CONTEXT;
+use super::tables::{self, Scaling, scaling};
 
 /// Widest rotated part of a head.
 const MAX_DIM: usize = 1 << 16;
 
-const KEYS: [&str; 5] = [
-    "dim",
-    "theta",
-    "parameters",
-    "original_context",
-    "interleaved",
-];
-
 /// Reads one entry of `ropes`. `context` is the longest context of the model.
 pub(super) fn rope(name: &str, node: &Node<'_, '_>, context: usize) -> Read<Rope> {
-    let fields = node.object(&KEYS)?;
+    let fields = node.object(form::ROPE)?;
     let dim_node = fields.required("dim")?;
     let dim = dim_node.whole(2, MAX_DIM)?;
     if dim % 2 != 0 {
@@ -36,34 +32,27 @@ pub(super) fn rope(name: &str, node: &Node<'_, '_>, context: usize) -> Read<Rope
         }));
     }
     let theta = fields.value("theta", positive)?;
-    let outer_original = fields.value("original_context", positive)?;
-    let parameters = fields.value("parameters", |n| n.eval().map(|v| (n.clone(), v)))?;
-    let empty = Map::new();
-    let (at, map) = match &parameters {
-        Some((n, value)) => (
-            n.clone(),
-            value
-                .as_object()
-                .ok_or_else(|| n.unexpected(value, "an object"))?,
-        ),
-        None => (node.clone(), &empty),
-    };
-    let table = Table { at, map };
+    let outer_original = fields.value("original_context", |n| n.whole(1, MAX_CONTEXT))?;
+    let table = Table::read(node, &fields)?;
     let base = table.number("rope_theta")?.or(theta);
     let base = base.ok_or_else(|| node.fault(Fault::MissingKey("theta")))?;
-    let original = outer_original
-        .or(table.number("original_max_position_embeddings")?)
-        .unwrap_or(context as f64);
+    let original = match outer_original {
+        Some(original) => original,
+        None => table
+            .whole("original_max_position_embeddings")?
+            .unwrap_or(context),
+    };
     let plain = Plain {
         base,
         dim,
-        original,
+        original: original as f64,
         context: context as f64,
     };
     let (freqs, scale, long) = plain.scaled(table.scaling()?, &table)?;
     let all = freqs.iter().chain(long.iter().flat_map(|l| &l.freqs));
-    if let Some(bad) = all.into_iter().find(|f| !f.is_finite()) {
-        let expected = "frequencies within float32".into();
+    let scale = scale as f32;
+    if let Some(bad) = all.chain([&scale]).find(|f| !f.is_finite()) {
+        let expected = "frequencies, and a scale on them, within float32".into();
         return Err(node.fault(Fault::Range {
             found: bad.to_string(),
             expected,
@@ -72,7 +61,7 @@ pub(super) fn rope(name: &str, node: &Node<'_, '_>, context: usize) -> Read<Rope
     Ok(Rope {
         name: name.into(),
         freqs,
-        scale: scale as f32,
+        scale,
         interleaved: fields.flag("interleaved")?,
         long,
     })
@@ -80,30 +69,49 @@ pub(super) fn rope(name: &str, node: &Node<'_, '_>, context: usize) -> Read<Rope
 
 fn positive(node: &Node<'_, '_>) -> Read<f64> {
     let value = node.eval()?;
-    let number = value
-        .as_f64()
-        .ok_or_else(|| node.unexpected(&value, "a number"))?;
-    if number > 0.0 {
-        Ok(number)
-    } else {
-        Err(node.fault(above_zero(number)))
+    let found = number(&value).ok_or_else(|| node.unexpected(&value, "a number"))?;
+    match within_float32(found) {
+        true => Ok(found),
+        false => Err(node.out_of_range(&value, POSITIVE)),
     }
 }
 
-fn above_zero(found: f64) -> Fault {
-    Fault::Range {
-        found: found.to_string(),
-        expected: "a number above 0".into(),
-    }
+const POSITIVE: &str = "a number above 0 within float32";
+
+/// Frequencies are computed in float32.
+fn within_float32(number: f64) -> bool {
+    number as f32 > 0.0 && (number as f32).is_finite()
 }
 
 /// The config's object of scaling parameters.
-struct Table<'m, 's, 'a> {
+struct Table<'s, 'a> {
     at: Node<'s, 'a>,
-    map: &'m Map<String, Value>,
+    map: Cow<'a, Value>,
 }
 
-impl Table<'_, '_, '_> {
+impl<'s, 'a> Table<'s, 'a> {
+    /// Reads `parameters` of a rope, whose keys all have to be known.
+    fn read(rope: &Node<'s, 'a>, fields: &Fields<'s, 'a>) -> Read<Table<'s, 'a>> {
+        let given = fields.value("parameters", |n| n.eval().map(|v| (n.clone(), v)))?;
+        let empty = || (rope.clone(), Cow::Owned(Value::Object(Map::new())));
+        let (at, map) = given.unwrap_or_else(empty);
+        let Some(keys) = map.as_object().map(|m| m.keys().map(String::as_str)) else {
+            return Err(at.unexpected(&map, "an object"));
+        };
+        let elsewhere = match fields.raw("elsewhere") {
+            Some(list) => list
+                .elements()?
+                .iter()
+                .map(|n| n.literal("a key of `parameters`"))
+                .collect::<Read<Vec<_>>>()?,
+            None => Vec::new(),
+        };
+        for key in keys.filter(|key| !elsewhere.contains(key)) {
+            tables::rope_key(key).map_err(|f| at.fault_of(&map, f))?;
+        }
+        Ok(Table { at, map })
+    }
+
     fn scaling(&self) -> Read<Scaling> {
         // Older configs call the key `type`.
         let Some(value) = self.get("rope_type").or(self.get("type")) else {
@@ -112,7 +120,7 @@ impl Table<'_, '_, '_> {
         let name = value
             .as_str()
             .ok_or_else(|| self.wrong("rope_type", value, "a string"))?;
-        match scaling(name).map_err(|f| self.at.fault(f))? {
+        match scaling(name).map_err(|f| self.at.fault_of(value, f))? {
             // Early configs call scaling by lists of factors by the name of the rule that it grew from.
             Scaling::Yarn if self.get("long_factor").is_some() => Ok(Scaling::ByLength),
             other => Ok(other),
@@ -123,12 +131,18 @@ impl Table<'_, '_, '_> {
         self.map.get(key).filter(|v| !v.is_null())
     }
 
-    fn wrong(&self, key: &str, value: &Value, expected: &'static str) -> super::error::Located {
-        Fault::WrongType {
-            found: Kind::of(value),
-            expected,
+    /// A fault of the value of a key: by its place in the config, or in the spec where that has the parameters.
+    fn fault_of(&self, key: &str, value: &Value, fault: Fault) -> Located {
+        let mut located = self.at.fault_of(value, fault);
+        if located.path == self.at.path {
+            located.path = format!("{}.{key}", self.at.path);
         }
-        .at(&format!("{} → config.json: {key}", self.at.path))
+        located
+    }
+
+    fn wrong(&self, key: &str, value: &Value, expected: &'static str) -> Located {
+        let found = Kind::of(value);
+        self.fault_of(key, value, Fault::WrongType { found, expected })
     }
 
     /// A number above zero.
@@ -136,19 +150,22 @@ impl Table<'_, '_, '_> {
         let Some(value) = self.get(key) else {
             return Ok(None);
         };
-        let number = value
-            .as_f64()
-            .ok_or_else(|| self.wrong(key, value, "a number"))?;
-        if number > 0.0 {
-            Ok(Some(number))
-        } else {
-            Err(self.wrong(key, value, "a number above 0"))
+        let found = number(value).ok_or_else(|| self.wrong(key, value, "a number"))?;
+        match within_float32(found) {
+            true => Ok(Some(found)),
+            false => Err(self.wrong(key, value, POSITIVE)),
         }
+    }
+
+    /// A number of positions.
+    fn whole(&self, key: &'static str) -> Read<Option<usize>> {
+        let read = |v| whole(v, 1, MAX_CONTEXT).map_err(|f| self.fault_of(key, v, f));
+        self.get(key).map(read).transpose()
     }
 
     /// A number that may be zero, where zero stands for "not given".
     fn number_or_zero(&self, key: &'static str) -> Read<Option<f64>> {
-        if self.get(key).and_then(Value::as_f64) == Some(0.0) {
+        if self.get(key).and_then(number) == Some(0.0) {
             Ok(None)
         } else {
             self.number(key)
@@ -157,35 +174,37 @@ impl Table<'_, '_, '_> {
 
     fn required(&self, key: &'static str) -> Read<f64> {
         self.number(key)?
-            .ok_or_else(|| self.at.fault(Fault::MissingKey(key)))
+            .ok_or_else(|| self.at.fault_of(&self.map, Fault::MissingKey(key)))
     }
 
     /// `n` numbers above zero.
     fn numbers(&self, key: &'static str, n: usize) -> Read<Vec<f32>> {
-        let value = self.get(key);
-        let value = value.ok_or_else(|| self.at.fault(Fault::MissingKey(key)))?;
+        let missing = || self.at.fault_of(&self.map, Fault::MissingKey(key));
+        let value = self.get(key).ok_or_else(missing)?;
         let list = value.as_array().map(Vec::as_slice).unwrap_or_default();
         let found: Vec<f32> = list
             .iter()
-            .filter_map(Value::as_f64)
-            .filter(|x| *x > 0.0)
+            .filter_map(number)
+            .filter(|x| within_float32(*x))
             .map(|x| x as f32)
             .collect();
         if found.len() == n && list.len() == n {
             return Ok(found);
         }
-        Err(self.at.fault(Fault::Range {
-            found: format!("{key} with {} numbers above 0", found.len()),
+        let fault = Fault::Range {
+            found: format!("{} with {} numbers above 0", Kind::of(value), found.len()),
             expected: format!("{n}, one for each pair of components"),
-        }))
+        };
+        Err(self.fault_of(key, value, fault))
     }
 
+    /// A flag; null is false, as everywhere in Python.
     fn flag(&self, key: &'static str) -> Read<Option<bool>> {
-        let read = |v: &Value| {
-            v.as_bool()
-                .ok_or_else(|| self.wrong(key, v, "true or false"))
+        let read = |v: &Value| match v.is_null() {
+            true => Ok(false),
+            false => flag(v).ok_or_else(|| self.wrong(key, v, "true or false")),
         };
-        self.get(key).map(read).transpose()
+        self.map.get(key).map(read).transpose()
     }
 }
 
@@ -202,7 +221,7 @@ struct Plain {
 
 impl Plain {
     /// Frequencies, the factor on cos and sin, and the frequencies of long sequences.
-    fn scaled(&self, scaling: Scaling, table: &Table<'_, '_, '_>) -> Read<Scaled> {
+    fn scaled(&self, scaling: Scaling, table: &Table<'_, '_>) -> Read<Scaled> {
         let (freqs, scale) = match scaling {
             Scaling::None => (self.freqs(), 1.0),
             Scaling::Linear => {
@@ -217,7 +236,7 @@ impl Plain {
         Ok((freqs, scale, None))
     }
 
-    fn by_length(&self, table: &Table<'_, '_, '_>) -> Read<Scaled> {
+    fn by_length(&self, table: &Table<'_, '_>) -> Read<Scaled> {
         let stretched = |key| {
             let factors = table.numbers(key, self.dim / 2)?;
             let pairs = factors.iter().zip(self.powers());
@@ -231,6 +250,13 @@ impl Plain {
             .number("factor")?
             .unwrap_or(self.context / self.original);
         let grown = match factor > 1.0 {
+            // A first context of one position has no logarithm to divide by.
+            true if self.original < 2.0 => {
+                return Err(table.at.fault(Fault::Range {
+                    found: "an original context of 1 position".into(),
+                    expected: "at least 2, which the scale is computed from".into(),
+                }));
+            }
             true => (1.0 + factor.ln() / self.original.ln()).sqrt(),
             false => 1.0,
         };
@@ -265,7 +291,7 @@ impl Plain {
         Plain { base, ..*self }.freqs()
     }
 
-    fn by_wavelength(&self, table: &Table<'_, '_, '_>) -> Read<Vec<f32>> {
+    fn by_wavelength(&self, table: &Table<'_, '_>) -> Read<Vec<f32>> {
         let factor = table.required("factor")? as f32;
         let (low, high) = (
             table.required("low_freq_factor")?,
@@ -295,7 +321,7 @@ impl Plain {
         Ok(self.freqs().into_iter().map(stretch).collect())
     }
 
-    fn yarn(&self, table: &Table<'_, '_, '_>) -> Read<(Vec<f32>, f64)> {
+    fn yarn(&self, table: &Table<'_, '_>) -> Read<(Vec<f32>, f64)> {
         let factor = table
             .number("factor")?
             .unwrap_or(self.context / self.original);
@@ -327,7 +353,7 @@ impl Plain {
 }
 
 /// YaRN's factor on cos and sin: given, or `0.1 ln(factor) + 1`, weighted by `mscale` where the config has both weights.
-fn yarn_scale(factor: f64, table: &Table<'_, '_, '_>) -> Read<f64> {
+fn yarn_scale(factor: f64, table: &Table<'_, '_>) -> Read<f64> {
     let grown = |weight: f64| {
         if factor <= 1.0 {
             1.0

@@ -1,17 +1,17 @@
 //! Where specs come from, and what has to hold before a spec is bound.
 
-use std::fs::File;
-use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
+use graver_runtime::files;
 use serde_json::Value;
 
 use super::error::{Error, Fault, Kind, Located};
-use super::near::nearest;
-use super::{Result, Spec, bind, builtin, merge};
+use super::form;
+use super::json::parse_json;
+use super::{Result, Spec, builtin, merge};
 
-/// Largest file that is read as a spec or config.
-const MAX_BYTES: u64 = 16 << 20;
+/// Largest file that is read as a spec; those built in have 10 KB.
+const MAX_SPEC: u64 = 1 << 20;
 /// Longest chain of `extends`.
 const MAX_PARENTS: usize = 8;
 
@@ -43,12 +43,10 @@ pub fn load(source: SpecSource<'_>) -> Result<Spec> {
     while let Some(parent) = parent(&chain)? {
         chain.push(parent);
     }
-    let mut merged = chain[chain.len() - 1].json.clone();
-    merge::write_out_kinds(&mut merged).map_err(|e| chain[chain.len() - 1].located(e))?;
-    for document in chain.iter().rev().skip(1) {
-        merged = merge::merge(&merged, &document.json).map_err(|e| document.located(e))?;
-        merge::write_out_kinds(&mut merged).map_err(|e| document.located(e))?;
-    }
+    // The outermost parent first.
+    let versions: Vec<&Value> = chain.iter().rev().map(|d| &d.json).collect();
+    let located = |(version, e): (usize, Located)| chain[chain.len() - 1 - version].located(e);
+    let merged = merge::merge(&versions).map_err(located)?;
     Ok(Spec {
         name,
         merged,
@@ -61,7 +59,10 @@ pub fn load(source: SpecSource<'_>) -> Result<Spec> {
 /// # Errors
 /// A file that cannot be read, is unreasonably large, or is not JSON.
 pub fn read_config(path: &Path) -> Result<Value> {
-    parse(&path.display().to_string(), &read_text(path)?)
+    parse(
+        &path.display().to_string(),
+        &files::read(path, files::MAX_CONFIG)?,
+    )
 }
 
 /// One file of a chain of specs.
@@ -79,7 +80,7 @@ impl Document {
         let (name, file, folder, json) = match source {
             SpecSource::Builtin(name) => {
                 let file = format!("{name}.json");
-                let json = parse(&file, builtin::text(name)?)?;
+                let json = parse(&file, builtin::text(name)?.as_bytes())?;
                 (name.to_string(), file, None, json)
             }
             SpecSource::File(path) => {
@@ -89,7 +90,7 @@ impl Document {
                     .unwrap_or_default()
                     .to_string_lossy()
                     .into_owned();
-                let json = parse(&file, &read_text(path)?)?;
+                let json = parse(&file, &files::read(path, MAX_SPEC)?)?;
                 (
                     name,
                     file,
@@ -97,7 +98,10 @@ impl Document {
                     json,
                 )
             }
-            SpecSource::Text { name, text } => (name.into(), name.into(), None, parse(name, text)?),
+            SpecSource::Text { name, text } => {
+                let json = parse(name, text.as_bytes())?;
+                (name.into(), name.into(), None, json)
+            }
         };
         let document = Document {
             name,
@@ -129,7 +133,12 @@ impl Document {
         let Some(map) = self.json.as_object() else {
             return wrong(&self.json, "(top)", "an object");
         };
-        check_keys(map.keys(), &bind::KEYS, "(top)")?;
+        if let Some(fault) = form::unknown_key(map, &[form::SPEC]) {
+            return Err(fault.at("(top)"));
+        }
+        if let Some(condition) = map.get("if") {
+            return wrong(condition, "if", "no condition: a spec is always there");
+        }
         for key in [
             "params",
             "layer_params",
@@ -145,7 +154,6 @@ impl Document {
             }
         }
         if let Some(matches) = map.get("match").and_then(Value::as_object) {
-            check_keys(matches.keys(), &["model_type"], "match")?;
             let types = &matches.get("model_type").unwrap_or(&Value::Null);
             if !types
                 .as_array()
@@ -170,24 +178,6 @@ impl Document {
         }
         Ok(())
     }
-}
-
-fn check_keys<'k>(
-    mut keys: impl Iterator<Item = &'k String>,
-    known: &[&str],
-    path: &str,
-) -> std::result::Result<(), Located> {
-    if let Some(key) = keys.find(|k| !known.contains(&k.as_str())) {
-        let nearest = nearest(key, known.iter().copied());
-        let known = known.iter().map(|k| k.to_string()).collect();
-        return Err(Fault::UnknownKey {
-            key: key.clone(),
-            known,
-            nearest,
-        }
-        .at(path));
-    }
-    Ok(())
 }
 
 /// The spec that the last of `chain` extends: a file beside it where the name ends in `.json`, else a built-in one.
@@ -224,28 +214,8 @@ fn parent(chain: &[Document]) -> Result<Option<Document>> {
     Ok(Some(parent))
 }
 
-fn read_text(path: &Path) -> Result<String> {
-    let io = |source| Error::Io {
-        path: path.into(),
-        source,
-    };
-    let file = File::open(path).map_err(io)?;
-    let bytes = file.metadata().map_err(io)?.len();
-    if bytes > MAX_BYTES {
-        return Err(Error::FileTooLarge {
-            file: path.display().to_string(),
-            bytes,
-            limit: MAX_BYTES,
-        });
-    }
-    let mut text = String::new();
-    // A pipe has no length, so that the limit holds for what is read as well.
-    file.take(MAX_BYTES).read_to_string(&mut text).map_err(io)?;
-    Ok(text)
-}
-
-fn parse(file: &str, text: &str) -> Result<Value> {
-    serde_json::from_str(text).map_err(|source| Error::Json {
+fn parse(file: &str, text: &[u8]) -> Result<Value> {
+    parse_json(text).map_err(|source| Error::Json {
         file: file.into(),
         source,
     })

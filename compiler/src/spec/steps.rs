@@ -1,6 +1,9 @@
 //! Steps of a spec: each entry of a list of steps becomes a [`Step`], and the width of what flows is checked on the way.
 
-use super::error::Fault;
+use serde_json::Value;
+
+use super::error::{Fault, Kind};
+use super::form::{self, Keys};
 use super::latent::latent_attention;
 use super::model::{
     Activation, Attention, KeyValue, Linear, Mlp, Norm, NormKind, PositionScale, QkNorm, Reach,
@@ -18,6 +21,9 @@ pub(super) const MAX_WIDTH: usize = 1 << 24;
 pub(super) const MAX_CONTEXT: usize = 1 << 30;
 /// Most heads of an attention step.
 pub(super) const MAX_HEADS: usize = 1 << 16;
+
+/// Most steps of a layer, and of embedding and head together.
+pub(super) const MAX_STEPS: usize = 1024;
 
 /// What steps need to know about the model around them.
 #[derive(Clone, Copy)]
@@ -44,6 +50,11 @@ pub(super) fn steps(
             return Err(node.fault(Fault::SameName(name)));
         }
         seen.names.push(name.clone());
+        if seen.names.len() > MAX_STEPS {
+            let found = format!("more than {MAX_STEPS} steps");
+            let expected = "a layer, or embedding and head together, of fewer".into();
+            return Err(node.fault(Fault::Range { found, expected }));
+        }
         if node.chosen()?.is_none() {
             continue;
         }
@@ -68,48 +79,56 @@ pub(super) fn steps(
 }
 
 /// Name of a step: its `name`, or else its `op`.
-pub(super) fn step_name(step: &serde_json::Value) -> Option<&str> {
+pub(super) fn step_name(step: &Value) -> Option<&str> {
     step.get("name").or_else(|| step.get("op"))?.as_str()
-}
-
-/// `layers.dense[0].residual` → `layers.dense`: steps are addressed by their names from there.
-fn section(path: &str) -> &str {
-    path.split('[').next().unwrap_or(path)
 }
 
 /// Reads a step's fields, given the width of its input.
 type Reader = fn(&At<'_, '_, '_>) -> Read<(StepOp, usize)>;
 
-const OPS: [(&str, Reader); 19] = [
-    ("embed", embed),
-    ("position_embed", position_embed),
-    ("rms_norm", norm_step),
-    ("layer_norm", norm_step),
-    ("l2_norm", norm_step),
-    ("linear", linear_step),
-    ("scale", scale),
-    ("softcap", softcap),
-    ("pick", values::pick),
-    ("activation", values::activation_step),
-    ("add", values::add),
-    ("mul", values::mul),
-    ("weighted_sum", values::weighted_sum),
-    ("match_rms", values::match_rms),
-    ("attention", attention),
-    ("latent_attention", latent_attention),
-    ("delta_net", delta_net),
-    ("mlp", mlp_step),
-    ("moe", super::moe::moe),
+/// Every operation: its keys beside those of every step, and its reader.
+const OPS: [(&str, Keys, Reader); 19] = [
+    ("embed", form::EMBED, embed),
+    ("position_embed", form::POSITION_EMBED, position_embed),
+    ("rms_norm", form::NORM, norm_step),
+    ("layer_norm", form::NORM, norm_step),
+    ("l2_norm", form::NORM, norm_step),
+    ("linear", form::LINEAR_STEP, linear_step),
+    ("scale", form::SCALE, scale),
+    ("softcap", form::SOFTCAP, softcap),
+    ("pick", form::PICK, values::pick),
+    ("activation", form::ACTIVATION, values::activation_step),
+    ("add", form::OPERAND, values::add),
+    ("mul", form::OPERAND, values::mul),
+    ("weighted_sum", form::WEIGHTED_SUM, values::weighted_sum),
+    ("match_rms", form::MATCH_RMS, values::match_rms),
+    ("attention", form::ATTENTION, attention),
+    ("latent_attention", form::LATENT_ATTENTION, latent_attention),
+    ("delta_net", form::DELTA_NET, delta_net),
+    ("mlp", form::MLP, mlp_step),
+    ("moe", form::MOE, super::moe::moe),
 ];
 
-/// Keys of every step.
-pub(super) const STEP: [&str; 4] = ["op", "name", "from", "as"];
+fn op_named(op: &Value) -> Result<&'static (&'static str, Keys, Reader), Fault> {
+    let found = OPS.iter().find(|(name, ..)| op.as_str() == Some(name));
+    found.ok_or_else(|| {
+        let name = op
+            .as_str()
+            .map_or_else(|| Kind::of(op).to_string(), String::from);
+        unknown("op", &name, OPS.iter().map(|o| o.0))
+    })
+}
+
+/// Keys of a step with this `op`, beside those of every step.
+pub(super) fn keys_of(op: &Value) -> Result<Keys, Fault> {
+    op_named(op).map(|(_, keys, _)| *keys)
+}
 
 /// A step while it is read.
 pub(super) struct At<'m, 's, 'a> {
     pub(super) node: Node<'s, 'a>,
     pub(super) name: String,
-    op: &'a str,
+    op: &'a Value,
     pub(super) around: Around<'m>,
     width: Option<usize>,
     pub(super) seen: &'m Seen,
@@ -127,16 +146,13 @@ impl<'m, 's, 'a> At<'m, 's, 'a> {
             .value
             .get("op")
             .ok_or_else(|| node.fault(Fault::MissingKey("op")))?;
-        let op = op
-            .as_str()
-            .ok_or_else(|| node.fault(unknown("op", &op.to_string(), OPS.iter().map(|o| o.0))))?;
         let name = step_name(node.value)
             .ok_or_else(|| node.wrong("a step whose `name` is a string"))?
             .to_string();
         if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
             return Err(node.fault(Fault::StepName(name)));
         }
-        node.path = format!("{}.{name}", section(&list.path));
+        node.path = format!("{}.{name}", form::section(&list.path));
         Ok(At {
             node,
             name,
@@ -148,16 +164,13 @@ impl<'m, 's, 'a> At<'m, 's, 'a> {
     }
 
     fn read(&self) -> Read<(StepOp, usize)> {
-        let reader = OPS.iter().find(|(name, _)| *name == self.op);
-        let (_, reader) = reader.ok_or_else(|| {
-            self.node
-                .fault(unknown("op", self.op, OPS.iter().map(|o| o.0)))
-        })?;
+        let (_, _, reader) = op_named(self.op).map_err(|f| self.node.fault(f))?;
         reader(self)
     }
 
-    pub(super) fn fields(&self, known: &[&'static str]) -> Read<Fields<'s, 'a>> {
-        self.node.object(&[&STEP, known].concat())
+    pub(super) fn fields(&self) -> Read<Fields<'s, 'a>> {
+        let keys = keys_of(self.op).map_err(|f| self.node.fault(f))?;
+        self.node.object_of(&[form::STEP, keys])
     }
 
     /// The named value that it reads, if any.
@@ -182,6 +195,12 @@ impl<'m, 's, 'a> At<'m, 's, 'a> {
         Ok(self)
     }
 
+    /// Adds a state of so many elements to what a sequence has.
+    pub(super) fn add_state(&self, sizes: [usize; 3]) -> Read<()> {
+        let total = &self.node.names.params.total;
+        total.add_state(&sizes).map_err(|f| self.node.fault(f))
+    }
+
     pub(super) fn slot(&self, field: &str) -> String {
         format!("{}.{field}", self.name)
     }
@@ -193,7 +212,7 @@ impl<'m, 's, 'a> At<'m, 's, 'a> {
 }
 
 fn embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let fields = at.fields(&["table", "scale", "width", "rows"])?;
+    let fields = at.fields()?;
     let sized = fields.value("width", |n| n.whole(1, MAX_WIDTH))?;
     if let (Some(width), None) = (at.width, sized) {
         return Err(at.node.fault(Fault::NotFirst(width)));
@@ -213,7 +232,7 @@ fn embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
 }
 
 fn position_embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let fields = at.fields(&["table", "offset"])?;
+    let fields = at.fields()?;
     let offset = fields
         .value("offset", |n| n.whole(0, 1 << 16))?
         .unwrap_or(0);
@@ -233,16 +252,7 @@ fn norm_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
 
 /// Reads a norm over `width` components; its slots are `{slot}.gain` and `{slot}.bias`.
 pub(super) fn norm(node: &Node<'_, '_>, slot: &str, width: usize) -> Read<Norm> {
-    let fields = node.object(&[
-        "op",
-        "name",
-        "from",
-        "as",
-        "eps",
-        "gain",
-        "bias",
-        "unit_offset",
-    ])?;
+    let fields = node.object(form::NORM)?;
     let kind = match fields
         .required("op")?
         .literal("`rms_norm`, `layer_norm` or `l2_norm`")?
@@ -282,7 +292,7 @@ pub(super) fn norm(node: &Node<'_, '_>, slot: &str, width: usize) -> Read<Norm> 
 }
 
 fn linear_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let fields = at.fields(&["out", "weight", "bias"])?;
+    let fields = at.fields()?;
     let out = fields.required("out")?.whole(1, MAX_WIDTH)?;
     let width = at.width()?;
     let bias = fields.optional("bias")?;
@@ -300,48 +310,17 @@ fn linear_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
 }
 
 fn scale(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let factor = at.fields(&["by"])?.required("by")?.real()?;
+    let factor = at.fields()?.required("by")?.real()?;
     Ok((StepOp::Scale(factor), at.width()?))
 }
 
 fn softcap(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let cap = above_zero(&at.fields(&["cap"])?.required("cap")?)?;
+    let cap = at.fields()?.required("cap")?.above_zero()?;
     Ok((StepOp::Softcap(cap), at.width()?))
 }
 
-fn above_zero(node: &Node<'_, '_>) -> Read<f32> {
-    let number = node.real()?;
-    if number > 0.0 {
-        return Ok(number);
-    }
-    Err(node.fault(Fault::Range {
-        found: number.to_string(),
-        expected: "a number above 0".into(),
-    }))
-}
-
-const ATTENTION: [&str; 17] = [
-    "share",
-    "gate",
-    "n_heads",
-    "n_kv_heads",
-    "head_dim",
-    "q",
-    "k",
-    "v",
-    "o",
-    "qk_norm",
-    "rope",
-    "scale",
-    "softcap",
-    "window",
-    "chunk",
-    "sinks",
-    "position_scale",
-];
-
 fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let fields = at.fields(&ATTENTION)?;
+    let fields = at.fields()?;
     let width = at.width()?;
     let heads = fields.required("n_heads")?.whole(1, MAX_HEADS)?;
     let kv_node = fields.optional("n_kv_heads")?;
@@ -356,12 +335,18 @@ fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         }));
     }
     let head_dim = fields.required("head_dim")?.whole(1, MAX_HEADS)?;
-    let (q_width, kv_width) = (heads * head_dim, kv_heads * head_dim);
+    let q_width = width_of(&at.node, heads, head_dim)?;
+    let kv_width = kv_heads * head_dim;
     let matrix =
         |key: &'static str, out, inner| linear(&fields.required(key)?, &at.slot(key), out, inner);
+    let reach = reach(&fields, at.around.context)?;
     let kv = match fields.value("share", |n| source(n))? {
         Some(source) => KeyValue::Shared(source),
-        None => KeyValue::Own(matrix("k", kv_width, width)?, matrix("v", kv_width, width)?),
+        None => {
+            let positions = reach.limit().unwrap_or(at.around.context);
+            at.add_state([2, kv_width, positions])?;
+            KeyValue::Own(matrix("k", kv_width, width)?, matrix("v", kv_width, width)?)
+        }
     };
     let attention = Attention {
         heads,
@@ -385,8 +370,8 @@ fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         scale: fields
             .value("scale", Node::real)?
             .unwrap_or((head_dim as f64).powf(-0.5) as f32),
-        softcap: fields.value("softcap", above_zero)?,
-        reach: reach(&fields, at.around.context)?,
+        softcap: fields.value("softcap", Node::above_zero)?,
+        reach,
         sinks: fields
             .optional("sinks")?
             .map(|n| weight(&n, at.slot("sinks"), vec![heads]))
@@ -399,9 +384,20 @@ fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     Ok((StepOp::Attention(Box::new(attention)), at.around.hidden))
 }
 
+/// Width of so many heads together.
+pub(super) fn width_of(node: &Node<'_, '_>, heads: usize, dim: usize) -> Read<usize> {
+    match heads * dim {
+        width if width <= MAX_WIDTH => Ok(width),
+        _ => Err(node.fault(Fault::Range {
+            found: format!("{heads} heads of {dim} components"),
+            expected: format!("at most {MAX_WIDTH} components together"),
+        })),
+    }
+}
+
 /// An earlier layer than this one.
 fn source(node: &Node<'_, '_>) -> Read<SourceLayer> {
-    let layer = node.names.layer.unwrap_or(0);
+    let layer = node.names.layer.map_or(0, |l| l.index);
     match layer.checked_sub(1) {
         Some(most) => node.whole(0, most).map(SourceLayer),
         None => Err(node.wrong("null: the first layer has none before it")),
@@ -421,10 +417,10 @@ fn reach(fields: &Fields<'_, '_>, context: usize) -> Read<Reach> {
 
 /// `{"scale": 0.1, "every": 8192, "offset": 1}`.
 fn position_scale(node: &Node<'_, '_>) -> Read<PositionScale> {
-    let fields = node.object(&["scale", "every", "offset"])?;
+    let fields = node.object(form::POSITION_SCALE)?;
     Ok(PositionScale {
         scale: fields.required("scale")?.real()?,
-        every: above_zero(&fields.required("every")?)?,
+        every: fields.required("every")?.above_zero()?,
         offset: fields
             .value("offset", |n| n.whole(0, MAX_CONTEXT))?
             .unwrap_or(0),
@@ -438,7 +434,7 @@ fn qk_norm(
     head_dim: usize,
     widths: (usize, usize),
 ) -> Read<QkNorm> {
-    let fields = node.object(&["over", "after_rope", "q", "k", "v"])?;
+    let fields = node.object(form::QK_NORM)?;
     let over = fields.required("over")?;
     let per_head = match over.literal("`head` or `projection`")? {
         "head" => true,
@@ -471,7 +467,7 @@ fn qk_norm(
 /// The name of a rope, or `{"name": …, "if": …}`; gives its index.
 pub(super) fn rope(node: &Node<'_, '_>, ropes: &[Rope], head_dim: usize) -> Read<usize> {
     let name = match node.value.is_object() {
-        true => node.object(&["name"])?.required("name")?,
+        true => node.object(form::NAME)?.required("name")?,
         false => node.clone(),
     };
     let text = name.literal("the name of one of `ropes`")?;
@@ -490,13 +486,10 @@ pub(super) fn rope(node: &Node<'_, '_>, ropes: &[Rope], head_dim: usize) -> Read
 }
 
 fn mlp_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let fields = at.fields(&MLP)?;
+    let fields = at.fields()?;
     let mlp = mlp(&fields, &at.name, at.around.hidden, at.width()?, None)?;
     Ok((StepOp::Mlp(mlp), at.around.hidden))
 }
-
-/// Keys of a feed-forward block.
-pub(super) const MLP: [&str; 6] = ["ffn", "gate", "up", "down", "act", "cutoff"];
 
 /// Reads a feed-forward block from `width` to `hidden` components; `act` is used where it names no activation.
 pub(super) fn mlp(

@@ -43,6 +43,20 @@ pub(super) fn scaling(name: &str) -> Result<Scaling, Fault> {
     find("rope_type", name)
 }
 
+/// Checks a key of a config's scaling parameters: one that some scaling reads, or one that says nothing about the frequencies.
+pub(super) fn rope_key(key: &str) -> Result<(), Fault> {
+    let tables = ["rope_key", "rope_key_without_meaning"].map(|t| TABLES[t].as_object());
+    let known = || tables.iter().flatten().flat_map(|t| t.keys());
+    match known().any(|k| k == key) {
+        true => Ok(()),
+        false => Err(unknown(
+            "parameter of a RoPE, which may change its meaning,",
+            key,
+            known().map(String::as_str),
+        )),
+    }
+}
+
 static TABLES: LazyLock<Value> = LazyLock::new(|| {
     serde_json::from_str(include_str!("tables.json")).expect("tables.json is JSON")
 });

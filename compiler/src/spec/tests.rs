@@ -4,6 +4,12 @@ use super::model::{Item, StepOp};
 use super::*;
 use serde_json::json;
 
+mod absent;
+mod extensions;
+mod limits;
+mod ropes;
+mod values;
+
 #[test]
 fn every_preset_of_every_builtin_spec_binds() {
     for name in builtin_names() {
@@ -288,11 +294,11 @@ fn sizes_have_limits() {
     };
     assert_eq!(
         huge("vocab_size"),
-        "small: params.vocab: found 1099511627776, expected a whole number from 1 to 16777216"
+        "small: params.vocab → config.json: vocab_size: found 1099511627776, expected a whole number from 1 to 16777216"
     );
     assert_eq!(
         huge("layers"),
-        "small: params.n_layers: found 1099511627776, expected a whole number from 1 to 4096"
+        "small: params.n_layers → config.json: layers: found 1099511627776, expected a whole number from 1 to 4096"
     );
 }
 

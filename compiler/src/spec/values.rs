@@ -54,13 +54,13 @@ type Out = Read<(StepOp, usize)>;
 
 /// `{"op": "pick", "from": "a"}`.
 pub(super) fn pick(at: &At<'_, '_, '_>) -> Out {
-    at.fields(&[])?;
+    at.fields()?;
     Ok((StepOp::Pick, at.width()?))
 }
 
 /// `{"op": "activation", "act": "silu"}`.
 pub(super) fn activation_step(at: &At<'_, '_, '_>) -> Out {
-    let act = activation(&at.fields(&["act"])?.required("act")?)?;
+    let act = activation(&at.fields()?.required("act")?)?;
     Ok((StepOp::Act(act), at.width()?))
 }
 
@@ -77,7 +77,7 @@ pub(super) fn mul(at: &At<'_, '_, '_>) -> Out {
 }
 
 fn operand(at: &At<'_, '_, '_>) -> Read<(Operand, usize)> {
-    let fields = at.fields(&["value", "vector"])?;
+    let fields = at.fields()?;
     let width = at.width()?;
     let operand = match (fields.optional("value")?, fields.optional("vector")?) {
         (Some(node), None) => Operand::Value(value(at, &node, width)?),
@@ -105,7 +105,7 @@ fn value(at: &At<'_, '_, '_>, node: &Node<'_, '_>, width: usize) -> Read<String>
 
 /// `{"op": "weighted_sum", "values": ["a", "b"], "start": 0}`: the input's columns weigh the values.
 pub(super) fn weighted_sum(at: &At<'_, '_, '_>) -> Out {
-    let fields = at.fields(&["values", "start"])?;
+    let fields = at.fields()?;
     let list = fields.required_list("values")?;
     let first = list[0].literal("the name of a value")?;
     let width = at.seen.width(first).map_err(|f| list[0].fault(f))?;
@@ -128,7 +128,7 @@ pub(super) fn weighted_sum(at: &At<'_, '_, '_>) -> Out {
 
 /// `{"op": "match_rms", "like": "a", "least": 1e-5}`.
 pub(super) fn match_rms(at: &At<'_, '_, '_>) -> Out {
-    let fields = at.fields(&["like", "least"])?;
+    let fields = at.fields()?;
     let width = at.width()?;
     let like = value(at, &fields.required("like")?, width)?;
     let least = fields.required("least")?.real()?;

@@ -1,13 +1,16 @@
 //! Weights in a spec: a tensor's name, or an object that says what has to be done to it.
 
 use super::error::Fault;
+use super::form;
 use super::model::{Linear, Range, Weight};
 use super::read::{Node, Read};
 
-/// Largest number of elements of one weight.
-const MAX_ELEMENTS: usize = 1 << 40;
 /// Largest number of rows of a joined tensor.
 const MAX_ROWS: usize = 1 << 31;
+/// Longest name of a tensor, in bytes.
+const MAX_NAME: usize = 256;
+/// Most names that are tried for a tensor.
+const MAX_ALTERNATIVES: usize = 16;
 
 /// Reads a weight of shape `shape`: `"name"`, or `{"tensor": "name" | ["name", "or this"], "transposed": true, "part":
 /// {"from": row, "of": rows}}`.
@@ -22,17 +25,10 @@ fn weights(
     shape: Vec<usize>,
     family: Option<usize>,
 ) -> Read<Weight> {
-    let elements = shape
-        .iter()
-        .try_fold(family.unwrap_or(1), |n, &d| n.checked_mul(d))
-        .filter(|&n| n <= MAX_ELEMENTS);
-    if elements.is_none() {
-        let found = format!("a weight of shape {shape:?}");
-        return Err(node.fault(Fault::Range {
-            found,
-            expected: format!("at most {MAX_ELEMENTS} elements"),
-        }));
-    }
+    let total = &node.names.params.total;
+    total
+        .add_weight(&shape, family.unwrap_or(1))
+        .map_err(|f| node.fault(f))?;
     if node.value.is_string() {
         return Ok(Weight {
             slot,
@@ -47,13 +43,13 @@ fn weights(
     if !node.value.is_object() {
         return Err(node.wrong("a tensor's name, or an object with the key `tensor`"));
     }
-    let fields = node.object(&["tensor", "transposed", "part", "columns"])?;
+    let fields = node.object(form::WEIGHT)?;
     let names = fields
         .raw("tensor")
         .ok_or_else(|| node.fault(Fault::MissingKey("tensor")))?;
     let tensors = match names.value.as_array() {
-        Some(list) if list.is_empty() => {
-            return Err(names.wrong("a tensor's name or a list of several"));
+        Some(list) if list.is_empty() || list.len() > MAX_ALTERNATIVES => {
+            return Err(names.wrong("a tensor's name or a list of 2 to 16"));
         }
         Some(_) => names
             .elements()?
@@ -111,7 +107,7 @@ fn linears(
             bias: None,
         });
     }
-    let fields = node.object(&["weight", "bias"])?;
+    let fields = node.object(form::LINEAR)?;
     let bias = fields.optional("bias")?;
     Ok(Linear {
         weight: matrix(&fields.required("weight")?)?,
@@ -124,7 +120,7 @@ fn linears(
 /// `{"from": first, "per_layer": further on in each layer, "of": rows or columns of the whole, "heads": how many}`, for a run of
 /// `len`. With `heads` the whole is that many heads of `of`, and the run takes its part of each.
 fn range(node: &Node<'_, '_>, len: usize) -> Read<Range> {
-    let fields = node.object(&["from", "per_layer", "of", "heads"])?;
+    let fields = node.object(form::RANGE)?;
     let heads_node = fields.optional("heads")?;
     let heads = heads_node
         .as_ref()
@@ -145,7 +141,12 @@ fn range(node: &Node<'_, '_>, len: usize) -> Read<Range> {
             .unwrap_or(0),
         of: fields.required("of")?.whole(1, MAX_ROWS)?,
     };
-    let first = range.first_in(node.names.layer);
+    if range.heads.saturating_mul(range.of) > MAX_ROWS {
+        let found = format!("{} heads of {}", range.heads, range.of);
+        let expected = format!("a tensor of at most {MAX_ROWS} rows or columns");
+        return Err(node.fault(Fault::Range { found, expected }));
+    }
+    let first = range.first_in(node.names.layer.map(|l| l.index));
     if first + len > range.of {
         let found = format!("{first} to {}", first + len);
         return Err(node.fault(Fault::Range {
@@ -168,6 +169,11 @@ fn tensor_name(node: &Node<'_, '_>, family: Option<usize>) -> Read<String> {
     }
     if name.is_empty() || plain.contains(['{', '}']) {
         return Err(node.fault(Fault::Template(name.into())));
+    }
+    if name.len() > MAX_NAME {
+        let found = format!("a name of {} bytes", name.len());
+        let expected = format!("at most {MAX_NAME}");
+        return Err(node.fault(Fault::Range { found, expected }));
     }
     Ok(name.into())
 }

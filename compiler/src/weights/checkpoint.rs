@@ -6,6 +6,7 @@ use super::Blob;
 use super::error::{IndexError, WeightsError};
 use super::header::{HeaderTensor, parse_header};
 use super::nearest::nearest;
+use crate::spec::parse_json;
 use graver_runtime::pages;
 use memmap2::{Mmap, MmapMut};
 use serde_json::Value;
@@ -280,7 +281,7 @@ fn read_object(path: &Path) -> Result<Value, WeightsError> {
 }
 
 fn parse_object(path: &Path, text: &[u8]) -> Result<Value, WeightsError> {
-    let value = serde_json::from_slice(text).map_err(|source| WeightsError::Json {
+    let value = parse_json(text).map_err(|source| WeightsError::Json {
         path: path.to_path_buf(),
         source,
     })?;

@@ -1,5 +1,6 @@
 //! What can be wrong with a checkpoint, in words: the place, what was found, what was expected, what to do.
 
+use crate::spec::JsonError;
 use graver_runtime::abi::Encoding;
 use std::fmt;
 use std::path::PathBuf;
@@ -35,12 +36,12 @@ pub enum WeightsError {
         limit: u64,
     },
     /// Not JSON.
-    #[error("{}: not valid JSON: {source}", path.display())]
+    #[error("{}: {source}", path.display())]
     Json {
         /// The file.
         path: PathBuf,
         /// Where and why.
-        source: serde_json::Error,
+        source: JsonError,
     },
     /// JSON, but not an object.
     #[error("{}: expected a JSON object, found {found}", path.display())]

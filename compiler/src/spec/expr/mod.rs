@@ -11,10 +11,13 @@ use std::borrow::Cow;
 use serde_json::{Number, Value};
 
 use super::error::{Fault, Kind, Located};
+use super::json::{equal, flag, number};
 
 /// The deepest nesting of an evaluation, parameters that use parameters included: what a thread's stack of 2 MB holds even in a
 /// build without optimisation.
 pub(super) const MAX_DEPTH: usize = 80;
+
+pub(super) use parse::parse;
 
 /// Where names get their values.
 pub(super) trait Scope<'a> {
@@ -22,21 +25,27 @@ pub(super) trait Scope<'a> {
     fn lookup(&self, name: &str, depth: usize) -> Result<Cow<'a, Value>, Located>;
     /// Place of the expression, for messages.
     fn path(&self) -> &str;
+    /// Takes `steps` from the budget of work.
+    ///
+    /// # Errors
+    /// A fault once nothing is left.
+    fn spend(&self, steps: usize) -> Result<(), Fault>;
+    /// A fault of a value, with its place in the config where it is one of the config's own.
+    fn fault_of(&self, value: &Value, fault: Fault) -> Located;
 }
 
-/// Evaluates `text`; `depth` is how deep the caller is already.
+/// Evaluates a parsed expression; `depth` is how deep the caller is already.
 pub(super) fn evaluate<'a>(
-    text: &str,
+    expr: &Expr,
     scope: &dyn Scope<'a>,
     depth: usize,
 ) -> Result<Cow<'a, Value>, Located> {
-    let expr = parse::parse(text).map_err(|f| f.at(scope.path()))?;
-    Evaluation { scope }.eval(&expr, depth)
+    Evaluation { scope }.eval(expr, depth)
 }
 
 /// A parsed expression.
 #[derive(Debug)]
-enum Expr {
+pub(super) enum Expr {
     Literal(Value),
     Name(String),
     Field(Box<Expr>, String),
@@ -53,7 +62,7 @@ enum Expr {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Arithmetic {
+pub(super) enum Arithmetic {
     Add,
     Sub,
     Mul,
@@ -78,7 +87,7 @@ impl Arithmetic {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Comparison {
+pub(super) enum Comparison {
     Eq,
     Ne,
     Lt,
@@ -88,7 +97,7 @@ enum Comparison {
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Function {
+pub(super) enum Function {
     Min,
     Max,
     Floor,
@@ -136,15 +145,14 @@ enum Num {
 
 impl Num {
     fn of(value: &Value, op: &'static str) -> Result<Num, Fault> {
-        let Value::Number(n) = value else {
-            return Err(Fault::Operand {
-                op,
-                found: Kind::of(value),
-                expected: "a number",
-            });
-        };
-        Ok(n.as_i64()
-            .map_or_else(|| Num::Float(n.as_f64().unwrap_or(f64::NAN)), Num::Int))
+        if let Some(whole) = value.as_i64() {
+            return Ok(Num::Int(whole));
+        }
+        number(value).map(Num::Float).ok_or_else(|| Fault::Operand {
+            op,
+            found: Kind::of(value),
+            expected: "a number",
+        })
     }
 
     fn float(self) -> f64 {
@@ -180,41 +188,45 @@ impl<'a> Evaluation<'_, 'a> {
         }
         let deeper = depth + 1;
         let at = |f: Fault| f.at(self.scope.path());
+        self.scope.spend(1).map_err(at)?;
         let owned = |v: Value| Ok(Cow::Owned(v));
         match expr {
             Expr::Literal(v) => owned(v.clone()),
             Expr::Name(name) => self.scope.lookup(name, deeper),
             Expr::Field(of, key) => {
                 let of_value = self.eval(of, deeper)?;
-                field(of_value, key, &path_of(of)).map_err(at)
+                self.of_operands(&[of_value], |v| field(v[0].clone(), key, &path_of(of)))
             }
             Expr::Index(of, index) => {
-                let list = self.eval(of, deeper)?;
-                let index = self.eval(index, deeper)?;
-                element(list, &index).map_err(at)
+                let operands = [self.eval(of, deeper)?, self.eval(index, deeper)?];
+                self.of_operands(&operands, |v| element(v[0].clone(), &v[1]))
             }
             Expr::Call(f, args) => {
                 let args = args
                     .iter()
                     .map(|a| self.eval(a, deeper))
                     .collect::<Result<Vec<_>, _>>()?;
-                call(*f, &args).map_err(at).and_then(owned)
+                // Functions of lists look at each element.
+                let elements = args.iter().filter_map(|a| a.as_array()).map(Vec::len).sum();
+                self.scope.spend(elements).map_err(at)?;
+                self.of_operands(&args, |v| call(*f, v))
             }
             Expr::Negate(x) => {
                 let x = self.eval(x, deeper)?;
-                negate(&x).map_err(at).and_then(owned)
+                self.of_operands(&[x], |v| negate(&v[0]).map(Cow::Owned))
             }
             Expr::Not(x) => owned(Value::Bool(!self.truth(x, "!", deeper)?)),
             Expr::Arithmetic(op, a, b) => {
-                let (a, b) = (self.eval(a, deeper)?, self.eval(b, deeper)?);
-                arithmetic(*op, &a, &b).map_err(at).and_then(owned)
+                let operands = [self.eval(a, deeper)?, self.eval(b, deeper)?];
+                let result = |v: &[Cow<'a, Value>]| arithmetic(*op, &v[0], &v[1]).map(Cow::Owned);
+                self.of_operands(&operands, result)
             }
             Expr::Comparison(op, a, b) => {
-                let (a, b) = (self.eval(a, deeper)?, self.eval(b, deeper)?);
-                compare(*op, &a, &b)
-                    .map_err(at)
-                    .map(Value::Bool)
-                    .and_then(owned)
+                let operands = [self.eval(a, deeper)?, self.eval(b, deeper)?];
+                let result = |v: &[Cow<'a, Value>]| compare(*op, &v[0], &v[1]);
+                self.of_operands(&operands, |v| {
+                    result(v).map(|holds| Cow::Owned(Value::Bool(holds)))
+                })
             }
             Expr::And(a, b) => owned(Value::Bool(
                 self.truth(a, "&&", deeper)? && self.truth(b, "&&", deeper)?,
@@ -238,15 +250,32 @@ impl<'a> Evaluation<'_, 'a> {
         }
     }
 
+    /// What `f` makes of operands; where one of them is to blame, its place in the config is named.
+    fn of_operands(
+        &self,
+        operands: &[Cow<'a, Value>],
+        f: impl FnOnce(&[Cow<'a, Value>]) -> Result<Cow<'a, Value>, Fault>,
+    ) -> Result<Cow<'a, Value>, Located> {
+        f(operands).map_err(|fault| {
+            let blamed = operands
+                .iter()
+                .find(|v| matches!(&fault, Fault::Operand { found, .. } if *found == Kind::of(v)));
+            match blamed {
+                Some(value) => self.scope.fault_of(value, fault),
+                None => fault.at(self.scope.path()),
+            }
+        })
+    }
+
     fn truth(&self, expr: &Expr, op: &'static str, depth: usize) -> Result<bool, Located> {
         let value = self.eval(expr, depth)?;
-        value.as_bool().ok_or_else(|| {
-            Fault::Operand {
+        flag(&value).ok_or_else(|| {
+            let fault = Fault::Operand {
                 op,
                 found: Kind::of(&value),
                 expected: "true or false",
-            }
-            .at(self.scope.path())
+            };
+            self.scope.fault_of(&value, fault)
         })
     }
 }
@@ -278,16 +307,13 @@ fn field<'a>(of: Cow<'a, Value>, key: &str, prefix: &str) -> Result<Cow<'a, Valu
         Cow::Borrowed(Value::Object(map)) => map
             .get(key)
             .map(Cow::Borrowed)
-            .ok_or_else(|| missing(name(), key, map)),
+            .ok_or_else(|| Fault::not_in_config(name())),
         Cow::Owned(Value::Object(map)) => map
             .get(key)
             .cloned()
             .map(Cow::Owned)
-            .ok_or_else(|| missing(name(), key, &map)),
-        other if other.is_null() => Err(Fault::NotInConfig {
-            name: name(),
-            nearest: None,
-        }),
+            .ok_or_else(|| Fault::not_in_config(name())),
+        other if other.is_null() => Err(Fault::not_in_config(name())),
         other => Err(Fault::Operand {
             op: ".",
             found: Kind::of(&other),
@@ -298,13 +324,6 @@ fn field<'a>(of: Cow<'a, Value>, key: &str, prefix: &str) -> Result<Cow<'a, Valu
         Err(Fault::NullInConfig(name()))
     } else {
         Ok(found)
-    }
-}
-
-pub(super) fn missing(name: String, key: &str, map: &serde_json::Map<String, Value>) -> Fault {
-    Fault::NotInConfig {
-        name,
-        nearest: super::near::nearest(key, map.keys().map(String::as_str)),
     }
 }
 
@@ -334,9 +353,10 @@ fn element<'a>(list: Cow<'a, Value>, index: &Value) -> Result<Cow<'a, Value>, Fa
     .ok_or(outside)
 }
 
-fn call(f: Function, args: &[Cow<'_, Value>]) -> Result<Value, Fault> {
+fn call<'a>(f: Function, args: &[Cow<'a, Value>]) -> Result<Cow<'a, Value>, Fault> {
     let name = f.name();
     let number = |i: usize| Num::of(&args[i], name);
+    let truth = |holds| Cow::Owned(Value::Bool(holds));
     let rounded = |x: f64| {
         if x.abs() < 9e15 {
             Ok(Num::Int(x as i64))
@@ -358,20 +378,21 @@ fn call(f: Function, args: &[Cow<'_, Value>]) -> Result<Value, Fault> {
         Function::Ceil => rounded(number(0)?.float().ceil())?,
         Function::Sqrt => Num::Float(number(0)?.float().sqrt()),
         Function::Log => Num::Float(number(0)?.float().ln()),
-        Function::Element if !args[0].is_array() => return Ok(args[0].clone().into_owned()),
-        Function::Element => return element(args[0].clone(), &args[1]).map(Cow::into_owned),
+        Function::Element if !args[0].is_array() => return Ok(args[0].clone()),
+        Function::Element => return element(args[0].clone(), &args[1]),
         Function::LastIndex => Num::Int(last_index(&args[0], &args[1], &args[2])?),
         Function::NormalQuantile => Num::Float(normal_quantile(number(0)?.float())?),
-        Function::Has => return has(&args[0], &args[1]).map(Value::Bool),
+        Function::Has => return has(&args[0], &args[1]).map(truth),
         // A list that is not there contains nothing.
-        Function::Contains if args[0].is_null() => return Ok(Value::Bool(false)),
+        Function::Contains if args[0].is_null() => return Ok(truth(false)),
         Function::Contains => {
             let list = list(name, &args[0])?;
-            return Ok(Value::Bool(list.iter().any(|v| equal(v, &args[1]))));
+            return Ok(truth(list.iter().any(|v| equal(v, &args[1]))));
         }
         Function::Len => Num::Int(list(name, &args[0])?.len() as i64),
     }
     .value(name)
+    .map(Cow::Owned)
 }
 
 fn list<'v>(op: &'static str, value: &'v Value) -> Result<&'v Vec<Value>, Fault> {
@@ -393,9 +414,9 @@ fn last_index(of: &Value, value: &Value, end: &Value) -> Result<i64, Fault> {
     let places = list(name, of)?.iter().take(end as usize);
     let last = places.rev().position(|v| equal(v, value));
     let length = list(name, of)?.len().min(end as usize);
-    let missing = || Fault::NotInConfig {
-        name: format!("{value} among the first {end} of a list"),
-        nearest: None,
+    let missing = || {
+        let value = Kind::of(value);
+        Fault::not_in_config(format!("{value} among the first {end} of a list"))
     };
     last.map(|from_end| (length - 1 - from_end) as i64)
         .ok_or_else(missing)
@@ -462,14 +483,6 @@ fn arithmetic(op: Arithmetic, a: &Value, b: &Value) -> Result<Value, Fault> {
         (x, y) => Num::Float(fraction(op, x.float(), y.float())),
     }
     .value(op.symbol())
-}
-
-/// Equality in which 1 is 1.0.
-pub(super) fn equal(a: &Value, b: &Value) -> bool {
-    match (a.as_f64(), b.as_f64()) {
-        (Some(x), Some(y)) => x == y,
-        _ => a == b,
-    }
 }
 
 fn whole(op: Arithmetic, x: i64, y: i64) -> Result<Num, Fault> {

@@ -13,7 +13,7 @@ const MAX_LENGTH: usize = 1000;
 /// Deepest nesting of brackets and operators that nest to the right.
 const MAX_NESTING: usize = 40;
 
-pub(super) fn parse(text: &str) -> Result<Expr, Fault> {
+pub(in crate::spec) fn parse(text: &str) -> Result<Expr, Fault> {
     let mut parser = Parser {
         text,
         pos: 0,

@@ -11,18 +11,20 @@ impl<'a> Scope<'a> for Keys {
         match self.0.get(name) {
             Some(Value::Null) => Err(Fault::NullInConfig(name.into()).at("here")),
             Some(value) => Ok(Cow::Owned(value.clone())),
-            None => {
-                let fault = Fault::NotInConfig {
-                    name: name.into(),
-                    nearest: None,
-                };
-                Err(fault.at("here"))
-            }
+            None => Err(Fault::not_in_config(name).at("here")),
         }
     }
 
     fn path(&self) -> &str {
         "here"
+    }
+
+    fn spend(&self, _: usize) -> Result<(), Fault> {
+        Ok(())
+    }
+
+    fn fault_of(&self, _: &Value, fault: Fault) -> Located {
+        fault.at("here")
     }
 }
 
@@ -33,13 +35,18 @@ fn keys() -> Keys {
     }))
 }
 
+fn read_and_evaluate(text: &str) -> Result<Cow<'static, Value>, Located> {
+    let expr = parse(text).map_err(|f| f.at("here"))?;
+    evaluate(&expr, &keys(), 0)
+}
+
 fn value(text: &str) -> Value {
-    let value = evaluate(text, &keys(), 0).unwrap_or_else(|e| panic!("{text}: {}", e.fault));
+    let value = read_and_evaluate(text).unwrap_or_else(|e| panic!("{text}: {}", e.fault));
     value.into_owned()
 }
 
 fn fault(text: &str) -> String {
-    let found = evaluate(text, &keys(), 0)
+    let found = read_and_evaluate(text)
         .err()
         .unwrap_or_else(|| panic!("{text} has a value"));
     assert_eq!(found.path, "here");

@@ -1,0 +1,342 @@
+//! Which keys stand where in a spec: one table, by which a spec is checked as a whole before it is bound, and which its readers
+//! use. So a key that nothing knows is an error also in a step whose `if` does not hold, and in a kind that no layer is of.
+
+use serde_json::{Map, Value};
+
+use super::error::{Fault, Kind, Located};
+use super::near::nearest;
+use super::steps::{keys_of, step_name};
+
+/// Keys of an object, with what stands at each. `if` may stand in any object but the outermost.
+pub(super) type Keys = &'static [(&'static str, Form)];
+
+/// What stands at a place. Null may stand anywhere, and where an object may, so may a list of alternatives.
+#[derive(Clone, Copy)]
+pub(super) enum Form {
+    /// Anything.
+    Any,
+    /// A number, a flag, an expression or a name, or a list of such.
+    Plain,
+    /// An object with these keys, or something plain.
+    Object(Keys),
+    /// An object whose form its keys decide, or something plain.
+    OneOf(fn(&Map<String, Value>) -> Keys),
+    /// An object with free keys.
+    Free(&'static Form),
+    /// A list.
+    List(&'static Form),
+    /// A step: keys of every step, and those of its `op`.
+    Step,
+}
+
+use Form::{Any, Free, List, Object, OneOf, Plain, Step};
+
+/// The whole of a spec.
+pub(super) const SPEC: Keys = &[
+    ("carried", Free(&Plain)),
+    ("about", Plain),
+    ("extends", Plain),
+    ("match", Object(&[("model_type", Plain)])),
+    ("config_section", Plain),
+    ("params", Free(&Any)),
+    ("layer_params", Free(&Any)),
+    ("require", Free(&Plain)),
+    ("ropes", Free(&Object(ROPE))),
+    ("embed", List(&Step)),
+    ("layers", Free(&List(&Object(ITEM)))),
+    ("layer_kind", Plain),
+    ("head", List(&Step)),
+    ("prefixes", List(&Object(NAMES))),
+    ("ignore", List(&Object(NAMES))),
+    ("presets", Free(&Any)),
+    ("$schema", Any),
+];
+
+pub(super) const ROPE: Keys = &[
+    ("dim", Plain),
+    ("theta", Plain),
+    ("parameters", Any),
+    ("elsewhere", Plain),
+    ("original_context", Plain),
+    ("interleaved", Plain),
+];
+pub(super) const ITEM: Keys = &[
+    ("residual", List(&Step)),
+    ("before", List(&Step)),
+    ("parallel", List(&List(&Step))),
+    ("plain", List(&Step)),
+];
+/// One name, or several that differ in a number.
+pub(super) const NAMES: Keys = &[("name", Plain), ("from", Plain), ("count", Plain)];
+/// A name with a condition.
+pub(super) const NAME: Keys = &[("name", Plain)];
+
+/// Keys of every step.
+pub(super) const STEP: Keys = &[
+    ("op", Plain),
+    ("name", Plain),
+    ("from", Plain),
+    ("as", Plain),
+];
+pub(super) const EMBED: Keys = &[
+    ("table", Object(WEIGHT)),
+    ("scale", Plain),
+    ("width", Plain),
+    ("rows", Plain),
+];
+pub(super) const POSITION_EMBED: Keys = &[("table", Object(WEIGHT)), ("offset", Plain)];
+pub(super) const NORM: Keys = &[
+    ("op", Plain),
+    ("name", Plain),
+    ("from", Plain),
+    ("as", Plain),
+    ("eps", Plain),
+    ("gain", Object(WEIGHT)),
+    ("bias", Object(WEIGHT)),
+    ("unit_offset", Plain),
+];
+pub(super) const LINEAR_STEP: Keys = &[
+    ("out", Plain),
+    ("weight", Object(WEIGHT)),
+    ("bias", Object(WEIGHT)),
+];
+pub(super) const SCALE: Keys = &[("by", Plain)];
+pub(super) const SOFTCAP: Keys = &[("cap", Plain)];
+pub(super) const PICK: Keys = &[];
+pub(super) const ACTIVATION: Keys = &[("act", Plain)];
+pub(super) const OPERAND: Keys = &[("value", Plain), ("vector", Object(WEIGHT))];
+pub(super) const WEIGHTED_SUM: Keys = &[("values", Plain), ("start", Plain)];
+pub(super) const MATCH_RMS: Keys = &[("like", Plain), ("least", Plain)];
+pub(super) const ATTENTION: Keys = &[
+    ("share", Plain),
+    ("gate", OneOf(linear)),
+    ("n_heads", Plain),
+    ("n_kv_heads", Plain),
+    ("head_dim", Plain),
+    ("q", OneOf(linear)),
+    ("k", OneOf(linear)),
+    ("v", OneOf(linear)),
+    ("o", OneOf(linear)),
+    ("qk_norm", Object(QK_NORM)),
+    ("rope", Object(NAME)),
+    ("scale", Plain),
+    ("softcap", Plain),
+    ("window", Plain),
+    ("chunk", Plain),
+    ("sinks", Object(WEIGHT)),
+    ("position_scale", Object(POSITION_SCALE)),
+];
+pub(super) const QK_NORM: Keys = &[
+    ("over", Plain),
+    ("after_rope", Plain),
+    ("q", Object(NORM)),
+    ("k", Object(NORM)),
+    ("v", Object(NORM)),
+];
+pub(super) const POSITION_SCALE: Keys = &[("scale", Plain), ("every", Plain), ("offset", Plain)];
+pub(super) const LATENT_ATTENTION: Keys = &[
+    ("n_heads", Plain),
+    ("rank", Plain),
+    ("nope_dim", Plain),
+    ("rope_dim", Plain),
+    ("value_dim", Plain),
+    ("q", OneOf(linear)),
+    ("compressed_q", Object(COMPRESSED)),
+    ("kv_a", OneOf(linear)),
+    ("kv_norm", Object(NORM)),
+    ("kv_b", OneOf(linear)),
+    ("o", OneOf(linear)),
+    ("rope", Object(NAME)),
+    ("scale", Plain),
+];
+pub(super) const COMPRESSED: Keys = &[
+    ("rank", Plain),
+    ("a", OneOf(linear)),
+    ("norm", Object(NORM)),
+    ("b", OneOf(linear)),
+];
+pub(super) const DELTA_NET: Keys = &[
+    ("key_heads", Plain),
+    ("value_heads", Plain),
+    ("key_dim", Plain),
+    ("value_dim", Plain),
+    ("taps", Plain),
+    ("act", Plain),
+    ("q", Object(CONVOLVED)),
+    ("k", Object(CONVOLVED)),
+    ("v", Object(CONVOLVED)),
+    ("q_norm", Object(NORM)),
+    ("k_norm", Object(NORM)),
+    ("scale", Plain),
+    ("decay", OneOf(projection)),
+    ("decay_over", Plain),
+    ("rate", Object(WEIGHT)),
+    ("decay_bias", Object(WEIGHT)),
+    ("beta", OneOf(linear)),
+    ("gate", OneOf(projection)),
+    ("gate_act", Plain),
+    ("norm", Object(NORM)),
+    ("o", OneOf(linear)),
+];
+pub(super) const CONVOLVED: Keys = &[
+    ("weight", Object(WEIGHT)),
+    ("bias", Object(WEIGHT)),
+    ("conv", Object(WEIGHT)),
+];
+pub(super) const LOW_RANK: Keys = &[("rank", Plain), ("a", OneOf(linear)), ("b", OneOf(linear))];
+pub(super) const MLP: Keys = &[
+    ("ffn", Plain),
+    ("gate", OneOf(linear)),
+    ("up", OneOf(linear)),
+    ("down", OneOf(linear)),
+    ("act", Plain),
+    ("cutoff", Plain),
+];
+pub(super) const MOE: Keys = &[
+    ("experts", Plain),
+    ("top_k", Plain),
+    ("ffn", Plain),
+    ("act", Plain),
+    ("router", Object(ROUTER)),
+    ("gate", OneOf(linear)),
+    ("up", OneOf(linear)),
+    ("down", OneOf(linear)),
+    ("pairs", OneOf(linear)),
+    ("weigh", Plain),
+    ("gating", Object(GATING)),
+    ("shared", Object(SHARED)),
+];
+pub(super) const ROUTER: Keys = &[
+    ("weight", Object(WEIGHT)),
+    ("bias", Object(WEIGHT)),
+    ("score", Plain),
+    ("after", Plain),
+    ("correction", Object(WEIGHT)),
+    ("groups", Object(GROUPS)),
+    ("renormalise", Plain),
+    ("scale", Plain),
+];
+pub(super) const GROUPS: Keys = &[("count", Plain), ("top", Plain), ("best", Plain)];
+pub(super) const GATING: Keys = &[("alpha", Plain), ("limit", Plain), ("offset", Plain)];
+pub(super) const SHARED: Keys = &[
+    ("ffn", Plain),
+    ("gate", OneOf(linear)),
+    ("up", OneOf(linear)),
+    ("down", OneOf(linear)),
+    ("act", Plain),
+    ("cutoff", Plain),
+    ("weigh", OneOf(linear)),
+];
+pub(super) const WEIGHT: Keys = &[
+    ("tensor", Plain),
+    ("transposed", Plain),
+    ("part", Object(RANGE)),
+    ("columns", Object(RANGE)),
+];
+pub(super) const RANGE: Keys = &[
+    ("from", Plain),
+    ("per_layer", Plain),
+    ("of", Plain),
+    ("heads", Plain),
+];
+pub(super) const LINEAR: Keys = &[("weight", Object(WEIGHT)), ("bias", Object(WEIGHT))];
+
+/// A matrix with a bias, or a weight.
+pub(super) fn linear(map: &Map<String, Value>) -> Keys {
+    match map.contains_key("weight") || map.contains_key("bias") {
+        true => LINEAR,
+        false => WEIGHT,
+    }
+}
+
+/// A product of two matrices, or one.
+pub(super) fn projection(map: &Map<String, Value>) -> Keys {
+    match map.contains_key("rank") {
+        true => LOW_RANK,
+        false => linear(map),
+    }
+}
+
+/// Checks the keys of a whole spec, parents merged in.
+pub(super) fn check(spec: &Value) -> Result<(), Located> {
+    inside(spec, &[SPEC], "")
+}
+
+/// A fault for a key of `map` that is in none of `known`.
+pub(super) fn unknown_key(map: &Map<String, Value>, known: &[Keys]) -> Option<Fault> {
+    let names = || known.iter().flat_map(|keys| keys.iter().map(|(k, _)| *k));
+    let stray = |key: &&String| *key != "if" && !names().any(|k| k == key.as_str());
+    let key = map.keys().find(stray)?;
+    Some(Fault::UnknownKey {
+        key: key.clone(),
+        known: names().map(String::from).collect(),
+        nearest: nearest(key, names()),
+    })
+}
+
+fn value(at: &Value, form: Form, path: &str) -> Result<(), Located> {
+    match (form, at) {
+        (Any, _) | (_, Value::Null) => Ok(()),
+        (List(of), Value::Array(list)) => each(list, *of, path),
+        (Free(of), Value::Object(map)) => map
+            .iter()
+            .try_for_each(|(k, v)| value(v, *of, &format!("{path}.{k}"))),
+        // Alternatives, and lists of numbers or names.
+        (Plain | Object(_) | OneOf(_) | Step, Value::Array(list)) => each(list, form, path),
+        (Object(keys), Value::Object(_)) => inside(at, &[keys], path),
+        (OneOf(keys), Value::Object(map)) => inside(at, &[keys(map)], path),
+        (Step, Value::Object(map)) => step(at, map, path),
+        (Plain | List(_), Value::Object(_)) => {
+            let expected = match form {
+                List(_) => "a list",
+                _ => "a value or an expression",
+            };
+            let found = Kind::of(at);
+            Err(Fault::WrongType { found, expected }.at(path))
+        }
+        // What is neither an object nor a list is read where it is used.
+        (_, Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Array(_)) => Ok(()),
+    }
+}
+
+/// Elements of a list: steps by their names, others by their places.
+fn each(list: &[Value], form: Form, path: &str) -> Result<(), Located> {
+    list.iter().enumerate().try_for_each(|(i, element)| {
+        let path = match (form, step_name(element)) {
+            (Step, Some(name)) => format!("{}.{name}", section(path)),
+            _ => format!("{path}[{i}]"),
+        };
+        value(element, form, &path)
+    })
+}
+
+fn inside(at: &Value, known: &[Keys], path: &str) -> Result<(), Located> {
+    let Some(map) = at.as_object() else {
+        return Ok(());
+    };
+    if let Some(fault) = unknown_key(map, known) {
+        return Err(fault.at(path));
+    }
+    let forms = known.iter().flat_map(|keys| keys.iter());
+    for (key, form) in forms {
+        let path = match path.is_empty() {
+            true => key.to_string(),
+            false => format!("{path}.{key}"),
+        };
+        map.get(*key).map_or(Ok(()), |v| value(v, *form, &path))?;
+    }
+    Ok(())
+}
+
+fn step(at: &Value, map: &Map<String, Value>, path: &str) -> Result<(), Located> {
+    let Some(op) = map.get("op") else {
+        return Err(Fault::MissingKey("op").at(path));
+    };
+    let keys = keys_of(op).map_err(|f| f.at(path))?;
+    inside(at, &[STEP, keys], path)
+}
+
+/// `layers.dense[0].residual` → `layers.dense`: steps are addressed by their names from there.
+pub(super) fn section(path: &str) -> &str {
+    path.split('[').next().unwrap_or(path)
+}
