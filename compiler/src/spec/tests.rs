@@ -7,6 +7,7 @@ use serde_json::json;
 mod absent;
 mod extensions;
 mod limits;
+mod published;
 mod ropes;
 mod values;
 
