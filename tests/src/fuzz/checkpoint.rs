@@ -233,7 +233,7 @@ fn damage(folder: &mut Folder, choices: &mut Choices<'_>) {
     ];
     let name = folder.tensors[other].name.clone();
     let tensor = &mut folder.tensors[at];
-    match choices.below(12) {
+    match choices.below(14) {
         0 => tensor.dtype = choices.one_of(&types),
         1 => tensor.shape.reverse(),
         2 => {
@@ -261,25 +261,9 @@ fn damage(folder: &mut Folder, choices: &mut Choices<'_>) {
             folder.tensors[other].shape = a;
         }
         8 => folder.short = 1 + choices.below(300),
-        9 => {
-            let odd = choices.one_of(&[
-                f32::NAN,
-                f32::INFINITY,
-                f32::MAX,
-                f32::MIN_POSITIVE,
-                1e-40,
-                -0.0,
-            ]);
-            let dtype = tensor.dtype;
-            if float(dtype).is_some() {
-                let one = match dtype {
-                    Dtype::F16 => 0x7c00u16.to_le_bytes().to_vec(),
-                    _ => encode(&[odd], dtype),
-                };
-                let place = choices.below(tensor.bytes.len() / one.len()) * one.len();
-                tensor.bytes[place..place + one.len()].copy_from_slice(&one);
-            }
-        }
+        9 => odd_number(tensor, choices),
+        10 => as_mxfp4(folder, at),
+        11 => as_fp8(folder, at),
         _ => {
             let words = documents::words(&folder.config);
             let donor = folder.config.clone();
@@ -288,7 +272,87 @@ fn damage(folder: &mut Folder, choices: &mut Choices<'_>) {
     }
 }
 
+fn odd_number(tensor: &mut Tensor, choices: &mut Choices<'_>) {
+    let odd = [
+        f32::NAN,
+        f32::INFINITY,
+        f32::MAX,
+        f32::MIN_POSITIVE,
+        1e-40,
+        -0.0,
+    ];
+    let odd = choices.one_of(&odd);
+    let one = match tensor.dtype {
+        Dtype::F16 => 0x7c00u16.to_le_bytes().to_vec(),
+        dtype => encode(&[odd], dtype),
+    };
+    if float(tensor.dtype).is_some() && tensor.bytes.len() >= one.len() {
+        let place = choices.below(tensor.bytes.len() / one.len()) * one.len();
+        tensor.bytes[place..place + one.len()].copy_from_slice(&one);
+    }
+}
+
+/// Puts blocks of 32 four-bit numbers and their scales in the place of a tensor, whatever it is.
+fn as_mxfp4(folder: &mut Folder, at: usize) {
+    let tensor = folder.tensors[at].clone();
+    let Some((n, outer)) = tensor.shape.split_last() else {
+        return;
+    };
+    let shape = [outer, &[n.div_ceil(32)]].concat();
+    let scales = shape.iter().product();
+    let filled = |n: usize| {
+        tensor
+            .bytes
+            .iter()
+            .copied()
+            .cycle()
+            .take(n)
+            .collect::<Vec<u8>>()
+    };
+    folder.tensors[at] = Tensor {
+        name: format!("{}_blocks", tensor.name),
+        dtype: Dtype::U8,
+        bytes: filled(16 * scales),
+        shape: [shape.as_slice(), &[16]].concat(),
+    };
+    let scales = Tensor {
+        name: format!("{}_scales", tensor.name),
+        dtype: Dtype::U8,
+        // Powers of two around one.
+        bytes: vec![127; scales],
+        shape,
+    };
+    folder.push(scales);
+}
+
+/// Puts eight-bit floats in the place of a tensor's, with a scale for each 8 of them in every dimension.
+fn as_fp8(folder: &mut Folder, at: usize) {
+    let tensor = &mut folder.tensors[at];
+    let n = tensor.shape.iter().product();
+    let bytes = tensor.bytes.iter().map(|b| b & 0xbf).cycle();
+    tensor.bytes = bytes.take(n).collect();
+    tensor.dtype = Dtype::F8_E4M3;
+    let shape: Vec<usize> = tensor.shape.iter().map(|n| n.div_ceil(8)).collect();
+    let scales = vec![1.0; shape.iter().product()];
+    let scales = Tensor {
+        name: format!("{}_scale_inv", tensor.name),
+        dtype: Dtype::F32,
+        bytes: encode(&scales, Dtype::F32),
+        shape,
+    };
+    folder.push(scales);
+    if let Some(config) = folder.config.as_object_mut() {
+        let fp8 = json!({"quant_method": "fp8", "fmt": "e4m3", "weight_block_size": [8, 8]});
+        config.insert("quantization_config".into(), fp8);
+    }
+}
+
 impl Folder {
+    fn push(&mut self, tensor: Tensor) {
+        self.tensors.push(tensor);
+        self.files.push(0);
+    }
+
     fn write(&self, dir: &Path) {
         let write = |name: &str, bytes: &[u8]| fs::write(dir.join(name), bytes).expect("a file");
         write("config.json", self.config.to_string().as_bytes());

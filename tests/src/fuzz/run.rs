@@ -96,11 +96,11 @@ pub(crate) fn is_small(loaded: &Loaded) -> bool {
         && weights.views().count() <= MAX_SLOTS
 }
 
-/// Runs a model both ways, and compares.
+/// Runs a model both ways, and compares; says how far that went.
 ///
 /// # Panics
 /// Where anything does, and where code and interpreter differ.
-pub(crate) fn check(loaded: Loaded, way: &Way) {
+pub(crate) fn check(loaded: Loaded, way: &Way) -> &'static str {
     let loaded = match way.quant {
         Some(choice) => pipeline::quantize(loaded, choice, &|_, _| {}).expect("memory for weights"),
         None => loaded,
@@ -125,7 +125,7 @@ pub(crate) fn check(loaded: Loaded, way: &Way) {
     };
     let planned = pipeline::plan_both(&loaded, &options);
     if !planned.iter().all(|p| fits(p, n)) {
-        return;
+        return "too large to be run";
     }
     for p in &planned {
         verify_program(&p.program).unwrap_or_else(|e| panic!("{e}\n{}", p.program));
@@ -143,19 +143,22 @@ pub(crate) fn check(loaded: Loaded, way: &Way) {
         greedy_gap: vec![],
     };
     let Some(found) = code(program, &weights, &tokens, way) else {
-        return;
+        return "too large for this system";
     };
-    let found = golden.difference("code", &found);
-    if can_be_compared(&golden.logits) && found.difference > way.tolerance() {
-        let graphs = planned
-            .each_ref()
-            .map(|p| golden.difference(&p.program.kind.to_string(), &interpret(&p.program)));
-        let [decode, prefill] = planned.map(|p| p.program);
-        panic!(
-            "{found}\ngraphs: {} {}\n{way:?}\n{decode}\n{prefill}",
-            graphs[0], graphs[1]
-        );
+    if !can_be_compared(&golden.logits) {
+        return "run, with logits that are not compared";
     }
+    let found = golden.difference("code", &found);
+    if found.difference > way.tolerance() {
+        let graphs = planned.each_ref().map(|p| {
+            let name = p.program.kind.to_string();
+            golden.difference(&name, &interpret(&p.program))
+        });
+        let [decode, prefill] = planned.map(|p| p.program);
+        let [d, p] = graphs;
+        panic!("{found}\ngraphs: {d} {p}\n{way:?}\n{decode}\n{prefill}");
+    }
+    "run, and compared"
 }
 
 /// Whether a plan asks for little memory.

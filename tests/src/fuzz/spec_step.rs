@@ -31,25 +31,37 @@ struct Case {
 /// See the module.
 pub fn check(data: &[u8]) {
     let case = case(data);
-    if std::env::var_os(SHOW).is_some() {
-        let shown = writeln!(std::io::stderr(), "{}", case.shown());
-        shown.expect("stderr can be written");
-    }
+    let show = |text: &dyn Fn() -> String| {
+        if std::env::var_os(SHOW).is_some() {
+            writeln!(std::io::stderr(), "{}", text()).expect("stderr can be written");
+        }
+    };
+    show(&|| case.shown());
+    let outcome = outcome(&case);
+    show(&|| outcome.clone());
+}
+
+/// Runs the case as far as it goes; says how far that was.
+fn outcome(case: &Case) -> String {
     let source = SpecSource::Text {
         name: "fuzz",
         text: &case.text,
     };
-    let Ok(spec) = spec::load(source) else { return };
-    let Ok(config) = spec.preset(PRESET) else {
-        return;
+    let shapes = spec::load(source).and_then(|spec| Ok((spec.preset(PRESET)?, spec)));
+    let (config, spec) = match shapes {
+        Ok(both) => both,
+        Err(message) => return message.to_string(),
     };
     match load_shapes(&spec, &config, case.dtype) {
         Ok(shapes) if run::is_small(&shapes) => {}
-        Ok(_) => return,
-        Err(message) => return drop(message.to_string()),
+        Ok(_) => return "too large to be run".into(),
+        Err(message) => return message.to_string(),
     }
-    let loaded = load_preset(&spec, PRESET, 7, case.dtype).expect("shapes were fine");
-    run::check(loaded, &case.way);
+    match load_preset(&spec, PRESET, 7, case.dtype) {
+        Ok(loaded) => run::check(loaded, &case.way).into(),
+        // What random weights refuse that shapes do not is memory.
+        Err(message) => message.to_string(),
+    }
 }
 
 impl Case {
