@@ -10,6 +10,10 @@ const MAX_NUMBER: usize = 80;
 /// Changes `doc` in one place; `words` are strings to put there, `donor` a document to take pieces from.
 pub(crate) fn change(doc: &mut Value, donor: &Value, words: &[String], choices: &mut Choices<'_>) {
     let all = places(doc);
+    // The document itself stays what it is.
+    let Some(all) = all.get(1..).filter(|all| !all.is_empty()) else {
+        return;
+    };
     let at = all[choices.below(all.len())].clone();
     match choices.below(9) {
         0 => put(doc, &at, odd_value(choices)),
