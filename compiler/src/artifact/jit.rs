@@ -3,12 +3,13 @@
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
-use cranelift_jit::{JITBuilder, JITModule};
-use cranelift_module::{Module, ModuleError, default_libcall_names};
+use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
+use cranelift_module::{ModuleError, default_libcall_names};
 use graver_runtime::abi::{Entry, Manifest};
 use graver_runtime::mapped::{Blob, WeightSource};
 use graver_runtime::session::Program;
 
+use super::{code_memory, perf_map};
 use crate::access::access;
 use crate::codegen::{self, Planned, Target, TargetError};
 use crate::weights::Weights;
@@ -20,10 +21,26 @@ pub enum JitError {
     #[error(transparent)]
     Target(#[from] TargetError),
     /// The list of symbols.
-    #[error("{}: the symbols cannot be written: {source}; unset GRAVER_PERF_MAP", .path.display())]
+    #[error("{}: the symbols cannot be written: {source}; remove the file, or unset GRAVER_PERF_MAP", .path.display())]
     PerfMap {
         /// The file.
         path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A system whose rules forbid it.
+    #[error(
+        "this system forbids running code that was made in memory ({source}); `graver compile` makes an executable, which runs here"
+    )]
+    Forbidden {
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// No memory for the code.
+    #[error("cannot reserve {bytes} bytes for code: {source}; raise the limit on memory")]
+    NoMemory {
+        /// Bytes asked for.
+        bytes: usize,
         /// What the system said.
         source: std::io::Error,
     },
@@ -32,34 +49,42 @@ pub enum JitError {
     Module(#[from] Box<ModuleError>),
 }
 
+/// Whether code can be made in memory here at all: before long work whose only use is to run it.
+///
+/// # Errors
+/// Systems that forbid it, and too little memory.
+pub fn check_jit() -> Result<(), JitError> {
+    code_memory::check()
+}
+
 /// Keeps the code in place; never freed, as long as the value lives.
 struct Code(#[expect(dead_code, reason = "holds the code in place")] Mutex<JITModule>);
 
 /// Compiles both programs for this processor; lists their symbols in a file for `perf`, where one is given.
 ///
 /// # Errors
-/// What Cranelift reports, and a list that cannot be written.
+/// Systems that forbid it, what Cranelift reports, and a list that cannot be written.
 pub fn jit(
     planned: &[Planned; 2],
     manifest: Arc<Manifest>,
-    perf_map: Option<&Path>,
+    symbols: Option<&Path>,
 ) -> Result<Program, JitError> {
+    check_jit()?;
     let verified = planned.iter().any(|p| p.instruments.verified);
     let isa = Target::named("native")?.isa_with(false, verified)?;
     let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
-    // Functions must lie near each other, which only the arena promises.
-    if let Ok(arena) = cranelift_jit::ArenaMemoryProvider::new_with_size(64 << 20) {
-        builder.memory_provider(Box::new(arena));
-    }
+    let arena = ArenaMemoryProvider::new_with_size(code_memory::ARENA);
+    let arena = arena.map_err(|e| JitError::NoMemory {
+        bytes: code_memory::ARENA,
+        source: std::io::Error::other(e),
+    })?;
+    builder.memory_provider(Box::new(arena));
     let mut module = JITModule::new(builder);
     let decode = codegen::emit(&mut module, &planned[0], "graver_decode", None)?;
     let prefill = codegen::emit(&mut module, &planned[1], "graver_prefill", None)?;
     module.finalize_definitions().map_err(Box::new)?;
-    if let Some(path) = perf_map {
-        std::fs::write(path, perf_text(&module)).map_err(|source| JitError::PerfMap {
-            path: path.into(),
-            source,
-        })?;
+    if let Some(path) = symbols {
+        perf_map::write(path, &module)?;
     }
     let [decode, prefill] = [decode, prefill].map(|id| {
         let code = module.get_finalized_function(id);
@@ -81,26 +106,6 @@ pub fn jit(
         true => program.with_checks(access(&planned[0]), access(&planned[1])),
         false => program,
     })
-}
-
-/// `address size name` in hexadecimal, one line for each function. They lie one behind the other, so that each ends where the next
-/// begins; of the last only the start is known, and a page is assumed.
-fn perf_text(module: &JITModule) -> String {
-    let functions = module.declarations().get_functions();
-    let mut starts: Vec<(usize, String)> = functions
-        .filter(|(_, f)| f.linkage.is_definable())
-        .map(|(id, f)| {
-            let name = f.linkage_name(id).into_owned();
-            (module.get_finalized_function(id) as usize, name)
-        })
-        .collect();
-    starts.sort_unstable();
-    let ends = starts.iter().skip(1).map(|s| s.0).collect::<Vec<_>>();
-    let ends = ends.into_iter().chain(starts.last().map(|s| s.0 + 4096));
-    let line = |((start, name), end): (&(usize, String), usize)| {
-        format!("{start:x} {:x} {name}\n", end - start)
-    };
-    starts.iter().zip(ends).map(line).collect()
 }
 
 struct BlobOf(Arc<Weights>, usize);
