@@ -32,11 +32,11 @@ pub(super) struct Piece<'a> {
 
 /// A small file to be carried.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Carried {
+pub(super) struct Carried<'a> {
     /// Its name.
     pub(super) name: &'static str,
     /// Its contents.
-    pub(super) contents: Vec<u8>,
+    pub(super) contents: &'a [u8],
 }
 
 /// Where each run begins, counted from the start of the weights: at a page of its own.
@@ -55,7 +55,7 @@ pub(super) fn append(
     file: &mut File,
     manifest: u64,
     runs: &[Run<'_>],
-    files: &[Carried],
+    files: &[Carried<'_>],
     progress: Progress<'_>,
 ) -> io::Result<()> {
     let code = code_part(file)?;
@@ -81,7 +81,7 @@ pub(super) fn append(
     })?;
     let carried = files
         .iter()
-        .map(|f| out.part(f.name, |out| out.write_all(&f.contents)));
+        .map(|f| out.part(f.name, |out| out.write_all(f.contents)));
     let files = carried.collect::<io::Result<_>>()?;
     let directory = Directory {
         manifest,

@@ -6,6 +6,7 @@ use std::process::ExitStatus;
 
 use cranelift_module::ModuleError;
 use cranelift_object::object::write::Error as ObjectError;
+use graver_runtime::files::shown;
 
 use crate::codegen::TargetError;
 
@@ -22,25 +23,34 @@ pub enum CompileError {
     #[error("the object file cannot be made: {0}")]
     Object(ObjectError),
     /// An output with a name that cannot be a file's.
-    #[error("{}: expected an output file with a name in UTF-8; name another one with -o", path.display())]
+    #[error(
+        "{}: expected an output file with a name in UTF-8; name another one with -o",
+        shown(path)
+    )]
     Name {
         /// The output.
         path: PathBuf,
     },
     /// An output that is a folder.
-    #[error("{}: is a folder; name the output with -o FILE", path.display())]
+    #[error("{}: is a folder; name the output with -o FILE", shown(path))]
     IsFolder {
         /// The output.
         path: PathBuf,
     },
     /// An output that is a device, a pipe or the like.
-    #[error("{}: is not a plain file, and cannot be replaced by one; name another output with -o FILE", path.display())]
+    #[error(
+        "{}: is not a plain file, and cannot be replaced by one; name another output with -o FILE",
+        shown(path)
+    )]
     NotAFile {
         /// The output.
         path: PathBuf,
     },
     /// A folder that nothing can be written to.
-    #[error("{}: no file can be made in this folder: {source}; name an output elsewhere with -o FILE", folder.display())]
+    #[error(
+        "{}: no file can be made in this folder: {source}; name an output elsewhere with -o FILE",
+        shown(folder)
+    )]
     Folder {
         /// Folder of the output.
         folder: PathBuf,
@@ -48,20 +58,43 @@ pub enum CompileError {
         source: io::Error,
     },
     /// An output that cannot be written.
-    #[error("{}: cannot be written: {source}; nothing was left behind", path.display())]
+    #[error(
+        "{}: cannot be written: {source}; nothing was left behind",
+        shown(path)
+    )]
     Write {
         /// The output.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
-    /// A tokenizer's file that cannot be read.
-    #[error("{}: cannot be read: {source}; the executable would carry it", path.display())]
-    Tokenizer {
-        /// The file.
+    /// An output that cannot be written, and another one that cannot be taken back.
+    #[error(
+        "{}: cannot be written: {source}; {} was written and cannot be taken back: {reason}; what it replaced is in {}",
+        shown(path),
+        shown(stuck),
+        shown(kept)
+    )]
+    NotUndone {
+        /// The output.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
+        /// What stays.
+        stuck: PathBuf,
+        /// Why.
+        reason: io::Error,
+        /// Where its older version is, if there was one.
+        kept: PathBuf,
+    },
+    /// An output whose name is that of a file beside it.
+    #[error(
+        "{}: is the name of a file that is written beside the output; name another output with -o FILE",
+        shown(path)
+    )]
+    SameName {
+        /// The output.
+        path: PathBuf,
     },
     /// No C compiler.
     #[error(

@@ -4,7 +4,6 @@
 //! reaches is left out; kernels and the runtime's own functions keep their names, for profilers and debuggers.
 
 use std::env;
-use std::io::Write;
 use std::process::{Command, Output};
 
 use super::object::Object;
@@ -48,7 +47,7 @@ pub(super) fn link(
         (EXPORTS, EXPORTED.as_bytes()),
     ];
     for (name, contents) in inputs {
-        staging.write(name, |file| file.write_all(contents))?;
+        staging.write_part(name, contents)?;
     }
     let program = env::var("CC").ok().filter(|cc| !cc.is_empty());
     let program = program.unwrap_or_else(|| "cc".into());
@@ -62,21 +61,22 @@ pub(super) fn link(
 
 fn command(program: &str, emit: Emit, staging: &Staging, name: &str) -> Command {
     let mut cc = Command::new(program);
-    cc.env("LC_ALL", "C").current_dir(staging.folder());
+    cc.env("LC_ALL", "C").current_dir(staging.outputs());
     cc.arg("-o").arg(format!("./{name}"));
     if emit == Emit::SharedLibrary {
         // The archive's functions are wanted although nothing in the object calls them.
         cc.args(["-shared", "-Wl,--undefined=graver_open", "-Wl,-Bsymbolic"]);
-        cc.arg(format!("-Wl,--version-script={EXPORTS}"));
+        let exports = Staging::part(EXPORTS);
+        cc.arg(format!("-Wl,--version-script={exports}"));
         // Programs look for the library by its name, not by the path it had when they were linked.
         cc.args(["-Xlinker", "-soname", "-Xlinker", name]);
     }
-    cc.args([OBJECT, ARCHIVE]);
+    cc.args([OBJECT, ARCHIVE].map(Staging::part));
     // Without a build id, too, the same input gives the same bytes.
     cc.args([
         "-Wl,--build-id=none",
         "-Wl,--gc-sections",
-        &format!("-Wl,--retain-symbols-file={SYMBOLS}"),
+        &format!("-Wl,--retain-symbols-file={}", Staging::part(SYMBOLS)),
         "-Wl,-z,noexecstack",
     ]);
     cc.args(link_arguments());

@@ -6,18 +6,21 @@
 //! through the object or the linker. All files appear whole, or not at all; the same input gives the same bytes.
 
 mod append;
+mod code_memory;
 mod error;
 mod jit;
 mod layout;
 mod link;
 mod listing;
 mod object;
+mod perf_map;
 mod pieces;
+mod placing;
 mod staging;
 mod write;
 
 pub use error::CompileError;
-pub use jit::{JitError, jit, weight_source};
+pub use jit::{JitError, check_jit, jit, weight_source};
 pub use link::link_arguments;
 pub use listing::{ListingError, listings};
 pub use write::{ARCHIVE, Emit, HEADER, Placement, Progress, WriteOptions, Written, write};

@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::placing::{self, Placing};
 use super::{CompileError, Written};
 
 /// Files being made.
@@ -20,6 +21,12 @@ pub(super) struct Staging {
     temporary: TempDir,
 }
 
+/// Where the files to come are made, where what they are made of lies, and where what they replace is kept meanwhile: apart,
+/// so that an output may have any name.
+const OUTPUTS: &str = "new";
+const PARTS: &str = "parts";
+const REPLACED: &str = "replaced";
+
 impl Staging {
     /// Makes the temporary folder. `names` are those of the files to come, the main one first.
     pub(super) fn begin(out: &Path, names: &[&str]) -> Result<Staging, CompileError> {
@@ -27,26 +34,38 @@ impl Staging {
         for name in names {
             check_target(&folder.join(name))?;
         }
+        let failed = |source| CompileError::Folder {
+            folder: folder.into(),
+            source,
+        };
         let temporary = tempfile::Builder::new()
             .prefix(".graver-")
-            .tempdir_in(folder);
+            .tempdir_in(folder)
+            .map_err(failed)?;
+        for inside in [OUTPUTS, PARTS, REPLACED] {
+            fs::create_dir(temporary.path().join(inside)).map_err(failed)?;
+        }
         Ok(Staging {
-            temporary: temporary.map_err(|source| CompileError::Folder {
-                folder: folder.into(),
-                source,
-            })?,
+            temporary,
             folder: folder.into(),
             names: names.iter().map(|name| name.to_string()).collect(),
         })
     }
 
     /// Where files are made.
-    pub(super) fn folder(&self) -> &Path {
-        self.temporary.path()
+    pub(super) fn outputs(&self) -> PathBuf {
+        self.temporary.path().join(OUTPUTS)
     }
 
-    fn path(&self, name: &str) -> PathBuf {
-        self.temporary.path().join(name)
+    /// Where a file that outputs are made of lies, seen from where they are made.
+    pub(super) fn part(name: &str) -> String {
+        format!("../{PARTS}/{name}")
+    }
+
+    /// Makes a file that outputs are made of.
+    pub(super) fn write_part(&self, name: &str, contents: &[u8]) -> Result<(), CompileError> {
+        let path = self.temporary.path().join(PARTS).join(name);
+        fs::write(path, contents).map_err(|source| self.failed(name, source))
     }
 
     /// Makes a file.
@@ -73,23 +92,42 @@ impl Staging {
         self.open(name, &options, write)
     }
 
-    /// Moves all files into place, the main one last; returns them, the main one first.
+    /// Moves all files into place, the main one last; returns them, the main one first. If one cannot be moved, those that
+    /// were are taken back, and what they replaced is as it was.
     pub(super) fn commit(self) -> Result<Vec<Written>, CompileError> {
+        let mut placing = Placing::new(self.temporary.path().join(REPLACED));
         let mut written = vec![];
         for name in self.names.iter().rev() {
-            let (from, path) = (self.path(name), self.folder.join(name));
+            let (from, path) = (self.outputs().join(name), self.folder.join(name));
             let moved = fs::metadata(&from).and_then(|file| {
-                fs::rename(&from, &path)?;
+                placing.place(&from, &path)?;
                 Ok(file.len())
             });
-            let bytes = moved.map_err(|source| CompileError::Write {
-                path: path.clone(),
-                source,
-            })?;
-            written.push(Written { path, bytes });
+            match moved {
+                Ok(bytes) => written.push(Written { path, bytes }),
+                Err(source) => return Err(self.undo(placing, path, source)),
+            }
         }
         written.reverse();
         Ok(written)
+    }
+
+    /// Takes back what was placed before `path` could not be, and says so.
+    fn undo(self, placing: Placing, path: PathBuf, source: io::Error) -> CompileError {
+        match placing.undo() {
+            Ok(()) => CompileError::Write { path, source },
+            Err(placing::NotUndone {
+                path: stuck,
+                source: reason,
+            }) => CompileError::NotUndone {
+                path,
+                source,
+                stuck,
+                reason,
+                // What was replaced is in there.
+                kept: self.temporary.keep(),
+            },
+        }
     }
 
     fn open(
@@ -99,12 +137,16 @@ impl Staging {
         write: impl FnOnce(&mut File) -> io::Result<()>,
     ) -> Result<(), CompileError> {
         let done = options
-            .open(self.path(name))
+            .open(self.outputs().join(name))
             .and_then(|mut file| write(&mut file));
-        done.map_err(|source| CompileError::Write {
+        done.map_err(|source| self.failed(name, source))
+    }
+
+    fn failed(&self, name: &str, source: io::Error) -> CompileError {
+        CompileError::Write {
             path: self.folder.join(name),
             source,
-        })
+        }
     }
 }
 
@@ -122,5 +164,81 @@ fn check_target(path: &Path) -> Result<(), CompileError> {
         Ok(found) if !found.is_file() => Err(CompileError::NotAFile { path: path.into() }),
         // One that is missing is what is hoped for; other reasons come up again where the file is made.
         Ok(_) | Err(_) => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Stages two files; `meanwhile` does something to the folder before they are moved.
+    fn commit(meanwhile: impl FnOnce(&Path)) -> (TempDir, Result<Vec<Written>, CompileError>) {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::begin(&folder.path().join("main"), &["main", "side"]).unwrap();
+        for name in ["main", "side"] {
+            let written = staging.write(name, |file| io::Write::write_all(file, b"new"));
+            written.unwrap();
+        }
+        meanwhile(folder.path());
+        let outcome = staging.commit();
+        (folder, outcome)
+    }
+
+    /// Names of what lies in a folder, and what they contain where they are files.
+    fn contents(folder: &Path) -> Vec<(String, Option<String>)> {
+        let entries = fs::read_dir(folder).unwrap().map(|entry| {
+            let entry = entry.unwrap();
+            let text = fs::read_to_string(entry.path()).ok();
+            (entry.file_name().into_string().unwrap(), text)
+        });
+        let mut all: Vec<_> = entries.collect();
+        all.sort();
+        all
+    }
+
+    fn file(name: &str, text: &str) -> (String, Option<String>) {
+        (name.into(), Some(text.into()))
+    }
+
+    #[test]
+    fn files_appear_together_and_replace_older_ones() {
+        let (folder, outcome) = commit(|folder| fs::write(folder.join("side"), "old").unwrap());
+        let written = outcome.unwrap();
+        assert_eq!(written[0].path, folder.path().join("main"));
+        let expected = [file("main", "new"), file("side", "new")];
+        assert_eq!(contents(folder.path()), expected);
+    }
+
+    /// A folder that appears where the main file goes makes its rename fail, which is the last one.
+    #[test]
+    fn what_was_placed_is_taken_back_when_a_rename_fails() {
+        for older in [None, Some("old")] {
+            let (folder, outcome) = commit(|folder| {
+                fs::create_dir(folder.join("main")).unwrap();
+                if let Some(text) = older {
+                    fs::write(folder.join("side"), text).unwrap();
+                }
+            });
+            let message = outcome.unwrap_err().to_string();
+            assert!(message.ends_with("; nothing was left behind"), "{message}");
+            let mut expected = vec![("main".to_string(), None)];
+            expected.extend(older.map(|text| file("side", text)));
+            assert_eq!(contents(folder.path()), expected);
+        }
+    }
+
+    /// A link is replaced as a link; what it leads to stays as it is, and the link comes back if the rest fails.
+    #[test]
+    fn links_come_back_as_links() {
+        let (folder, outcome) = commit(|folder| {
+            fs::write(folder.join("elsewhere"), "old").unwrap();
+            std::os::unix::fs::symlink("elsewhere", folder.join("side")).unwrap();
+            fs::create_dir(folder.join("main")).unwrap();
+        });
+        outcome.unwrap_err();
+        let link = fs::read_link(folder.path().join("side")).unwrap();
+        assert_eq!(link, Path::new("elsewhere"));
+        let elsewhere = fs::read_to_string(folder.path().join("elsewhere")).unwrap();
+        assert_eq!(elsewhere, "old");
     }
 }

@@ -3,12 +3,12 @@
 //! In: planned programs, their manifest and weights. Out: files, all of them or none. The manifest becomes part of the
 //! object before anything is linked, so that it states where weights lie inside their part of the file, not in the file.
 
+use std::borrow::Cow;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use graver_runtime::abi::{BlobInfo, Manifest};
-use graver_runtime::artifact::{TOKENIZER, TOKENIZER_CONFIG};
-use graver_runtime::tokenizer;
+use graver_runtime::tokenizer::Files;
 
 use super::append::{Carried, Run, append, offsets};
 use super::staging::Staging;
@@ -50,8 +50,8 @@ pub struct WriteOptions<'a> {
     pub emit: Emit,
     /// Where weights go; an object's are always in a file of their own.
     pub weights: Placement,
-    /// Where the tokenizer is that an executable carries.
-    pub tokenizer: &'a tokenizer::Source,
+    /// Contents of the tokenizer's files, which an executable carries; without them it takes token ids only.
+    pub tokenizer: Option<&'a Files<Cow<'static, [u8]>>>,
     /// The processor.
     pub target: &'a Target,
 }
@@ -97,7 +97,7 @@ pub fn write(
     match options.emit {
         Emit::Executable | Emit::SharedLibrary => {
             link::link(&object, options.emit, &staging, &names.main)?;
-            let carried = carried(options)?;
+            let carried = carried(options);
             staging.extend(&names.main, |file| {
                 append(file, checksum, inside, &carried, progress)
             })?;
@@ -141,12 +141,18 @@ impl Names {
         let is_object = options.emit == Emit::Object;
         let is_external = is_object || options.weights == Placement::External;
         let is_library = options.emit != Emit::Executable;
-        Ok(Names {
+        let names = Names {
             header: is_library.then(|| format!("{stem}.h")),
             weights: is_external.then(|| format!("{stem}.weights")),
             archive: is_object.then(|| ARCHIVE.to_string()),
             main,
-        })
+        };
+        match names.all().split_first() {
+            Some((main, others)) if others.contains(main) => Err(CompileError::SameName {
+                path: options.out.into(),
+            }),
+            Some(_) | None => Ok(names),
+        }
     }
 
     /// All of them, the main one first.
@@ -171,37 +177,12 @@ fn blobs(runs: &[Run<'_>], file: Option<&str>) -> Vec<BlobInfo> {
 }
 
 /// The tokenizer's files; only a command line has a use for them.
-fn carried(options: &WriteOptions<'_>) -> Result<Vec<Carried>, CompileError> {
-    match options.emit {
-        Emit::Executable => {}
-        Emit::SharedLibrary | Emit::Object => return Ok(vec![]),
-    }
-    let file = |name, contents: &[u8]| Carried {
-        name,
-        contents: contents.to_vec(),
+fn carried<'a>(options: &WriteOptions<'a>) -> Vec<Carried<'a>> {
+    let files = match options.emit {
+        Emit::Executable => options.tokenizer,
+        Emit::SharedLibrary | Emit::Object => None,
     };
-    let read = |name, path: &Path| match std::fs::read(path) {
-        Ok(contents) => Ok(Carried { name, contents }),
-        Err(source) => Err(CompileError::Tokenizer {
-            path: path.into(),
-            source,
-        }),
-    };
-    Ok(match options.tokenizer {
-        tokenizer::Source::Missing { .. } => vec![],
-        tokenizer::Source::Bytes {
-            tokenizer, config, ..
-        } => {
-            let config = config.iter().map(|config| file(TOKENIZER_CONFIG, config));
-            std::iter::once(file(TOKENIZER, tokenizer))
-                .chain(config)
-                .collect()
-        }
-        tokenizer::Source::Files { tokenizer, config } => {
-            let config = config.iter().map(|config| read(TOKENIZER_CONFIG, config));
-            std::iter::once(read(TOKENIZER, tokenizer))
-                .chain(config)
-                .collect::<Result<_, _>>()?
-        }
-    })
+    let files = files.into_iter().flat_map(Files::all);
+    let file = |(name, contents): (_, &'a Cow<'static, [u8]>)| Carried { name, contents };
+    files.map(file).collect()
 }

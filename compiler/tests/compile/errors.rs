@@ -188,6 +188,43 @@ fn a_full_disk_leaves_nothing_behind() {
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
 }
 
+/// A place that cannot be renamed over (here a file with something mounted on it) is found out last, when the other files are in
+/// place already.
+#[test]
+fn an_output_that_cannot_be_replaced_leaves_what_was_there() {
+    for older in [None, Some("old weights")] {
+        let folder = folder();
+        let out = folder.path().join("model");
+        fs::write(&out, "old").unwrap();
+        if let Some(text) = older {
+            fs::write(folder.path().join("model.weights"), text).unwrap();
+        }
+        let mounted = |command: &str| {
+            let out = out.display();
+            let script = format!("mount --bind '{out}' '{out}' && {command}");
+            let unshare = "exec unshare --map-root-user --mount sh -c \"$0\"";
+            output(Command::new("sh").args(["-c", unshare, &script]))
+        };
+        if !mounted("true").status.success() {
+            eprintln!("skipped: nothing can be mounted here");
+            return;
+        }
+        let compile = format!(
+            "'{GRAVER}' compile llama --weights external -o '{}'",
+            out.display()
+        );
+        let message = complaint(&mounted(&compile));
+        let end = "model: cannot be written: Device or resource busy (os error 16); nothing was left behind\n";
+        assert!(message.ends_with(end), "{message}");
+        assert_eq!(fs::read_to_string(&out).unwrap(), "old");
+        let weights = fs::read_to_string(folder.path().join("model.weights"));
+        assert_eq!(weights.ok().as_deref(), older);
+        let expected = ["model", "model.weights"];
+        let expected = &expected[..1 + usize::from(older.is_some())];
+        assert_eq!(listing(folder.path()), expected);
+    }
+}
+
 #[test]
 fn a_failed_compilation_leaves_the_old_output() {
     let folder = folder();
@@ -253,5 +290,5 @@ fn is_being_written(folder: &Path) -> bool {
         .into_iter()
         .find(|name| name.starts_with(".graver-"));
     let length = |path: PathBuf| fs::metadata(path).map_or(0, |file| file.len());
-    staging.is_some_and(|staging| length(folder.join(staging).join("model")) > 50_000_000)
+    staging.is_some_and(|staging| length(folder.join(staging).join("new/model")) > 50_000_000)
 }
