@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use graver_runtime::tokenizer::Source;
+use graver_runtime::tokenizer::{Files, Source};
 
 use crate::pipeline::{LoadError, Loaded, load_opened};
 use crate::spec::for_config;
@@ -29,8 +29,12 @@ pub fn load() -> Result<Loaded, LoadError> {
 /// Its tokenizer.
 pub fn tokenizer() -> Source {
     Source::Bytes {
-        name: NAME.into(),
-        tokenizer: Cow::Borrowed(TOKENIZER),
-        config: Some(Cow::Borrowed(TOKENIZER_CONFIG)),
+        place: NAME.into(),
+        files: Files {
+            tokenizer: Cow::Borrowed(TOKENIZER),
+            config: Some(Cow::Borrowed(TOKENIZER_CONFIG)),
+            special_tokens_map: None,
+            added_tokens: None,
+        },
     }
 }

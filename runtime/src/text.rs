@@ -7,10 +7,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
+use crate::files::{self, FileError, MAX_CONFIG, shown};
 use crate::tokenizer::Source;
-
-/// Vocabularies in other formats, named in the error for a missing `tokenizer.json`.
-const OTHER_FORMATS: [&str; 4] = ["tokenizer.model", "spiece.model", "vocab.json", "vocab.txt"];
 
 /// Text-related files of a checkpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -25,15 +23,13 @@ pub struct LoadedText {
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     /// A file that cannot be read.
-    #[error("{}: cannot be read: {source}; mend or remove the file", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
+    #[error("{0}; mend or remove the file")]
+    File(#[from] FileError),
     /// A file that is not what it should be.
-    #[error("{}: expected JSON with eos_token_id as a token id, a list of them or null: {source}; mend or remove the file", path.display())]
+    #[error(
+        "{}: expected JSON with eos_token_id as a token id, a list of them or null: {source}; mend or remove the file",
+        shown(path)
+    )]
     GenerationConfig {
         /// The file.
         path: PathBuf,
@@ -47,7 +43,7 @@ impl LoadedText {
     pub fn find(folder: &Path) -> Result<LoadedText, TextError> {
         let eos = generation_eos(&folder.join("generation_config.json"))?;
         Ok(LoadedText {
-            tokenizer: find_tokenizer(folder),
+            tokenizer: Source::in_folder(folder),
             eos,
         })
     }
@@ -57,26 +53,6 @@ impl LoadedText {
         let mut all = config.to_vec();
         all.extend(self.eos.iter().filter(|id| !config.contains(id)));
         all
-    }
-}
-
-fn find_tokenizer(folder: &Path) -> Source {
-    let (tokenizer, config) = (
-        folder.join("tokenizer.json"),
-        folder.join("tokenizer_config.json"),
-    );
-    if tokenizer.exists() {
-        return Source::Files {
-            tokenizer,
-            config: config.exists().then_some(config),
-        };
-    }
-    let instead = OTHER_FORMATS
-        .into_iter()
-        .find(|name| folder.join(name).exists());
-    Source::Missing {
-        place: folder.display().to_string(),
-        instead: instead.map(String::from),
     }
 }
 
@@ -93,13 +69,10 @@ enum OneOrMany {
 }
 
 fn generation_eos(path: &Path) -> Result<Vec<u32>, TextError> {
-    if !path.exists() {
+    if !files::is_there(path) {
         return Ok(Vec::new());
     }
-    let bytes = std::fs::read(path).map_err(|source| TextError::Read {
-        path: path.into(),
-        source,
-    })?;
+    let bytes = files::read(path, MAX_CONFIG)?;
     let config: GenerationConfig =
         serde_json::from_slice(&bytes).map_err(|source| TextError::GenerationConfig {
             path: path.into(),

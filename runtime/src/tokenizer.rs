@@ -1,125 +1,30 @@
 //! Text to token ids and back, as a published `tokenizer.json` describes it.
 //!
-//! In: `tokenizer.json`, and `tokenizer_config.json` where there is one, as files or bytes. Out: a [`Tokenizer`], loaded on a
-//! thread of its own ([`Tokenizer::load_in_background`]) while weights are mapped and code is compiled. The post-processor
-//! in `tokenizer.json` decides which special tokens surround a prompt; `tokenizer_config.json` is asked only for a BOS token
-//! that the post-processor leaves out, and for special tokens that `tokenizer.json` does not list as such. Truncation and
-//! padding stored in the file are for training batches and are switched off.
+//! In: `tokenizer.json`, and the files beside it that say something about tokens ([`Files`]), as paths or bytes. Out: a
+//! [`Tokenizer`], loaded on a thread of its own ([`Tokenizer::load_in_background`]) while weights are mapped and code is
+//! compiled. The post-processor in `tokenizer.json` decides which special tokens surround a prompt; the other files add
+//! tokens ([`declared`]), and `tokenizer_config.json` may ask for a BOS token that the post-processor leaves out. Truncation
+//! and padding stored in the file are for training batches and are switched off.
 //!
 //! Nothing the library does with a bad file gets out: its errors and its panics become a [`TokenizerError`] that names the
 //! file. (Where panics abort, as in the `artifact` profile, they end the program with the library's message.)
 
 use std::any::Any;
 use std::borrow::Cow;
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::{Path, PathBuf};
 use std::thread::JoinHandle;
 
-use serde::Deserialize;
 use tokenizers::{AddedToken, DecoderWrapper};
 
-/// Where a tokenizer comes from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Source {
-    /// Files of a checkpoint folder.
-    Files {
-        /// `tokenizer.json`.
-        tokenizer: PathBuf,
-        /// `tokenizer_config.json`.
-        config: Option<PathBuf>,
-    },
-    /// Bytes carried by an executable.
-    Bytes {
-        /// What messages call them.
-        name: String,
-        /// Contents of `tokenizer.json`.
-        tokenizer: Cow<'static, [u8]>,
-        /// Contents of `tokenizer_config.json`.
-        config: Option<Cow<'static, [u8]>>,
-    },
-    /// There is none; asking for it is an error, not having it is not.
-    Missing {
-        /// Where it was looked for.
-        place: String,
-        /// A vocabulary in another format that lies there.
-        instead: Option<String>,
-    },
-}
+mod declared;
+mod error;
+mod limits;
+mod source;
 
-/// Why text could not be turned into ids, or ids into text.
-#[derive(Debug, thiserror::Error)]
-pub enum TokenizerError {
-    /// No tokenizer where one was looked for.
-    #[error(
-        "{place}: found no tokenizer.json{}, which text needs; put one there, or work on ids: --tokens 1,2,3 --print-tokens",
-        .instead.as_ref().map(|file| format!(" (only {file}, which has to be converted to it)")).unwrap_or_default()
-    )]
-    Missing {
-        /// Where it was looked for.
-        place: String,
-        /// A vocabulary in another format that lies there.
-        instead: Option<String>,
-    },
-    /// A file that cannot be read.
-    #[error("{}: cannot be read: {source}; without it, ids can be given with --tokens and printed with --print-tokens", path.display())]
-    Read {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Bytes that are no tokenizer the library knows.
-    #[error(
-        "{name}: found no tokenizer this program can load ({message}); download the file again, or give ids with --tokens"
-    )]
-    Parse {
-        /// The file.
-        name: String,
-        /// The library's words.
-        message: String,
-    },
-    /// A `tokenizer_config.json` that is not what it should be.
-    #[error(
-        "{name}: expected a tokenizer configuration in JSON: {source}; mend or remove the file"
-    )]
-    Config {
-        /// The file.
-        name: String,
-        /// Line, column and reason.
-        source: serde_json::Error,
-    },
-    /// A BOS token that has no id.
-    #[error(
-        "{config}: bos_token {token:?} is to be added (add_bos_token) but is no token of {name}; the files do not belong together"
-    )]
-    UnknownBos {
-        /// The configuration file.
-        config: String,
-        /// The tokenizer file.
-        name: String,
-        /// The token's text.
-        token: String,
-    },
-    /// The library gave up on some text or ids.
-    #[error(
-        "{name}: the tokenizer failed {doing}: {message}; ids can be given with --tokens and printed with --print-tokens"
-    )]
-    Failed {
-        /// The tokenizer file.
-        name: String,
-        /// `encoding the prompt`, `decoding 3 tokens`.
-        doing: String,
-        /// The library's words.
-        message: String,
-    },
-    /// The system gave no thread to load it on.
-    #[error("no thread to load the tokenizer on: {source}; raise the limit on processes")]
-    Thread {
-        /// What the system said.
-        source: std::io::Error,
-    },
-}
+use declared::{Beside, Declarations, Declared};
+pub use error::TokenizerError;
+pub use source::{Files, Missing, Source, names};
 
 /// A loaded tokenizer.
 #[derive(Debug)]
@@ -172,34 +77,14 @@ impl Tokenizer {
     }
 
     /// Loads on this thread.
+    ///
+    /// # Errors
+    /// Files that cannot be read, are no tokenizer, or do not fit each other; no tokenizer at all.
     pub fn load(source: &Source) -> Result<Tokenizer, TokenizerError> {
         match source {
-            Source::Files { tokenizer, config } => {
-                let config = match config {
-                    Some(path) => Some((path.display().to_string(), read(path)?)),
-                    None => None,
-                };
-                let config = config
-                    .as_ref()
-                    .map(|(name, bytes)| (name.as_str(), bytes.as_slice()));
-                from_bytes(&tokenizer.display().to_string(), &read(tokenizer)?, config)
-            }
-            Source::Bytes {
-                name,
-                tokenizer,
-                config,
-            } => {
-                let config_name = format!("{name} (configuration)");
-                from_bytes(
-                    name,
-                    tokenizer,
-                    config.as_deref().map(|bytes| (config_name.as_str(), bytes)),
-                )
-            }
-            Source::Missing { place, instead } => Err(TokenizerError::Missing {
-                place: place.clone(),
-                instead: instead.clone(),
-            }),
+            Source::Files(_) => Tokenizer::load(&source.clone().read()?),
+            Source::Bytes { place, files } => from_bytes(place, files),
+            Source::Missing(missing) => Err(TokenizerError::Missing(missing.clone())),
         }
     }
 
@@ -250,143 +135,114 @@ impl Tokenizer {
     }
 }
 
-/// What is read of `tokenizer_config.json`.
-#[derive(Default, Deserialize)]
-struct ConfigFile {
-    add_bos_token: Option<bool>,
-    bos_token: Option<TokenText>,
-    eos_token: Option<TokenText>,
-    unk_token: Option<TokenText>,
-    pad_token: Option<TokenText>,
-    additional_special_tokens: Option<Vec<TokenText>>,
-}
-
-/// A token is written as its text, or as an object that holds it.
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum TokenText {
-    Plain(String),
-    Object { content: String },
-}
-
-impl TokenText {
-    fn text(&self) -> &str {
-        match self {
-            TokenText::Plain(text) | TokenText::Object { content: text } => text,
-        }
-    }
-}
-
-impl ConfigFile {
-    fn special(&self) -> impl Iterator<Item = &str> {
-        let single = [
-            &self.bos_token,
-            &self.eos_token,
-            &self.unk_token,
-            &self.pad_token,
-        ]
-        .into_iter()
-        .flatten();
-        single
-            .chain(self.additional_special_tokens.iter().flatten())
-            .map(TokenText::text)
-    }
-}
-
-fn read(path: &Path) -> Result<Vec<u8>, TokenizerError> {
-    std::fs::read(path).map_err(|source| TokenizerError::Read {
-        path: path.into(),
-        source,
-    })
-}
-
-/// `config` is a name for messages and the contents.
-fn from_bytes(
-    name: &str,
-    bytes: &[u8],
-    config: Option<(&str, &[u8])>,
-) -> Result<Tokenizer, TokenizerError> {
-    let file = match config {
-        Some((name, bytes)) => {
-            serde_json::from_slice(bytes).map_err(|source| TokenizerError::Config {
-                name: name.into(),
-                source,
-            })?
-        }
-        None => ConfigFile::default(),
+fn from_bytes(place: &str, files: &Files<Cow<'static, [u8]>>) -> Result<Tokenizer, TokenizerError> {
+    let at = |name: &str| format!("{name} of {place}");
+    let beside = [
+        (&files.config, names::CONFIG),
+        (&files.special_tokens_map, names::SPECIAL_TOKENS_MAP),
+        (&files.added_tokens, names::ADDED_TOKENS),
+    ];
+    let called = beside.map(|(_, name)| at(name));
+    let parse = |i: usize| {
+        let contents = beside[i].0.as_deref();
+        let parsed = contents.map(|bytes| Beside::parse(&called[i], bytes));
+        parsed.transpose()
     };
-    let mut library = catch_unwind(AssertUnwindSafe(|| {
-        tokenizers::Tokenizer::from_bytes(bytes)
-    }))
-    .unwrap_or_else(|panic| Err(panic_text(&*panic).into()))
-    .map_err(|error| TokenizerError::Parse {
-        name: name.into(),
-        message: error.to_string(),
-    })?;
-    prepare(name, &mut library, &file)?;
-    let bos = find_bos(name, &library, &file, config.map(|(name, _)| name))?;
-    let added = library.get_added_tokens_decoder();
-    let special = added
-        .iter()
-        .filter(|(_, token)| token.special)
+    let declarations = Declarations {
+        config: parse(0)?,
+        special_tokens_map: parse(1)?,
+        added_tokens: parse(2)?,
+    };
+    let name = at(names::TOKENIZER);
+    let mut library = parse_library(&name, &files.tokenizer)?;
+    let bos = prepare(&name, &mut library, &declarations)?;
+    let added = library.get_added_vocabulary();
+    let special = added.get_added_tokens_decoder().iter();
+    let special = special
+        .filter(|(_, token)| token.special || added.is_special_token(&token.content))
         .map(|(&id, _)| id)
         .collect();
     let byte_fallback = library.get_decoder().is_some_and(falls_back_to_bytes);
     Ok(Tokenizer {
         library,
-        name: name.into(),
+        name,
         special,
         byte_fallback,
         bos,
     })
 }
 
-/// Switches off what is meant for training batches, and marks special tokens that only the configuration knows of.
+fn parse_library(name: &str, bytes: &[u8]) -> Result<tokenizers::Tokenizer, TokenizerError> {
+    limits::check_file(name, bytes)?;
+    let parse = || tokenizers::Tokenizer::from_bytes(bytes);
+    catch_unwind(AssertUnwindSafe(parse))
+        .unwrap_or_else(|panic| Err(panic_text(&*panic).into()))
+        .map_err(|error| TokenizerError::Parse {
+            name: name.into(),
+            message: error.to_string(),
+        })
+}
+
+/// Switches off what is meant for training batches, adds what stands in the other files only, and finds how a prompt begins.
 fn prepare(
     name: &str,
     library: &mut tokenizers::Tokenizer,
-    config: &ConfigFile,
-) -> Result<(), TokenizerError> {
-    let added = library.get_added_tokens_decoder();
-    let known: BTreeSet<&str> = added.values().map(|token| token.content.as_str()).collect();
-    let missing: Vec<AddedToken> = config
-        .special()
-        // One without an id would get a new one, beyond the model's vocabulary.
-        .filter(|&text| !known.contains(text) && library.token_to_id(text).is_some())
-        .map(|text| AddedToken::from(text, true))
-        .collect();
+    files: &Declarations<'_>,
+) -> Result<Bos, TokenizerError> {
+    let added: BTreeMap<u32, AddedToken> = library.get_added_tokens_decoder().into_iter().collect();
+    let declared = Declared::read(files, &added)?;
+    let known = added.values().map(|token| token.content.as_str()).collect();
+    let tokens = declared.to_add(&known);
+    limits::check(name, tokens.iter().map(|token| token.content.as_str()))?;
+    // One that no file gives an id gets a new one, which the model cannot know.
+    let bos = declared.named("bos_token").map(|text| NamedBos {
+        text,
+        has_id: library.token_to_id(text).is_some() || declared.lists(text),
+    });
     guarded(
         name,
-        || "reading its special tokens".into(),
+        || "adding its special tokens".into(),
         || {
             library.with_padding(None);
-            library.add_special_tokens(&missing);
+            library.add_tokens(&tokens);
             library.with_truncation(None).map(drop)
         },
-    )
+    )?;
+    let config = files.config.as_ref();
+    if config.is_some_and(|config| config.is_on("split_special_tokens")) {
+        library.set_encode_special_tokens(true);
+    }
+    find_bos(name, library, bos, config)
+}
+
+/// What the files say about BOS.
+struct NamedBos<'a> {
+    text: &'a str,
+    /// Whether a file gives it an id.
+    has_id: bool,
 }
 
 fn find_bos(
     name: &str,
     library: &tokenizers::Tokenizer,
-    config: &ConfigFile,
-    config_name: Option<&str>,
+    bos: Option<NamedBos<'_>>,
+    config: Option<&Beside<'_>>,
 ) -> Result<Bos, TokenizerError> {
     // What stands before nothing and before something stands before everything.
     let front = encode(library, name, "")?.first().copied();
     let front =
         front.filter(|&id| encode(library, name, "a").is_ok_and(|ids| ids.first() == Some(&id)));
-    let Some(token) = &config.bos_token else {
+    let Some(NamedBos { text, has_id }) = bos else {
         return Ok(front.map_or(Bos::None, Bos::ByPostProcessor));
     };
-    let wanted = config.add_bos_token == Some(true);
-    match library.token_to_id(token.text()) {
+    let wanted = config.is_some_and(|config| config.is_on("add_bos_token"));
+    match library.token_to_id(text).filter(|_| has_id) {
         Some(id) if front == Some(id) => Ok(Bos::ByPostProcessor(id)),
         Some(id) if wanted => Ok(Bos::ByConfig(id)),
         None if wanted => Err(TokenizerError::UnknownBos {
-            config: config_name.unwrap_or("tokenizer_config.json").into(),
+            config: config.map_or(names::CONFIG, Beside::name).into(),
             name: name.into(),
-            token: token.text().into(),
+            token: text.into(),
         }),
         Some(_) | None => Ok(Bos::None),
     }

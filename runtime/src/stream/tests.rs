@@ -191,12 +191,7 @@ fn a_published_tokenizer_streams_as_it_decodes() {
     let Some(folder) = stories260k("a_published_tokenizer_streams_as_it_decodes") else {
         return;
     };
-    let tokenizer = folder.join("tokenizer.json");
-    let tokenizer = Tokenizer::load(&Source::Files {
-        tokenizer,
-        config: None,
-    })
-    .unwrap();
+    let tokenizer = Tokenizer::load(&Source::in_folder(&folder)).unwrap();
     let text = "Lily saw a 😀.\n\"Bonjour, ça va?\" 你好!  Two spaces";
     let pieces = pieces(&tokenizer, &tokenizer.encode(text).unwrap());
     assert_eq!(pieces.concat(), text);

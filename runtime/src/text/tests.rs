@@ -4,7 +4,8 @@ use std::fs;
 use std::path::Path;
 
 use super::LoadedText;
-use crate::tokenizer::Source;
+use crate::tokenizer::fixtures::missing;
+use crate::tokenizer::{Files, Source};
 
 fn folder(files: &[(&str, &str)]) -> tempfile::TempDir {
     let folder = tempfile::tempdir().unwrap();
@@ -28,24 +29,33 @@ fn error(folder: &Path) -> String {
 
 #[test]
 fn tokenizer_files_are_found() {
-    let both = folder(&[("tokenizer.json", "{}"), ("tokenizer_config.json", "{}")]);
-    let config = Some(both.path().join("tokenizer_config.json"));
-    let expected = Source::Files {
-        tokenizer: both.path().join("tokenizer.json"),
-        config,
-    };
+    let all = folder(&[
+        ("tokenizer.json", "{}"),
+        ("tokenizer_config.json", "{}"),
+        ("special_tokens_map.json", "{}"),
+        ("added_tokens.json", "{}"),
+    ]);
+    let path = |name| all.path().join(name);
+    let expected = Source::Files(Files {
+        tokenizer: path("tokenizer.json"),
+        config: Some(path("tokenizer_config.json")),
+        special_tokens_map: Some(path("special_tokens_map.json")),
+        added_tokens: Some(path("added_tokens.json")),
+    });
     assert_eq!(
-        LoadedText::find(both.path()).unwrap(),
+        LoadedText::find(all.path()).unwrap(),
         LoadedText {
             tokenizer: expected,
             eos: vec![]
         }
     );
     let one = folder(&[("tokenizer.json", "{}")]);
-    let expected = Source::Files {
+    let expected = Source::Files(Files {
         tokenizer: one.path().join("tokenizer.json"),
         config: None,
-    };
+        special_tokens_map: None,
+        added_tokens: None,
+    });
     assert_eq!(LoadedText::find(one.path()).unwrap().tokenizer, expected);
 }
 
@@ -55,19 +65,13 @@ fn a_folder_without_a_tokenizer_is_fine_and_says_what_it_has_instead() {
     let place = empty.path().display().to_string();
     assert_eq!(
         LoadedText::find(empty.path()).unwrap().tokenizer,
-        Source::Missing {
-            place,
-            instead: None
-        }
+        missing(&place, None)
     );
     let other = folder(&[("vocab.json", "{}"), ("merges.txt", "")]);
-    let (place, instead) = (
-        other.path().display().to_string(),
-        Some("vocab.json".to_string()),
-    );
+    let place = other.path().display().to_string();
     assert_eq!(
         LoadedText::find(other.path()).unwrap().tokenizer,
-        Source::Missing { place, instead }
+        missing(&place, Some("vocab.json"))
     );
 }
 

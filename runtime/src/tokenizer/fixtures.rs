@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use serde_json::{Value, json};
 
-use super::{Source, Tokenizer};
+use super::{Files, Missing, Source, Tokenizer};
 
 /// Ids of the byte pieces `<0x00>` … `<0xFF>` of [`byte_fallback`] start here.
 pub(crate) const FIRST_BYTE: u32 = 3;
@@ -86,14 +86,38 @@ fn bpe(mut pieces: Vec<String>, merges: &[[&str; 2]], byte_fallback: bool) -> Va
         "ignore_merges": false, "vocab": vocab, "merges": merges})
 }
 
+/// Files that exist in memory only.
+pub(crate) fn files(tokenizer: &Value) -> Files<Cow<'static, [u8]>> {
+    Files {
+        tokenizer: bytes(tokenizer),
+        config: None,
+        special_tokens_map: None,
+        added_tokens: None,
+    }
+}
+
+/// The contents of a file.
+pub(crate) fn bytes(value: &Value) -> Cow<'static, [u8]> {
+    Cow::Owned(value.to_string().into_bytes())
+}
+
 /// A source of files that exist in memory only.
 pub(crate) fn source(tokenizer: &Value, config: Option<&Value>) -> Source {
-    let bytes = |value: &Value| Cow::Owned(value.to_string().into_bytes());
     Source::Bytes {
-        name: "tokenizer.json".into(),
-        tokenizer: bytes(tokenizer),
-        config: config.map(bytes),
+        place: "memory".into(),
+        files: Files {
+            config: config.map(bytes),
+            ..files(tokenizer)
+        },
     }
+}
+
+/// A tokenizer in a folder that there is none in.
+pub(crate) fn missing(place: &str, instead: Option<&str>) -> Source {
+    Source::Missing(Missing::Folder {
+        place: place.into(),
+        instead: instead.map(String::from),
+    })
 }
 
 /// Loads a tokenizer that is expected to be fine.

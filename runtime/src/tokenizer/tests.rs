@@ -2,8 +2,12 @@
 
 use serde_json::{Value, json};
 
-use super::fixtures::{FIRST_BYTE, byte_fallback, byte_level, load, source, stories260k};
-use super::{Source, Tokenizer, TokenizerError};
+use super::fixtures::{
+    FIRST_BYTE, byte_fallback, byte_level, bytes, files, load, missing, source, stories260k,
+};
+use super::{Files, Missing, Source, Tokenizer, TokenizerError, names};
+
+mod added;
 
 const BOS: u32 = 1;
 
@@ -107,8 +111,8 @@ fn bos_that_is_no_token_is_an_error() {
     let config = json!({"add_bos_token": true, "bos_token": "<start>"});
     assert_eq!(
         message(load_with(&byte_fallback(), &config)),
-        "tokenizer.json (configuration): bos_token \"<start>\" is to be added (add_bos_token) but is no token of \
-         tokenizer.json; the files do not belong together"
+        "tokenizer_config.json of memory: bos_token \"<start>\" is to be added (add_bos_token) but is no token of \
+         tokenizer.json of memory; the files do not belong together"
     );
     let unwanted = json!({"bos_token": "<start>"});
     assert_eq!(
@@ -186,30 +190,65 @@ fn text_survives_both_ways() {
 
 #[test]
 fn a_missing_tokenizer_says_what_to_do() {
-    let source = Source::Missing {
-        place: "models/a".into(),
-        instead: Some("vocab.json".into()),
-    };
     assert_eq!(
-        message(Tokenizer::load(&source)),
+        message(Tokenizer::load(&missing("models/a", Some("vocab.json")))),
         "models/a: found no tokenizer.json (only vocab.json, which has to be converted to it), which text needs; put one \
          there, or work on ids: --tokens 1,2,3 --print-tokens"
     );
+    let artifact = Missing::Artifact {
+        place: "./lily".into(),
+    };
+    assert_eq!(
+        message(Tokenizer::load(&Source::Missing(artifact))),
+        "./lily: compiled without a tokenizer, which text needs; compile it again from a folder with a tokenizer.json, or work \
+         on ids: --tokens 1,2,3 --print-tokens"
+    );
+    let spec = Missing::Spec {
+        name: "llama".into(),
+    };
+    let text = message(Tokenizer::load(&Source::Missing(spec)));
+    let start = "llama: a spec, which has no tokenizer, which text needs; give a checkpoint folder";
+    assert!(text.starts_with(start), "{text}");
 }
 
 #[test]
-fn an_unreadable_file_is_named() {
+fn files_that_cannot_be_read_are_named() {
     let folder = tempfile::tempdir().unwrap();
-    let tokenizer = folder.path().join("tokenizer.json");
-    let text = message(Tokenizer::load(&Source::Files {
-        tokenizer: tokenizer.clone(),
-        config: None,
-    }));
-    assert!(
-        text.starts_with(&format!("{}: cannot be read: ", tokenizer.display())),
-        "{text}"
-    );
-    assert!(text.contains("--tokens"), "{text}");
+    let path = |name| folder.path().join(name);
+    let load = || message(Tokenizer::load(&Source::in_folder(folder.path())));
+    let at = path(names::TOKENIZER).display().to_string();
+    std::os::unix::fs::symlink("nowhere", path(names::TOKENIZER)).unwrap();
+    assert!(load().starts_with(&format!("{at}: a broken link, to nowhere")));
+    assert!(load().contains("--tokens"), "{}", load());
+
+    std::fs::remove_file(path(names::TOKENIZER)).unwrap();
+    pipe(&path(names::TOKENIZER));
+    let text = load();
+    let start = format!("{at}: found a pipe, expected a regular file");
+    assert!(text.starts_with(&start), "{text}");
+
+    std::fs::remove_file(path(names::TOKENIZER)).unwrap();
+    let large = std::fs::File::create(path(names::TOKENIZER)).unwrap();
+    large.set_len(1 << 40).unwrap();
+    assert!(load().contains("is too large for this file"), "{}", load());
+
+    std::fs::write(path(names::TOKENIZER), byte_fallback().to_string()).unwrap();
+    for name in [
+        names::CONFIG,
+        names::SPECIAL_TOKENS_MAP,
+        names::ADDED_TOKENS,
+    ] {
+        pipe(&path(name));
+        let text = load();
+        let start = format!("{}: found a pipe", path(name).display());
+        assert!(text.starts_with(&start), "{text}");
+        std::fs::remove_file(path(name)).unwrap();
+    }
+}
+
+fn pipe(path: &std::path::Path) {
+    let made = std::process::Command::new("mkfifo").arg(path).status();
+    assert!(made.unwrap().success());
 }
 
 #[test]
@@ -230,23 +269,94 @@ fn damaged_files_are_errors() {
         &nested,
         "\u{0}\u{1}",
     ] {
-        let tokenizer = bytes.as_bytes().to_vec().into();
         let text = message(Tokenizer::load(&Source::Bytes {
-            name: "t.json".into(),
-            tokenizer,
-            config: None,
+            place: "memory".into(),
+            files: Files {
+                tokenizer: bytes.as_bytes().to_vec().into(),
+                ..files(&json!(0))
+            },
         }));
         assert!(
-            text.starts_with("t.json: found no tokenizer this program can load ("),
+            text.starts_with(
+                "tokenizer.json of memory: found no tokenizer this program can load ("
+            ),
             "{text}"
         );
     }
-    let config = json!({"bos_token": 7});
-    let text = message(load_with(&byte_fallback(), &config));
-    assert!(
-        text.starts_with(
-            "tokenizer.json (configuration): expected a tokenizer configuration in JSON"
+    for (config, expected) in [
+        (
+            json!([]),
+            "expected a JSON object: invalid type: sequence, expected a map",
         ),
+        (
+            json!({"bos_token": 7}),
+            "bos_token: found 7, expected a token: a text, or an object with its `content`",
+        ),
+        (
+            json!({"eos_token": {"lstrip": true}}),
+            "eos_token: found {\"lstrip\":true}, expected a token: an object with its `content`",
+        ),
+        (
+            json!({"pad_token": {"content": "a", "lstrip": 1}}),
+            "pad_token.lstrip: found 1, expected true or false",
+        ),
+        (
+            json!({"added_tokens_decoder": {"-1": {"content": "a"}}}),
+            "added_tokens_decoder.-1: found {\"content\":\"a\"}, expected a token with an id as its key",
+        ),
+        (
+            json!({"added_tokens_decoder": {"5": "a"}}),
+            "added_tokens_decoder.5: found \"a\", expected a token: an object with its `content`",
+        ),
+        (
+            json!({"added_tokens_decoder": []}),
+            "added_tokens_decoder: found [], expected an object of tokens by their ids",
+        ),
+        (
+            json!({"extra_special_tokens": "a"}),
+            "extra_special_tokens: found \"a\", expected a list of tokens, or an object of named ones",
+        ),
+        (
+            json!({"additional_special_tokens": ["a", 5]}),
+            "additional_special_tokens[1]: found 5, expected a token: a text, or an object with its `content`",
+        ),
+    ] {
+        let text = message(load_with(&byte_fallback(), &config));
+        let start = format!("tokenizer_config.json of memory: {expected}");
+        assert!(text.starts_with(&start), "{text}");
+    }
+    let Source::Bytes { place, files } = source(&byte_fallback(), None) else {
+        unreachable!("it is of bytes")
+    };
+    let files = Files {
+        added_tokens: Some(bytes(&json!({"a": -3}))),
+        ..files
+    };
+    let text = message(Tokenizer::load(&Source::Bytes { place, files }));
+    let start = "added_tokens.json of memory: a: found -3, expected a token id";
+    assert!(text.starts_with(start), "{text}");
+}
+
+/// The library's memory grows with a thousand times the length of added tokens.
+#[test]
+fn added_tokens_of_any_length_are_refused() {
+    let long = "x".repeat(5000);
+    let mut tokenizer = byte_fallback();
+    tokenizer["added_tokens"][0]["content"] = long.clone().into();
+    let text = message(Tokenizer::load(&source(&tokenizer, None)));
+    let start =
+        "tokenizer.json of memory: an added token is 5000 bytes long, at most 4096 are taken";
+    assert!(text.starts_with(start), "{text}");
+    let config = json!({"extra_special_tokens": [long]});
+    let text = message(load_with(&byte_fallback(), &config));
+    assert!(text.starts_with(start), "{text}");
+    let many: Vec<String> = (0..1500).map(|i| format!("{i:4000}")).collect();
+    let text = message(load_with(
+        &byte_fallback(),
+        &json!({"extra_special_tokens": many}),
+    ));
+    assert!(
+        text.contains("added tokens are at least 4196012 bytes long, at most 4194304"),
         "{text}"
     );
 }
@@ -260,7 +370,9 @@ fn a_panic_in_the_library_is_an_error() {
         {"type": "Strip", "content": " ", "start": 0, "stop": 1}]});
     let text = message(load(&tokenizer).decode(&[262]));
     assert!(
-        text.starts_with("tokenizer.json: the tokenizer failed decoding 1 tokens: it panicked: "),
+        text.starts_with(
+            "tokenizer.json of memory: the tokenizer failed decoding 1 tokens: it panicked: "
+        ),
         "{text}"
     );
     assert!(
@@ -274,15 +386,8 @@ fn loading_in_the_background_gives_the_same() {
     let pending = Tokenizer::load_in_background(source(&byte_fallback(), None)).unwrap();
     let expected = load(&byte_fallback()).encode("the and").unwrap();
     assert_eq!(pending.wait().unwrap().encode("the and").unwrap(), expected);
-    let missing = Source::Missing {
-        place: "here".into(),
-        instead: None,
-    };
-    let pending = Tokenizer::load_in_background(missing).unwrap();
-    assert!(matches!(
-        pending.wait(),
-        Err(TokenizerError::Missing { .. })
-    ));
+    let pending = Tokenizer::load_in_background(missing("here", None)).unwrap();
+    assert!(matches!(pending.wait(), Err(TokenizerError::Missing(_))));
 }
 
 #[test]
@@ -290,11 +395,7 @@ fn a_published_tokenizer_gives_the_published_ids() {
     let Some(folder) = stories260k("a_published_tokenizer_gives_the_published_ids") else {
         return;
     };
-    let (tokenizer, config) = (
-        folder.join("tokenizer.json"),
-        Some(folder.join("tokenizer_config.json")),
-    );
-    let tokenizer = Tokenizer::load(&Source::Files { tokenizer, config }).unwrap();
+    let tokenizer = Tokenizer::load(&Source::in_folder(&folder)).unwrap();
     assert_eq!(
         tokenizer.encode("Once upon a time").unwrap(),
         [1, 403, 407, 261, 378]
