@@ -15,6 +15,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use crate::files::shown;
 use crate::mapped::Blob;
 
 /// The weights begin at a multiple of this.
@@ -67,7 +68,7 @@ pub struct Appendix {
 #[non_exhaustive]
 pub enum AppendixError {
     /// The system's reason.
-    #[error("{}: cannot be read: {source}", path.display())]
+    #[error("{}: cannot be read: {source}", shown(path))]
     Read {
         /// The file.
         path: PathBuf,
@@ -77,7 +78,7 @@ pub enum AppendixError {
     /// The file does not end as the compiler left it.
     #[error(
         "{}: its last {TRAILER_BYTES} bytes of {file_bytes} are not the compiler's: it was cut short, stripped or changed; copy it again or compile the model again",
-        path.display()
+        shown(path)
     )]
     NoTrailer {
         /// The file.
@@ -88,7 +89,7 @@ pub enum AppendixError {
     /// A part that is not inside the file.
     #[error(
         "{}: damaged: its {part} should be {bytes} bytes from byte {offset}, but what can hold it ends at {limit}; copy it again or compile the model again",
-        path.display()
+        shown(path)
     )]
     OutOfRange {
         /// The file.
@@ -105,7 +106,7 @@ pub enum AppendixError {
     /// A part that is not as it was written.
     #[error(
         "{}: damaged: the checksum of its {part} is {found:016x}, expected {expected:016x}; copy it again or compile the model again",
-        path.display()
+        shown(path)
     )]
     Checksum {
         /// The file.
@@ -120,7 +121,7 @@ pub enum AppendixError {
     /// A directory that does not parse although its checksum is right.
     #[error(
         "{}: damaged: its directory does not parse: {source}; compile the model again",
-        path.display()
+        shown(path)
     )]
     Directory {
         /// The file.
@@ -131,7 +132,7 @@ pub enum AppendixError {
     /// Weights of something else.
     #[error(
         "{}: belongs to another model or compilation (manifest {found:016x}, this code has {expected:016x}); use what was written together",
-        path.display()
+        shown(path)
     )]
     Manifest {
         /// The file.

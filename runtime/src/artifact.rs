@@ -13,20 +13,16 @@ use std::sync::Arc;
 use crate::Error;
 use crate::abi::{ABI_VERSION, BlobInfo, CompiledModel, Manifest};
 use crate::appendix::{Appendix, Checksum};
+use crate::files::{self, shown};
 use crate::mapped::{Blob, WeightSource};
 use crate::session::{Program, Session, SessionOptions};
-use crate::tokenizer::Source;
+use crate::tokenizer::{Files, Missing, Source};
 
 #[cfg(feature = "artifact")]
 mod main;
 
 #[cfg(feature = "artifact")]
 pub(crate) use main::main;
-
-/// Names under which an artifact carries the tokenizer's files.
-pub const TOKENIZER: &str = "tokenizer.json";
-/// See [`TOKENIZER`].
-pub const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 
 /// A compiled model whose manifest and own file have been checked.
 pub struct Artifact {
@@ -81,8 +77,9 @@ impl Artifact {
     /// replaced by `file`.
     ///
     /// # Errors
-    /// Files that are missing, damaged, or of another model.
+    /// Files that are missing, damaged, or of another model; a file that nothing would be read from.
     pub fn weights(&self, file: Option<&Path>) -> Result<WeightSource, Error> {
+        self.check_use(file)?;
         let blobs = self.manifest().blobs.iter();
         let blobs = blobs
             .map(|blob| self.blob(blob, file))
@@ -111,22 +108,15 @@ impl Artifact {
     /// # Errors
     /// A file that is not as the compiler wrote it.
     pub fn tokenizer(&self) -> Result<Source, Error> {
-        let carried = |name| -> Result<Option<&'static [u8]>, Error> {
+        let carried = |name| {
             let file = self.appendix.as_ref().map(|appendix| appendix.file(name));
             let file = file.transpose()?.flatten();
-            Ok(file.map(|blob| Box::leak(Box::new(blob)).as_slice()))
+            Ok::<_, Error>(file.map(|blob| Box::leak(Box::new(blob)).as_slice().into()))
         };
-        let place = self.path.display().to_string();
-        Ok(match carried(TOKENIZER)? {
-            Some(tokenizer) => Source::Bytes {
-                name: format!("{TOKENIZER} of {place}"),
-                tokenizer: tokenizer.into(),
-                config: carried(TOKENIZER_CONFIG)?.map(Into::into),
-            },
-            None => Source::Missing {
-                place,
-                instead: None,
-            },
+        let place = shown(&self.path).to_string();
+        Ok(match Files::find(carried)? {
+            Some(files) => Source::Bytes { place, files },
+            None => Source::Missing(Missing::Artifact { place }),
         })
     }
 
@@ -135,6 +125,7 @@ impl Artifact {
     /// # Errors
     /// What is damaged or missing.
     pub fn check(&self, file: Option<&Path>) -> Result<(), Error> {
+        self.check_use(file)?;
         for blob in &self.manifest().blobs {
             if let Some(name) = &blob.file {
                 let appendix = self.external(name, file)?;
@@ -148,6 +139,19 @@ impl Artifact {
             }
         }
         Ok(())
+    }
+
+    /// A file of weights is refused where all weights are in the artifact itself.
+    fn check_use(&self, file: Option<&Path>) -> Result<(), Error> {
+        match file {
+            Some(file) if self.manifest().blobs.iter().all(|b| b.file.is_none()) => {
+                Err(Error::WeightsNotUsed {
+                    file: file.into(),
+                    artifact: self.path.clone(),
+                })
+            }
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn blob(&self, blob: &BlobInfo, file: Option<&Path>) -> Result<Blob, Error> {
@@ -165,10 +169,7 @@ impl Artifact {
     fn external(&self, name: &str, file: Option<&Path>) -> Result<Appendix, Error> {
         let beside = || self.path.parent().unwrap_or(Path::new("")).join(name);
         let path = file.map_or_else(beside, Path::to_path_buf);
-        let opened = File::open(&path).map_err(|source| Error::WeightFile {
-            path: path.clone(),
-            source,
-        })?;
+        let (opened, _) = files::open(&path)?;
         let appendix = Appendix::open(opened, &path)?;
         appendix.check_manifest(self.manifest_checksum)?;
         Ok(appendix)

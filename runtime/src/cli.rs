@@ -5,12 +5,13 @@
 //! `--context` and `--pin` is the caller's.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::io::{self, Write};
+use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
 use clap::Args;
 use serde::Serialize;
 
+use crate::files::shown;
 use crate::generate::{GenerateError, Generation, Limits, Model, Stop, Timings, check_prompt};
 use crate::profile::Profile;
 use crate::sampling::{Sampler, SamplingError, SamplingOptions};
@@ -40,15 +41,15 @@ pub struct RunArgs {
     /// Temperature; 0 always takes the likeliest token
     #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = values::temperature, allow_negative_numbers = true)]
     pub temp: f32,
-    /// Choose among the K likeliest tokens; 0 for all
-    #[arg(long, value_name = "K", default_value_t = 40, value_parser = values::count, allow_negative_numbers = true)]
-    pub top_k: usize,
-    /// Choose among the likeliest tokens that together reach probability P; 1 for all
-    #[arg(long, value_name = "P", default_value_t = 0.95, value_parser = values::top_p, allow_negative_numbers = true)]
-    pub top_p: f32,
-    /// Choose among tokens at least P times as likely as the likeliest; 0 for all
-    #[arg(long, value_name = "P", default_value_t = 0.05, value_parser = values::min_p, allow_negative_numbers = true)]
-    pub min_p: f32,
+    /// Choose among the K likeliest tokens; 0 for all [default: 40]
+    #[arg(long, value_name = "K", value_parser = values::count, allow_negative_numbers = true)]
+    pub top_k: Option<usize>,
+    /// Choose among the likeliest tokens that together reach probability P; 1 for all [default: 0.95]
+    #[arg(long, value_name = "P", value_parser = values::top_p, allow_negative_numbers = true)]
+    pub top_p: Option<f32>,
+    /// Choose among tokens at least P times as likely as the likeliest; 0 for all [default: 0.05]
+    #[arg(long, value_name = "P", value_parser = values::min_p, allow_negative_numbers = true)]
+    pub min_p: Option<f32>,
     /// Make tokens that already occurred less likely by this factor; 1 for no change
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = values::penalty, allow_negative_numbers = true)]
     pub repeat_penalty: f32,
@@ -94,7 +95,10 @@ pub struct SpecialIds {
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The prompt's file cannot be read, or is not UTF-8.
-    #[error("{}: the prompt cannot be read: {source}; expected a text in UTF-8", path.display())]
+    #[error(
+        "{}: the prompt cannot be read: {source}; expected a text in UTF-8",
+        shown(path)
+    )]
     PromptFile {
         /// The file.
         path: PathBuf,
@@ -102,12 +106,23 @@ pub enum RunError {
         source: io::Error,
     },
     /// The profile's file cannot be written.
-    #[error("{}: the profile cannot be written: {source}; choose another place", path.display())]
+    #[error(
+        "{}: the profile cannot be written: {source}; choose another place",
+        shown(path)
+    )]
     ProfileFile {
         /// The file.
         path: PathBuf,
         /// What the system said.
         source: io::Error,
+    },
+    /// An option that would change nothing.
+    #[error(
+        "{option} has no effect with --temp 0, which always takes the likeliest token; leave one of the two out"
+    )]
+    NoEffect {
+        /// Its name.
+        option: &'static str,
     },
     /// An option outside its range.
     #[error(transparent)]
@@ -126,11 +141,12 @@ pub enum RunError {
 impl RunArgs {
     /// How tokens are to be chosen; draws a seed where none is given.
     pub fn sampling(&self) -> SamplingOptions {
+        let usual = SamplingOptions::default();
         SamplingOptions {
             temperature: self.temp,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
+            top_k: self.top_k.unwrap_or(usual.top_k),
+            top_p: self.top_p.unwrap_or(usual.top_p),
+            min_p: self.min_p.unwrap_or(usual.min_p),
             repeat_penalty: self.repeat_penalty,
             // The standard library's hash keys are the random numbers nearest at hand.
             seed: self
@@ -141,6 +157,24 @@ impl RunArgs {
 }
 
 impl RunArgs {
+    /// Refuses what would change nothing. `seed_is_used` says whether anything but sampling uses the seed.
+    ///
+    /// # Errors
+    /// The first such option.
+    pub fn check(&self, seed_is_used: bool) -> Result<(), RunError> {
+        let choosing = [
+            ("--top-k", self.top_k.is_some()),
+            ("--top-p", self.top_p.is_some()),
+            ("--min-p", self.min_p.is_some()),
+            ("--seed", self.seed.is_some() && !seed_is_used),
+        ];
+        let mut given = choosing.into_iter().filter(|(_, is_given)| *is_given);
+        match given.next() {
+            Some((option, _)) if self.temp == 0.0 => Err(RunError::NoEffect { option }),
+            Some(_) | None => Ok(()),
+        }
+    }
+
     /// How the session is to be made that these options are about.
     pub fn session_options(&self) -> SessionOptions {
         SessionOptions {
@@ -242,12 +276,7 @@ fn read_prompt(args: &RunArgs) -> Result<Prompt, RunError> {
         return Ok(Prompt::Ids(ids.clone()));
     }
     if let Some(path) = &args.prompt_file {
-        let read = if path.as_os_str() == "-" {
-            io::read_to_string(io::stdin())
-        } else {
-            std::fs::read_to_string(path)
-        };
-        let text = read.map_err(|source| RunError::PromptFile {
+        let text = read_prompt_file(path).map_err(|source| RunError::PromptFile {
             path: path.clone(),
             source,
         })?;
@@ -256,6 +285,23 @@ fn read_prompt(args: &RunArgs) -> Result<Prompt, RunError> {
         ));
     }
     Ok(args.prompt.clone().map_or(Prompt::Nothing, Prompt::Text))
+}
+
+/// Longest prompt that is read, in bytes: several times what the longest contexts have room for.
+const LONGEST_PROMPT: u64 = 64 << 20;
+
+/// Reads a text from a file, a pipe or standard input.
+fn read_prompt_file(path: &Path) -> io::Result<String> {
+    let from: Box<dyn Read> = match path.as_os_str() == "-" {
+        true => Box::new(io::stdin()),
+        false => Box::new(std::fs::File::open(path)?),
+    };
+    let text = io::read_to_string(from.take(LONGEST_PROMPT + 1))?;
+    if text.len() as u64 > LONGEST_PROMPT {
+        let message = format!("it is longer than {LONGEST_PROMPT} bytes");
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, message));
+    }
+    Ok(text)
 }
 
 /// Waits for the tokenizer where it is needed. Where there is none, a run that does not start from text prints ids.
@@ -276,12 +322,9 @@ fn load_tokenizer(
     }
     match pending.wait() {
         Ok(tokenizer) => Ok(Some(tokenizer)),
-        Err(TokenizerError::Missing { place, .. }) if can_do_without => {
+        Err(TokenizerError::Missing(missing)) if can_do_without => {
             if !args.quiet {
-                let _ = writeln!(
-                    err,
-                    "{place}: no tokenizer.json, so token ids are printed instead of text"
-                );
+                let _ = writeln!(err, "{missing}, so token ids are printed instead of text");
             }
             Ok(None)
         }

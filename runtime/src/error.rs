@@ -6,6 +6,7 @@ use std::io;
 use std::path::PathBuf;
 
 use crate::appendix::AppendixError;
+use crate::files::{FileError, shown};
 
 /// Errors of loading and running a compiled model.
 #[derive(Debug, thiserror::Error)]
@@ -94,17 +95,31 @@ pub enum Error {
         source: io::Error,
     },
     /// A file of weights cannot be opened or mapped.
-    #[error("cannot read the weights in {}: {source}", .path.display())]
+    #[error("cannot read the weights in {}: {source}", shown(.path))]
     WeightFile {
         /// The file.
         path: PathBuf,
         /// The system's reason.
         source: io::Error,
     },
+    /// A file of weights that nothing would be read from.
+    #[error(
+        "{}: not read, since {} has its weights inside; leave the file out, or compile with --weights external",
+        shown(.file), shown(.artifact)
+    )]
+    WeightsNotUsed {
+        /// The file.
+        file: PathBuf,
+        /// What has the weights.
+        artifact: PathBuf,
+    },
+    /// A file that cannot be opened.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// A file of weights is shorter than the manifest says.
     #[error(
         "{}: {bytes} bytes of weights should begin at byte {offset}, but the file has {file_bytes} bytes: is it truncated?",
-        .path.display()
+        shown(.path)
     )]
     WeightFileShort {
         /// The file.

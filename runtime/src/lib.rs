@@ -24,6 +24,7 @@ pub mod sequence;
 pub mod session;
 mod sizes;
 pub mod state;
+pub mod stdout;
 mod step;
 pub mod stream;
 pub mod text;

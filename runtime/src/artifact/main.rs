@@ -2,17 +2,22 @@
 
 use std::error::Error as StdError;
 use std::ffi::OsString;
+use std::fs::File;
 use std::io::{self, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
-use clap::Parser;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{Arg, CommandFactory, FromArgMatches, Parser};
 
 use super::Artifact;
 use crate::Error;
-use crate::cli::{self, RunArgs, SpecialIds};
+use crate::cli::{self, RunArgs, RunError, SpecialIds};
+use crate::files::shown;
 use crate::info;
 use crate::sequence::Sequence;
+use crate::stdout;
 use crate::tokenizer::Tokenizer;
 
 /// A language model, compiled by Graver
@@ -34,9 +39,16 @@ struct Cli {
 
 /// Does what the command line says; returns the exit code.
 pub(crate) fn main(arguments: Vec<OsString>, open: impl FnOnce() -> Result<Artifact, Error>) -> u8 {
-    let cli = Cli::parse_from(arguments);
-    let (mut out, mut err) = (io::stdout().lock(), io::stderr());
+    // First of all, so that no file takes the place of an output that is closed.
+    let out = stdout::open();
+    stdout::fill_closed();
+    let cli = match parse(&arguments) {
+        Ok(cli) => cli,
+        Err(message) => return show(&message, out),
+    };
+    let mut err = io::stderr();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
+        let mut out = out.map_err(RunError::Output)?;
         run(&cli, open, &mut out, &mut err.lock())
     }));
     let message = match outcome {
@@ -51,21 +63,68 @@ pub(crate) fn main(arguments: Vec<OsString>, open: impl FnOnce() -> Result<Artif
     1
 }
 
+/// Shows help, or what is wrong with the command line.
+fn show(message: &clap::Error, out: io::Result<File>) -> u8 {
+    let printed = match out {
+        Err(error) if !message.use_stderr() => Err(error),
+        Ok(_) | Err(_) => message.print(),
+    };
+    match printed {
+        Err(error) if !message.use_stderr() => {
+            let _ = writeln!(io::stderr(), "error: {}", RunError::Output(error));
+            1
+        }
+        Ok(()) | Err(_) => message.exit_code() as u8,
+    }
+}
+
+/// Reads the command line. What would be ignored beside `--info` or `--check` is refused.
+fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command();
+    let matches = command.try_get_matches_from_mut(arguments)?;
+    let cli = Cli::from_arg_matches(&matches)?;
+    let alone: Option<(&str, &[&str])> = match (cli.info, cli.check) {
+        (true, _) => Some(("--info", &["info", "json"])),
+        (false, true) => Some(("--check", &["check", "weights"])),
+        (false, false) => None,
+    };
+    let Some((verb, allowed)) = alone else {
+        return Ok(cli);
+    };
+    let given = |argument: &&Arg| {
+        let id = argument.get_id().as_str();
+        matches.value_source(id) == Some(ValueSource::CommandLine) && !allowed.contains(&id)
+    };
+    let other = command.get_arguments().find(given).map(Arg::to_string);
+    match other {
+        None => Ok(cli),
+        Some(other) => {
+            let message = format!("the argument '{verb}' cannot be used with '{other}'");
+            Err(command.error(ErrorKind::ArgumentConflict, message))
+        }
+    }
+}
+
 fn run(
     cli: &Cli,
     open: impl FnOnce() -> Result<Artifact, Error>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Box<dyn StdError>> {
+    cli.run.check(false)?;
     let artifact = open()?;
-    if cli.info {
-        return Ok(print_info(&artifact, cli.run.json, out)?);
+    let told = match (cli.info, cli.check) {
+        (true, _) => print_info(&artifact, cli.run.json, out),
+        (false, true) => {
+            artifact.check(cli.weights.as_deref())?;
+            writeln!(out, "{}: whole", shown(artifact.path()))
+        }
+        (false, false) => return generate(cli, &artifact, out, err),
+    };
+    match told {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        told => Ok(told.map_err(RunError::Output)?),
     }
-    if cli.check {
-        artifact.check(cli.weights.as_deref())?;
-        return Ok(writeln!(out, "{}: whole", artifact.path().display())?);
-    }
-    generate(cli, &artifact, out, err)
 }
 
 fn print_info(artifact: &Artifact, json: bool, out: &mut dyn Write) -> io::Result<()> {

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::{RunArgs, SpecialIds, run};
 use crate::generate::fake::Fake;
-use crate::tokenizer::fixtures::{byte_fallback, byte_level, load, source, stories260k};
+use crate::tokenizer::fixtures::{self, byte_fallback, byte_level, load, source, stories260k};
 use crate::tokenizer::{Pending, Source, Tokenizer};
 
 #[derive(Parser, Debug)]
@@ -28,11 +28,7 @@ fn pending(tokenizer: &Value) -> Pending {
 }
 
 fn missing() -> Pending {
-    Tokenizer::load_in_background(Source::Missing {
-        place: "folder".into(),
-        instead: None,
-    })
-    .unwrap()
+    Tokenizer::load_in_background(fixtures::missing("folder", None)).unwrap()
 }
 
 /// What a run prints, on both writers.
@@ -167,12 +163,7 @@ fn ids_in_and_out_need_no_tokenizer() {
         "0",
     ];
     let mut model = Fake::new(&[7, 8, 9], 100, 600);
-    let broken = Source::Bytes {
-        name: "t".into(),
-        tokenizer: b"?".as_slice().into(),
-        config: None,
-    };
-    let tokenizer = Tokenizer::load_in_background(broken).unwrap();
+    let tokenizer = pending(&json!("broken"));
     let (out, _) = outcome(&line, tokenizer, &mut model, &SpecialIds::default()).unwrap();
     assert_eq!(out, "7,8,9\n");
     assert_eq!(model.fed[0], [1, 2, 3]);
@@ -218,7 +209,9 @@ fn without_a_tokenizer_text_is_an_error_and_ids_are_printed() {
     let (out, err) = outcome(&line, missing(), &mut model, &SpecialIds::default()).unwrap();
     assert_eq!(out, "7,8\n");
     assert!(
-        err.starts_with("folder: no tokenizer.json, so token ids are printed instead of text\n"),
+        err.starts_with(
+            "folder: found no tokenizer.json, so token ids are printed instead of text\n"
+        ),
         "{err}"
     );
 }
@@ -392,6 +385,37 @@ fn defaults_are_the_customary_ones() {
     );
 }
 
+/// The likeliest token is among the likeliest however they are counted, and nothing is drawn.
+#[test]
+fn what_changes_nothing_at_temperature_0_is_refused() {
+    for option in ["--top-k", "--top-p", "--min-p", "--seed"] {
+        let check = |temp: &str, seed_is_used| {
+            let args = parse(&["--temp", temp, option, "1"]).unwrap();
+            args.check(seed_is_used).map_err(|error| error.to_string())
+        };
+        assert_eq!(
+            check("0", false),
+            Err(format!(
+                "{option} has no effect with --temp 0, which always takes the likeliest token; leave one of the two out"
+            ))
+        );
+        assert_eq!(check("0.1", false), Ok(()));
+        assert_eq!(check("0", true).is_ok(), option == "--seed");
+    }
+    let args = parse(&["--temp", "0", "--repeat-penalty", "1.5"]).unwrap();
+    assert!(args.check(false).is_ok(), "it changes which is likeliest");
+}
+
+#[test]
+fn a_prompt_without_an_end_is_refused() {
+    let mut model = Fake::new(&[7], 100, 600);
+    let error = printed(&["-f", "/dev/zero"], &mut model).unwrap_err();
+    assert!(
+        error.contains("/dev/zero: the prompt cannot be read: it is longer than 67108864 bytes"),
+        "{error}"
+    );
+}
+
 #[test]
 fn bad_values_say_what_was_expected() {
     for (line, expected) in [
@@ -473,10 +497,7 @@ fn a_published_story_is_printed_word_for_word() {
     };
     let story = "Once upon a time, there was a little girl named Lily. She loved to play outside in the park. One day, she saw a \
                  big, red ball. She wanted to play with it, but it was too high.\nLily's mom said, \"Lily, let's go to the park.\"";
-    let files = Source::Files {
-        tokenizer: folder.join("tokenizer.json"),
-        config: Some(folder.join("tokenizer_config.json")),
-    };
+    let files = Source::in_folder(&folder);
     let ids = Tokenizer::load(&files).unwrap().encode(story).unwrap();
     let n = (ids.len() - 5).to_string();
     let mut model = Fake::new(&ids[5..], 512, 512);
