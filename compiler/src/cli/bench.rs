@@ -12,7 +12,8 @@ use graver_runtime::cpu;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
-use super::model::ModelArgs;
+use super::model::{ModelArgs, WeightedModelArgs};
+use super::print::{json, print};
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -20,7 +21,7 @@ pub(crate) struct Args {
     #[command(subcommand)]
     command: Option<Command>,
     #[command(flatten)]
-    model: ModelArgs,
+    model: WeightedModelArgs,
     #[command(flatten)]
     bench: BenchArgs,
 }
@@ -38,11 +39,18 @@ struct DiffArgs {
     /// Report from --json
     new: PathBuf,
     /// Slowdowns of up to this share count as noise
-    #[arg(long, value_name = "SHARE", default_value_t = 0.02)]
+    #[arg(long, value_name = "SHARE", default_value_t = 0.02, value_parser = share, allow_negative_numbers = true)]
     tolerance: f64,
     /// Print JSON
     #[arg(long)]
     json: bool,
+}
+
+fn share(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(x) if x.is_finite() && x >= 0.0 => Ok(x),
+        _ => Err(format!("{text}: expected a number, 0 or more")),
+    }
 }
 
 #[derive(clap::Args)]
@@ -84,7 +92,7 @@ struct BenchArgs {
 pub(crate) fn run(args: &Args) -> Outcome {
     match &args.command {
         Some(Command::Diff(diff)) => run_diff(diff),
-        None => args.bench.run(&args.model),
+        None => args.bench.run(&args.model.model()?),
     }
 }
 
@@ -106,6 +114,9 @@ impl BenchArgs {
             bar.set_position((1000.0 * share) as u64);
         };
         let (label, points) = (model.label(), self.points(loaded.model.context));
+        if points.is_empty() {
+            return Err("nothing to measure: --prompt and --gen are both 0".into());
+        }
         let report = bench::run(
             &label, loaded, &options, &variants, &points, &settings, &progress,
         )?;
@@ -114,9 +125,9 @@ impl BenchArgs {
             save_trace(path, profile)?;
         }
         match (self.json, self.markdown) {
-            (true, _) => println!("{}", serde_json::to_string_pretty(&report)?),
-            (false, true) => print!("{}", report.markdown()),
-            (false, false) => print!("{report}"),
+            (true, _) => print(json(&report)?)?,
+            (false, true) => print(report.markdown())?,
+            (false, false) => print(report)?,
         }
         Ok(ExitCode::SUCCESS)
     }
@@ -191,8 +202,8 @@ fn run_diff(args: &DiffArgs) -> Outcome {
         return Err("the two reports have no point and variant in common".into());
     }
     match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&differences)?),
-        false => print!("{differences}"),
+        true => print(json(&differences)?)?,
+        false => print(&differences)?,
     }
     Ok(match differences.regressed() {
         true => ExitCode::FAILURE,

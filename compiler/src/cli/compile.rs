@@ -1,5 +1,6 @@
 //! `graver compile`: an executable, a shared library or an object.
 
+use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
@@ -8,9 +9,12 @@ use clap::ValueEnum;
 use graver::artifact::{self, ARCHIVE, Emit, Placement, WriteOptions, Written};
 use graver::codegen::{DEFAULT_TARGET, Target};
 use graver::pipeline;
+use graver_runtime::files::shown;
 use graver_runtime::info::Size;
+use graver_runtime::tokenizer::{Missing, Source, Tokenizer, TokenizerError};
 
-use super::model::ModelArgs;
+use super::model::WeightedModelArgs;
+use super::print::print;
 use super::progress::Bar;
 use super::{Outcome, interrupt};
 
@@ -20,16 +24,16 @@ const LOOK: &str = "weights {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {et
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    model: ModelArgs,
+    model: WeightedModelArgs,
     /// Output; MODEL's own name in the current folder if not given
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// What to make
     #[arg(long, value_enum, value_name = "KIND", default_value = "exe")]
     emit: Kind,
-    /// Where weights go
-    #[arg(long, value_enum, value_name = "PLACE", default_value = "embed")]
-    weights: Place,
+    /// Where weights go: embed if not given, but beside an object, which cannot carry them
+    #[arg(long, value_enum, value_name = "PLACE")]
+    weights: Option<Place>,
     /// Processor to compile for: native for this one, or a level such as x86-64-v3
     #[arg(long, value_name = "NAME", default_value = DEFAULT_TARGET)]
     target_cpu: String,
@@ -79,26 +83,30 @@ impl Kind {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let started = Instant::now();
+    let model = args.model.model()?;
     let target = Target::named(&args.target_cpu)?;
-    let out = args
-        .out
-        .clone()
-        .unwrap_or_else(|| default_out(args.model.name(), args.emit));
-    let text = args.model.text()?;
-    let mut loaded = args.model.load_to_write()?;
+    let placement = args.placement()?;
+    let out = args.out.clone();
+    let out = out.unwrap_or_else(|| default_out(model.name(), args.emit));
+    let text = model.text()?;
+    let tokenizer = text.tokenizer.clone().read()?;
+    // What cannot be loaded is better found now than by whoever gets the executable.
+    let check = Tokenizer::load_in_background(tokenizer.clone())?;
+    let mut loaded = model.load_to_write()?;
     loaded.model.eos = text.eos_with(&loaded.model.eos);
-    let mut options = args.model.options_for(target)?;
+    let mut options = model.options_for(target)?;
     options.instruments.stamps = args.profile;
     let planned = pipeline::plan_both(&loaded, &options);
     let manifest = pipeline::manifest(&loaded, &planned, &options);
+    let missing = args.missing(check.wait())?;
     let write = WriteOptions {
         out: &out,
         emit: args.emit.emit(),
-        weights: match args.weights {
-            Place::Embed => Placement::Embedded,
-            Place::External => Placement::External,
+        weights: placement,
+        tokenizer: match &tokenizer {
+            Source::Bytes { files, .. } => Some(files),
+            Source::Files(_) | Source::Missing(_) => None,
         },
-        tokenizer: &text.tokenizer,
         target: &options.target,
     };
     interrupt::catch();
@@ -116,34 +124,101 @@ pub(crate) fn run(args: &Args) -> Outcome {
     bar.clear();
     let written = written?;
     if !args.quiet {
-        report(&written, args.emit, started.elapsed());
+        print(report(&written, args.emit, started.elapsed(), missing))?;
     }
     Ok(ExitCode::SUCCESS)
 }
 
+impl Args {
+    /// Where weights go. An object has them in a file of their own.
+    fn placement(&self) -> Result<Placement, Box<dyn Error>> {
+        match (self.emit, self.weights) {
+            (Kind::Obj, Some(Place::Embed)) => Err(
+                "--weights embed: an object cannot carry weights; leave it out, or choose another --emit"
+                    .into(),
+            ),
+            (Kind::Obj, _) | (_, Some(Place::External)) => Ok(Placement::External),
+            (Kind::Exe | Kind::So, _) => Ok(Placement::Embedded),
+        }
+    }
+
+    /// Why an executable will have no tokenizer, if so. Libraries and objects take token ids in any case.
+    fn missing(
+        &self,
+        loaded: Result<Tokenizer, TokenizerError>,
+    ) -> Result<Option<Missing>, TokenizerError> {
+        match (self.emit, loaded) {
+            (Kind::So | Kind::Obj, _) | (Kind::Exe, Ok(_)) => Ok(None),
+            (Kind::Exe, Err(TokenizerError::Missing(missing))) => Ok(Some(missing)),
+            (Kind::Exe, Err(other)) => Err(other),
+        }
+    }
+}
+
 /// `stories260k` for a folder, `llama` for `specs/llama.json`.
-fn default_out(model: &str, kind: Kind) -> PathBuf {
-    let path = Path::new(model)
-        .canonicalize()
-        .unwrap_or_else(|_| model.into());
+fn default_out(model: &Path, kind: Kind) -> PathBuf {
+    let path = model.canonicalize().unwrap_or_else(|_| model.into());
     let name = match path.is_dir() {
         true => path.file_name(),
         false => path.file_stem(),
     };
-    let name = name.map_or_else(|| "model".into(), |name| name.to_string_lossy());
-    format!("{}{}", name.replace(' ', "-"), kind.suffix()).into()
+    let mut name = name.unwrap_or("model".as_ref()).to_os_string();
+    if let Some(text) = name.to_str() {
+        name = text.replace(' ', "-").into();
+    }
+    name.push(kind.suffix());
+    name.into()
 }
 
-fn report(written: &[Written], kind: Kind, time: Duration) {
+fn report(written: &[Written], kind: Kind, time: Duration, missing: Option<Missing>) -> String {
+    let mut out = String::new();
     for Written { path, bytes } in written {
-        println!("{} ({})", path.display(), Size(*bytes as usize));
+        out += &format!("{} ({})\n", shown(path), Size(*bytes as usize));
     }
-    println!("compiled in {:.2} s", time.as_secs_f64());
-    let path = |i: usize| written[i].path.display();
+    out += &format!("compiled in {:.2} s\n", time.as_secs_f64());
+    if let Some(missing) = missing {
+        out += &format!("{missing}: the executable takes token ids only (--tokens 1,2,3)\n");
+    }
+    let path = |i: usize| quoted(&written[i].path);
     let libraries = artifact::link_arguments().join(" ");
     match kind {
         Kind::Exe => {}
-        Kind::So => println!("link with: cc main.c {} -Wl,-rpath,'$ORIGIN'", path(0)),
-        Kind::Obj => println!("link with: cc main.c {} {ARCHIVE} {libraries}", path(0)),
+        Kind::So => {
+            out += &format!("link with: cc main.c {} -Wl,-rpath,'$ORIGIN'\n", path(0));
+        }
+        Kind::Obj => {
+            out += &format!("link with: cc main.c {} {ARCHIVE} {libraries}\n", path(0));
+        }
+    }
+    out
+}
+
+/// A path as a shell takes it.
+fn quoted(path: &Path) -> String {
+    let text = path.display().to_string();
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+,=@%".contains(c);
+    match text.chars().all(is_plain) && !text.starts_with('-') {
+        true => text,
+        false => format!("'{}'", text.replace('\'', "'\\''")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn paths_are_quoted_for_a_shell_where_they_need_it() {
+        for (path, expected) in [
+            ("a/b-1.5.so", "a/b-1.5.so"),
+            ("größe.o", "größe.o"),
+            ("a b.o", "'a b.o'"),
+            ("it's.o", "'it'\\''s.o'"),
+            ("$(x).o", "'$(x).o'"),
+            ("a\nb.o", "'a\nb.o'"),
+            ("-o.o", "'-o.o'"),
+        ] {
+            assert_eq!(quoted(Path::new(path)), expected);
+        }
     }
 }

@@ -3,10 +3,10 @@
 use std::process::ExitCode;
 
 use graver::explain::explain;
-use graver_runtime::abi::CacheType;
 
 use super::Outcome;
 use super::model::ModelArgs;
+use super::print::{json, print};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -19,11 +19,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = args.model.load_shapes()?;
-    let explanation = explain(&loaded, &args.model.passes()?, CacheType::F32);
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&explanation)?);
-    } else {
-        print!("{explanation}");
+    let explanation = explain(&loaded, &args.model.passes()?, args.model.quant.cache());
+    match args.json {
+        true => print(json(&explanation)?)?,
+        false => print(explanation)?,
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -1,5 +1,6 @@
 //! `graver inspect`: a model's shape in numbers, without weights, alone or beside another; or what a stage made of it.
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use graver::emit::{Emit, emit};
@@ -8,6 +9,7 @@ use graver::summary::{Machine, compare};
 
 use super::Outcome;
 use super::model::ModelArgs;
+use super::print::{json, print};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -16,17 +18,17 @@ pub(crate) struct Args {
     /// Print what a stage made: spec, graph, graph:<pass>, schedule, memory, clif, asm, dot
     #[arg(long, value_name = "STAGE", conflicts_with_all = ["compare", "gbps", "gflops", "json"])]
     emit: Option<Emit>,
-    /// Which of the two programs to print: decode or prefill
-    #[arg(long, value_name = "NAME", default_value = "decode", requires = "emit")]
-    program: ProgramKind,
+    /// Which of the two programs to print: decode or prefill [default: decode]
+    #[arg(long, value_name = "NAME", requires = "emit")]
+    program: Option<ProgramKind>,
     /// Set the model beside this one: a folder, a spec, or SPEC:PRESET
     #[arg(long, value_name = "MODEL")]
-    compare: Option<String>,
+    compare: Option<PathBuf>,
     /// 10⁹ bytes from memory a second, to predict speed by
-    #[arg(long, value_name = "GB/S", requires = "gflops", value_parser = positive)]
+    #[arg(long, value_name = "GB/S", requires = "gflops", value_parser = positive, allow_negative_numbers = true)]
     gbps: Option<f64>,
     /// 10⁹ floating-point operations a second, to predict speed by
-    #[arg(long, value_name = "GFLOP/S", requires = "gbps", value_parser = positive)]
+    #[arg(long, value_name = "GFLOP/S", requires = "gbps", value_parser = positive, allow_negative_numbers = true)]
     gflops: Option<f64>,
     /// Print JSON
     #[arg(long)]
@@ -42,25 +44,31 @@ fn positive(text: &str) -> Result<f64, String> {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     if let Some(stage) = args.emit {
+        if stage == Emit::Spec && args.program.is_some() {
+            return Err(
+                "--program goes with the stages of one program; the spec is of both".into(),
+            );
+        }
+        let program = args.program.unwrap_or(ProgramKind::Decode);
         let loaded = args.model.load_shapes()?;
-        let text = emit(&loaded, &args.model.options()?, args.program, stage)?;
-        print!("{text}");
+        let text = emit(&loaded, &args.model.options()?, program, stage)?;
+        print(text)?;
         return Ok(ExitCode::SUCCESS);
     }
     let machine = args.gbps.zip(args.gflops);
     let machine = machine.map(|(gbps, gflops)| Machine { gbps, gflops });
     let summary = args.model.summary(machine)?;
     let text = match &args.compare {
-        None if args.json => serde_json::to_string_pretty(&summary)? + "\n",
+        None if args.json => json(&summary)?,
         None => summary.to_string(),
         Some(other) => {
             let both = compare(summary, args.model.with_model(other).summary(machine)?);
             match args.json {
-                true => serde_json::to_string_pretty(&both)? + "\n",
+                true => json(&both)?,
                 false => both.to_string(),
             }
         }
     };
-    print!("{text}");
+    print(text)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -1,16 +1,12 @@
 //! Commands, one file each; here the table of them and what they share.
-#![allow(
-    clippy::print_stdout,
-    clippy::print_stderr,
-    reason = "commands talk to people"
-)]
-
 mod bench;
 mod compile;
 mod explain;
 mod inspect;
 mod interrupt;
 mod model;
+mod place;
+mod print;
 mod progress;
 mod quant;
 mod report;
@@ -24,6 +20,7 @@ use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use print::say;
 
 /// An ahead-of-time compiler for language models on CPUs.
 #[derive(Parser)]
@@ -68,15 +65,34 @@ fn command() -> clap::Command {
 
 /// Runs the command line.
 pub(crate) fn main() -> ExitCode {
-    let cli = Cli::from_arg_matches(&command().get_matches()).unwrap_or_else(|e| e.exit());
     interrupt::end_with_reader();
+    let matches = command().try_get_matches();
+    let cli = match matches.and_then(|matches| Cli::from_arg_matches(&matches)) {
+        Ok(cli) => cli,
+        Err(message) => return show(&message),
+    };
     panic::set_hook(Box::new(report_panic));
     // The hook has said what happened.
     let outcome = panic::catch_unwind(|| dispatch(cli)).unwrap_or(Ok(ExitCode::from(PANICKED)));
     outcome.unwrap_or_else(|e| {
-        eprintln!("error: {e}");
+        say(format_args!("error: {e}"));
         ExitCode::FAILURE
     })
+}
+
+/// Shows help, or what is wrong with the command line.
+fn show(message: &clap::Error) -> ExitCode {
+    let lost = match message.use_stderr() {
+        true => message.print().err().and(None),
+        false => print::open().and_then(|_| Ok(message.print()?)).err(),
+    };
+    match lost {
+        Some(lost) => {
+            say(format_args!("error: {lost}"));
+            ExitCode::FAILURE
+        }
+        None => ExitCode::from(message.exit_code() as u8),
+    }
 }
 
 fn dispatch(cli: Cli) -> Outcome {
@@ -102,14 +118,15 @@ fn report_panic(info: &PanicHookInfo<'_>) {
         .location()
         .map(|l| format!(" ({l})"))
         .unwrap_or_default();
-    eprintln!("graver: internal error: {what}{place}");
-    eprintln!(
-        "This is a mistake in graver {}, not in what you asked for. Please report it, with the command line and this message.",
-        env!("CARGO_PKG_VERSION")
-    );
+    say(format_args!("graver: internal error: {what}{place}"));
+    say(concat!(
+        "This is a mistake in graver ",
+        env!("CARGO_PKG_VERSION"),
+        ", not in what you asked for. Please report it, with the command line and this message."
+    ));
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {
-        eprintln!("{backtrace}");
+        say(backtrace);
     }
 }
 

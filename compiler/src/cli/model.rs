@@ -6,18 +6,21 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use clap::Args;
-use graver::artifact::{jit, weight_source};
+use graver::artifact::{check_jit, jit, weight_source};
 use graver::codegen::{Instruments, Target};
 use graver::embedded;
 use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, Loaded};
-use graver::spec::{self, Spec, SpecSource};
+use graver::spec::{self, SpecSource};
 use graver::summary::{Machine, Summary, summarize};
 use graver_runtime::checked::CheckOptions;
+use graver_runtime::files::{is_there, shown};
 use graver_runtime::session::{Session, SessionOptions};
 use graver_runtime::text::{LoadedText, TextError};
+use graver_runtime::tokenizer::{Missing, Source};
 
-use super::progress::shown;
+use super::place::{self, Place};
+use super::progress::shown as with_bar;
 use super::quant::QuantArgs;
 
 /// Which model, and how it is compiled.
@@ -25,16 +28,16 @@ use super::quant::QuantArgs;
 pub(crate) struct ModelArgs {
     /// A checkpoint folder, or a spec (a file, or the name of a built-in one) with random weights; a small model that the
     /// program carries if not given
-    model: Option<String>,
+    model: Option<PathBuf>,
     /// Spec to use instead of the built-in one that matches config.json
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
     /// Sizes to use where MODEL is a spec: tiny if not given
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
-    /// Seed of random weights, where MODEL is a spec; 0 if not given
-    #[arg(long = "seed", value_name = "S")]
-    pub(crate) weights_seed: Option<u64>,
+    /// Of random weights.
+    #[arg(skip)]
+    seed: Option<u64>,
     #[command(flatten)]
     passes: PassArgs,
     #[command(flatten)]
@@ -44,39 +47,66 @@ pub(crate) struct ModelArgs {
     pub(crate) instruments: Instruments,
 }
 
-/// Where a model comes from.
-enum Place<'a> {
-    Embedded,
-    Folder(&'a Path),
-    Spec(Spec),
+/// A model whose weights are wanted, and not only its shapes.
+#[derive(Args, Clone, Debug)]
+pub(crate) struct WeightedModelArgs {
+    #[command(flatten)]
+    model: ModelArgs,
+    /// Seed of random weights, where MODEL is a spec; 0 if not given
+    #[arg(long = "seed", value_name = "S")]
+    weights_seed: Option<u64>,
 }
 
-/// A MODEL that is none.
+impl WeightedModelArgs {
+    /// The model with its seed.
+    pub(crate) fn model(&self) -> Result<ModelArgs, Box<dyn Error>> {
+        self.model_or_seed(None)
+    }
+
+    /// Whether weights have a seed of their own.
+    pub(crate) fn has_seed(&self) -> bool {
+        self.weights_seed.is_some()
+    }
+
+    /// The model with its seed, or else with `seed`, which is of use for other things as well.
+    pub(crate) fn model_or_seed(&self, seed: Option<u64>) -> Result<ModelArgs, Box<dyn Error>> {
+        if self.weights_seed.is_some() && !self.model.has_random_weights() {
+            return Err(ModelError::Seed.into());
+        }
+        Ok(ModelArgs {
+            seed: self.weights_seed.or(seed),
+            ..self.model.clone()
+        })
+    }
+}
+
+/// An option that does not go with MODEL.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ModelError {
-    #[error(
-        "{model}: neither a checkpoint folder nor a spec{}; expected a folder with a config.json, a spec's .json file, or one of {}",
-        nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default(),
-        spec::builtin_names().join(", ")
-    )]
-    Unknown {
-        model: String,
-        nearest: Option<String>,
-    },
-    #[error("{}: a file of weights alone; expected the folder that it lies in, with its config.json", path.display())]
-    WeightFile { path: PathBuf },
     #[error(
         "--preset {preset}: MODEL is {what}, which has sizes of its own; presets are for specs"
     )]
     Preset { preset: String, what: &'static str },
-    #[error(transparent)]
-    Spec(#[from] spec::Error),
+    #[error(
+        "a seed of weights: MODEL has weights of its own; a seed is for specs, whose weights are random"
+    )]
+    Seed,
+    #[error(
+        "--spec {}: MODEL is {what}; --spec is for checkpoint folders",
+        shown(spec)
+    )]
+    Spec { spec: PathBuf, what: &'static str },
+    #[error(
+        "--spec {}: no such file; a built-in spec is chosen by config.json alone, and `graver specs` lists them",
+        shown(spec)
+    )]
+    NoSpecFile { spec: PathBuf },
 }
 
 #[derive(Args, Clone, Debug)]
 struct PassArgs {
     /// Leave all fusions out
-    #[arg(long)]
+    #[arg(long, conflicts_with_all = ["no_pass", "pass_limit"])]
     no_fuse: bool,
     /// Leave a pass out; may be given several times
     #[arg(long = "no-pass", value_name = "NAME")]
@@ -87,8 +117,9 @@ struct PassArgs {
 }
 
 impl ModelArgs {
-    /// The model, quantised where that is asked for.
+    /// The model for running it, quantised where that is asked for.
     pub(crate) fn load(&self) -> Result<Loaded, Box<dyn Error>> {
+        check_jit()?;
         Ok(self.quant.apply(self.load_unquantized()?)?)
     }
 
@@ -96,7 +127,7 @@ impl ModelArgs {
     pub(crate) fn load_unquantized(&self) -> Result<Loaded, Box<dyn Error>> {
         Ok(match self.place()? {
             Place::Embedded => embedded::load()?,
-            Place::Folder(dir) => shown("converting weights", |progress| {
+            Place::Folder(dir) => with_bar("converting weights", |progress| {
                 pipeline::load_checkpoint_with(dir, self.spec.as_deref(), progress)
             })?,
             Place::Spec(spec) => pipeline::load_preset(&spec, self.preset(), self.seed(), None)?,
@@ -105,13 +136,17 @@ impl ModelArgs {
 
     /// What is known of text: the tokenizer, and the tokens that end one.
     pub(crate) fn text(&self) -> Result<LoadedText, TextError> {
-        match &self.model {
-            None => Ok(LoadedText {
-                tokenizer: embedded::tokenizer(),
-                eos: vec![],
+        let tokenizer = match &self.model {
+            Some(folder) if folder.is_dir() => return LoadedText::find(folder),
+            Some(spec) => Source::Missing(Missing::Spec {
+                name: shown(spec).to_string(),
             }),
-            Some(model) => LoadedText::find(Path::new(model)),
-        }
+            None => embedded::tokenizer(),
+        };
+        Ok(LoadedText {
+            tokenizer,
+            eos: vec![],
+        })
     }
 
     /// The model for writing it out: random weights are drawn, and matrices packed, on the way.
@@ -127,21 +162,26 @@ impl ModelArgs {
     }
 
     fn seed(&self) -> u64 {
-        self.weights_seed.unwrap_or(0)
+        self.seed.unwrap_or(0)
+    }
+
+    /// Whether weights are drawn, from a seed.
+    pub(crate) fn has_random_weights(&self) -> bool {
+        self.model.as_ref().is_some_and(|model| !model.is_dir())
     }
 
     /// What to call the model: a folder, or a spec with the name of its sizes.
     pub(crate) fn label(&self) -> String {
         match &self.model {
             None => embedded::NAME.into(),
-            Some(model) if Path::new(model).is_dir() => model.clone(),
-            Some(model) => format!("{model} {}", self.preset()),
+            Some(model) if model.is_dir() => shown(model).to_string(),
+            Some(model) => format!("{} {}", shown(model), self.preset()),
         }
     }
 
     /// What the model was called on the command line.
-    pub(crate) fn name(&self) -> &str {
-        self.model.as_deref().unwrap_or(embedded::NAME)
+    pub(crate) fn name(&self) -> &Path {
+        self.model.as_deref().unwrap_or(Path::new(embedded::NAME))
     }
 
     /// What the model is and costs, by its shapes, on `machine`.
@@ -150,20 +190,20 @@ impl ModelArgs {
         Ok(summarize(&self.label(), &loaded, &self.options()?, machine))
     }
 
-    /// The same choices for another model; `SPEC:PRESET` names a built-in spec's sizes too.
-    pub(crate) fn with_model(&self, model: &str) -> ModelArgs {
-        let mut other = ModelArgs {
+    /// The same choices for another model; `SPEC:PRESET` names a built-in spec's sizes too. A folder has sizes of its own.
+    pub(crate) fn with_model(&self, model: &Path) -> ModelArgs {
+        let preset = self.preset.clone().filter(|_| !model.is_dir());
+        let named = model.to_str().and_then(|text| text.rsplit_once(':'));
+        let (model, preset) = match named {
+            Some((spec, preset)) if !model.exists() => (Path::new(spec), Some(preset.into())),
+            Some(_) | None => (model, preset),
+        };
+        ModelArgs {
             model: Some(model.into()),
             spec: None,
+            preset,
             ..self.clone()
-        };
-        if let Some((spec, preset)) = model
-            .rsplit_once(':')
-            .filter(|_| !Path::new(model).exists())
-        {
-            (other.model, other.preset) = (Some(spec.into()), Some(preset.into()));
         }
-        other
     }
 
     /// The model without the bytes of its weights where it has none on disk: at once, whatever its size.
@@ -200,40 +240,29 @@ impl ModelArgs {
         self.preset.as_deref().unwrap_or("tiny")
     }
 
-    /// Where the model comes from.
-    fn place(&self) -> Result<Place<'_>, ModelError> {
-        let Some(model) = &self.model else {
-            self.no_preset("the model that the program carries")?;
-            return Ok(Place::Embedded);
+    /// Where the model comes from. Options that do not go with it are refused.
+    fn place(&self) -> Result<Place<'_>, Box<dyn Error>> {
+        let place = place::find(self.model.as_deref())?;
+        let (what, is_spec) = match &place {
+            Place::Embedded => ("the model that the program carries", false),
+            Place::Folder(_) => ("a checkpoint folder", false),
+            Place::Spec(_) => ("a spec itself", true),
         };
-        let path = Path::new(model);
-        if path.is_dir() {
-            self.no_preset("a checkpoint folder")?;
-            return Ok(Place::Folder(path));
+        if let Some(preset) = self.preset.clone().filter(|_| !is_spec) {
+            return Err(ModelError::Preset { preset, what }.into());
         }
-        if spec::builtin_names().contains(&model.as_str()) {
-            return Ok(Place::Spec(spec::load(SpecSource::Builtin(model))?));
-        }
-        match path.extension().and_then(|e| e.to_str()) {
-            Some("json") if path.exists() => Ok(Place::Spec(spec::load(SpecSource::File(path))?)),
-            Some("safetensors" | "gguf" | "bin") if path.exists() => {
-                Err(ModelError::WeightFile { path: path.into() })
+        match (&self.spec, &place) {
+            (None, _) => {}
+            (Some(spec), Place::Folder(_)) if is_there(spec) => {}
+            (Some(spec), Place::Folder(_)) => {
+                return Err(ModelError::NoSpecFile { spec: spec.clone() }.into());
             }
-            _ => Err(ModelError::Unknown {
-                model: model.clone(),
-                nearest: spec::nearest(model, spec::builtin_names()),
-            }),
+            (Some(spec), Place::Embedded | Place::Spec(_)) => {
+                let spec = spec.clone();
+                return Err(ModelError::Spec { spec, what }.into());
+            }
         }
-    }
-
-    fn no_preset(&self, what: &'static str) -> Result<(), ModelError> {
-        match &self.preset {
-            Some(preset) => Err(ModelError::Preset {
-                preset: preset.clone(),
-                what,
-            }),
-            None => Ok(()),
-        }
+        Ok(place)
     }
 
     pub(crate) fn passes(&self) -> Result<PassOptions, Box<dyn Error>> {

@@ -8,12 +8,14 @@ use graver::bench;
 use graver::pipeline::Loaded;
 use graver::report::{Measured, page};
 use graver::summary::Machine;
+use graver_runtime::files::shown;
 use graver_runtime::profile::Profile;
 use graver_runtime::{ceilings, cpu};
 use serde_json::Value;
 
 use super::Outcome;
 use super::model::ModelArgs;
+use super::print::print;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -30,7 +32,7 @@ pub(crate) struct Args {
     profile: Option<PathBuf>,
     /// Set the model beside this one: a folder, a spec, or SPEC:PRESET
     #[arg(long, value_name = "MODEL")]
-    compare: Option<String>,
+    compare: Option<PathBuf>,
     /// Threads whose ceilings are measured; as many as the system allows if not given
     #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
@@ -39,7 +41,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = args.model.load_shapes()?;
     let machine = machine(args.threads, &loaded);
-    let beside = |other: &String| {
+    let beside = |other: &PathBuf| {
         let other = args.model.with_model(other);
         let gbps = machine.gbps_for(&other.load_shapes()?);
         let machine = Machine {
@@ -62,7 +64,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     );
     std::fs::write(&args.output, &html)
         .map_err(|e| format!("{}: {e}; choose another -o", args.output.display()))?;
-    println!("{} ({} kB)", args.output.display(), html.len() / 1000);
+    let (path, kilobytes) = (shown(&args.output), html.len() / 1000);
+    print(format_args!("{path} ({kilobytes} kB)\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,13 +7,13 @@ use graver_runtime::cli::{self, RunArgs, SpecialIds};
 use graver_runtime::sequence::Sequence;
 use graver_runtime::tokenizer::Tokenizer;
 
-use super::Outcome;
-use super::model::{ModelArgs, open};
+use super::model::{WeightedModelArgs, open};
+use super::{Outcome, print};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    model: ModelArgs,
+    model: WeightedModelArgs,
     #[command(flatten)]
     run: RunArgs,
     /// Compare every access of generated code with what its kernel may touch; many times slower, same results
@@ -23,8 +23,10 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     // One seed for everything random, sampling and weights, unless there are two.
-    let mut model = args.model.clone();
-    model.weights_seed = model.weights_seed.or(args.run.seed);
+    let mut model = args.model.model_or_seed(args.run.seed)?;
+    let seed_is_weights_too = model.has_random_weights() && !args.model.has_seed();
+    args.run.check(seed_is_weights_too)?;
+    let mut out = print::open()?;
     model.instruments.checks = args.checked;
     model.instruments.verified = args.checked;
     let text = model.text()?;
@@ -37,8 +39,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let options = args.run.session_options();
     let mut session = open(loaded, &model.options()?, options)?;
     let mut sequence = Sequence::new(&mut session);
-    let (out, err) = (&mut io::stdout().lock(), &mut io::stderr().lock());
-    cli::run(&args.run, &mut sequence, tokenizer, &special, out, err)?;
+    let err = &mut io::stderr().lock();
+    cli::run(&args.run, &mut sequence, tokenizer, &special, &mut out, err)?;
     cli::write_profile(&args.run, session.profile(), err)?;
     Ok(ExitCode::SUCCESS)
 }

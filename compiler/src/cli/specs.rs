@@ -9,6 +9,7 @@ use graver::spec::{self, Spec, SpecSource};
 use serde::Serialize;
 
 use super::Outcome;
+use super::print::{json, print};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -40,23 +41,22 @@ pub(crate) fn run(args: &Args) -> Outcome {
         .map(entry)
         .collect::<Result<Vec<_>, _>>()?;
     if args.json {
-        println!("{}", serde_json::to_string_pretty(&entries)?);
+        print(json(&entries)?)?;
         return Ok(ExitCode::SUCCESS);
     }
-    for (i, e) in entries.iter().enumerate() {
-        print!(
-            "{}{}",
-            if i == 0 { "" } else { "\n" },
-            e.text(args.name.is_some())
-        );
-    }
+    let mut parts: Vec<String> = entries
+        .iter()
+        .map(|e| e.text(args.name.is_some()))
+        .collect();
     if args.name.is_none() {
-        println!(
-            "\n`graver specs NAME` shows what one is made of; `--spec FILE` and MODEL take others."
-        );
+        parts.push(HINT.into());
     }
+    print(parts.join("\n"))?;
     Ok(ExitCode::SUCCESS)
 }
+
+const HINT: &str =
+    "`graver specs NAME` shows what one is made of; `--spec FILE` and MODEL take others.\n";
 
 fn entry(name: &str) -> Result<Entry, Box<dyn Error>> {
     let spec = spec::load(SpecSource::Builtin(name))?;

@@ -14,12 +14,13 @@ use graver_runtime::session::SessionOptions;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
-use super::model::{ModelArgs, open};
+use super::model::{ModelArgs, WeightedModelArgs, open};
+use super::print::{json, print};
 
-#[derive(Clone, clap::Args)]
+#[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
-    model: ModelArgs,
+    model: WeightedModelArgs,
     /// Reference logits. Without them the compiled code is compared, after every pass, with the plain interpreter;
     /// quantised weights, and keys and values in less than f32, with the model that has neither
     #[arg(long, value_name = "FILE")]
@@ -39,24 +40,29 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let mut args = args.clone();
-    args.model.instruments.checks = args.checked;
-    args.model.instruments.verified = true;
-    verify(&args)
-}
-
-fn verify(args: &Args) -> Outcome {
-    if args.model.quant.rounds() {
-        return rounded(args);
+    let mut model = args.model.model()?;
+    model.instruments.checks = args.checked;
+    model.instruments.verified = true;
+    if model.quant.rounds() {
+        return rounded(&model, args);
     }
     match &args.golden {
-        Some(path) => with_golden(args, path),
-        None => with_interpreter(args),
+        Some(path) => with_golden(&model, args, path),
+        None => with_interpreter(&model, args),
     }
 }
 
-fn with_golden(args: &Args, path: &Path) -> Outcome {
-    let loaded = args.model.load()?;
+/// How many tokens are compared: as many as were asked for, or as usual, as far as the context has room.
+fn tokens(args: &Args, usual: u32, context: usize) -> Result<usize, Box<dyn Error>> {
+    match args.tokens {
+        None => Ok(context.min(usual as usize)),
+        Some(n) if n as usize <= context => Ok(n as usize),
+        Some(n) => Err(format!("--tokens {n}: this model takes 1 to {context} positions").into()),
+    }
+}
+
+fn with_golden(model: &ModelArgs, args: &Args, path: &Path) -> Outcome {
+    let loaded = model.load()?;
     let golden = Golden::open(path)?;
     golden.fits(loaded.model.vocab, loaded.model.context, path)?;
     let options = SessionOptions {
@@ -64,12 +70,11 @@ fn with_golden(args: &Args, path: &Path) -> Outcome {
         context: Some(golden.positions()),
         ..SessionOptions::default()
     };
-    let mut session = open(loaded, &args.model.options()?, options)?;
+    let mut session = open(loaded, &model.options()?, options)?;
     let report = against_golden(&mut session, &golden, path)?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print(&report);
+    match args.json {
+        true => print(json(&report)?)?,
+        false => print(text(&report))?,
     }
     Ok(outcome(report.passed))
 }
@@ -77,21 +82,21 @@ fn with_golden(args: &Args, path: &Path) -> Outcome {
 /// Tokens for the interpreter: more than one tile of queries, more than one step of decode.
 const TOKENS: u32 = 80;
 
-fn with_interpreter(args: &Args) -> Outcome {
-    let loaded = args.model.load()?;
-    let n = args.tokens.unwrap_or(TOKENS) as usize;
-    let tokens = any_tokens(n.min(loaded.model.context), loaded.model.vocab);
+fn with_interpreter(model: &ModelArgs, args: &Args) -> Outcome {
+    let loaded = model.load()?;
+    let n = tokens(args, TOKENS, loaded.model.context)?;
+    let tokens = any_tokens(n, loaded.model.vocab);
     let bar = ProgressBar::new_spinner().with_style(
         ProgressStyle::with_template("{spinner} {msg}").unwrap_or(ProgressStyle::default_spinner()),
     );
     bar.enable_steady_tick(Duration::from_millis(200));
     let mut progress = |pass: &str| bar.set_message(format!("comparing: {pass}"));
-    let options = args.model.options()?;
+    let options = model.options()?;
     let report = against_interpreter(loaded, &options, &tokens, args.threads, &mut progress)?;
     bar.finish_and_clear();
     match args.json {
-        true => println!("{}", serde_json::to_string_pretty(&report)?),
-        false => print!("{report}"),
+        true => print(json(&report)?)?,
+        false => print(&report)?,
     }
     Ok(outcome(report.passed))
 }
@@ -104,29 +109,24 @@ fn outcome(passed: bool) -> ExitCode {
 }
 
 /// Quantised weights, and keys and values in less than f32, are measured by what they lose, not by a difference of logits.
-fn rounded(args: &Args) -> Outcome {
-    let reference = reference(args)?;
+fn rounded(model: &ModelArgs, args: &Args) -> Outcome {
+    let reference = reference(model, args)?;
     let options = SessionOptions {
         threads: args.threads,
         context: Some(reference.tokens.len()),
         ..SessionOptions::default()
     };
-    let mut session = open(args.model.load()?, &args.model.options()?, options)?;
-    let report = against_reference(
-        &mut session,
-        &reference,
-        Bounds::of(args.model.quant.choice()),
-    )?;
-    if args.json {
-        println!("{}", serde_json::to_string_pretty(&report)?);
-    } else {
-        print_divergence(&report);
+    let mut session = open(model.load()?, &model.options()?, options)?;
+    let report = against_reference(&mut session, &reference, Bounds::of(model.quant.choice()))?;
+    match args.json {
+        true => print(json(&report)?)?,
+        false => print(text_of_divergence(&report))?,
     }
     Ok(outcome(report.passed))
 }
 
 /// What a model that rounds is compared with: golden logits, or those of the model as it was on text of its own.
-fn reference(args: &Args) -> Result<Reference, Box<dyn Error>> {
+fn reference(model: &ModelArgs, args: &Args) -> Result<Reference, Box<dyn Error>> {
     if let Some(path) = &args.golden {
         let golden = Golden::open(path)?;
         return Ok(Reference {
@@ -134,14 +134,14 @@ fn reference(args: &Args) -> Result<Reference, Box<dyn Error>> {
             logits: golden.logits,
         });
     }
-    let loaded = args.model.load_unquantized()?;
+    let loaded = model.load_unquantized()?;
     // Configs cut down for trials keep the token of the full vocabulary.
     let bos = loaded
         .model
         .bos
         .filter(|id| (*id as usize) < loaded.model.vocab);
     let (context, first) = (loaded.model.context, bos.unwrap_or(0));
-    let n = (args.tokens.unwrap_or(256) as usize).min(context);
+    let n = tokens(args, 256, context)?;
     let options = SessionOptions {
         threads: args.threads,
         context: Some(n),
@@ -149,16 +149,17 @@ fn reference(args: &Args) -> Result<Reference, Box<dyn Error>> {
     };
     let options_of_floats = CompileOptions {
         cache: CacheType::F32,
-        ..args.model.options()?
+        ..model.options()?
     };
     let mut session = open(loaded, &options_of_floats, options)?;
     Ok(Reference::drawn(&mut session, first, n, 0)?)
 }
 
-fn print_divergence(report: &DivergenceReport) {
+fn text_of_divergence(report: &DivergenceReport) -> String {
+    let mut out = String::new();
     for p in &report.paths {
-        println!(
-            "{:<20} KL {:.2e} nats (largest {:.2e}, at {}), same top token {:.1} %, {:.1} % of {} that lead clearly",
+        out += &format!(
+            "{:<20} KL {:.2e} nats (largest {:.2e}, at {}), same top token {:.1} %, {:.1} % of {} that lead clearly\n",
             p.path,
             p.mean_kl,
             p.max_kl,
@@ -169,24 +170,22 @@ fn print_divergence(report: &DivergenceReport) {
         );
     }
     let word = if report.passed { "passed" } else { "FAILED" };
-    println!(
-        "{word}: allowed are a mean of {} nats, and at least {:.0} % of the top tokens that lead clearly",
+    out + &format!(
+        "{word}: allowed are a mean of {} nats, and at least {:.0} % of the top tokens that lead clearly\n",
         report.bounds.mean_kl,
         100.0 * report.bounds.top1
-    );
+    )
 }
 
-fn print(report: &Report) {
-    for p in &report.paths {
-        println!("{p}");
-    }
-    println!(
-        "greedy               {} of {} steps agree",
+fn text(report: &Report) -> String {
+    let mut out: String = report.paths.iter().map(|p| format!("{p}\n")).collect();
+    out += &format!(
+        "greedy               {} of {} steps agree\n",
         report.greedy_agreed, report.greedy_counted
     );
     let word = if report.passed { "passed" } else { "FAILED" };
-    println!(
-        "{word}: largest difference {:.2e} standard deviations, allowed {:.0e}",
+    out + &format!(
+        "{word}: largest difference {:.2e} standard deviations, allowed {:.0e}\n",
         report.largest, report.tolerance
-    );
+    )
 }

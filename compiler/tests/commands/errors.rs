@@ -126,10 +126,10 @@ fn config_that_is_no_config() {
         run_in(dir.path())
     );
     fs::remove_file(dir.path().join("config.json")).unwrap();
+    let message = run_in(dir.path());
     assert!(
-        run_in(dir.path()).contains("config.json: "),
-        "{}",
-        run_in(dir.path())
+        message.contains("no config.json in this folder"),
+        "{message}"
     );
 }
 

@@ -1,12 +1,18 @@
 //! The `graver` program from outside: what it prints, where, and with which exit code.
+#![allow(clippy::print_stderr, reason = "tests that cannot run here say so")]
 
 mod errors;
+mod hardened;
+mod hints;
 mod inspect;
+mod options;
+mod output;
 mod run;
 mod verify;
 
+use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 
 /// What a run of the program left.
 struct Run {
@@ -21,20 +27,29 @@ fn graver(args: &str) -> Run {
 }
 
 fn graver_with(args: &[&str]) -> Run {
-    let output = Command::new(env!("CARGO_BIN_EXE_graver"))
+    graver_in(Path::new("."), args)
+}
+
+/// Runs it in a folder.
+fn graver_in(folder: &Path, args: &[impl AsRef<OsStr>]) -> Run {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_graver"));
+    command
         .args(args)
-        .env_remove("RUST_BACKTRACE")
-        .output()
-        .expect("graver runs");
-    let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
-    Run {
-        code: output.status.code(),
-        out: text(output.stdout),
-        err: text(output.stderr),
-    }
+        .current_dir(folder)
+        .env_remove("RUST_BACKTRACE");
+    Run::of(command.output().expect("graver runs"))
 }
 
 impl Run {
+    fn of(output: Output) -> Run {
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).expect("UTF-8");
+        Run {
+            code: output.status.code(),
+            out: text(output.stdout),
+            err: text(output.stderr),
+        }
+    }
+
     /// Standard output of a run that succeeded.
     #[track_caller]
     fn ok(self) -> String {

@@ -62,15 +62,15 @@ fn perf_finds_the_names_of_compiled_kernels() {
 fn random_weights_come_from_the_seed() {
     let ids = |seed: &str| {
         graver(&format!(
-            "run llama --seed {seed} --tokens 1,2,3 --print-tokens -n 8 --temp 0"
+            "run llama {seed} --tokens 1,2,3 --print-tokens -n 8 --temp 0"
         ))
         .ok()
     };
-    assert_eq!(ids("1"), ids("1"));
-    assert_ne!(ids("1"), ids("2"));
+    assert_eq!(ids("--seed 1"), ids("--seed 1"));
+    assert_ne!(ids("--seed 1"), ids("--seed 2"));
     assert_eq!(
-        ids("2 --weights-seed 1"),
-        ids("1"),
+        ids("--weights-seed 1"),
+        ids("--seed 1"),
         "weights may have a seed of their own"
     );
 }

@@ -261,7 +261,7 @@ fn weights_in_a_file_of_their_own_are_found_beside_the_executable() {
     fs::rename(path("bible-1.5m.weights"), path("elsewhere")).unwrap();
     let message = fails(path("bible-1.5m"), &arguments);
     assert!(
-        message.contains("bible-1.5m.weights: No such file"),
+        message.contains("bible-1.5m.weights: cannot open: No such file"),
         "{message}"
     );
     let elsewhere = path("elsewhere").display().to_string();
@@ -279,6 +279,73 @@ fn weights_in_a_file_of_their_own_are_found_beside_the_executable() {
         message.contains("plain.weights: belongs to another model or compilation"),
         "{message}"
     );
+}
+
+/// What is not read is not taken without a word.
+#[test]
+fn a_file_of_weights_beside_weights_inside_is_refused() {
+    let folder = folder();
+    let path = |name: &str| folder.path().join(name);
+    compile(&bible(), &path("bible"), &[]);
+    compile(&bible(), &path("other"), &["--weights", "external"]);
+    let other = path("other.weights").display().to_string();
+    for file in ["/nope", &other] {
+        for verb in [&["-p", "And", "-n", "1"][..], &["--check"]] {
+            let message = fails(path("bible"), &[verb, &["--weights", file]].concat());
+            assert_eq!(
+                message,
+                format!(
+                    "error: {file}: not read, since {} has its weights inside; leave the file out, or compile with --weights external\n",
+                    path("bible").display()
+                )
+            );
+        }
+    }
+}
+
+/// Whatever would be ignored is refused.
+#[test]
+fn options_that_would_change_nothing_are_refused() {
+    let folder = folder();
+    let program = folder.path().join("llama");
+    compile(Path::new("llama"), &program, &[]);
+    for (arguments, expected) in [
+        (
+            &["--info", "-p", "x"][..],
+            "'--info' cannot be used with '--prompt <TEXT>'",
+        ),
+        (
+            &["--info", "--weights", "x"],
+            "'--info' cannot be used with '--weights <FILE>'",
+        ),
+        (&["--info", "--check"], "cannot be used with"),
+        (
+            &["--check", "--json"],
+            "'--check' cannot be used with '--json'",
+        ),
+        (
+            &["--check", "-n", "3"],
+            "'--check' cannot be used with '--max-tokens <N>'",
+        ),
+        (
+            &["--tokens", "1", "--kv", "q8"],
+            "unexpected argument '--kv'",
+        ),
+        (
+            &["--tokens", "1", "--threads", "0"],
+            "expected a whole number, 1 or more",
+        ),
+    ] {
+        let output = crate::run(&program, arguments);
+        let message = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(2), "{arguments:?}: {message}");
+        assert!(message.contains(expected), "{arguments:?}: {message}");
+    }
+    for option in ["--top-k", "--top-p", "--min-p", "--seed"] {
+        let message = fails(&program, &["--tokens", "1", "--temp", "0", option, "1"]);
+        let expected = format!("error: {option} has no effect with --temp 0");
+        assert!(message.starts_with(&expected), "{message}");
+    }
 }
 
 #[test]

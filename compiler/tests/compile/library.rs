@@ -206,8 +206,8 @@ fn an_object_links_with_the_archive_beside_it() {
     )
     .unwrap();
     let message = fails(folder.path().join("greedy"), &["decode", "1", "1", "1"]);
-    assert!(message.contains("cannot read the weights in "), "{message}");
-    assert!(message.contains("model.weights: No such file"), "{message}");
+    let expected = "model.weights: cannot open: No such file";
+    assert!(message.contains(expected), "{message}");
 }
 
 #[test]
@@ -223,4 +223,42 @@ fn a_library_that_was_cut_short_is_an_error_for_c() {
         message.contains("model.so: its last 32 bytes of "),
         "{message}"
     );
+}
+
+/// A file that nothing would be read from is refused, as on the command line.
+#[test]
+fn a_library_with_weights_takes_no_file_of_them() {
+    let folder = folder();
+    compile(
+        Path::new("llama"),
+        &folder.path().join("model.so"),
+        &["--emit", "so"],
+    );
+    let main = r#"
+        #include "model.h"
+        #include <stdio.h>
+        int main(int count, char **words) {
+            graver_options options = {0};
+            options.weights = count > 1 ? words[1] : 0;
+            graver *model = graver_open(&options);
+            puts(model ? "opened" : graver_error());
+            graver_close(model);
+            return 0;
+        }
+    "#;
+    fs::write(folder.path().join("main.c"), main).unwrap();
+    let mut cc = Command::new("cc");
+    cc.current_dir(folder.path()).args([
+        "-o",
+        "main",
+        "main.c",
+        "./model.so",
+        "-Wl,-rpath,$ORIGIN",
+    ]);
+    assert!(output(&mut cc).status.success());
+    let main = folder.path().join("main");
+    assert_eq!(ok(&main, &[""; 0]), "opened\n");
+    let said = ok(&main, &["/nope"]);
+    assert!(said.starts_with("/nope: not read, since "), "{said}");
+    assert!(said.contains("model.so has its weights inside"), "{said}");
 }

@@ -6,6 +6,9 @@ mod errors;
 mod executable;
 mod library;
 mod memory;
+mod names;
+mod output;
+mod tokenizers;
 
 use std::ffi::OsStr;
 use std::fs;

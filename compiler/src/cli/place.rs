@@ -1,0 +1,229 @@
+//! What the MODEL argument stands for; and, where it stands for nothing, what it was probably meant to be.
+
+use std::fs::{self, File};
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+
+use graver::spec::{self, Spec, SpecSource};
+use graver_runtime::files::{self, FileError, is_there, shown};
+use serde_json::Value;
+
+/// Where a model comes from.
+pub(super) enum Place<'a> {
+    /// Inside the program.
+    Embedded,
+    /// A checkpoint folder.
+    Folder(&'a Path),
+    /// A spec, with random weights.
+    Spec(Spec),
+}
+
+/// A MODEL that is none.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PlaceError {
+    #[error(
+        "{}: neither a checkpoint folder nor a spec{}; expected a folder with a config.json, a spec's .json file, or one of {}",
+        shown(model),
+        nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default(),
+        spec::builtin_names().join(", ")
+    )]
+    Unknown {
+        model: PathBuf,
+        nearest: Option<String>,
+    },
+    #[error(
+        "{}: no such file or folder; expected a checkpoint folder or a spec's .json file. Nothing is downloaded: a model from a hub has to be in a folder already",
+        shown(path)
+    )]
+    NotThere { path: PathBuf },
+    #[error("{}: cannot be opened: {source}", shown(path))]
+    Closed { path: PathBuf, source: io::Error },
+    #[error(
+        "{}: a broken link, to {}; give the folder or file itself",
+        shown(path),
+        shown(target)
+    )]
+    BrokenLink { path: PathBuf, target: PathBuf },
+    #[error(
+        "{}: a file of weights alone; expected the folder that it lies in, with its config.json",
+        shown(path)
+    )]
+    WeightFile { path: PathBuf },
+    #[error(
+        "{}: {what}, which cannot be read; expected a checkpoint folder with a config.json and .safetensors files",
+        shown(path)
+    )]
+    Foreign { path: PathBuf, what: &'static str },
+    #[error(
+        "{}: a checkpoint's file, not a spec; give the folder that it lies in: {}",
+        shown(path),
+        shown(folder)
+    )]
+    CheckpointFile { path: PathBuf, folder: PathBuf },
+    #[error(
+        "{}: a file, but neither a spec's .json file nor a checkpoint folder; expected one of the two",
+        shown(path)
+    )]
+    OtherFile { path: PathBuf },
+    #[error(
+        "{}: no config.json in this folder{found}; expected a checkpoint folder, with a config.json and .safetensors files{}",
+        shown(folder),
+        instead.as_ref().map(|i| format!(" (did you mean {}?)", shown(i))).unwrap_or_default()
+    )]
+    NoConfig {
+        folder: PathBuf,
+        found: &'static str,
+        instead: Option<PathBuf>,
+    },
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error(transparent)]
+    Spec(#[from] spec::Error),
+}
+
+type Result<T> = std::result::Result<T, PlaceError>;
+
+/// Looks at what MODEL names.
+pub(super) fn find(model: Option<&Path>) -> Result<Place<'_>> {
+    let Some(path) = model else {
+        return Ok(Place::Embedded);
+    };
+    if path.is_dir() {
+        check_folder(path)?;
+        return Ok(Place::Folder(path));
+    }
+    if let Some(name) = path.to_str().filter(|n| spec::builtin_names().contains(n)) {
+        return Ok(Place::Spec(spec::load(SpecSource::Builtin(name))?));
+    }
+    match fs::metadata(path) {
+        Ok(_) => file(path),
+        Err(source) => Err(nothing(path, source)),
+    }
+}
+
+/// A file: a spec, if anything.
+fn file(path: &Path) -> Result<Place<'_>> {
+    let (opened, _) = files::open(path)?;
+    let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
+    if let Some(what) = foreign(extension, &opened) {
+        let path = path.into();
+        return Err(PlaceError::Foreign { path, what });
+    }
+    match extension {
+        "safetensors" => Err(PlaceError::WeightFile { path: path.into() }),
+        "json" if is_of_checkpoint(path) => Err(PlaceError::CheckpointFile {
+            path: path.into(),
+            folder: match path.parent() {
+                Some(folder) if folder != Path::new("") => folder.into(),
+                Some(_) | None => ".".into(),
+            },
+        }),
+        "json" => Ok(Place::Spec(spec::load(SpecSource::File(path))?)),
+        _ => Err(PlaceError::OtherFile { path: path.into() }),
+    }
+}
+
+/// Weights in other formats, by their names or first bytes.
+fn foreign(extension: &str, file: &File) -> Option<&'static str> {
+    let mut start = [0; 4];
+    let is_gguf = { file }.read_exact(&mut start).is_ok() && &start == b"GGUF";
+    match extension {
+        _ if is_gguf => Some("a GGUF file"),
+        "gguf" => Some("a GGUF file"),
+        "bin" | "pt" | "pth" | "ckpt" => Some("a file of weights in PyTorch's own format"),
+        "onnx" => Some("an ONNX model"),
+        _ => None,
+    }
+}
+
+/// Files that lie in every checkpoint folder; a `config.json` under another name is known by what is in it.
+fn is_of_checkpoint(path: &Path) -> bool {
+    const NAMES: [&str; 5] = [
+        "generation_config.json",
+        "model.safetensors.index.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "special_tokens_map.json",
+    ];
+    let name = path.file_name().and_then(|name| name.to_str());
+    if name.is_some_and(|name| NAMES.contains(&name)) {
+        return true;
+    }
+    let config: Option<Value> = files::read(path, files::MAX_CONFIG)
+        .ok()
+        .and_then(|text| serde_json::from_slice(&text).ok());
+    // A spec has its model types under `match`.
+    config.is_some_and(|c| c.get("model_type").is_some() || c.get("architectures").is_some())
+}
+
+/// A path that leads nowhere.
+fn nothing(path: &Path, source: io::Error) -> PlaceError {
+    let path = path.to_path_buf();
+    if source.kind() != io::ErrorKind::NotFound {
+        return PlaceError::Closed { path, source };
+    }
+    if let Ok(target) = fs::read_link(&path) {
+        return PlaceError::BrokenLink { path, target };
+    }
+    match path.to_str() {
+        Some(name) if !name.contains('/') => PlaceError::Unknown {
+            nearest: nearest(name),
+            model: path,
+        },
+        Some(_) | None => PlaceError::NotThere { path },
+    }
+}
+
+/// What a name was probably meant to be.
+fn nearest(name: &str) -> Option<String> {
+    let names = spec::builtin_names();
+    match name.split_once(':') {
+        Some((spec, preset)) if names.contains(&spec) => Some(format!("{spec} --preset {preset}")),
+        Some(_) | None => spec::nearest(name, names),
+    }
+}
+
+/// A folder without a config.json is no checkpoint.
+fn check_folder(folder: &Path) -> Result<()> {
+    if is_there(&folder.join("config.json")) {
+        return Ok(());
+    }
+    let closed = |source| PlaceError::Closed {
+        path: folder.into(),
+        source,
+    };
+    let mut entries = vec![];
+    for entry in fs::read_dir(folder).map_err(closed)?.take(MOST_ENTRIES) {
+        entries.push(entry.map_err(closed)?.path());
+    }
+    let has = |extension: &str| {
+        let is_it = |path: &PathBuf| path.extension().is_some_and(|e| e == extension);
+        entries.iter().any(is_it)
+    };
+    let found = match entries.is_empty() {
+        true => ", which is empty",
+        false if has("safetensors") => " beside its .safetensors files",
+        false if has("gguf") => ", but GGUF files, which cannot be read",
+        false => "",
+    };
+    Err(PlaceError::NoConfig {
+        folder: folder.into(),
+        found,
+        instead: inside(entries),
+    })
+}
+
+/// Entries of a folder that are looked at for a hint.
+const MOST_ENTRIES: usize = 1000;
+
+/// The one checkpoint folder among `entries`, or among what their folders called `snapshots` have: so hubs keep copies.
+fn inside(entries: Vec<PathBuf>) -> Option<PathBuf> {
+    let snapshots = entries.iter().filter(|path| path.ends_with("snapshots"));
+    let snapshots = snapshots.filter_map(|path| fs::read_dir(path).ok());
+    let below = snapshots.flat_map(|found| found.take(MOST_ENTRIES).flatten().map(|e| e.path()));
+    let all: Vec<PathBuf> = below.chain(entries.iter().cloned()).collect();
+    let mut checkpoints = all
+        .into_iter()
+        .filter(|path| is_there(&path.join("config.json")));
+    checkpoints.next().filter(|_| checkpoints.next().is_none())
+}

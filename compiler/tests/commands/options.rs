@@ -1,0 +1,185 @@
+//! Every option has its effect or is refused: none is ignored without a word.
+
+use super::{fixture, graver};
+
+/// The complaint about a command line, by the parser or by the command.
+#[track_caller]
+fn refused(args: &str) -> String {
+    let run = graver(args);
+    assert!(matches!(run.code, Some(1 | 2)), "{args}: {}", run.out);
+    assert_eq!(run.out, "", "{args}");
+    run.err
+}
+
+#[test]
+fn options_of_specs_are_refused_where_there_are_weights() {
+    let dir = fixture("qwen3-f32");
+    for model in [dir.as_str(), ""] {
+        for verb in ["run", "bench", "compile", "verify"] {
+            let seed = if verb == "run" {
+                "--weights-seed"
+            } else {
+                "--seed"
+            };
+            let message = refused(&format!("{verb} {model} {seed} 5"));
+            assert!(
+                message.contains("MODEL has weights of its own; a seed is for specs"),
+                "{verb} {model}: {message}"
+            );
+        }
+        for verb in [
+            "run", "bench", "compile", "verify", "inspect", "explain", "report",
+        ] {
+            let message = refused(&format!("{verb} {model} --preset tiny"));
+            let expected = "has sizes of its own; presets are for specs";
+            assert!(message.contains(expected), "{verb} {model}: {message}");
+        }
+    }
+}
+
+/// Verbs that need no weights take no seed of them.
+#[test]
+fn verbs_without_weights_take_no_seed() {
+    for verb in ["inspect", "explain", "report"] {
+        let message = refused(&format!("{verb} llama --seed 5"));
+        assert!(
+            message.contains("unexpected argument '--seed'"),
+            "{message}"
+        );
+    }
+}
+
+#[test]
+fn a_spec_beside_a_spec_is_refused() {
+    let spec = super::repository("specs/llama.json");
+    let spec = spec.display();
+    for verb in ["run", "inspect", "explain"] {
+        let message = refused(&format!("{verb} qwen3 --spec {spec}"));
+        let expected = "MODEL is a spec itself; --spec is for checkpoint folders";
+        assert!(message.contains(expected), "{message}");
+        let message = refused(&format!("{verb} --spec {spec}"));
+        let expected = "MODEL is the model that the program carries; --spec is for";
+        assert!(message.contains(expected), "{message}");
+    }
+    let dir = fixture("qwen3-f32");
+    let message = refused(&format!("inspect {dir} --spec qwen3"));
+    assert!(
+        message.contains("--spec qwen3: no such file; a built-in spec is chosen by config.json"),
+        "{message}"
+    );
+}
+
+#[test]
+fn sampling_without_chance_is_refused() {
+    let dir = fixture("qwen3-f32");
+    for option in ["--top-k 5", "--top-p 0.5", "--min-p 0.1", "--seed 7"] {
+        let message = refused(&format!("run {dir} --tokens 1 --temp 0 {option}"));
+        assert!(message.contains("has no effect with --temp 0"), "{message}");
+    }
+    // The seed draws the weights as well, unless they have one of their own.
+    graver("run llama --tokens 1 -n 1 --temp 0 --seed 7").ok();
+    let message = refused("run llama --tokens 1 --temp 0 --seed 7 --weights-seed 8");
+    assert!(message.contains("--seed has no effect"), "{message}");
+}
+
+#[test]
+fn passes_are_chosen_in_one_way() {
+    for other in ["--no-pass dead-nodes", "--pass-limit 3"] {
+        let message = refused(&format!("inspect llama --no-fuse {other}"));
+        assert!(message.contains("cannot be used with"), "{message}");
+    }
+}
+
+#[test]
+fn impossible_numbers_are_refused() {
+    for (args, expected) in [
+        (
+            "run --tokens 1 --threads 0",
+            "found \"0\", expected a whole number, 1 or more",
+        ),
+        ("verify --threads 0", "--threads 0: expected 1 to "),
+        ("bench --threads 0", "0 is not in 1..=65535"),
+        ("report --threads 0", "0 is not in 1..=65535"),
+        (
+            "run --tokens 1 --context 100000",
+            "this model takes 1 to 512 positions",
+        ),
+        (
+            "verify --tokens 513",
+            "--tokens 513: this model takes 1 to 512 positions",
+        ),
+        (
+            "verify --tokens 513 --quantize q8",
+            "--tokens 513: this model takes 1 to 512 positions",
+        ),
+        (
+            "bench --prompt 0 --gen 0",
+            "nothing to measure: --prompt and --gen are both 0",
+        ),
+        (
+            "bench diff a b --tolerance nan",
+            "expected a number, 0 or more",
+        ),
+        (
+            "bench diff a b --tolerance -1",
+            "expected a number, 0 or more",
+        ),
+        (
+            "inspect llama --gbps 0 --gflops 1",
+            "expected a number above 0",
+        ),
+    ] {
+        let message = refused(args);
+        assert!(message.contains(expected), "{args}: {message}");
+    }
+}
+
+#[test]
+fn options_that_need_another_are_refused_alone() {
+    for (args, expected) in [
+        ("inspect llama --program prefill", "--emit <STAGE>"),
+        (
+            "inspect llama --emit spec --program prefill",
+            "--program goes with the stages of one program",
+        ),
+        ("inspect llama --emit graph --json", "cannot be used with"),
+        (
+            "inspect llama --emit graph --compare qwen3",
+            "cannot be used with",
+        ),
+        ("inspect llama --gbps 5", "--gflops <GFLOP/S>"),
+        ("run --head q8", "--quantize <TYPE>"),
+        ("run --json --print-tokens", "cannot be used with"),
+        ("run -p a --tokens 1", "cannot be used with"),
+        ("run -p a -f b", "cannot be used with"),
+        ("bench --json --markdown", "cannot be used with"),
+        ("verify --golden a --tokens 5", "cannot be used with"),
+        (
+            "compile llama --emit obj --weights embed",
+            "an object cannot carry weights",
+        ),
+    ] {
+        let message = refused(args);
+        assert!(message.contains(expected), "{args}: {message}");
+    }
+}
+
+/// What keys and values are kept in decides what is fused around the cache's writes.
+#[test]
+fn explain_takes_the_type_of_the_cache() {
+    let usual = graver("explain llama --json").ok();
+    assert_eq!(graver("explain llama --json --kv f32").ok(), usual);
+    for kv in ["f16", "bf16", "q8"] {
+        let said = graver(&format!("inspect llama --emit graph --kv {kv}")).ok();
+        assert!(said.contains(kv), "{kv}: {said}");
+        graver(&format!("explain llama --kv {kv}")).ok();
+    }
+}
+
+/// A folder has its own sizes; those asked for are the other model's.
+#[test]
+fn a_preset_does_not_stand_in_the_way_of_a_folder_to_compare_with() {
+    let dir = fixture("qwen3-f32");
+    let both = graver(&format!("inspect llama --preset tiny --compare {dir}")).ok();
+    assert!(both.contains("llama tiny") && both.contains(&dir), "{both}");
+}
