@@ -70,7 +70,7 @@ fn show(message: &clap::Error, out: io::Result<File>) -> u8 {
         Ok(_) | Err(_) => message.print(),
     };
     match printed {
-        Err(error) if !message.use_stderr() => {
+        Err(error) if !message.use_stderr() && error.kind() != io::ErrorKind::BrokenPipe => {
             let _ = writeln!(io::stderr(), "error: {}", RunError::Output(error));
             1
         }

@@ -10,6 +10,8 @@ use crate::generate::fake::Fake;
 use crate::tokenizer::fixtures::{self, byte_fallback, byte_level, load, source, stories260k};
 use crate::tokenizer::{Pending, Source, Tokenizer};
 
+mod options;
+
 #[derive(Parser, Debug)]
 struct Command {
     #[command(flatten)]
@@ -360,125 +362,12 @@ fn a_reader_that_has_gone_ends_the_run_quietly_and_a_full_disk_does_not() {
 }
 
 #[test]
-fn defaults_are_the_customary_ones() {
-    let args = parse(&[]).unwrap();
-    let customary = crate::sampling::SamplingOptions {
-        seed: 9,
-        ..Default::default()
-    };
-    assert_eq!(
-        RunArgs {
-            seed: Some(9),
-            ..args.clone()
-        }
-        .sampling(),
-        customary
-    );
-    assert_eq!(
-        (args.max_tokens, args.threads, args.context),
-        (256, None, None)
-    );
-    assert_ne!(
-        args.sampling().seed,
-        args.sampling().seed,
-        "a new seed each time"
-    );
-}
-
-/// The likeliest token is among the likeliest however they are counted, and nothing is drawn.
-#[test]
-fn what_changes_nothing_at_temperature_0_is_refused() {
-    for option in ["--top-k", "--top-p", "--min-p", "--seed"] {
-        let check = |temp: &str, seed_is_used| {
-            let args = parse(&["--temp", temp, option, "1"]).unwrap();
-            args.check(seed_is_used).map_err(|error| error.to_string())
-        };
-        assert_eq!(
-            check("0", false),
-            Err(format!(
-                "{option} has no effect with --temp 0, which always takes the likeliest token; leave one of the two out"
-            ))
-        );
-        assert_eq!(check("0.1", false), Ok(()));
-        assert_eq!(check("0", true).is_ok(), option == "--seed");
-    }
-    let args = parse(&["--temp", "0", "--repeat-penalty", "1.5"]).unwrap();
-    assert!(args.check(false).is_ok(), "it changes which is likeliest");
-}
-
-#[test]
 fn a_prompt_without_an_end_is_refused() {
     let mut model = Fake::new(&[7], 100, 600);
     let error = printed(&["-f", "/dev/zero"], &mut model).unwrap_err();
     assert!(
         error.contains("/dev/zero: the prompt cannot be read: it is longer than 67108864 bytes"),
         "{error}"
-    );
-}
-
-#[test]
-fn bad_values_say_what_was_expected() {
-    for (line, expected) in [
-        (
-            ["--temp", "-1"],
-            "invalid value '-1' for '--temp <T>': found \"-1\", expected a number, 0 or more",
-        ),
-        (
-            ["--temp", "hot"],
-            "found \"hot\", expected a number, 0 or more",
-        ),
-        (
-            ["--temp", "nan"],
-            "found \"nan\", expected a number, 0 or more",
-        ),
-        (
-            ["--top-p", "0"],
-            "found \"0\", expected a number above 0 and at most 1",
-        ),
-        (
-            ["--min-p", "1.1"],
-            "found \"1.1\", expected a number from 0 to 1",
-        ),
-        (
-            ["--repeat-penalty", "0"],
-            "found \"0\", expected a number above 0",
-        ),
-        (
-            ["--top-k", "-3"],
-            "found \"-3\", expected a whole number, 0 or more",
-        ),
-        (
-            ["-n", "1.5"],
-            "found \"1.5\", expected a whole number, 0 or more",
-        ),
-        (
-            ["--seed", "x"],
-            "found \"x\", expected a whole number, 0 or more",
-        ),
-        (
-            ["--threads", "0"],
-            "found \"0\", expected a whole number, 1 or more",
-        ),
-        (
-            ["--context", "-4"],
-            "found \"-4\", expected a whole number, 1 or more",
-        ),
-        (
-            ["--tokens", "1,,2"],
-            "found \"\", expected token ids separated by commas, such as 1,2,3",
-        ),
-        (
-            ["--tokens", "1,4294967296"],
-            "found \"4294967296\", expected token ids separated by commas",
-        ),
-    ] {
-        let error = parse(&line).expect_err(line[1]);
-        assert!(error.contains(expected), "{error}");
-    }
-    assert!(
-        parse(&["-p", "a", "--tokens", "1"])
-            .unwrap_err()
-            .contains("cannot be used with")
     );
 }
 
