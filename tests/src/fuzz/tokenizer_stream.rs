@@ -1,14 +1,14 @@
 //! Tokenizers: ids turned into text piece by piece give what decoding them at once gives; and a tokenizer file may say
 //! whatever it likes.
 //!
-//! The first byte says which: ids for one of a few tokenizers, or `tokenizer.json`, `tokenizer_config.json` and a text,
-//! with zero bytes between them. With decoders nobody ships, pieces need not add up, but nothing may panic.
+//! The first byte says which: ids for one of a few tokenizers, or `tokenizer.json`, `tokenizer_config.json`, a text,
+//! `special_tokens_map.json` and `added_tokens.json`, with zero bytes between them. With decoders nobody ships, pieces need not add up, but nothing may panic.
 
 use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use graver_runtime::stream::{HELD_BYTES, TextStream};
-use graver_runtime::tokenizer::{Source, Tokenizer};
+use graver_runtime::tokenizer::{Files, Source, Tokenizer, TokenizerError};
 use serde_json::{Map, Value, json};
 
 use super::Choices;
@@ -32,7 +32,7 @@ fn check_ids(data: &[u8]) {
     let known = KNOWN.get_or_init(|| {
         known()
             .iter()
-            .map(|t| load(t.to_string().as_bytes(), None).expect("loads"))
+            .map(|t| load(t.to_string().as_bytes(), [&[]; 3]).expect("loads"))
             .collect()
     });
     let mut choices = Choices::new(data);
@@ -84,10 +84,9 @@ fn has_long_spoilt_run(tokenizer: &Tokenizer, ids: &[u32]) -> bool {
 }
 
 fn check_files(data: &[u8]) {
-    let mut parts = data.splitn(3, |b| *b == 0);
-    let [tokenizer, config, text] = [(); 3].map(|()| parts.next().unwrap_or_default());
-    let config = (!config.is_empty()).then_some(config);
-    let tokenizer = match load(tokenizer, config) {
+    let mut parts = data.splitn(5, |b| *b == 0);
+    let [tokenizer, config, text, map, added] = [(); 5].map(|()| parts.next().unwrap_or_default());
+    let tokenizer = match load(tokenizer, [config, map, added]) {
         Ok(tokenizer) => tokenizer,
         Err(message) => return drop(message.to_string()),
     };
@@ -106,14 +105,18 @@ fn check_files(data: &[u8]) {
     drop(TextStream::after(&tokenizer, &ids));
 }
 
-fn load(
-    tokenizer: &[u8],
-    config: Option<&[u8]>,
-) -> Result<Tokenizer, graver_runtime::tokenizer::TokenizerError> {
+/// Files beside `tokenizer.json` that are empty are not there.
+fn load(tokenizer: &[u8], beside: [&[u8]; 3]) -> Result<Tokenizer, TokenizerError> {
+    let beside = beside.map(|file| (!file.is_empty()).then(|| Cow::Owned(file.to_vec())));
+    let [config, special_tokens_map, added_tokens] = beside;
     Tokenizer::load(&Source::Bytes {
-        name: "tokenizer.json".into(),
-        tokenizer: Cow::Owned(tokenizer.to_vec()),
-        config: config.map(|c| Cow::Owned(c.to_vec())),
+        place: "memory".into(),
+        files: Files {
+            tokenizer: Cow::Owned(tokenizer.to_vec()),
+            config,
+            special_tokens_map,
+            added_tokens,
+        },
     })
 }
 
