@@ -18,7 +18,7 @@ mod text;
 mod verify;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 
 use graver_runtime::abi::quant::block_row_bytes;
 use graver_runtime::abi::{CACHE_GROUP, CacheType, Encoding};
@@ -114,10 +114,19 @@ impl StateDecl {
     }
 }
 
+/// A node with its number among all that were ever added: indices of removed nodes are used again.
+#[derive(Clone, Debug)]
+struct Placed {
+    node: Node,
+    number: usize,
+}
+
 /// One block's computation.
 #[derive(Clone, Debug, Default)]
 pub struct Graph {
-    nodes: StableDiGraph<Node, usize>,
+    nodes: StableDiGraph<Placed, usize>,
+    /// Nodes added so far.
+    added: usize,
     /// Weights, in the order of the pointer table.
     pub weights: Vec<WeightDecl>,
     /// Keys and values, in the order of the state table.
@@ -245,15 +254,21 @@ impl Graph {
         name: &str,
     ) -> Result<NodeId, shape::ShapeError> {
         let shape = shape::infer(self, &op, operands)?;
-        let id = self.nodes.add_node(Node {
+        let id = self.place(Node {
             op,
             shape,
             name: name.into(),
         });
         for (slot, o) in operands.iter().enumerate() {
-            self.nodes.add_edge(o.0, id, slot);
+            self.nodes.add_edge(o.0, id.0, slot);
         }
-        Ok(NodeId(id))
+        Ok(id)
+    }
+
+    fn place(&mut self, node: Node) -> NodeId {
+        let number = self.added;
+        self.added += 1;
+        NodeId(self.nodes.add_node(Placed { node, number }))
     }
 
     /// Declares a weight and adds the node that names it.
@@ -287,26 +302,26 @@ impl Graph {
 
     /// Adds an input of the block.
     pub fn add_input(&mut self, name: &str, shape: Shape) -> NodeId {
-        NodeId(self.nodes.add_node(Node {
+        self.place(Node {
             op: Op::Input(name.into()),
             shape,
             name: name.into(),
-        }))
+        })
     }
 
     /// A node.
     pub fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.0]
+        &self.nodes[id.0].node
     }
 
     /// A node's operation.
     pub fn op(&self, id: NodeId) -> &Op {
-        &self.nodes[id.0].op
+        &self.node(id).op
     }
 
     /// A node's shape.
     pub fn shape(&self, id: NodeId) -> &Shape {
-        &self.nodes[id.0].shape
+        &self.node(id).shape
     }
 
     /// Width of a row: the product of all dimensions but the first.
@@ -426,24 +441,20 @@ impl Graph {
 
     /// All nodes, operands before readers; among those that are ready, the one added first.
     pub fn order(&self) -> Vec<NodeId> {
-        let mut waiting: std::collections::BTreeMap<NodeIndex, usize> = self
-            .nodes
-            .node_indices()
-            .map(|n| (n, self.nodes.edges_directed(n, Direction::Incoming).count()))
-            .collect();
-        let mut ready: BinaryHeap<_> = waiting
-            .iter()
-            .filter(|(_, c)| **c == 0)
-            .map(|(n, _)| Reverse(*n))
-            .collect();
+        let before = |n: NodeIndex| self.nodes.edges_directed(n, Direction::Incoming).count();
+        let mut waiting: BTreeMap<NodeIndex, usize> =
+            self.nodes.node_indices().map(|n| (n, before(n))).collect();
+        let numbered = |n: NodeIndex| Reverse((self.nodes[n].number, n));
+        let free = waiting.iter().filter(|(_, count)| **count == 0);
+        let mut ready: BinaryHeap<_> = free.map(|(n, _)| numbered(*n)).collect();
         let mut out = Vec::with_capacity(waiting.len());
-        while let Some(Reverse(n)) = ready.pop() {
+        while let Some(Reverse((_, n))) = ready.pop() {
             out.push(NodeId(n));
             for e in self.nodes.edges_directed(n, Direction::Outgoing) {
                 let count = waiting.get_mut(&e.target()).expect("every node is counted");
                 *count -= 1;
                 if *count == 0 {
-                    ready.push(Reverse(e.target()));
+                    ready.push(numbered(e.target()));
                 }
             }
         }
