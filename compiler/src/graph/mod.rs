@@ -35,9 +35,12 @@ pub use recurrent::{DeltaRule, RecurrentDecl, RecurrentId, ShortConv};
 pub use text::{ParseError, op_text, parse, shape_text};
 pub use verify::{VerifyError, verify, verify_program};
 
-/// A node of one graph.
+/// A node of one graph, never used again for another one. Nodes that were added earlier come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct NodeId(NodeIndex);
+pub struct NodeId {
+    number: usize,
+    index: NodeIndex,
+}
 
 /// An operation with the shape of its result and its place in the spec.
 #[derive(Clone, Debug, PartialEq)]
@@ -260,7 +263,7 @@ impl Graph {
             name: name.into(),
         });
         for (slot, o) in operands.iter().enumerate() {
-            self.nodes.add_edge(o.0, id.0, slot);
+            self.nodes.add_edge(o.index, id.index, slot);
         }
         Ok(id)
     }
@@ -268,7 +271,8 @@ impl Graph {
     fn place(&mut self, node: Node) -> NodeId {
         let number = self.added;
         self.added += 1;
-        NodeId(self.nodes.add_node(Placed { node, number }))
+        let index = self.nodes.add_node(Placed { node, number });
+        NodeId { number, index }
     }
 
     /// Declares a weight and adds the node that names it.
@@ -311,7 +315,7 @@ impl Graph {
 
     /// A node.
     pub fn node(&self, id: NodeId) -> &Node {
-        &self.nodes[id.0].node
+        &self.nodes[id.index].node
     }
 
     /// A node's operation.
@@ -361,13 +365,15 @@ impl Graph {
 
     /// Operands in slot order.
     pub fn operands(&self, id: NodeId) -> Vec<NodeId> {
-        let mut v: Vec<_> = self
-            .nodes
-            .edges_directed(id.0, Direction::Incoming)
-            .map(|e| (*e.weight(), e.source()))
-            .collect();
+        let edges = self.nodes.edges_directed(id.index, Direction::Incoming);
+        let mut v: Vec<_> = edges.map(|e| (*e.weight(), self.id(e.source()))).collect();
         v.sort_unstable();
-        v.into_iter().map(|(_, n)| NodeId(n)).collect()
+        v.into_iter().map(|(_, n)| n).collect()
+    }
+
+    fn id(&self, index: NodeIndex) -> NodeId {
+        let number = self.nodes[index].number;
+        NodeId { number, index }
     }
 
     /// The operand with a role.
@@ -376,15 +382,12 @@ impl Graph {
         self.operands(id).get(at).copied()
     }
 
-    /// Nodes that read `id`, each with the slot, in a stable order.
+    /// Nodes that read `id`, each with the slot, in the order in which they were added.
     pub fn users(&self, id: NodeId) -> Vec<(NodeId, usize)> {
-        let mut v: Vec<_> = self
-            .nodes
-            .edges_directed(id.0, Direction::Outgoing)
-            .map(|e| (NodeId(e.target()), *e.weight()))
-            .collect();
-        v.sort_unstable();
-        v
+        let edges = self.nodes.edges_directed(id.index, Direction::Outgoing);
+        let mut users: Vec<_> = edges.map(|e| (self.id(e.target()), *e.weight())).collect();
+        users.sort_unstable();
+        users
     }
 
     /// Whether the block hands the node on.
@@ -404,13 +407,13 @@ impl Graph {
     pub fn replace_uses(&mut self, old: NodeId, new: NodeId) {
         let edges: Vec<_> = self
             .nodes
-            .edges_directed(old.0, Direction::Outgoing)
+            .edges_directed(old.index, Direction::Outgoing)
             .map(|e| (e.id(), e.target(), *e.weight()))
             .collect();
         for (edge, target, slot) in edges {
-            if target != new.0 {
+            if target != new.index {
                 self.nodes.remove_edge(edge);
-                self.nodes.add_edge(new.0, target, slot);
+                self.nodes.add_edge(new.index, target, slot);
             }
         }
         for (_, n) in &mut self.outputs {
@@ -418,6 +421,33 @@ impl Graph {
                 *n = new;
             }
         }
+    }
+
+    /// Puts `new` in the place of `old` for all its readers, and removes `old` with all that only it read.
+    pub fn replace(&mut self, old: NodeId, new: NodeId) {
+        self.replace_uses(old, new);
+        self.sweep(old);
+    }
+
+    /// Removes a node that nothing reads, and in turn what then nothing reads any more: but inputs and weights, whose tables are
+    /// laid out already, what the block hands on, and what writes state.
+    pub fn sweep(&mut self, id: NodeId) {
+        let operands = self.operands(id);
+        self.remove(id);
+        for o in operands {
+            let unread = self.contains(o) && self.users(o).is_empty();
+            let stays =
+                |op: &Op| op.writes().is_some() || matches!(op, Op::Input(_) | Op::Weight(_));
+            if unread && !self.is_output(o) && !stays(self.op(o)) {
+                self.sweep(o);
+            }
+        }
+    }
+
+    /// Whether a node is (still) there.
+    pub fn contains(&self, id: NodeId) -> bool {
+        let placed = self.nodes.node_weight(id.index);
+        placed.is_some_and(|p| p.number == id.number)
     }
 
     /// Removes a node that nothing reads.
@@ -429,7 +459,7 @@ impl Graph {
             self.users(id).is_empty() && !self.is_output(id),
             "removing a node in use\n{self}"
         );
-        self.nodes.remove_node(id.0);
+        self.nodes.remove_node(id.index);
     }
 
     /// Nodes whose operation is such a one, in order.
@@ -442,19 +472,18 @@ impl Graph {
     /// All nodes, operands before readers; among those that are ready, the one added first.
     pub fn order(&self) -> Vec<NodeId> {
         let before = |n: NodeIndex| self.nodes.edges_directed(n, Direction::Incoming).count();
-        let mut waiting: BTreeMap<NodeIndex, usize> =
-            self.nodes.node_indices().map(|n| (n, before(n))).collect();
-        let numbered = |n: NodeIndex| Reverse((self.nodes[n].number, n));
+        let all = self.nodes.node_indices();
+        let mut waiting: BTreeMap<NodeIndex, usize> = all.map(|n| (n, before(n))).collect();
         let free = waiting.iter().filter(|(_, count)| **count == 0);
-        let mut ready: BinaryHeap<_> = free.map(|(n, _)| numbered(*n)).collect();
+        let mut ready: BinaryHeap<_> = free.map(|(n, _)| Reverse(self.id(*n))).collect();
         let mut out = Vec::with_capacity(waiting.len());
-        while let Some(Reverse((_, n))) = ready.pop() {
-            out.push(NodeId(n));
-            for e in self.nodes.edges_directed(n, Direction::Outgoing) {
+        while let Some(Reverse(id)) = ready.pop() {
+            out.push(id);
+            for e in self.nodes.edges_directed(id.index, Direction::Outgoing) {
                 let count = waiting.get_mut(&e.target()).expect("every node is counted");
                 *count -= 1;
                 if *count == 0 {
-                    ready.push(numbered(e.target()));
+                    ready.push(Reverse(self.id(e.target())));
                 }
             }
         }

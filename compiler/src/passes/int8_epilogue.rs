@@ -8,7 +8,7 @@
 //! from it. What it saves is a barrier, and the result's way through memory in f32.
 
 use super::Site;
-use super::sources::{Operands, matmul_of, place, read_elsewhere, replace_matmul};
+use super::rewrite::{Operands, Takes, matmul_of, place, read_elsewhere, rewrite_matmul};
 use crate::graph::{Dest, Graph, Join, Matmul, NodeId, Op, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
@@ -45,9 +45,7 @@ fn fuse(graph: &mut Graph, quantize: NodeId) -> Site {
     };
     let operands = Operands::of(graph, product);
     let at = graph.node(product).name.clone();
-    graph.replace_uses(quantize, product);
-    graph.remove(quantize);
-    replace_matmul(graph, product, op, &operands, &at);
+    rewrite_matmul(graph, product, op, &operands, &[(quantize, Takes::Whole)]);
     Site::fused(&name, format!("epilogue of {at}"))
 }
 

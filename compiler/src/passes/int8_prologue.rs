@@ -8,7 +8,7 @@
 //! prefill a kernel of its own rounds each row once.
 
 use super::Site;
-use super::sources::{Operands, matmul_of, place, replace_matmul};
+use super::rewrite::{Operands, matmul_of, place, rewrite_matmul};
 use crate::graph::{Graph, NodeId, Op, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
@@ -29,6 +29,9 @@ fn fuse(graph: &mut Graph, quantize: NodeId, kind: ProgramKind) -> Site {
         unreachable!("filtered")
     };
     let users = graph.users(quantize);
+    if users.is_empty() {
+        return Site::kept(&name, "nothing reads it");
+    }
     if let Some((other, _)) = users.iter().find(|(u, _)| matmul_of(graph, *u).is_none()) {
         let why = format!("{} reads it, which is no matmul", place(graph, *other));
         return Site::kept(&name, why);
@@ -43,9 +46,7 @@ fn fuse(graph: &mut Graph, quantize: NodeId, kind: ProgramKind) -> Site {
         for (role, id) in roles.iter().zip(&inputs) {
             operands.set(role, *id);
         }
-        let at = graph.node(user).name.clone();
-        replace_matmul(graph, user, op, &operands, &at);
+        rewrite_matmul(graph, user, op, &operands, &[]);
     }
-    graph.remove(quantize);
     Site::fused(&name, into)
 }

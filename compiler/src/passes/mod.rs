@@ -4,22 +4,23 @@
 //! verifier runs. Any pass can be left out by name; without all of them the graph is the plain one that benchmarks compare
 //! with.
 
-mod attention;
-mod bias;
-mod dead;
-mod expand;
-mod experts;
-mod gate;
+mod bias_epilogue;
+mod dead_nodes;
+mod expert_block;
+mod gated_activation;
+mod head_epilogue;
 mod int8_epilogue;
 mod int8_prologue;
-mod latent;
-mod merge;
-mod norm;
-mod qkv;
-mod recurrent;
-mod residual;
-mod sources;
-mod touch;
+mod latent_cache;
+mod latent_prefill;
+mod merge_projections;
+mod norm_prologue;
+mod one_pass_attention;
+mod qkv_finish;
+mod recurrent_epilogue;
+mod residual_epilogue;
+mod rewrite;
+mod touches;
 
 use crate::graph::{Graph, Program, ProgramKind, verify};
 use crate::spec::nearest;
@@ -33,52 +34,60 @@ pub struct Pass {
     run: fn(&mut Graph, ProgramKind) -> Vec<Site>,
 }
 
-/// All passes, in order.
+/// All passes, in order: what a kernel computes is settled from its middle outwards.
+///
+/// `latent-cache` comes first, because it undoes projections that the next would merge. `merge-projections` makes the matmuls that
+/// all epilogues go into. Epilogues follow in the order in which a kernel applies them: bias; what is done to heads, with the
+/// cache write where there is one; activation and gate; experts, whose inside is such products; the residual; rounding to
+/// int8, which is last in a kernel. Prologues come after all epilogues, since a norm goes into whatever matmul is left to read it, and
+/// the rounding of an input takes over a norm that is in front of it. Attention is fused when its queries and keys
+/// have found their places, `latent-prefill` chooses between two forms of fused attention, and `dead-nodes` clears what
+/// nothing reads in the graph as it was built.
 pub const PASSES: &[Pass] = &[
     Pass {
         name: "latent-cache",
         about: "latent attention keeps the latent, and absorbs what expands it",
-        run: latent::run,
+        run: latent_cache::run,
     },
     Pass {
         name: "merge-projections",
         about: "matmuls that read the same input become one with several weights",
-        run: merge::run,
+        run: merge_projections::run,
     },
     Pass {
         name: "bias-epilogue",
         about: "a bias is added where the product is made",
-        run: bias::run,
+        run: bias_epilogue::run,
     },
     Pass {
         name: "qkv-finish",
         about: "QK-norm, RoPE and the cache write follow the projection at once",
-        run: qkv::run,
+        run: qkv_finish::run,
     },
     Pass {
         name: "recurrent-epilogue",
         about: "what follows a convolution or the delta rule is done head by head at once",
-        run: recurrent::run,
+        run: recurrent_epilogue::run,
     },
     Pass {
         name: "head-epilogue",
         about: "rotations and norms of heads follow the projection at once",
-        run: touch::run,
+        run: head_epilogue::run,
     },
     Pass {
         name: "gated-activation",
         about: "activation, and gate times up, where the product is made",
-        run: gate::run,
+        run: gated_activation::run,
     },
     Pass {
         name: "expert-block",
         about: "routing, gather, products, activation and weighted sum of experts in two kernels",
-        run: experts::run,
+        run: expert_block::run,
     },
     Pass {
         name: "residual-epilogue",
         about: "the residual is added where the product is made",
-        run: residual::run,
+        run: residual_epilogue::run,
     },
     Pass {
         name: "int8-epilogue",
@@ -88,7 +97,7 @@ pub const PASSES: &[Pass] = &[
     Pass {
         name: "norm-prologue",
         about: "a norm is computed by the matmul or the rounding that reads it",
-        run: norm::run,
+        run: norm_prologue::run,
     },
     Pass {
         name: "int8-prologue",
@@ -98,17 +107,17 @@ pub const PASSES: &[Pass] = &[
     Pass {
         name: "one-pass-attention",
         about: "scores, softmax and mix in one pass over the keys",
-        run: attention::run,
+        run: one_pass_attention::run,
     },
     Pass {
         name: "latent-prefill",
         about: "long steps expand latents or absorb their expansion, whichever is cheaper",
-        run: expand::run,
+        run: latent_prefill::run,
     },
     Pass {
         name: "dead-nodes",
         about: "what nothing reads is removed",
-        run: dead::run,
+        run: dead_nodes::run,
     },
 ];
 

@@ -51,10 +51,7 @@ fn fuse(graph: &mut Graph, attention: NodeId, kind: ProgramKind) -> Site {
         results: behind,
     });
     let new = graph.add(op, &[q, written, weight], &name);
-    graph.replace_uses(results, new);
-    for id in [results, attention, queries] {
-        graph.remove(id);
-    }
+    graph.replace(results, new);
     Site::fused(&name, "expands or absorbs, by the number of tokens")
 }
 

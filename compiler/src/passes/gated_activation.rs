@@ -9,8 +9,8 @@
 //! then hold the same rows of both.
 
 use super::Site;
-use super::sources::{
-    Operands, Source, matmul_of, open, part_of, place, read_elsewhere, replace_matmul,
+use super::rewrite::{
+    Operands, Source, Takes, matmul_of, open, part_of, place, read_elsewhere, rewrite_matmul,
 };
 use crate::graph::{Activation, Binary, Graph, Join, NodeId, Op, ProgramKind, Unary};
 
@@ -53,9 +53,7 @@ fn alone(graph: &mut Graph, act: NodeId, matmul: NodeId, kind: Activation) -> Si
         graph.node(act).name.clone(),
         graph.node(matmul).name.clone(),
     );
-    graph.replace_uses(act, matmul);
-    graph.remove(act);
-    replace_matmul(graph, matmul, op, &operands, &at);
+    rewrite_matmul(graph, matmul, op, &operands, &[(act, Takes::Whole)]);
     Site::fused(&name, format!("epilogue of {at}"))
 }
 
@@ -86,24 +84,10 @@ fn gated(graph: &mut Graph, act: NodeId, gate: Source, kind: Activation) -> Site
     if graph.only_user(up).is_none() {
         return Site::kept(&name, read_elsewhere(graph, up, mul));
     }
-    join(
-        graph,
-        mul,
-        act,
-        [graph.operands(act)[0], up],
-        gate,
-        Join::Gated(kind),
-    )
+    join(graph, mul, act, gate, Join::Gated(kind))
 }
 
-fn join(
-    graph: &mut Graph,
-    mul: NodeId,
-    act: NodeId,
-    slices: [NodeId; 2],
-    gate: Source,
-    join: Join,
-) -> Site {
+fn join(graph: &mut Graph, mul: NodeId, act: NodeId, gate: Source, join: Join) -> Site {
     let (name, at) = (
         graph.node(act).name.clone(),
         graph.node(gate.matmul).name.clone(),
@@ -128,12 +112,6 @@ fn join(
         op.parts.swap(0, 1);
     }
     op.join = join;
-    graph.replace_uses(mul, gate.matmul);
-    graph.remove(mul);
-    graph.remove(act);
-    for s in slices {
-        graph.remove(s);
-    }
-    replace_matmul(graph, gate.matmul, op, &operands, &at);
+    rewrite_matmul(graph, gate.matmul, op, &operands, &[(mul, Takes::Whole)]);
     Site::fused(&name, format!("epilogue of {at}"))
 }

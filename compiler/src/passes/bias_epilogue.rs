@@ -8,8 +8,8 @@
 //! product is left alone.
 
 use super::Site;
-use super::sources::{
-    Operands, Source, matmul_of, open, part_of, place, read_elsewhere, replace_matmul,
+use super::rewrite::{
+    Operands, Source, Takes, matmul_of, open, part_of, place, read_elsewhere, rewrite_matmul,
 };
 use crate::graph::{Binary, Graph, NodeId, Op, ProgramKind};
 
@@ -46,9 +46,7 @@ fn fuse(graph: &mut Graph, add: NodeId) -> Site {
     op.parts[part].bias = true;
     let mut operands = Operands::of(graph, matmul);
     operands.set(&format!("bias{part}"), b);
-    graph.replace_uses(add, y);
-    graph.remove(add);
     let at = graph.node(matmul).name.clone();
-    replace_matmul(graph, matmul, op, &operands, &at);
+    rewrite_matmul(graph, matmul, op, &operands, &[(add, Takes::Part(part))]);
     Site::fused(&name, format!("epilogue of {at}"))
 }

@@ -1,4 +1,5 @@
-//! Where a value comes from: a whole matmul, or the slice of it that is one part's result.
+//! What passes share: where a value comes from (a whole matmul, or the slice of it that is one part's result), and how a
+//! matmul with more to do takes the place of what it does now.
 
 use crate::graph::{Graph, Join, Matmul, NodeId, Op};
 
@@ -108,45 +109,77 @@ impl Operands {
     }
 }
 
-/// Puts a rewritten matmul in the place of an old one, and its slices where the old one's were.
-///
-/// Slices of the old matmul become slices of the new one by part, or the new one itself where a part is all of it. Parts
-/// that no longer go into the result must have no slices left in use.
-pub(super) fn replace_matmul(
+/// What readers of a node read once it is done by a matmul.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Takes {
+    /// All of the result.
+    Whole,
+    /// One part of it.
+    Part(usize),
+}
+
+/// Puts a matmul with more to do in the place of `old`, and in the place of each node of `ends`, which it does now. What only
+/// those read goes with them; slices that are left become slices of the new matmul.
+pub(super) fn rewrite_matmul(
     graph: &mut Graph,
     old: NodeId,
-    op: Matmul,
+    m: Matmul,
     operands: &Operands,
-    name: &str,
-) -> NodeId {
-    let was = matmul_of(graph, old).expect("a matmul").clone();
-    let op = Op::Matmul(op);
-    let new = graph.add(op.clone(), &operands.arranged(&op), name);
-    let Op::Matmul(m) = &op else {
-        unreachable!("just made")
-    };
-    for (user, _) in graph.users(old) {
-        let Some(Source { part, .. }) =
-            part_of(graph, user).filter(|_| matches!(graph.op(user), Op::Slice { .. }))
-        else {
-            continue;
-        };
-        if graph.users(user).is_empty() && !graph.is_output(user) {
-            graph.remove(user);
-            continue;
-        }
-        debug_assert_eq!(was.parts[part].rows, m.parts[part].rows);
+    ends: &[(NodeId, Takes)],
+) {
+    let slices: Vec<(NodeId, usize)> = slices(graph, old);
+    let name = graph.node(old).name.clone();
+    let op = Op::Matmul(m.clone());
+    let new = graph.add(op.clone(), &operands.arranged(&op), &name);
+    let mut made: Vec<Option<NodeId>> = vec![None; m.parts.len()];
+    let mut part_of_new = |graph: &mut Graph, part: usize, name: &str| {
         let (start, len) = (m.column(part), m.parts[part].rows);
-        let to = if m.width() == len {
-            new
-        } else {
-            let name = graph.node(user).name.clone();
-            graph.add(Op::Slice { start, len }, &[new], &name)
+        let all = m.width() == len;
+        *made[part].get_or_insert_with(|| match all {
+            true => new,
+            false => graph.add(Op::Slice { start, len }, &[new], name),
+        })
+    };
+    for (end, takes) in ends {
+        let value = match *takes {
+            Takes::Whole => new,
+            Takes::Part(part) => {
+                let slice = slices.iter().find(|(_, p)| *p == part);
+                let at = slice.map_or(*end, |(slice, _)| *slice);
+                let name = graph.node(at).name.clone();
+                part_of_new(graph, part, &name)
+            }
         };
-        graph.replace_uses(user, to);
-        graph.remove(user);
+        graph.replace(*end, value);
     }
-    graph.replace_uses(old, new);
-    graph.remove(old);
-    new
+    for (slice, part) in slices {
+        if graph.contains(slice) {
+            let name = graph.node(slice).name.clone();
+            let value = part_of_new(graph, part, &name);
+            graph.replace(slice, value);
+        }
+    }
+    if graph.contains(old) {
+        graph.replace(old, new);
+    }
+}
+
+/// Slices of a matmul that are one part each, with the part.
+fn slices(graph: &Graph, matmul: NodeId) -> Vec<(NodeId, usize)> {
+    let users = graph.users(matmul).into_iter();
+    let slices = users.filter(|(u, _)| matches!(graph.op(*u), Op::Slice { .. }));
+    slices
+        .filter_map(|(u, _)| Some((u, part_of(graph, u)?.part)))
+        .collect()
+}
+
+/// `attention.q`, `attention.k` → `attention.q+k`.
+pub(super) fn joined_name(graph: &Graph, group: &[NodeId]) -> String {
+    let names = group.iter().map(|id| graph.node(*id).name.as_str());
+    let last = |name: &str| name.rsplit('.').next().unwrap_or(name).to_string();
+    let parts = names.enumerate().map(|(i, name)| match i {
+        0 => name.to_string(),
+        _ => last(name),
+    });
+    parts.collect::<Vec<_>>().join("+")
 }

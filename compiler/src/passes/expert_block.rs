@@ -13,7 +13,7 @@
 //! routes its many tokens once.
 
 use super::Site;
-use super::sources::{place, read_elsewhere};
+use super::rewrite::{joined_name, place, read_elsewhere};
 use crate::graph::{
     Activate, Binary, ExpertsIn, ExpertsOut, Graph, GroupedMatmul, Grouping, NodeId, Op,
     ProgramKind, Route,
@@ -40,9 +40,7 @@ fn fuse(graph: &mut Graph, combine: NodeId, kind: ProgramKind) -> Site {
     let out = found.experts_out(graph, &routing, inside, &tail);
     let shared = tail.shared.map(|_| "the shared expert");
     let residual = tail.residual.map(|_| "the residual");
-    graph.replace_uses(tail.end, out);
-    remove_unread(graph, &tail.nodes(combine));
-    remove_unread(graph, &found.nodes());
+    graph.replace(tail.end, out);
     let mut with: Vec<&str> = shared.into_iter().chain(residual).collect();
     with.extend(routing.own.map(|_| "routing by each thread"));
     let with = match with.is_empty() {
@@ -147,17 +145,6 @@ impl Block {
         })
     }
 
-    /// Nodes that go, readers before what they read.
-    fn nodes(&self) -> Vec<NodeId> {
-        let mut out = vec![self.down];
-        out.extend(self.round_inside);
-        out.push(self.act);
-        out.extend(&self.into);
-        out.extend(self.round_tokens);
-        out.extend([self.gather, self.groups, self.routes]);
-        out
-    }
-
     fn routing(&self, graph: &Graph, kind: ProgramKind) -> Routing {
         match kind {
             ProgramKind::Decode => Routing {
@@ -205,7 +192,7 @@ impl Block {
         for id in &self.into {
             operands.extend(&graph.operands(*id)[2..]);
         }
-        let name = super::merge::joined_name(graph, &self.into);
+        let name = joined_name(graph, &self.into);
         graph.add(Op::ExpertsIn(op), &operands, &name)
     }
 
@@ -247,8 +234,6 @@ struct Routing {
 struct Tail {
     /// The last sum, or the combination itself.
     end: NodeId,
-    sums: Vec<NodeId>,
-    scaled: Option<NodeId>,
     shared: Option<NodeId>,
     shared_gate: Option<NodeId>,
     residual: Option<NodeId>,
@@ -262,8 +247,6 @@ impl Tail {
         let second = first.and_then(|(sum, _)| sum_after(graph, sum));
         let mut tail = Tail {
             end: combine,
-            sums: vec![],
-            scaled: None,
             shared: None,
             shared_gate: None,
             residual: None,
@@ -272,11 +255,10 @@ impl Tail {
             return tail;
         };
         let scaled = *graph.op(added) == Op::ScaleRows && graph.only_user(added).is_some();
-        (tail.end, tail.sums) = (sum, vec![sum]);
+        tail.end = sum;
         if scaled {
             let operands = graph.operands(added);
             (tail.shared, tail.shared_gate) = (Some(operands[0]), Some(operands[1]));
-            tail.scaled = Some(added);
         } else if second.is_some() {
             tail.shared = Some(added);
         } else {
@@ -284,18 +266,9 @@ impl Tail {
         }
         if let Some((sum, added)) = second {
             tail.end = sum;
-            tail.sums.insert(0, sum);
             tail.residual = Some(added);
         }
         tail
-    }
-
-    /// Nodes that go, readers before what they read.
-    fn nodes(&self, combine: NodeId) -> Vec<NodeId> {
-        let mut out = self.sums.clone();
-        out.extend(self.scaled);
-        out.push(combine);
-        out
     }
 }
 
@@ -319,13 +292,5 @@ fn products(graph: &Graph, ids: &[NodeId]) -> Result<(), String> {
     match ids.iter().find(|id| grouped(graph, **id).is_none()) {
         Some(id) => Err(format!("{} is no product of experts", place(graph, *id))),
         None => Ok(()),
-    }
-}
-
-fn remove_unread(graph: &mut Graph, ids: &[NodeId]) {
-    for id in ids {
-        if graph.users(*id).is_empty() && !graph.is_output(*id) {
-            graph.remove(*id);
-        }
     }
 }

@@ -11,7 +11,7 @@
 //! own computes each norm once.
 
 use super::Site;
-use super::sources::{Operands, matmul_of, place, replace_matmul};
+use super::rewrite::{Operands, matmul_of, place, rewrite_matmul};
 use crate::graph::{Graph, NodeId, Norm, Op, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
@@ -73,17 +73,15 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
                 x.norm = Some(options);
                 let op = Op::ExpertsIn(x);
                 let new = graph.add(op.clone(), &operands.arranged(&op), &at);
-                graph.replace_uses(user, new);
-                graph.remove(user);
+                graph.replace(user, new);
             }
             _ => {
                 let mut op = matmul_of(graph, user).expect("just checked").clone();
                 op.norm = Some(options);
-                replace_matmul(graph, user, op, &operands, &at);
+                rewrite_matmul(graph, user, op, &operands, &[]);
             }
         }
     }
-    graph.remove(norm);
     Site::fused(&name, into)
 }
 
@@ -97,7 +95,6 @@ fn rounds_only(graph: &mut Graph, user: NodeId, options: Norm, inputs: &[NodeId]
     };
     let name = graph.node(user).name.clone();
     let new = graph.add(op, inputs, &name);
-    graph.replace_uses(user, new);
-    graph.remove(user);
+    graph.replace(user, new);
     true
 }

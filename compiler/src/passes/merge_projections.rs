@@ -12,7 +12,7 @@
 use std::collections::BTreeMap;
 
 use super::Site;
-use super::sources::{matmul_of, place};
+use super::rewrite::{joined_name, matmul_of, place};
 use crate::graph::{Binary, Graph, Matmul, NodeId, Op, Part, ProgramKind, Unary};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
@@ -87,21 +87,6 @@ fn merge(graph: &mut Graph, group: &[NodeId]) {
     for (i, id) in group.iter().enumerate() {
         let (start, len, name) = (op.column(i), op.parts[i].rows, graph.node(*id).name.clone());
         let slice = graph.add(Op::Slice { start, len }, &[merged], &name);
-        graph.replace_uses(*id, slice);
-        graph.remove(*id);
+        graph.replace(*id, slice);
     }
-}
-
-/// `attention.q`, `attention.k` → `attention.q+k`.
-pub(super) fn joined_name(graph: &Graph, group: &[NodeId]) -> String {
-    let names: Vec<&str> = group
-        .iter()
-        .map(|id| graph.node(*id).name.as_str())
-        .collect();
-    let short = |n: &str| n.rsplit('.').next().unwrap_or(n).to_string();
-    let rest = names[1..].iter().map(|n| short(n));
-    std::iter::once(names[0].to_string())
-        .chain(rest)
-        .collect::<Vec<_>>()
-        .join("+")
 }

@@ -13,8 +13,8 @@
 //! they share the state.
 
 use super::Site;
-use super::qkv::{Links, touch_operands, touches};
-use super::sources::{Operands, matmul_of};
+use super::rewrite::{Operands, matmul_of};
+use super::touches::{Links, touch_operands, touches};
 use crate::graph::{
     Attention, Dest, Finish, Graph, HeadColumns, HeadMatmul, NodeId, Op, ProgramKind,
 };
@@ -32,7 +32,7 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Site {
     };
     let written = expanded.write_latent(graph, &name);
     expanded.absorb(graph, written);
-    expanded.remove(graph, write);
+    graph.sweep(write);
     Site::fused(&name, "one latent for all heads")
 }
 
@@ -48,11 +48,9 @@ struct Expanded {
     weight: NodeId,
     key_rows: HeadColumns,
     value_rows: HeadColumns,
-    /// Scores, softmax, mix.
-    attention: [NodeId; 3],
+    /// Scores and mix.
+    attention: [NodeId; 2],
     options: Attention,
-    /// Nodes that go, readers before what they read.
-    gone: Vec<NodeId>,
 }
 
 impl Expanded {
@@ -79,13 +77,11 @@ impl Expanded {
         let (shared_end, shared) = touches(graph, rotated);
         let joined = two_ends(graph, latent_end, shared_end)
             .ok_or("latent and shared part are not the two ends of one projection")?;
-        let mut gone = vec![k, own, v, product];
-        gone.extend(latent.iter().rev().map(|l| l.1));
-        gone.extend(shared.iter().rev().map(|l| l.1));
-        gone.extend([latent_end, shared_end]);
+        let links = latent.iter().chain(&shared).map(|l| l.1);
+        let between = [k, own, v, latent_end, shared_end].into_iter().chain(links);
         let (attention, options) = readers(graph, write)?;
-        let read_elsewhere = |id: &NodeId| *id != product && graph.only_user(*id).is_none();
-        if gone.iter().any(read_elsewhere) || graph.users(product).len() != 2 {
+        let mut between = between;
+        if between.any(|id| graph.only_user(id).is_none()) || graph.users(product).len() != 2 {
             return Err("keys, values or what they are made of are read elsewhere");
         }
         Ok(Expanded {
@@ -98,7 +94,6 @@ impl Expanded {
             value_rows,
             attention,
             options,
-            gone,
         })
     }
 
@@ -133,7 +128,7 @@ impl Expanded {
 
     /// `q · w_k`, attention to the latents, and `· w_v`, in the place of the attention to keys and values.
     fn absorb(&self, graph: &mut Graph, written: NodeId) {
-        let [scores, _, mix] = self.attention;
+        let [scores, mix] = self.attention;
         let (old, rest) = (self.options, self.options.head_dim - self.key_rows.len);
         let latent_key = self.rank + rest;
         let columns = |width, len| HeadColumns {
@@ -171,14 +166,7 @@ impl Expanded {
         let latents = graph.add(Op::Mix(options), &[p, written], &at("mix"));
         let results = by_head(columns(self.rank, self.rank), self.value_rows, true, 0);
         let y = graph.add(results, &[latents, self.weight], &at("absorb_v"));
-        graph.replace_uses(mix, y);
-    }
-
-    fn remove(&self, graph: &mut Graph, write: NodeId) {
-        let [scores, softmax, mix] = self.attention;
-        for id in [mix, softmax, scores, write].iter().chain(&self.gone) {
-            graph.remove(*id);
-        }
+        graph.replace(mix, y);
     }
 }
 
@@ -196,7 +184,7 @@ fn two_ends(graph: &Graph, first: NodeId, last: NodeId) -> Option<NodeId> {
 }
 
 /// Scores, softmax and mix behind a cache write.
-fn readers(graph: &Graph, write: NodeId) -> Result<([NodeId; 3], Attention), &'static str> {
+fn readers(graph: &Graph, write: NodeId) -> Result<([NodeId; 2], Attention), &'static str> {
     let why = "it is not read by one plain attention";
     let users = graph.users(write);
     let find = |want: fn(&Op) -> bool| users.iter().find(|(u, _)| want(graph.op(*u))).map(|u| u.0);
@@ -211,7 +199,5 @@ fn readers(graph: &Graph, write: NodeId) -> Result<([NodeId; 3], Attention), &'s
         && graph.only_user(softmax) == Some(mix)
         && options.kv_heads == options.heads
         && !options.sinks;
-    chained
-        .then_some(([scores, softmax, mix], options))
-        .ok_or(why)
+    chained.then_some(([scores, mix], options)).ok_or(why)
 }

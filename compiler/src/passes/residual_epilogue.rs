@@ -8,7 +8,7 @@
 //! and sum (post-norm), the sum is left alone.
 
 use super::Site;
-use super::sources::{Operands, matmul_of, place, read_elsewhere, replace_matmul};
+use super::rewrite::{Operands, Takes, matmul_of, place, read_elsewhere, rewrite_matmul};
 use crate::graph::{Binary, Graph, NodeId, Op, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
@@ -49,8 +49,6 @@ fn fuse(graph: &mut Graph, add: NodeId) -> Site {
     let mut operands = Operands::of(graph, matmul);
     operands.set("residual", other);
     let at = graph.node(matmul).name.clone();
-    graph.replace_uses(add, matmul);
-    graph.remove(add);
-    replace_matmul(graph, matmul, op, &operands, &at);
+    rewrite_matmul(graph, matmul, op, &operands, &[(add, Takes::Whole)]);
     Site::fused(&name, format!("epilogue of {at}"))
 }

@@ -9,7 +9,7 @@
 //! each head. The order is that of the kernel: activation, then norm; norm, then gate.
 
 use super::Site;
-use super::sources::{place, read_elsewhere};
+use super::rewrite::{place, read_elsewhere};
 use crate::graph::{Activation, Binary, Graph, NodeId, Norm, Op, ProgramKind, Unary};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
@@ -54,16 +54,14 @@ fn fuse(graph: &mut Graph, id: NodeId, next: Next) -> Site {
         return Site::kept(&name, read_elsewhere(graph, x, id));
     }
     let Some(op) = followed(graph.op(x), &next) else {
-        let why = format!("{} has no such thing behind it", place(graph, x));
+        let why = format!("{} cannot be followed by it", place(graph, x));
         return Site::kept(&name, why);
     };
     let mut all = graph.operands(x);
     all.extend(&operands[1..]);
     let at = graph.node(x).name.clone();
     let fused = graph.add(op, &all, &at);
-    graph.replace_uses(id, fused);
-    graph.remove(id);
-    graph.remove(x);
+    graph.replace(id, fused);
     Site::fused(&name, format!("epilogue of {at}"))
 }
 

@@ -8,8 +8,8 @@
 //! comes between, and norms over heads: a norm over the whole row needs all chunks of the product, and is left alone.
 
 use super::Site;
-use super::qkv::{Links, touch_operands, touches};
-use super::sources::{Operands, Source, matmul_of, open, part_of, replace_matmul};
+use super::rewrite::{Operands, Source, Takes, matmul_of, open, part_of, rewrite_matmul};
+use super::touches::{Links, touch_operands, touches};
 use crate::graph::{Dest, Finish, Graph, NodeId, ProgramKind, Touch};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
@@ -50,11 +50,11 @@ fn fuse(graph: &mut Graph, end: NodeId) -> Site {
     if links.iter().any(|(t, _)| whole(t)) {
         return Site::kept(&name, "its norm needs the whole product");
     }
-    let at = apply(graph, end, from, source, links);
+    let at = apply(graph, end, source, links);
     Site::fused(&name, format!("epilogue of {at}"))
 }
 
-fn apply(graph: &mut Graph, end: NodeId, from: NodeId, source: Source, links: Links) -> String {
+fn apply(graph: &mut Graph, end: NodeId, source: Source, links: Links) -> String {
     let Source { matmul, part } = source;
     let mut op = matmul_of(graph, matmul)
         .expect("a source is a matmul")
@@ -68,11 +68,7 @@ fn apply(graph: &mut Graph, end: NodeId, from: NodeId, source: Source, links: Li
     for (role, id) in touch_operands(graph, &links, part) {
         operands.set(&role, id);
     }
-    graph.replace_uses(end, from);
-    for (_, node) in links.iter().rev() {
-        graph.remove(*node);
-    }
     let at = graph.node(matmul).name.clone();
-    replace_matmul(graph, matmul, op, &operands, &at);
+    rewrite_matmul(graph, matmul, op, &operands, &[(end, Takes::Part(part))]);
     at
 }

@@ -10,8 +10,9 @@
 //! projection needs all of it, and becomes one `finish` behind the matmul instead.
 
 use super::Site;
-use super::sources::{Operands, Source, matmul_of, open, part_of, place, replace_matmul};
-use crate::graph::{Dest, Finish, Graph, NodeId, Op, ProgramKind, StateId, Touch, touch_role};
+use super::rewrite::{Operands, Source, Takes, matmul_of, open, part_of, place, rewrite_matmul};
+use super::touches::{Links, touch_operands, touches};
+use crate::graph::{Dest, Finish, Graph, NodeId, Op, ProgramKind, StateId};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
     let writes = graph.all(|op| matches!(op, Op::CacheWrite { .. }));
@@ -36,67 +37,6 @@ fn chain(graph: &Graph, end: NodeId) -> Option<Chain> {
     })
 }
 
-/// Touches one after the other, in the order in which they apply, with the nodes that are them.
-pub(super) type Links = Vec<(Touch, NodeId)>;
-
-/// What `end` is before any touch, and the touches up to it.
-pub(super) fn touches(graph: &Graph, end: NodeId) -> (NodeId, Links) {
-    let (mut at, mut links) = (end, vec![]);
-    while let Some(touch) = touch(graph.op(at)) {
-        links.push((touch, at));
-        at = graph.operands(at)[0];
-    }
-    links.reverse();
-    (at, links)
-}
-
-/// The touch that an operation by itself is.
-fn touch(op: &Op) -> Option<Touch> {
-    match op {
-        Op::Norm(n) => Some(Touch::Norm(*n)),
-        Op::Rope(r) => Some(Touch::Rope(*r)),
-        Op::PositionScale(p) => Some(Touch::PositionScale(*p)),
-        Op::Input(_)
-        | Op::Weight(_)
-        | Op::Embed { .. }
-        | Op::PositionRows { .. }
-        | Op::RopeAngles { .. }
-        | Op::Matmul(_)
-        | Op::Quantize { .. }
-        | Op::Binary(_)
-        | Op::Unary(_)
-        | Op::CacheWrite { .. }
-        | Op::CacheRead { .. }
-        | Op::Finish { .. }
-        | Op::Scores(_)
-        | Op::Softmax(_)
-        | Op::Mix(_)
-        | Op::Attention(_)
-        | Op::GatherRows
-        | Op::Slice { .. }
-        | Op::HeadSlice(_)
-        | Op::HeadConcat(_)
-        | Op::HeadMatmul(_)
-        | Op::LatentAttention(_)
-        | Op::Copy
-        | Op::Route(_)
-        | Op::GroupByExpert(_)
-        | Op::GatherTokens { .. }
-        | Op::GroupedMatmul(_)
-        | Op::Activate(_)
-        | Op::Combine { .. }
-        | Op::ScaleRows
-        | Op::WeightedSum(_)
-        | Op::MatchRms { .. }
-        | Op::Cutoff { .. }
-        | Op::ShortConv(_)
-        | Op::Decay { .. }
-        | Op::DeltaRule(_)
-        | Op::ExpertsIn(_)
-        | Op::ExpertsOut(_) => None,
-    }
-}
-
 impl Chain {
     /// Every value from the bare projection to the finished one.
     fn nodes(&self) -> impl Iterator<Item = NodeId> + '_ {
@@ -115,20 +55,6 @@ impl Chain {
     fn operands(&self, graph: &Graph) -> Vec<(String, NodeId)> {
         touch_operands(graph, &self.links, self.source.part)
     }
-}
-
-/// Operands that the touches of part `part` bring, by role: the angles, and what norms have.
-pub(super) fn touch_operands(graph: &Graph, links: &Links, part: usize) -> Vec<(String, NodeId)> {
-    let mut out = vec![];
-    for (i, (touch, node)) in links.iter().enumerate() {
-        let roles = graph.op(*node).roles();
-        let named = roles.iter().zip(graph.operands(*node)).skip(1);
-        out.extend(named.map(|(role, id)| match touch {
-            Touch::Norm(_) => (touch_role(part, i) + role, id),
-            Touch::Rope(_) | Touch::PositionScale(_) => (role.clone(), id),
-        }));
-    }
-    out
 }
 
 fn fuse(graph: &mut Graph, write: NodeId) -> Site {
@@ -220,9 +146,11 @@ fn rewrite(
     for (p, f) in op.parts.iter_mut().zip(finishes) {
         p.finish = f;
     }
-    detach(graph, write, q, &chains, matmul);
-    let at = graph.node(matmul).name.clone();
-    replace_matmul(graph, matmul, op, &operands, &at);
+    let ends = [
+        (write, Takes::Whole),
+        (q, Takes::Part(chains[0].source.part)),
+    ];
+    rewrite_matmul(graph, matmul, op, &operands, &ends);
     Site::fused(&name, into)
 }
 
@@ -233,24 +161,6 @@ fn taken(graph: &Graph, chains: &[Chain; 3]) -> String {
     match names.is_empty() {
         true => "the cache write".into(),
         false => format!("{} and the cache write", names.join(", ")),
-    }
-}
-
-/// Makes the attention read the matmul in the place of its finished queries, and removes the chains.
-fn detach(graph: &mut Graph, write: NodeId, q: NodeId, chains: &[Chain; 3], to: NodeId) {
-    graph.replace_uses(write, to);
-    graph.remove(write);
-    graph.replace_uses(q, to);
-    for c in chains {
-        for (_, n) in c.links.iter().rev() {
-            graph.remove(*n);
-        }
-    }
-    let slices: Vec<_> = graph.users(to).into_iter().map(|u| u.0).collect();
-    for s in slices {
-        if matches!(graph.op(s), Op::Slice { .. }) && graph.users(s).is_empty() {
-            graph.remove(s);
-        }
     }
 }
 
@@ -270,10 +180,6 @@ fn finish_behind(
     }
     let name = graph.node(write).name.clone();
     let new = graph.add(op.clone(), &operands.arranged(&op), &name);
-    detach(graph, write, q, chains, new);
-    for (user, _) in graph.users(matmul) {
-        if matches!(graph.op(user), Op::Slice { .. }) && graph.users(user).is_empty() {
-            graph.remove(user);
-        }
-    }
+    graph.replace(write, new);
+    graph.replace(q, new);
 }

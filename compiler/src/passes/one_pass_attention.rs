@@ -34,9 +34,6 @@ fn fuse(graph: &mut Graph, mix: NodeId) -> Site {
     operands.extend(graph.operand(softmax, "sinks"));
     let name = node.name.trim_end_matches(".mix").to_string();
     let fused = graph.add(Op::Attention(options), &operands, &name);
-    graph.replace_uses(mix, fused);
-    for n in [mix, softmax, scores] {
-        graph.remove(n);
-    }
+    graph.replace(mix, fused);
     Site::fused(&node.name, "one pass over the keys")
 }
