@@ -134,7 +134,7 @@ fn candidates(pass: &str, planned: &Planned, reports: &[PassReport]) -> Vec<Cand
     let sites = reports
         .iter()
         .filter(|r| r.pass == pass)
-        .flat_map(|r| &r.sites);
+        .flat_map(|r| &r.candidates);
     sites
         .map(|(block, site)| {
             let (fused, reason) = match &site.outcome {

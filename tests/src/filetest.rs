@@ -157,7 +157,7 @@ fn run_pass(pass: &Pass, input: &str, kind: ProgramKind) -> Result<String, Strin
     let mut program = around(read(input)?, kind);
     let report = passes::run_pass(pass, &mut program);
     let mut out = String::new();
-    for (_, site) in report.sites.iter().filter(|(block, _)| block == BLOCK) {
+    for (_, site) in report.candidates.iter().filter(|(block, _)| block == BLOCK) {
         out.push_str(&format!("{site}\n"));
     }
     if out.is_empty() {

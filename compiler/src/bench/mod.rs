@@ -229,7 +229,7 @@ fn acting(loaded: &Loaded, options: &CompileOptions) -> Vec<&'static str> {
             .iter()
             .flatten()
             .filter(|r| r.pass == name)
-            .flat_map(|r| &r.sites);
+            .flat_map(|r| &r.candidates);
         sites.any(|(_, site)| matches!(site.outcome, Outcome::Fused(_)))
     };
     PASSES.iter().map(|p| p.name).filter(|n| fused(n)).collect()

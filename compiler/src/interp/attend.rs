@@ -3,7 +3,7 @@
 use graver_runtime::abi::cache::cache_scale;
 use graver_runtime::abi::quant::TINY;
 
-use super::{Rows, Scene};
+use super::values::{Rows, Scene};
 use crate::graph::{Attention, Dest, StateDecl, StateId};
 
 /// Appends a row for each token of the step.

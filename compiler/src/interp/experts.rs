@@ -2,8 +2,8 @@
 //!
 //! Indices are held as the numbers they are; a table of groups is laid out for the tokens of the step.
 
-use super::Rows;
 use super::rows::{activate, binary, product};
+use super::values::Rows;
 use crate::graph::{
     Activate, Binary, ExpertsIn, ExpertsOut, Form, Gating, GroupedMatmul, Grouping, Route, Score,
 };

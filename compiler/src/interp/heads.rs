@@ -1,6 +1,6 @@
 //! Columns of each of several equal heads.
 
-use super::Rows;
+use super::values::Rows;
 use crate::graph::{HeadColumns, HeadConcat, HeadMatmul};
 
 /// `[T, heads · len]`.

@@ -1,7 +1,7 @@
 //! Short convolution and the gated delta rule, token after token, as they are defined.
 
 use super::rows::{activate, norm};
-use super::{Rows, Scene};
+use super::values::{Rows, Scene};
 use crate::graph::{DeltaRule, ShortConv};
 
 /// The last rows of earlier steps stand before those of this one.

@@ -2,90 +2,18 @@
 
 use graver_runtime::abi::quant::{GROUP, TINY};
 
-use super::{Rows, Scene, attend, experts, heads, recurrent, streams};
+use super::attend;
+use super::values::{Rows, Scene};
 use crate::graph::{
-    Activation, Attention, Binary, Dest, Finish, Join, Matmul, Norm, NormKind, Op, PositionScale,
-    Rope, Touch, Unary,
+    Activation, Binary, Dest, Finish, Join, Matmul, Norm, NormKind, PositionScale, Rope, Touch,
+    Unary,
 };
 
-/// The value of an operation.
-pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
-    match op {
-        Op::Input(_) | Op::Weight(_) => unreachable!("named, not computed"),
-        Op::Embed { scale, limit } => {
-            let row = |&t: &u32| match limit {
-                Some(limit) if t as usize >= *limit => 0,
-                _ => t as usize,
-            };
-            embed(x[0], scene.tokens.iter().map(row), *scale)
-        }
-        Op::PositionRows { offset } => embed(x[0], positions(scene).map(|p| p + offset), 1.0),
-        Op::RopeAngles { rope, .. } => rope_angles(scene, *rope),
-        Op::Norm(n) => norm(
-            n,
-            x[0],
-            n.gain.then(|| x[1]),
-            n.bias.then(|| x[x.len() - 1]),
-        ),
-        Op::Matmul(m) => matmul(scene, m, x),
-        Op::Quantize { norm: n } => {
-            let gain = n.and_then(|n| n.gain.then(|| x[1]));
-            let bias = n.and_then(|n| n.bias.then(|| x[x.len() - 1]));
-            to_int8(&n.map_or_else(|| x[0].clone(), |n| norm(&n, x[0], gain, bias)))
-        }
-        Op::Binary(b) => binary(*b, x[0], x[1]),
-        Op::Unary(u) => map(x[0], |v| unary(*u, v)),
-        Op::Rope(r) => rotate(r, x[0], x[1]),
-        Op::PositionScale(p) => position_scale(scene, p, x[0]),
-        Op::CacheWrite { state } => {
-            attend::write(scene, Dest::Keys(*state), x[0]);
-            attend::write(scene, Dest::Values(*state), x[1]);
-            Rows::default()
-        }
-        Op::CacheRead { .. } => Rows::default(),
-        Op::Finish { parts } => finish_joined(scene, parts, x),
-        Op::Scores(a) => attend::scores(scene, a, x[0]),
-        Op::Softmax(a) => attend::softmax(scene, a, x[0], x.get(1).copied()),
-        Op::Mix(a) => attend::mix(scene, a, x[0]),
-        Op::Attention(a) => attention(scene, a, x[0], x.get(2).copied()),
-        Op::GatherRows | Op::Copy => x[0].clone(),
-        Op::Slice { start, len } => slice(x[0], *start, *len),
-        Op::HeadSlice(c) => heads::slice(c, x[0]),
-        Op::HeadConcat(c) => heads::concat(c, x[0], x[1]),
-        Op::HeadMatmul(m) => heads::matmul(m, x[0], x[1]),
-        Op::LatentAttention(l) => {
-            let q = heads::matmul(&l.queries, x[0], x[2]);
-            let sums = attention(scene, &l.attention, &q, None);
-            heads::matmul(&l.results, &sums, x[2])
-        }
-        Op::Route(r) => experts::route(r, x[0], r.correction.then(|| x[1])),
-        Op::GroupByExpert(g) => experts::group(g, x[0]),
-        Op::GatherTokens { grouping, weighted } => experts::gather(grouping, *weighted, x[0], x[1]),
-        Op::GroupedMatmul(m) => experts::grouped_matmul(m, x[0], x[1], x[2], m.bias.then(|| x[3])),
-        Op::Activate(a) => experts::activated(a, x),
-        Op::Combine { grouping, weighted } => experts::combine(grouping, *weighted, x[0], x[1]),
-        Op::ScaleRows => experts::scale_rows(x[0], x[1]),
-        Op::WeightedSum(w) => streams::weighted_sum(w, x[0], &x[1..]),
-        Op::MatchRms { least } => streams::match_rms(*least, x[0], x[1]),
-        Op::Cutoff { by } => streams::cutoff(*by, x[0]),
-        Op::ShortConv(c) => recurrent::short_conv(scene, c, x[0], x[1]),
-        Op::Decay { heads } => recurrent::decay(*heads, x[0], x[1], x[2]),
-        Op::DeltaRule(d) => recurrent::delta_rule(scene, d, x),
-        Op::ExpertsIn(e) => experts::experts_in(e, x),
-        Op::ExpertsOut(e) => experts::experts_out(e, x),
-    }
-}
-
-fn attention(scene: &Scene, a: &Attention, q: &Rows, sinks: Option<&Rows>) -> Rows {
-    let scores = attend::scores(scene, a, q);
-    attend::mix(scene, a, &attend::softmax(scene, a, &scores, sinks))
-}
-
-fn positions<'a>(scene: &Scene<'a>) -> impl Iterator<Item = usize> + use<'a> {
+pub(super) fn positions<'a>(scene: &Scene<'a>) -> impl Iterator<Item = usize> + use<'a> {
     scene.start..scene.start + scene.tokens.len()
 }
 
-fn embed(table: &Rows, rows: impl Iterator<Item = usize>, scale: f32) -> Rows {
+pub(super) fn embed(table: &Rows, rows: impl Iterator<Item = usize>, scale: f32) -> Rows {
     let row = |r: usize| {
         table.data[r * table.width..(r + 1) * table.width]
             .iter()
@@ -97,7 +25,7 @@ fn embed(table: &Rows, rows: impl Iterator<Item = usize>, scale: f32) -> Rows {
     )
 }
 
-fn rope_angles(scene: &Scene, rope: usize) -> Rows {
+pub(super) fn rope_angles(scene: &Scene, rope: usize) -> Rows {
     let r = &scene.program.ropes[rope];
     let length = scene.start + scene.tokens.len();
     let freqs = match &r.long {
@@ -141,7 +69,7 @@ fn norm_group(n: &Norm, x: &[f32], gain: Option<&Rows>, bias: Option<&Rows>) -> 
     x.iter().enumerate().map(|(i, v)| at(i, v)).collect()
 }
 
-fn map(x: &Rows, f: impl Fn(f32) -> f32) -> Rows {
+pub(super) fn map(x: &Rows, f: impl Fn(f32) -> f32) -> Rows {
     Rows::new(x.data.iter().map(|v| f(*v)).collect(), x.width)
 }
 
@@ -160,7 +88,7 @@ pub(super) fn binary(op: Binary, a: &Rows, b: &Rows) -> Rows {
     )
 }
 
-fn unary(op: Unary, x: f32) -> f32 {
+pub(super) fn unary(op: Unary, x: f32) -> f32 {
     match op {
         Unary::Act(a) => activate(a, x),
         Unary::Scale(c) => x * c,
@@ -205,7 +133,7 @@ fn erf(x: f64) -> f64 {
     x.signum() * (1.0 - (-a * a).exp() / (fraction * std::f64::consts::PI.sqrt()))
 }
 
-fn rotate(r: &Rope, x: &Rows, angles: &Rows) -> Rows {
+pub(super) fn rotate(r: &Rope, x: &Rows, angles: &Rows) -> Rows {
     let mut out = x.clone();
     let half = r.rotary_dim / 2;
     for (row, angle) in out.data.chunks_exact_mut(x.width).zip(angles.iter()) {
@@ -226,14 +154,14 @@ fn rotate(r: &Rope, x: &Rows, angles: &Rows) -> Rows {
     out
 }
 
-fn position_scale(scene: &Scene, p: &PositionScale, x: &Rows) -> Rows {
+pub(super) fn position_scale(scene: &Scene, p: &PositionScale, x: &Rows) -> Rows {
     let factor = |position| 1.0 + p.scale * (1.0 + p.steps(position)).ln();
     let rows = x.iter().zip(positions(scene));
     let scaled = rows.flat_map(|(row, at)| row.iter().map(move |v| v * factor(at)));
     Rows::new(scaled.collect(), x.width)
 }
 
-fn slice(x: &Rows, start: usize, len: usize) -> Rows {
+pub(super) fn slice(x: &Rows, start: usize, len: usize) -> Rows {
     Rows::new(
         x.iter()
             .flat_map(|row| row[start..start + len].to_vec())
@@ -242,7 +170,7 @@ fn slice(x: &Rows, start: usize, len: usize) -> Rows {
     )
 }
 
-fn matmul(scene: &mut Scene, m: &Matmul, x: &[&Rows]) -> Rows {
+pub(super) fn matmul(scene: &mut Scene, m: &Matmul, x: &[&Rows]) -> Rows {
     let mut operands = x.iter().copied();
     let mut next = || operands.next().expect("verified arity");
     let mut input = next().clone();
@@ -320,7 +248,7 @@ fn concat(parts: &[Rows], rows: usize) -> Rows {
     Rows::new((0..rows).flat_map(row).collect(), width)
 }
 
-fn finish_joined(scene: &mut Scene, parts: &[Finish], x: &[&Rows]) -> Rows {
+pub(super) fn finish_joined(scene: &mut Scene, parts: &[Finish], x: &[&Rows]) -> Rows {
     let rows = x[0].data.len() / x[0].width.max(1);
     let angles = parts.iter().any(Finish::has_rope).then(|| x[x.len() - 1]);
     let mut operands = x[1..].iter().copied();

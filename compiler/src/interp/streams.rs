@@ -1,6 +1,6 @@
 //! Operations on values that run beside each other: weighted sums, matching of magnitudes, cut-offs.
 
-use super::Rows;
+use super::values::Rows;
 use crate::graph::WeightedSum;
 
 /// A sum of rows, weighted by columns of `by`.

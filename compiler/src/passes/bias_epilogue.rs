@@ -7,13 +7,13 @@
 //! Requires a vector that every row sees, and that nothing else reads the product. A bias behind anything but the bare
 //! product is left alone.
 
-use super::Site;
+use super::candidate::Candidate;
 use super::rewrite::{
     Operands, Source, Takes, matmul_of, open, part_of, place, read_elsewhere, rewrite_matmul,
 };
 use crate::graph::{Binary, Graph, NodeId, Op, ProgramKind};
 
-pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let adds: Vec<_> = graph
         .order()
         .into_iter()
@@ -26,27 +26,27 @@ fn is_bias(graph: &Graph, id: NodeId) -> bool {
     *graph.op(id) == Op::Binary(Binary::Add) && graph.shape(graph.operands(id)[1]).len() == 1
 }
 
-fn fuse(graph: &mut Graph, add: NodeId) -> Site {
+fn fuse(graph: &mut Graph, add: NodeId) -> Candidate {
     let name = graph.node(add).name.clone();
     let (y, b) = (graph.operands(add)[0], graph.operands(add)[1]);
     let Some(Source { matmul, part }) = part_of(graph, y) else {
         let why = format!("{}, which it is added to, is no matmul", place(graph, y));
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     };
     if graph.only_user(y).is_none() {
-        return Site::kept(&name, read_elsewhere(graph, y, add));
+        return Candidate::kept(&name, read_elsewhere(graph, y, add));
     }
     let mut op = matmul_of(graph, matmul)
         .expect("a source is a matmul")
         .clone();
     if op.parts[part].bias || !open(&op) {
         let why = format!("{} has an epilogue already", place(graph, matmul));
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     }
     op.parts[part].bias = true;
     let mut operands = Operands::of(graph, matmul);
     operands.set(&format!("bias{part}"), b);
     let at = graph.node(matmul).name.clone();
     rewrite_matmul(graph, matmul, op, &operands, &[(add, Takes::Part(part))]);
-    Site::fused(&name, format!("epilogue of {at}"))
+    Candidate::fused(&name, format!("epilogue of {at}"))
 }

@@ -2,14 +2,14 @@
 //!
 //! Outputs of the block and nodes that write state stay, and so do inputs and weights: their tables are laid out already.
 
-use super::Site;
+use super::candidate::Candidate;
 use crate::graph::{Graph, NodeId, Op, ProgramKind};
 
-pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let mut sites = vec![];
     for id in graph.order().into_iter().rev() {
         if is_dead(graph, id) {
-            sites.push(Site::fused(&graph.node(id).name.clone(), "removed"));
+            sites.push(Candidate::fused(&graph.node(id).name.clone(), "removed"));
             graph.remove(id);
         }
     }

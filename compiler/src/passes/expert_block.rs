@@ -12,14 +12,14 @@
 //! every thread picks and sorts the few experts for itself, which is cheaper than the two barriers that it saves. Prefill
 //! routes its many tokens once.
 
-use super::Site;
+use super::candidate::Candidate;
 use super::rewrite::{joined_name, place, read_elsewhere};
 use crate::graph::{
     Activate, Binary, ExpertsIn, ExpertsOut, Graph, GroupedMatmul, Grouping, NodeId, Op,
     ProgramKind, Route,
 };
 
-pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Candidate> {
     let combines: Vec<_> = graph
         .order()
         .into_iter()
@@ -28,11 +28,11 @@ pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
     combines.into_iter().map(|c| fuse(graph, c, kind)).collect()
 }
 
-fn fuse(graph: &mut Graph, combine: NodeId, kind: ProgramKind) -> Site {
+fn fuse(graph: &mut Graph, combine: NodeId, kind: ProgramKind) -> Candidate {
     let name = graph.node(combine).name.clone();
     let found = match Block::find(graph, combine) {
         Ok(found) => found,
-        Err(why) => return Site::kept(&name, why),
+        Err(why) => return Candidate::kept(&name, why),
     };
     let tail = Tail::find(graph, combine);
     let routing = found.routing(graph, kind);
@@ -47,7 +47,7 @@ fn fuse(graph: &mut Graph, combine: NodeId, kind: ProgramKind) -> Site {
         true => String::new(),
         false => format!(", with {}", with.join(", ")),
     };
-    Site::fused(&name, format!("two kernels{with}"))
+    Candidate::fused(&name, format!("two kernels{with}"))
 }
 
 /// The operations of an expert block, from its router's scores to its products.

@@ -8,18 +8,18 @@
 //! Requires that nothing else reads the products. Gate and up have to come from one matmul of those two, whose chunks
 //! then hold the same rows of both.
 
-use super::Site;
+use super::candidate::Candidate;
 use super::rewrite::{
     Operands, Source, Takes, matmul_of, open, part_of, place, read_elsewhere, rewrite_matmul,
 };
 use crate::graph::{Activation, Binary, Graph, Join, NodeId, Op, ProgramKind, Unary};
 
-pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let acts = graph.all(|op| matches!(op, Op::Unary(Unary::Act(_))));
     acts.into_iter().map(|a| fuse(graph, a)).collect()
 }
 
-fn fuse(graph: &mut Graph, act: NodeId) -> Site {
+fn fuse(graph: &mut Graph, act: NodeId) -> Candidate {
     let name = graph.node(act).name.clone();
     let Op::Unary(Unary::Act(kind)) = *graph.op(act) else {
         unreachable!("filtered")
@@ -27,15 +27,15 @@ fn fuse(graph: &mut Graph, act: NodeId) -> Site {
     let x = graph.operands(act)[0];
     let Some(source) = part_of(graph, x) else {
         let why = format!("its input {} is no matmul", place(graph, x));
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     };
     let matmul = matmul_of(graph, source.matmul).expect("a source is a matmul");
     if !open(matmul) {
         let why = format!("{} has an epilogue already", place(graph, source.matmul));
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     }
     if graph.only_user(x).is_none() {
-        return Site::kept(&name, read_elsewhere(graph, x, act));
+        return Candidate::kept(&name, read_elsewhere(graph, x, act));
     }
     if matmul.parts.len() == 1 {
         return alone(graph, act, x, kind);
@@ -43,7 +43,7 @@ fn fuse(graph: &mut Graph, act: NodeId) -> Site {
     gated(graph, act, source, kind)
 }
 
-fn alone(graph: &mut Graph, act: NodeId, matmul: NodeId, kind: Activation) -> Site {
+fn alone(graph: &mut Graph, act: NodeId, matmul: NodeId, kind: Activation) -> Candidate {
     let mut op = matmul_of(graph, matmul)
         .expect("a source is a matmul")
         .clone();
@@ -54,10 +54,10 @@ fn alone(graph: &mut Graph, act: NodeId, matmul: NodeId, kind: Activation) -> Si
         graph.node(matmul).name.clone(),
     );
     rewrite_matmul(graph, matmul, op, &operands, &[(act, Takes::Whole)]);
-    Site::fused(&name, format!("epilogue of {at}"))
+    Candidate::fused(&name, format!("epilogue of {at}"))
 }
 
-fn gated(graph: &mut Graph, act: NodeId, gate: Source, kind: Activation) -> Site {
+fn gated(graph: &mut Graph, act: NodeId, gate: Source, kind: Activation) -> Candidate {
     let name = graph.node(act).name.clone();
     let mul = graph
         .only_user(act)
@@ -67,11 +67,11 @@ fn gated(graph: &mut Graph, act: NodeId, gate: Source, kind: Activation) -> Site
             "{} has other parts, none of which it is multiplied by",
             place(graph, gate.matmul)
         );
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     };
     let other = graph.operands(mul).into_iter().find(|o| *o != act);
     let Some((up, from)) = other.and_then(|o| Some((o, part_of(graph, o)?))) else {
-        return Site::kept(&name, "what it is multiplied by is no matmul");
+        return Candidate::kept(&name, "what it is multiplied by is no matmul");
     };
     let op = matmul_of(graph, gate.matmul)
         .expect("a source is a matmul")
@@ -79,15 +79,15 @@ fn gated(graph: &mut Graph, act: NodeId, gate: Source, kind: Activation) -> Site
     let pair =
         from.matmul == gate.matmul && op.parts.len() == 2 && op.parts[0].rows == op.parts[1].rows;
     if !pair {
-        return Site::kept(&name, "gate and up are not the two parts of one matmul");
+        return Candidate::kept(&name, "gate and up are not the two parts of one matmul");
     }
     if graph.only_user(up).is_none() {
-        return Site::kept(&name, read_elsewhere(graph, up, mul));
+        return Candidate::kept(&name, read_elsewhere(graph, up, mul));
     }
     join(graph, mul, act, gate, Join::Gated(kind))
 }
 
-fn join(graph: &mut Graph, mul: NodeId, act: NodeId, gate: Source, join: Join) -> Site {
+fn join(graph: &mut Graph, mul: NodeId, act: NodeId, gate: Source, join: Join) -> Candidate {
     let (name, at) = (
         graph.node(act).name.clone(),
         graph.node(gate.matmul).name.clone(),
@@ -113,5 +113,5 @@ fn join(graph: &mut Graph, mul: NodeId, act: NodeId, gate: Source, join: Join) -
     }
     op.join = join;
     rewrite_matmul(graph, gate.matmul, op, &operands, &[(mul, Takes::Whole)]);
-    Site::fused(&name, format!("epilogue of {at}"))
+    Candidate::fused(&name, format!("epilogue of {at}"))
 }

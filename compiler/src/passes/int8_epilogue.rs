@@ -7,16 +7,16 @@
 //! Requires that nothing else reads the product, and that it is one run of columns, so that chunks of whole groups are cut
 //! from it. What it saves is a barrier, and the result's way through memory in f32.
 
-use super::Site;
+use super::candidate::Candidate;
 use super::rewrite::{Operands, Takes, matmul_of, place, read_elsewhere, rewrite_matmul};
 use crate::graph::{Dest, Graph, Join, Matmul, NodeId, Op, ProgramKind};
 
-pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let quantizes = graph.all(|op| matches!(op, Op::Quantize { .. }));
     quantizes.into_iter().map(|q| fuse(graph, q)).collect()
 }
 
-fn fuse(graph: &mut Graph, quantize: NodeId) -> Site {
+fn fuse(graph: &mut Graph, quantize: NodeId) -> Candidate {
     let name = graph.node(quantize).name.clone();
     let product = graph.operands(quantize)[0];
     let Some(m) = matmul_of(graph, product) else {
@@ -24,20 +24,20 @@ fn fuse(graph: &mut Graph, quantize: NodeId) -> Site {
             "{} makes its input, which is no matmul",
             place(graph, product)
         );
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     };
     if graph.only_user(product).is_none() {
-        return Site::kept(&name, read_elsewhere(graph, product, quantize));
+        return Candidate::kept(&name, read_elsewhere(graph, product, quantize));
     }
     if *graph.op(quantize) != (Op::Quantize { norm: None }) {
-        return Site::kept(&name, "it normalises the product first");
+        return Candidate::kept(&name, "it normalises the product first");
     }
     if !one_run(m) {
         let why = format!(
             "{} has several parts, and no group may reach from one into the next",
             place(graph, product)
         );
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     }
     let op = Matmul {
         quantize_y: true,
@@ -46,7 +46,7 @@ fn fuse(graph: &mut Graph, quantize: NodeId) -> Site {
     let operands = Operands::of(graph, product);
     let at = graph.node(product).name.clone();
     rewrite_matmul(graph, product, op, &operands, &[(quantize, Takes::Whole)]);
-    Site::fused(&name, format!("epilogue of {at}"))
+    Candidate::fused(&name, format!("epilogue of {at}"))
 }
 
 fn one_run(m: &Matmul) -> bool {

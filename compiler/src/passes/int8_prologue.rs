@@ -7,11 +7,11 @@
 //! Decode only, as with norms: a few rows are rounded by every thread for itself in less time than a barrier takes; in
 //! prefill a kernel of its own rounds each row once.
 
-use super::Site;
+use super::candidate::Candidate;
 use super::rewrite::{Operands, matmul_of, place, rewrite_matmul};
 use crate::graph::{Graph, NodeId, Op, ProgramKind};
 
-pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Candidate> {
     let quantizes = graph.all(|op| matches!(op, Op::Quantize { .. }));
     quantizes
         .into_iter()
@@ -19,22 +19,22 @@ pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
         .collect()
 }
 
-fn fuse(graph: &mut Graph, quantize: NodeId, kind: ProgramKind) -> Site {
+fn fuse(graph: &mut Graph, quantize: NodeId, kind: ProgramKind) -> Candidate {
     let name = graph.node(quantize).name.clone();
     if kind == ProgramKind::Prefill {
         let why = "prefill rounds each of its many rows once, in a kernel of its own";
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     }
     let Op::Quantize { norm } = *graph.op(quantize) else {
         unreachable!("filtered")
     };
     let users = graph.users(quantize);
     if users.is_empty() {
-        return Site::kept(&name, "nothing reads it");
+        return Candidate::kept(&name, "nothing reads it");
     }
     if let Some((other, _)) = users.iter().find(|(u, _)| matmul_of(graph, *u).is_none()) {
         let why = format!("{} reads it, which is no matmul", place(graph, *other));
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     }
     let into: Vec<_> = users.iter().map(|(u, _)| place(graph, *u)).collect();
     let into = format!("prologue of {}", into.join(", "));
@@ -48,5 +48,5 @@ fn fuse(graph: &mut Graph, quantize: NodeId, kind: ProgramKind) -> Site {
         }
         rewrite_matmul(graph, user, op, &operands, &[]);
     }
-    Site::fused(&name, into)
+    Candidate::fused(&name, into)
 }

@@ -12,28 +12,28 @@
 //! projection, normalised and rotated, and that nothing else reads any of them. Both programs are rewritten alike, since
 //! they share the state.
 
-use super::Site;
+use super::candidate::Candidate;
 use super::rewrite::{Operands, matmul_of};
 use super::touches::{Links, touch_operands, touches};
 use crate::graph::{
     Attention, Dest, Finish, Graph, HeadColumns, HeadMatmul, NodeId, Op, ProgramKind,
 };
 
-pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let writes = graph.all(|op| matches!(op, Op::CacheWrite { .. }));
     writes.into_iter().map(|w| fuse(graph, w)).collect()
 }
 
-fn fuse(graph: &mut Graph, write: NodeId) -> Site {
+fn fuse(graph: &mut Graph, write: NodeId) -> Candidate {
     let name = graph.node(write).name.clone();
     let expanded = match Expanded::find(graph, write) {
         Ok(e) => e,
-        Err(why) => return Site::kept(&name, why),
+        Err(why) => return Candidate::kept(&name, why),
     };
     let written = expanded.write_latent(graph, &name);
     expanded.absorb(graph, written);
     graph.sweep(write);
-    Site::fused(&name, "one latent for all heads")
+    Candidate::fused(&name, "one latent for all heads")
 }
 
 /// Latent attention as the plain graph has it.

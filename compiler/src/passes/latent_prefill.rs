@@ -7,10 +7,10 @@
 //! Requires that nothing else reads what comes between, and attention to all keys without sinks. Prefill only: decode's few
 //! queries always absorb, all heads reading each latent together.
 
-use super::Site;
+use super::candidate::Candidate;
 use crate::graph::{Graph, HeadMatmul, LatentAttention, NodeId, Op, ProgramKind, Reach};
 
-pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Candidate> {
     let is_latent = |id: &NodeId| {
         let shared = |s: crate::graph::StateId| graph.states[s.0 as usize].shared;
         matches!(graph.op(*id), Op::Attention(a) if shared(a.state))
@@ -19,31 +19,31 @@ pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
     found.into_iter().map(|a| fuse(graph, a, kind)).collect()
 }
 
-fn fuse(graph: &mut Graph, attention: NodeId, kind: ProgramKind) -> Site {
+fn fuse(graph: &mut Graph, attention: NodeId, kind: ProgramKind) -> Candidate {
     let name = graph.node(attention).name.clone();
     if kind == ProgramKind::Decode {
-        return Site::kept(&name, "decode absorbs: its queries are few");
+        return Candidate::kept(&name, "decode absorbs: its queries are few");
     }
     let &Op::Attention(options) = graph.op(attention) else {
         unreachable!("filtered")
     };
     if options.sinks || options.reach != Reach::Full {
-        return Site::kept(&name, "it has sinks, or does not see all keys");
+        return Candidate::kept(&name, "it has sinks, or does not see all keys");
     }
     let (queries, written) = (graph.operands(attention)[0], graph.operands(attention)[1]);
     let Some(before) = product(graph, queries) else {
-        return Site::kept(&name, "its queries are no product by head");
+        return Candidate::kept(&name, "its queries are no product by head");
     };
     let Some(results) = graph.only_user(attention) else {
-        return Site::kept(&name, "something else reads its sums");
+        return Candidate::kept(&name, "something else reads its sums");
     };
     let Some(behind) = product(graph, results) else {
-        return Site::kept(&name, "its results go into no product by head");
+        return Candidate::kept(&name, "its results go into no product by head");
     };
     let (q, weight) = (graph.operands(queries)[0], graph.operands(queries)[1]);
     let same_weight = graph.operands(results)[1] == weight;
     if !same_weight || graph.only_user(queries).is_none() {
-        return Site::kept(&name, "the products before and behind it are not its own");
+        return Candidate::kept(&name, "the products before and behind it are not its own");
     }
     let op = Op::LatentAttention(LatentAttention {
         attention: options,
@@ -52,7 +52,7 @@ fn fuse(graph: &mut Graph, attention: NodeId, kind: ProgramKind) -> Site {
     });
     let new = graph.add(op, &[q, written, weight], &name);
     graph.replace(results, new);
-    Site::fused(&name, "expands or absorbs, by the number of tokens")
+    Candidate::fused(&name, "expands or absorbs, by the number of tokens")
 }
 
 fn product(graph: &Graph, id: NodeId) -> Option<HeadMatmul> {

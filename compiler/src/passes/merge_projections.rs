@@ -11,11 +11,11 @@
 
 use std::collections::BTreeMap;
 
-use super::Site;
+use super::candidate::Candidate;
 use super::rewrite::{joined_name, matmul_of, place};
 use crate::graph::{Binary, Graph, Matmul, NodeId, Op, Part, ProgramKind, Unary};
 
-pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let mut readers: BTreeMap<Key, Vec<NodeId>> = BTreeMap::new();
     for id in graph.order() {
         if matmul_of(graph, id).is_some_and(Matmul::is_plain) {
@@ -34,11 +34,11 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
                 1 => "no other matmul reads its input",
                 _ => "what reads its input besides goes another way",
             };
-            sites.push(Site::kept(&names[0], why));
+            sites.push(Candidate::kept(&names[0], why));
             continue;
         };
         let into = format!("one matmul with {}", others.join(", "));
-        sites.push(Site::fused(name, into));
+        sites.push(Candidate::fused(name, into));
         merge(graph, group);
     }
     sites

@@ -5,6 +5,7 @@
 //! with.
 
 mod bias_epilogue;
+mod candidate;
 mod dead_nodes;
 mod expert_block;
 mod gated_activation;
@@ -22,6 +23,8 @@ mod residual_epilogue;
 mod rewrite;
 mod touches;
 
+pub use self::candidate::{Candidate, Outcome};
+
 use crate::graph::{Graph, Program, ProgramKind, verify};
 use crate::spec::nearest;
 
@@ -31,7 +34,7 @@ pub struct Pass {
     pub name: &'static str,
     /// One line for listings.
     pub about: &'static str,
-    run: fn(&mut Graph, ProgramKind) -> Vec<Site>,
+    run: fn(&mut Graph, ProgramKind) -> Vec<Candidate>,
 }
 
 /// All passes, in order: what a kernel computes is settled from its middle outwards.
@@ -132,56 +135,13 @@ pub struct PassOptions {
     pub limit: Option<usize>,
 }
 
-/// A place where a pass could act.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Site {
-    /// Place in the spec: `attention.q`.
-    pub at: String,
-    /// What happened, or what stood in the way.
-    pub outcome: Outcome,
-}
-
-/// What a pass did at a site.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Outcome {
-    /// Rewritten; says into what.
-    Fused(String),
-    /// Left alone; says why.
-    Kept(String),
-}
-
-impl std::fmt::Display for Site {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match &self.outcome {
-            Outcome::Fused(into) => write!(f, "fused {}: {into}", self.at),
-            Outcome::Kept(why) => write!(f, "kept {}: {why}", self.at),
-        }
-    }
-}
-
-impl Site {
-    fn fused(at: &str, into: impl Into<String>) -> Site {
-        Site {
-            at: at.into(),
-            outcome: Outcome::Fused(into.into()),
-        }
-    }
-
-    fn kept(at: &str, why: impl Into<String>) -> Site {
-        Site {
-            at: at.into(),
-            outcome: Outcome::Kept(why.into()),
-        }
-    }
-}
-
 /// What a pass did to a program.
 #[derive(Clone, Debug)]
 pub struct PassReport {
     /// Name of the pass.
     pub pass: &'static str,
-    /// Block and site, in order.
-    pub sites: Vec<(String, Site)>,
+    /// Block and candidate, in order.
+    pub candidates: Vec<(String, Candidate)>,
 }
 
 /// A name that is no pass.
@@ -240,10 +200,10 @@ impl PassOptions {
 /// Where the pass broke a graph: names the pass and prints the graph.
 pub fn run_pass(pass: &Pass, program: &mut Program) -> PassReport {
     let kind = program.kind;
-    let mut sites = vec![];
+    let mut candidates = vec![];
     for block in &mut program.blocks {
         let found = (pass.run)(&mut block.graph, kind);
-        sites.extend(found.into_iter().map(|s| (block.name.clone(), s)));
+        candidates.extend(found.into_iter().map(|c| (block.name.clone(), c)));
         if let Err(e) = verify(&block.graph) {
             panic!(
                 "pass {} broke block {}: {e}\n{}",
@@ -253,7 +213,7 @@ pub fn run_pass(pass: &Pass, program: &mut Program) -> PassReport {
     }
     PassReport {
         pass: pass.name,
-        sites,
+        candidates,
     }
 }
 

@@ -10,28 +10,28 @@
 //! thread normalises the few rows for itself, which is cheaper than a barrier; in prefill rows are many, and a kernel of its
 //! own computes each norm once.
 
-use super::Site;
+use super::candidate::Candidate;
 use super::rewrite::{Operands, matmul_of, place, rewrite_matmul};
 use crate::graph::{Graph, NodeId, Norm, Op, ProgramKind};
 
-pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Candidate> {
     let norms = graph.all(|op| matches!(op, Op::Norm(_)));
     norms.into_iter().map(|n| fuse(graph, n, kind)).collect()
 }
 
-fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
+fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Candidate {
     let name = graph.node(norm).name.clone();
     let Op::Norm(options) = *graph.op(norm) else {
         unreachable!("filtered")
     };
     if options.group != graph.width(norm) {
-        return Site::kept(&name, "it normalises heads, not rows");
+        return Candidate::kept(&name, "it normalises heads, not rows");
     }
     let users = graph.users(norm);
     let rounds = |u: NodeId| *graph.op(u) == Op::Quantize { norm: None };
     if kind == ProgramKind::Prefill && !users.iter().all(|(u, _)| rounds(*u)) {
         let why = "prefill normalises each of its many rows once, in a kernel of its own";
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     }
     let takes = |u: NodeId, slot: usize| {
         let bare = matmul_of(graph, u).is_some_and(|m| m.norm.is_none() && !m.quantize_x);
@@ -39,7 +39,7 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
         slot == 0 && (bare || experts || rounds(u))
     };
     if users.is_empty() || graph.is_output(norm) {
-        return Site::kept(&name, "the next block reads it");
+        return Candidate::kept(&name, "the next block reads it");
     }
     if let Some((other, _)) = users.iter().find(|(u, slot)| !takes(*u, *slot)) {
         let problem = match matmul_of(graph, *other) {
@@ -48,7 +48,7 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
             None => "is no matmul",
         };
         let why = format!("{}, which reads it, {problem}", place(graph, *other));
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     }
     let into: Vec<_> = users.iter().map(|(u, _)| place(graph, *u)).collect();
     let into = format!("prologue of {}", into.join(", "));
@@ -82,7 +82,7 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Site {
             }
         }
     }
-    Site::fused(&name, into)
+    Candidate::fused(&name, into)
 }
 
 /// Gives a quantize node the norm; whether it was one.

@@ -7,15 +7,15 @@
 //! Requires that nothing else reads scores or weights. The fused form keeps a running maximum and sum (online softmax,
 //! Milakov & Gimelshein 2018), so that scores never leave the cache.
 
-use super::Site;
+use super::candidate::Candidate;
 use crate::graph::{Graph, NodeId, Op, ProgramKind};
 
-pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let mixes = graph.all(|op| matches!(op, Op::Mix(_)));
     mixes.into_iter().map(|m| fuse(graph, m)).collect()
 }
 
-fn fuse(graph: &mut Graph, mix: NodeId) -> Site {
+fn fuse(graph: &mut Graph, mix: NodeId) -> Candidate {
     let node = graph.node(mix).clone();
     let Op::Mix(options) = node.op else {
         unreachable!("filtered")
@@ -24,16 +24,16 @@ fn fuse(graph: &mut Graph, mix: NodeId) -> Site {
         unreachable!("verified arity")
     };
     if !matches!(graph.op(softmax), Op::Softmax(_)) || graph.only_user(softmax).is_none() {
-        return Site::kept(&node.name, "its weights are no softmax of its own");
+        return Candidate::kept(&node.name, "its weights are no softmax of its own");
     }
     let scores = graph.operands(softmax)[0];
     if !matches!(graph.op(scores), Op::Scores(_)) || graph.only_user(scores).is_none() {
-        return Site::kept(&node.name, "its scores are read elsewhere");
+        return Candidate::kept(&node.name, "its scores are read elsewhere");
     }
     let mut operands = vec![graph.operands(scores)[0], written];
     operands.extend(graph.operand(softmax, "sinks"));
     let name = node.name.trim_end_matches(".mix").to_string();
     let fused = graph.add(Op::Attention(options), &operands, &name);
     graph.replace(mix, fused);
-    Site::fused(&node.name, "one pass over the keys")
+    Candidate::fused(&node.name, "one pass over the keys")
 }

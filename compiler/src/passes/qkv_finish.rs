@@ -9,12 +9,12 @@
 //! one matmul and that nothing else reads them. A norm over each head fits the matmul's chunks; a norm over the whole
 //! projection needs all of it, and becomes one `finish` behind the matmul instead.
 
-use super::Site;
+use super::candidate::Candidate;
 use super::rewrite::{Operands, Source, Takes, matmul_of, open, part_of, place, rewrite_matmul};
 use super::touches::{Links, touch_operands, touches};
 use crate::graph::{Dest, Finish, Graph, NodeId, Op, ProgramKind, StateId};
 
-pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let writes = graph.all(|op| matches!(op, Op::CacheWrite { .. }));
     writes.into_iter().map(|w| fuse(graph, w)).collect()
 }
@@ -57,13 +57,13 @@ impl Chain {
     }
 }
 
-fn fuse(graph: &mut Graph, write: NodeId) -> Site {
+fn fuse(graph: &mut Graph, write: NodeId) -> Candidate {
     let name = graph.node(write).name.clone();
     let Op::CacheWrite { state } = *graph.op(write) else {
         unreachable!("filtered")
     };
     let Some(q) = query(graph, write) else {
-        return Site::kept(&name, "no attention reads it");
+        return Candidate::kept(&name, "no attention reads it");
     };
     let (k, v) = (graph.operands(write)[0], graph.operands(write)[1]);
     let [Some(cq), Some(ck), Some(cv)] = [q, k, v].map(|end| chain(graph, end)) else {
@@ -77,22 +77,22 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Site {
             "its {what} come from {}, which is no matmul with norms, rotations and scalings behind it",
             place(graph, end)
         );
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     };
     let matmul = cq.source.matmul;
     if ck.source.matmul != matmul || cv.source.matmul != matmul {
-        return Site::kept(
+        return Candidate::kept(
             &name,
             "queries, keys and values come from different matmuls",
         );
     }
     if !matmul_of(graph, matmul).is_some_and(open) {
         let why = format!("{} has an epilogue already", place(graph, matmul));
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     }
     let alone = |c: &Chain| c.nodes().all(|n| graph.only_user(n).is_some());
     if ![&cq, &ck, &cv].into_iter().all(alone) {
-        return Site::kept(&name, "queries, keys or values are read elsewhere");
+        return Candidate::kept(&name, "queries, keys or values are read elsewhere");
     }
     rewrite(graph, write, state, q, [cq, ck, cv])
 }
@@ -112,7 +112,7 @@ fn rewrite(
     state: StateId,
     q: NodeId,
     chains: [Chain; 3],
-) -> Site {
+) -> Candidate {
     let name = graph.node(write).name.clone();
     let matmul = chains[0].source.matmul;
     let mut op = matmul_of(graph, matmul)
@@ -132,7 +132,7 @@ fn rewrite(
             place(graph, matmul)
         );
         finish_behind(graph, write, q, &chains, finishes);
-        return Site::fused(&name, into);
+        return Candidate::fused(&name, into);
     }
     let into = format!(
         "{}: epilogue of {}",
@@ -151,7 +151,7 @@ fn rewrite(
         (q, Takes::Part(chains[0].source.part)),
     ];
     rewrite_matmul(graph, matmul, op, &operands, &ends);
-    Site::fused(&name, into)
+    Candidate::fused(&name, into)
 }
 
 /// What the chains do, and the cache write: `attention.q_rope, attention.k_rope and the cache write`.

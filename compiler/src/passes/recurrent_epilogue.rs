@@ -8,11 +8,11 @@
 //! Requires that nothing else reads the results, that a convolution's norm has no weights, and that the delta rule's runs over
 //! each head. The order is that of the kernel: activation, then norm; norm, then gate.
 
-use super::Site;
+use super::candidate::Candidate;
 use super::rewrite::{place, read_elsewhere};
 use crate::graph::{Activation, Binary, Graph, NodeId, Norm, Op, ProgramKind, Unary};
 
-pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Site> {
+pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let mut sites = vec![];
     for id in graph.order() {
         let follows = graph
@@ -46,23 +46,23 @@ impl Next {
     }
 }
 
-fn fuse(graph: &mut Graph, id: NodeId, next: Next) -> Site {
+fn fuse(graph: &mut Graph, id: NodeId, next: Next) -> Candidate {
     let name = graph.node(id).name.clone();
     let operands = graph.operands(id);
     let x = operands[0];
     if graph.only_user(x).is_none() {
-        return Site::kept(&name, read_elsewhere(graph, x, id));
+        return Candidate::kept(&name, read_elsewhere(graph, x, id));
     }
     let Some(op) = followed(graph.op(x), &next) else {
         let why = format!("{} cannot be followed by it", place(graph, x));
-        return Site::kept(&name, why);
+        return Candidate::kept(&name, why);
     };
     let mut all = graph.operands(x);
     all.extend(&operands[1..]);
     let at = graph.node(x).name.clone();
     let fused = graph.add(op, &all, &at);
     graph.replace(id, fused);
-    Site::fused(&name, format!("epilogue of {at}"))
+    Candidate::fused(&name, format!("epilogue of {at}"))
 }
 
 /// The operation with what comes next, whose operands come last.

@@ -1,0 +1,59 @@
+//! Weights as rows of f32, whatever way they are stored.
+
+use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
+use graver_runtime::abi::{Encoding, Quant};
+
+use super::values::Rows;
+use crate::graph::WeightDecl;
+
+/// A weight, or those of all experts one below the other.
+pub(super) fn family<'a>(decl: &WeightDecl, bytes: impl Fn(usize) -> &'a [u8]) -> Rows {
+    let mut all = weight(decl, bytes(0));
+    for e in 1..decl.count {
+        all.data.extend(weight(decl, bytes(e)).data);
+    }
+    all
+}
+
+/// A weight as rows `[out, in]` of f32, whatever way it is stored.
+fn weight(decl: &WeightDecl, bytes: &[u8]) -> Rows {
+    let width = *decl.shape.last().unwrap_or(&1);
+    let rows = if decl.shape.len() > 1 {
+        decl.shape[0]
+    } else {
+        1
+    };
+    let dtype = match decl.encoding {
+        Encoding::Float(dtype) => dtype,
+        Encoding::Quantized(quant) => return panels(quant, bytes, rows, width),
+    };
+    let size = dtype.size();
+    let at = |r: usize, c: usize| {
+        let r = decl.blocks.map_or(r, |b| b.place(r));
+        let offset = if decl.transposed {
+            c * decl.row_stride + r * size
+        } else {
+            r * decl.row_stride + c * size
+        };
+        dtype.read(&bytes[offset..offset + size])
+    };
+    let data = (0..rows)
+        .flat_map(|r| (0..width).map(move |c| (r, c)))
+        .map(|(r, c)| at(r, c))
+        .collect();
+    Rows::new(data, width)
+}
+
+/// Quantised weights as the numbers they stand for.
+fn panels(quant: Quant, bytes: &[u8], rows: usize, width: usize) -> Rows {
+    let at = |r: usize, c: usize| {
+        let offset = r / PANEL_ROWS * quant.panel_bytes(width) + c / GROUP * quant.group_bytes();
+        let (group, lane) = (&bytes[offset..offset + quant.group_bytes()], r % PANEL_ROWS);
+        quant.get(group, lane, c % GROUP) as f32 * Quant::scale(group, lane)
+    };
+    let data = (0..rows)
+        .flat_map(|r| (0..width).map(move |c| (r, c)))
+        .map(|(r, c)| at(r, c))
+        .collect();
+    Rows::new(data, width)
+}
