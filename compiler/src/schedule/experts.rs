@@ -6,6 +6,7 @@
 
 use graver_runtime::abi::quant::{PANEL_ROWS, block_row_bytes};
 
+use super::columns::even_columns;
 use crate::graph::{ExpertsIn, Graph, Grouping, NodeId, Op, ProgramKind};
 
 /// Bytes of weights that a chunk of decode reads at most: half of a small second-level cache.
@@ -54,7 +55,7 @@ pub(super) fn sum_columns(rows: usize, row_bytes: usize, kind: ProgramKind) -> (
             let wanted = rows.div_ceil(32).next_multiple_of(PANEL_ROWS);
             wanted.min(most.max(PANEL_ROWS))
         }
-        ProgramKind::Prefill => return super::even_columns(rows, kind),
+        ProgramKind::Prefill => return even_columns(rows, kind),
     };
     let width = width.min(rows);
     (width, rows.div_ceil(width))
@@ -79,14 +80,5 @@ pub fn tile_row_bytes(graph: &Graph, node: NodeId) -> usize {
     match graph.op(node) {
         Op::ExpertsIn(e) if e.quantize_x => block_row_bytes(graph.width(x)),
         _ => graph.row_bytes(x),
-    }
-}
-
-/// Rows of the result that a chunk of the node makes.
-pub(super) fn chunk_rows(graph: &Graph, node: NodeId, kind: ProgramKind) -> usize {
-    match super::work(graph, node, kind) {
-        super::Work::Experts { rows, .. } => rows,
-        super::Work::Columns(parts) => parts.iter().map(|p| p.0).max().unwrap_or(0),
-        _ => 0,
     }
 }

@@ -2,7 +2,7 @@
 
 use graver_runtime::abi::{KEY_BLOCK, PREFILL_TOKENS, QUERY_TILE};
 
-use super::{Area, Layout};
+use super::area::{Area, Layout};
 use crate::graph::{Attention, Graph, LatentAttention, ProgramKind};
 
 /// Keys that latent attention expands at once: few enough that keys and values of a head stay in the second-level cache.

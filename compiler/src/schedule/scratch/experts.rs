@@ -1,11 +1,10 @@
 //! Scratch of routing and of experts.
 
-use super::{Area, Layout};
+use super::area::{Area, Layout};
 use crate::graph::{Dim, ExpertsIn, ExpertsOut, Graph, Grouping, NodeId, ProgramKind, Route};
-use crate::schedule::experts::{
-    chunk_rows, expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes,
-};
-use crate::schedule::max_tokens;
+use crate::schedule::experts::{expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
+use crate::schedule::steps::max_tokens;
+use crate::schedule::work::chunk_rows;
 
 /// Of routing one token.
 #[derive(Clone, Copy, Debug)]

@@ -2,9 +2,10 @@
 
 use graver_runtime::abi::quant::block_row_bytes;
 
-use super::{Area, Layout};
+use super::area::{Area, Layout};
 use crate::graph::{Finish, Graph, Matmul, NodeId, ProgramKind};
-use crate::schedule::{columns, max_tokens};
+use crate::schedule::columns::columns;
+use crate::schedule::steps::max_tokens;
 
 /// Of a matmul.
 #[derive(Clone, Copy, Debug)]

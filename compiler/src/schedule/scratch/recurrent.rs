@@ -2,9 +2,9 @@
 
 use graver_runtime::abi::DeltaRun;
 
-use super::{Area, Layout};
+use super::area::{Area, Layout};
 use crate::graph::ShortConv;
-use crate::schedule::channels;
+use crate::schedule::work::channels;
 
 /// Of a short convolution.
 #[derive(Clone, Copy, Debug)]

@@ -1,0 +1,68 @@
+//! How the rows of a weight are cut into chunks.
+
+use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
+
+use crate::graph::{Dest, Graph, Join, Matmul, NodeId, ProgramKind};
+
+/// Chunks of a matmul: enough to share out evenly among a few threads, each long enough to stream well, and no head that
+/// is finished in one piece, no panel and no int8 group of the result cut in two.
+pub(super) fn columns(
+    graph: &Graph,
+    node: NodeId,
+    m: &Matmul,
+    kind: ProgramKind,
+) -> Vec<(usize, usize)> {
+    let parts = match m.join {
+        Join::Gated(_) => &m.parts[..1],
+        Join::Concat => &m.parts[..],
+    };
+    let total: usize = parts.iter().map(|p| p.rows).sum();
+    let usual = usual_rows(total, kind);
+    let state_head = |p: &crate::graph::Part| match p.finish.dest {
+        Dest::Output => 1,
+        Dest::Keys(s) => graph.states[s.0 as usize].head_dim,
+        Dest::Values(s) => graph.states[s.0 as usize].value_dim,
+        // Columns of one head's key are written in one piece.
+        Dest::KeyColumns(..) => p.rows,
+    };
+    let unit = if m.quantize_y {
+        GROUP
+    } else if m.quantize_x || graph.is_quantized(graph.operands(node)[0]) {
+        PANEL_ROWS
+    } else {
+        1
+    };
+    let chunk = |p: &crate::graph::Part| {
+        let grain = lcm(p.finish.grain().max(state_head(p)), unit);
+        let rows = if grain > 1 {
+            (usual / grain).max(1) * grain
+        } else {
+            usual
+        }
+        .min(p.rows);
+        (rows, p.rows.div_ceil(rows))
+    };
+    parts.iter().map(chunk).collect()
+}
+
+/// Rows of a chunk that has nothing to keep together.
+fn usual_rows(total: usize, kind: ProgramKind) -> usize {
+    let (wanted, step, most) = match kind {
+        ProgramKind::Decode => (total.div_ceil(64), 8, 256),
+        ProgramKind::Prefill => (total.div_ceil(32), 16, 96),
+    };
+    wanted.next_multiple_of(step).clamp(step, most)
+}
+
+pub(super) fn even_columns(total: usize, kind: ProgramKind) -> (usize, usize) {
+    let rows = usual_rows(total, kind).min(total);
+    (rows, total.div_ceil(rows))
+}
+
+fn lcm(a: usize, b: usize) -> usize {
+    let (mut x, mut y) = (a, b);
+    while y > 0 {
+        (x, y) = (y, x % y);
+    }
+    a / x * b
+}

@@ -1,0 +1,26 @@
+//! How long steps are, and in what pieces attention takes them.
+
+use graver_runtime::abi::{DECODE_TOKENS, PREFILL_TOKENS, QUERY_TILE};
+
+use crate::graph::ProgramKind;
+
+/// The most tokens of one step of a program.
+pub fn max_tokens(kind: ProgramKind) -> usize {
+    match kind {
+        ProgramKind::Decode => DECODE_TOKENS,
+        ProgramKind::Prefill => PREFILL_TOKENS,
+    }
+}
+
+/// The most tokens of any step: rows that a ring has beyond what its queries look back over.
+pub fn largest_step() -> usize {
+    max_tokens(ProgramKind::Decode).max(max_tokens(ProgramKind::Prefill))
+}
+
+/// Queries of one attention tile of a program.
+pub fn query_tile(kind: ProgramKind) -> usize {
+    match kind {
+        ProgramKind::Decode => 1,
+        ProgramKind::Prefill => QUERY_TILE,
+    }
+}

@@ -1,0 +1,189 @@
+//! How the work of each kernel is cut into chunks: by shape alone, never by the number of threads.
+
+use std::fmt;
+
+use graver_runtime::abi::KEY_BLOCK;
+use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
+
+use super::columns::columns;
+use super::experts;
+use crate::graph::{Graph, Grouping, HeadMatmul, NodeId, Op, ProgramKind, ShortConv};
+
+/// How a kernel's work is cut.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// Rows of the step, so many at once.
+    Rows {
+        /// Rows of a chunk.
+        grain: usize,
+    },
+    /// Rows of the weights: for each part, rows of a chunk and how many chunks.
+    Columns(Vec<(usize, usize)>),
+    /// Attention tiles × key heads × runs of keys.
+    TilesByKeys,
+    /// Attention tiles × query heads.
+    TilesByHeads,
+    /// Heads, for one tile.
+    Heads,
+    /// Segments × heads.
+    SegmentsByHeads,
+    /// Segments × runs of columns: columns of every run but the last, and how many runs.
+    SegmentsByColumns {
+        /// Columns of a run.
+        width: usize,
+        /// Runs.
+        count: usize,
+    },
+    /// Heads × runs of a head's columns: columns of a run, and how many runs.
+    HeadColumns {
+        /// Heads.
+        heads: usize,
+        /// Columns of every run but the last.
+        width: usize,
+        /// Runs of a head.
+        count: usize,
+    },
+    /// Experts that have tokens × chunks of their matrices.
+    Experts {
+        /// Rows of a chunk.
+        rows: usize,
+        /// Chunks of each expert.
+        chunks: usize,
+    },
+    /// All of it in one piece.
+    Once,
+}
+
+/// How the kernel that computes `node` is cut.
+pub(super) fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
+    match graph.op(node) {
+        Op::Matmul(m) => Work::Columns(columns(graph, node, m, kind)),
+        Op::HeadMatmul(m) => head_columns(m, graph.width(graph.operands(node)[1])),
+        Op::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
+        Op::Attention(_) => Work::TilesByHeads,
+        Op::LatentAttention(_) | Op::DeltaRule(_) => Work::SegmentsByHeads,
+        Op::ShortConv(c) => {
+            let width = channels(c);
+            Work::SegmentsByColumns {
+                width,
+                count: graph.width(node).div_ceil(width),
+            }
+        }
+        Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) => Work::Heads,
+        Op::GroupByExpert(_) => Work::Once,
+        Op::GroupedMatmul(m) => expert_work(graph, node, &m.grouping, m.rows, "w", kind),
+        Op::ExpertsIn(e) => expert_work(graph, node, &e.grouping, e.ffn, "w0", kind),
+        Op::ExpertsOut(e) => {
+            let decl = graph.operand(node, "w").and_then(|w| graph.weight(w));
+            let row_bytes = decl.map_or(1, |w| w.bytes() / e.rows.max(1));
+            Work::Columns(vec![experts::sum_columns(e.rows, row_bytes, kind)])
+        }
+        Op::Embed { .. }
+        | Op::PositionRows { .. }
+        | Op::RopeAngles { .. }
+        | Op::Norm(_)
+        | Op::Quantize { .. }
+        | Op::Binary(_)
+        | Op::Unary(_)
+        | Op::Rope(_)
+        | Op::PositionScale(_)
+        | Op::CacheWrite { .. }
+        | Op::Finish { .. }
+        | Op::GatherRows
+        | Op::HeadSlice(_)
+        | Op::HeadConcat(_)
+        | Op::Copy
+        | Op::Route(_)
+        | Op::GatherTokens { .. }
+        | Op::Activate(_)
+        | Op::Combine { .. }
+        | Op::ScaleRows
+        | Op::WeightedSum(_)
+        | Op::MatchRms { .. }
+        | Op::Cutoff { .. }
+        | Op::Decay { .. } => Work::Rows {
+            grain: if kind == ProgramKind::Decode { 1 } else { 4 },
+        },
+        Op::Input(_) | Op::Weight(_) | Op::Slice { .. } | Op::CacheRead { .. } => {
+            unreachable!("no kernel is made for a view")
+        }
+    }
+}
+
+/// Active experts × chunks of the weight in operand `role`.
+fn expert_work(
+    graph: &Graph,
+    node: NodeId,
+    g: &Grouping,
+    rows: usize,
+    role: &str,
+    kind: ProgramKind,
+) -> Work {
+    let weight = graph.operand(node, role).and_then(|w| graph.weight(w));
+    let decl = weight.expect("experts have weights");
+    // A panel is 8 rows, and what is rounded to int8 is cut between groups.
+    let step = if graph.is_quantized(node) {
+        GROUP
+    } else {
+        PANEL_ROWS
+    };
+    let row_bytes = decl.bytes() / rows.max(1);
+    let (rows, chunks) = experts::expert_columns(g, rows, row_bytes, step, kind);
+    Work::Experts { rows, chunks }
+}
+
+/// Chunks of a product by head: whole heads where there are many of them, and no run of columns too short to stream.
+fn head_columns(m: &HeadMatmul, weight_columns: usize) -> Work {
+    let (heads, product) = (m.columns.heads, m.product(weight_columns));
+    let count = 16_usize.div_ceil(heads).min(product.div_ceil(64));
+    let width = product.div_ceil(count).next_multiple_of(16);
+    Work::HeadColumns {
+        heads,
+        width,
+        count: product.div_ceil(width),
+    }
+}
+
+/// Channels of a run of a convolution: about 64, side by side in cache, no group of a norm cut in two.
+pub(super) fn channels(c: &ShortConv) -> usize {
+    let group = c.norm.map_or(16, |n| n.group);
+    (64 / group).max(1) * group
+}
+
+/// Rows of the result that a chunk of the node makes.
+pub(super) fn chunk_rows(graph: &Graph, node: NodeId, kind: ProgramKind) -> usize {
+    match work(graph, node, kind) {
+        Work::Experts { rows, .. } => rows,
+        Work::Columns(parts) => parts.iter().map(|p| p.0).max().unwrap_or(0),
+        _ => 0,
+    }
+}
+
+impl fmt::Display for Work {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Work::Rows { grain } => write!(f, "rows by {grain}"),
+            Work::Columns(parts) => {
+                let parts: Vec<_> = parts
+                    .iter()
+                    .map(|(rows, n)| format!("{n} × {rows}"))
+                    .collect();
+                write!(f, "columns {}", parts.join(" + "))
+            }
+            Work::TilesByKeys => write!(f, "tiles × key heads × runs of {KEY_BLOCK} keys"),
+            Work::TilesByHeads => f.write_str("tiles × heads"),
+            Work::Heads => f.write_str("heads"),
+            Work::SegmentsByHeads => f.write_str("segments × heads"),
+            Work::SegmentsByColumns { width, count } => {
+                write!(f, "segments × columns {count} × {width}")
+            }
+            Work::HeadColumns {
+                heads,
+                width,
+                count,
+            } => write!(f, "{heads} heads × columns {count} × {width}"),
+            Work::Experts { rows, chunks } => write!(f, "experts × {chunks} × {rows}"),
+            Work::Once => f.write_str("once"),
+        }
+    }
+}
