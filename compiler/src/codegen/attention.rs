@@ -1,4 +1,4 @@
-//! Fused attention: one pass over the keys in blocks, by [`Pass`].
+//! Fused attention: one pass over the keys in blocks, by [`KeyPass`].
 //!
 //! Scores, weights and sums of a block stay in this thread's scratch. Decode takes a group of heads that share a key head
 //! as the rows, so that each block of keys and values is read once for all of them, and splits long contexts into runs of
@@ -9,21 +9,23 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, I8, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
-use graver_runtime::abi::{KEY_BLOCK, KernelTable, Span, StepContext};
+use graver_runtime::abi::{KEY_BLOCK, KernelTable, StepContext};
 
 use super::cache::cache_heads;
-use super::emit::{Count, Emit, Lanes, Share};
 use super::kernel::Site;
-use super::online::{Pass, Sinks, Sums, divide_rows, fill, scale_by, scaled_copy};
-use super::rows;
-use crate::graph::{Attention, Binary, Op, Reach};
+use super::online::{KeyPass, Sinks, Sums, divide_rows};
+use super::share::Share;
+use super::tiles::Tile;
+use super::vectors::{combine, copy, fill, scale_by, scaled_copy};
+use super::writer::{Count, Lanes, Writer};
+use crate::graph::{Attention, Binary, Op};
 use crate::schedule::Work;
 
 /// Most query heads of one key head that decode takes together where there is but one run of keys to share out.
 const HEADS: usize = 8;
 
 /// Emits the kernel.
-pub(super) fn emit(e: &mut Emit, s: &Site) {
+pub(super) fn emit(e: &mut Writer, s: &Site) {
     let Op::Attention(a) = s.op() else {
         unreachable!("attention")
     };
@@ -41,76 +43,7 @@ pub(super) fn emit(e: &mut Emit, s: &Site) {
     }
 }
 
-/// An attention tile's numbers.
-#[derive(Clone, Copy)]
-pub(super) struct Tile {
-    pub(super) slot: Value,
-    /// First row of the step.
-    pub(super) start_row: Value,
-    pub(super) queries: Value,
-    pub(super) position: Value,
-}
-
-impl Tile {
-    pub(super) fn load(e: &mut Emit, index: Value) -> Tile {
-        Tile::of(e, offset_of!(StepContext, tiles), index)
-    }
-
-    /// Entry `index` of a list of spans that a context field points to.
-    pub(super) fn of(e: &mut Emit, field: usize, index: Value) -> Tile {
-        let spans = e.field(field);
-        let at = e.at(spans, index, size_of::<Span>());
-        Tile {
-            slot: e.u32_at(at, offset_of!(Span, slot)),
-            start_row: e.u32_at(at, offset_of!(Span, start_row)),
-            queries: e.u32_at(at, offset_of!(Span, n)),
-            position: e.u32_at(at, offset_of!(Span, position)),
-        }
-    }
-
-    /// Keys that some query of the tile sees: from the first one's first to the last one's own position.
-    pub(super) fn keys(&self, e: &mut Emit, reach: Reach) -> (Value, Value) {
-        (
-            first_key(e, self.position, reach),
-            e.add(self.position, self.queries),
-        )
-    }
-}
-
-/// Calls `body` with the segment and the index within it of each chunk that falls to this thread, `each` for every segment.
-pub(super) fn by_segment(
-    e: &mut Emit,
-    s: &Site,
-    each: usize,
-    body: impl FnOnce(&mut Emit, Tile, Value),
-) {
-    let segments = e.field(offset_of!(StepContext, n_spans));
-    let chunks = e.times(segments, each);
-    e.chunks(chunks, s.share(), |e, c| {
-        let each = e.int(each);
-        let (segment, index) = (e.b.ins().udiv(c, each), e.b.ins().urem(c, each));
-        let segment = Tile::of(e, offset_of!(StepContext, spans), segment);
-        body(e, segment, index);
-    });
-}
-
-/// First key that the query at `position` sees.
-pub(super) fn first_key(e: &mut Emit, position: Value, reach: Reach) -> Value {
-    match reach {
-        Reach::Full => e.int(0),
-        Reach::Window(w) => {
-            let (start, zero) = (e.b.ins().iadd_imm_s(position, 1 - w as i64), e.int(0));
-            e.max(start, zero)
-        }
-        Reach::Chunk(c) => {
-            let chunk = e.int(c);
-            let (index, chunk) = (e.b.ins().udiv(position, chunk), e.int(c));
-            e.mul(index, chunk)
-        }
-    }
-}
-
-fn prefill(e: &mut Emit, s: &Site, a: &Attention) {
+fn prefill(e: &mut Writer, s: &Site, a: &Attention) {
     let (q, out) = (s.rows(e, s.operand("q")), s.out(e));
     let tiles = e.field(offset_of!(StepContext, n_tiles));
     let chunks = e.times(tiles, a.heads);
@@ -123,7 +56,7 @@ fn prefill(e: &mut Emit, s: &Site, a: &Attention) {
         let (row, column) = (q.row(e, tile.start_row), e.times(head, a.head_dim * 4));
         let first = e.add(row, column);
         let always = e.b.ins().iconst(I8, 1);
-        let pass = Pass {
+        let pass = KeyPass {
             a,
             queries: (first, q.stride / 4, tile.queries),
             cache: cache_heads(e, s, a, tile.slot, key_head),
@@ -139,7 +72,7 @@ fn prefill(e: &mut Emit, s: &Site, a: &Attention) {
     });
 }
 
-fn decode(e: &mut Emit, s: &Site, a: &Attention) {
+fn decode(e: &mut Writer, s: &Site, a: &Attention) {
     let runs = most_runs(e, a);
     let tiles = e.field(offset_of!(StepContext, n_tiles));
     let cut = HeadCut::of(e, a, runs);
@@ -157,7 +90,7 @@ fn decode(e: &mut Emit, s: &Site, a: &Attention) {
     e.when(several, |e| {
         e.barrier();
         let chunks = e.times(tiles, a.heads);
-        e.chunks(chunks, Share::Static, |e, c| combine(e, s, a, c, runs));
+        e.chunks(chunks, Share::Static, |e, c| combine_runs(e, s, a, c, runs));
     });
 }
 
@@ -173,7 +106,7 @@ struct HeadCut {
 impl HeadCut {
     /// All heads together where keys come in several runs; else by [`HEADS`], so that a key head that serves many, as that
     /// of latents does, is not left to one thread.
-    fn of(e: &mut Emit, a: &Attention, runs: Value) -> HeadCut {
+    fn of(e: &mut Writer, a: &Attention, runs: Value) -> HeadCut {
         let (group, most) = (a.group(), a.group().min(HEADS));
         let single = e.b.ins().icmp_imm_s(IntCC::Equal, runs, 1);
         let mut choice = |single_run: usize, several: usize| {
@@ -187,7 +120,7 @@ impl HeadCut {
     }
 
     /// Part `part` of all heads: key head after key head.
-    fn heads(self, e: &mut Emit, a: &Attention, part: Value) -> Heads {
+    fn heads(self, e: &mut Writer, a: &Attention, part: Value) -> Heads {
         let key = e.b.ins().udiv(part, self.parts);
         let share = e.b.ins().urem(part, self.parts);
         let (before, skipped) = (e.times(key, a.group()), e.mul(share, self.heads));
@@ -213,7 +146,7 @@ struct Heads {
 }
 
 /// Runs of keys of the tile that has most of them.
-fn most_runs(e: &mut Emit, a: &Attention) -> Value {
+fn most_runs(e: &mut Writer, a: &Attention) -> Value {
     let one = e.int(1);
     let most = e.var(I64, one);
     let tiles = e.field(offset_of!(StepContext, n_tiles));
@@ -228,7 +161,7 @@ fn most_runs(e: &mut Emit, a: &Attention) -> Value {
     e.b.use_var(most)
 }
 
-fn runs_between(e: &mut Emit, from: Value, to: Value) -> Value {
+fn runs_between(e: &mut Writer, from: Value, to: Value) -> Value {
     let n = e.sub(to, from);
     let up = e.plus(n, KEY_BLOCK - 1);
     e.b.ins()
@@ -237,7 +170,7 @@ fn runs_between(e: &mut Emit, from: Value, to: Value) -> Value {
 
 /// One token, some heads of one key head, one run of keys.
 fn run_of_keys(
-    e: &mut Emit,
+    e: &mut Writer,
     s: &Site,
     a: &Attention,
     tile: Tile,
@@ -257,7 +190,7 @@ fn run_of_keys(
             e.times(heads.first, a.head_dim * 4),
         );
         let first = e.b.ins().icmp_imm_s(IntCC::Equal, run, 0);
-        let pass = Pass {
+        let pass = KeyPass {
             a,
             queries: (e.add(row, column), a.head_dim, heads.count),
             cache: cache_heads(e, s, a, tile.slot, heads.key),
@@ -286,16 +219,16 @@ fn run_of_keys(
                     e.at(sums.values, r, a.value_dim * 4),
                     e.at(sums.state, r, 8),
                 );
-                rows::copy(e, state, to, 2, 1.0);
+                copy(e, state, to, 2, 1.0);
                 let behind = e.plus(to, 8);
-                rows::copy(e, values, behind, a.value_dim, 1.0);
+                copy(e, values, behind, a.value_dim, 1.0);
             });
         });
     });
 }
 
 /// Address of a partial result: maximum, sum, values.
-fn partial(e: &mut Emit, s: &Site, a: &Attention, [tile, head, run, runs]: [Value; 4]) -> Value {
+fn partial(e: &mut Writer, s: &Site, a: &Attention, [tile, head, run, runs]: [Value; 4]) -> Value {
     let base = s.workspace(e);
     let heads = e.times(tile, a.heads);
     let head = e.add(heads, head);
@@ -305,7 +238,7 @@ fn partial(e: &mut Emit, s: &Site, a: &Attention, [tile, head, run, runs]: [Valu
 }
 
 /// Combines one head's partial results in the order of the keys.
-fn combine(e: &mut Emit, s: &Site, a: &Attention, c: Value, runs: Value) {
+fn combine_runs(e: &mut Writer, s: &Site, a: &Attention, c: Value, runs: Value) {
     let heads = e.int(a.heads);
     let (index, head) = (e.b.ins().udiv(c, heads), e.b.ins().urem(c, heads));
     let tile = Tile::load(e, index);
@@ -320,7 +253,7 @@ fn combine(e: &mut Emit, s: &Site, a: &Attention, c: Value, runs: Value) {
     let one = e.float(1.0);
     e.repeat(own, |e, run| {
         let from = partial(e, s, a, [index, head, run, runs]);
-        rows::copy(e, from, sums.scores, 1, 1.0);
+        copy(e, from, sums.scores, 1, 1.0);
         let n = e.int(1);
         let args = [sums.scores, n, one, sums.state];
         let factor = e
@@ -329,8 +262,8 @@ fn combine(e: &mut Emit, s: &Site, a: &Attention, c: Value, runs: Value) {
         scale_by(e, sums.values, Count::Known(a.value_dim), factor);
         let weight = e.load(Lanes::One, sums.scores, 0);
         let values = e.plus(from, 8);
-        scaled_copy(e, values, values, a.value_dim, weight);
-        rows::combine(
+        scaled_copy(e, values, values, Count::Known(a.value_dim), weight);
+        combine(
             e,
             Binary::Add,
             sums.values,

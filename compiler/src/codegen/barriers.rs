@@ -232,38 +232,38 @@ mod tests {
     use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 
     use super::*;
-    use crate::codegen::emit::{Emit, kernel_signature};
     use crate::codegen::target::Target;
+    use crate::codegen::writer::{Writer, kernel_signature};
 
     /// What is found in a kernel with `body`.
-    fn found(body: impl FnOnce(&mut Emit)) -> Option<String> {
+    fn found(body: impl FnOnce(&mut Writer)) -> Option<String> {
         let isa = Target::named("native").unwrap().isa(false).unwrap();
         let signature: Signature = kernel_signature(CallConv::SystemV);
         assert_eq!(signature.params[3], AbiParam::new(I64));
         let mut func = Function::with_name_signature(UserFuncName::user(0, 0), signature);
         let mut context = FunctionBuilderContext::new();
         let builder = FunctionBuilder::new(&mut func, &mut context);
-        let mut e = Emit::begin(builder, CallConv::SystemV);
+        let mut e = Writer::begin(builder, CallConv::SystemV);
         body(&mut e);
         e.finish(isa.frontend_config());
         divergent(&func, 3)
     }
 
-    fn is_zero(e: &mut Emit, v: Value) -> Value {
+    fn is_zero(e: &mut Writer, v: Value) -> Value {
         e.b.ins().icmp_imm_s(IntCC::Equal, v, 0)
     }
 
     #[test]
     fn barriers_that_depend_on_the_step_are_met_by_all() {
         assert_eq!(found(|e| e.barrier()), None);
-        let by_tokens = |e: &mut Emit| {
+        let by_tokens = |e: &mut Writer| {
             let tokens = e.tokens();
             e.repeat(tokens, |e, _| e.barrier());
             let none = is_zero(e, tokens);
             e.when(none, |e| e.barrier());
         };
         assert_eq!(found(by_tokens), None);
-        let beside = |e: &mut Emit| {
+        let beside = |e: &mut Writer| {
             let own = is_zero(e, e.thread);
             e.when(own, |e| {
                 e.scratch(crate::schedule::scratch::PRODUCTS);
@@ -275,7 +275,7 @@ mod tests {
 
     #[test]
     fn a_barrier_that_depends_on_the_thread_is_found() {
-        let by_index = |e: &mut Emit| {
+        let by_index = |e: &mut Writer| {
             let own = is_zero(e, e.thread);
             e.when(own, |e| e.barrier());
         };
@@ -285,9 +285,9 @@ mod tests {
 
     #[test]
     fn so_is_one_that_depends_on_it_in_a_roundabout_way() {
-        let by_claims = |e: &mut Emit| {
+        let by_claims = |e: &mut Writer| {
             let n = e.tokens();
-            e.chunks(n, crate::codegen::emit::Share::Claimed(0), |e, _| {
+            e.chunks(n, crate::codegen::share::Share::Claimed(0), |e, _| {
                 e.barrier()
             });
         };
@@ -295,14 +295,14 @@ mod tests {
             found(by_claims).is_some(),
             "chunks are claimed by whoever comes first"
         );
-        let by_data = |e: &mut Emit| {
+        let by_data = |e: &mut Writer| {
             let at = e.scratch(crate::schedule::scratch::PRODUCTS);
             let v = e.load_as(I64, at, 0);
             let none = is_zero(e, v);
             e.when(none, |e| e.barrier());
         };
         assert!(found(by_data).is_some());
-        let by_way = |e: &mut Emit| {
+        let by_way = |e: &mut Writer| {
             let (own, zero) = (is_zero(e, e.thread), e.int(0));
             let count = e.var(I64, zero);
             e.when(own, |e| {

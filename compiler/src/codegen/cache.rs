@@ -8,10 +8,10 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{CacheType, Dtype, KernelTable, StepContext};
 
-use super::emit::Emit;
 use super::kernel::Site;
-use super::rows::narrow;
-use crate::graph::{Attention, StateDecl};
+use super::vectors::narrow;
+use super::writer::Writer;
+use crate::graph::{Attention, Dest, StateDecl, StateId};
 use crate::schedule::largest_step;
 use crate::schedule::scratch::{Area, widened_rows};
 
@@ -35,7 +35,7 @@ impl CacheSide<'_> {
     }
 
     /// Rows of a head: the context, or what a ring holds, as the runtime lays it out.
-    pub(super) fn rows(&self, e: &mut Emit) -> Value {
+    pub(super) fn rows(&self, e: &mut Writer) -> Value {
         let context = e.field(offset_of!(StepContext, context));
         match self.decl.ring {
             Some(limit) => {
@@ -47,7 +47,7 @@ impl CacheSide<'_> {
     }
 
     /// The row that a position lies in.
-    pub(super) fn row_of(&self, e: &mut Emit, position: Value) -> Value {
+    pub(super) fn row_of(&self, e: &mut Writer, position: Value) -> Value {
         if self.decl.ring.is_none() {
             return position;
         }
@@ -59,10 +59,10 @@ impl CacheSide<'_> {
     /// position, that one's row, and how many.
     pub(super) fn runs(
         &self,
-        e: &mut Emit,
+        e: &mut Writer,
         (from, to): (Value, Value),
         most: Option<usize>,
-        body: impl FnOnce(&mut Emit, [Value; 3]),
+        body: impl FnOnce(&mut Writer, [Value; 3]),
     ) {
         e.advance(from, to, |e, position| {
             let mut n = e.sub(to, position);
@@ -82,7 +82,7 @@ impl CacheSide<'_> {
     }
 
     /// Address of this side of `slot`'s state: `[heads, rows, dim]`.
-    pub(super) fn base(&self, e: &mut Emit, slot: Value) -> Value {
+    pub(super) fn base(&self, e: &mut Writer, slot: Value) -> Value {
         let bases = e.field(offset_of!(StepContext, slot_base));
         let at = e.at(bases, slot, 8);
         let base = e.field_at(at, 0);
@@ -94,7 +94,7 @@ impl CacheSide<'_> {
     }
 
     /// Address of head `head`'s first row.
-    pub(super) fn head(&self, e: &mut Emit, base: Value, head: Value) -> Value {
+    pub(super) fn head(&self, e: &mut Writer, base: Value, head: Value) -> Value {
         let rows = self.rows(e);
         let rows = e.mul(head, rows);
         e.at(base, rows, self.row_bytes())
@@ -103,7 +103,7 @@ impl CacheSide<'_> {
     /// Copies `heads` heads of one token's row from f32 at `from` into the state, the first of them being `first_head`.
     pub(super) fn store(
         &self,
-        e: &mut Emit,
+        e: &mut Writer,
         from: Value,
         token: Value,
         first_head: Value,
@@ -122,7 +122,7 @@ impl CacheSide<'_> {
     }
 
     /// Writes one row, or the part of it that is meant.
-    fn store_row(&self, e: &mut Emit, from: Value, to: Value) {
+    fn store_row(&self, e: &mut Writer, from: Value, to: Value) {
         if let Some(dtype) = self.decl.dtype.float() {
             return narrow(e, dtype, from, to, self.dim);
         }
@@ -132,7 +132,7 @@ impl CacheSide<'_> {
     }
 
     /// Rows of one head.
-    pub(super) fn head_rows(&self, e: &mut Emit, slot: Value, head: Value) -> CacheRows {
+    pub(super) fn head_rows(&self, e: &mut Writer, slot: Value, head: Value) -> CacheRows {
         let base = self.base(e, slot);
         CacheRows {
             base: self.head(e, base, head),
@@ -167,7 +167,7 @@ pub(super) struct Room {
 
 impl Room {
     /// That of a kernel, which lies at `area`.
-    pub(super) fn of(e: &mut Emit, s: &Site, area: Area) -> Room {
+    pub(super) fn of(e: &mut Writer, s: &Site, area: Area) -> Room {
         Room {
             base: e.scratch(area),
             rows: widened_rows(s.kind),
@@ -199,10 +199,10 @@ impl CacheRows {
     /// of rows in front of a part, and how many it has.
     pub(super) fn floats(
         self,
-        e: &mut Emit,
+        e: &mut Writer,
         (first, n): (Value, Value),
         room: Room,
-        body: impl FnOnce(&mut Emit, FloatRows, [Value; 2]),
+        body: impl FnOnce(&mut Writer, FloatRows, [Value; 2]),
     ) {
         let (from, zero) = (e.at(self.base, first, self.row_bytes), e.int(0));
         if let Some(dtype) = self.dtype.float() {
@@ -228,7 +228,7 @@ impl CacheRows {
     }
 
     /// `n` rows at `from` as f32 at `to`, one behind the other.
-    pub(super) fn widen(&self, e: &mut Emit, from: Value, n: Value, to: Value) {
+    pub(super) fn widen(&self, e: &mut Writer, from: Value, n: Value, to: Value) {
         let kernel = offset_of!(KernelTable, cache_q8_to_f32);
         let sizes = [self.row_bytes, self.dim, self.group];
         let [row_bytes, dim, group] = sizes.map(|n| e.int(n));
@@ -238,7 +238,7 @@ impl CacheRows {
 
 /// Keys and values of one head of an attention's state.
 pub(super) fn cache_heads(
-    e: &mut Emit,
+    e: &mut Writer,
     s: &Site,
     a: &Attention,
     slot: Value,
@@ -249,4 +249,43 @@ pub(super) fn cache_heads(
         keys.head_rows(e, slot, head),
         values.head_rows(e, slot, head),
     )
+}
+
+impl<'a> Site<'a> {
+    pub(super) fn keys(&self, s: StateId) -> CacheSide<'a> {
+        let decl = &self.graph.states[s.0 as usize];
+        self.side(s, 0, decl.head_dim, decl.head_dim)
+    }
+
+    pub(super) fn values(&self, s: StateId) -> CacheSide<'a> {
+        let decl = &self.graph.states[s.0 as usize];
+        if decl.shared {
+            return self.side(s, 0, decl.value_dim, decl.head_dim);
+        }
+        self.side(s, 1, decl.value_dim, decl.value_dim)
+    }
+
+    fn side(&self, s: StateId, buffer: usize, dim: usize, row: usize) -> CacheSide<'a> {
+        CacheSide {
+            decl: &self.graph.states[s.0 as usize],
+            index: self.graph.first_buffer(s) + buffer,
+            start: 0,
+            dim,
+            row,
+        }
+    }
+
+    /// Where a projection's `rows` values go, unless that is the result.
+    pub(super) fn side_of(&self, dest: Dest, rows: usize) -> Option<CacheSide<'a>> {
+        match dest {
+            Dest::Output => None,
+            Dest::Keys(s) => Some(self.keys(s)),
+            Dest::Values(s) => Some(self.values(s)),
+            Dest::KeyColumns(s, start) => Some(CacheSide {
+                start,
+                dim: rows,
+                ..self.keys(s)
+            }),
+        }
+    }
 }

@@ -9,18 +9,19 @@ mod rows;
 
 use std::mem::offset_of;
 
-pub(super) use rows::{routed_rows, row};
+pub(super) use rows::row;
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::KernelTable;
 use graver_runtime::abi::quant::{Block, GROUP};
 
 use self::activate::activate_row;
-use super::emit::{Count, Emit, Lanes};
 use super::kernel::{Rows, Site};
-use super::matmul::{count, product};
+use super::norms::{prologue_norm, quantize};
+use super::products::product;
 use super::route::{Table, own_groups};
-use super::rows::{combine, copy, prologue_norm, quantize};
+use super::vectors::{add_weighted, combine, copy, count, run_length, scaled_copy};
+use super::writer::{Count, Lanes, Writer};
 use crate::graph::{
     Binary, ExpertsIn, ExpertsOut, Form, GroupedMatmul, Grouping, NodeId, Op, Route, WeightDecl,
 };
@@ -28,7 +29,7 @@ use crate::schedule::scratch::{ExpertsInScratch, ExpertsOutScratch, RoutingScrat
 use crate::schedule::{Work, expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
 
 /// Emits the kernel.
-pub(super) fn emit(e: &mut Emit, s: &Site) {
+pub(super) fn emit(e: &mut Writer, s: &Site) {
     match s.op() {
         Op::GroupByExpert(g) => group(e, s, *g),
         Op::GroupedMatmul(m) => grouped_matmul(e, s, m),
@@ -38,7 +39,7 @@ pub(super) fn emit(e: &mut Emit, s: &Site) {
     }
 }
 
-fn group(e: &mut Emit, s: &Site, g: Grouping) {
+fn group(e: &mut Writer, s: &Site, g: Grouping) {
     let one = e.int(1);
     e.chunks(one, s.share(), |e, _| {
         let (routes, base) = (s.rows(e, s.operand("x")), s.out(e).base);
@@ -64,7 +65,7 @@ impl<'a> Family<'a> {
         }
     }
 
-    fn pointer(self, e: &mut Emit, expert: Value) -> Value {
+    fn pointer(self, e: &mut Writer, expert: Value) -> Value {
         let at = e.at(e.weights, expert, 8);
         e.field_at(at, self.first * 8)
     }
@@ -86,7 +87,16 @@ impl<'a> Matrix<'a> {
     }
 
     /// `out = x · w[first .. first + n]ᵀ + bias` for `m` rows.
-    fn product(self, e: &mut Emit, c: Chunk, first: Value, n: Count, x: Rows, m: Value, out: Rows) {
+    fn product(
+        self,
+        e: &mut Writer,
+        c: Chunk,
+        first: Value,
+        n: Count,
+        x: Rows,
+        m: Value,
+        out: Rows,
+    ) {
         let base = self.weight.pointer(e, c.expert);
         product(e, self.weight.decl, base, first, x, m, n, out);
         if let Some(b) = self.bias {
@@ -113,11 +123,11 @@ struct Chunk {
 
 /// Calls `body` with every chunk of every expert that has rows; each matrix has `rows` rows.
 fn expert_chunks(
-    e: &mut Emit,
+    e: &mut Writer,
     s: &Site,
     table: Table,
     rows: usize,
-    body: impl FnOnce(&mut Emit, Chunk),
+    body: impl FnOnce(&mut Writer, Chunk),
 ) {
     let Work::Experts {
         rows: width,
@@ -147,18 +157,8 @@ fn expert_chunks(
     });
 }
 
-/// Length of the run of up to `width` rows of `rows` that begins at `first`.
-fn run_length(e: &mut Emit, rows: usize, width: usize, first: Value) -> Count {
-    if rows.is_multiple_of(width) {
-        return Count::Known(width);
-    }
-    let end = e.int(rows);
-    let (left, most) = (e.sub(end, first), e.int(width));
-    Count::Dynamic(e.min(left, most))
-}
-
 /// Calls `body` with the first row and the length of each tile of tokens.
-fn tiles(e: &mut Emit, s: &Site, c: Chunk, body: impl FnOnce(&mut Emit, Value, Value)) {
+fn tiles(e: &mut Writer, s: &Site, c: Chunk, body: impl FnOnce(&mut Writer, Value, Value)) {
     let size = expert_tile(s.kind);
     e.range(c.from, c.to, size, |e, i| {
         let (left, most) = (e.sub(c.to, i), e.int(size));
@@ -167,7 +167,7 @@ fn tiles(e: &mut Emit, s: &Site, c: Chunk, body: impl FnOnce(&mut Emit, Value, V
     });
 }
 
-fn grouped_matmul(e: &mut Emit, s: &Site, m: &GroupedMatmul) {
+fn grouped_matmul(e: &mut Writer, s: &Site, m: &GroupedMatmul) {
     let base = s.rows(e, s.operand("groups")).base;
     let table = Table::new(s, base, m.grouping);
     let matrix = Matrix::of(s, "w", m.bias.then_some("bias"));
@@ -181,18 +181,23 @@ fn grouped_matmul(e: &mut Emit, s: &Site, m: &GroupedMatmul) {
     });
 }
 
-fn rows_from(e: &mut Emit, rows: Rows, first: Value) -> Rows {
+fn rows_from(e: &mut Writer, rows: Rows, first: Value) -> Rows {
     let base = rows.row(e, first);
     Rows { base, ..rows }
 }
 
-fn columns(e: &mut Emit, rows: Rows, first: Value) -> Rows {
+fn columns(e: &mut Writer, rows: Rows, first: Value) -> Rows {
     let base = e.at(rows.base, first, 4);
     Rows { base, ..rows }
 }
 
 /// The groups: made by a kernel before, or by this thread.
-fn groups(e: &mut Emit, s: &Site, g: Grouping, route: Option<(&Route, &RoutingScratch)>) -> Table {
+fn groups(
+    e: &mut Writer,
+    s: &Site,
+    g: Grouping,
+    route: Option<(&Route, &RoutingScratch)>,
+) -> Table {
     match route {
         Some((r, scratch)) => own_groups(e, s, r, g, scratch),
         None => {
@@ -202,7 +207,7 @@ fn groups(e: &mut Emit, s: &Site, g: Grouping, route: Option<(&Route, &RoutingSc
     }
 }
 
-fn experts_in(e: &mut Emit, s: &Site, x: &ExpertsIn) {
+fn experts_in(e: &mut Writer, s: &Site, x: &ExpertsIn) {
     let scratch = ExpertsInScratch::of(s.graph, s.kernel.node, x, s.kind);
     let input = prepared(e, s, x, &scratch);
     let route = x.route.as_ref().zip(scratch.routing.as_ref());
@@ -237,7 +242,7 @@ fn experts_in(e: &mut Emit, s: &Site, x: &ExpertsIn) {
 }
 
 /// The input, normalised and rounded into this thread's scratch where that is done to all tokens first.
-fn prepared(e: &mut Emit, s: &Site, x: &ExpertsIn, scratch: &ExpertsInScratch) -> Rows {
+fn prepared(e: &mut Writer, s: &Site, x: &ExpertsIn, scratch: &ExpertsInScratch) -> Rows {
     let input = s.rows(e, s.operand("x"));
     if !has_prologue(x) {
         return input;
@@ -261,7 +266,7 @@ fn prepared(e: &mut Emit, s: &Site, x: &ExpertsIn, scratch: &ExpertsInScratch) -
 
 /// Rows of the tokens of a tile: where they lie, if it is one and needs no weight, else gathered.
 fn take_tokens(
-    e: &mut Emit,
+    e: &mut Writer,
     s: &Site,
     (x, scratch): (&ExpertsIn, &ExpertsInScratch),
     table: Table,
@@ -286,22 +291,12 @@ fn take_tokens(
             true => e.scratch(scratch.row),
             false => to,
         };
-        scaled(e, from, floats, Count::Known(k), w);
+        scaled_copy(e, from, floats, Count::Known(k), w);
         if x.quantize_x {
             quantize(e, s, (None, scratch.row), floats, to, k);
         }
     });
     gathered
-}
-
-/// `to[i] = from[i] · by`.
-fn scaled(e: &mut Emit, from: Value, to: Value, n: Count, by: Value) {
-    e.each(n, |e, i, lanes| {
-        let (from, to) = (e.add(from, i), e.add(to, i));
-        let (x, by) = (e.load(lanes, from, 0), e.splat(lanes, by));
-        let y = e.b.ins().fmul(x, by);
-        e.store(y, to, 0);
-    });
 }
 
 /// Products and activation of a tile.
@@ -315,7 +310,7 @@ struct Inside<'a> {
 }
 
 impl Inside<'_> {
-    fn emit(&self, e: &mut Emit, matrices: &[Matrix]) {
+    fn emit(&self, e: &mut Writer, matrices: &[Matrix]) {
         let each = self.x.activate.form.rows_each();
         let tile = Rows {
             base: e.scratch(self.scratch.tile),
@@ -340,7 +335,7 @@ impl Inside<'_> {
     }
 
     /// Where the chunk's result is made in f32.
-    fn floats(&self, e: &mut Emit) -> Rows {
+    fn floats(&self, e: &mut Writer) -> Rows {
         match self.x.quantize_y {
             true => Rows {
                 base: e.scratch(self.scratch.staged),
@@ -351,7 +346,7 @@ impl Inside<'_> {
     }
 
     /// A finished row to int8: whole groups of the result, but for its last.
-    fn round(&self, e: &mut Emit, from: Value, r: Value) {
+    fn round(&self, e: &mut Writer, from: Value, r: Value) {
         let group = e.b.ins().udiv_imm_u(self.c.first, GROUP as i64);
         let (to, n) = (self.out.row(e, r), count(e, self.c.n));
         let to = e.at(to, group, size_of::<Block>());
@@ -359,14 +354,14 @@ impl Inside<'_> {
     }
 }
 
-fn times(e: &mut Emit, n: Count, by: usize) -> Count {
+fn times(e: &mut Writer, n: Count, by: usize) -> Count {
     match n {
         Count::Known(n) => Count::Known(n * by),
         Count::Dynamic(n) => Count::Dynamic(e.times(n, by)),
     }
 }
 
-fn experts_out(e: &mut Emit, s: &Site, x: &ExpertsOut) {
+fn experts_out(e: &mut Writer, s: &Site, x: &ExpertsOut) {
     let Work::Columns(plan) = &s.kernel.work else {
         unreachable!("scheduled by columns")
     };
@@ -378,7 +373,7 @@ fn experts_out(e: &mut Emit, s: &Site, x: &ExpertsOut) {
     let chunks = e.int(chunks);
     e.chunks(chunks, s.share(), |e, c| {
         let first = e.times(c, width);
-        let sums = Sums {
+        let sums = TokenSums {
             n: run_length(e, x.rows, width, first),
             first,
             rows: Rows {
@@ -399,15 +394,15 @@ fn experts_out(e: &mut Emit, s: &Site, x: &ExpertsOut) {
 
 /// The sums of all tokens for some columns of the result.
 #[derive(Clone, Copy)]
-struct Sums {
+struct TokenSums {
     first: Value,
     n: Count,
     rows: Rows,
     table: Table,
 }
 
-impl Sums {
-    fn clear(self, e: &mut Emit) {
+impl TokenSums {
+    fn clear(self, e: &mut Writer) {
         let (tokens, zero) = (e.tokens(), e.float(0.0));
         e.repeat(tokens, |e, t| {
             let row = self.rows.row(e, t);
@@ -420,7 +415,7 @@ impl Sums {
 
     fn add_expert(
         self,
-        e: &mut Emit,
+        e: &mut Writer,
         s: &Site,
         (x, scratch): (&ExpertsOut, &ExpertsOutScratch),
         matrix: Matrix,
@@ -454,7 +449,7 @@ impl Sums {
     }
 
     /// Adds what else there is, and writes the result.
-    fn deliver(self, e: &mut Emit, s: &Site, x: &ExpertsOut) {
+    fn deliver(self, e: &mut Writer, s: &Site, x: &ExpertsOut) {
         let tokens = e.tokens();
         let whole = s.out(e);
         let out = columns(e, whole, self.first);
@@ -481,18 +476,4 @@ impl Sums {
             });
         });
     }
-}
-
-/// `to[i] += w · from[i]`.
-fn add_weighted(e: &mut Emit, from: Value, to: Value, n: Count, w: Option<Value>) {
-    e.each(n, |e, i, lanes| {
-        let (from, to) = (e.add(from, i), e.add(to, i));
-        let (mut x, y) = (e.load(lanes, from, 0), e.load(lanes, to, 0));
-        if let Some(w) = w {
-            let w = e.splat(lanes, w);
-            x = e.b.ins().fmul(x, w);
-        }
-        let y = e.b.ins().fadd(y, x);
-        e.store(y, to, 0);
-    });
 }

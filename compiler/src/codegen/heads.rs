@@ -4,17 +4,17 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::Dtype;
 
-use super::emit::Emit;
 use super::kernel::Site;
-use super::matmul::matmul_kernel;
-use super::rows::{copy, out_row};
+use super::products::matmul_kernel;
+use super::vectors::copy;
+use super::writer::Writer;
 use crate::graph::{HeadColumns, HeadConcat, HeadMatmul, NodeId, WeightDecl};
 use crate::schedule::Work;
 use crate::schedule::scratch::PRODUCTS;
 
 /// The picked columns of one row's heads.
-pub(super) fn slice(e: &mut Emit, s: &Site, c: &HeadColumns, t: Value) {
-    let (from, to) = (s.rows(e, s.operand("x")).row(e, t), out_row(e, s, t));
+pub(super) fn slice(e: &mut Writer, s: &Site, c: &HeadColumns, t: Value) {
+    let (from, to) = (s.rows(e, s.operand("x")).row(e, t), s.out_row(e, t));
     let from = e.plus(from, c.start * 4);
     let heads = e.int(c.heads);
     e.repeat(heads, |e, h| {
@@ -24,8 +24,8 @@ pub(super) fn slice(e: &mut Emit, s: &Site, c: &HeadColumns, t: Value) {
 }
 
 /// Both operands' columns, head by head, of one row.
-pub(super) fn concat(e: &mut Emit, s: &Site, c: &HeadConcat, t: Value) {
-    let to = out_row(e, s, t);
+pub(super) fn concat(e: &mut Writer, s: &Site, c: &HeadConcat, t: Value) {
+    let to = s.out_row(e, t);
     let heads = e.int(c.heads);
     for (role, width, start) in [("a", c.left, 0), ("b", c.right, c.left)] {
         let id = s.operand(role);
@@ -45,7 +45,7 @@ pub(super) fn concat(e: &mut Emit, s: &Site, c: &HeadConcat, t: Value) {
 }
 
 /// Every head's product with its own rows of the weight, all rows of the step at once.
-pub(super) fn matmul(e: &mut Emit, s: &Site, m: &HeadMatmul) {
+pub(super) fn matmul(e: &mut Writer, s: &Site, m: &HeadMatmul) {
     let Work::HeadColumns {
         heads,
         width,
@@ -68,7 +68,7 @@ pub(super) fn matmul(e: &mut Emit, s: &Site, m: &HeadMatmul) {
 }
 
 /// Columns `first..first + width` (fewer at the end) of one head's product.
-fn product(e: &mut Emit, s: &Site, m: &HeadMatmul, head: Value, (first, width): (Value, usize)) {
+fn product(e: &mut Writer, s: &Site, m: &HeadMatmul, head: Value, (first, width): (Value, usize)) {
     let (x, out) = (s.rows(e, s.operand("x")), s.out(e));
     let whole = HeadWeight::of(e, s, s.operand("w"), m.rows, head);
     let product = m.product(whole.decl.shape[1]);
@@ -106,7 +106,7 @@ pub(super) struct HeadWeight<'a> {
 
 impl<'a> HeadWeight<'a> {
     pub(super) fn of(
-        e: &mut Emit,
+        e: &mut Writer,
         s: &Site<'a>,
         weight: NodeId,
         rows: HeadColumns,
@@ -123,7 +123,7 @@ impl<'a> HeadWeight<'a> {
     }
 
     /// Without the first columns of the product.
-    fn from(self, e: &mut Emit, over_columns: bool, first: Value) -> HeadWeight<'a> {
+    fn from(self, e: &mut Writer, over_columns: bool, first: Value) -> HeadWeight<'a> {
         let (row, column) = steps(self.decl);
         HeadWeight {
             base: e.at(self.base, first, if over_columns { row } else { column }),
@@ -134,7 +134,7 @@ impl<'a> HeadWeight<'a> {
     /// `to = x · W`, summed over the rows of `W`, or over its `rank` columns.
     pub(super) fn multiply(
         &self,
-        e: &mut Emit,
+        e: &mut Writer,
         over_columns: bool,
         x: (Panel, Value),
         rank: usize,
@@ -150,7 +150,7 @@ impl<'a> HeadWeight<'a> {
 
     fn multiply_part(
         &self,
-        e: &mut Emit,
+        e: &mut Writer,
         over_columns: bool,
         (x, rows): (Panel, Value),
         (n, inner): (Value, usize),
@@ -183,7 +183,7 @@ fn steps(decl: &WeightDecl) -> (usize, usize) {
 }
 
 /// The columns of one head that are handed on as they are.
-fn keep(e: &mut Emit, s: &Site, m: &HeadMatmul, head: Value) {
+fn keep(e: &mut Writer, s: &Site, m: &HeadMatmul, head: Value) {
     let (x, out) = (s.rows(e, s.operand("x")), s.out(e));
     let product = m.product(s.weight(s.operand("w")).1.shape[1]);
     let rows = s.n_rows(e);

@@ -5,9 +5,9 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::Value;
 use graver_runtime::abi::StepContext;
 
-use super::cache::CacheSide;
-use super::emit::{Emit, Share};
-use crate::graph::{Dest, Dim, Graph, NodeId, Op, ProgramKind, StateId, WeightDecl, WeightId};
+use super::share::Share;
+use super::writer::Writer;
+use crate::graph::{Dim, Graph, NodeId, Op, ProgramKind, WeightDecl, WeightId};
 use crate::memory::{Buffer, MemoryPlan, Place};
 use crate::schedule::Kernel;
 
@@ -30,11 +30,11 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn row(self, e: &mut Emit, t: Value) -> Value {
+    pub(super) fn row(self, e: &mut Writer, t: Value) -> Value {
         e.at(self.base, t, self.stride)
     }
 
-    pub(super) fn columns(self, e: &mut Emit, start: usize) -> Rows {
+    pub(super) fn columns(self, e: &mut Writer, start: usize) -> Rows {
         Rows {
             base: e.plus(self.base, start * 4),
             ..self
@@ -58,7 +58,7 @@ impl<'a> Site<'a> {
     }
 
     /// Where a node's rows lie.
-    pub(super) fn rows(&self, e: &mut Emit, id: NodeId) -> Rows {
+    pub(super) fn rows(&self, e: &mut Writer, id: NodeId) -> Rows {
         if let Op::Slice { start, .. } = self.graph.op(id) {
             let whole = self.rows(e, self.graph.operands(id)[0]);
             return whole.columns(e, *start);
@@ -73,17 +73,23 @@ impl<'a> Site<'a> {
         }
     }
 
-    pub(super) fn out(&self, e: &mut Emit) -> Rows {
+    pub(super) fn out(&self, e: &mut Writer) -> Rows {
         self.rows(e, self.kernel.node)
     }
 
-    pub(super) fn workspace(&self, e: &mut Emit) -> Value {
+    /// Row `t` of the result.
+    pub(super) fn out_row(&self, e: &mut Writer, t: Value) -> Value {
+        let rows = self.out(e);
+        rows.row(e, t)
+    }
+
+    pub(super) fn workspace(&self, e: &mut Writer) -> Value {
         let buffer = &self.plan.workspaces[self.block][&self.kernel.node];
         place(e, buffer)
     }
 
     /// How many rows the kernel's result has in this step.
-    pub(super) fn n_rows(&self, e: &mut Emit) -> Value {
+    pub(super) fn n_rows(&self, e: &mut Writer) -> Value {
         let id = self.kernel.node;
         let lead = self.graph.shape(id).first().copied();
         match lead.or_else(|| {
@@ -93,7 +99,10 @@ impl<'a> Site<'a> {
                 .copied()
         }) {
             Some(Dim::LogitRows) => e.field(offset_of!(StepContext, n_logit_rows)),
-            Some(Dim::Routed { per_token, .. }) => super::experts::routed_rows(e, per_token),
+            Some(Dim::Routed { per_token, .. }) => {
+                let tokens = e.tokens();
+                e.times(tokens, per_token)
+            }
             _ => e.tokens(),
         }
     }
@@ -106,50 +115,13 @@ impl<'a> Site<'a> {
     }
 
     /// Address of a weight vector's or matrix' first element.
-    pub(super) fn pointer(&self, e: &mut Emit, id: NodeId) -> Value {
+    pub(super) fn pointer(&self, e: &mut Writer, id: NodeId) -> Value {
         let (w, _) = self.weight(id);
         e.weight_pointer(self.graph.pointer(w))
     }
-
-    pub(super) fn keys(&self, s: StateId) -> CacheSide<'a> {
-        let decl = &self.graph.states[s.0 as usize];
-        self.side(s, 0, decl.head_dim, decl.head_dim)
-    }
-
-    pub(super) fn values(&self, s: StateId) -> CacheSide<'a> {
-        let decl = &self.graph.states[s.0 as usize];
-        if decl.shared {
-            return self.side(s, 0, decl.value_dim, decl.head_dim);
-        }
-        self.side(s, 1, decl.value_dim, decl.value_dim)
-    }
-
-    fn side(&self, s: StateId, buffer: usize, dim: usize, row: usize) -> CacheSide<'a> {
-        CacheSide {
-            decl: &self.graph.states[s.0 as usize],
-            index: self.graph.first_buffer(s) + buffer,
-            start: 0,
-            dim,
-            row,
-        }
-    }
-
-    /// Where a projection's `rows` values go, unless that is the result.
-    pub(super) fn side_of(&self, dest: Dest, rows: usize) -> Option<CacheSide<'a>> {
-        match dest {
-            Dest::Output => None,
-            Dest::Keys(s) => Some(self.keys(s)),
-            Dest::Values(s) => Some(self.values(s)),
-            Dest::KeyColumns(s, start) => Some(CacheSide {
-                start,
-                dim: rows,
-                ..self.keys(s)
-            }),
-        }
-    }
 }
 
-fn place(e: &mut Emit, buffer: &Buffer) -> Value {
+fn place(e: &mut Writer, buffer: &Buffer) -> Value {
     match buffer.place {
         Place::Logits => e.field(offset_of!(StepContext, logits)),
         Place::Arena {

@@ -11,18 +11,18 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{CacheType, KernelTable, QUERY_TILE};
 
-use super::attention::{Tile, by_segment};
 use super::cache::{CacheRows, Room, cache_heads};
-use super::emit::Emit;
 use super::heads::{HeadWeight, Panel};
 use super::kernel::Site;
-use super::online::{Pass, Sums, divide_rows};
-use super::rows::copy;
+use super::online::{KeyPass, Sums, divide_rows};
+use super::tiles::{Tile, by_segment};
+use super::vectors::copy;
+use super::writer::Writer;
 use crate::graph::{Attention, LatentAttention};
 use crate::schedule::scratch::{Area, EXPANDED_KEYS, LatentScratch};
 
 /// Emits the kernel.
-pub(super) fn emit(e: &mut Emit, s: &Site, l: &LatentAttention) {
+pub(super) fn emit(e: &mut Writer, s: &Site, l: &LatentAttention) {
     by_segment(e, s, l.attention.heads, |e, span, head| {
         let part = Part {
             l,
@@ -54,7 +54,7 @@ struct Part<'a> {
 impl Part<'_> {
     /// Whether expanding takes fewer multiplications than absorbing: both make one up-projection for each new token, and
     /// expanding one for each earlier key, but saves for each pair of a query and a key it sees.
-    fn expands(&self, e: &mut Emit) -> Value {
+    fn expands(&self, e: &mut Writer) -> Value {
         let l = self.l;
         let saved = (l.attention.head_dim + l.rank()) as i64 - (l.key_dim() + l.value_dim()) as i64;
         let past = self.span.position;
@@ -67,7 +67,7 @@ impl Part<'_> {
     }
 
     /// Address of query `first`'s head, and elements between queries.
-    fn queries(&self, e: &mut Emit, s: &Site, first: Value) -> (Value, usize) {
+    fn queries(&self, e: &mut Writer, s: &Site, first: Value) -> (Value, usize) {
         let q = s.rows(e, s.operand("q"));
         let row = e.add(self.span.start_row, first);
         let (row, column) = (q.row(e, row), e.times(self.head, self.l.key_dim() * 4));
@@ -75,7 +75,7 @@ impl Part<'_> {
     }
 
     /// Address of query `first`'s result, and bytes between results.
-    fn results(&self, e: &mut Emit, s: &Site, first: Value) -> (Value, usize) {
+    fn results(&self, e: &mut Writer, s: &Site, first: Value) -> (Value, usize) {
         let out = s.out(e);
         let row = e.add(self.span.start_row, first);
         let (row, column) = (out.row(e, row), e.times(self.head, self.l.value_dim() * 4));
@@ -83,7 +83,7 @@ impl Part<'_> {
     }
 
     /// Calls `body` with each tile of queries from `from` on: its first one, and how many.
-    fn tiles(&self, e: &mut Emit, from: Value, body: impl FnOnce(&mut Emit, [Value; 2])) {
+    fn tiles(&self, e: &mut Writer, from: Value, body: impl FnOnce(&mut Writer, [Value; 2])) {
         let n = self.span.queries;
         e.range(from, n, QUERY_TILE, |e, first| {
             let (left, most) = (e.sub(n, first), e.int(QUERY_TILE));
@@ -92,7 +92,7 @@ impl Part<'_> {
         });
     }
 
-    fn expanded(&self, e: &mut Emit, s: &Site) {
+    fn expanded(&self, e: &mut Writer, s: &Site) {
         let (l, zero) = (self.l, e.int(0));
         let options = Attention {
             head_dim: l.key_dim(),
@@ -100,9 +100,9 @@ impl Part<'_> {
             ..l.attention
         };
         let made = self.made(e);
-        let pass = |e: &mut Emit, first: Value, rows: Value| {
+        let pass = |e: &mut Writer, first: Value, rows: Value| {
             let (queries, stride) = self.queries(e, s, first);
-            let pass = Pass {
+            let pass = KeyPass {
                 a: &options,
                 queries: (queries, stride, rows),
                 cache: made,
@@ -130,14 +130,14 @@ impl Part<'_> {
     }
 
     /// The tile of the first query that sees key `k`.
-    fn first_tile(&self, e: &mut Emit, k: Value) -> Value {
+    fn first_tile(&self, e: &mut Writer, k: Value) -> Value {
         let (before, zero) = (e.sub(k, self.span.position), e.int(0));
         let before = e.max(before, zero);
         e.b.ins().band_imm_s(before, -(QUERY_TILE as i64))
     }
 
     /// Keys and values of a block in scratch.
-    fn made(&self, e: &mut Emit) -> (CacheRows, CacheRows) {
+    fn made(&self, e: &mut Writer) -> (CacheRows, CacheRows) {
         let mut side = |area: Area, width: usize| CacheRows::of_f32(e.scratch(area), width);
         (
             side(self.scratch.keys, self.l.key_dim()),
@@ -146,7 +146,7 @@ impl Part<'_> {
     }
 
     /// Sums of the queries from `first` on; scores are one tile's.
-    fn sums(&self, e: &mut Emit, s: &Site, a: &Attention, first: Value) -> Sums {
+    fn sums(&self, e: &mut Writer, s: &Site, a: &Attention, first: Value) -> Sums {
         let (base, state) = (e.scratch(self.scratch.sums), e.scratch(self.scratch.state));
         Sums {
             scores: e.scratch(self.scratch.scores),
@@ -159,7 +159,7 @@ impl Part<'_> {
     /// Makes keys and values of `n` latents from position `k` on.
     fn expand(
         &self,
-        e: &mut Emit,
+        e: &mut Writer,
         s: &Site,
         (keys, values): (CacheRows, CacheRows),
         k: Value,
@@ -186,7 +186,7 @@ impl Part<'_> {
     }
 
     /// `n` rows of the state from position `k` on, as f32.
-    fn latents(&self, e: &mut Emit, s: &Site, k: Value, n: Value) -> Panel {
+    fn latents(&self, e: &mut Writer, s: &Site, k: Value, n: Value) -> Panel {
         let zero = e.int(0);
         let side = s.keys(self.l.attention.state);
         let rows = side.head_rows(e, self.span.slot, zero);
@@ -208,14 +208,14 @@ impl Part<'_> {
         Panel { base, stride }
     }
 
-    fn absorbed(&self, e: &mut Emit, s: &Site) {
+    fn absorbed(&self, e: &mut Writer, s: &Site) {
         let (l, zero) = (self.l, e.int(0));
         let stride = l.attention.head_dim;
         let own = e.scratch(self.scratch.latents);
         self.tiles(e, zero, |e, [first, rows]| {
             self.bring_queries(e, s, first, rows, Panel { base: own, stride });
             let end = e.add(self.span.position, first);
-            let pass = Pass {
+            let pass = KeyPass {
                 a: &l.attention,
                 queries: (own, stride, rows),
                 cache: cache_heads(e, s, &l.attention, self.span.slot, zero),
@@ -241,7 +241,7 @@ impl Part<'_> {
     }
 
     /// Queries of latents: products, and the columns that are kept.
-    fn bring_queries(&self, e: &mut Emit, s: &Site, first: Value, rows: Value, to: Panel) {
+    fn bring_queries(&self, e: &mut Writer, s: &Site, first: Value, rows: Value, to: Panel) {
         let l = self.l;
         let (from, stride) = self.queries(e, s, first);
         let w = HeadWeight::of(e, s, s.operand("w"), l.queries.rows, self.head);

@@ -8,18 +8,22 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
-use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS};
-use graver_runtime::abi::{Dtype, Encoding, KernelTable, Quant};
+use graver_runtime::abi::KernelTable;
+use graver_runtime::abi::quant::{Block, GROUP};
 
-use super::emit::{Count, Emit, Share};
+use super::finish::finish_heads;
 use super::kernel::{Rows, Site};
-use super::rows;
-use crate::graph::{Binary, Dest, Join, Matmul, Op, WeightDecl};
+use super::norms::{prologue_norm, quantize};
+use super::products::product;
+use super::share::Share;
+use super::vectors::{activate, combine, count, divide, scale_by};
+use super::writer::{Count, Writer};
+use crate::graph::{Binary, Dest, Join, Matmul, Op};
 use crate::schedule::Work;
-use crate::schedule::scratch::{MatmulScratch, PRODUCTS};
+use crate::schedule::scratch::MatmulScratch;
 
 /// Emits the kernel.
-pub(super) fn emit(e: &mut Emit, s: &Site) {
+pub(super) fn emit(e: &mut Writer, s: &Site) {
     let Op::Matmul(m) = s.op() else {
         unreachable!("a matmul")
     };
@@ -46,7 +50,7 @@ pub(super) fn emit(e: &mut Emit, s: &Site) {
 
 /// The chunks that begin in this thread's share of all rows: as chunks of parts differ in size, as many of them for each
 /// thread would not be as much work.
-fn own_rows(e: &mut Emit, s: &Site, chunks: &[Chunk]) {
+fn own_rows(e: &mut Writer, s: &Site, chunks: &[Chunk]) {
     let rows = |c: &Chunk| c.m.parts[c.part].rows;
     let total = e.int(chunks.iter().map(rows).sum::<usize>());
     let (from, to) = e.own_run(total);
@@ -65,7 +69,7 @@ fn own_rows(e: &mut Emit, s: &Site, chunks: &[Chunk]) {
 }
 
 /// Chunks as they are claimed, of whichever part they are.
-fn claimed(e: &mut Emit, s: &Site, plan: &[(usize, usize)], chunks: &[Chunk]) {
+fn claimed(e: &mut Writer, s: &Site, plan: &[(usize, usize)], chunks: &[Chunk]) {
     let total = e.int(plan.iter().map(|p| p.1).sum::<usize>());
     e.chunks(total, s.share(), |e, c| {
         let done = e.b.create_block();
@@ -95,7 +99,7 @@ fn claimed(e: &mut Emit, s: &Site, plan: &[(usize, usize)], chunks: &[Chunk]) {
 }
 
 /// The input rows, normalised and rounded into this thread's scratch where the matmul does that.
-fn prologue(e: &mut Emit, s: &Site, m: &Matmul, n_rows: Value) -> Rows {
+fn prologue(e: &mut Writer, s: &Site, m: &Matmul, n_rows: Value) -> Rows {
     let x = s.rows(e, s.operand("x"));
     if m.norm.is_none() && !m.quantize_x {
         return x;
@@ -110,8 +114,8 @@ fn prologue(e: &mut Emit, s: &Site, m: &Matmul, n_rows: Value) -> Rows {
     e.repeat(n_rows, |e, t| {
         let (from, to) = (x.row(e, t), own.row(e, t));
         match m.quantize_x {
-            true => rows::quantize(e, s, (m.norm.as_ref(), scratch.norm), from, to, k),
-            false => rows::prologue_norm(e, s, m.norm.as_ref().expect("checked"), from, to),
+            true => quantize(e, s, (m.norm.as_ref(), scratch.norm), from, to, k),
+            false => prologue_norm(e, s, m.norm.as_ref().expect("checked"), from, to),
         }
     });
     own
@@ -130,7 +134,7 @@ struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    fn emit(self, e: &mut Emit, s: &Site, index: Value) {
+    fn emit(self, e: &mut Writer, s: &Site, index: Value) {
         let part = &self.m.parts[self.part];
         let first = e.times(index, self.width);
         let n = if part.rows.is_multiple_of(self.width) {
@@ -163,7 +167,7 @@ impl Chunk<'_> {
     }
 
     /// Where the chunk's f32 result goes.
-    fn place(&self, e: &mut Emit, s: &Site, first: Value) -> Rows {
+    fn place(&self, e: &mut Writer, s: &Site, first: Value) -> Rows {
         if self.m.quantize_y {
             return Rows {
                 base: e.scratch(self.scratch.staged),
@@ -176,7 +180,7 @@ impl Chunk<'_> {
     }
 
     /// The finished chunk to int8: whole groups of the result, but for its last.
-    fn round(&self, e: &mut Emit, s: &Site, first: Value, n: Count, from: Rows) {
+    fn round(&self, e: &mut Writer, s: &Site, first: Value, n: Count, from: Rows) {
         let to = s.out(e);
         let group = divide(e, first, GROUP);
         e.repeat(self.n_rows, |e, t| {
@@ -201,7 +205,7 @@ impl Chunk<'_> {
     }
 
     /// `out = x · w[first .. first + n]ᵀ`.
-    fn product(&self, e: &mut Emit, s: &Site, part: usize, first: Value, n: Count, out: Rows) {
+    fn product(&self, e: &mut Writer, s: &Site, part: usize, first: Value, n: Count, out: Rows) {
         let id = s.operand(&format!("w{part}"));
         let base = s.pointer(e, id);
         product(e, s.weight(id).1, base, first, self.x, self.n_rows, n, out);
@@ -209,7 +213,7 @@ impl Chunk<'_> {
 
     fn epilogue(
         &self,
-        e: &mut Emit,
+        e: &mut Writer,
         s: &Site,
         first: Value,
         n: Count,
@@ -223,17 +227,18 @@ impl Chunk<'_> {
             let up = tile.row(e, t);
             self.add_bias(e, s, 1, first, n, up);
             let n_value = count(e, n);
-            rows::activate(e, act, row, n_value);
-            rows::combine(e, Binary::Mul, row, up, row, n);
+            activate(e, act, row, n_value);
+            combine(e, Binary::Mul, row, up, row, n);
         }
         self.finish(e, s, first, n, t, row);
         let Some(out) = out else { return };
         if let Some(a) = self.m.act {
             let n = count(e, n);
-            rows::activate(e, a, row, n);
+            activate(e, a, row, n);
         }
         if let Some(c) = self.m.scale {
-            scale(e, row, n, c);
+            let factor = e.float(c);
+            scale_by(e, row, n, factor);
         }
         if self.m.residual {
             let id = s.operand("residual");
@@ -241,150 +246,30 @@ impl Chunk<'_> {
             let at = other.row(e, t);
             let at = e.at(at, first, 4);
             let to = out.row(e, t);
-            rows::combine(e, Binary::Add, row, at, to, n);
+            combine(e, Binary::Add, row, at, to, n);
         }
     }
 
-    fn add_bias(&self, e: &mut Emit, s: &Site, part: usize, first: Value, n: Count, row: Value) {
+    fn add_bias(&self, e: &mut Writer, s: &Site, part: usize, first: Value, n: Count, row: Value) {
         if self.m.parts[part].bias {
             let bias = s.pointer(e, s.operand(&format!("bias{part}")));
             let bias = e.at(bias, first, 4);
-            rows::combine(e, Binary::Add, row, bias, row, n);
+            combine(e, Binary::Add, row, bias, row, n);
         }
     }
 
     /// Touches and cache write of the chunk's heads.
-    fn finish(&self, e: &mut Emit, s: &Site, first: Value, n: Count, t: Value, row: Value) {
+    fn finish(&self, e: &mut Writer, s: &Site, first: Value, n: Count, t: Value, row: Value) {
         let f = &self.m.parts[self.part].finish;
         let n = count(e, n);
         if !f.touches.is_empty() {
             let heads = divide(e, n, f.grain());
-            rows::finish_heads(e, s, (self.part, f), row, heads, t);
+            finish_heads(e, s, (self.part, f), row, heads, t);
         }
         let Some(side) = s.side_of(f.dest, f.rows) else {
             return;
         };
         let (first_head, heads) = (divide(e, first, side.dim), divide(e, n, side.dim));
         side.store(e, row, t, first_head, heads);
-    }
-}
-
-/// `out = x · w[first .. first + n]ᵀ` for `m` rows, the weight's first element being at `base`.
-pub(super) fn product(
-    e: &mut Emit,
-    decl: &WeightDecl,
-    base: Value,
-    first: Value,
-    x: Rows,
-    m: Value,
-    n: Count,
-    out: Rows,
-) {
-    let dtype = match decl.encoding {
-        Encoding::Float(dtype) => dtype,
-        Encoding::Quantized(quant) => return panels(e, quant, decl, base, first, x, m, n, out),
-    };
-    let step = if decl.transposed {
-        dtype.size()
-    } else {
-        decl.row_stride
-    };
-    let Some(blocks) = decl.blocks else {
-        let w = e.at(base, first, step);
-        return floats(e, decl, dtype, w, x, m, n, out);
-    };
-    let n = count(e, n);
-    let end = e.add(first, n);
-    e.advance(first, end, |e, row| {
-        let rows = e.int(blocks.rows);
-        let (block, inside) = (e.b.ins().udiv(row, rows), e.b.ins().urem(row, rows));
-        let w = e.at(base, block, blocks.every * step);
-        let w = e.at(w, inside, step);
-        let (left, most) = (e.sub(end, row), e.sub(rows, inside));
-        let n = e.min(left, most);
-        let done = e.sub(row, first);
-        let base = e.at(out.base, done, 4);
-        let out = Rows { base, ..out };
-        floats(e, decl, dtype, w, x, m, Count::Dynamic(n), out);
-        n
-    });
-}
-
-/// The product with `n` rows of floats that follow each other.
-fn floats(
-    e: &mut Emit,
-    decl: &WeightDecl,
-    dtype: Dtype,
-    w: Value,
-    x: Rows,
-    m: Value,
-    n: Count,
-    out: Rows,
-) {
-    let x_stride = e.int(x.stride / 4);
-    let out_stride = e.int(out.stride / 4);
-    let (w_stride, n, k) = (e.int(decl.row_stride), count(e, n), e.int(decl.shape[1]));
-    let (zero, scratch) = (e.int(0), e.scratch(PRODUCTS));
-    let args = [
-        x.base, x_stride, m, w, w_stride, n, k, out.base, out_stride, zero, scratch,
-    ];
-    e.micro(matmul_kernel(dtype, decl.transposed), &args, None);
-}
-
-/// The product with panels of quantised weights; chunks begin where panels do.
-fn panels(
-    e: &mut Emit,
-    quant: Quant,
-    decl: &WeightDecl,
-    base: Value,
-    first: Value,
-    x: Rows,
-    m: Value,
-    n: Count,
-    out: Rows,
-) {
-    let panel = divide(e, first, PANEL_ROWS);
-    let w = e.at(base, panel, decl.row_stride);
-    let (x_stride, out_stride) = (e.int(x.stride), e.int(out.stride / 4));
-    let (n, groups) = (count(e, n), e.int(decl.shape[1].div_ceil(GROUP)));
-    let args = [x.base, x_stride, m, w, n, groups, out.base, out_stride];
-    let kernel = match quant {
-        Quant::Q8 => offset_of!(KernelTable, matmul_q8),
-        Quant::Q4 => offset_of!(KernelTable, matmul_q4),
-    };
-    e.micro(kernel, &args, None);
-}
-
-fn divide(e: &mut Emit, x: Value, by: usize) -> Value {
-    let by = e.int(by);
-    e.b.ins().udiv(x, by)
-}
-
-pub(super) fn count(e: &mut Emit, n: Count) -> Value {
-    match n {
-        Count::Known(n) => e.int(n),
-        Count::Dynamic(n) => n,
-    }
-}
-
-fn scale(e: &mut Emit, row: Value, n: Count, c: f32) {
-    let factor = e.float(c);
-    e.each(n, |e, i, lanes| {
-        let at = e.add(row, i);
-        let (x, f) = (e.load(lanes, at, 0), e.splat(lanes, factor));
-        let y = e.b.ins().fmul(x, f);
-        e.store(y, at, 0);
-    });
-}
-
-/// The micro-kernel for weights `[n, k]`, or `[k, n]` where transposed.
-pub(super) fn matmul_kernel(dtype: Dtype, transposed: bool) -> usize {
-    match (dtype, transposed) {
-        (Dtype::F32, false) => offset_of!(KernelTable, matmul_f32),
-        (Dtype::Bf16, false) => offset_of!(KernelTable, matmul_bf16),
-        (Dtype::F16, false) => offset_of!(KernelTable, matmul_f16),
-        (Dtype::F32, true) => offset_of!(KernelTable, matmul_kn_f32),
-        (Dtype::Bf16, true) => offset_of!(KernelTable, matmul_kn_bf16),
-        (Dtype::F16, true) => offset_of!(KernelTable, matmul_kn_f16),
     }
 }

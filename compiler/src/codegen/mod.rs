@@ -6,19 +6,26 @@
 mod attention;
 mod barriers;
 mod cache;
-mod emit;
+mod checks;
 mod experts;
+mod finish;
 mod heads;
 mod kernel;
 mod latent;
 mod matmul;
+mod norms;
 mod online;
 mod plain;
+mod products;
 mod recurrent;
 mod route;
 mod rows;
+mod share;
 mod streams;
 mod target;
+mod tiles;
+mod vectors;
+mod writer;
 
 use std::mem::offset_of;
 
@@ -30,8 +37,8 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError};
 use graver_runtime::abi::{StepContext, stretch};
 
-use self::emit::{Emit, kernel_signature, signature};
 use self::kernel::Site;
+use self::writer::{Writer, kernel_signature, signature};
 use crate::graph::{Op, Program, ProgramKind};
 use crate::memory::MemoryPlan;
 use crate::schedule::{Kernel, Schedule};
@@ -156,14 +163,14 @@ impl Unit<'_> {
         name: &str,
         linkage: Linkage,
         signature: Signature,
-        body: impl FnOnce(&mut Emit, &mut dyn Module),
+        body: impl FnOnce(&mut Writer, &mut dyn Module),
     ) -> Result_<FuncId> {
         let id = self.module.declare_function(name, linkage, &signature)?;
         self.context.func =
             Function::with_name_signature(UserFuncName::user(0, id.as_u32()), signature);
         let config = self.module.target_config();
         let builder = FunctionBuilder::new(&mut self.context.func, &mut self.functions);
-        let mut e = Emit::begin(builder, config.default_call_conv);
+        let mut e = Writer::begin(builder, config.default_call_conv);
         body(&mut e, self.module);
         e.finish(config);
         if self.planned.instruments.verified {
@@ -315,7 +322,7 @@ impl Unit<'_> {
     }
 }
 
-fn emit_kernel(e: &mut Emit, site: &Site, tile: Option<Value>) {
+fn emit_kernel(e: &mut Writer, site: &Site, tile: Option<Value>) {
     match (site.op(), tile) {
         (Op::Matmul(_), _) => matmul::emit(e, site),
         (Op::Attention(_), _) => attention::emit(e, site),
@@ -332,7 +339,7 @@ fn emit_kernel(e: &mut Emit, site: &Site, tile: Option<Value>) {
 }
 
 fn call_kernel(
-    e: &mut Emit,
+    e: &mut Writer,
     module: &mut dyn Module,
     kernel: &Kernel,
     id: FuncId,
@@ -348,7 +355,7 @@ fn call_kernel(
 
 /// Calls the block that row `index` of the table names, which is one of `blocks`, numbered from `first`.
 fn call_layer(
-    e: &mut Emit,
+    e: &mut Writer,
     module: &mut dyn Module,
     table: Value,
     index: Value,

@@ -10,17 +10,17 @@ use cranelift_codegen::ir::types::F32;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{KEY_BLOCK, KernelTable};
 
-use super::attention::first_key;
-use super::cache::{CacheRows, FloatRows, Room};
-use super::emit::{Count, Emit, Lanes};
+use super::cache::{CacheRows, Room};
 use super::kernel::Site;
-use super::matmul::matmul_kernel;
-use super::rows;
+use super::products::Product;
+use super::tiles::first_key;
+use super::vectors::{differs_from_one, fill, scale_by, scaled_copy};
+use super::writer::{Count, Lanes, Writer};
 use crate::graph::Attention;
-use crate::schedule::scratch::{AttentionScratch, PRODUCTS};
+use crate::schedule::scratch::AttentionScratch;
 
 /// Rows of scores against a run of keys.
-pub(super) struct Pass<'a> {
+pub(super) struct KeyPass<'a> {
     pub(super) a: &'a Attention,
     /// First row of queries, elements between rows, and how many.
     pub(super) queries: (Value, usize, Value),
@@ -44,7 +44,7 @@ pub(super) struct Sinks {
 
 impl Sinks {
     pub(super) fn of(
-        e: &mut Emit,
+        e: &mut Writer,
         s: &Site,
         a: &Attention,
         head: Value,
@@ -72,7 +72,7 @@ pub(super) struct Sums {
 }
 
 impl Sums {
-    pub(super) fn of(e: &mut Emit, s: &Site, a: &Attention) -> Sums {
+    pub(super) fn of(e: &mut Writer, s: &Site, a: &Attention) -> Sums {
         let scratch = AttentionScratch::of(s.graph, a, s.kind);
         Sums {
             scores: e.scratch(scratch.scores),
@@ -83,8 +83,8 @@ impl Sums {
     }
 }
 
-impl Pass<'_> {
-    pub(super) fn run(&self, e: &mut Emit, s: &Site, sums: Sums) {
+impl KeyPass<'_> {
+    pub(super) fn run(&self, e: &mut Writer, s: &Site, sums: Sums) {
         self.clear(e, sums);
         let side = s.keys(self.a.state);
         side.runs(e, self.keys, Some(KEY_BLOCK), |e, [k, row, n]| {
@@ -93,13 +93,13 @@ impl Pass<'_> {
     }
 
     /// `n` keys from position `k` on, which lie in rows from `row` on.
-    pub(super) fn block(&self, e: &mut Emit, sums: Sums, [k, row, n]: [Value; 3]) {
+    pub(super) fn block(&self, e: &mut Writer, sums: Sums, [k, row, n]: [Value; 3]) {
         self.scores(e, sums, row, n);
         e.repeat(self.queries.2, |e, r| self.row(e, sums, r, k, n));
         self.mix(e, sums, row, n);
     }
 
-    pub(super) fn clear(&self, e: &mut Emit, sums: Sums) {
+    pub(super) fn clear(&self, e: &mut Writer, sums: Sums) {
         let zero = e.float(0.0);
         e.repeat(self.queries.2, |e, r| {
             let values = e.at(sums.values, r, self.a.value_dim * 4);
@@ -112,7 +112,7 @@ impl Pass<'_> {
     }
 
     /// Maximum and sum of row `r` before any key.
-    fn start(&self, e: &mut Emit, r: Value) -> (Value, Value) {
+    fn start(&self, e: &mut Writer, r: Value) -> (Value, Value) {
         let (zero, lowest) = (e.float(0.0), e.float(f32::NEG_INFINITY));
         let Some(sinks) = &self.sinks else {
             return (lowest, zero);
@@ -126,7 +126,7 @@ impl Pass<'_> {
         )
     }
 
-    fn scores(&self, e: &mut Emit, sums: Sums, first: Value, n: Value) {
+    fn scores(&self, e: &mut Writer, sums: Sums, first: Value, n: Value) {
         let (queries, stride, m) = self.queries;
         self.cache
             .0
@@ -143,7 +143,7 @@ impl Pass<'_> {
     }
 
     /// Softmax of one row's scores in a block; scales what the row has summed up so far.
-    fn row(&self, e: &mut Emit, sums: Sums, r: Value, k: Value, n: Value) {
+    fn row(&self, e: &mut Writer, sums: Sums, r: Value, k: Value, n: Value) {
         let (first, step) = self.position;
         let position = e.at(first, r, step);
         let (start, end) = (first_key(e, position, self.a.reach), e.plus(position, 1));
@@ -162,7 +162,7 @@ impl Pass<'_> {
                 Some(F32),
             );
             let factor = factor.expect("it returns one");
-            let differs = rows::differs_from_one(e, factor);
+            let differs = differs_from_one(e, factor);
             e.when(differs, |e| {
                 let values = e.at(sums.values, r, self.a.value_dim * 4);
                 scale_by(e, values, Count::Known(self.a.value_dim), factor);
@@ -175,7 +175,7 @@ impl Pass<'_> {
     }
 
     /// Applies a soft-cap; returns the scale that is left for the softmax.
-    fn cap(&self, e: &mut Emit, scores: Value, n: Value) -> Value {
+    fn cap(&self, e: &mut Writer, scores: Value, n: Value) -> Value {
         let Some(c) = self.a.softcap else {
             return e.float(self.a.scale);
         };
@@ -185,7 +185,7 @@ impl Pass<'_> {
         e.float(c)
     }
 
-    fn mix(&self, e: &mut Emit, sums: Sums, first: Value, n: Value) {
+    fn mix(&self, e: &mut Writer, sums: Sums, first: Value, n: Value) {
         let m = self.queries.2;
         self.cache
             .1
@@ -203,44 +203,9 @@ impl Pass<'_> {
     }
 }
 
-/// `out (+)= x · w` over cached rows, as a micro-kernel wants it.
-pub(super) struct Product {
-    /// First row, elements between rows, rows.
-    pub(super) x: (Value, Value, Value),
-    pub(super) w: FloatRows,
-    /// Columns of the result, and what is summed over.
-    pub(super) sizes: (Value, Value),
-    /// First row, elements between rows.
-    pub(super) out: (Value, Value),
-    pub(super) accumulate: Value,
-}
-
-impl Product {
-    /// `over_rows`: a sum over the rows of `w` rather than over its columns.
-    pub(super) fn emit(&self, e: &mut Emit, over_rows: bool) {
-        let ((x, x_stride, m), w) = (self.x, self.w);
-        let ((n, k), (out, out_stride)) = (self.sizes, self.out);
-        let (w_stride, scratch) = (e.int(w.row_bytes), e.scratch(PRODUCTS));
-        let args = [
-            x,
-            x_stride,
-            m,
-            w.base,
-            w_stride,
-            n,
-            k,
-            out,
-            out_stride,
-            self.accumulate,
-            scratch,
-        ];
-        e.micro(matmul_kernel(w.dtype, over_rows), &args, None);
-    }
-}
-
 /// `out[r] = values[r] / sum[r]`.
 pub(super) fn divide_rows(
-    e: &mut Emit,
+    e: &mut Writer,
     a: &Attention,
     sums: Sums,
     n: Value,
@@ -256,33 +221,6 @@ pub(super) fn divide_rows(
         let sum = e.load(Lanes::One, state, 4);
         let one = e.float(1.0);
         let inverse = e.b.ins().fdiv(one, sum);
-        scaled_copy(e, from, to, a.value_dim, inverse);
-    });
-}
-
-/// `x[i] = value`.
-pub(super) fn fill(e: &mut Emit, at: Value, n: Count, value: Value) {
-    e.each(n, |e, i, lanes| {
-        let (to, v) = (e.add(at, i), e.splat(lanes, value));
-        e.store(v, to, 0);
-    });
-}
-
-/// `x[i] *= factor`.
-pub(super) fn scale_by(e: &mut Emit, at: Value, n: Count, factor: Value) {
-    e.each(n, |e, i, lanes| {
-        let to = e.add(at, i);
-        let (x, f) = (e.load(lanes, to, 0), e.splat(lanes, factor));
-        let y = e.b.ins().fmul(x, f);
-        e.store(y, to, 0);
-    });
-}
-
-pub(super) fn scaled_copy(e: &mut Emit, from: Value, to: Value, n: usize, factor: Value) {
-    e.each(Count::Known(n), |e, i, lanes| {
-        let (from, to) = (e.add(from, i), e.add(to, i));
-        let (x, f) = (e.load(lanes, from, 0), e.splat(lanes, factor));
-        let y = e.b.ins().fmul(x, f);
-        e.store(y, to, 0);
+        scaled_copy(e, from, to, Count::Known(a.value_dim), inverse);
     });
 }

@@ -10,17 +10,18 @@ use cranelift_codegen::ir::types::{F32, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{KernelTable, StepContext};
 
-use super::attention::{Tile, first_key};
 use super::cache::Room;
-use super::emit::{Count, Emit, Lanes};
 use super::kernel::Site;
-use super::online::{Product, fill, scale_by};
+use super::products::Product;
+use super::tiles::{Tile, first_key};
+use super::vectors::{fill, scale_by};
+use super::writer::{Count, Lanes, Writer};
 use crate::graph::{Attention, Op};
 use crate::schedule::query_tile;
 use crate::schedule::scratch::{SoftmaxScratch, UnfusedScratch};
 
 /// Emits one of the three kernels; its fifth argument is the tile's index.
-pub(super) fn emit(e: &mut Emit, s: &Site, tile_index: Value) {
+pub(super) fn emit(e: &mut Writer, s: &Site, tile_index: Value) {
     let tile = Tile::load(e, tile_index);
     match s.op() {
         Op::Scores(a) => scores(e, s, a, tile),
@@ -31,7 +32,7 @@ pub(super) fn emit(e: &mut Emit, s: &Site, tile_index: Value) {
 }
 
 /// Address of head `head`'s scores, and elements between rows.
-fn head_scores(e: &mut Emit, s: &Site, id: crate::graph::NodeId, head: Value) -> (Value, Value) {
+fn head_scores(e: &mut Writer, s: &Site, id: crate::graph::NodeId, head: Value) -> (Value, Value) {
     let base = s.rows(e, id).base;
     let context = e.field(offset_of!(StepContext, context));
     let plane = e.times(context, query_tile(s.kind) * 4);
@@ -39,12 +40,12 @@ fn head_scores(e: &mut Emit, s: &Site, id: crate::graph::NodeId, head: Value) ->
     (e.add(base, offset), context)
 }
 
-fn key_head(e: &mut Emit, a: &Attention, head: Value) -> Value {
+fn key_head(e: &mut Writer, a: &Attention, head: Value) -> Value {
     let group = e.int(a.group());
     e.b.ins().udiv(head, group)
 }
 
-fn scores(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
+fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Tile) {
     let q = s.rows(e, s.operand("q"));
     let (side, room) = (
         s.keys(a.state),
@@ -81,7 +82,7 @@ fn scores(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
     });
 }
 
-fn scale_and_cap(e: &mut Emit, a: &Attention, row: Value, n: Value) {
+fn scale_and_cap(e: &mut Writer, a: &Attention, row: Value, n: Value) {
     let inner = e.float(a.softcap.map_or(a.scale, |c| a.scale / c));
     scale_by(e, row, Count::Dynamic(n), inner);
     if let Some(c) = a.softcap {
@@ -91,7 +92,7 @@ fn scale_and_cap(e: &mut Emit, a: &Attention, row: Value, n: Value) {
     }
 }
 
-fn softmax(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
+fn softmax(e: &mut Writer, s: &Site, a: &Attention, tile: Tile) {
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
     e.chunks(heads, s.share(), |e, head| {
@@ -113,7 +114,7 @@ fn softmax(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
 }
 
 /// Softmax of the columns `start..end` of a row that has `width`; the others become 0.
-fn softmax_row(e: &mut Emit, row: Value, [start, end, width]: [Value; 3], sink: Option<Value>) {
+fn softmax_row(e: &mut Writer, row: Value, [start, end, width]: [Value; 3], sink: Option<Value>) {
     let state = e.scratch(SoftmaxScratch::of().state);
     let (zero, one) = (e.float(0.0), e.float(1.0));
     let (most, sum) = match sink {
@@ -136,7 +137,7 @@ fn softmax_row(e: &mut Emit, row: Value, [start, end, width]: [Value; 3], sink: 
     fill(e, behind, Count::Dynamic(rest), zero);
 }
 
-fn mix(e: &mut Emit, s: &Site, a: &Attention, tile: Tile) {
+fn mix(e: &mut Writer, s: &Site, a: &Attention, tile: Tile) {
     let out = s.out(e);
     let (side, room) = (
         s.values(a.state),

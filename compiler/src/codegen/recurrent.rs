@@ -8,18 +8,18 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{DeltaRun, KernelTable, StepContext};
 
-use super::attention::{Tile, by_segment};
-use super::emit::{Count, Emit, Lanes};
 use super::kernel::{Rows, Site};
-use super::online::scale_by;
-use super::rows::{activate, combine, copy, norm, out_row};
+use super::norms::norm;
+use super::tiles::{Tile, by_segment};
+use super::vectors::{activate, combine, copy, scale_by};
+use super::writer::{Count, Lanes, Writer};
 use crate::graph::{Binary, DeltaRule, RecurrentId, ShortConv};
 use crate::schedule::Work;
 use crate::schedule::scratch::{ConvScratch, DecayScratch, DeltaScratch};
 
 impl Site<'_> {
     /// Address of a slot's recurrent state.
-    fn recurrent(&self, e: &mut Emit, id: RecurrentId, slot: Value) -> Value {
+    fn recurrent(&self, e: &mut Writer, id: RecurrentId, slot: Value) -> Value {
         let bases = e.field(offset_of!(StepContext, slot_base));
         let at = e.at(bases, slot, 8);
         let base = e.field_at(at, 0);
@@ -29,14 +29,14 @@ impl Site<'_> {
 }
 
 /// `exp(−exp(rate[h]) · softplus(x + bias))` of one row.
-pub(super) fn decay(e: &mut Emit, s: &Site, heads: usize, t: Value) {
+pub(super) fn decay(e: &mut Writer, s: &Site, heads: usize, t: Value) {
     let n = s.graph.width(s.kernel.node);
     let x = s.rows(e, s.operand("x")).row(e, t);
     let (rate, bias) = (
         s.pointer(e, s.operand("rate")),
         s.pointer(e, s.operand("bias")),
     );
-    let (to, rates) = (out_row(e, s, t), e.scratch(DecayScratch::of(heads).rates));
+    let (to, rates) = (s.out_row(e, t), e.scratch(DecayScratch::of(heads).rates));
     combine(e, Binary::Add, x, bias, to, Count::Known(n));
     let (count, heads_count) = (e.int(n), e.int(heads));
     e.map(offset_of!(KernelTable, softplus), to, count);
@@ -64,7 +64,7 @@ struct Channels {
 }
 
 /// Emits a short convolution.
-pub(super) fn short_conv(e: &mut Emit, s: &Site, c: &ShortConv) {
+pub(super) fn short_conv(e: &mut Writer, s: &Site, c: &ShortConv) {
     let Work::SegmentsByColumns { width, count } = s.kernel.work else {
         unreachable!("scheduled by segments and columns")
     };
@@ -103,7 +103,7 @@ pub(super) fn short_conv(e: &mut Emit, s: &Site, c: &ShortConv) {
 
 /// The weights of a run of channels as `[taps, width]` in scratch; gives their address.
 fn side_by_side(
-    e: &mut Emit,
+    e: &mut Writer,
     s: &Site,
     c: &ShortConv,
     first: Value,
@@ -128,7 +128,7 @@ fn side_by_side(
 }
 
 /// Activation and norm of a run of channels.
-fn follow(e: &mut Emit, c: &ShortConv, at: Value, n: Value) {
+fn follow(e: &mut Writer, c: &ShortConv, at: Value, n: Value) {
     if let Some(act) = c.act {
         activate(e, act, at, n);
     }
@@ -144,7 +144,7 @@ fn follow(e: &mut Emit, c: &ShortConv, at: Value, n: Value) {
 
 impl Channels {
     /// The row of position `index`, counted from the segment's first token; those before it have negative ones.
-    fn row(&self, e: &mut Emit, index: Value) -> Value {
+    fn row(&self, e: &mut Writer, index: Value) -> Value {
         let (new, from_oldest) = (self.x.row(e, index), e.plus(index, self.taps - 1));
         let old = self.past.row(e, from_oldest);
         let before = e.b.ins().icmp_imm_s(IntCC::SignedLessThan, index, 0);
@@ -152,7 +152,7 @@ impl Channels {
     }
 
     /// `out[c] = Σ_j taps[j, c] · x[t − taps + 1 + j, c]`, in the order of `j`.
-    fn sum(&self, e: &mut Emit, taps: Value, width: usize, t: Value, out: Value) {
+    fn sum(&self, e: &mut Writer, taps: Value, width: usize, t: Value, out: Value) {
         let rows: Vec<Value> = (0..self.taps)
             .map(|j| {
                 let back = (self.taps - 1 - j) as i64;
@@ -175,7 +175,7 @@ impl Channels {
     }
 
     /// Keeps the last rows for the next step. Rows move towards the front alone, so that none is overwritten before it moves.
-    fn remember(&self, e: &mut Emit, tokens: Value) {
+    fn remember(&self, e: &mut Writer, tokens: Value) {
         for r in 0..self.taps - 1 {
             let back = (self.taps - 1 - r) as i64;
             let index = e.b.ins().iadd_imm_s(tokens, -back);
@@ -191,7 +191,7 @@ impl Channels {
 }
 
 /// Emits the gated delta rule.
-pub(super) fn delta_rule(e: &mut Emit, s: &Site, d: &DeltaRule) {
+pub(super) fn delta_rule(e: &mut Writer, s: &Site, d: &DeltaRule) {
     by_segment(e, s, d.heads, |e, segment, head| {
         let group = e.int(d.group());
         let key_head = e.b.ins().udiv(head, group);
@@ -243,7 +243,7 @@ struct Head<'a> {
 
 impl Head<'_> {
     /// The steps of all tokens, by the micro-kernel, which wants them described in memory.
-    fn steps(&self, e: &mut Emit, tokens: Value) {
+    fn steps(&self, e: &mut Writer, tokens: Value) {
         let run = e.scratch(DeltaScratch::of().run);
         let [q, k, v, decay, beta] = self.inputs;
         let addresses = [
@@ -280,7 +280,7 @@ impl Head<'_> {
     }
 
     /// Norm and gate of the head's results.
-    fn follow(&self, e: &mut Emit, s: &Site, segment: Tile, head: Value) {
+    fn follow(&self, e: &mut Writer, s: &Site, segment: Tile, head: Value) {
         let n = self.d.value_dim;
         if let Some(own) = &self.d.norm {
             let gain = own.gain.then(|| s.pointer(e, s.operand("norm.gain")));

@@ -11,9 +11,9 @@ use cranelift_codegen::ir::types::{F32, I32, I64};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 use graver_runtime::abi::KernelTable;
 
-use super::emit::{Count, Emit, Lanes};
 use super::kernel::{Rows, Site};
-use super::rows::copy;
+use super::vectors::copy;
+use super::writer::{Count, Lanes, Writer};
 use crate::graph::{Grouping, Groups, Route, Score};
 use crate::schedule::max_tokens;
 use crate::schedule::scratch::{RouteScratch, RoutingScratch};
@@ -36,45 +36,45 @@ impl Table {
         }
     }
 
-    fn at(self, e: &mut Emit, place: usize) -> Value {
+    fn at(self, e: &mut Writer, place: usize) -> Value {
         e.plus(self.base, place * 4)
     }
 
-    pub(super) fn n_active(self, e: &mut Emit) -> Value {
+    pub(super) fn n_active(self, e: &mut Writer) -> Value {
         let at = self.at(e, self.grouping.n_active());
         get(e, at)
     }
 
     /// The expert that comes `index`th among those that have rows.
-    pub(super) fn active(self, e: &mut Emit, index: Value) -> Value {
+    pub(super) fn active(self, e: &mut Writer, index: Value) -> Value {
         let list = self.at(e, self.grouping.active());
         let at = e.at(list, index, 4);
         get(e, at)
     }
 
     /// An expert's rows: first, end.
-    pub(super) fn run(self, e: &mut Emit, expert: Value) -> (Value, Value) {
+    pub(super) fn run(self, e: &mut Writer, expert: Value) -> (Value, Value) {
         let at = e.at(self.base, expert, 4);
         let next = e.plus(at, 4);
         (get(e, at), get(e, next))
     }
 
     /// A row's token.
-    pub(super) fn token(self, e: &mut Emit, row: Value) -> Value {
+    pub(super) fn token(self, e: &mut Writer, row: Value) -> Value {
         let list = self.at(e, self.grouping.tokens());
         let at = e.at(list, row, 4);
         get(e, at)
     }
 
     /// A row's weight.
-    pub(super) fn weight(self, e: &mut Emit, row: Value) -> Value {
+    pub(super) fn weight(self, e: &mut Writer, row: Value) -> Value {
         let list = self.at(e, self.grouping.weights(self.tokens));
         let at = e.at(list, row, 4);
         e.load(Lanes::One, at, 0)
     }
 
     /// The row of a token at the `index`th of its experts.
-    pub(super) fn place(self, e: &mut Emit, token: Value, index: Value) -> Value {
+    pub(super) fn place(self, e: &mut Writer, token: Value, index: Value) -> Value {
         let list = self.at(e, self.grouping.places(self.tokens));
         let row = e.at(list, token, self.grouping.top_k * 4);
         let at = e.at(row, index, 4);
@@ -82,7 +82,7 @@ impl Table {
     }
 
     /// Fills the table from the routes of `n` tokens: a counting sort, which keeps the order of tokens.
-    pub(super) fn fill(self, e: &mut Emit, routes: Rows, n: Value) {
+    pub(super) fn fill(self, e: &mut Writer, routes: Rows, n: Value) {
         let (g, k) = (self.grouping, e.int(self.grouping.top_k));
         // Until the experts that have rows are listed, their list holds where each expert's next row goes.
         let cursors = self.at(e, g.active());
@@ -118,7 +118,7 @@ impl Table {
         self.list_active(e, cursors, all);
     }
 
-    fn place_row(self, e: &mut Emit, cursors: Value, route: Value, t: Value, j: Value) {
+    fn place_row(self, e: &mut Writer, cursors: Value, route: Value, t: Value, j: Value) {
         let g = self.grouping;
         let expert = expert_of(e, route, j, g.top_k);
         let cursor = e.at(cursors, expert, 4);
@@ -138,7 +138,7 @@ impl Table {
         put(e, at, to);
     }
 
-    fn list_active(self, e: &mut Emit, list: Value, all: Value) {
+    fn list_active(self, e: &mut Writer, list: Value, all: Value) {
         let zero = e.int(0);
         let found = e.var(I64, zero);
         e.repeat(all, |e, i| {
@@ -158,24 +158,24 @@ impl Table {
 }
 
 /// Index of the `j`th expert of a route.
-fn expert_of(e: &mut Emit, route: Value, j: Value, top_k: usize) -> Value {
+fn expert_of(e: &mut Writer, route: Value, j: Value, top_k: usize) -> Value {
     let at = e.at(route, j, 4);
     let at = e.plus(at, top_k * 4);
     get(e, at)
 }
 
 /// An index in memory.
-fn get(e: &mut Emit, at: Value) -> Value {
+fn get(e: &mut Writer, at: Value) -> Value {
     e.load_index(at)
 }
 
-fn put(e: &mut Emit, index: Value, at: Value) {
+fn put(e: &mut Writer, index: Value, at: Value) {
     e.store_index(index, at);
 }
 
 /// The groups of a kernel whose threads each route for themselves.
 pub(super) fn own_groups(
-    e: &mut Emit,
+    e: &mut Writer,
     s: &Site,
     r: &Route,
     grouping: Grouping,
@@ -200,7 +200,7 @@ pub(super) fn own_groups(
 
 /// Places in the scratch of one routing.
 #[derive(Clone, Copy)]
-struct Work {
+struct RoutePlaces {
     /// `[experts]`: what weights are made from.
     scores: Value,
     /// `[experts]`: what decides.
@@ -215,9 +215,9 @@ struct Work {
     state: Value,
 }
 
-impl Work {
-    fn at(e: &mut Emit, scratch: &RouteScratch) -> Work {
-        Work {
+impl RoutePlaces {
+    fn at(e: &mut Writer, scratch: &RouteScratch) -> RoutePlaces {
+        RoutePlaces {
             scores: e.scratch(scratch.scores),
             choice: e.scratch(scratch.choice),
             keys: e.scratch(scratch.keys),
@@ -230,14 +230,14 @@ impl Work {
 
 /// Routes one token: from scores `[experts]` to weights `[top_k]` and experts `[top_k]`.
 pub(super) fn route(
-    e: &mut Emit,
+    e: &mut Writer,
     r: &Route,
     from: Value,
     correction: Option<Value>,
     to: Value,
     scratch: &RouteScratch,
 ) {
-    let w = Work::at(e, scratch);
+    let w = RoutePlaces::at(e, scratch);
     let n = e.int(r.experts);
     copy(e, from, w.scores, r.experts, 1.0);
     if !r.after {
@@ -273,7 +273,7 @@ pub(super) fn route(
 }
 
 /// Turns scores into what weights are made from, in place.
-fn score(e: &mut Emit, kind: Score, at: Value, n: usize, state: Value) {
+fn score(e: &mut Writer, kind: Score, at: Value, n: usize, state: Value) {
     let count = e.int(n);
     match kind {
         Score::Sigmoid => e.map(offset_of!(KernelTable, sigmoid), at, count),
@@ -292,7 +292,7 @@ fn score(e: &mut Emit, kind: Score, at: Value, n: usize, state: Value) {
     }
 }
 
-fn divide(e: &mut Emit, at: Value, n: usize, by: Value) {
+fn divide(e: &mut Writer, at: Value, n: usize, by: Value) {
     e.each(Count::Known(n), |e, i, lanes| {
         let at = e.add(at, i);
         let (x, by) = (e.load(lanes, at, 0), e.splat(lanes, by));
@@ -302,7 +302,7 @@ fn divide(e: &mut Emit, at: Value, n: usize, by: Value) {
 }
 
 /// Whole numbers that compare as the floats do, none of them the least of all.
-fn make_keys(e: &mut Emit, from: Value, to: Value, n: Value) {
+fn make_keys(e: &mut Writer, from: Value, to: Value, n: Value) {
     e.repeat(n, |e, i| {
         let (from, to) = (e.at(from, i, 4), e.at(to, i, 4));
         let (v, zero) = (e.load(Lanes::One, from, 0), e.float(0.0));
@@ -317,7 +317,7 @@ fn make_keys(e: &mut Emit, from: Value, to: Value, n: Value) {
 }
 
 /// Index of the largest key in `from..to`, the lowest of several.
-fn pick(e: &mut Emit, keys: Value, from: Value, to: Value) -> Value {
+fn pick(e: &mut Writer, keys: Value, from: Value, to: Value) -> Value {
     let least = e.b.ins().iconst(I32, i64::from(i32::MIN));
     let (best, index) = (e.var(I32, least), e.var(I64, from));
     e.range(from, to, 1, |e, i| {
@@ -336,20 +336,20 @@ fn pick(e: &mut Emit, keys: Value, from: Value, to: Value) -> Value {
 }
 
 /// Marks a key as taken.
-fn take(e: &mut Emit, keys: Value, index: Value) {
+fn take(e: &mut Writer, keys: Value, index: Value) {
     let least = e.b.ins().iconst(I32, i64::from(i32::MIN));
     let at = e.at(keys, index, 4);
     e.store(least, at, 0);
 }
 
-fn is_taken(e: &mut Emit, keys: Value, index: Value) -> Value {
+fn is_taken(e: &mut Writer, keys: Value, index: Value) -> Value {
     let at = e.at(keys, index, 4);
     let key = e.load_as(I32, at, 0);
     e.b.ins().icmp_imm_s(IntCC::Equal, key, i64::from(i32::MIN))
 }
 
 /// Makes −∞ of the choice in all but the best groups.
-fn limit_groups(e: &mut Emit, r: &Route, g: Groups, w: Work) {
+fn limit_groups(e: &mut Writer, r: &Route, g: Groups, w: RoutePlaces) {
     let each = r.experts / g.count;
     let (count, zero) = (e.int(g.count), e.int(0));
     e.repeat(count, |e, i| {
@@ -388,7 +388,7 @@ fn limit_groups(e: &mut Emit, r: &Route, g: Groups, w: Work) {
 }
 
 /// Writes the scores and indices of what has been taken, in ascending order.
-fn emit_chosen(e: &mut Emit, r: &Route, w: Work, to: Value, n: Value) {
+fn emit_chosen(e: &mut Writer, r: &Route, w: RoutePlaces, to: Value, n: Value) {
     let next = e.var(I64, to);
     e.repeat(n, |e, i| {
         let taken = is_taken(e, w.keys, i);
@@ -405,7 +405,7 @@ fn emit_chosen(e: &mut Emit, r: &Route, w: Work, to: Value, n: Value) {
 }
 
 /// Makes weights of the chosen scores, in place.
-fn weights(e: &mut Emit, r: &Route, w: Work, at: Value) {
+fn weights(e: &mut Writer, r: &Route, w: RoutePlaces, at: Value) {
     if r.after {
         score(e, r.score, at, r.top_k, w.state);
     }

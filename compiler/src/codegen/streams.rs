@@ -7,12 +7,11 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 
 use graver_runtime::abi::KernelTable;
 
-use super::emit::{Count, Emit, Lanes};
 use super::kernel::Site;
-use super::rows::out_row;
+use super::writer::{Count, Lanes, Writer};
 use crate::graph::WeightedSum;
 
-fn operand_row(e: &mut Emit, s: &Site, role: &str, t: Value) -> Value {
+fn operand_row(e: &mut Writer, s: &Site, role: &str, t: Value) -> Value {
     s.rows(e, s.operand(role)).row(e, t)
 }
 
@@ -21,7 +20,7 @@ fn width(s: &Site) -> usize {
 }
 
 /// One row of a weighted sum, its terms added in order.
-pub(super) fn weighted_sum(e: &mut Emit, s: &Site, w: &WeightedSum, t: Value) {
+pub(super) fn weighted_sum(e: &mut Writer, s: &Site, w: &WeightedSum, t: Value) {
     let by = operand_row(e, s, "by", t);
     let terms: Vec<(Value, Value)> = (0..w.count)
         .map(|j| {
@@ -29,7 +28,7 @@ pub(super) fn weighted_sum(e: &mut Emit, s: &Site, w: &WeightedSum, t: Value) {
             (weight, operand_row(e, s, &format!("x{j}"), t))
         })
         .collect();
-    let to = out_row(e, s, t);
+    let to = s.out_row(e, t);
     e.each(Count::Known(width(s)), |e, i, lanes| {
         let mut sum: Option<Value> = None;
         for (weight, x) in &terms {
@@ -47,7 +46,7 @@ pub(super) fn weighted_sum(e: &mut Emit, s: &Site, w: &WeightedSum, t: Value) {
 }
 
 /// One row, with the root mean square of another.
-pub(super) fn match_rms(e: &mut Emit, s: &Site, least: f32, t: Value) {
+pub(super) fn match_rms(e: &mut Writer, s: &Site, least: f32, t: Value) {
     let n = width(s);
     let (x, like) = (operand_row(e, s, "x", t), operand_row(e, s, "like", t));
     let (is, wanted, least) = (
@@ -59,7 +58,7 @@ pub(super) fn match_rms(e: &mut Emit, s: &Site, least: f32, t: Value) {
     let is = e.b.ins().select(small, least, is);
     let (is, wanted) = (e.b.ins().sqrt(is), e.b.ins().sqrt(wanted));
     let factor = e.b.ins().fdiv(wanted, is);
-    let to = out_row(e, s, t);
+    let to = s.out_row(e, t);
     e.each(Count::Known(n), |e, i, lanes| {
         let (from, to) = (e.add(x, i), e.add(to, i));
         let (x, f) = (e.load(lanes, from, 0), e.splat(lanes, factor));
@@ -68,7 +67,7 @@ pub(super) fn match_rms(e: &mut Emit, s: &Site, least: f32, t: Value) {
     });
 }
 
-fn mean_square(e: &mut Emit, x: Value, n: usize) -> Value {
+fn mean_square(e: &mut Writer, x: Value, n: usize) -> Value {
     let sum = e.sum(n, |e, i, lanes| {
         let at = e.add(x, i);
         let x = e.load(lanes, at, 0);
@@ -79,7 +78,7 @@ fn mean_square(e: &mut Emit, x: Value, n: usize) -> Value {
 }
 
 /// What exceeds one row's mean by more than `by` standard deviations.
-pub(super) fn cutoff(e: &mut Emit, s: &Site, by: f32, t: Value) {
+pub(super) fn cutoff(e: &mut Writer, s: &Site, by: f32, t: Value) {
     let n = width(s);
     let x = operand_row(e, s, "x", t);
     let sum = e.sum(n, |e, i, lanes| {
@@ -98,7 +97,7 @@ pub(super) fn cutoff(e: &mut Emit, s: &Site, by: f32, t: Value) {
     let deviation = e.b.ins().sqrt(variance);
     let above = e.b.ins().fmul(by, deviation);
     let edge = e.b.ins().fadd(mean, above);
-    let to = out_row(e, s, t);
+    let to = s.out_row(e, t);
     e.each(Count::Known(n), |e, i, lanes| {
         let (from, to) = (e.add(x, i), e.add(to, i));
         let (x, edge) = (e.load(lanes, from, 0), e.splat(lanes, edge));

@@ -4,13 +4,13 @@ use cranelift_codegen::ir::condcodes::FloatCC;
 use cranelift_codegen::ir::types::F32X4;
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 
-use crate::codegen::emit::{Count, Emit, Lanes, activation_kernel};
-use crate::codegen::matmul::count;
+use crate::codegen::vectors::count;
+use crate::codegen::writer::{Count, Lanes, Writer, activation_kernel};
 use crate::graph::{Activate, Form, Gating};
 
 /// One row between an expert's matrices. `out` holds the gate and gets the result; `other` holds up, or pairs of both, which
 /// it loses.
-pub(super) fn activate_row(e: &mut Emit, a: &Activate, out: Value, other: Value, n: Count) {
+pub(super) fn activate_row(e: &mut Writer, a: &Activate, out: Value, other: Value, n: Count) {
     match a.form {
         Form::Plain => {
             gate(e, &a.gating, out, n);
@@ -32,7 +32,7 @@ pub(super) fn activate_row(e: &mut Emit, a: &Activate, out: Value, other: Value,
 }
 
 /// Gates to `out`, ups to the front of `pairs`: what is overwritten has been read.
-fn split_pairs(e: &mut Emit, out: Value, pairs: Value, n: Count) {
+fn split_pairs(e: &mut Writer, out: Value, pairs: Value, n: Count) {
     let n = count(e, n);
     e.repeat(n, |e, i| {
         let pair = e.at(pairs, i, 8);
@@ -44,7 +44,7 @@ fn split_pairs(e: &mut Emit, out: Value, pairs: Value, n: Count) {
 }
 
 /// `act(α min(g, limit))` in place.
-fn gate(e: &mut Emit, g: &Gating, at: Value, n: Count) {
+fn gate(e: &mut Writer, g: &Gating, at: Value, n: Count) {
     if g.limit.is_some() || g.alpha != 1.0 {
         let alpha = e.float(g.alpha);
         e.each(n, |e, i, lanes| {
@@ -62,7 +62,7 @@ fn gate(e: &mut Emit, g: &Gating, at: Value, n: Count) {
 }
 
 /// `g / α · (u + offset)`, up clamped.
-fn times_up(e: &mut Emit, g: &Gating, gate: Value, up: Value, n: Count) {
+fn times_up(e: &mut Writer, g: &Gating, gate: Value, up: Value, n: Count) {
     let (alpha, offset) = (e.float(g.alpha), e.float(g.offset));
     e.each(n, |e, i, lanes| {
         let (at, up) = (e.add(gate, i), e.add(up, i));
@@ -84,7 +84,7 @@ fn times_up(e: &mut Emit, g: &Gating, gate: Value, up: Value, n: Count) {
     });
 }
 
-fn over(e: &mut Emit, at: Value, n: Count, by: Value) {
+fn over(e: &mut Writer, at: Value, n: Count, by: Value) {
     e.each(n, |e, i, lanes| {
         let (at, by) = (e.add(at, i), e.splat(lanes, by));
         let x = e.load(lanes, at, 0);
@@ -94,7 +94,7 @@ fn over(e: &mut Emit, at: Value, n: Count, by: Value) {
 }
 
 /// `x` where it compares with the bound as said, else the bound.
-fn bounded(e: &mut Emit, lanes: Lanes, x: Value, bound: f32, cc: FloatCC) -> Value {
+fn bounded(e: &mut Writer, lanes: Lanes, x: Value, bound: f32, cc: FloatCC) -> Value {
     let scalar = e.float(bound);
     let bound = e.splat(lanes, scalar);
     let holds = e.b.ins().fcmp(cc, x, bound);

@@ -1,22 +1,18 @@
 //! Operations on experts that treat each row alone: routing, gathering, activation, and the way back to tokens.
 
-use std::mem::offset_of;
-
 use cranelift_codegen::ir::Value;
-use graver_runtime::abi::StepContext;
 
 use super::activate::activate_row;
-use super::{add_weighted, scaled};
-use crate::codegen::emit::{Count, Emit, Lanes};
 use crate::codegen::kernel::Site;
 use crate::codegen::route::{Table, route};
-use crate::codegen::rows::copy;
+use crate::codegen::vectors::{add_weighted, copy, scaled_copy};
+use crate::codegen::writer::{Count, Lanes, Writer};
 use crate::graph::{Activate, Form, Grouping, Op};
 use crate::schedule::scratch::{ActivateScratch, RouteScratch};
 
 /// Row `i` of what is a row for each token, or for each token at each of its experts.
-pub(in crate::codegen) fn row(e: &mut Emit, s: &Site, i: Value) {
-    let operand = |e: &mut Emit, role: &str, i: Value| {
+pub(in crate::codegen) fn row(e: &mut Writer, s: &Site, i: Value) {
+    let operand = |e: &mut Writer, role: &str, i: Value| {
         let rows = s.rows(e, s.operand(role));
         rows.row(e, i)
     };
@@ -36,7 +32,7 @@ pub(in crate::codegen) fn row(e: &mut Emit, s: &Site, i: Value) {
             match weighted {
                 true => {
                     let w = table.weight(e, i);
-                    scaled(e, from, out, Count::Known(width), w);
+                    scaled_copy(e, from, out, Count::Known(width), w);
                 }
                 false => copy(e, from, out, width, 1.0),
             }
@@ -46,14 +42,14 @@ pub(in crate::codegen) fn row(e: &mut Emit, s: &Site, i: Value) {
         Op::ScaleRows => {
             let (from, by) = (operand(e, "x", i), operand(e, "by", i));
             let by = e.load(Lanes::One, by, 0);
-            scaled(e, from, out, Count::Known(width), by);
+            scaled_copy(e, from, out, Count::Known(width), by);
         }
         other => unreachable!("{} is no operation on rows of experts", other.name()),
     }
 }
 
-fn activation(e: &mut Emit, s: &Site, a: &Activate, i: Value, out: Value, n: usize) {
-    let of = |e: &mut Emit, role: &str| {
+fn activation(e: &mut Writer, s: &Site, a: &Activate, i: Value, out: Value, n: usize) {
+    let of = |e: &mut Writer, role: &str| {
         let rows = s.rows(e, s.operand(role));
         rows.row(e, i)
     };
@@ -79,7 +75,7 @@ fn activation(e: &mut Emit, s: &Site, a: &Activate, i: Value, out: Value, n: usi
 }
 
 fn combine(
-    e: &mut Emit,
+    e: &mut Writer,
     s: &Site,
     grouping: &Grouping,
     weighted: bool,
@@ -102,10 +98,4 @@ fn combine(
         let w = weighted.then(|| table.weight(e, place));
         add_weighted(e, from, out, Count::Known(n), w);
     });
-}
-
-/// Rows of the result in this step, where it has so many for each token.
-pub(in crate::codegen) fn routed_rows(e: &mut Emit, per_token: usize) -> Value {
-    let tokens = e.field(offset_of!(StepContext, n_tokens));
-    e.times(tokens, per_token)
 }

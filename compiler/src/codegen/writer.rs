@@ -9,11 +9,11 @@ use std::mem::offset_of;
 use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I64};
 use cranelift_codegen::ir::{
-    AbiParam, AtomicRmwOp, Block, GlobalValue, InstBuilder, MemFlagsData, Signature, Type, Value,
+    AbiParam, Block, GlobalValue, InstBuilder, MemFlagsData, Signature, Type, Value,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, Variable};
-use graver_runtime::abi::{CHECK_WRITE, KernelTable, StepContext, stretch};
+use graver_runtime::abi::{KernelTable, StepContext};
 
 use crate::schedule::scratch::Area;
 
@@ -47,17 +47,8 @@ pub(super) enum Count {
     Dynamic(Value),
 }
 
-/// How chunks are handed to threads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Share {
-    /// A contiguous run for each thread.
-    Static,
-    /// From a counter.
-    Claimed(usize),
-}
-
 /// Emits one function.
-pub(super) struct Emit<'a> {
+pub(super) struct Writer<'a> {
     pub(super) b: FunctionBuilder<'a>,
     pub(super) ctx: Value,
     pub(super) weights: Value,
@@ -84,9 +75,9 @@ pub(super) fn signature(call_conv: CallConv, params: &[Type], result: Option<Typ
     s
 }
 
-impl<'a> Emit<'a> {
+impl<'a> Writer<'a> {
     /// Starts a kernel or block function.
-    pub(super) fn begin(mut b: FunctionBuilder<'a>, call_conv: CallConv) -> Emit<'a> {
+    pub(super) fn begin(mut b: FunctionBuilder<'a>, call_conv: CallConv) -> Writer<'a> {
         let entry = b.create_block();
         b.append_block_params_for_function_params(entry);
         b.switch_to_block(entry);
@@ -96,7 +87,7 @@ impl<'a> Emit<'a> {
         } else {
             (p[1], p[1], p[1])
         };
-        Emit {
+        Writer {
             ctx: p[0],
             weights,
             states,
@@ -236,66 +227,19 @@ impl<'a> Emit<'a> {
         self.b.ins().uload32(DATA, at, offset)
     }
 
-    /// The low 32 bits of `index`, as [`Emit::load_index`] reads them.
+    /// The low 32 bits of `index`, as [`Writer::load_index`] reads them.
     pub(super) fn store_index(&mut self, index: Value, at: Value) {
         let (at, offset) = self.allowed(at, 0, 4, true);
         self.b.ins().istore32(DATA, index, at, offset);
     }
 
-    /// Where to access `bytes` bytes at `at + offset`: there, or where a check sends it.
-    fn allowed(&mut self, at: Value, offset: usize, bytes: u32, write: bool) -> (Value, i32) {
-        if !self.checked {
-            let offset = i32::try_from(offset).expect("an offset inside a row or a table");
-            return (at, offset);
-        }
-        let at = self.plus(at, offset);
-        let mark = if write { CHECK_WRITE as i64 } else { 0 };
-        let bytes = self.b.ins().iconst(I64, i64::from(bytes) | mark);
-        let args = [self.ctx, self.thread, at, bytes];
-        let at = self.callback(offset_of!(StepContext, check), &args, Some(I64));
-        (at.expect("it returns an address"), 0)
-    }
-
-    /// Says that kernel `place` of the program begins, for tile `tile` where it runs once for each.
-    pub(super) fn enter_kernel(&mut self, place: usize, tile: Option<Value>) {
-        self.checked = true;
-        let (place, tile) = (self.int(place), tile.unwrap_or_else(|| self.int(0)));
-        let args = [
-            self.ctx,
-            self.thread,
-            self.weights,
-            self.states,
-            place,
-            tile,
-        ];
-        self.callback(offset_of!(StepContext, enter_kernel), &args, None);
-    }
-
-    /// The chunk of `from..to` to compute when it is chunk `index`'s turn.
-    fn chunk(&mut self, index: Value, from: Value, to: Value) -> Value {
-        if !self.checked {
-            return index;
-        }
-        let args = [self.ctx, self.thread, index, from, to];
-        let chunk = self.callback(offset_of!(StepContext, chunk), &args, Some(I64));
-        chunk.expect("it returns a chunk")
-    }
-
-    /// Calls `body` with each chunk of `from..to`, all of which are this thread's.
-    pub(super) fn own_chunks(
-        &mut self,
-        from: Value,
-        to: Value,
-        body: impl FnOnce(&mut Self, Value),
-    ) {
-        self.range(from, to, 1, |e, i| {
-            let chunk = e.chunk(i, from, to);
-            body(e, chunk);
-        });
-    }
-
     /// Calls what a context field points to.
-    fn callback(&mut self, field: usize, args: &[Value], result: Option<Type>) -> Option<Value> {
+    pub(super) fn callback(
+        &mut self,
+        field: usize,
+        args: &[Value],
+        result: Option<Type>,
+    ) -> Option<Value> {
         let f = self.field(field);
         self.call(f, args, result)
     }
@@ -444,76 +388,6 @@ impl<'a> Emit<'a> {
         let old = self.b.use_var(var);
         let new = self.b.ins().fadd(old, x);
         self.b.def_var(var, new);
-    }
-
-    /// Calls `body` with each chunk that falls to this thread.
-    pub(super) fn chunks(&mut self, n: Value, share: Share, body: impl FnOnce(&mut Self, Value)) {
-        match share {
-            Share::Static => {
-                let (from, to) = self.own_run(n);
-                self.own_chunks(from, to, body);
-            }
-            Share::Claimed(counter) => self.claim(n, counter, body),
-        }
-    }
-
-    /// The run of `n` chunks that is this thread's.
-    pub(super) fn own_run(&mut self, n: Value) -> (Value, Value) {
-        let threads = self.field(offset_of!(StepContext, n_threads));
-        let next = self.plus(self.thread, 1);
-        let (from, to) = (self.mul(self.thread, n), self.mul(next, n));
-        (
-            self.b.ins().udiv(from, threads),
-            self.b.ins().udiv(to, threads),
-        )
-    }
-
-    fn claim(&mut self, n: Value, counter: usize, body: impl FnOnce(&mut Self, Value)) {
-        let counters = self.field(offset_of!(StepContext, counters));
-        let at = self.plus(counters, counter * 8);
-        let (head, inner, done) = (
-            self.b.create_block(),
-            self.b.create_block(),
-            self.b.create_block(),
-        );
-        self.jump(head);
-        self.b.switch_to_block(head);
-        let one = self.int(1);
-        let chunk =
-            self.b
-                .ins()
-                .atomic_rmw(I64, MemFlagsData::trusted(), AtomicRmwOp::Add, at, one);
-        let more = self.b.ins().icmp(IntCC::SignedLessThan, chunk, n);
-        self.b.ins().brif(more, inner, &[], done, &[]);
-        self.b.switch_to_block(inner);
-        let zero = self.int(0);
-        let chunk = self.chunk(chunk, zero, n);
-        body(self, chunk);
-        self.jump(head);
-        self.b.switch_to_block(done);
-    }
-
-    /// Waits for all threads in the midst of a kernel.
-    pub(super) fn barrier(&mut self) {
-        self.meet(true, self.stamped.map(|kernel| stretch(kernel, true)));
-    }
-
-    /// Begins stretch `timed` of the thread's time, if times are taken; with `barrier`, once all threads have come. A barrier
-    /// takes the time itself: only there it is known whether the thread has to wait, and so needs a second stamp.
-    pub(super) fn meet(&mut self, barrier: bool, timed: Option<usize>) {
-        match (barrier, timed) {
-            (true, Some(s)) => self.sync(offset_of!(StepContext, timed_barrier), Some(s)),
-            (true, None) => self.sync(offset_of!(StepContext, barrier), None),
-            (false, Some(s)) => self.sync(offset_of!(StepContext, stamp), Some(s)),
-            (false, None) => {}
-        }
-    }
-
-    /// Calls what a context field points to with the context, the thread and a number.
-    fn sync(&mut self, field: usize, number: Option<usize>) {
-        let mut args = vec![self.ctx, self.thread];
-        args.extend(number.map(|n| self.int(n)));
-        self.callback(field, &args, None);
     }
 
     /// Calls entry `offset` of the micro-kernel table.

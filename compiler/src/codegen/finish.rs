@@ -1,0 +1,148 @@
+//! What is done to heads where they are made: norms, rotations, scaling by position, and the way into the state.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::types::F32;
+use cranelift_codegen::ir::{InstBuilder, Value};
+use graver_runtime::abi::{KernelTable, StepContext};
+
+use super::kernel::Site;
+use super::norms::norm;
+use super::vectors::{copy, scale_by};
+use super::writer::{Count, Lanes, Writer};
+use crate::graph::{Dest, Finish, PositionScale, Rope, Touch, touch_role};
+use crate::schedule::scratch::{FinishScratch, PRODUCTS};
+
+/// Joined projections of one row: each is normalised and rotated in scratch, then goes where it has to.
+pub(super) fn finish_row(e: &mut Writer, s: &Site, parts: &[Finish], t: Value) {
+    let from = s.rows(e, s.operand("x")).row(e, t);
+    let to = if s.graph.width(s.kernel.node) > 0 {
+        Some(s.out_row(e, t))
+    } else {
+        None
+    };
+    let (mut start, mut column) = (0, 0);
+    for (i, p) in parts.iter().enumerate() {
+        let scratch = e.scratch(FinishScratch::of(parts).part);
+        let source = e.plus(from, start * 4);
+        let at = match (p.dest, to) {
+            (Dest::Output, Some(to)) => e.plus(to, column * 4),
+            _ => scratch,
+        };
+        copy(e, source, at, p.rows, 1.0);
+        let (heads, first) = (p.rows / p.grain(), e.int(0));
+        let heads = e.int(heads);
+        finish_heads(e, s, (i, p), at, heads, t);
+        deliver(e, s, p, at, t, first, p.rows);
+        start += p.rows;
+        column += if p.dest == Dest::Output { p.rows } else { 0 };
+    }
+}
+
+/// Finishes `heads` runs of part `part`'s grain in place.
+pub(super) fn finish_heads(
+    e: &mut Writer,
+    s: &Site,
+    (part, f): (usize, &Finish),
+    at: Value,
+    heads: Value,
+    t: Value,
+) {
+    for (i, touch) in f.touches.iter().enumerate() {
+        let runs = e.times(heads, f.grain() / touch.grain());
+        match touch {
+            Touch::Norm(n) => {
+                let role = touch_role(part, i);
+                let [gain, bias] = [(n.gain, "gain"), (n.bias, "bias")].map(|(there, end)| {
+                    there.then(|| s.pointer(e, s.operand(&format!("{role}{end}"))))
+                });
+                e.repeat(runs, |e, g| {
+                    let at = e.at(at, g, n.group * 4);
+                    norm(e, n, at, at, gain, bias);
+                });
+            }
+            Touch::Rope(r) => {
+                let angles = s.rows(e, s.operand("angles")).row(e, t);
+                rotate(e, r, at, runs, angles);
+            }
+            Touch::PositionScale(p) => {
+                let factor = position_factor(e, p, t);
+                scale_by(e, at, Count::Dynamic(runs), factor);
+            }
+        }
+    }
+}
+
+/// The factor of row `t`'s position.
+pub(super) fn position_factor(e: &mut Writer, p: &PositionScale, t: Value) -> Value {
+    let position = e.u32_of(offset_of!(StepContext, positions), t);
+    let position = e.plus(position, p.offset);
+    let position = e.b.ins().fcvt_from_sint(F32, position);
+    let (every, one, scale) = (e.float(p.every), e.float(1.0), e.float(p.scale));
+    let steps = e.b.ins().fdiv(position, every);
+    let steps = e.b.ins().floor(steps);
+    let steps = e.b.ins().fadd(steps, one);
+    let (at, n) = (e.scratch(PRODUCTS), e.int(1));
+    e.store(steps, at, 0);
+    e.map(offset_of!(KernelTable, ln), at, n);
+    let log = e.load(Lanes::One, at, 0);
+    let grown = e.b.ins().fmul(log, scale);
+    e.b.ins().fadd(grown, one)
+}
+
+/// Writes a finished run of `rows` values to the state, where that is where it goes. `first` counts state heads.
+pub(super) fn deliver(
+    e: &mut Writer,
+    s: &Site,
+    f: &Finish,
+    at: Value,
+    t: Value,
+    first: Value,
+    rows: usize,
+) {
+    let Some(side) = s.side_of(f.dest, rows) else {
+        return;
+    };
+    let heads = e.int(rows / side.dim);
+    side.store(e, at, t, first, heads);
+}
+
+/// Rotates `heads` heads in place.
+pub(super) fn rotate(e: &mut Writer, r: &Rope, at: Value, heads: Value, angles: Value) {
+    let half = r.rotary_dim / 2;
+    let sines = e.plus(angles, half * 4);
+    e.repeat(heads, |e, h| {
+        let head = e.at(at, h, r.head_dim * 4);
+        let head = e.plus(head, r.start * 4);
+        if r.interleaved {
+            return rotate_pairs(e, head, half, angles, sines);
+        }
+        let upper = e.plus(head, half * 4);
+        e.each(Count::Known(half), |e, i, lanes| {
+            let places = [head, upper, angles, sines].map(|p| e.add(p, i));
+            let [x, y, cos, sin] = places.map(|p| e.load(lanes, p, 0));
+            let (a, b) = turned(e, x, y, cos, sin);
+            e.store(a, places[0], 0);
+            e.store(b, places[1], 0);
+        });
+    });
+}
+
+fn rotate_pairs(e: &mut Writer, head: Value, half: usize, angles: Value, sines: Value) {
+    let n = e.int(half);
+    e.repeat(n, |e, i| {
+        let (pair, c, s) = (e.at(head, i, 8), e.at(angles, i, 4), e.at(sines, i, 4));
+        let (x, y) = (e.load(Lanes::One, pair, 0), e.load(Lanes::One, pair, 4));
+        let (cos, sin) = (e.load(Lanes::One, c, 0), e.load(Lanes::One, s, 0));
+        let (a, b) = turned(e, x, y, cos, sin);
+        e.store(a, pair, 0);
+        e.store(b, pair, 4);
+    });
+}
+
+/// `(x cos − y sin, y cos + x sin)`.
+fn turned(e: &mut Writer, x: Value, y: Value, cos: Value, sin: Value) -> (Value, Value) {
+    let (xc, ys) = (e.b.ins().fmul(x, cos), e.b.ins().fmul(y, sin));
+    let (yc, xs) = (e.b.ins().fmul(y, cos), e.b.ins().fmul(x, sin));
+    (e.b.ins().fsub(xc, ys), e.b.ins().fadd(yc, xs))
+}

@@ -1,0 +1,101 @@
+//! Norms of rows and of groups, and rounding of rows to int8, with or without one in front.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::{InstBuilder, Value};
+use graver_runtime::abi::KernelTable;
+
+use super::kernel::Site;
+use super::writer::{Count, Lanes, Writer};
+use crate::graph::{Norm, NormKind};
+use crate::schedule::scratch::Area;
+
+/// Normalises one group.
+pub(super) fn norm(
+    e: &mut Writer,
+    n: &Norm,
+    from: Value,
+    to: Value,
+    gain: Option<Value>,
+    bias: Option<Value>,
+) {
+    let count = e.float(n.group as f32);
+    let mean = match n.kind {
+        NormKind::Rms | NormKind::L2 => None,
+        NormKind::Layer => {
+            let sum = e.sum(n.group, |e, i, lanes| {
+                let at = e.add(from, i);
+                e.load(lanes, at, 0)
+            });
+            Some(e.b.ins().fdiv(sum, count))
+        }
+    };
+    let centred = |e: &mut Writer, i: Value, lanes: Lanes| {
+        let at = e.add(from, i);
+        let x = e.load(lanes, at, 0);
+        mean.map_or(x, |m| {
+            let m = e.splat(lanes, m);
+            e.b.ins().fsub(x, m)
+        })
+    };
+    let squares = e.sum(n.group, |e, i, lanes| {
+        let x = centred(e, i, lanes);
+        e.b.ins().fmul(x, x)
+    });
+    let square = match n.kind {
+        NormKind::Rms | NormKind::Layer => e.b.ins().fdiv(squares, count),
+        NormKind::L2 => squares,
+    };
+    let eps = e.float(n.eps);
+    let shifted = e.b.ins().fadd(square, eps);
+    let (root, one) = (e.b.ins().sqrt(shifted), e.float(1.0));
+    let inverse = e.b.ins().fdiv(one, root);
+    e.each(Count::Known(n.group), |e, i, lanes| {
+        let (x, f) = (centred(e, i, lanes), e.splat(lanes, inverse));
+        let mut y = e.b.ins().fmul(x, f);
+        if let Some(g) = gain {
+            let at = e.add(g, i);
+            let mut g = e.load(lanes, at, 0);
+            if n.unit_offset {
+                let one = e.splat(lanes, one);
+                g = e.b.ins().fadd(g, one);
+            }
+            y = e.b.ins().fmul(y, g);
+        }
+        if let Some(b) = bias {
+            let at = e.add(b, i);
+            let b = e.load(lanes, at, 0);
+            y = e.b.ins().fadd(y, b);
+        }
+        let at = e.add(to, i);
+        e.store(y, at, 0);
+    });
+}
+
+/// The norm in front of something else, whose operands are called `norm.gain` and `norm.bias`.
+pub(super) fn prologue_norm(e: &mut Writer, s: &Site, n: &Norm, from: Value, to: Value) {
+    let gain = n.gain.then(|| s.pointer(e, s.operand("norm.gain")));
+    let bias = n.bias.then(|| s.pointer(e, s.operand("norm.bias")));
+    norm(e, n, from, to, gain, bias);
+}
+
+/// One row of `k` values to int8; where there is a norm, normalised in scratch first, at `row`.
+pub(super) fn quantize(
+    e: &mut Writer,
+    s: &Site,
+    (norm, row): (Option<&Norm>, Area),
+    from: Value,
+    to: Value,
+    k: usize,
+) {
+    let from = match norm {
+        None => from,
+        Some(n) => {
+            let row = e.scratch(row);
+            prologue_norm(e, s, n, from, row);
+            row
+        }
+    };
+    let k = e.int(k);
+    e.micro(offset_of!(KernelTable, quantize), &[from, k, to], None);
+}

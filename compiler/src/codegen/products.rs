@@ -1,0 +1,147 @@
+//! Calls of the micro-kernels for products, of rows with weights and with cached rows.
+
+use std::mem::offset_of;
+
+use cranelift_codegen::ir::{InstBuilder, Value};
+use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
+use graver_runtime::abi::{Dtype, Encoding, KernelTable, Quant};
+
+use super::cache::FloatRows;
+use super::kernel::Rows;
+use super::vectors::{count, divide};
+use super::writer::{Count, Writer};
+use crate::graph::WeightDecl;
+use crate::schedule::scratch::PRODUCTS;
+
+/// `out = x · w[first .. first + n]ᵀ` for `m` rows, the weight's first element being at `base`.
+pub(super) fn product(
+    e: &mut Writer,
+    decl: &WeightDecl,
+    base: Value,
+    first: Value,
+    x: Rows,
+    m: Value,
+    n: Count,
+    out: Rows,
+) {
+    let dtype = match decl.encoding {
+        Encoding::Float(dtype) => dtype,
+        Encoding::Quantized(quant) => return panels(e, quant, decl, base, first, x, m, n, out),
+    };
+    let step = if decl.transposed {
+        dtype.size()
+    } else {
+        decl.row_stride
+    };
+    let Some(blocks) = decl.blocks else {
+        let w = e.at(base, first, step);
+        return floats(e, decl, dtype, w, x, m, n, out);
+    };
+    let n = count(e, n);
+    let end = e.add(first, n);
+    e.advance(first, end, |e, row| {
+        let rows = e.int(blocks.rows);
+        let (block, inside) = (e.b.ins().udiv(row, rows), e.b.ins().urem(row, rows));
+        let w = e.at(base, block, blocks.every * step);
+        let w = e.at(w, inside, step);
+        let (left, most) = (e.sub(end, row), e.sub(rows, inside));
+        let n = e.min(left, most);
+        let done = e.sub(row, first);
+        let base = e.at(out.base, done, 4);
+        let out = Rows { base, ..out };
+        floats(e, decl, dtype, w, x, m, Count::Dynamic(n), out);
+        n
+    });
+}
+
+/// The product with `n` rows of floats that follow each other.
+fn floats(
+    e: &mut Writer,
+    decl: &WeightDecl,
+    dtype: Dtype,
+    w: Value,
+    x: Rows,
+    m: Value,
+    n: Count,
+    out: Rows,
+) {
+    let x_stride = e.int(x.stride / 4);
+    let out_stride = e.int(out.stride / 4);
+    let (w_stride, n, k) = (e.int(decl.row_stride), count(e, n), e.int(decl.shape[1]));
+    let (zero, scratch) = (e.int(0), e.scratch(PRODUCTS));
+    let args = [
+        x.base, x_stride, m, w, w_stride, n, k, out.base, out_stride, zero, scratch,
+    ];
+    e.micro(matmul_kernel(dtype, decl.transposed), &args, None);
+}
+
+/// The product with panels of quantised weights; chunks begin where panels do.
+fn panels(
+    e: &mut Writer,
+    quant: Quant,
+    decl: &WeightDecl,
+    base: Value,
+    first: Value,
+    x: Rows,
+    m: Value,
+    n: Count,
+    out: Rows,
+) {
+    let panel = divide(e, first, PANEL_ROWS);
+    let w = e.at(base, panel, decl.row_stride);
+    let (x_stride, out_stride) = (e.int(x.stride), e.int(out.stride / 4));
+    let (n, groups) = (count(e, n), e.int(decl.shape[1].div_ceil(GROUP)));
+    let args = [x.base, x_stride, m, w, n, groups, out.base, out_stride];
+    let kernel = match quant {
+        Quant::Q8 => offset_of!(KernelTable, matmul_q8),
+        Quant::Q4 => offset_of!(KernelTable, matmul_q4),
+    };
+    e.micro(kernel, &args, None);
+}
+
+/// `out (+)= x · w` over cached rows, as a micro-kernel wants it.
+pub(super) struct Product {
+    /// First row, elements between rows, rows.
+    pub(super) x: (Value, Value, Value),
+    pub(super) w: FloatRows,
+    /// Columns of the result, and what is summed over.
+    pub(super) sizes: (Value, Value),
+    /// First row, elements between rows.
+    pub(super) out: (Value, Value),
+    pub(super) accumulate: Value,
+}
+
+impl Product {
+    /// `over_rows`: a sum over the rows of `w` rather than over its columns.
+    pub(super) fn emit(&self, e: &mut Writer, over_rows: bool) {
+        let ((x, x_stride, m), w) = (self.x, self.w);
+        let ((n, k), (out, out_stride)) = (self.sizes, self.out);
+        let (w_stride, scratch) = (e.int(w.row_bytes), e.scratch(PRODUCTS));
+        let args = [
+            x,
+            x_stride,
+            m,
+            w.base,
+            w_stride,
+            n,
+            k,
+            out,
+            out_stride,
+            self.accumulate,
+            scratch,
+        ];
+        e.micro(matmul_kernel(w.dtype, over_rows), &args, None);
+    }
+}
+
+/// The micro-kernel for weights `[n, k]`, or `[k, n]` where transposed.
+pub(super) fn matmul_kernel(dtype: Dtype, transposed: bool) -> usize {
+    match (dtype, transposed) {
+        (Dtype::F32, false) => offset_of!(KernelTable, matmul_f32),
+        (Dtype::Bf16, false) => offset_of!(KernelTable, matmul_bf16),
+        (Dtype::F16, false) => offset_of!(KernelTable, matmul_f16),
+        (Dtype::F32, true) => offset_of!(KernelTable, matmul_kn_f32),
+        (Dtype::Bf16, true) => offset_of!(KernelTable, matmul_kn_bf16),
+        (Dtype::F16, true) => offset_of!(KernelTable, matmul_kn_f16),
+    }
+}
