@@ -168,7 +168,7 @@ fn finish_loading(
 /// all, and how many more are written.
 ///
 /// # Errors
-/// No memory for the packed weights.
+/// No memory for the packed weights; weights that are not finite, or too large for the type.
 pub fn quantize(
     loaded: Loaded,
     choice: QuantChoice,
@@ -180,10 +180,13 @@ pub fn quantize(
 }
 
 /// [`quantize`] for a model that is written out: matrices are packed one after the other, when they are written.
-pub fn quantize_when_written(loaded: Loaded, choice: QuantChoice) -> Loaded {
+///
+/// # Errors
+/// Weights that stay in floats and are not finite.
+pub fn quantize_when_written(loaded: Loaded, choice: QuantChoice) -> Result<Loaded, WeightsError> {
     let Loaded { model, weights } = loaded;
-    let weights = weights::quantize_when_written(&model, weights, choice);
-    Loaded { model, weights }
+    let weights = weights::quantize_when_written(&model, weights, choice)?;
+    Ok(Loaded { model, weights })
 }
 
 /// The shapes that [`quantize`] would give, with nothing packed: for what looks at a program without running it.

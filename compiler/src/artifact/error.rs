@@ -9,6 +9,7 @@ use cranelift_object::object::write::Error as ObjectError;
 use graver_runtime::files::shown;
 
 use crate::codegen::TargetError;
+use crate::weights::WeightsError;
 
 /// Why an artifact was not written. Nothing of it stays behind.
 #[derive(Debug, thiserror::Error)]
@@ -68,6 +69,9 @@ pub enum CompileError {
         /// The system's reason.
         source: io::Error,
     },
+    /// Weights that cannot be written as they should be.
+    #[error(transparent)]
+    Weights(#[from] WeightsError),
     /// An output that cannot be written, and another one that cannot be taken back.
     #[error(
         "{}: cannot be written: {source}; {} was written and cannot be taken back: {reason}; what it replaced is in {}",

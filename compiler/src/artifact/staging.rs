@@ -139,7 +139,11 @@ impl Staging {
         let done = options
             .open(self.outputs().join(name))
             .and_then(|mut file| write(&mut file));
-        done.map_err(|source| self.failed(name, source))
+        // Weights are packed while they are written; what is wrong with them is not the output's fault.
+        done.map_err(|source| match source.downcast() {
+            Ok(weights) => CompileError::Weights(weights),
+            Err(source) => self.failed(name, source),
+        })
     }
 
     fn failed(&self, name: &str, source: io::Error) -> CompileError {

@@ -156,7 +156,7 @@ impl ModelArgs {
             Place::Embedded | Place::Folder(_) => self.load_unquantized()?,
         };
         Ok(match self.quant.choice() {
-            Some(choice) => pipeline::quantize_when_written(stored, choice),
+            Some(choice) => pipeline::quantize_when_written(stored, choice)?,
             None => stored,
         })
     }

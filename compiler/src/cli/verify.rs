@@ -6,9 +6,10 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use graver::divergence::{Bounds, DivergenceReport, Reference, against_reference};
-use graver::pipeline::CompileOptions;
+use graver::pipeline::{CompileOptions, Loaded};
 use graver::verify::oracle::{against_interpreter, any_tokens};
 use graver::verify::{Golden, Report, against_golden};
+use graver::weights::WeightsError;
 use graver_runtime::abi::CacheType;
 use graver_runtime::session::SessionOptions;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -61,8 +62,14 @@ fn tokens(args: &Args, usual: u32, context: usize) -> Result<usize, Box<dyn Erro
     }
 }
 
+/// A model whose weights are all numbers: one that is none is named here, where steps would only say that a logit is none.
+fn finite(loaded: Loaded) -> Result<Loaded, WeightsError> {
+    loaded.weights.check_finite()?;
+    Ok(loaded)
+}
+
 fn with_golden(model: &ModelArgs, args: &Args, path: &Path) -> Outcome {
-    let loaded = model.load()?;
+    let loaded = finite(model.load()?)?;
     let golden = Golden::open(path)?;
     golden.fits(loaded.model.vocab, loaded.model.context, path)?;
     let options = SessionOptions {
@@ -83,7 +90,7 @@ fn with_golden(model: &ModelArgs, args: &Args, path: &Path) -> Outcome {
 const TOKENS: u32 = 80;
 
 fn with_interpreter(model: &ModelArgs, args: &Args) -> Outcome {
-    let loaded = model.load()?;
+    let loaded = finite(model.load()?)?;
     let n = tokens(args, TOKENS, loaded.model.context)?;
     let tokens = any_tokens(n, loaded.model.vocab);
     let bar = ProgressBar::new_spinner().with_style(
@@ -116,7 +123,7 @@ fn rounded(model: &ModelArgs, args: &Args) -> Outcome {
         context: Some(reference.tokens.len()),
         ..SessionOptions::default()
     };
-    let mut session = open(model.load()?, &model.options()?, options)?;
+    let mut session = open(finite(model.load()?)?, &model.options()?, options)?;
     let report = against_reference(&mut session, &reference, Bounds::of(model.quant.choice()))?;
     match args.json {
         true => print(json(&report)?)?,
@@ -134,7 +141,7 @@ fn reference(model: &ModelArgs, args: &Args) -> Result<Reference, Box<dyn Error>
             logits: golden.logits,
         });
     }
-    let loaded = model.load_unquantized()?;
+    let loaded = finite(model.load_unquantized()?)?;
     // Configs cut down for trials keep the token of the full vocabulary.
     let bos = loaded
         .model

@@ -1,7 +1,8 @@
 //! What can be wrong with a checkpoint, in words: the place, what was found, what was expected, what to do.
 
+use super::pack::Place;
 use crate::spec::JsonError;
-use graver_runtime::abi::Encoding;
+use graver_runtime::abi::{Encoding, Quant};
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -147,6 +148,28 @@ pub enum WeightsError {
         found: String,
         /// What there should be.
         expected: String,
+    },
+    /// A weight that is no number. Rounded, it would look like one.
+    #[error("{place}: found {found}, expected a finite number; fetch the checkpoint again")]
+    NotFinite {
+        /// Where.
+        place: Place,
+        /// What stands there.
+        found: f32,
+    },
+    /// A weight that no scale of the type reaches.
+    #[error(
+        "{place}: found {found:e}, expected a magnitude of at most {limit}, the largest in {quant}; choose another --quantize, or none"
+    )]
+    TooLarge {
+        /// Where.
+        place: Place,
+        /// What stands there.
+        found: f32,
+        /// The type.
+        quant: Quant,
+        /// The largest magnitude.
+        limit: f32,
     },
     /// Experts of one layer that are stored in different ways.
     #[error(
@@ -344,6 +367,17 @@ pub enum IndexError {
         /// The name in the shard closest to it.
         nearest: Option<String>,
     },
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Place {
+            tensor,
+            row,
+            column,
+        } = self;
+        write!(f, "tensor {}: row {row}, column {column}", Name(tensor))
+    }
 }
 
 /// A name out of a file: quoted, escaped, and cut where it is absurdly long.

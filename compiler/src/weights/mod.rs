@@ -11,10 +11,12 @@
 mod bytes;
 mod checkpoint;
 mod error;
+mod finite;
 mod found;
 mod header;
 mod kinds;
 mod nearest;
+mod pack;
 mod published;
 mod quantize;
 mod random;
@@ -27,9 +29,8 @@ pub use checkpoint::{Checkpoint, FileBytes, SafetensorsFile, StoredTensor};
 pub use error::{HeaderError, IndexError, WeightsError};
 pub use header::{HeaderTensor, parse_header};
 pub use kinds::split_kinds;
-pub use quantize::{
-    PackJob, PackPlan, Packing, QuantChoice, plan_quantized, quantize, quantize_when_written,
-};
+pub use pack::{PackJob, Packing, Place};
+pub use quantize::{PackPlan, QuantChoice, plan_quantized, quantize, quantize_when_written};
 pub use random::{RandomWeights, Recipe};
 pub use resolve::{Progress, Source, resolve, resolve_with};
 pub use slots::{Role, Slot, block_slots, kind_slots};

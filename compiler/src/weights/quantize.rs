@@ -4,20 +4,19 @@
 //! up by token is in panels in one new blob. Vectors, tables of learned positions and routers stay as they are: they are
 //! small, and the choices of a router are what small errors disturb most. So do matrices that are multiplied by head along
 //! either dimension, while panels run along one. Slots that read the same part of the same
-//! tensor, such as a tied head, share its panels. Blobs that no slot reads any more are let go.
+//! tensor in the same way, such as a tied head, share its panels. Blobs that no slot reads any more are let go.
+//!
+//! Integers hide what was no number: every value that is packed, and every one beside it that stays a float and whose
+//! products are rounded, is checked to be finite, and not too large for a scale.
 
-use std::collections::BTreeMap;
-use std::io::{self, Write};
-use std::ops::Range;
+use std::collections::HashMap;
 
-use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 use graver_runtime::abi::{Encoding, Quant};
-use rayon::prelude::*;
 
-use super::round::round;
+use super::pack::{PackJob, Packing, Reading};
 use super::slots::{Role, Slot, block_slots, kind_slots};
 use super::{Blob, Tensor, View, Weights, WeightsError};
-use crate::spec::model::{Blocks, Model};
+use crate::spec::model::Model;
 
 /// Alignment of a packed matrix in its blob, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
@@ -31,18 +30,6 @@ pub struct QuantChoice {
     pub head: Quant,
 }
 
-/// A matrix to be packed: where its floats are, and where its panels go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackJob {
-    source: View,
-    blocks: Option<Blocks>,
-    rows: usize,
-    k: usize,
-    quant: Quant,
-    /// Bytes of the packed blob.
-    pub to: Range<usize>,
-}
-
 /// What has to be packed, and what the slots read afterwards.
 #[derive(Debug)]
 pub struct PackPlan {
@@ -50,6 +37,8 @@ pub struct PackPlan {
     pub jobs: Vec<PackJob>,
     /// Size of the packed blob.
     pub bytes: usize,
+    /// What stays in floats.
+    kept: Vec<View>,
     views: [Vec<View>; 2],
     layers: Vec<Vec<View>>,
     tensors: Vec<Tensor>,
@@ -62,7 +51,8 @@ pub fn plan_quantized(model: &Model, weights: &Weights, choice: QuantChoice) -> 
         jobs: vec![],
         bytes: 0,
         tensors: weights.tensors.clone(),
-        packed: BTreeMap::new(),
+        packed: HashMap::new(),
+        kept: vec![],
     };
     let embed = p.block(&block_slots(&model.embed), &weights.embed, choice.head);
     let kinds: Vec<_> = model.kinds.iter().map(kind_slots).collect();
@@ -74,6 +64,7 @@ pub fn plan_quantized(model: &Model, weights: &Weights, choice: QuantChoice) -> 
     PackPlan {
         jobs: p.jobs,
         bytes: p.bytes,
+        kept: p.kept,
         views: [embed, head],
         layers,
         tensors: p.tensors,
@@ -83,7 +74,7 @@ pub fn plan_quantized(model: &Model, weights: &Weights, choice: QuantChoice) -> 
 /// Packs in memory. `progress` hears how many bytes there are in all, and how many more are written.
 ///
 /// # Errors
-/// No memory for the panels.
+/// No memory for the panels; weights that are not finite, or too large for the type.
 pub fn quantize(
     model: &Model,
     weights: Weights,
@@ -91,72 +82,29 @@ pub fn quantize(
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Weights, WeightsError> {
     let plan = plan_quantized(model, &weights, choice);
+    weights.check_finite_in(&plan.kept)?;
     let mut memory = Blob::zeroed(plan.bytes)?;
     for job in &plan.jobs {
         let progress = |bytes| progress(plan.bytes, bytes);
-        job.pack(&weights, &mut memory[job.to.clone()], &progress);
+        job.pack(&weights, &mut memory[job.to.clone()], &progress)?;
     }
     Ok(plan.into_weights(weights, Blob::Owned(memory)))
 }
 
 /// [`quantize`] without packing: each matrix is packed when it is written, so that memory stays small whatever the size of
 /// the model. Weights that have yet to be drawn are drawn then, a tensor at once.
-pub fn quantize_when_written(model: &Model, weights: Weights, choice: QuantChoice) -> Weights {
+///
+/// # Errors
+/// Weights that stay in floats and are not finite. What is packed is checked when it is written.
+pub fn quantize_when_written(
+    model: &Model,
+    weights: Weights,
+    choice: QuantChoice,
+) -> Result<Weights, WeightsError> {
     let plan = plan_quantized(model, &weights, choice);
-    let jobs = plan.jobs.iter().map(|job| (job.to.start, job.clone()));
-    let packing = Blob::Packing(Packing(jobs.collect()));
-    plan.with_packed(weights, packing)
-}
-
-/// How the matrices of a blob are packed: by their first byte.
-#[derive(Debug)]
-pub struct Packing(BTreeMap<usize, PackJob>);
-
-impl Packing {
-    /// Packs the matrix at `offset` into `out`, some `piece` bytes at once.
-    pub(super) fn write(
-        &self,
-        weights: &Weights,
-        offset: usize,
-        piece: usize,
-        out: &mut dyn Write,
-    ) -> io::Result<()> {
-        let job = &self.0[&offset];
-        let source = &job.source;
-        let drawn = weights.drawn(&weights.tensors[source.tensor], piece)?;
-        let bytes = match &drawn {
-            Some(tensor) => {
-                let start = source.offset_bytes - weights.tensors[source.tensor].offset_bytes;
-                &tensor[start..start + source.bytes]
-            }
-            None => weights.bytes(source),
-        };
-        let panel = job.quant.panel_bytes(job.k);
-        let panels_at_once = (piece / panel).max(1);
-        let mut buffer = vec![0; job.to.len().min(panels_at_once * panel)];
-        let (mut done, mut first) = (0, 0);
-        while done < job.to.len() {
-            let n = buffer.len().min(job.to.len() - done);
-            job.pack_panels(bytes, first, &mut buffer[..n], &|_| {});
-            out.write_all(&buffer[..n])?;
-            (done, first) = (done + n, first + panels_at_once);
-        }
-        weights.blobs[source.blob].release(source.offset_bytes, source.offset_bytes + source.bytes);
-        Ok(())
-    }
-}
-
-impl Weights {
-    /// All of a tensor that is drawn only where it is written; none where its bytes are there.
-    fn drawn(&self, tensor: &Tensor, piece: usize) -> io::Result<Option<Vec<u8>>> {
-        let Blob::Recipe(recipe) = &self.blobs[tensor.blob] else {
-            return Ok(None);
-        };
-        let mut bytes = Vec::new();
-        bytes.try_reserve_exact(tensor.bytes)?;
-        recipe.write(tensor, piece, &mut bytes)?;
-        Ok(Some(bytes))
-    }
+    weights.check_finite_in(&plan.kept)?;
+    let packing = Blob::Packing(Packing::of(&plan.jobs));
+    Ok(plan.with_packed(weights, packing))
 }
 
 struct Planner<'a> {
@@ -164,8 +112,9 @@ struct Planner<'a> {
     jobs: Vec<PackJob>,
     bytes: usize,
     tensors: Vec<Tensor>,
-    /// By tensor, first byte and shape, with the type: the view of what is packed already.
-    packed: BTreeMap<(usize, usize, Vec<usize>, Quant), View>,
+    /// The view of what is packed already.
+    packed: HashMap<Reading, View>,
+    kept: Vec<View>,
 }
 
 impl Planner<'_> {
@@ -177,7 +126,7 @@ impl Planner<'_> {
             | Role::Filter
             | Role::Positions
             | Role::Gain { .. }
-            | Role::Bias => view.clone(),
+            | Role::Bias => self.kept(view),
         };
         let each = slots
             .iter()
@@ -185,18 +134,18 @@ impl Planner<'_> {
         each.zip(views).map(one).collect()
     }
 
+    fn kept(&mut self, view: &View) -> View {
+        self.kept.push(view.clone());
+        view.clone()
+    }
+
     fn packed(&mut self, slot: &Slot<'_>, view: &View, quant: Quant) -> View {
-        let key = (
-            view.tensor,
-            view.offset_bytes,
-            slot.weight.shape.clone(),
-            quant,
-        );
-        let made = match self.packed.get(&key) {
+        let reading = Reading::of(slot.weight, view, quant);
+        let made = match self.packed.get(&reading) {
             Some(made) => made.clone(),
             None => {
-                let made = self.add(slot, view, quant);
-                self.packed.insert(key, made.clone());
+                let made = self.add(view, &reading);
+                self.packed.insert(reading, made.clone());
                 made
             }
         };
@@ -206,19 +155,12 @@ impl Planner<'_> {
         }
     }
 
-    fn add(&mut self, slot: &Slot<'_>, view: &View, quant: Quant) -> View {
-        let shape = &slot.weight.shape;
-        let k = *shape.last().unwrap_or(&1);
-        let rows = shape.iter().product::<usize>() / k;
-        let bytes = quant.matrix_bytes(rows, k);
+    fn add(&mut self, view: &View, reading: &Reading) -> View {
+        let bytes = reading.packed_bytes();
         let (blob, offset_bytes) = (self.weights.blobs.len(), self.bytes);
         self.bytes = (offset_bytes + bytes).next_multiple_of(ALIGNMENT);
         self.jobs.push(PackJob {
-            source: view.clone(),
-            blocks: slot.weight.blocks(),
-            rows,
-            k,
-            quant,
+            reading: reading.clone(),
             to: offset_bytes..offset_bytes + bytes,
         });
         let name = view.name.clone();
@@ -234,8 +176,8 @@ impl Planner<'_> {
             tensor: self.tensors.len() - 1,
             blob,
             offset_bytes,
-            encoding: Encoding::Quantized(quant),
-            row_stride_bytes: quant.panel_bytes(k),
+            encoding: Encoding::Quantized(reading.quant),
+            row_stride_bytes: reading.panel_bytes(),
             bytes,
             transposed: false,
         }
@@ -284,73 +226,6 @@ impl Weights {
         for (i, blob) in self.blobs.iter_mut().enumerate() {
             if self.tensors.iter().all(|t| t.blob != i) {
                 *blob = Blob::Empty;
-            }
-        }
-    }
-}
-
-impl PackJob {
-    /// Writes the panels to `out`, which is as long as `to`; `progress` hears how many more bytes are written.
-    pub fn pack(&self, weights: &Weights, out: &mut [u8], progress: &(dyn Fn(usize) + Sync)) {
-        self.pack_panels(weights.bytes(&self.source), 0, out, progress);
-    }
-
-    /// Writes whole panels from number `first` on; `bytes` are those of the matrix' floats.
-    fn pack_panels(
-        &self,
-        bytes: &[u8],
-        first: usize,
-        out: &mut [u8],
-        progress: &(dyn Fn(usize) + Sync),
-    ) {
-        let panels = out
-            .par_chunks_mut(self.quant.panel_bytes(self.k))
-            .enumerate();
-        panels.for_each_init(
-            || vec![[0.0; GROUP]; PANEL_ROWS],
-            |rows, (panel, out)| {
-                for (group, out) in out.chunks_exact_mut(self.quant.group_bytes()).enumerate() {
-                    self.read(bytes, first + panel, group, rows);
-                    self.write(rows, out);
-                }
-                progress(out.len());
-            },
-        );
-    }
-
-    /// The floats of one group of a panel, zeros beyond the matrix' edges.
-    fn read(&self, bytes: &[u8], panel: usize, group: usize, out: &mut [[f32; GROUP]]) {
-        let dtype = self
-            .source
-            .encoding
-            .float()
-            .expect("floats are packed, not panels");
-        let (size, stride) = (dtype.size(), self.source.row_stride_bytes);
-        let columns = (self.k - group * GROUP).min(GROUP);
-        for (lane, out) in out.iter_mut().enumerate() {
-            let row = panel * PANEL_ROWS + lane;
-            *out = [0.0; GROUP];
-            if row >= self.rows {
-                continue;
-            }
-            let row = self.blocks.map_or(row, |b| b.place(row));
-            for (i, out) in out[..columns].iter_mut().enumerate() {
-                let column = group * GROUP + i;
-                let at = match self.source.transposed {
-                    true => column * stride + row * size,
-                    false => row * stride + column * size,
-                };
-                *out = dtype.read(&bytes[at..at + size]);
-            }
-        }
-    }
-
-    fn write(&self, rows: &[[f32; GROUP]], out: &mut [u8]) {
-        for (lane, x) in rows.iter().enumerate() {
-            let rounded = round(self.quant, x);
-            Quant::put_scale(out, lane, rounded.scale);
-            for (i, q) in rounded.q.iter().enumerate() {
-                self.quant.put(out, lane, i, i32::from(*q));
             }
         }
     }

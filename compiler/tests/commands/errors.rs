@@ -9,7 +9,7 @@ use tempfile::TempDir;
 use super::{fixture, graver, graver_with};
 
 /// A copy of a fixture's checkpoint, to be damaged.
-fn copy(name: &str) -> TempDir {
+pub(super) fn copy(name: &str) -> TempDir {
     let dir = TempDir::new().unwrap();
     for entry in fs::read_dir(fixture(name)).unwrap() {
         let path = entry.unwrap().path();
@@ -26,7 +26,7 @@ fn edit_config(dir: &Path, edit: impl FnOnce(&mut Value)) {
 }
 
 /// The message of running on ids in a folder.
-fn run_in(dir: &Path) -> String {
+pub(super) fn run_in(dir: &Path) -> String {
     let dir = dir.display().to_string();
     graver_with(&["run", &dir, "--tokens", "1", "--print-tokens", "-n", "1"]).refused()
 }

@@ -1,6 +1,7 @@
 //! The `graver` program from outside: what it prints, where, and with which exit code.
 #![allow(clippy::print_stderr, reason = "tests that cannot run here say so")]
 
+mod checkpoints;
 mod errors;
 mod hardened;
 mod hints;

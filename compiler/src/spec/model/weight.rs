@@ -53,7 +53,7 @@ impl Range {
 }
 
 /// How the rows of a part lie that is taken from each of several heads.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Blocks {
     /// Rows that follow each other.
     pub rows: usize,

@@ -3,9 +3,11 @@
 mod broken_files;
 mod experts;
 mod folders;
+mod misfits;
 mod published;
 mod quantize;
 mod random;
+mod sharing;
 mod views;
 
 use crate::spec::model::{Item, LayerKind, Linear, Model, Norm, NormKind, Step, StepOp, Weight};
@@ -87,6 +89,13 @@ fn bf16_bytes(values: &[f32]) -> Vec<u8> {
     values
         .iter()
         .flat_map(|value| ((value.to_bits() >> 16) as u16).to_le_bytes())
+        .collect()
+}
+
+fn f16_bytes(values: &[f32]) -> Vec<u8> {
+    values
+        .iter()
+        .flat_map(|value| half::f16::from_f32(*value).to_le_bytes())
         .collect()
 }
 

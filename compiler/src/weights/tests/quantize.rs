@@ -7,12 +7,12 @@ use crate::spec::model::{Model, Weight};
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 use graver_runtime::abi::{Dtype, Encoding, Quant};
 
-const Q8: QuantChoice = QuantChoice {
+pub(super) const Q8: QuantChoice = QuantChoice {
     layers: Quant::Q8,
     head: Quant::Q8,
 };
 
-fn packed(model: &Model, file: &[u8], choice: QuantChoice) -> Weights {
+pub(super) fn packed(model: &Model, file: &[u8], choice: QuantChoice) -> Weights {
     let folder = Folder::with(&[
         ("config.json", b"{}".as_slice()),
         ("model.safetensors", file),
@@ -22,14 +22,14 @@ fn packed(model: &Model, file: &[u8], choice: QuantChoice) -> Weights {
     quantize(model, weights, choice, &|_, _| {}).unwrap()
 }
 
-fn ramp(n: usize) -> Vec<f32> {
+pub(super) fn ramp(n: usize) -> Vec<f32> {
     (0..n)
         .map(|i| ((i * 37 + 11) % 101) as f32 / 50.0 - 1.0)
         .collect()
 }
 
 /// The number at `[row, column]`, read by the definition of panels.
-fn value(weights: &Weights, view: &View, k: usize, row: usize, column: usize) -> f32 {
+pub(super) fn value(weights: &Weights, view: &View, k: usize, row: usize, column: usize) -> f32 {
     let quant = view.encoding.quant().unwrap();
     assert_eq!(view.row_stride_bytes, quant.panel_bytes(k));
     let at = row / PANEL_ROWS * view.row_stride_bytes + column / GROUP * quant.group_bytes();
@@ -39,7 +39,7 @@ fn value(weights: &Weights, view: &View, k: usize, row: usize, column: usize) ->
 }
 
 /// Only a head with one matrix.
-fn matrix_model(weight: Weight) -> Model {
+pub(super) fn matrix_model(weight: Weight) -> Model {
     model(vec![], vec![], 0, vec![linear(weight, None)])
 }
 
@@ -166,7 +166,7 @@ fn packed_when_written_is_packed_the_same() {
     ]);
     let checkpoint = Checkpoint::open(folder.as_ref()).unwrap();
     let weights = resolve(&model, Source::Checkpoint(checkpoint)).unwrap();
-    let later = quantize_when_written(&model, weights, Q8);
+    let later = quantize_when_written(&model, weights, Q8).unwrap();
     let expected = at_once.bytes(&at_once.head[0]);
     let tensor = &later.tensors[later.head[0].tensor];
     let mut written = vec![];
@@ -197,7 +197,7 @@ fn random_weights_are_packed_when_written_as_they_are_at_once() {
     let drawn = resolve(&model, Source::Random(random)).unwrap();
     let at_once = quantize(&model, drawn, Q8, &|_, _| {}).unwrap();
     let undrawn = resolve(&model, Source::Shapes(random)).unwrap();
-    let later = quantize_when_written(&model, undrawn, Q8);
+    let later = quantize_when_written(&model, undrawn, Q8).unwrap();
     let mut written = vec![];
     let tensor = &later.tensors[later.head[0].tensor];
     later.byte_source(tensor).write(&mut written).unwrap();

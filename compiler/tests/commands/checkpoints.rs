@@ -1,0 +1,67 @@
+//! Checkpoint folders as they come, seen from the command line: what is wrong with them has the same words in every verb.
+
+use std::fs;
+use std::path::Path;
+
+use graver::weights::parse_header;
+
+use super::errors::{copy, run_in};
+use super::{Run, graver_with};
+
+/// Overwrites the first bytes of a tensor.
+fn put(dir: &Path, tensor: &str, bytes: &[u8]) {
+    let path = dir.join("model.safetensors");
+    let mut file = fs::read(&path).unwrap();
+    let tensors = parse_header(&file).unwrap();
+    let found = tensors.iter().find(|t| t.name == tensor);
+    let at = found.expect("a tensor of that name").offset_bytes;
+    file[at..at + bytes.len()].copy_from_slice(bytes);
+    fs::write(path, file).unwrap();
+}
+
+fn in_dir(dir: &Path, verb: &str, arguments: &[&str]) -> Run {
+    let dir = dir.display().to_string();
+    graver_with(&[&[verb, &dir], arguments].concat())
+}
+
+#[test]
+fn no_verb_rounds_what_is_no_number() {
+    let dir = copy("qwen3-f32");
+    let out = tempfile::tempdir().unwrap();
+    let program = out.path().join("program").display().to_string();
+    let tokens = ["--tokens", "1", "--print-tokens", "-n", "1"];
+    let verbs: [(&str, &[&str]); 4] = [
+        ("run", &tokens),
+        ("verify", &["--tokens", "8"]),
+        ("bench", &["--prompt", "8", "--gen", "2"]),
+        ("compile", &["-o", &program]),
+    ];
+    // A matrix, which is packed, and a vector, which is not.
+    for tensor in ["self_attn.o_proj", "post_attention_layernorm"] {
+        let tensor = format!("model.layers.1.{tensor}.weight");
+        put(dir.path(), &tensor, &f32::NAN.to_le_bytes());
+        for (verb, arguments) in verbs {
+            for quant in ["q8", "q4"] {
+                let arguments = [arguments, &["--quantize", quant]].concat();
+                assert_eq!(
+                    in_dir(dir.path(), verb, &arguments).refused(),
+                    format!(
+                        "tensor \"{tensor}\": row 0, column 0: found NaN, expected a finite number; fetch the checkpoint again"
+                    ),
+                    "{verb}"
+                );
+            }
+        }
+        let left = fs::read_dir(out.path()).unwrap().count();
+        assert_eq!(left, 0, "compile leaves nothing behind");
+        // What is not rounded shows it by itself.
+        let message = run_in(dir.path());
+        assert!(
+            message.contains("is NaN, expected a finite number"),
+            "{message}"
+        );
+        put(dir.path(), &tensor, &0.5f32.to_le_bytes());
+    }
+    let arguments = [&tokens[..], &["--quantize", "q8"]].concat();
+    in_dir(dir.path(), "run", &arguments).ok();
+}
