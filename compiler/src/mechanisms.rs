@@ -10,7 +10,6 @@ use crate::spec::model::{
     Attention, DeltaNet, Inner, Item, KeyValue, LatentAttention, LatentQuery, Mlp, Model, Moe,
     Norm, NormKind, QkNorm, Reach, Rope, Score, Step, StepOp,
 };
-use crate::summary::item_steps;
 
 /// One mechanism.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -55,7 +54,7 @@ fn named(name: &'static str, value: String) -> Mechanism {
 }
 
 fn steps(items: &[Item]) -> impl Iterator<Item = &Step> {
-    items.iter().flat_map(item_steps)
+    items.iter().flat_map(Item::steps)
 }
 
 /// `3 × dense, 58 × sparse`.

@@ -200,17 +200,7 @@ fn state_bytes(s: &StateInfo, context: usize) -> u64 {
 
 /// Elements that a layer would cache for each token if every query head had keys and values.
 fn mha_width(items: &[Item]) -> usize {
-    items.iter().flat_map(item_steps).map(step_mha_width).sum()
-}
-
-/// Steps of an item, branch after branch.
-pub(crate) fn item_steps(item: &Item) -> Box<dyn Iterator<Item = &ModelStep> + '_> {
-    match item {
-        Item::Plain(steps) => Box::new(steps.iter()),
-        Item::Residual { before, branches } => {
-            Box::new(before.iter().chain(branches.iter().flatten()))
-        }
-    }
+    items.iter().flat_map(Item::steps).map(step_mha_width).sum()
 }
 
 fn step_mha_width(step: &ModelStep) -> usize {

@@ -4,8 +4,8 @@ use std::fmt;
 
 use serde::Serialize;
 
+use super::record::{Point, Report};
 use super::stats::{Ratio, unpaired};
-use super::{Point, Report};
 
 /// What changed.
 #[derive(Clone, Debug, Serialize)]
@@ -83,7 +83,7 @@ impl fmt::Display for Differences {
 
 #[cfg(test)]
 mod tests {
-    use super::super::{Phase, PointReport, VariantReport};
+    use super::super::record::{FORMAT, Phase, PointReport, VariantReport};
     use super::*;
     use crate::bench::Headline;
 
@@ -111,7 +111,7 @@ mod tests {
         };
         Report {
             headline: Headline::default(),
-            format: super::super::FORMAT,
+            format: FORMAT,
             model: "m".into(),
             weight_bytes: 1,
             threads: 1,

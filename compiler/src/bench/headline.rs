@@ -1,35 +1,7 @@
 //! The figures most asked for: tokens per second of one prompt and of one generation, fused and unfused.
 
-use serde::{Deserialize, Serialize};
-
-use super::{Phase, PointReport, VariantReport, median};
-
-/// Tokens a second at the first points of a report; nothing where there is no such point or variant.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Headline {
-    /// The first variant.
-    #[serde(flatten)]
-    pub fused: Speeds,
-    /// The variant called `unfused`.
-    pub unfused: Option<Speeds>,
-}
-
-/// Speeds of one variant.
-#[derive(Clone, Debug, Default, Serialize, Deserialize)]
-pub struct Speeds {
-    /// Prompt tokens a second, the median.
-    pub pp: Option<f64>,
-    /// Generated tokens a second, the median.
-    pub tg: Option<f64>,
-    /// Prompt tokens a second of each run.
-    pub pp_all: Vec<f64>,
-    /// Generated tokens a second of each run.
-    pub tg_all: Vec<f64>,
-    /// The larger share of the machine's ceilings that the prompt reached.
-    pub pp_share: Option<f64>,
-    /// The same of the generation.
-    pub tg_share: Option<f64>,
-}
+use super::record::{Headline, Phase, PointReport, Speeds, VariantReport};
+use super::stats::median;
 
 impl Headline {
     /// Of the first prefill point and the first decode point.

@@ -6,6 +6,7 @@
 
 mod diff;
 mod headline;
+mod record;
 mod stats;
 mod text;
 
@@ -13,10 +14,8 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use graver_runtime::abi::{DECODE_TOKENS, PREFILL_TOKENS};
-use graver_runtime::profile::Profile;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
 use graver_runtime::{Error, ceilings};
-use serde::{Deserialize, Serialize};
 
 use crate::artifact::{JitError, jit, weight_source};
 use crate::codegen::Planned;
@@ -26,11 +25,8 @@ use crate::passes::{Outcome, PASSES, PassOptions};
 use crate::pipeline::{self, CompileOptions, Loaded};
 
 pub use diff::{Difference, Differences, diff};
-pub use headline::{Headline, Speeds};
+pub use record::{FORMAT, Headline, Phase, Point, PointReport, Report, Speeds, VariantReport};
 pub use stats::{Ratio, median, quantile};
-
-/// Version of the report's JSON.
-pub const FORMAT: u32 = 1;
 
 /// One of the things that are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,27 +39,6 @@ pub struct Variant {
     pub profiled: bool,
 }
 
-/// What is measured.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Point {
-    /// All tokens at once, or one after the other.
-    pub phase: Phase,
-    /// Tokens.
-    pub tokens: usize,
-    /// Positions that are filled before.
-    pub depth: usize,
-}
-
-/// Reading a prompt, or writing.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Phase {
-    /// As many tokens of a step as there can be.
-    Prefill,
-    /// One token a step.
-    Decode,
-}
-
 /// How it is measured.
 #[derive(Clone, Debug)]
 pub struct Settings {
@@ -71,77 +46,6 @@ pub struct Settings {
     pub rounds: usize,
     /// Threads.
     pub threads: usize,
-}
-
-/// Everything that was measured.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct Report {
-    /// [`FORMAT`].
-    pub format: u32,
-    /// What the caller calls the model.
-    pub model: String,
-    /// Bytes of its weights.
-    pub weight_bytes: u64,
-    /// Threads.
-    pub threads: usize,
-    /// Runs of each variant.
-    pub rounds: usize,
-    /// 10⁹ operations a second that the machine reached in registers, at its best between the runs: in f32, or on integers of
-    /// 8 bits where the weights are integers.
-    pub gflops_ceiling: f64,
-    /// The figures most asked for.
-    #[serde(flatten)]
-    pub headline: Headline,
-    /// Point by point.
-    pub points: Vec<PointReport>,
-    /// Where the time of the variant that was profiled went, warming up included.
-    #[serde(skip)]
-    pub profile: Option<Profile>,
-}
-
-/// One point.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct PointReport {
-    /// Which.
-    #[serde(flatten)]
-    pub point: Point,
-    /// 10⁹ bytes a second that the machine read from as many bytes as one step of the first variant reads.
-    pub gbps_ceiling: f64,
-    /// Variant by variant; ratios are to the first.
-    pub variants: Vec<VariantReport>,
-}
-
-/// One variant at one point.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-pub struct VariantReport {
-    /// Its name.
-    pub name: String,
-    /// Kernels of a step.
-    pub kernels: usize,
-    /// Barriers of a step.
-    pub barriers: usize,
-    /// Floating-point operations of all tokens.
-    pub flops: u64,
-    /// Bytes of weights and state of all steps.
-    pub memory_bytes: u64,
-    /// The same with activations.
-    pub bytes: u64,
-    /// Each run.
-    pub seconds: Vec<f64>,
-    /// Tokens a second, by the median run.
-    pub tokens_per_second: f64,
-    /// Quartiles of the runs over their median.
-    pub spread: [f64; 2],
-    /// Weights and state that were read, in 10⁹ bytes a second.
-    pub gbps: f64,
-    /// 10⁹ operations a second.
-    pub gflops: f64,
-    /// The larger share of the two ceilings that was reached.
-    pub ceiling_share: f64,
-    /// The share is above 1: something was measured or counted wrongly.
-    pub impossible: bool,
-    /// This variant's time over the first one's.
-    pub ratio: Option<Ratio>,
 }
 
 /// Why nothing was measured.
@@ -271,7 +175,7 @@ pub fn run(
     let mut contenders = compile(loaded, options, variants, points, settings)?;
     let mut reports = vec![];
     for (i, point) in points.iter().enumerate() {
-        let step = point.cost(&contenders[0].planned).1;
+        let step = point_cost(point, &contenders[0].planned).1;
         let mut machine = Machine {
             threads: settings.threads,
             integers,
@@ -435,7 +339,7 @@ impl Contender {
         base: &[f64],
         [gbps_ceiling, gflops_ceiling]: [f64; 2],
     ) -> VariantReport {
-        let (all, _, made_of) = point.cost(&self.planned);
+        let (all, _, made_of) = point_cost(point, &self.planned);
         let middle = median(seconds);
         let rate = |n: u64| n as f64 / middle / 1e9;
         let (gbps, gflops) = (rate(all.memory_bytes()), rate(all.flops));
@@ -464,36 +368,24 @@ fn token_ids(n: usize, vocab: usize) -> Vec<u32> {
     (0..n).map(|i| ((i * 7919 + 13) % vocab) as u32).collect()
 }
 
-impl Point {
-    /// What the whole point costs, what its first step does, and what a step is made of.
-    fn cost(&self, planned: &[Planned; 2]) -> (Cost, Cost, Counts) {
-        let longest = match self.phase {
-            Phase::Prefill => PREFILL_TOKENS,
-            Phase::Decode => 1,
-        };
-        let steps = (0..self.tokens).step_by(longest).map(|from| Step {
-            tokens: longest.min(self.tokens - from),
-            depth: self.depth + from,
-            logit_rows: usize::from(self.phase == Phase::Decode || from + longest >= self.tokens),
-        });
-        let program = |s: &Step| &planned[usize::from(s.tokens > DECODE_TOKENS)];
-        let costs = steps.map(|s| (cost::total(&cost::kernels(program(&s), s)), s));
-        let costs: Vec<_> = costs.collect();
-        let (first, step) = costs[0];
-        (
-            costs.iter().map(|c| c.0).sum(),
-            first,
-            counts(program(&step)),
-        )
-    }
-}
-
-impl std::fmt::Display for Point {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let phase = match self.phase {
-            Phase::Prefill => "prefill",
-            Phase::Decode => "decode",
-        };
-        write!(f, "{phase} {} at {}", self.tokens, self.depth)
-    }
+/// What the whole point costs, what its first step does, and what a step is made of.
+fn point_cost(point: &Point, planned: &[Planned; 2]) -> (Cost, Cost, Counts) {
+    let longest = match point.phase {
+        Phase::Prefill => PREFILL_TOKENS,
+        Phase::Decode => 1,
+    };
+    let steps = (0..point.tokens).step_by(longest).map(|from| Step {
+        tokens: longest.min(point.tokens - from),
+        depth: point.depth + from,
+        logit_rows: usize::from(point.phase == Phase::Decode || from + longest >= point.tokens),
+    });
+    let program = |s: &Step| &planned[usize::from(s.tokens > DECODE_TOKENS)];
+    let costs = steps.map(|s| (cost::total(&cost::kernels(program(&s), s)), s));
+    let costs: Vec<_> = costs.collect();
+    let (first, step) = costs[0];
+    (
+        costs.iter().map(|c| c.0).sum(),
+        first,
+        counts(program(&step)),
+    )
 }

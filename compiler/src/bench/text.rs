@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::{PointReport, Report, VariantReport};
+use super::record::{PointReport, Report, VariantReport};
 use crate::summary::bytes;
 
 const COLUMNS: [&str; 8] = [

@@ -60,16 +60,15 @@ pub struct LayerKind {
 impl LayerKind {
     /// Its attention steps.
     pub fn attentions(&self) -> impl Iterator<Item = &Attention> {
-        let steps = self.items.iter().flat_map(|item| match item {
-            Item::Plain(steps) => steps.iter().collect::<Vec<_>>(),
-            Item::Residual { before, branches } => {
-                before.iter().chain(branches.iter().flatten()).collect()
-            }
-        });
-        steps.filter_map(|s| match &s.op {
+        self.steps().filter_map(|s| match &s.op {
             StepOp::Attention(a) => Some(a.as_ref()),
             _ => None,
         })
+    }
+
+    /// Its steps, in the order in which they are built: what comes before branches, then branch after branch.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.items.iter().flat_map(Item::steps)
     }
 }
 
@@ -86,6 +85,17 @@ pub enum Item {
     },
     /// `h = steps(h)`, without a residual.
     Plain(Vec<Step>),
+}
+
+impl Item {
+    /// Its steps, in the order in which they are built.
+    pub fn steps(&self) -> impl Iterator<Item = &Step> {
+        let (first, branches): (&[Step], &[Vec<Step>]) = match self {
+            Item::Plain(steps) => (steps, &[]),
+            Item::Residual { before, branches } => (before, branches),
+        };
+        first.iter().chain(branches.iter().flatten())
+    }
 }
 
 /// One step of a branch: takes `x [T, n]`, gives `[T, m]`.

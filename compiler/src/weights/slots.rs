@@ -6,8 +6,8 @@
 //! same slots.
 
 use crate::spec::model::{
-    Attention, DeltaNet, Inner, Item, KeyValue, LatentAttention, LatentQuery, LayerKind, Linear,
-    LowRank, Mlp, Moe, Norm, Operand, Projection, Step, StepOp, Weight,
+    Attention, DeltaNet, Inner, KeyValue, LatentAttention, LatentQuery, LayerKind, Linear, LowRank,
+    Mlp, Moe, Norm, Operand, Projection, Step, StepOp, Weight,
 };
 
 /// A weight and what it is for.
@@ -53,15 +53,7 @@ pub fn block_slots(steps: &[Step]) -> Vec<Slot<'_>> {
 /// The slots of each layer of a kind.
 pub fn kind_slots(kind: &LayerKind) -> Vec<Slot<'_>> {
     let mut slots = Vec::new();
-    for item in &kind.items {
-        match item {
-            Item::Plain(steps) => steps.iter().for_each(|step| step_slots(step, &mut slots)),
-            Item::Residual { before, branches } => before
-                .iter()
-                .chain(branches.iter().flatten())
-                .for_each(|step| step_slots(step, &mut slots)),
-        }
-    }
+    kind.steps().for_each(|step| step_slots(step, &mut slots));
     slots
 }
 

@@ -1,0 +1,138 @@
+//! What a measurement is of, and what it gives.
+
+use graver_runtime::profile::Profile;
+use serde::{Deserialize, Serialize};
+
+use super::stats::Ratio;
+
+/// Version of the report's JSON.
+pub const FORMAT: u32 = 1;
+
+/// What is measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Point {
+    /// All tokens at once, or one after the other.
+    pub phase: Phase,
+    /// Tokens.
+    pub tokens: usize,
+    /// Positions that are filled before.
+    pub depth: usize,
+}
+
+/// Reading a prompt, or writing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Phase {
+    /// As many tokens of a step as there can be.
+    Prefill,
+    /// One token a step.
+    Decode,
+}
+
+impl std::fmt::Display for Point {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let phase = match self.phase {
+            Phase::Prefill => "prefill",
+            Phase::Decode => "decode",
+        };
+        write!(f, "{phase} {} at {}", self.tokens, self.depth)
+    }
+}
+
+/// Everything that was measured.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct Report {
+    /// [`FORMAT`].
+    pub format: u32,
+    /// What the caller calls the model.
+    pub model: String,
+    /// Bytes of its weights.
+    pub weight_bytes: u64,
+    /// Threads.
+    pub threads: usize,
+    /// Runs of each variant.
+    pub rounds: usize,
+    /// 10⁹ operations a second that the machine reached in registers, at its best between the runs: in f32, or on integers of
+    /// 8 bits where the weights are integers.
+    pub gflops_ceiling: f64,
+    /// The figures most asked for.
+    #[serde(flatten)]
+    pub headline: Headline,
+    /// Point by point.
+    pub points: Vec<PointReport>,
+    /// Where the time of the variant that was profiled went, warming up included.
+    #[serde(skip)]
+    pub profile: Option<Profile>,
+}
+
+/// One point.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct PointReport {
+    /// Which.
+    #[serde(flatten)]
+    pub point: Point,
+    /// 10⁹ bytes a second that the machine read from as many bytes as one step of the first variant reads.
+    pub gbps_ceiling: f64,
+    /// Variant by variant; ratios are to the first.
+    pub variants: Vec<VariantReport>,
+}
+
+/// One variant at one point.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub struct VariantReport {
+    /// Its name.
+    pub name: String,
+    /// Kernels of a step.
+    pub kernels: usize,
+    /// Barriers of a step.
+    pub barriers: usize,
+    /// Floating-point operations of all tokens.
+    pub flops: u64,
+    /// Bytes of weights and state of all steps.
+    pub memory_bytes: u64,
+    /// The same with activations.
+    pub bytes: u64,
+    /// Each run.
+    pub seconds: Vec<f64>,
+    /// Tokens a second, by the median run.
+    pub tokens_per_second: f64,
+    /// Quartiles of the runs over their median.
+    pub spread: [f64; 2],
+    /// Weights and state that were read, in 10⁹ bytes a second.
+    pub gbps: f64,
+    /// 10⁹ operations a second.
+    pub gflops: f64,
+    /// The larger share of the two ceilings that was reached.
+    pub ceiling_share: f64,
+    /// The share is above 1: something was measured or counted wrongly.
+    pub impossible: bool,
+    /// This variant's time over the first one's.
+    pub ratio: Option<Ratio>,
+}
+
+/// Tokens a second at the first points of a report; nothing where there is no such point or variant.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Headline {
+    /// The first variant.
+    #[serde(flatten)]
+    pub fused: Speeds,
+    /// The variant called `unfused`.
+    pub unfused: Option<Speeds>,
+}
+
+/// Speeds of one variant.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+pub struct Speeds {
+    /// Prompt tokens a second, the median.
+    pub pp: Option<f64>,
+    /// Generated tokens a second, the median.
+    pub tg: Option<f64>,
+    /// Prompt tokens a second of each run.
+    pub pp_all: Vec<f64>,
+    /// Generated tokens a second of each run.
+    pub tg_all: Vec<f64>,
+    /// The larger share of the machine's ceilings that the prompt reached.
+    pub pp_share: Option<f64>,
+    /// The same of the generation.
+    pub tg_share: Option<f64>,
+}
