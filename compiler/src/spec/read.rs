@@ -48,7 +48,11 @@ impl<'s, 'a> Node<'s, 'a> {
     }
 
     pub(super) fn spend(&self, steps: usize) -> Read<()> {
-        self.names.params.spend(steps).map_err(|f| self.fault(f))
+        let spent = self.names.params.spend(steps);
+        spent.map_err(|f| match self.path.as_str() {
+            "" => f.at("(top)"),
+            path => f.at(path),
+        })
     }
 
     fn child(&self, value: &'a Value, step: std::fmt::Arguments<'_>) -> Node<'s, 'a> {

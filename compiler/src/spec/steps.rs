@@ -46,10 +46,9 @@ pub(super) fn steps(
     let mut steps = Vec::new();
     for entry in list.elements()? {
         let At { name, node, .. } = At::new(entry.clone(), list, around, width, seen)?;
-        if seen.names.contains(&name) {
+        if !seen.names.insert(name.clone()) {
             return Err(node.fault(Fault::SameName(name)));
         }
-        seen.names.push(name.clone());
         if seen.names.len() > MAX_STEPS {
             let found = format!("more than {MAX_STEPS} steps");
             let expected = "a layer, or embedding and head together, of fewer".into();

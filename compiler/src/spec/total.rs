@@ -6,7 +6,7 @@ use std::cell::Cell;
 use super::error::Fault;
 
 /// Most weights of a model, each expert's counted: entries of the table of pointers.
-const MAX_WEIGHTS: usize = 1 << 20;
+const MAX_WEIGHTS: usize = 1 << 19;
 /// Most elements of all weights together, and of the state of a sequence as long as the context.
 const MAX_ELEMENTS: usize = 1 << 50;
 

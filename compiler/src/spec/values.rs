@@ -3,7 +3,7 @@
 //! Every step may name its result (`as`) and read a named value in place of its input (`from`). Names hold inside a layer;
 //! those that the spec's `carried` lists, and `h`, the residual stream, are handed from layer to layer.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::Fault;
 use super::model::{Operand, StepOp};
@@ -15,7 +15,7 @@ use super::weights::weight;
 #[derive(Clone, Debug, Default)]
 pub(super) struct Seen {
     /// Steps; their names are unique where weight slots share a table.
-    pub(super) names: Vec<String>,
+    pub(super) names: BTreeSet<String>,
     /// Values with their widths.
     pub(super) values: BTreeMap<String, usize>,
 }
@@ -25,7 +25,7 @@ impl Seen {
     pub(super) fn values<'n>(values: impl Iterator<Item = (&'n str, usize)>) -> Seen {
         let values = values.map(|(name, width)| (name.to_string(), width));
         Seen {
-            names: Vec::new(),
+            names: BTreeSet::new(),
             values: values.collect(),
         }
     }

@@ -139,7 +139,7 @@ fn models_beyond_any_machine_are_refused() {
         json!({ "num_experts": 65536, "num_hidden_layers": 4096, "mlp_only_layers": [] }),
     );
     assert!(
-        found.contains("found more than 1048576 weights, each expert's counted"),
+        found.contains("found more than 524288 weights, each expert's counted"),
         "{found}"
     );
     let wide = json!({ "intermediate_size": 1 << 24, "hidden_size": 1 << 24, "head_dim": 2, "num_hidden_layers": 4096 });
