@@ -23,6 +23,8 @@ fn odd_values() -> Vec<Value> {
         json!(1),
         json!(3),
         json!(7.5),
+        spec::parse_json(b"NaN").unwrap(),
+        spec::parse_json(b"-Infinity").unwrap(),
         json!(1u64 << 24),
         json!(u64::MAX),
         json!(1e300),
@@ -108,7 +110,7 @@ fn specs_with_one_odd_value() {
             .preset("tiny")
             .unwrap();
         // A stride that shares no factor with the number of odd values meets every place and every value.
-        variants(&document, 7, |what, changed| {
+        variants(&document, 8, |what, changed| {
             never_panics(&format!("{name}: {what}"), || {
                 plan(&changed.to_string(), &config)
             });

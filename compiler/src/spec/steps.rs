@@ -399,7 +399,7 @@ fn source(node: &Node<'_, '_>) -> Read<SourceLayer> {
     let layer = node.names.layer.map_or(0, |l| l.index);
     match layer.checked_sub(1) {
         Some(most) => node.whole(0, most).map(SourceLayer),
-        None => Err(node.wrong("null: the first layer has none before it")),
+        None => Err(node.unexpected(&*node.eval()?, "null: the first layer has none before it")),
     }
 }
 
