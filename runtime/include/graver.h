@@ -14,7 +14,8 @@
  *
  * Errors. Functions that can fail return NULL or a number other than 0, and graver_error() says why. A call that failed has
  * changed nothing. No function ends the process or prints anything, but for a fault inside the library, which prints where
- * it happened before it is reported as an error.
+ * it happened before it is reported as an error. NULL in place of a model, options or array is either said to be fine or an error;
+ * functions that return a number or an address return 0 or NULL for it. Texts are UTF-8; a path may have any bytes.
  *
  * Results do not depend on the number of threads, nor on how a text is cut into calls: logits are those of all of a sequence's
  * tokens fed at once. In models whose RoPE has other frequencies for long texts (LongRoPE: `length_switches` in the manifest), the
@@ -36,6 +37,7 @@ typedef struct graver graver;
 
 /* How to open a model. A field that is 0 stands for the default. */
 typedef struct graver_options {
+    size_t size;         /* sizeof(graver_options), so that a library with another header can tell; 0: it cannot */
     const char *weights; /* file of weights; default: in the library itself, or the .weights file beside it */
     size_t threads;      /* threads to compute with, the caller included; default: as many as this process may use */
     size_t context;      /* tokens each sequence has room for; default: what the model was made for, at most 4096 */

@@ -4,9 +4,7 @@
 //! source, and a [`Session`]. Works alike in an executable, a shared library and a program that was linked with an object;
 //! what an artifact carries is found through the file that its code was mapped from.
 
-use std::fs::File;
 use std::io;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +18,7 @@ use crate::tokenizer::{Files, Missing, Source};
 
 #[cfg(feature = "artifact")]
 mod main;
+mod own_file;
 
 #[cfg(feature = "artifact")]
 pub(crate) use main::main;
@@ -28,10 +27,17 @@ pub(crate) use main::main;
 pub struct Artifact {
     program: Program,
     manifest_checksum: u64,
-    /// The file the code lies in.
-    path: PathBuf,
-    /// What it carries; `None` where all weights are in other files and nothing else is needed.
-    appendix: Option<Appendix>,
+    own: Own,
+}
+
+/// The file the code lies in.
+enum Own {
+    /// Carries nothing but code. Empty where it was not found, which matters only where something has to lie beside it.
+    Plain(PathBuf),
+    /// With what it carries.
+    Carrier(PathBuf, Appendix),
+    /// It was not found, and has no weights.
+    Lost(io::Error),
 }
 
 impl Artifact {
@@ -51,15 +57,14 @@ impl Artifact {
         }
         // SAFETY: the object is of this interface (checked).
         let manifest = Arc::new(unsafe { manifest(model) }?);
-        let (path, appendix) = own_file(model)?;
+        let own = own(model, &manifest)?;
         // SAFETY: object and runtime agree on the interface (checked), and the manifest is the one that was made with the
         // code, of which it has the checksum.
         let program = unsafe { Program::new(model.decode, model.prefill, manifest, Arc::new(())) };
         Ok(Artifact {
             program,
             manifest_checksum: model.manifest_checksum,
-            path,
-            appendix,
+            own,
         })
     }
 
@@ -70,7 +75,21 @@ impl Artifact {
 
     /// The file the code lies in; empty where it was not found and is not needed.
     pub fn path(&self) -> &Path {
-        &self.path
+        match &self.own {
+            Own::Plain(path) | Own::Carrier(path, _) => path,
+            Own::Lost(_) => Path::new(""),
+        }
+    }
+
+    /// What its file carries besides code, if it should carry anything.
+    fn appendix(&self) -> Result<Option<&Appendix>, Error> {
+        match &self.own {
+            Own::Plain(_) => Ok(None),
+            Own::Carrier(_, appendix) => Ok(Some(appendix)),
+            Own::Lost(reason) => Err(Error::OwnFile {
+                source: io::Error::new(reason.kind(), reason.to_string()),
+            }),
+        }
     }
 
     /// Maps the weights: from the artifact's own file, and from the files its manifest names, which lie beside it or are all
@@ -108,12 +127,13 @@ impl Artifact {
     /// # Errors
     /// A file that is not as the compiler wrote it.
     pub fn tokenizer(&self) -> Result<Source, Error> {
+        let appendix = self.appendix()?;
         let carried = |name| {
-            let file = self.appendix.as_ref().map(|appendix| appendix.file(name));
+            let file = appendix.map(|appendix| appendix.file(name));
             let file = file.transpose()?.flatten();
             Ok::<_, Error>(file.map(|blob| Box::leak(Box::new(blob)).as_slice().into()))
         };
-        let place = shown(&self.path).to_string();
+        let place = shown(self.path()).to_string();
         Ok(match Files::find(carried)? {
             Some(files) => Source::Bytes { place, files },
             None => Source::Missing(Missing::Artifact { place }),
@@ -132,7 +152,7 @@ impl Artifact {
                 appendix.check(&appendix.directory().weights)?;
             }
         }
-        if let Some(appendix) = &self.appendix {
+        if let Some(appendix) = self.appendix()? {
             let directory = appendix.directory();
             for part in std::iter::once(&directory.weights).chain(&directory.files) {
                 appendix.check(part)?;
@@ -147,7 +167,7 @@ impl Artifact {
             Some(file) if self.manifest().blobs.iter().all(|b| b.file.is_none()) => {
                 Err(Error::WeightsNotUsed {
                     file: file.into(),
-                    artifact: self.path.clone(),
+                    artifact: self.path().into(),
                 })
             }
             Some(_) | None => Ok(()),
@@ -156,19 +176,26 @@ impl Artifact {
 
     fn blob(&self, blob: &BlobInfo, file: Option<&Path>) -> Result<Blob, Error> {
         let offset = blob.offset as u64;
-        match (&blob.file, &self.appendix) {
-            (Some(name), _) => Ok(self.external(name, file)?.weights(offset, blob.bytes)?),
-            (None, Some(appendix)) => Ok(appendix.weights(offset, blob.bytes)?),
+        if let Some(name) = &blob.file {
+            return Ok(self.external(name, file)?.weights(offset, blob.bytes)?);
+        }
+        match self.appendix()? {
+            Some(appendix) => Ok(appendix.weights(offset, blob.bytes)?),
             // An object that somebody else linked should name files only.
-            (None, None) => Err(Error::OwnFile {
+            None => Err(Error::OwnFile {
                 source: io::ErrorKind::NotFound.into(),
             }),
         }
     }
 
     fn external(&self, name: &str, file: Option<&Path>) -> Result<Appendix, Error> {
-        let beside = || self.path.parent().unwrap_or(Path::new("")).join(name);
-        let path = file.map_or_else(beside, Path::to_path_buf);
+        let path = match file {
+            Some(file) => file.to_path_buf(),
+            None => {
+                self.appendix()?;
+                self.path().parent().unwrap_or(Path::new("")).join(name)
+            }
+        };
         let (opened, _) = files::open(&path)?;
         let appendix = Appendix::open(opened, &path)?;
         appendix.check_manifest(self.manifest_checksum)?;
@@ -181,6 +208,20 @@ impl Artifact {
 pub fn pack_manifest(manifest: &Manifest) -> Vec<u8> {
     let text = serde_json::to_vec(manifest).expect("a manifest is plain data");
     lz4_flex::compress_prepend_size(&text)
+}
+
+/// The file of a model's code. One that is lost is an error only where the weights are in it: other things may not be needed.
+fn own(model: &CompiledModel, manifest: &Manifest) -> Result<Own, Error> {
+    if model.has_appendix == 0 {
+        return Ok(Own::Plain(own_file::path(model).unwrap_or_default()));
+    }
+    match own_file::own_file(model) {
+        Ok((path, appendix)) => Ok(Own::Carrier(path, appendix)),
+        Err(Error::OwnFile { source }) if manifest.blobs.iter().all(|b| b.file.is_some()) => {
+            Ok(Own::Lost(source))
+        }
+        Err(error) => Err(error),
+    }
 }
 
 /// # Safety
@@ -196,78 +237,6 @@ unsafe fn manifest(model: &CompiledModel) -> Result<Manifest, Error> {
     let text = lz4_flex::decompress_size_prepended(packed)
         .map_err(|source| Error::ManifestPacking { source })?;
     serde_json::from_slice(&text).map_err(|source| Error::ManifestJson { source })
-}
-
-/// The file that the code lies in, and what follows the code there. Checks both: damaged code must not run, and reading it
-/// takes a few milliseconds.
-fn own_file(model: &CompiledModel) -> Result<(PathBuf, Option<Appendix>), Error> {
-    let found = OwnFile::find(model);
-    if model.has_appendix == 0 {
-        return Ok((found.map_or_else(|_| PathBuf::new(), |own| own.path), None));
-    }
-    let OwnFile { path, file } = found.map_err(|source| Error::OwnFile { source })?;
-    let appendix = Appendix::open(file, &path)?;
-    appendix.check_manifest(model.manifest_checksum)?;
-    appendix.check(&appendix.directory().code)?;
-    Ok((path, Some(appendix)))
-}
-
-/// The file that code was loaded from.
-struct OwnFile {
-    path: PathBuf,
-    file: File,
-}
-
-impl OwnFile {
-    /// Finds the file whose mapping has `model` in it, as the system lists them: a library has no better way to its own
-    /// file, and a path that was relative when it was loaded no longer is.
-    fn find(model: &CompiledModel) -> io::Result<OwnFile> {
-        let maps = std::fs::read_to_string("/proc/self/maps")?;
-        let mapping =
-            mapping_of(&maps, std::ptr::from_ref(model).addr()).ok_or(io::ErrorKind::NotFound)?;
-        let path = PathBuf::from(mapping.path);
-        let opened = File::open(&path).and_then(|file| Ok((file.metadata()?.ino(), file)));
-        match opened {
-            Ok((inode, file)) if inode == mapping.inode => Ok(OwnFile { path, file }),
-            // Moved, replaced or deleted since; for an executable the system still has it.
-            Ok(_) | Err(_) => OwnFile::executable(path, mapping.inode),
-        }
-    }
-
-    fn executable(path: PathBuf, inode: u64) -> io::Result<OwnFile> {
-        let file = File::open("/proc/self/exe")?;
-        if file.metadata()?.ino() != inode {
-            return Err(io::Error::new(
-                io::ErrorKind::NotFound,
-                format!("{} has been moved or replaced", path.display()),
-            ));
-        }
-        Ok(OwnFile { path, file })
-    }
-}
-
-/// A line of `/proc/self/maps`.
-struct Mapping<'a> {
-    inode: u64,
-    path: &'a str,
-}
-
-/// The mapping of a file that covers an address. Lines read `start-end perms offset device inode path`.
-fn mapping_of(maps: &str, address: usize) -> Option<Mapping<'_>> {
-    maps.lines().find_map(|line| {
-        let (range, rest) = line.split_once(' ')?;
-        let (start, end) = range.split_once('-')?;
-        let number = |hex| usize::from_str_radix(hex, 16).ok();
-        if !(number(start)?..number(end)?).contains(&address) {
-            return None;
-        }
-        let mut fields = rest.splitn(5, ' ');
-        let inode = fields.nth(3)?.parse().ok()?;
-        Some(Mapping {
-            inode,
-            path: fields.next()?.trim_start(),
-        })
-    })
 }
 
 #[cfg(test)]

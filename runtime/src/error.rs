@@ -57,7 +57,7 @@ pub enum Error {
     },
     /// The file of the running code, which has the weights, was not found.
     #[error(
-        "cannot find the file that this code was loaded from: {source}; put it where it was, or name a file of weights"
+        "cannot find the file that this code was loaded from: {source}; put it where it was, or name the file of weights if there is one"
     )]
     OwnFile {
         /// The system's reason.

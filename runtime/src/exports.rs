@@ -2,7 +2,8 @@
 //!
 //! Nothing gets through to C but return values: errors and panics become a text that the caller can ask for. What callers
 //! have to keep to is said in the header: a handle comes from `graver_open` and has not been closed, is used by one thread
-//! at a time, and arrays have the lengths given. The `SAFETY` comments call that the header's rules.
+//! at a time, and arrays have the lengths given. The `SAFETY` comments call that the header's rules. What can be seen to break
+//! them is an error: NULL, an address that no such array can have, options of another header.
 
 use std::cell::RefCell;
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
@@ -45,7 +46,9 @@ struct Handle {
 
 /// `graver_options` of the header.
 #[repr(C)]
+#[derive(Clone, Copy)]
 struct Options {
+    size: usize,
     weights: *const c_char,
     threads: usize,
     context: usize,
@@ -73,6 +76,19 @@ enum Misuse {
         function: &'static str,
         argument: &'static str,
     },
+    #[error(
+        "{function}: {argument} has {found} elements at address {address:#x}; expected an address that such an array can have"
+    )]
+    Array {
+        function: &'static str,
+        argument: &'static str,
+        found: usize,
+        address: usize,
+    },
+    #[error(
+        "graver_open: options.size is {found}; expected 0, or sizeof(graver_options), which is {expected} for this library: compile the program with the header that was written with the library"
+    )]
+    Size { found: usize, expected: usize },
     #[error("{function}: wanted is {found}; expected GRAVER_NONE, GRAVER_LAST or GRAVER_ALL")]
     Wanted {
         function: &'static str,
@@ -90,7 +106,7 @@ type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 unsafe extern "C" fn graver_open(options: *const Options) -> *mut Handle {
     let open = || {
         // SAFETY: the header's rules: NULL, or options whose path, if there is one, ends with a zero.
-        let handle = unsafe { open(options.as_ref()) }?;
+        let handle = unsafe { open(options) }?;
         Ok(Box::into_raw(Box::new(handle)))
     };
     guarded("graver_open", open).unwrap_or(std::ptr::null_mut())
@@ -98,20 +114,20 @@ unsafe extern "C" fn graver_open(options: *const Options) -> *mut Handle {
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn graver_close(model: *mut Handle) {
-    if !model.is_null() {
-        // SAFETY: the header's rules: it came from `graver_open` and is not used any more.
-        let model = unsafe { Box::from_raw(model) };
-        guarded("graver_close", || {
-            drop(model);
-            Ok(())
-        });
-    }
+    guarded("graver_close", || {
+        if !model.is_null() {
+            // SAFETY: the header's rules: it came from `graver_open` and is not used any more.
+            drop(unsafe { Box::from_raw(model) });
+        }
+        Ok(())
+    });
 }
 
 #[unsafe(no_mangle)]
 extern "C" fn graver_error() -> *const c_char {
-    // The text is replaced only by calls of the same thread.
-    LAST_ERROR.with_borrow(|text| text.as_ptr())
+    // The text is replaced only by calls of the same thread, and gone only when the thread is about to be.
+    let text = LAST_ERROR.try_with(|text| text.borrow().as_ptr());
+    text.unwrap_or(c"the thread has ended".as_ptr())
 }
 
 #[unsafe(no_mangle)]
@@ -123,15 +139,12 @@ unsafe extern "C" fn graver_feed(
     wanted: c_int,
 ) -> c_int {
     const NAME: &str = "graver_feed";
-    // SAFETY: the header's rules.
-    let arguments = unsafe { (model.as_mut(), slice(tokens, n_tokens)) };
     status(NAME, || {
-        let (model, tokens) = (arguments.0, arguments.1);
+        // SAFETY: the header's rules.
+        let (model, tokens) = unsafe { (model.as_mut(), slice(NAME, "tokens", tokens, n_tokens)?) };
         let model = not_null(NAME, "model", model)?;
-        let tokens = not_null(NAME, "tokens", tokens)?;
-        let logits = model
-            .session
-            .feed(sequence, tokens, wanted_of(NAME, wanted)?)?;
+        let wanted = wanted_of(NAME, wanted)?;
+        let logits = model.session.feed(sequence, tokens, wanted)?;
         (model.logits, model.rows) = rows(&logits);
         Ok(())
     })
@@ -145,24 +158,25 @@ unsafe extern "C" fn graver_step(
     wanted: c_int,
 ) -> c_int {
     const NAME: &str = "graver_step";
-    // SAFETY: the header's rules.
-    let arguments = unsafe { (model.as_mut(), slice(segments, n_segments)) };
+    let segment = |s: &CSegment| {
+        // SAFETY: the header's rules.
+        let tokens = unsafe { slice(NAME, "a segment's tokens", s.tokens, s.n_tokens) }?;
+        let slot = s.sequence;
+        Ok(Segment { slot, tokens })
+    };
     status(NAME, || {
-        let model = not_null(NAME, "model", arguments.0)?;
-        let segments = not_null(NAME, "segments", arguments.1)?;
-        let segment = |s: &CSegment| {
-            // SAFETY: the header's rules.
-            let tokens = unsafe { slice(s.tokens, s.n_tokens) };
-            Ok(Segment {
-                slot: s.sequence,
-                tokens: not_null(NAME, "a segment's tokens", tokens)?,
-            })
+        // SAFETY: the header's rules.
+        let (model, segments) = unsafe {
+            (
+                model.as_mut(),
+                slice(NAME, "segments", segments, n_segments)?,
+            )
         };
-        let segments = segments
-            .iter()
-            .map(segment)
-            .collect::<Result<Vec<_>, Misuse>>()?;
-        let logits = model.session.step(&segments, wanted_of(NAME, wanted)?)?;
+        let model = not_null(NAME, "model", model)?;
+        let wanted = wanted_of(NAME, wanted)?;
+        let segments = segments.iter().map(segment);
+        let segments = segments.collect::<Result<Vec<_>, Misuse>>()?;
+        let logits = model.session.step(&segments, wanted)?;
         (model.logits, model.rows) = rows(&logits);
         Ok(())
     })
@@ -255,12 +269,14 @@ fn open_artifact() -> Result<Artifact, Error> {
 }
 
 /// # Safety
-/// The path of the options, if there is one, ends with a zero.
-unsafe fn open(options: Option<&Options>) -> Outcome<Handle> {
-    let given = |number: usize| (number != 0).then_some(number);
-    let weights = options.filter(|options| !options.weights.is_null());
+/// `options` is NULL or points to options whose path, if there is one, ends with a zero.
+unsafe fn open(options: *const Options) -> Outcome<Handle> {
     // SAFETY: the caller's promise.
-    let weights = weights.map(|options| unsafe { CStr::from_ptr(options.weights) });
+    let options = unsafe { read_options(options) }?;
+    let given = |number: usize| (number != 0).then_some(number);
+    let weights = options.map_or(std::ptr::null(), |options| options.weights);
+    // SAFETY: the caller's promise.
+    let weights = (!weights.is_null()).then(|| unsafe { CStr::from_ptr(weights) });
     let options = options.map_or_else(SessionOptions::default, |options| SessionOptions {
         threads: given(options.threads),
         context: given(options.context),
@@ -278,17 +294,53 @@ unsafe fn open(options: Option<&Options>) -> Outcome<Handle> {
     })
 }
 
-/// `None` for NULL with a length; no elements need no address.
+/// # Safety
+/// `options` is NULL or points to a size and, if that is the right one, to options.
+unsafe fn read_options(options: *const Options) -> Result<Option<Options>, Misuse> {
+    if options.is_null() {
+        return Ok(None);
+    }
+    // Only the size, until these are known to be options of this header.
+    // SAFETY: the caller's promise.
+    let size = unsafe { slice("graver_open", "options", options.cast::<usize>(), 1) }?;
+    let found = size[0];
+    let expected = size_of::<Options>();
+    if found != 0 && found != expected {
+        return Err(Misuse::Size { found, expected });
+    }
+    // SAFETY: the caller's promise; the address is aligned (checked).
+    Ok(Some(unsafe { options.read() }))
+}
+
+/// An array of the caller's; no elements need no address.
 ///
 /// # Safety
-/// `data` is NULL or the address of `n` elements that live and stay as they are for as long as the result is used.
-unsafe fn slice<'a, T>(data: *const T, n: usize) -> Option<&'a [T]> {
-    match (data.is_null(), n) {
-        (_, 0) => Some(&[]),
-        (true, _) => None,
-        // SAFETY: the caller's promise.
-        (false, _) => Some(unsafe { std::slice::from_raw_parts(data, n) }),
+/// `data`, if it is an address that `n` elements can have, is that of `n` elements that live and stay as they are for as long as
+/// the result is used.
+unsafe fn slice<'a, T>(
+    function: &'static str,
+    argument: &'static str,
+    data: *const T,
+    n: usize,
+) -> Result<&'a [T], Misuse> {
+    if n == 0 {
+        return Ok(&[]);
     }
+    if data.is_null() {
+        return Err(Misuse::Null { function, argument });
+    }
+    let bytes = n.checked_mul(size_of::<T>());
+    let end = bytes.and_then(|bytes| data.addr().checked_add(bytes));
+    if !data.is_aligned() || end.is_none() || bytes.is_none_or(|b| b > isize::MAX as usize) {
+        return Err(Misuse::Array {
+            function,
+            argument,
+            found: n,
+            address: data.addr(),
+        });
+    }
+    // SAFETY: the caller's promise; the address is aligned, and the length is one of memory (checked).
+    Ok(unsafe { std::slice::from_raw_parts(data, n) })
 }
 
 fn not_null<T>(
@@ -314,7 +366,8 @@ fn rows(logits: &Logits<'_>) -> (*const f32, usize) {
 
 /// A number of a model; 0 for NULL.
 fn number(model: Option<&Handle>, get: impl FnOnce(&Handle) -> usize) -> usize {
-    model.map_or(0, get)
+    let number = || model.map_or(0, get);
+    catch_unwind(AssertUnwindSafe(number)).unwrap_or(0)
 }
 
 fn change(
@@ -340,8 +393,9 @@ fn guarded<T>(function: &'static str, call: impl FnOnce() -> Outcome<T>) -> Opti
         Ok(Err(error)) => error.to_string(),
         Err(_) => Misuse::Panic { function }.to_string(),
     };
-    // A path may hold anything but zeros, so no text is lost.
-    let error = CString::new(error).unwrap_or_default();
-    LAST_ERROR.set(error);
+    // A name in a file may hold zeros, with which C's texts end.
+    let error = CString::new(error.replace('\0', "\\0")).unwrap_or_default();
+    // A thread that is about to end may have no place for it any more.
+    let _ = LAST_ERROR.try_with(|last| last.replace(error));
     None
 }

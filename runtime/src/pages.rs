@@ -60,7 +60,9 @@ fn lies_in_large_pages(map: &Mmap) -> Option<bool> {
     let step = (map.len() / SAMPLES).max(LARGE_PAGE);
     let touched = map.iter().step_by(step);
     let samples = touched.map(std::hint::black_box).count();
-    let maps = std::fs::read_to_string("/proc/self/smaps").ok()?;
+    // Names of files in it, which do not matter here, may be of any bytes.
+    let maps = std::fs::read("/proc/self/smaps").ok()?;
+    let maps = String::from_utf8_lossy(&maps);
     let kib = file_kib_in_large_pages(&maps, map.as_ptr() as usize)?;
     Some((kib << 10) / LARGE_PAGE * 2 >= samples)
 }
@@ -106,6 +108,19 @@ mod tests {
         assert_eq!(of(0x7f00_0000_1000), Some(0));
         assert_eq!(of(0x7f00_0020_0000), Some(2048));
         assert_eq!(of(0x7f00_1000_0000), None);
+    }
+
+    #[test]
+    fn files_of_any_name_are_looked_at() {
+        use std::os::unix::ffi::OsStrExt;
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder
+            .path()
+            .join(std::ffi::OsStr::from_bytes(b"caf\xe9\n"));
+        std::fs::write(&path, [1; 5000]).unwrap();
+        // SAFETY: nobody changes the file.
+        let map = unsafe { Mmap::map(&std::fs::File::open(&path).unwrap()) }.unwrap();
+        assert_eq!(lies_in_large_pages(&map), Some(false));
     }
 
     /// A file's bytes are the same wherever they are read from; small ones stay where they are.

@@ -20,7 +20,7 @@ fn compile_c(folder: &Path, arguments: &[&str]) {
 }
 
 /// Compiles a C program as `greedy`.
-fn compile_source(folder: &Path, source: &str, arguments: &[&str]) {
+pub(crate) fn compile_source(folder: &Path, source: &str, arguments: &[&str]) {
     fs::write(folder.join("greedy.c"), source).unwrap();
     let mut cc = Command::new("cc");
     cc.current_dir(folder).args([

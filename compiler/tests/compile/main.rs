@@ -8,6 +8,7 @@ mod library;
 mod memory;
 mod names;
 mod output;
+mod own_file;
 mod tokenizers;
 
 use std::ffi::OsStr;

@@ -1,28 +1,6 @@
 use super::*;
 use crate::abi::StepContext;
 
-const MAPS: &str = "\
-55e0c8a00000-55e0c8a2f000 r--p 00000000 fe:00 11 /usr/bin/some model
-55e0c8a2f000-55e0c8b00000 r-xp 0002f000 fe:00 11                         /usr/bin/some model
-7f0000000000-7f0000001000 rw-p 00000000 00:00 0 
-7f0000001000-7f0000002000 rw-p 00000000 00:00 0                          [heap]
-7f0000002000-7f0000003000 r--p 00000000 fe:00 12                         /tmp/libmodel.so (deleted)
-";
-
-#[test]
-fn the_mapping_of_an_address_is_found() {
-    let path = |address| mapping_of(MAPS, address).map(|m| (m.inode, m.path));
-    assert_eq!(path(0x55e0_c8a0_0000), Some((11, "/usr/bin/some model")));
-    assert_eq!(path(0x55e0_c8a2_f123), Some((11, "/usr/bin/some model")));
-    assert_eq!(
-        path(0x7f00_0000_2fff),
-        Some((12, "/tmp/libmodel.so (deleted)"))
-    );
-    assert_eq!(path(0x7f00_0000_3000), None);
-    assert_eq!(path(0), None);
-    assert!(mapping_of("garbage\n-\n1-2\n", 1).is_none());
-}
-
 extern "C" fn nothing(_: *const StepContext, _: usize) {}
 
 fn model(abi: u64, manifest: &'static [u8], checksum: u64) -> &'static CompiledModel {
