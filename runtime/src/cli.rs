@@ -181,6 +181,7 @@ impl RunArgs {
             threads: self.threads,
             context: self.context,
             pin: self.pin,
+            alone: true,
             profile: self.profile.is_some(),
             ..SessionOptions::default()
         }

@@ -54,6 +54,19 @@ pub fn available_threads() -> usize {
     *THREADS.get_or_init(|| std::thread::available_parallelism().map_or(1, usize::from))
 }
 
+/// The processor that the calling thread is on, if the system says so. Takes a few nanoseconds.
+#[cfg(target_os = "linux")]
+pub(crate) fn current() -> Option<u32> {
+    // SAFETY: the call only returns a number, or -1.
+    u32::try_from(unsafe { libc::sched_getcpu() }).ok()
+}
+
+/// The processor that the calling thread is on: not known on this system.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn current() -> Option<u32> {
+    None
+}
+
 /// Processors this process may run on, one of each core before the cores' second threads.
 ///
 /// Asked once, for the same reason as [`available_threads`]. Empty where the system does not say.

@@ -56,6 +56,18 @@ struct Options {
     pin: c_int,
 }
 
+impl Options {
+    /// What NULL stands for.
+    const DEFAULT: Options = Options {
+        size: 0,
+        weights: std::ptr::null(),
+        threads: 0,
+        context: 0,
+        sequences: 0,
+        pin: 0,
+    };
+}
+
 /// `graver_segment` of the header.
 #[repr(C)]
 struct CSegment {
@@ -274,16 +286,17 @@ unsafe fn open(options: *const Options) -> Outcome<Handle> {
     // SAFETY: the caller's promise.
     let options = unsafe { read_options(options) }?;
     let given = |number: usize| (number != 0).then_some(number);
-    let weights = options.map_or(std::ptr::null(), |options| options.weights);
+    let weights = options.weights;
     // SAFETY: the caller's promise.
     let weights = (!weights.is_null()).then(|| unsafe { CStr::from_ptr(weights) });
-    let options = options.map_or_else(SessionOptions::default, |options| SessionOptions {
+    let options = SessionOptions {
         threads: given(options.threads),
         context: given(options.context),
         slots: options.sequences.max(1),
         pin: options.pin != 0,
+        alone: true,
         ..SessionOptions::default()
-    });
+    };
     let artifact = open_artifact()?;
     let weights = weights.map(|path| Path::new(OsStr::from_bytes(path.to_bytes())));
     Ok(Handle {
@@ -296,9 +309,9 @@ unsafe fn open(options: *const Options) -> Outcome<Handle> {
 
 /// # Safety
 /// `options` is NULL or points to a size and, if that is the right one, to options.
-unsafe fn read_options(options: *const Options) -> Result<Option<Options>, Misuse> {
+unsafe fn read_options(options: *const Options) -> Result<Options, Misuse> {
     if options.is_null() {
-        return Ok(None);
+        return Ok(Options::DEFAULT);
     }
     // Only the size, until these are known to be options of this header.
     // SAFETY: the caller's promise.
@@ -309,7 +322,7 @@ unsafe fn read_options(options: *const Options) -> Result<Option<Options>, Misus
         return Err(Misuse::Size { found, expected });
     }
     // SAFETY: the caller's promise; the address is aligned (checked).
-    Ok(Some(unsafe { options.read() }))
+    Ok(unsafe { options.read() })
 }
 
 /// An array of the caller's; no elements need no address.

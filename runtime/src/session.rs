@@ -89,6 +89,8 @@ pub struct SessionOptions {
     pub slots: usize,
     /// Binds each thread to a processor.
     pub pin: bool,
+    /// Lets one thread do a step alone while all of them have to share one processor, which is faster and gives the same bits.
+    pub alone: bool,
     /// Records where time goes; the program has to be compiled with time stamps.
     pub profile: bool,
     /// Micro-kernels to use instead of those for this processor.
@@ -104,6 +106,7 @@ impl Default for SessionOptions {
             context: None,
             slots: 1,
             pin: false,
+            alone: false,
             profile: false,
             kernels: None,
             checks: None,
@@ -203,7 +206,10 @@ impl Session {
                 scratch_stride,
             ))),
         };
-        let pool = Pool::new(threads, options.pin)?;
+        let mut pool = Pool::new(threads, options.pin)?;
+        if options.alone && checker.is_none() {
+            pool = pool.alone_where_crowded();
+        }
         let profiler = || Profiler::new(threads, &manifest.decode, &manifest.prefill);
         Ok(Session {
             profiler: options.profile.then(profiler),

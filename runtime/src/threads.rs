@@ -1,36 +1,36 @@
 //! The threads that run a step: the caller and a pool of workers, and the barrier at which they meet.
 //!
-//! A step begins and ends at the same barrier that generated code uses in between. Whoever waits spins for a short while,
-//! because the others are usually microseconds behind, and then sleeps in the kernel, so that a model that is not asked
-//! anything costs nothing. What a step computes is not this module's affair.
+//! A step begins and ends at the same barrier that generated code uses in between; a model that is not asked anything costs
+//! nothing. What a step computes is not this module's affair.
 
 use std::cell::UnsafeCell;
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::abi::{CLAIM_COUNTERS, Entry, StepContext, WAITING};
 use crate::cpu::{self, Affinity};
 use crate::error::Error;
 use crate::profile;
 
+mod barrier;
+mod company;
+
+use barrier::Barrier;
+use company::Company;
+
 /// The most threads of a pool.
 pub const MAX_THREADS: usize = 1024;
-
-/// How long a waiting thread spins when every thread has a processor of its own: some ten kernels' worth of imbalance.
-const SPIN: Duration = Duration::from_micros(80);
-/// The same when there are more threads than processors, where spinning keeps away the thread that is waited for.
-const SPIN_OVERSUBSCRIBED: Duration = Duration::from_micros(3);
-/// Looks at the awaited value between two looks at the clock.
-const LOOKS_PER_CLOCK: u32 = 32;
 
 /// Threads that run entry points together: the caller, which is thread 0, and `threads - 1` workers.
 pub struct Pool {
     shared: Arc<Shared>,
     workers: Vec<JoinHandle<()>>,
     pinned: Option<PinnedCaller>,
+    /// Where one thread may do a step alone.
+    company: Option<Company>,
 }
 
 struct Shared {
@@ -81,6 +81,7 @@ impl Pool {
             shared,
             workers: Vec::with_capacity(threads - 1),
             pinned,
+            company: None,
         };
         for thread in 1..threads {
             pool.start(thread)?;
@@ -88,12 +89,19 @@ impl Pool {
         Ok(pool)
     }
 
-    /// Threads, the caller included.
-    pub fn threads(&self) -> usize {
-        self.shared.barrier.threads as usize
+    /// Lets the caller do a step alone while all threads have to share one processor, which it does faster.
+    pub fn alone_where_crowded(mut self) -> Pool {
+        self.company = (self.threads() > 1).then(Company::default);
+        self
     }
 
-    /// Runs `entry(context, i)` once on each thread `i`, and returns when all of them have.
+    /// Threads, the caller included.
+    pub fn threads(&self) -> usize {
+        self.shared.barrier.threads()
+    }
+
+    /// Runs `entry(context, i)` once on each thread `i`, and returns when all of them have; or on the caller alone, as thread 0
+    /// of 1, where that is allowed and better.
     ///
     /// Fills in `n_threads`, `barrier`, `timed_barrier` and `sync` of the context; zeroes its counters.
     ///
@@ -102,6 +110,30 @@ impl Pool {
     /// barriers equally often; the recorder, if there is one, is a profiler's for that many threads. `context.counters` points to
     /// [`CLAIM_COUNTERS`] writable counters that nobody else uses.
     pub unsafe fn run(&mut self, entry: Entry, context: &mut StepContext) {
+        // Profiles show what threads do.
+        let company = self.company.as_mut().filter(|_| context.recorder.is_null());
+        let Some(company) = company else {
+            // SAFETY: the caller's contract.
+            return unsafe { self.run_shared(entry, context) };
+        };
+        let began = Instant::now();
+        if company.is_alone(began) {
+            // SAFETY: the caller's contract.
+            return unsafe { run_alone(entry, context) };
+        }
+        // SAFETY: the caller's contract.
+        unsafe { self.run_shared(entry, context) };
+        let crowding = self.shared.barrier.crowding();
+        if let Some(company) = &mut self.company {
+            company.shared(crowding, began);
+        }
+    }
+
+    /// [`Pool::run`] on all threads.
+    ///
+    /// # Safety
+    /// As of [`Pool::run`].
+    unsafe fn run_shared(&mut self, entry: Entry, context: &mut StepContext) {
         context.n_threads = self.threads();
         context.barrier = barrier;
         context.timed_barrier = match context.recorder.is_null() {
@@ -120,11 +152,11 @@ impl Pool {
                 entry: Some(entry),
                 context,
             }
-        };
-        self.shared.barrier.wait(|| {});
+        }
+        self.shared.barrier.wait(0, || {});
         // SAFETY: the caller's contract.
         unsafe { entry(context, 0) };
-        self.shared.barrier.wait(|| {});
+        self.shared.barrier.wait(0, || {});
         std::mem::forget(guard);
     }
 
@@ -170,7 +202,7 @@ impl Drop for Pool {
         self.shared.quit.store(true, Ordering::Release);
         // In place of the caller, and of workers that could not be started.
         let absent = self.threads() - self.workers.len();
-        self.shared.barrier.arrive(absent as u32, || {}, || {});
+        self.shared.barrier.arrive(0, absent as u32, || {}, || {});
         self.workers.drain(..).for_each(join);
     }
 }
@@ -185,7 +217,7 @@ fn work(shared: &Shared, thread: usize) {
     // A worker that died would leave the others waiting for ever; the panic's message is already out.
     let guard = AbortOnUnwind;
     loop {
-        shared.barrier.wait(|| {});
+        shared.barrier.wait(thread, || {});
         if shared.quit.load(Ordering::Acquire) {
             break;
         }
@@ -195,7 +227,7 @@ fn work(shared: &Shared, thread: usize) {
             // SAFETY: the contract of `Pool::run`, which waits below for this call to return.
             unsafe { entry(job.context, thread) };
         }
-        shared.barrier.wait(|| {});
+        shared.barrier.wait(thread, || {});
     }
     std::mem::forget(guard);
 }
@@ -251,15 +283,48 @@ pub(crate) fn nth_cpu(thread: usize) -> usize {
         .unwrap_or(thread)
 }
 
+/// [`Pool::run`] on the caller.
+///
+/// # Safety
+/// As of [`Pool::run`].
+unsafe fn run_alone(entry: Entry, context: &mut StepContext) {
+    context.n_threads = 1;
+    context.barrier = barrier_of_one;
+    context.timed_barrier = timed_barrier_of_one;
+    context.sync = std::ptr::null();
+    // SAFETY: the caller's contract.
+    unsafe { zero_counters(context) };
+    // SAFETY: the caller's contract.
+    unsafe { entry(context, 0) };
+}
+
+/// [`StepContext::barrier`] where nobody has to be waited for.
+///
+/// # Safety
+/// As of [`barrier`].
+unsafe extern "C" fn barrier_of_one(context: *const StepContext, _thread: usize) {
+    // SAFETY: the only thread that uses the counters is here.
+    unsafe { zero_counters(context) };
+}
+
+/// [`StepContext::timed_barrier`] where nobody has to be waited for and nobody records.
+///
+/// # Safety
+/// As of [`barrier`].
+unsafe extern "C" fn timed_barrier_of_one(context: *const StepContext, thread: usize, _: usize) {
+    // SAFETY: the caller's contract.
+    unsafe { barrier_of_one(context, thread) };
+}
+
 /// [`StepContext::barrier`].
 ///
 /// # Safety
 /// `context` is the one a [`Pool`] passed to the entry point that calls this.
-unsafe extern "C" fn barrier(context: *const StepContext, _thread: usize) {
+unsafe extern "C" fn barrier(context: *const StepContext, thread: usize) {
     // SAFETY: `Pool::run` set `sync` to its barrier, which outlives the step, and the context is valid for all of it.
     let barrier = unsafe { &*(*context).sync.cast::<Barrier>() };
     // SAFETY: the last thread to arrive runs this while all others wait, so that nobody uses the counters.
-    barrier.wait(|| unsafe { zero_counters(context) });
+    barrier.wait(thread, || unsafe { zero_counters(context) });
 }
 
 /// [`StepContext::timed_barrier`] while nobody records.
@@ -285,7 +350,7 @@ unsafe extern "C" fn timed_barrier(context: *const StepContext, thread: usize, s
         waited.get_or_insert((now, now)).1 = now;
     };
     // SAFETY: as in `barrier`.
-    barrier.arrive(1, || unsafe { zero_counters(context) }, look);
+    barrier.arrive(thread, 1, || unsafe { zero_counters(context) }, look);
     // SAFETY: the caller's contract.
     let begins = |stretch, at| unsafe { profile::begin(context, thread, stretch, at) };
     if let Some((came, _)) = waited {
@@ -302,125 +367,4 @@ pub(crate) unsafe extern "C" fn no_barrier(_context: *const StepContext, _thread
 unsafe fn zero_counters(context: *const StepContext) {
     // SAFETY: the caller's contract.
     unsafe { (*context).counters.write_bytes(0, CLAIM_COUNTERS) };
-}
-
-/// Keeps a value on cache lines of its own: 128 bytes, as processors fetch lines in pairs.
-#[repr(align(128))]
-struct OwnLine<T>(T);
-
-/// Where threads wait for each other, over and over.
-///
-/// `phase` changes each time all have arrived; a thread waits for it to differ from what it was when it came (the sense
-/// of a sense-reversing barrier, counted rather than flipped).
-struct Barrier {
-    threads: u32,
-    spin: Duration,
-    arrived: OwnLine<AtomicU32>,
-    phase: OwnLine<AtomicU32>,
-    sleepers: OwnLine<AtomicU32>,
-}
-
-impl Barrier {
-    fn new(threads: usize) -> Self {
-        let crowded = threads > cpu::available_threads();
-        Barrier {
-            threads: threads as u32,
-            spin: if crowded { SPIN_OVERSUBSCRIBED } else { SPIN },
-            arrived: OwnLine(AtomicU32::new(0)),
-            phase: OwnLine(AtomicU32::new(0)),
-            sleepers: OwnLine(AtomicU32::new(0)),
-        }
-    }
-
-    /// Waits until all threads have come. The last one runs `alone` before any goes on.
-    fn wait(&self, alone: impl FnOnce()) {
-        self.arrive(1, alone, || {});
-    }
-
-    /// Waits in the name of `count` threads; if others are still missing, runs `look` before each look for them.
-    fn arrive(&self, count: u32, alone: impl FnOnce(), look: impl FnMut()) {
-        // Cannot change before this thread has arrived.
-        let phase = self.phase.0.load(Ordering::Acquire);
-        // AcqRel: what every thread did before the barrier is visible to the last, and through `phase` to all.
-        if self.arrived.0.fetch_add(count, Ordering::AcqRel) + count == self.threads {
-            alone();
-            self.arrived.0.store(0, Ordering::Relaxed);
-            self.open();
-        } else {
-            self.sleep_while(phase, look);
-        }
-    }
-
-    /// Lets the waiting threads go.
-    fn open(&self) {
-        // SeqCst on `phase` and `sleepers`, here and in `sleep_while`: either the sleeper is seen here and woken, or it sees
-        // the new phase there and does not sleep.
-        self.phase.0.fetch_add(1, Ordering::SeqCst);
-        if self.sleepers.0.load(Ordering::SeqCst) > 0 {
-            futex::wake_all(&self.phase.0);
-        }
-    }
-
-    fn sleep_while(&self, phase: u32, mut look: impl FnMut()) {
-        if self.spin_while(phase, &mut look) {
-            return;
-        }
-        self.sleepers.0.fetch_add(1, Ordering::SeqCst);
-        while self.phase.0.load(Ordering::SeqCst) == phase {
-            futex::wait(&self.phase.0, phase);
-        }
-        self.sleepers.0.fetch_sub(1, Ordering::SeqCst);
-        look();
-    }
-
-    /// Whether the phase changed while spinning.
-    fn spin_while(&self, phase: u32, look: &mut impl FnMut()) -> bool {
-        // The clock takes as long to read as many a wait lasts, so that the first looks come before it.
-        let mut begun = None;
-        loop {
-            for _ in 0..LOOKS_PER_CLOCK {
-                look();
-                if self.phase.0.load(Ordering::Acquire) != phase {
-                    return true;
-                }
-                std::hint::spin_loop();
-            }
-            if begun.get_or_insert_with(Instant::now).elapsed() > self.spin {
-                return false;
-            }
-        }
-    }
-}
-
-/// Sleeping until somebody says that a number has changed.
-#[cfg(target_os = "linux")]
-mod futex {
-    use std::sync::atomic::AtomicU32;
-
-    /// Sleeps if `word` is `expected`, until woken. May return early; the caller looks again.
-    pub(super) fn wait(word: &AtomicU32, expected: u32) {
-        let forever = std::ptr::null::<libc::timespec>();
-        let wait = libc::FUTEX_WAIT | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: the address is that of a live, aligned 32-bit word, which the kernel only reads.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), wait, expected, forever) };
-    }
-
-    /// Wakes all that sleep on `word`.
-    pub(super) fn wake_all(word: &AtomicU32) {
-        let wake = libc::FUTEX_WAKE | libc::FUTEX_PRIVATE_FLAG;
-        // SAFETY: the kernel uses the address only to find the sleepers.
-        unsafe { libc::syscall(libc::SYS_futex, word.as_ptr(), wake, i32::MAX) };
-    }
-}
-
-/// Where the system has no such call, a waiting thread gives way until the number has changed.
-#[cfg(not(target_os = "linux"))]
-mod futex {
-    use std::sync::atomic::AtomicU32;
-
-    pub(super) fn wait(_word: &AtomicU32, _expected: u32) {
-        std::thread::yield_now();
-    }
-
-    pub(super) fn wake_all(_word: &AtomicU32) {}
 }

@@ -2,9 +2,11 @@
 //! has ended has ended on every thread.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::{Duration, Instant};
 
 use graver_runtime::Error;
 use graver_runtime::abi::{CLAIM_COUNTERS, StepContext};
+use graver_runtime::cpu::{Affinity, allowed_cpus};
 use graver_runtime::threads::{MAX_THREADS, Pool};
 
 const ROUNDS: usize = 2000;
@@ -44,7 +46,7 @@ unsafe extern "C" fn rounds(ctx: *const StepContext, thread: usize) {
     }
 }
 
-fn context(shared: &Shared, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext {
+fn context<T>(shared: &T, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext {
     unsafe extern "C" fn unset(_: *const StepContext, _: usize) {
         std::process::abort();
     }
@@ -223,4 +225,65 @@ unsafe extern "C" fn panic_on_worker(ctx: *const StepContext, thread: usize) {
     assert!(thread == 0, "the worker's own message");
     // SAFETY: the other thread would come too, if it could.
     unsafe { ((*ctx).barrier)(ctx, thread) };
+}
+
+/// What [`place`] finds at `ctx.arena`.
+struct Places {
+    /// The processor for each thread.
+    processors: [AtomicUsize; 2],
+    /// Threads that the last step ran on.
+    threads: AtomicUsize,
+}
+
+/// Goes to the thread's processor and meets the others there some times.
+unsafe extern "C" fn place(ctx: *const StepContext, thread: usize) {
+    // SAFETY: the test passes a context with these pointers.
+    let (ctx, places) = unsafe { (&*ctx, &*(*ctx).arena.cast::<Places>()) };
+    let processor = places.processors[thread].load(Ordering::Relaxed);
+    Affinity::one(processor).unwrap().apply().unwrap();
+    places.threads.store(ctx.n_threads, Ordering::Relaxed);
+    for _ in 0..50 {
+        // SAFETY: every thread calls it equally often.
+        unsafe { (ctx.barrier)(ctx, thread) };
+        if thread == 0 {
+            // SAFETY: no other thread uses the first counter.
+            let before = unsafe { ctx.counters.replace(1) };
+            assert_eq!(before, 0, "counters are fresh");
+        }
+    }
+}
+
+/// A processor is taken away while the pool is at work, and given back.
+#[test]
+fn a_step_is_shared_while_there_is_more_than_one_processor() {
+    let [first, second, ..] = *allowed_cpus() else {
+        return;
+    };
+    let mut pool = Pool::new(2, false)
+        .expect("threads start")
+        .alone_where_crowded();
+    let places = Places {
+        processors: [AtomicUsize::new(first), AtomicUsize::new(second)],
+        threads: AtomicUsize::new(0),
+    };
+    let mut step = || {
+        let mut counters = [99; CLAIM_COUNTERS];
+        let mut ctx = context(&places, &mut counters);
+        // SAFETY: `place` uses nothing but what the context points to.
+        unsafe { pool.run(place, &mut ctx) };
+        places.threads.load(Ordering::Relaxed)
+    };
+    let deadline = Instant::now() + Duration::from_secs(20);
+    let mut until = |threads| {
+        while step() != threads {
+            assert!(Instant::now() < deadline, "never on {threads} threads");
+        }
+    };
+    until(2);
+    places.processors[1].store(first, Ordering::Relaxed);
+    until(1);
+    places.processors[1].store(second, Ordering::Relaxed);
+    until(2);
+    let stays = (0..50).all(|_| step() == 2);
+    assert!(stays);
 }
