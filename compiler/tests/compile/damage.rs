@@ -1,6 +1,7 @@
 //! Damaged artifacts: cut short, overwritten, or with single bits flipped, they say so, and never run.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -191,4 +192,51 @@ fn files_of_weights_that_are_damaged_say_so() {
         complain(&flipped, &["--check"])
             .contains("model.weights: damaged: the checksum of its weights is ")
     );
+}
+
+/// What lies in the place of weights is looked at before it is read: nothing blocks, and nothing without an end is read.
+#[test]
+fn what_is_no_file_of_weights_says_so_at_once() {
+    let folder = folder();
+    let program = folder.path().join("model");
+    let weights = folder.path().join("model.weights");
+    compile(&bible(), &program, &["--weights", "external"]);
+    let whole = fs::read(&weights).unwrap();
+    let complain = || complaint(&output(Command::new(&program).args(RUN)));
+
+    let grown = [&whole[..], b"more"].concat();
+    fs::write(&weights, &grown).unwrap();
+    let expected = format!(
+        "model.weights: its last 32 bytes of {} are not",
+        grown.len()
+    );
+    assert!(complain().contains(&expected));
+
+    fs::remove_file(&weights).unwrap();
+    symlink("/dev/zero", &weights).unwrap();
+    assert!(complain().contains("model.weights: found a device, expected a regular file"));
+
+    fs::remove_file(&weights).unwrap();
+    symlink("nowhere", &weights).unwrap();
+    assert!(complain().contains("model.weights: a broken link, to nowhere"));
+
+    fs::remove_file(&weights).unwrap();
+    fs::create_dir(&weights).unwrap();
+    assert!(complain().contains("model.weights: found a folder, expected a regular file"));
+
+    fs::remove_dir(&weights).unwrap();
+    if output(Command::new("mkfifo").arg(&weights))
+        .status
+        .success()
+    {
+        assert!(complain().contains("model.weights: found a pipe, expected a regular file"));
+        fs::remove_file(&weights).unwrap();
+    }
+
+    let other = folder.path().join("other");
+    compile(Path::new("llama"), &other, &["--weights", "external"]);
+    fs::rename(folder.path().join("other.weights"), &weights).unwrap();
+    assert!(complain().contains("model.weights: belongs to another model or compilation"));
+    fs::write(&weights, &whole).unwrap();
+    assert!(output(Command::new(&program).args(RUN)).status.success());
 }
