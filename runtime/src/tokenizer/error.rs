@@ -57,6 +57,20 @@ pub enum TokenizerError {
         /// The most there may be.
         limit: usize,
     },
+    /// Replacements that would take too much memory.
+    #[error(
+        "{name}: {place}: its replacements make a text up to {times} times as long, at most {limit} are taken; mend the file"
+    )]
+    Grows {
+        /// The file.
+        name: String,
+        /// Which replacements.
+        place: &'static str,
+        /// How much longer a text can become.
+        times: usize,
+        /// The most it may be.
+        limit: usize,
+    },
     /// A BOS token that has no id.
     #[error(
         "{config}: bos_token {token:?} is to be added (add_bos_token) but is no token of {name}; the files do not belong together"

@@ -1,7 +1,10 @@
-//! How long added tokens may be. The library makes one automaton of all of them, which takes up to a kilobyte for each of
-//! their bytes, whether or not any text is ever tokenized.
+//! What a tokenizer's file may make the library do with memory.
+//!
+//! The library makes one automaton of all added tokens, which takes up to a kilobyte for each of their bytes, whether or not
+//! any text is ever tokenized. Replacements, one after the other, multiply the length of a text.
 
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::TokenizerError;
 
@@ -9,12 +12,16 @@ use super::TokenizerError;
 const LONGEST: usize = 4096;
 /// Bytes of all of them together; real files have up to a hundred thousand.
 const TOGETHER: usize = 4 << 20;
+/// Times that a text may become as long as it was; real files make three bytes of a blank.
+const LONGER: usize = 4096;
 
 /// What is read of `tokenizer.json` before the library reads it.
 #[derive(Deserialize)]
 struct Listed {
     #[serde(default)]
     added_tokens: Vec<Content>,
+    normalizer: Option<Value>,
+    decoder: Option<Value>,
 }
 
 #[derive(Deserialize)]
@@ -22,11 +29,42 @@ struct Content {
     content: String,
 }
 
-/// Checks the tokens that `tokenizer.json` adds itself. What does not parse is left for the library to complain about.
+/// Checks `tokenizer.json`: the tokens that it adds itself, and its replacements. What does not parse is left for the library to
+/// complain about.
 pub(super) fn check_file(name: &str, bytes: &[u8]) -> Result<(), TokenizerError> {
-    match serde_json::from_slice::<Listed>(bytes) {
-        Ok(listed) => check(name, listed.added_tokens.iter().map(|t| t.content.as_str())),
-        Err(_) => Ok(()),
+    let Ok(listed) = serde_json::from_slice::<Listed>(bytes) else {
+        return Ok(());
+    };
+    for (place, steps) in [
+        ("normalizer", listed.normalizer),
+        ("decoder", listed.decoder),
+    ] {
+        let times = steps.as_ref().map_or(1, growth);
+        if times > LONGER {
+            return Err(TokenizerError::Grows {
+                name: name.into(),
+                place,
+                times,
+                limit: LONGER,
+            });
+        }
+    }
+    let tokens = listed.added_tokens.iter();
+    check(name, tokens.map(|token| token.content.as_str()))
+}
+
+/// How many times as long a text can become by the replacements among some steps, each of which replaces at least a byte.
+fn growth(steps: &Value) -> usize {
+    match steps {
+        Value::Object(step) => {
+            let is_replacement = step.get("type").is_some_and(|name| name == "Replace");
+            let content = step.get("content").filter(|_| is_replacement);
+            let own = content.and_then(Value::as_str).map_or(1, str::len);
+            let inner = step.values().map(growth);
+            inner.fold(own.max(1), usize::saturating_mul)
+        }
+        Value::Array(steps) => steps.iter().map(growth).fold(1, usize::saturating_mul),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => 1,
     }
 }
 

@@ -361,6 +361,27 @@ fn added_tokens_of_any_length_are_refused() {
     );
 }
 
+/// Forty replacements of a letter by two of them would make a terabyte of it.
+#[test]
+fn replacements_that_multiply_are_refused() {
+    let double = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
+    let steps = |n| vec![double.clone(); n];
+    for (place, list) in [("normalizer", "normalizers"), ("decoder", "decoders")] {
+        let with = |n| {
+            let mut tokenizer = byte_fallback();
+            tokenizer[place] = json!({"type": "Sequence", list: steps(n)});
+            Tokenizer::load(&source(&tokenizer, None))
+        };
+        let text = message(with(40));
+        let start = format!(
+            "tokenizer.json of memory: {place}: its replacements make a text up to 1099511627776 times as long, at most 4096"
+        );
+        assert!(text.starts_with(&start), "{text}");
+        assert!(message(with(120)).contains("18446744073709551615 times"));
+        with(10).unwrap();
+    }
+}
+
 /// The library's `Strip` looks before the start of an empty token.
 #[test]
 fn a_panic_in_the_library_is_an_error() {
