@@ -98,7 +98,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 impl BenchArgs {
     fn run(&self, model: &ModelArgs) -> Outcome {
-        let (loaded, options) = (model.load()?, model.options()?);
+        let options = model.options()?;
+        if options.passes.no_fuse {
+            return Err("--no-fuse leaves nothing to compare: bench measures the unfused graph beside the fused one".into());
+        }
+        let loaded = model.load()?;
         let variants = self.variants(&loaded, &options);
         let settings = Settings {
             rounds: self.rounds(),

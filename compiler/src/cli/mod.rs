@@ -16,6 +16,7 @@ mod verify;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
 use std::error::Error;
+use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 
@@ -82,9 +83,11 @@ pub(crate) fn main() -> ExitCode {
 
 /// Shows help, or what is wrong with the command line.
 fn show(message: &clap::Error) -> ExitCode {
-    let lost = match message.use_stderr() {
-        true => message.print().err().and(None),
-        false => print::open().and_then(|_| Ok(message.print()?)).err(),
+    let lost = match (message.use_stderr(), io::stdout().is_terminal()) {
+        (true, _) => message.print().err().and(None),
+        // In colours, which a terminal has room for.
+        (false, true) => message.print().err().map(Into::into),
+        (false, false) => print::print(message.render()).err(),
     };
     match lost {
         Some(lost) => {

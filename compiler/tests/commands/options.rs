@@ -117,6 +117,10 @@ fn impossible_numbers_are_refused() {
             "nothing to measure: --prompt and --gen are both 0",
         ),
         (
+            "bench --no-fuse",
+            "--no-fuse leaves nothing to compare: bench measures the unfused graph",
+        ),
+        (
             "bench diff a b --tolerance nan",
             "expected a number, 0 or more",
         ),

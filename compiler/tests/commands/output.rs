@@ -92,7 +92,12 @@ fn a_standard_output_that_is_closed_is_an_error() {
 #[test]
 fn a_standard_output_that_is_only_readable_is_an_error() {
     let folder = TempDir::new().unwrap();
-    for args in ["specs", "run --tokens 1,2 -n 2 --temp 0"] {
+    for args in [
+        "specs",
+        "run --tokens 1,2 -n 2 --temp 0",
+        "--help",
+        "--version",
+    ] {
         let null = File::open("/dev/null").unwrap();
         let output = graver(args, folder.path()).stdout(null).output().unwrap();
         assert_lost(args, &output, "Bad file descriptor");

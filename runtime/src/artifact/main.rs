@@ -3,7 +3,7 @@
 use std::error::Error as StdError;
 use std::ffi::OsString;
 use std::fs::File;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
@@ -65,9 +65,9 @@ pub(crate) fn main(arguments: Vec<OsString>, open: impl FnOnce() -> Result<Artif
 
 /// Shows help, or what is wrong with the command line.
 fn show(message: &clap::Error, out: io::Result<File>) -> u8 {
-    let printed = match out {
-        Err(error) if !message.use_stderr() => Err(error),
-        Ok(_) | Err(_) => message.print(),
+    let printed = match message.use_stderr() || io::stdout().is_terminal() {
+        true => message.print(),
+        false => out.and_then(|mut out| write!(out, "{}", message.render())),
     };
     match printed {
         Err(error) if !message.use_stderr() && error.kind() != io::ErrorKind::BrokenPipe => {
