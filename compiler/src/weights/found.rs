@@ -8,7 +8,7 @@ use super::error::WeightsError;
 use super::nearest::nearest;
 use super::published::{Conversion, Published, Stored, Widen, widen};
 use super::resolve::{At, Layout, Progress, candidates, walk, with_prefixes};
-use super::slots::{Role, Slot};
+use super::slots::Slot;
 use super::{Blob, Tensor, View, Weights};
 use crate::spec::model::{Model, Weight};
 use graver_runtime::abi::Dtype;
@@ -37,8 +37,9 @@ pub(super) fn find(
 /// What has been found so far.
 struct Found {
     tensors: Vec<Tensor>,
-    /// By name and whether the tensor is held converted.
-    by_name: HashMap<(String, bool), usize>,
+    /// By name and, where the tensor is held converted, the type that it is converted to: a matrix and a vector may read one
+    /// tensor in two types.
+    by_name: HashMap<(String, Option<Dtype>), usize>,
     /// Conversions to make, in the order of their bytes in the new blob.
     conversions: Vec<Conversion>,
     converted_bytes: usize,
@@ -110,9 +111,13 @@ impl Found {
     ) -> Result<(Option<Widen>, Dtype), WeightsError> {
         if let Stored::Packed { blocks, scales } = stored {
             let names = [blocks.header.name.as_str(), scales];
-            let how = Widen::packed(checkpoint, names, &layout.stored, label)?;
+            let held = match slot.role.is_vector() {
+                true => Dtype::F32,
+                false => Dtype::Bf16,
+            };
+            let how = Widen::packed(checkpoint, names, &layout.stored, held, label)?;
             self.used.extend(names.map(str::to_string));
-            return Ok((Some(how), Dtype::Bf16));
+            return Ok((Some(how), held));
         }
         let header = stored.header();
         if !same_shape(&header.shape, &layout.stored) {
@@ -130,7 +135,7 @@ impl Found {
             slot: label.to_string(),
             found: header.dtype.to_string(),
         })?;
-        Ok(match is_vector(slot.role) && dtype != Dtype::F32 {
+        Ok(match slot.role.is_vector() && dtype != Dtype::F32 {
             true => (Some(Widen::Float(dtype)), Dtype::F32),
             false => (None, dtype),
         })
@@ -146,7 +151,7 @@ impl Found {
         held: Dtype,
         layout: &Layout,
     ) -> usize {
-        let key = (name.to_string(), how.is_some());
+        let key = (name.to_string(), how.is_some().then_some(held));
         if let Some(tensor) = self.by_name.get(&key) {
             return *tensor;
         }
@@ -215,13 +220,6 @@ impl Found {
             layers,
             head,
         })
-    }
-}
-
-fn is_vector(role: Role) -> bool {
-    match role {
-        Role::Gain { .. } | Role::Bias | Role::Filter => true,
-        Role::Matrix | Role::ByHead | Role::Router | Role::Table | Role::Positions => false,
     }
 }
 

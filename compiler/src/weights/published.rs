@@ -2,7 +2,7 @@
 //!
 //! Blocks of FP8 (e4m3, Micikevicius et al. 2022) have a scale each, and become f32: their products need its precision.
 //! MXFP4 (Open Compute Project 2023) has groups of 32 e2m1 values with a power of two each, and becomes bf16, which holds
-//! them all. Which of the two a checkpoint uses, `quantization_config` of its config says; what names go with that is data,
+//! them all, or f32 where a vector is stored so. Which of the two a checkpoint uses, `quantization_config` of its config says; what names go with that is data,
 //! in `published.json`.
 
 use super::checkpoint::{Checkpoint, StoredTensor};
@@ -11,7 +11,7 @@ use super::found::weight_type;
 use super::header::HeaderTensor;
 use super::resolve::Progress;
 use graver_runtime::abi::Dtype;
-use half::bf16;
+use half::{bf16, f16};
 use rayon::prelude::*;
 use safetensors::Dtype as StoredDtype;
 use serde::Deserialize;
@@ -60,8 +60,8 @@ pub(super) enum Widen {
     Float(Dtype),
     /// From FP8 to f32, with scales in a tensor, one for each block.
     Blocks { scales: String, block: [usize; 2] },
-    /// From MXFP4 to bf16.
-    Packed { scales: String },
+    /// From MXFP4 to bf16 or f32, both of which hold every value.
+    Packed { scales: String, to: Dtype },
 }
 
 /// A tensor to be converted.
@@ -164,6 +164,7 @@ impl Widen {
         checkpoint: &Checkpoint,
         [blocks, scales]: [&str; 2],
         shape: &[usize],
+        to: Dtype,
         slot: &str,
     ) -> Result<Widen, WeightsError> {
         let (columns, rest) = shape.split_last().expect("a matrix has columns");
@@ -185,6 +186,7 @@ impl Widen {
         }
         Ok(Widen::Packed {
             scales: scales.into(),
+            to,
         })
     }
 
@@ -192,7 +194,7 @@ impl Widen {
     pub(super) fn scales(&self) -> Option<&str> {
         match self {
             Widen::Float(_) => None,
-            Widen::Blocks { scales, .. } | Widen::Packed { scales } => Some(scales),
+            Widen::Blocks { scales, .. } | Widen::Packed { scales, .. } => Some(scales),
         }
     }
 }
@@ -257,7 +259,11 @@ pub(super) fn widen(
 enum Source<'a> {
     Float { bytes: &'a [u8], dtype: Dtype },
     Blocks(Blocks<'a>),
-    Packed { bytes: &'a [u8], scales: &'a [u8] },
+    Packed {
+        bytes: &'a [u8],
+        scales: &'a [u8],
+        to: Dtype,
+    },
 }
 
 /// FP8 with its scales.
@@ -296,9 +302,10 @@ impl<'a> Source<'a> {
                     scale_type: weight_type(of.dtype).expect("checked"),
                 })
             }
-            Widen::Packed { scales } => Source::Packed {
+            Widen::Packed { scales, to } => Source::Packed {
                 bytes,
                 scales: read(scales).0,
+                to: *to,
             },
         }
     }
@@ -308,7 +315,7 @@ impl<'a> Source<'a> {
         match self {
             Source::Float { .. } => 4,
             Source::Blocks(blocks) => blocks.plane.1 * 4,
-            Source::Packed { .. } => GROUP * 2,
+            Source::Packed { to, .. } => GROUP * to.size(),
         }
     }
 
@@ -325,11 +332,12 @@ impl<'a> Source<'a> {
                 let rows = out.chunks_exact_mut(blocks.plane.1 * 4).enumerate();
                 rows.for_each(|(i, out)| blocks.fill_row(first + i, out));
             }
-            Source::Packed { bytes, scales } => {
-                let groups = out.chunks_exact_mut(GROUP * 2).zip(&scales[first..]);
+            Source::Packed { bytes, scales, to } => {
+                let groups = out.chunks_exact_mut(GROUP * to.size());
+                let groups = groups.zip(&scales[first..]);
                 let values = bytes[first * GROUP / 2..].chunks_exact(GROUP / 2);
                 for ((out, scale), pairs) in groups.zip(values) {
-                    fill_group(pairs, *scale, out);
+                    fill_group(pairs, *scale, to, out);
                 }
             }
         }
@@ -355,12 +363,16 @@ impl Blocks<'_> {
 }
 
 /// Makes one group of MXFP4: the lower half of a byte comes first.
-fn fill_group(pairs: &[u8], scale: u8, out: &mut [u8]) {
+fn fill_group(pairs: &[u8], scale: u8, to: Dtype, out: &mut [u8]) {
     let scale = f64::from(i32::from(scale) - 127).exp2();
-    let value = |code: u8| bf16::from_f64(f64::from(E2M1[usize::from(code)]) * scale).to_le_bytes();
-    for (out, pair) in out.chunks_exact_mut(4).zip(pairs) {
-        out[..2].copy_from_slice(&value(pair & 15));
-        out[2..].copy_from_slice(&value(pair >> 4));
+    let codes = pairs.iter().flat_map(|pair| [pair & 15, pair >> 4]);
+    for (out, code) in out.chunks_exact_mut(to.size()).zip(codes) {
+        let value = f64::from(E2M1[usize::from(code)]) * scale;
+        match to {
+            Dtype::F32 => out.copy_from_slice(&(value as f32).to_le_bytes()),
+            Dtype::Bf16 => out.copy_from_slice(&bf16::from_f64(value).to_le_bytes()),
+            Dtype::F16 => out.copy_from_slice(&f16::from_f64(value).to_le_bytes()),
+        }
     }
 }
 

@@ -121,7 +121,8 @@ struct Plan {
     tensors: Vec<Tensor>,
     /// How to draw each of `tensors`.
     draws: Vec<Draw>,
-    by_name: HashMap<String, usize>,
+    /// By name and type.
+    by_name: HashMap<(String, Dtype), usize>,
     total_bytes: usize,
 }
 
@@ -191,10 +192,13 @@ impl Plan {
     fn walk(&mut self, model: &Model) -> Result<Walked, WeightsError> {
         walk(model, |slot, label, at| {
             let names = candidates(model, slot.weight, at);
-            // A tensor that another slot has already, such as the embedding for a tied head, is shared.
-            let shared = names
-                .iter()
-                .find_map(|(name, stack)| Some((*self.by_name.get(name)?, *stack)));
+            // A tensor that another slot has already, such as the embedding for a tied head, is shared, unless one of the
+            // two needs it in f32.
+            let dtype = self.dtype_of(slot.role);
+            let shared = names.iter().find_map(|(name, stack)| {
+                let tensor = self.by_name.get(&(name.clone(), dtype))?;
+                Some((*tensor, *stack))
+            });
             let first = names.first();
             let stack = shared.map_or_else(|| first.and_then(|n| n.1), |(_, stack)| stack);
             let layout = Layout::of(slot.weight, label, at.layer, stack)?;
@@ -245,15 +249,22 @@ impl Plan {
         });
         self.draws.push(draw);
         self.by_name
-            .insert(name.to_string(), self.tensors.len() - 1);
+            .insert((name.to_string(), draw.dtype), self.tensors.len() - 1);
         self.total_bytes = end;
         Ok(self.tensors.len() - 1)
+    }
+
+    fn dtype_of(&self, role: Role) -> Dtype {
+        match role.is_vector() {
+            true => Dtype::F32,
+            false => self.random.dtype,
+        }
     }
 
     fn draw_of(&self, slot: &Slot<'_>) -> Draw {
         // The last dimension of the graph's shape is what a product sums over.
         let fan_in = slot.weight.shape.last().copied().unwrap_or(1).max(1) as f32;
-        let dtype = self.random.dtype;
+        let dtype = self.dtype_of(slot.role);
         match slot.role {
             Role::Matrix | Role::ByHead | Role::Router => Draw {
                 dtype,
@@ -272,17 +283,17 @@ impl Plan {
                 },
             },
             Role::Gain { unit_offset } => Draw {
-                dtype: Dtype::F32,
+                dtype,
                 mean: if unit_offset { 0.0 } else { 1.0 },
                 deviation: 0.2,
             },
             Role::Filter => Draw {
-                dtype: Dtype::F32,
+                dtype,
                 mean: 0.0,
                 deviation: fan_in.sqrt().recip(),
             },
             Role::Bias => Draw {
-                dtype: Dtype::F32,
+                dtype,
                 mean: 0.0,
                 deviation: 0.3,
             },

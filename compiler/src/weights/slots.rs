@@ -43,6 +43,16 @@ pub enum Role {
     Bias,
 }
 
+impl Role {
+    /// Whether generated code reads the weight as f32, whatever it is stored as.
+    pub fn is_vector(self) -> bool {
+        match self {
+            Role::Gain { .. } | Role::Bias | Role::Filter => true,
+            Role::Matrix | Role::ByHead | Role::Router | Role::Table | Role::Positions => false,
+        }
+    }
+}
+
 /// The slots of the embedding or the head.
 pub fn block_slots(steps: &[Step]) -> Vec<Slot<'_>> {
     let mut slots = Vec::new();

@@ -8,6 +8,7 @@ mod published;
 mod quantize;
 mod random;
 mod sharing;
+mod vectors;
 mod views;
 
 use crate::spec::model::{Item, LayerKind, Linear, Model, Norm, NormKind, Step, StepOp, Weight};

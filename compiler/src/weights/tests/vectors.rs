@@ -1,0 +1,113 @@
+//! Vectors and filters: f32 for generated code, in whatever form the checkpoint or the seed has them.
+
+use super::*;
+use crate::weights::{Checkpoint, RandomWeights, Source, View, Weights, WeightsError, resolve};
+use graver_runtime::abi::{Dtype, Encoding};
+
+/// A head of a norm and a projection with a bias, 32 components wide.
+fn head(gain: &str, matrix: &str, bias: &str) -> Model {
+    let gain = norm(weight("norm.gain", gain, &[32]), false);
+    let bias = weight("logits.bias", bias, &[32]);
+    let matrix = linear(weight("logits.weight", matrix, &[32, 32]), Some(bias));
+    model(vec![], vec![], 0, vec![gain, matrix])
+}
+
+fn resolved(
+    model: &Model,
+    config: Value,
+    tensors: &[(&str, &str, &[usize], Vec<u8>)],
+) -> Result<Weights, WeightsError> {
+    let folder = Folder::with(&[
+        ("config.json", config.to_string().as_bytes()),
+        ("model.safetensors", &file(tensors)),
+    ]);
+    resolve(model, Source::Checkpoint(Checkpoint::open(&folder.0)?))
+}
+
+#[track_caller]
+fn is_f32(weights: &Weights, view: &View, expected: &[f32]) {
+    assert_eq!(view.encoding, Encoding::Float(Dtype::F32), "{}", view.slot);
+    assert_eq!(view.row_stride_bytes, expected.len() * 4, "{}", view.slot);
+    assert_eq!(weights.bytes(view), f32_bytes(expected), "{}", view.slot);
+}
+
+#[test]
+fn of_mxfp4_become_f32_beside_matrices_of_bf16() {
+    let config = json!({"quantization_config": {"quant_method": "mxfp4"}});
+    // Every group holds 1.5, −0.5, 1.5, −0.5, … times its power of two.
+    let groups = |n: usize| vec![0x93; n * 16];
+    let weights = resolved(
+        &head("g", "w", "b"),
+        config,
+        &[
+            ("g_blocks", "U8", &[1, 16], groups(1)),
+            ("g_scales", "U8", &[1], vec![129]),
+            ("w_blocks", "U8", &[32, 1, 16], groups(32)),
+            ("w_scales", "U8", &[32, 1], vec![127; 32]),
+            ("b_blocks", "U8", &[1, 16], groups(1)),
+            ("b_scales", "U8", &[1], vec![1]),
+        ],
+    )
+    .unwrap();
+    let [gain, matrix, bias] = &weights.head[..] else {
+        panic!("three slots")
+    };
+    is_f32(&weights, gain, &[6.0, -2.0].repeat(16));
+    let small = 2f32.powi(-126);
+    is_f32(&weights, bias, &[1.5 * small, -0.5 * small].repeat(16));
+    assert_eq!(matrix.encoding, Encoding::Float(Dtype::Bf16));
+    assert_eq!(matrix.bytes, 32 * 32 * 2);
+    let pair = bf16_bytes(&[1.5, -0.5]);
+    assert_eq!(weights.bytes(matrix), pair.repeat(32 * 16));
+}
+
+#[test]
+fn of_fp8_become_f32_or_are_refused() {
+    let config =
+        json!({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}});
+    let ones = [0x38; 32].to_vec();
+    let tensors = |shape: &'static [usize]| {
+        vec![
+            ("g", "F8_E4M3", shape, ones.clone()),
+            ("g_scale_inv", "F32", &[1, 1][..], f32_bytes(&[3.0])),
+            ("w", "F32", &[32, 32][..], vec![0; 4096]),
+            ("b", "F16", &[32][..], vec![0; 64]),
+        ]
+    };
+    let model = head("g", "w", "b");
+    let mut row = tensors(&[1, 32]);
+    row[1].0 = "g_weight_scale_inv";
+    let error = resolved(&model, config.clone(), &row).unwrap_err();
+    assert!(error.to_string().contains("g_scale_inv"), "{error}");
+    row[1].0 = "g_scale_inv";
+    let weights = resolved(&model, config.clone(), &row).unwrap();
+    is_f32(&weights, &weights.head[0], &[3.0; 32]);
+    is_f32(&weights, &weights.head[2], &[0.0; 32]);
+    let error = resolved(&model, config, &tensors(&[32])).unwrap_err();
+    let message = error.to_string();
+    assert!(
+        message.contains("head.norm.gain") && message.contains("expected F32, F16 or BF16"),
+        "{message}"
+    );
+}
+
+#[test]
+fn that_are_drawn_beside_a_matrix_of_the_same_name_are_f32() {
+    // One name for a matrix of one row, a gain and a table's only row.
+    let gain = norm(weight("norm.gain", "w", &[64]), false);
+    let matrix = linear(weight("one.weight", "w", &[1, 64]), None);
+    for steps in [[gain.clone(), matrix.clone()], [matrix, gain]] {
+        let model = model(vec![], vec![], 0, steps.to_vec());
+        let random = RandomWeights::new(1, Dtype::Bf16);
+        let weights = resolve(&model, Source::Random(random)).unwrap();
+        let of = |slot: &str| weights.head.iter().find(|v| v.slot == slot).unwrap();
+        let (gain, matrix) = (of("norm.gain"), of("one.weight"));
+        assert_eq!(gain.encoding, Encoding::Float(Dtype::F32));
+        assert_eq!(gain.bytes, 256);
+        assert_eq!(matrix.encoding, Encoding::Float(Dtype::Bf16));
+        assert_eq!(matrix.bytes, 128);
+        let random = RandomWeights::new(1, Dtype::F32);
+        let weights = resolve(&model, Source::Random(random)).unwrap();
+        assert_eq!(weights.tensors.len(), 1, "one type is one tensor");
+    }
+}
