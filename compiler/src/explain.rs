@@ -142,21 +142,13 @@ fn candidates(pass: &str, planned: &Planned, reports: &[PassReport]) -> Vec<Cand
                 Outcome::Kept(why) => (false, why.clone()),
             };
             Candidate {
-                at: place(planned, block, &site.at),
+                at: format!("{}.{}", planned.program.place(*block), site.at),
                 program: planned.program.kind.to_string(),
                 fused,
                 reason,
             }
         })
         .collect()
-}
-
-/// `layers.dense.attention.q`, `head.final_norm`.
-fn place(planned: &Planned, block: &str, at: &str) -> String {
-    let blocks = &planned.program.blocks;
-    let index = blocks.iter().position(|b| b.name == block);
-    let index = index.expect("a report is of the program's blocks");
-    format!("{}.{at}", planned.program.place(index))
 }
 
 /// Kernels and barriers of a step in which logits are wanted, every layer counted.

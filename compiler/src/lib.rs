@@ -1,6 +1,7 @@
 //! Graver compiles a language model, described by a JSON spec, into a native forward pass.
 
 pub mod access;
+pub mod agree;
 pub mod artifact;
 pub mod bench;
 pub mod codegen;

@@ -10,15 +10,16 @@ use graver_runtime::abi::{
 };
 use serde_json::Value;
 
+use crate::agree;
 use crate::codegen::{Instruments, Planned, Target};
 use crate::graph::{Program, ProgramKind, Storage, build};
 use crate::memory;
 use crate::passes::{self, PassOptions, PassReport};
 use crate::schedule::{max_tokens, query_tile, schedule};
-use crate::spec::model::{Model, Weight};
+use crate::spec::model::{Model, Section, Weight};
 use crate::spec::{self, Spec, SpecSource};
 use crate::weights::{
-    self, Blob, Block, Checkpoint, QuantChoice, RandomWeights, Source, Weights, WeightsError,
+    self, Blob, Checkpoint, QuantChoice, RandomWeights, Source, Weights, WeightsError,
     resolve_with, split_kinds,
 };
 
@@ -198,21 +199,13 @@ pub fn quantize_shapes(loaded: Loaded, choice: QuantChoice) -> Loaded {
 }
 
 /// The plain graph of a program.
+///
+/// # Panics
+/// Where a rule of [`Program::verify`] or [`agree`] does not hold, here and in what follows: a mistake of ours, whatever a
+/// user can cause being refused when spec and weights are read.
 pub fn plain_program(loaded: &Loaded, kind: ProgramKind, cache: CacheType) -> Program {
-    let storage = |block: &str, w: &Weight| {
-        let at = match block {
-            "embed" => Block::Embed,
-            "head" => Block::Head,
-            name => Block::Kind(
-                loaded
-                    .model
-                    .kinds
-                    .iter()
-                    .position(|k| k.name == name)
-                    .expect("a kind of this model"),
-            ),
-        };
-        match loaded.weights.find(&loaded.model, at, &w.slot) {
+    let storage =
+        |section: Section, w: &Weight| match loaded.weights.find(&loaded.model, section, &w.slot) {
             Some(v) => Storage {
                 encoding: v.encoding,
                 row_stride: Some(v.row_stride_bytes),
@@ -223,15 +216,19 @@ pub fn plain_program(loaded: &Loaded, kind: ProgramKind, cache: CacheType) -> Pr
                 row_stride: None,
                 transposed: w.transposed,
             },
-        }
-    };
-    build(&loaded.model, kind, cache, &storage)
+        };
+    let program = build(&loaded.model, kind, cache, &storage);
+    program.expect_valid("as it is built");
+    agree::expect(agree::slots(&program, &loaded.weights), "as it is built");
+    agree::expect(agree::sizes(&program, &loaded.model), "as it is built");
+    program
 }
 
 /// From a graph to what code is made from.
 pub fn plan(mut program: Program, options: &PassOptions) -> (Planned, Vec<PassReport>) {
     let reports = passes::run(&mut program, options);
     let schedule = schedule(&mut program);
+    program.expect_valid("as it is scheduled");
     let memory = memory::plan(&program, &schedule);
     (
         Planned {
@@ -246,10 +243,13 @@ pub fn plan(mut program: Program, options: &PassOptions) -> (Planned, Vec<PassRe
 
 /// Both programs of a model.
 pub fn plan_both(loaded: &Loaded, options: &CompileOptions) -> [Planned; 2] {
-    [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| Planned {
+    let planned = [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| Planned {
         instruments: options.instruments,
         ..plan(plain_program(loaded, kind, options.cache), &options.passes).0
-    })
+    });
+    let [decode, prefill] = planned.each_ref().map(|p| &p.program);
+    agree::expect(agree::programs(decode, prefill), "as they are planned");
+    planned
 }
 
 /// What the artifact says about itself; blobs are those of `loaded.weights`, in place.
@@ -259,6 +259,11 @@ pub fn manifest(
     options: &CompileOptions,
 ) -> Arc<Manifest> {
     let model = &loaded.model;
+    let states = states(&planned[0].program);
+    for program in planned.each_ref().map(|p| &p.program) {
+        agree::expect(agree::states(program, &states), "in the manifest");
+        agree::expect(agree::slots(program, &loaded.weights), "in the manifest");
+    }
     let weights = loaded.weights.views().map(|v| WeightInfo {
         name: v.name.clone(),
         blob: v.blob,
@@ -293,7 +298,7 @@ pub fn manifest(
         decode: program_info(&planned[0]),
         prefill: program_info(&planned[1]),
         length_switches: length_switches(model),
-        states: states(&planned[0].program),
+        states,
         weights: weights.collect(),
         blobs: loaded.weights.blobs.iter().map(blob).collect(),
     })

@@ -16,9 +16,11 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use graver::emit::Emit;
-use graver::graph::{self, Block, Graph, Op, Program, ProgramKind};
+use graver::graph::{self, Graph, Program, ProgramKind};
 use graver::passes::{self, PASSES, Pass, PassOptions};
 use graver::pipeline;
+
+use crate::programs::around;
 
 /// Stands between input and expectation.
 const RULE: &str = "\n---\n";
@@ -154,16 +156,13 @@ fn read(input: &str) -> Result<Graph, String> {
 }
 
 fn run_pass(pass: &Pass, input: &str, kind: ProgramKind) -> Result<String, String> {
-    let mut program = around(read(input)?, kind);
-    let report = passes::run_pass(pass, &mut program);
-    let mut out = String::new();
-    for (_, site) in report.candidates.iter().filter(|(block, _)| block == BLOCK) {
-        out.push_str(&format!("{site}\n"));
-    }
+    let mut graph = read(input)?;
+    let candidates = passes::run_alone(pass, &mut graph, kind);
+    let mut out: String = candidates.iter().map(|c| format!("{c}\n")).collect();
     if out.is_empty() {
         out.push_str("no site\n");
     }
-    Ok(out + &program.blocks[1].graph.to_string())
+    Ok(out + &graph.to_string())
 }
 
 fn verify(input: &str) -> String {
@@ -183,33 +182,4 @@ fn emit_block(stage: Emit, program: Program) -> Result<String, String> {
     planned.memory.workspaces = planned.memory.workspaces.drain(1..2).collect();
     let text = stage.of_planned(&planned);
     text.ok_or_else(|| format!("{stage} needs more than a graph"))
-}
-
-/// Name of the block that the input is.
-const BLOCK: &str = "layer";
-
-/// A program whose only layer is `graph`: the block before it hands on what it takes.
-fn around(graph: Graph, kind: ProgramKind) -> Program {
-    let mut before = Graph::default();
-    for id in graph.order() {
-        if let Op::Input(name) = graph.op(id) {
-            let input = before.add_input(name, graph.shape(id).clone());
-            before.outputs.push((name.clone(), input));
-        }
-    }
-    let block = |name: &str, graph| Block {
-        name: name.into(),
-        graph,
-    };
-    Program {
-        kind,
-        blocks: vec![
-            block("before", before),
-            block(BLOCK, graph),
-            block("after", Graph::default()),
-        ],
-        sources: vec![None],
-        layers: vec![1],
-        ropes: vec![],
-    }
 }

@@ -3,6 +3,7 @@
 pub mod arena;
 pub mod filetest;
 pub mod fuzz;
+pub mod programs;
 pub mod share;
 
 use std::path::{Path, PathBuf};

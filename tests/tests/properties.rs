@@ -1,14 +1,13 @@
 //! Properties of every built-in spec's tiny preset, in both programs, after every number of passes; and of random graphs.
 
-use graver::graph::{
-    self, Binary, Block, Dim, Graph, Matmul, NodeId, Op, Program, ProgramKind, Unary,
-};
+use graver::graph::{self, Binary, Dim, Graph, Matmul, NodeId, Op, Program, ProgramKind, Unary};
 use graver::passes::{PASSES, PassOptions};
 use graver::pipeline;
 use graver::spec;
 use graver::spec::model::Activation;
 use graver_runtime::abi::{CacheType, Dtype, Encoding};
-use graver_tests::{arena, tiny};
+
+use graver_tests::{arena, programs::around, tiny};
 
 const KINDS: [ProgramKind; 2] = [ProgramKind::Decode, ProgramKind::Prefill];
 
@@ -119,23 +118,7 @@ fn random_program(kind: ProgramKind, dice: &mut Dice) -> Program {
         let y = matmul(&mut graph, x, width, name);
         graph.outputs.push((name.into(), y));
     }
-    let mut before = Graph::default();
-    for (name, width) in [("h", 24), ("g", 8)] {
-        let input = before.add_input(name, row(width));
-        before.outputs.push((name.into(), input));
-    }
-    let block = |name: &str, graph| Block {
-        name: name.into(),
-        graph,
-    };
-    Program {
-        kind,
-        blocks: vec![block("before", before), block("layer", graph)],
-
-        layers: vec![],
-        sources: vec![],
-        ropes: vec![],
-    }
+    around(graph, kind)
 }
 
 fn random_node(

@@ -27,6 +27,7 @@ mod tiles;
 mod vectors;
 mod writer;
 
+use std::collections::BTreeSet;
 use std::mem::offset_of;
 
 use cranelift_codegen::Context;
@@ -104,6 +105,7 @@ pub fn emit(
         functions: FunctionBuilderContext::new(),
         context: Context::new(),
         ropes: vec![],
+        names: BTreeSet::from([symbol.to_string()]),
         listings,
     };
     unit.rope_data()?;
@@ -120,6 +122,8 @@ struct Unit<'a> {
     functions: FunctionBuilderContext,
     context: Context,
     ropes: Vec<DataId>,
+    /// Symbols that are taken.
+    names: BTreeSet<String>,
     listings: Option<&'a mut Vec<Listing>>,
 }
 
@@ -133,7 +137,7 @@ impl Unit<'_> {
     /// Rotary frequencies as read-only data, those of long sequences behind the others.
     fn rope_data(&mut self) -> Result_<()> {
         for (i, r) in self.planned.program.ropes.iter().enumerate() {
-            let name = format!("{}.rope{i}", self.kind());
+            let name = self.own_name(format!("{}.rope{i}", self.kind()));
             let long = r.long.iter().flat_map(|l| &l.freqs);
             let all = r.freqs.iter().chain(long);
             let bytes: Vec<u8> = all.flat_map(|f| f.to_le_bytes()).collect();
@@ -141,6 +145,17 @@ impl Unit<'_> {
             self.ropes.push(id);
         }
         Ok(())
+    }
+
+    /// A symbol of that name, with a number behind it where another has the name: kinds of layers are called what their
+    /// spec likes, and `a-b` and `a_b` look the same here.
+    fn own_name(&mut self, name: String) -> String {
+        let numbered = (2..).map(|n| format!("{name}.{n}"));
+        let mut names = std::iter::once(name.clone()).chain(numbered);
+        let free = names.find(|n| !self.names.contains(n));
+        let free = free.expect("finitely many names are taken");
+        self.names.insert(free.clone());
+        free
     }
 
     fn data(&mut self, name: &str, mut bytes: Vec<u8>) -> Result_<DataId> {
@@ -205,7 +220,7 @@ impl Unit<'_> {
         for k in kernels {
             functions.push(self.kernel(index, k)?);
         }
-        let name = format!("{}.{}", self.kind(), symbol_part(&block.name));
+        let name = self.own_name(format!("{}.{}", self.kind(), symbol_part(&block.name)));
         let signature = kernel_signature(self.module.target_config().default_call_conv);
         self.function(&name, Linkage::Local, signature, |e, module| {
             let mut at = 0;
@@ -257,11 +272,9 @@ impl Unit<'_> {
             .iter()
             .position(|k| k == kernel)
             .unwrap_or(0);
-        let name = format!(
-            "{}.{block_name}.{index}.{}.{op}",
-            program.kind,
-            symbol_part(&kernel.name)
-        );
+        let kernel_name = symbol_part(&kernel.name);
+        let kind = program.kind;
+        let name = self.own_name(format!("{kind}.{block_name}.{index}.{kernel_name}.{op}"));
         let rope_ids = self.ropes.clone();
         let place = planned.kernel_place(block, index);
         let instruments = planned.instruments;
@@ -293,7 +306,8 @@ impl Unit<'_> {
             .flat_map(row)
             .flat_map(u64::to_le_bytes)
             .collect();
-        let table = self.data(&format!("{}.layers", self.kind()), table)?;
+        let name = self.own_name(format!("{}.layers", self.kind()));
+        let table = self.data(&name, table)?;
         let (layers, n_blocks) = (program.layers.len(), blocks.len());
         let done = self.planned.kernel_place(n_blocks, 0);
         let done = self

@@ -11,7 +11,7 @@ use std::collections::BTreeMap;
 
 use super::op::*;
 use super::{Block, Graph, NodeId, Program, ProgramKind, StateDecl, WeightDecl};
-use crate::spec::model::{self, Item, KeyValue, Model, Operand, Step, StepOp, Weight};
+use crate::spec::model::{self, Item, KeyValue, Model, Operand, Section, Step, StepOp, Weight};
 
 /// How a weight lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,19 +29,20 @@ pub fn build(
     model: &Model,
     kind: ProgramKind,
     cache: CacheType,
-    storage: &dyn Fn(&str, &Weight) -> Storage,
+    storage: &dyn Fn(Section, &Weight) -> Storage,
 ) -> Program {
-    let block = |name: &str| Builder {
+    let block = |section| Builder {
         graph: Graph::default(),
         model,
-        block: name.to_string(),
+        section,
         cache,
         storage,
         values: BTreeMap::new(),
     };
-    let mut blocks = vec![block("embed").embed()];
-    blocks.extend(model.kinds.iter().map(|k| block(&k.name).layer(&k.items)));
-    blocks.push(block("head").head());
+    let mut blocks = vec![block(Section::Embed).embed()];
+    let kinds = model.kinds.iter().enumerate();
+    blocks.extend(kinds.map(|(i, k)| block(Section::Kind(i)).layer(&k.items)));
+    blocks.push(block(Section::Head).head());
     Program {
         kind,
         blocks,
@@ -54,9 +55,9 @@ pub fn build(
 struct Builder<'a> {
     graph: Graph,
     model: &'a Model,
-    block: String,
+    section: Section,
     cache: CacheType,
-    storage: &'a dyn Fn(&str, &Weight) -> Storage,
+    storage: &'a dyn Fn(Section, &Weight) -> Storage,
     /// Named values made so far in this block.
     values: BTreeMap<String, NodeId>,
 }
@@ -78,10 +79,7 @@ impl Builder<'_> {
             let angles = self.graph.add(op, &[], &format!("rope.{}", r.name));
             self.graph.outputs.push((rope_input(i), angles));
         }
-        Block {
-            name: self.block,
-            graph: self.graph,
-        }
+        self.finish()
     }
 
     fn layer(mut self, items: &[Item]) -> Block {
@@ -104,10 +102,7 @@ impl Builder<'_> {
         }
         self.graph.outputs.push(("h".into(), h));
         self.hand_on();
-        Block {
-            name: self.block,
-            graph: self.graph,
-        }
+        self.finish()
     }
 
     fn head(mut self) -> Block {
@@ -116,8 +111,17 @@ impl Builder<'_> {
         self.values.insert("h".into(), rows);
         let logits = self.steps(&self.model.head, rows);
         self.graph.outputs.push(("logits".into(), logits));
+        self.finish()
+    }
+
+    fn finish(self) -> Block {
+        let name = match self.section {
+            Section::Embed => "embed",
+            Section::Kind(kind) => &self.model.kinds[kind].name,
+            Section::Head => "head",
+        };
         Block {
-            name: self.block,
+            name: name.into(),
             graph: self.graph,
         }
     }
@@ -140,7 +144,7 @@ impl Builder<'_> {
         let (_, width) = carried.expect("a bound model names only values that exist");
         let shape = vec![Dim::Tokens, Dim::Const(*width)];
         let mut id = self.graph.add_input(name, shape);
-        if self.block == "head" {
+        if self.section == Section::Head {
             id = self.graph.add(Op::GatherRows, &[id], name);
         }
         self.values.insert(name.into(), id);
@@ -245,7 +249,7 @@ impl Builder<'_> {
     }
 
     fn weight(&mut self, w: &Weight) -> NodeId {
-        let s = (self.storage)(&self.block, w);
+        let s = (self.storage)(self.section, w);
         let dense = WeightDecl {
             slot: w.slot.clone(),
             shape: w.shape.clone(),
@@ -491,6 +495,6 @@ fn residual_name(branch: &[Step]) -> String {
 }
 
 /// Name under which the angles of a rotary embedding are handed to the layers.
-fn rope_input(rope: usize) -> String {
+pub(super) fn rope_input(rope: usize) -> String {
     format!("rope{rope}")
 }

@@ -16,7 +16,7 @@ pub fn dot(program: &Program) -> String {
         let _ = writeln!(
             s,
             "  subgraph cluster_{b} {{\n    label=\"{}\";",
-            block.name
+            block.name.replace('\\', "\\\\").replace('"', "\\\"")
         );
         for (id, name) in &names {
             let node = block.graph.node(*id);

@@ -33,7 +33,7 @@ pub use latent::LatentAttention;
 pub use op::*;
 pub use recurrent::{DeltaRule, RecurrentDecl, RecurrentId, ShortConv};
 pub use text::{ParseError, op_text, parse, shape_text};
-pub use verify::{VerifyError, verify, verify_program};
+pub use verify::{VerifyError, verify};
 
 /// A node of one graph, never used again for another one. Nodes that were added earlier come first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -152,7 +152,7 @@ pub enum ProgramKind {
 /// A block of a program.
 #[derive(Clone, Debug)]
 pub struct Block {
-    /// `embed`, `head`, or the layer kind's name.
+    /// `embed`, `head`, or the layer kind's name, which may be the same. For people: blocks are found by index.
     pub name: String,
     /// What it computes.
     pub graph: Graph,

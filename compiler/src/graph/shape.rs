@@ -3,6 +3,7 @@
 mod experts;
 mod heads;
 mod recurrent;
+mod rows;
 
 use super::op::*;
 use super::text::shape_text;
@@ -69,7 +70,7 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
             .iter()
             .map(|&n| Dim::Const(n))
             .collect()),
-        Op::Embed { .. } | Op::PositionRows { .. } => Ok(vec![Dim::Tokens, r.dim(0, 1)?]),
+        Op::Embed { .. } | Op::PositionRows { .. } => r.look_up(),
         Op::RopeAngles { rotary_dim, .. } => Ok(vec![Dim::Tokens, Dim::Const(*rotary_dim)]),
         Op::Norm(n) => {
             r.norm(n, "", r.width(0)?)?;
@@ -84,12 +85,13 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
             Ok(r.shape(0).clone())
         }
         Op::Binary(_) => r.binary(),
-        Op::Unary(_) | Op::Copy => Ok(r.shape(0).clone()),
+        Op::Unary(_) | Op::Copy | Op::Cutoff { .. } => r.as_it_is(),
         Op::Rope(p) => {
             r.rope(p, r.width(0)?)?;
             Ok(r.shape(0).clone())
         }
         Op::PositionScale(p) => {
+            r.width(0)?;
             r.position_scale(p)?;
             Ok(r.shape(0).clone())
         }
@@ -104,16 +106,21 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
             Ok(vec![Dim::Const(a.heads), Dim::Queries, Dim::Keys])
         }
         Op::Softmax(a) => {
+            r.scores_of(a)?;
             r.sinks(a)?;
             Ok(r.shape(0).clone())
         }
-        Op::Mix(a) => Ok(vec![Dim::Tokens, Dim::Const(a.heads * a.value_dim)]),
+        Op::Mix(a) => {
+            r.scores_of(a)?;
+            r.state_heads(a)?;
+            Ok(vec![Dim::Tokens, Dim::Const(a.heads * a.value_dim)])
+        }
         Op::Attention(a) => {
             r.attention(a)?;
             r.sinks(a)?;
             Ok(vec![Dim::Tokens, Dim::Const(a.heads * a.value_dim)])
         }
-        Op::GatherRows => Ok(vec![Dim::LogitRows, Dim::Const(r.width(0)?)]),
+        Op::GatherRows => r.gather_rows(),
         Op::Slice { start, len } => r.slice(*start, *len),
         Op::HeadSlice(c) => r.head_slice(c),
         Op::HeadConcat(c) => r.head_concat(c),
@@ -128,11 +135,8 @@ pub(super) fn infer(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<Shape
         Op::ScaleRows => r.scale_rows(),
         Op::WeightedSum(w) => r.weighted_sum(w),
         Op::MatchRms { .. } => {
-            r.same_shape("like", r.shape(0))?;
-            Ok(r.shape(0).clone())
-        }
-        Op::Cutoff { .. } => {
             r.width(0)?;
+            r.same_shape("like", r.shape(0))?;
             Ok(r.shape(0).clone())
         }
         Op::ShortConv(c) => r.short_conv(c),
@@ -252,10 +256,12 @@ impl Rule<'_> {
             self.width(i)? == p.rotary_dim,
             self.width(i)?,
             p.rotary_dim,
-        )
+        )?;
+        self.same_rows(i, 0)
     }
 
     fn position_scale(&self, p: &PositionScale) -> Result<(), ShapeError> {
+        self.of_tokens(0)?;
         self.check("every", p.every > 0.0, p.every, "a number above 0")
     }
 
@@ -327,11 +333,13 @@ impl Rule<'_> {
             Dest::Values(s) => (s, self.state(s)?.kv_heads * self.state(s)?.value_dim),
             Dest::KeyColumns(s, start) => return self.key_columns(s, start, rows),
         };
+        self.of_tokens(0)?;
         self.check(&format!("row of state {state}"), width == rows, rows, width)
     }
 
     fn key_columns(&self, s: StateId, start: usize, rows: usize) -> Result<(), ShapeError> {
         let d = self.state(s)?;
+        self.of_tokens(0)?;
         self.check(
             &format!("key heads of state {s}"),
             d.kv_heads == 1,
@@ -369,6 +377,7 @@ impl Rule<'_> {
     }
 
     fn binary(&self) -> Result<Shape, ShapeError> {
+        self.width(0)?;
         let (a, b) = (self.shape(0), self.shape(1));
         let broadcast = b.len() == 1 && a.last() == b.last();
         self.check(
@@ -388,6 +397,8 @@ impl Rule<'_> {
             w.start + w.count,
             format!("at most {columns}"),
         )?;
+        self.width(1)?;
+        self.same_rows(1, 0)?;
         for j in 0..w.count {
             self.same_shape(&format!("x{j}"), self.shape(1))?;
         }
@@ -411,6 +422,8 @@ impl Rule<'_> {
         let (k, v) = (d.kv_heads * d.head_dim, d.kv_heads * d.value_dim);
         self.check("width of k", self.width(0)? == k, self.width(0)?, k)?;
         self.check("width of v", self.width(1)? == v, self.width(1)?, v)?;
+        self.of_tokens(0)?;
+        self.of_tokens(1)?;
         Ok(vec![])
     }
 
@@ -424,6 +437,7 @@ impl Rule<'_> {
     /// That queries and state fit.
     fn attention(&self, a: &Attention) -> Result<(), ShapeError> {
         self.state_heads(a)?;
+        self.of_tokens(0)?;
         let q = a.heads * a.head_dim;
         self.check("width of q", self.width(0)? == q, self.width(0)?, q)
     }

@@ -127,6 +127,36 @@ impl WeightDecl {
         }
     }
 
+    /// Bytes of one stored row, or panel: where transposed, of a run of `out`, to the last of the rows in it that are read.
+    pub fn stored_row_bytes(&self) -> usize {
+        match self.encoding {
+            Encoding::Float(dtype) if self.transposed => self.rows_across() * dtype.size(),
+            Encoding::Float(_) | Encoding::Quantized(_) => self.dense_stride(),
+        }
+    }
+
+    /// Bytes from the first element that code reads of one matrix or vector to the last, with what lies between rows.
+    pub fn span_bytes(&self) -> usize {
+        let (Encoding::Float(dtype), [_, k]) = (self.encoding, self.shape.as_slice()) else {
+            return self.bytes();
+        };
+        let last = match self.transposed {
+            true => k - 1,
+            false => self.rows_across() - 1,
+        };
+        let row = match self.transposed {
+            true => self.rows_across(),
+            false => *k,
+        };
+        last * self.row_stride + row * dtype.size()
+    }
+
+    /// Rows of the tensor from the first that is read to the last.
+    fn rows_across(&self) -> usize {
+        let last = self.shape[0] - 1;
+        self.blocks.map_or(last, |b| b.place(last)) + 1
+    }
+
     /// Bytes between rows, or panels, where nothing lies between them.
     pub fn dense_stride(&self) -> usize {
         let k = *self.shape.last().unwrap_or(&1);

@@ -73,6 +73,9 @@ impl Expanded {
             return Err("each head has a rotated part of its own");
         }
         let (normed, weight) = (graph.operands(product)[0], graph.operands(product)[1]);
+        if graph.weight(weight).is_some_and(|w| w.blocks.is_some()) {
+            return Err("the rows that expand the latent are a part of each head's");
+        }
         let (latent_end, latent) = touches(graph, normed);
         let (shared_end, shared) = touches(graph, rotated);
         let joined = two_ends(graph, latent_end, shared_end)

@@ -140,8 +140,8 @@ pub struct PassOptions {
 pub struct PassReport {
     /// Name of the pass.
     pub pass: &'static str,
-    /// Block and candidate, in order.
-    pub candidates: Vec<(String, Candidate)>,
+    /// Index of the block, and candidate, in order.
+    pub candidates: Vec<(usize, Candidate)>,
 }
 
 /// A name that is no pass.
@@ -194,23 +194,30 @@ impl PassOptions {
     }
 }
 
+/// Runs one pass over a graph that is no part of a program.
+///
+/// # Panics
+/// Where the pass broke the graph: names the pass and prints the graph.
+pub fn run_alone(pass: &Pass, graph: &mut Graph, kind: ProgramKind) -> Vec<Candidate> {
+    let candidates = (pass.run)(graph, kind);
+    if let Err(e) = verify(graph) {
+        panic!("after pass {}: {e}\n{graph}", pass.name);
+    }
+    candidates
+}
+
 /// Runs one pass over every block.
 ///
 /// # Panics
-/// Where the pass broke a graph: names the pass and prints the graph.
+/// Where the pass broke the program: names the pass and prints the graph.
 pub fn run_pass(pass: &Pass, program: &mut Program) -> PassReport {
     let kind = program.kind;
     let mut candidates = vec![];
-    for block in &mut program.blocks {
+    for (b, block) in program.blocks.iter_mut().enumerate() {
         let found = (pass.run)(&mut block.graph, kind);
-        candidates.extend(found.into_iter().map(|c| (block.name.clone(), c)));
-        if let Err(e) = verify(&block.graph) {
-            panic!(
-                "pass {} broke block {}: {e}\n{}",
-                pass.name, block.name, block.graph
-            );
-        }
+        candidates.extend(found.into_iter().map(|c| (b, c)));
     }
+    program.expect_valid(&format!("after pass {}", pass.name));
     PassReport {
         pass: pass.name,
         candidates,

@@ -10,10 +10,11 @@ use super::json::{equal, whole};
 use super::layers::{Layers, layers};
 use super::model::{Model, Rope};
 use super::params::{Names, Params, Sources};
+use super::part::Part;
 use super::read::{Node, Read};
 use super::rope::rope;
 use super::steps::{Around, MAX_CONTEXT, MAX_WIDTH, steps};
-use super::values::Seen;
+use super::values::{Seen, check_carried};
 
 /// Most layers of a model.
 pub(super) const MAX_LAYERS: usize = 4096;
@@ -117,6 +118,7 @@ impl<'s, 'a> Spec<'s, 'a> {
             vocab,
             context,
             ropes: &ropes,
+            part: Part::Embed,
         };
         // Weights of the embedding and the head share a table, so their steps need different names.
         let carried = self.carried()?;
@@ -134,12 +136,14 @@ impl<'s, 'a> Spec<'s, 'a> {
             kinds,
             layers,
             sources,
-        } = layers(&self.root, around, n_layers, &handed)?;
+            ..
+        } = layers(&self.root, around.within(Part::Layer), n_layers, &handed)?;
         let mut seen = Seen {
             names: seen.names,
             ..handed
         };
-        let (head, width) = steps(&self.section("head")?, around, Some(hidden), &mut seen)?;
+        let in_head = around.within(Part::Head);
+        let (head, width) = steps(&self.section("head")?, in_head, Some(hidden), &mut seen)?;
         self.width_is("head", width, vocab)?;
         let (eos, bos) = (self.token_ids(EOS)?, self.token_ids(BOS)?.first().copied());
         let prefixes = self.strings("prefixes")?;
@@ -168,9 +172,9 @@ impl<'s, 'a> Spec<'s, 'a> {
         let Some(node) = self.root.object(form::SPEC)?.optional("carried")? else {
             return Ok(Vec::new());
         };
-        let width = |(name, n): &(&str, Node<'_, '_>)| match *name {
-            STREAM => Err(n.wrong("another name than `h`, the residual stream's")),
-            _ => Ok((name.to_string(), n.whole(1, MAX_WIDTH)?)),
+        let width = |(name, n): &(&str, Node<'_, '_>)| {
+            check_carried(name).map_err(|f| n.fault(f))?;
+            Ok((name.to_string(), n.whole(1, MAX_WIDTH)?))
         };
         node.entries()?.iter().map(width).collect()
     }

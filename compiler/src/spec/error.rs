@@ -241,6 +241,32 @@ pub enum Fault {
     /// A name of a step that could not be part of a path.
     #[error("step name `{0}`: expected letters, digits and `_`")]
     StepName(String),
+    /// A name of a value that could not be told from others in dumps.
+    #[error("value name `{0}`: expected letters, digits and `_`")]
+    ValueName(String),
+    /// A name that means something already.
+    #[error("`{name}` is {meaning}; expected another name")]
+    Reserved {
+        /// The name.
+        name: String,
+        /// What it means.
+        meaning: &'static str,
+    },
+    /// A name of a layer kind that no line of a dump could hold.
+    #[error(
+        "name of a layer kind {0:?}: expected a name without line breaks and other control characters"
+    )]
+    KindName(String),
+    /// A step that cannot stand in this part of a spec.
+    #[error("found a step that {does} (`{op}`), expected one that does not: {why}")]
+    Misplaced {
+        /// The operation.
+        op: &'static str,
+        /// What it does.
+        does: &'static str,
+        /// Why that is not possible here.
+        why: &'static str,
+    },
     /// A step before anything flows.
     #[error("comes before any embedding; the first step is `embed`")]
     NothingYet,

@@ -338,5 +338,9 @@ fn step(at: &Value, map: &Map<String, Value>, path: &str) -> Result<(), Located>
 
 /// `layers.dense[0].residual` → `layers.dense`: steps are addressed by their names from there.
 pub(super) fn section(path: &str) -> &str {
-    path.split('[').next().unwrap_or(path)
+    let keys = ITEM.iter().map(|(key, _)| format!("].{key}"));
+    // The name of a kind may have brackets itself, so that the last ones count.
+    let end = keys.filter_map(|key| path.rfind(&key)).max();
+    let start = end.and_then(|end| path[..end].rfind('['));
+    start.map_or(path, |start| &path[..start])
 }

@@ -5,9 +5,10 @@
 
 use super::error::Fault;
 use super::form;
-use super::model::{Item, KeyValue, LayerKind, Step};
+use super::model::{Item, LayerKind, Step};
 use super::params::Layer;
 use super::read::{Fields, Node, Read, unknown};
+use super::share;
 use super::steps::{Around, steps};
 use super::values::Seen;
 
@@ -20,6 +21,8 @@ pub(super) struct Layers {
     pub(super) kinds: Vec<LayerKind>,
     pub(super) layers: Vec<usize>,
     pub(super) sources: Vec<Option<usize>>,
+    /// The spec's name of each kind: those that differ in a field only are numbered.
+    families: Vec<String>,
 }
 
 /// Reads the layers of a spec; `handed` are the values that each finds.
@@ -32,7 +35,8 @@ pub(super) fn layers(
     let mut all = Layers::default();
     for i in 0..n_layers {
         let layer = layer(root, around, i, handed)?;
-        all.sources.push(source(&layer, &all.sources)?);
+        let source = share::source(&layer, &all)?;
+        all.sources.push(source);
         let index = all.kind_of(root, layer)?;
         all.layers.push(index);
     }
@@ -45,7 +49,7 @@ impl Layers {
         let steps: usize = layer.items.iter().map(count).sum();
         let mut earlier = 0;
         for (i, kind) in self.kinds.iter().enumerate() {
-            if family(&kind.name) != layer.name {
+            if self.families[i] != layer.name {
                 continue;
             }
             root.spend(steps)?;
@@ -59,10 +63,15 @@ impl Layers {
             let expected = "layers of which more are equal".into();
             return Err(Fault::Range { found, expected }.at("layers"));
         }
+        let given = &root.value["layers"];
+        let taken =
+            |name: &str| given.get(name).is_some() || self.kinds.iter().any(|k| k.name == name);
+        let family = layer.name;
         let name = match earlier {
-            0 => layer.name,
-            n => format!("{}.{n}", layer.name),
+            0 => family.clone(),
+            n => LayerKind::variant_name(&family, n, taken),
         };
+        self.families.push(family);
         self.kinds.push(LayerKind { name, ..layer });
         Ok(self.kinds.len() - 1)
     }
@@ -78,31 +87,7 @@ fn count(item: &Item) -> usize {
     }
 }
 
-/// The layer whose state a layer shares; one that shares another's in turn has none to share.
-fn source(layer: &LayerKind, sources: &[Option<usize>]) -> Read<Option<usize>> {
-    let place = format!("layers.{}", layer.name);
-    let mut shared = layer.attentions().map(|a| match a.kv {
-        KeyValue::Own(..) => None,
-        KeyValue::Shared(source) => Some(source.0),
-    });
-    let source = shared.next().flatten();
-    if shared.any(|s| s != source) {
-        let (found, expected) = (
-            "attention steps that share different states".into(),
-            "all of a layer's attention steps to share one layer's states, or none".into(),
-        );
-        return Err(Fault::Range { found, expected }.at(&place));
-    }
-    match source.filter(|s| sources[*s].is_some()) {
-        Some(s) => {
-            let found = format!("layer {s}, which shares another's itself");
-            let expected = "a layer with keys and values of its own".into();
-            Err(Fault::Range { found, expected }.at(&place))
-        }
-        None => Ok(source),
-    }
-}
-
+/// A layer, under the spec's name of its kind.
 fn layer(root: &Node<'_, '_>, around: Around<'_>, i: usize, handed: &Seen) -> Read<LayerKind> {
     let layer = Layer::new(i);
     let mut root = root.clone();
@@ -111,29 +96,30 @@ fn layer(root: &Node<'_, '_>, around: Around<'_>, i: usize, handed: &Seen) -> Re
     let kinds = fields
         .raw("layers")
         .ok_or_else(|| root.fault(Fault::MissingKey("layers")))?;
-    let node = chosen_kind(&fields, &kinds)?;
-    let name = node.path.trim_start_matches("layers.").to_string();
+    let (name, node) = chosen_kind(&fields, &kinds)?;
+    if name.contains(char::is_control) {
+        return Err(kinds.fault(Fault::KindName(name.into())));
+    }
     let mut seen = handed.clone();
     let mut items = Vec::new();
     for node in node.elements()? {
         let Some(node) = node.chosen()? else { continue };
         items.extend(item(&node, around, &mut seen)?);
     }
+    let name = name.into();
     Ok(LayerKind { name, items })
 }
 
-/// `dense.2` → `dense`: kinds that differ in a field only are numbered.
-fn family(kind: &str) -> &str {
-    kind.split('.').next().unwrap_or(kind)
-}
-
 /// The kind that `layer_kind` names; without that rule there is one kind only.
-fn chosen_kind<'s, 'a>(fields: &Fields<'s, 'a>, kinds: &Node<'s, 'a>) -> Read<Node<'s, 'a>> {
+fn chosen_kind<'s, 'a>(
+    fields: &Fields<'s, 'a>,
+    kinds: &Node<'s, 'a>,
+) -> Read<(&'a str, Node<'s, 'a>)> {
     let entries = kinds.entries()?;
     let names = entries.iter().map(|(name, _)| *name);
     let Some(rule) = fields.raw("layer_kind") else {
         return match entries.as_slice() {
-            [(_, only)] => Ok(only.clone()),
+            [only] => Ok(only.clone()),
             _ => Err(fields.node.fault(Fault::MissingKey("layer_kind"))),
         };
     };
@@ -141,10 +127,7 @@ fn chosen_kind<'s, 'a>(fields: &Fields<'s, 'a>, kinds: &Node<'s, 'a>) -> Read<No
     let name = value
         .as_str()
         .ok_or_else(|| rule.unexpected(&value, "the name of a layer kind"))?;
-    let found = entries
-        .iter()
-        .find(|(n, _)| *n == name)
-        .map(|(_, node)| node.clone());
+    let found = entries.iter().find(|(n, _)| *n == name).cloned();
     found.ok_or_else(|| rule.fault(unknown("layer kind", name, names.clone())))
 }
 

@@ -48,16 +48,35 @@ pub struct Model {
     pub ignore: Vec<String>,
 }
 
+/// Part of a model that has steps, weights and a graph of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Section {
+    /// The embedding.
+    Embed,
+    /// A layer kind, by its index in [`Model::kinds`].
+    Kind(usize),
+    /// The head.
+    Head,
+}
+
 /// A layer's shape: a list of residual branches.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerKind {
-    /// `dense`, `sparse`, `sliding`: the name in the spec, used in dumps and symbols.
+    /// `dense`, `sparse`, `sliding`: the name in the spec, with a number behind it where several kinds have the same. For
+    /// people: dumps and symbols show it, nothing is found by it.
     pub name: String,
     /// Applied in order.
     pub items: Vec<Item>,
 }
 
 impl LayerKind {
+    /// A name for variant `number` of the kind `name`, or a later one, that is not taken: `dense.2`.
+    pub fn variant_name(name: &str, number: usize, taken: impl Fn(&str) -> bool) -> String {
+        let names = (number..).map(|n| format!("{name}.{n}"));
+        let mut free = names.filter(|n| !taken(n));
+        free.next().expect("finitely many names are taken")
+    }
+
     /// Its attention steps.
     pub fn attentions(&self) -> impl Iterator<Item = &Attention> {
         self.steps().filter_map(|s| match &s.op {

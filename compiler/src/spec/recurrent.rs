@@ -5,7 +5,7 @@ use super::form;
 use super::model::{Activation, Convolved, DeltaNet, LowRank, Projection, StepOp};
 use super::read::{Fields, Node, Read, unknown};
 use super::steps::{At, MAX_HEADS, MAX_WIDTH, activation, norm, width_of};
-use super::weights::{linear, weight};
+use super::weights::{linear, row_by_row, weight};
 
 /// Most positions that a convolution sees.
 const MAX_TAPS: usize = 64;
@@ -134,7 +134,7 @@ fn convolved(
                 .map(|n| weight(&n, slot("bias"), vec![out]))
                 .transpose()?,
         },
-        conv: weight(&own.required("conv")?, slot("conv"), vec![out, taps])?,
+        conv: row_by_row(&own.required("conv")?, slot("conv"), vec![out, taps])?,
     })
 }
 

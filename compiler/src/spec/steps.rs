@@ -9,11 +9,12 @@ use super::model::{
     Activation, Attention, KeyValue, Linear, Mlp, Norm, NormKind, PositionScale, QkNorm, Reach,
     Rope, SourceLayer, Step, StepOp,
 };
+use super::part::Part;
 use super::read::{Fields, Node, Read, unknown};
 use super::recurrent::delta_net;
 use super::tables;
 use super::values::{self, Seen};
-use super::weights::{linear, weight};
+use super::weights::{linear, row_by_row, weight};
 
 /// Largest width of anything: hidden states, feed-forward blocks, vocabularies.
 pub(super) const MAX_WIDTH: usize = 1 << 24;
@@ -32,6 +33,14 @@ pub(super) struct Around<'m> {
     pub(super) vocab: usize,
     pub(super) context: usize,
     pub(super) ropes: &'m [Rope],
+    pub(super) part: Part,
+}
+
+impl<'m> Around<'m> {
+    /// The same around another part of the spec.
+    pub(super) fn within(self, part: Part) -> Around<'m> {
+        Around { part, ..self }
+    }
 }
 
 /// Reads a list of steps whose input has `width` components (none for token ids); gives their output's width.
@@ -63,6 +72,7 @@ pub(super) fn steps(
             let (op, out) = at.with_input(from.as_deref())?.read()?;
             (op, out, from, keep)
         };
+        around.part.takes(&op).map_err(|f| node.fault(f))?;
         if let Some(name) = &keep {
             seen.keep(name, out).map_err(|f| node.fault(f))?;
         }
@@ -219,7 +229,7 @@ fn embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let width = sized.unwrap_or(at.around.hidden);
     let rows = fields.value("rows", |n| n.whole(1, MAX_WIDTH))?;
     let shape = vec![rows.unwrap_or(at.around.vocab), width];
-    let table = weight(&fields.required("table")?, at.slot("table"), shape)?;
+    let table = row_by_row(&fields.required("table")?, at.slot("table"), shape)?;
     let scale = fields.value("scale", Node::real)?.unwrap_or(1.0);
     let limit = rows.filter(|rows| *rows < at.around.vocab);
     let embed = StepOp::Embed {
@@ -236,7 +246,7 @@ fn position_embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         .value("offset", |n| n.whole(0, 1 << 16))?
         .unwrap_or(0);
     let width = at.width()?;
-    let table = weight(
+    let table = row_by_row(
         &fields.required("table")?,
         at.slot("table"),
         vec![at.around.context + offset, width],

@@ -18,6 +18,20 @@ pub(super) fn weight(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Re
     weights(node, slot, shape, None)
 }
 
+/// Reads a weight of which rows are read one by one, so that they have to lie one behind the other.
+pub(super) fn row_by_row(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Read<Weight> {
+    let weight = weight(node, slot, shape)?;
+    let found = match (weight.transposed, weight.blocks()) {
+        (true, _) => "a tensor that is stored transposed",
+        (false, Some(_)) => "a run of rows of each head",
+        (false, None) => return Ok(weight),
+    };
+    Err(node.fault(Fault::Range {
+        found: found.into(),
+        expected: "one whose rows follow each other: they are read one by one".into(),
+    }))
+}
+
 /// Reads one weight, or a family of them: one for each of so many experts.
 fn weights(
     node: &Node<'_, '_>,

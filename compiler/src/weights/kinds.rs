@@ -4,10 +4,10 @@
 //! that keeps, say, its first and last layer in f32 and the rest in bf16 makes two kinds out of one.
 
 use super::{View, Weights};
-use crate::spec::model::Model;
+use crate::spec::model::{LayerKind, Model};
 use graver_runtime::abi::Encoding;
 
-/// Gives layers of one kind whose weights differ in type, row stride or orientation a kind each: `dense`, `dense.2`, ….
+/// Gives layers of one kind whose weights differ in type, row stride or orientation a kind each: `dense`, `dense.2`, …, numbers that are taken left out.
 ///
 /// Afterwards all layers of a kind agree in every slot. Kinds that agree already keep their place and name.
 pub fn split_kinds(model: &mut Model, weights: &Weights) {
@@ -28,7 +28,8 @@ pub fn split_kinds(model: &mut Model, weights: &Weights) {
                 .filter(|(original, _)| *original == kind)
                 .count();
             let mut copy = model.kinds[kind].clone();
-            copy.name = format!("{}.{}", copy.name, earlier + 1);
+            let taken = |name: &str| model.kinds.iter().any(|k| k.name == name);
+            copy.name = LayerKind::variant_name(&copy.name, earlier + 1, taken);
             model.kinds.push(copy);
             variants.push((kind, None));
             variants.len() - 1

@@ -35,7 +35,7 @@ pub use random::{RandomWeights, Recipe};
 pub use resolve::{Progress, Source, resolve, resolve_with};
 pub use slots::{Role, Slot, block_slots, kind_slots};
 
-use crate::spec::model::Model;
+use crate::spec::model::{Model, Section};
 use graver_runtime::abi::Encoding;
 use graver_runtime::pages;
 use memmap2::{Mmap, MmapMut};
@@ -72,11 +72,11 @@ impl Weights {
 
     /// The view of a slot of `embed`, of a layer kind (any of its layers: after [`split_kinds`] they agree in type,
     /// stride and orientation) or of `head`; `None` where there is no such slot, or no layer of that kind.
-    pub fn find(&self, model: &Model, block: Block, slot: &str) -> Option<&View> {
-        let views = match block {
-            Block::Embed => &self.embed,
-            Block::Head => &self.head,
-            Block::Kind(kind) => {
+    pub fn find(&self, model: &Model, section: Section, slot: &str) -> Option<&View> {
+        let views = match section {
+            Section::Embed => &self.embed,
+            Section::Head => &self.head,
+            Section::Kind(kind) => {
                 let layer = model.layers.iter().position(|of| *of == kind)?;
                 &self.layers[layer]
             }
@@ -109,17 +109,6 @@ impl Weights {
     pub fn total_bytes(&self) -> usize {
         self.tensors.iter().map(|tensor| tensor.bytes).sum()
     }
-}
-
-/// Part of a model that has weight slots.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Block {
-    /// The embedding.
-    Embed,
-    /// A layer kind, by its index in [`Model::kinds`].
-    Kind(usize),
-    /// The head.
-    Head,
 }
 
 /// A run of bytes.

@@ -257,7 +257,10 @@ pub(super) fn widen(
 /// What a conversion reads.
 #[derive(Clone, Copy)]
 enum Source<'a> {
-    Float { bytes: &'a [u8], dtype: Dtype },
+    Float {
+        bytes: &'a [u8],
+        dtype: Dtype,
+    },
     Blocks(Blocks<'a>),
     Packed {
         bytes: &'a [u8],

@@ -24,18 +24,18 @@ pub fn check(data: &[u8]) {
     assert_eq!(again.to_string(), printed);
     let verdict = |g: &Graph| graph::verify(g).map_err(|e| e.to_string());
     assert_eq!(verdict(&graph), verdict(&again), "{printed}");
-    let block = Block {
+    let block = |graph: &Graph| Block {
         name: "layer".into(),
-        graph,
+        graph: graph.clone(),
     };
     let program = Program {
         kind: ProgramKind::Decode,
-        blocks: vec![block],
-        layers: vec![],
-        sources: vec![],
+        blocks: vec![block(&Graph::default()), block(&graph), block(&graph)],
+        layers: vec![1, 1],
+        sources: vec![None, Some(0)],
         ropes: vec![],
     };
-    drop(graph::verify_program(&program).map_err(|e| e.to_string()));
+    drop(program.verify().map_err(|e| e.to_string()));
 }
 
 /// The inputs of all filetests, and the graphs of a few specs with nothing and with everything fused.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use graver::artifact::{jit, weight_source};
 use graver::codegen::{Instruments, Planned, Target};
-use graver::graph::{Op, Program, ProgramKind, verify_program};
+use graver::graph::{Op, Program, ProgramKind};
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, Loaded};
@@ -131,7 +131,7 @@ pub(crate) fn check(loaded: Loaded, way: &Way) -> &'static str {
         return "too large to be run";
     }
     for p in &planned {
-        verify_program(&p.program).unwrap_or_else(|e| panic!("{e}\n{}", p.program));
+        p.program.expect_valid("as it is planned");
         assert_eq!(arena::fault(p, n), None, "{}", p.program);
     }
     let plain = pipeline::plain_program(&loaded, ProgramKind::Prefill, way.cache);

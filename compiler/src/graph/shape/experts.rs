@@ -2,6 +2,7 @@
 
 use super::{Rule, ShapeError};
 use crate::graph::op::*;
+use crate::graph::text::shape_text;
 
 impl Rule<'_> {
     fn at(&self, role: &str) -> usize {
@@ -18,8 +19,8 @@ impl Rule<'_> {
         self.check(
             role,
             found == expected,
-            format!("{found:?}"),
-            format!("{expected:?}"),
+            shape_text(found),
+            shape_text(expected),
         )
     }
 
@@ -57,19 +58,21 @@ impl Rule<'_> {
             let best = g.best > 0 && g.best <= each;
             self.check("best of a group", best, g.best, format!("1 to {each}"))?;
         }
-        let first = self.shape(self.at(scores))[0];
-        Ok(vec![first, Dim::Const(2 * r.top_k)])
+        self.of_tokens(self.at(scores))?;
+        Ok(vec![Dim::Tokens, Dim::Const(2 * r.top_k)])
     }
 
     pub(super) fn group_by_expert(&self, g: &Grouping) -> Result<Shape, ShapeError> {
         self.grouping(g)?;
         let width = self.width(0)?;
         self.check("width of x", width == 2 * g.top_k, width, 2 * g.top_k)?;
+        self.of_tokens(0)?;
         Ok(vec![g.table()])
     }
 
     pub(super) fn gather_tokens(&self, g: &Grouping) -> Result<Shape, ShapeError> {
         self.same_shape("groups", &[g.table()])?;
+        self.of_tokens(0)?;
         Ok(vec![g.rows(), Dim::Const(self.width(0)?)])
     }
 
@@ -81,6 +84,7 @@ impl Rule<'_> {
     }
 
     pub(super) fn scale_rows(&self) -> Result<Shape, ShapeError> {
+        self.width(0)?;
         let x = self.shape(0).clone();
         self.same_shape("by", &[x[0], Dim::Const(1)])?;
         Ok(x)
@@ -110,7 +114,7 @@ impl Rule<'_> {
     }
 
     pub(super) fn activate(&self, a: &Activate) -> Result<Shape, ShapeError> {
-        let x = self.shape(0).clone();
+        let (width, x) = (self.width(0)?, self.shape(0).clone());
         match a.form {
             Form::Plain => Ok(x),
             Form::Gated => {
@@ -118,7 +122,6 @@ impl Rule<'_> {
                 Ok(x)
             }
             Form::Paired => {
-                let width = self.width(0)?;
                 self.check(
                     "width of x",
                     width.is_multiple_of(2),
@@ -140,6 +143,7 @@ impl Rule<'_> {
 
     pub(super) fn experts_in(&self, e: &ExpertsIn) -> Result<Shape, ShapeError> {
         let (g, k) = (&e.grouping, self.width(0)?);
+        self.of_tokens(0)?;
         if let Some(n) = &e.norm {
             self.check("group of the prologue", n.group == k, n.group, k)?;
             self.norm(n, "norm.", k)?;

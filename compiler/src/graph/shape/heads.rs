@@ -59,6 +59,7 @@ impl Rule<'_> {
     /// The three parts fit each other as they would apart.
     pub(super) fn latent_attention(&self, l: &LatentAttention) -> Result<Shape, ShapeError> {
         let a = &l.attention;
+        self.of_tokens(0)?;
         let q = self.head_matmul(&l.queries, [0, 2])?;
         let expected = Dim::Const(a.heads * a.head_dim);
         let found = q[1];
@@ -90,6 +91,7 @@ impl Rule<'_> {
             let fits = w > 0 && (w == all || w == one);
             self.check(&format!("width of {}", self.roles[i]), fits, w, expected)?;
         }
+        self.same_rows(1, 0)?;
         Ok(vec![self.shape(0)[0], Dim::Const(c.heads * c.width())])
     }
 }

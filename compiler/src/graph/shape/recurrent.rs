@@ -23,6 +23,7 @@ impl Rule<'_> {
 
     pub(super) fn short_conv(&self, c: &ShortConv) -> Result<Shape, ShapeError> {
         let n = self.width(0)?;
+        self.of_tokens(0)?;
         self.check("taps", c.taps > 1, c.taps, "at least 2")?;
         self.matrix(1, n, c.taps)?;
         if let Some(norm) = &c.norm {
@@ -64,6 +65,9 @@ impl Rule<'_> {
             self.check(&format!("width of {}", self.roles[i]), found == n, found, n)?;
         }
         let (found, all) = (self.width(3)?, d.heads * d.key_dim);
+        for i in 0..5 {
+            self.of_tokens(i)?;
+        }
         let fits = found == d.heads || found == all;
         self.check(
             "width of decay",
