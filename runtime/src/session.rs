@@ -264,7 +264,9 @@ impl Session {
             return self.step(&[Segment { slot, tokens }], wanted);
         }
         self.check(&[Segment { slot, tokens }])?;
+        self.states.reserve(slot, tokens.len())?;
         if wanted == Wanted::All {
+            // The last that can fail: until then, the rows of the call before stay where they are.
             self.reserve_rows(tokens.len())?;
         }
         self.begin(&[Segment { slot, tokens }])?;

@@ -391,20 +391,14 @@ impl States {
             self.region
                 .slice(slot * self.layout.bytes, self.layout.bytes)
         };
-        let pages = all
-            .chunks_exact(PAGE)
-            .enumerate()
-            .filter(|(_, page)| written(page));
-        let pages: Vec<usize> = pages.map(|(index, _)| index).collect();
-        let too_big = |_| Error::Memory {
-            what: "a snapshot",
-            bytes: pages.len() * PAGE,
-            source: std::io::ErrorKind::OutOfMemory.into(),
-        };
-        let mut bytes = Vec::new();
-        bytes
-            .try_reserve_exact(pages.len() * PAGE)
-            .map_err(too_big)?;
+        let all_pages = all.chunks_exact(PAGE).enumerate();
+        let (mut pages, mut bytes) = (Vec::new(), Vec::new());
+        for (index, _) in all_pages.filter(|(_, page)| written(page)) {
+            pages.try_reserve(1).map_err(|_| no_room(pages.len()))?;
+            pages.push(index);
+        }
+        let reserved = bytes.try_reserve_exact(pages.len() * PAGE);
+        reserved.map_err(|_| no_room(pages.len()))?;
         for page in &pages {
             bytes.extend_from_slice(&all[page * PAGE..][..PAGE]);
         }
@@ -448,6 +442,15 @@ impl States {
         let slots = self.sequences.len();
         let unknown = Error::UnknownSlot { slot, slots };
         self.sequences.get_mut(slot).ok_or(unknown)
+    }
+}
+
+/// No memory for a snapshot of so many pages.
+fn no_room(pages: usize) -> Error {
+    Error::Memory {
+        what: "a snapshot",
+        bytes: pages * PAGE,
+        source: std::io::ErrorKind::OutOfMemory.into(),
     }
 }
 
