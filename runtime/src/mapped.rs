@@ -75,15 +75,6 @@ impl Blob {
         }
     }
 
-    /// Opens the file at `path` and maps `len` bytes of it from byte `offset`.
-    pub fn open(path: &Path, offset: u64, len: usize) -> Result<Blob, Error> {
-        let file = File::open(path).map_err(|source| Error::WeightFile {
-            path: path.to_owned(),
-            source,
-        })?;
-        Blob::map(&file, path, offset, len)
-    }
-
     /// A copy of `bytes`, aligned to 64 bytes or more.
     pub fn owned(bytes: &[u8]) -> Result<Blob, Error> {
         Blob::filled(bytes.len(), |to| to.copy_from_slice(bytes))

@@ -8,7 +8,6 @@ use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Instant;
 
 use crate::abi::{CLAIM_COUNTERS, Entry, StepContext, WAITING};
 use crate::cpu::{self, Affinity};
@@ -111,21 +110,17 @@ impl Pool {
     /// [`CLAIM_COUNTERS`] writable counters that nobody else uses.
     pub unsafe fn run(&mut self, entry: Entry, context: &mut StepContext) {
         // Profiles show what threads do.
-        let company = self.company.as_mut().filter(|_| context.recorder.is_null());
-        let Some(company) = company else {
-            // SAFETY: the caller's contract.
-            return unsafe { self.run_shared(entry, context) };
-        };
-        let began = Instant::now();
-        if company.is_alone(began) {
+        let may_be_alone = context.recorder.is_null();
+        let company = self.company.as_ref().filter(|_| may_be_alone);
+        if company.is_some_and(Company::is_alone) {
             // SAFETY: the caller's contract.
             return unsafe { run_alone(entry, context) };
         }
+        let phase = self.shared.barrier.phase();
         // SAFETY: the caller's contract.
         unsafe { self.run_shared(entry, context) };
-        let crowding = self.shared.barrier.crowding();
         if let Some(company) = &mut self.company {
-            company.shared(crowding, began);
+            company.shared(self.shared.barrier.is_crowded(phase));
         }
     }
 
