@@ -122,7 +122,7 @@ impl Published {
         let Some(Method::ScaledBlocks { scales }) = &self.method else {
             return Ok(None);
         };
-        if header.dtype != StoredDtype::F8_E4M3 || header.shape.len() < 2 {
+        if header.dtype != StoredDtype::F8_E4M3 || header.shape.is_empty() {
             return Ok(None);
         }
         let name = format!("{}{scales}", header.name);
@@ -216,15 +216,21 @@ fn described(header: &HeaderTensor) -> String {
     format!("{} {:?}", header.dtype, header.shape)
 }
 
-/// Rows and columns of a tensor's matrices.
+/// Rows and columns of a tensor's matrices; a vector is one row.
 fn plane(shape: &[usize]) -> (usize, usize) {
-    (shape[shape.len() - 2], shape[shape.len() - 1])
+    match shape {
+        [.., rows, columns] => (*rows, *columns),
+        [columns] => (1, *columns),
+        [] => (1, 1),
+    }
 }
 
+/// As many scales as there are blocks, in as many dimensions as the tensor has.
 fn scale_shape(shape: &[usize], block: [usize; 2]) -> Vec<usize> {
-    let (rows, columns) = plane(shape);
-    let mut out = shape[..shape.len() - 2].to_vec();
-    out.extend([rows.div_ceil(block[0]), columns.div_ceil(block[1])]);
+    let mut out = shape.to_vec();
+    for (size, block) in out.iter_mut().rev().zip([block[1], block[0]]) {
+        *size = size.div_ceil(block);
+    }
     out
 }
 
@@ -353,10 +359,12 @@ impl Blocks<'_> {
         let ((rows, columns), [high, wide]) = (self.plane, self.block);
         let scale_row = row / rows * rows.div_ceil(high) + row % rows / high;
         let first_scale = scale_row * columns.div_ceil(wide);
+        // One scale may be for everything, all matrices of a stack.
+        let last_scale = self.scales.len() / self.scale_type.size() - 1;
         let values = &self.bytes[row * columns..][..columns];
         let runs = out.chunks_mut(wide * 4).zip(values.chunks(wide));
         for (b, (out, values)) in runs.enumerate() {
-            let at = (first_scale + b) * self.scale_type.size();
+            let at = (first_scale + b).min(last_scale) * self.scale_type.size();
             let scale = self.scale_type.read(&self.scales[at..]);
             for (out, value) in out.chunks_exact_mut(4).zip(values) {
                 out.copy_from_slice(&(E4M3[usize::from(*value)] * scale).to_le_bytes());

@@ -180,6 +180,26 @@ fn fp8_blocks_become_exact_f32() {
 }
 
 #[test]
+fn fp8_of_stacked_experts_with_one_scale() {
+    let config = json!({"quantization_config": {"quant_method": "fp8"}});
+    for (scales, values) in [(vec![3.0], [3.0, 3.0]), (vec![3.0, 5.0], [3.0, 5.0])] {
+        let shape = [scales.len(), 1, 1];
+        let weights = resolved(
+            &family("w", &[2, 2], 2),
+            config.clone(),
+            &[
+                ("w", "F8_E4M3", &[2, 2, 2], vec![0x38; 8]),
+                ("w_scale_inv", "F32", &shape, f32_bytes(&scales)),
+            ],
+        )
+        .unwrap();
+        for (view, value) in weights.layers[0].iter().zip(values) {
+            assert_eq!(floats(&weights, view), [value; 4]);
+        }
+    }
+}
+
+#[test]
 fn fp8_codes_are_what_the_format_says() {
     let codes: Vec<u8> = (0..=255).collect();
     let weights = resolved(

@@ -62,7 +62,7 @@ fn of_mxfp4_become_f32_beside_matrices_of_bf16() {
 }
 
 #[test]
-fn of_fp8_become_f32_or_are_refused() {
+fn of_fp8_become_f32() {
     let config =
         json!({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 128]}});
     let ones = [0x38; 32].to_vec();
@@ -83,12 +83,23 @@ fn of_fp8_become_f32_or_are_refused() {
     let weights = resolved(&model, config.clone(), &row).unwrap();
     is_f32(&weights, &weights.head[0], &[3.0; 32]);
     is_f32(&weights, &weights.head[2], &[0.0; 32]);
-    let error = resolved(&model, config, &tensors(&[32])).unwrap_err();
+    // As vectors are published, in one dimension: in blocks of 128, and in several of 16.
+    let mut flat = tensors(&[32]);
+    flat[1].2 = &[1];
+    let weights = resolved(&model, config, &flat).unwrap();
+    is_f32(&weights, &weights.head[0], &[3.0; 32]);
+    let config =
+        json!({"quantization_config": {"quant_method": "fp8", "weight_block_size": [128, 16]}});
+    let error = resolved(&model, config.clone(), &flat).unwrap_err();
     let message = error.to_string();
     assert!(
-        message.contains("head.norm.gain") && message.contains("expected F32, F16 or BF16"),
+        message.contains("for head.norm.gain: found F32 [1], expected F32 [2]"),
         "{message}"
     );
+    (flat[1].2, flat[1].3) = (&[2], f32_bytes(&[3.0, 5.0]));
+    let weights = resolved(&model, config, &flat).unwrap();
+    let expected = [[3.0; 16], [5.0; 16]].concat();
+    is_f32(&weights, &weights.head[0], &expected);
 }
 
 #[test]
