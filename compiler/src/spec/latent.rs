@@ -1,10 +1,11 @@
 //! The step `latent_attention`: multi-head latent attention with its projections.
 
+use super::attention::{rope, width_of};
 use super::error::Fault;
 use super::form;
 use super::model::{LatentAttention, LatentQuery, StepOp};
 use super::read::{Fields, Node, Read};
-use super::steps::{At, MAX_HEADS, MAX_WIDTH, norm, rope, width_of};
+use super::steps::{At, MAX_HEADS, MAX_WIDTH, norm};
 use super::weights::linear;
 
 /// Reads the step. Queries are `q`, or behind a compression `compressed_q: {"rank", "a", "norm", "b"}`.

@@ -1,10 +1,11 @@
 //! The step `delta_net`: the gated delta rule with its projections, convolutions and gates.
 
+use super::attention::width_of;
 use super::error::Fault;
 use super::form;
 use super::model::{Activation, Convolved, DeltaNet, LowRank, Projection, StepOp};
 use super::read::{Fields, Node, Read, unknown};
-use super::steps::{At, MAX_HEADS, MAX_WIDTH, activation, norm, width_of};
+use super::steps::{At, MAX_HEADS, MAX_WIDTH, activation, norm};
 use super::weights::{linear, row_by_row, weight};
 
 /// Most positions that a convolution sees.

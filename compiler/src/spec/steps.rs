@@ -2,13 +2,11 @@
 
 use serde_json::Value;
 
+use super::attention;
 use super::error::{Fault, Kind};
 use super::form::{self, Keys};
 use super::latent::latent_attention;
-use super::model::{
-    Activation, Attention, KeyValue, Linear, Mlp, Norm, NormKind, PositionScale, QkNorm, Reach,
-    Rope, SourceLayer, Step, StepOp,
-};
+use super::model::{Activation, Linear, Mlp, Norm, NormKind, Rope, Step, StepOp};
 use super::part::Part;
 use super::read::{Fields, Node, Read, unknown};
 use super::recurrent::delta_net;
@@ -111,7 +109,7 @@ const OPS: [(&str, Keys, Reader); 19] = [
     ("mul", form::OPERAND, values::mul),
     ("weighted_sum", form::WEIGHTED_SUM, values::weighted_sum),
     ("match_rms", form::MATCH_RMS, values::match_rms),
-    ("attention", form::ATTENTION, attention),
+    ("attention", form::ATTENTION, attention::attention),
     ("latent_attention", form::LATENT_ATTENTION, latent_attention),
     ("delta_net", form::DELTA_NET, delta_net),
     ("mlp", form::MLP, mlp_step),
@@ -326,172 +324,6 @@ fn scale(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
 fn softcap(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let cap = at.fields()?.required("cap")?.above_zero()?;
     Ok((StepOp::Softcap(cap), at.width()?))
-}
-
-fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
-    let fields = at.fields()?;
-    let width = at.width()?;
-    let heads = fields.required("n_heads")?.whole(1, MAX_HEADS)?;
-    let kv_node = fields.optional("n_kv_heads")?;
-    let kv_heads = kv_node
-        .as_ref()
-        .map_or(Ok(heads), |n| n.whole(1, MAX_HEADS))?;
-    if let Some(node) = kv_node.filter(|_| heads % kv_heads != 0) {
-        return Err(node.fault(Fault::NotADivisor {
-            value: kv_heads,
-            name: "n_heads",
-            of: heads,
-        }));
-    }
-    let head_dim = fields.required("head_dim")?.whole(1, MAX_HEADS)?;
-    let q_width = width_of(&at.node, heads, head_dim)?;
-    let kv_width = kv_heads * head_dim;
-    let matrix =
-        |key: &'static str, out, inner| linear(&fields.required(key)?, &at.slot(key), out, inner);
-    let reach = reach(&fields, at.around.context)?;
-    let kv = match fields.value("share", |n| source(n))? {
-        Some(source) => KeyValue::Shared(source),
-        None => {
-            let positions = reach.limit().unwrap_or(at.around.context);
-            at.add_state([2, kv_width, positions])?;
-            KeyValue::Own(matrix("k", kv_width, width)?, matrix("v", kv_width, width)?)
-        }
-    };
-    let attention = Attention {
-        heads,
-        kv_heads,
-        head_dim,
-        q: matrix("q", q_width, width)?,
-        kv,
-        gate: fields
-            .optional("gate")?
-            .map(|n| linear(&n, &at.slot("gate"), q_width, width))
-            .transpose()?,
-        o: matrix("o", at.around.hidden, q_width)?,
-        qk_norm: fields
-            .optional("qk_norm")?
-            .map(|n| qk_norm(&n, &at.name, head_dim, (q_width, kv_width)))
-            .transpose()?,
-        rope: fields
-            .optional("rope")?
-            .map(|n| rope(&n, at.around.ropes, head_dim))
-            .transpose()?,
-        scale: fields
-            .value("scale", Node::real)?
-            .unwrap_or((head_dim as f64).powf(-0.5) as f32),
-        softcap: fields.value("softcap", Node::above_zero)?,
-        reach,
-        sinks: fields
-            .optional("sinks")?
-            .map(|n| weight(&n, at.slot("sinks"), vec![heads]))
-            .transpose()?,
-        position_scale: fields
-            .optional("position_scale")?
-            .map(|n| position_scale(&n))
-            .transpose()?,
-    };
-    Ok((StepOp::Attention(Box::new(attention)), at.around.hidden))
-}
-
-/// Width of so many heads together.
-pub(super) fn width_of(node: &Node<'_, '_>, heads: usize, dim: usize) -> Read<usize> {
-    match heads * dim {
-        width if width <= MAX_WIDTH => Ok(width),
-        _ => Err(node.fault(Fault::Range {
-            found: format!("{heads} heads of {dim} components"),
-            expected: format!("at most {MAX_WIDTH} components together"),
-        })),
-    }
-}
-
-/// An earlier layer than this one.
-fn source(node: &Node<'_, '_>) -> Read<SourceLayer> {
-    let layer = node.names.layer.map_or(0, |l| l.index);
-    match layer.checked_sub(1) {
-        Some(most) => node.whole(0, most).map(SourceLayer),
-        None => Err(node.unexpected(&*node.eval()?, "null: the first layer has none before it")),
-    }
-}
-
-/// `window` or `chunk`; one that holds the whole context is no limit.
-fn reach(fields: &Fields<'_, '_>, context: usize) -> Read<Reach> {
-    let size = |key| fields.value(key, |n| n.whole(1, MAX_CONTEXT));
-    let within = |n: &usize| *n < context;
-    match (size("window")?, size("chunk")?) {
-        (Some(_), Some(_)) => Err(fields.node.wrong("one of `window` and `chunk`, not both")),
-        (window, None) => Ok(window.filter(within).map_or(Reach::Full, Reach::Window)),
-        (None, chunk) => Ok(chunk.filter(within).map_or(Reach::Full, Reach::Chunk)),
-    }
-}
-
-/// `{"scale": 0.1, "every": 8192, "offset": 1}`.
-fn position_scale(node: &Node<'_, '_>) -> Read<PositionScale> {
-    let fields = node.object(form::POSITION_SCALE)?;
-    Ok(PositionScale {
-        scale: fields.required("scale")?.real()?,
-        every: fields.required("every")?.above_zero()?,
-        offset: fields
-            .value("offset", |n| n.whole(0, MAX_CONTEXT))?
-            .unwrap_or(0),
-    })
-}
-
-/// `{"over": "head" | "projection", "after_rope": false, "q": norm, "k": norm}`.
-fn qk_norm(
-    node: &Node<'_, '_>,
-    slot: &str,
-    head_dim: usize,
-    widths: (usize, usize),
-) -> Read<QkNorm> {
-    let fields = node.object(form::QK_NORM)?;
-    let over = fields.required("over")?;
-    let per_head = match over.literal("`head` or `projection`")? {
-        "head" => true,
-        "projection" => false,
-        other => {
-            return Err(over.fault(unknown(
-                "extent of a norm",
-                other,
-                ["head", "projection"].into_iter(),
-            )));
-        }
-    };
-    let one = |key: &'static str, node: &Node<'_, '_>, projection: usize| {
-        let width = if per_head { head_dim } else { projection };
-        norm(node, &format!("{slot}.{key}_norm"), width)
-    };
-    let maybe = |key| {
-        let node = fields.optional(key)?;
-        node.map(|n| one(key, &n, widths.1)).transpose()
-    };
-    Ok(QkNorm {
-        per_head,
-        after_rope: fields.flag("after_rope")?,
-        q: one("q", &fields.required("q")?, widths.0)?,
-        k: maybe("k")?,
-        v: maybe("v")?,
-    })
-}
-
-/// The name of a rope, or `{"name": …, "if": …}`; gives its index.
-pub(super) fn rope(node: &Node<'_, '_>, ropes: &[Rope], head_dim: usize) -> Read<usize> {
-    let name = match node.value.is_object() {
-        true => node.object(form::NAME)?.required("name")?,
-        false => node.clone(),
-    };
-    let text = name.literal("the name of one of `ropes`")?;
-    let found = ropes.iter().position(|r| r.name == text);
-    let index = found
-        .ok_or_else(|| name.fault(unknown("rope", text, ropes.iter().map(|r| r.name.as_str()))))?;
-    let rotary = ropes[index].rotary_dim();
-    if rotary > head_dim {
-        let found = format!("a rope over {rotary} components");
-        return Err(name.fault(Fault::Range {
-            found,
-            expected: format!("at most head_dim = {head_dim}"),
-        }));
-    }
-    Ok(index)
 }
 
 fn mlp_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {

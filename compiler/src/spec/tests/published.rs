@@ -163,3 +163,32 @@ fn models_beyond_any_machine_are_refused() {
         "{found}"
     );
 }
+
+/// A part of each head that rotates is refused where the spec rotates all of it, in either layout of a config.
+#[test]
+fn partial_rotation_is_not_ignored() {
+    for name in [
+        "llama", "qwen3", "olmo2", "olmo3", "gemma2", "gemma3", "gemma3n",
+    ] {
+        let spec = load(SpecSource::Builtin(name)).unwrap();
+        let with = |kind: &str, part: f64| {
+            let mut config = spec.preset("tiny").unwrap();
+            let parameters = json!({ "rope_type": "default", "partial_rotary_factor": part });
+            config["rope_parameters"] = json!({ kind: parameters });
+            spec.bind(&config).map(|m| m.ropes.len())
+        };
+        let kinds = match name {
+            "llama" | "qwen3" => &["full_attention"][..],
+            _ => &["full_attention", "sliding_attention"],
+        };
+        for kind in kinds {
+            // Layers have ropes of their own in these families alone.
+            let taken = name.starts_with("gemma3") || name == "olmo3";
+            if taken || *kind == "full_attention" && name != "gemma2" {
+                with(kind, 1.0).unwrap_or_else(|e| panic!("{name}: {e}"));
+            }
+            let text = with(kind, 0.5).unwrap_err().to_string();
+            assert!(text.contains("this spec supports only 1"), "{name}: {text}");
+        }
+    }
+}
