@@ -2,7 +2,7 @@
 //!
 //! In: a path, and for reading the most bytes that such a file has. Out: an open regular file, or its bytes. What is not a
 //! file (a folder, a pipe that would block, a device without an end), is larger than any real one, or only stands for a
-//! file that was never fetched (a broken link, a Git LFS pointer) is an error that says so. Whether the bytes make sense is
+//! file that was never fetched (a broken link, or its text, or a Git LFS pointer) is an error that says so. Whether the bytes make sense is
 //! the caller's affair.
 
 use std::fmt;
@@ -15,8 +15,10 @@ pub const MAX_CONFIG: u64 = 64 << 20;
 /// Largest `tokenizer.json` that is read, in bytes; real ones are under 40 MB.
 pub const MAX_TOKENIZER: u64 = 256 << 20;
 
-/// What Git LFS pointers begin with, and how long they are at most.
-const LFS: (&[u8], u64) = (b"version https://git-lfs", 1024);
+/// The longest that what only stands for a file is, in bytes.
+const LONGEST_STAND_IN: u64 = 1024;
+/// What Git LFS pointers begin with.
+const LFS: &str = "version https://git-lfs";
 
 /// A file that cannot be used.
 #[derive(Debug, thiserror::Error)]
@@ -58,6 +60,17 @@ pub enum FileError {
         path: PathBuf,
         /// Size of the file that it stands for, as it says.
         size: Option<u64>,
+    },
+    /// What a link becomes where it was unpacked or checked out as a file.
+    #[error(
+        "{}: a broken link: a file that holds the path {target:?} in place of the file there; fetch or copy the file again",
+        shown(path)
+    )]
+    LinkText {
+        /// The file.
+        path: PathBuf,
+        /// Where the link led.
+        target: String,
     },
     /// A file that is larger than any real one.
     #[error(
@@ -213,22 +226,28 @@ fn kind(found: FileType) -> &'static str {
 
 /// Refuses what stands for a file that was not fetched.
 fn check_fetched(path: &Path, file: &mut File, bytes: u64) -> Result<(), FileError> {
-    let (start, longest) = LFS;
-    if bytes > longest {
+    if bytes > LONGEST_STAND_IN {
         return Ok(());
     }
     let mut text = vec![];
-    let read = file.take(longest).read_to_end(&mut text);
+    let read = file.take(LONGEST_STAND_IN).read_to_end(&mut text);
     read.and_then(|_| file.rewind()).map_err(io(path, "read"))?;
-    if !text.starts_with(start) {
-        return Ok(());
-    }
     let text = String::from_utf8_lossy(&text);
-    let size = text.lines().find_map(|line| line.strip_prefix("size "));
-    Err(FileError::LfsPointer {
-        path: path.into(),
-        size: size.and_then(|n| n.parse().ok()),
-    })
+    if text.starts_with(LFS) {
+        let size = text.lines().find_map(|line| line.strip_prefix("size "));
+        return Err(FileError::LfsPointer {
+            path: path.into(),
+            size: size.and_then(|n| n.parse().ok()),
+        });
+    }
+    let target = text.trim_end();
+    match target.starts_with("../") && !target.contains(misleads) {
+        true => Err(FileError::LinkText {
+            path: path.into(),
+            target: target.into(),
+        }),
+        false => Ok(()),
+    }
 }
 
 #[cfg(test)]

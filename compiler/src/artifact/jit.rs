@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
 use cranelift_module::{ModuleError, default_libcall_names};
 use graver_runtime::abi::{Entry, Manifest};
+use graver_runtime::files::shown;
 use graver_runtime::mapped::{Blob, WeightSource};
 use graver_runtime::session::Program;
 
@@ -21,7 +22,10 @@ pub enum JitError {
     #[error(transparent)]
     Target(#[from] TargetError),
     /// The list of symbols.
-    #[error("{}: the symbols cannot be written: {source}; remove the file, or unset GRAVER_PERF_MAP", .path.display())]
+    #[error(
+        "{}: the symbols cannot be written: {source}; remove the file, or unset GRAVER_PERF_MAP",
+        shown(path)
+    )]
     PerfMap {
         /// The file.
         path: PathBuf,

@@ -9,6 +9,7 @@ use graver::bench::{self, Phase, Point, Report, Settings, Variant};
 use graver::pipeline::{CompileOptions, Loaded};
 use graver_runtime::cli::save_trace;
 use graver_runtime::cpu;
+use graver_runtime::files::{self, shown};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::Outcome;
@@ -215,9 +216,12 @@ fn run_diff(args: &DiffArgs) -> Outcome {
     })
 }
 
+/// Largest report or trace that is read, in bytes.
+pub(super) const MAX_REPORT: u64 = 256 << 20;
+
 pub(super) fn read(path: &Path) -> Result<Report, Box<dyn Error>> {
-    let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|e| failed(&e))?;
+    let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", shown(path));
+    let text = files::read_text(path, MAX_REPORT)?;
     let report: Report = serde_json::from_str(&text)
         .map_err(|e| failed(&format!("not a report of graver bench --json: {e}")))?;
     match report.format {

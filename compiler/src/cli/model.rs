@@ -13,6 +13,7 @@ use graver::passes::PassOptions;
 use graver::pipeline::{self, CompileOptions, Loaded};
 use graver::spec::{self, SpecSource};
 use graver::summary::{Machine, Summary, summarize};
+use graver::weights::Checkpoint;
 use graver_runtime::checked::CheckOptions;
 use graver_runtime::files::{is_there, shown};
 use graver_runtime::session::{Session, SessionOptions};
@@ -221,8 +222,7 @@ impl ModelArgs {
                 (spec, config)
             }
             Place::Folder(dir) => {
-                let weights = ["model.safetensors", "model.safetensors.index.json"];
-                if weights.iter().any(|f| dir.join(f).exists()) {
+                if Checkpoint::has_weights(dir) {
                     return self.load_unquantized();
                 }
                 let config = spec::read_config(&dir.join("config.json"))?;

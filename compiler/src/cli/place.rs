@@ -5,6 +5,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
 use graver::spec::{self, Spec, SpecSource};
+use graver::weights::Foreign;
 use graver_runtime::files::{self, FileError, is_there, shown};
 use serde_json::Value;
 
@@ -72,7 +73,7 @@ pub(crate) enum PlaceError {
     )]
     NoConfig {
         folder: PathBuf,
-        found: &'static str,
+        found: String,
         instead: Option<PathBuf>,
     },
     #[error(transparent)]
@@ -196,15 +197,13 @@ fn check_folder(folder: &Path) -> Result<()> {
     for entry in fs::read_dir(folder).map_err(closed)?.take(MOST_ENTRIES) {
         entries.push(entry.map_err(closed)?.path());
     }
-    let has = |extension: &str| {
-        let is_it = |path: &PathBuf| path.extension().is_some_and(|e| e == extension);
-        entries.iter().any(is_it)
-    };
-    let found = match entries.is_empty() {
-        true => ", which is empty",
-        false if has("safetensors") => " beside its .safetensors files",
-        false if has("gguf") => ", but GGUF files, which cannot be read",
-        false => "",
+    let found = match Foreign::find(folder) {
+        _ if entries.is_empty() => ", which is empty".into(),
+        Some(Foreign::Shards { .. } | Foreign::OtherNames { .. }) => {
+            " beside its .safetensors files".into()
+        }
+        Some(found) => format!("; {found}"),
+        None => String::new(),
     };
     Err(PlaceError::NoConfig {
         folder: folder.into(),

@@ -8,7 +8,7 @@ use graver::bench;
 use graver::pipeline::Loaded;
 use graver::report::{Measured, page};
 use graver::summary::Machine;
-use graver_runtime::files::shown;
+use graver_runtime::files::{self, shown};
 use graver_runtime::profile::Profile;
 use graver_runtime::{ceilings, cpu};
 use serde_json::Value;
@@ -63,7 +63,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         measured,
     );
     std::fs::write(&args.output, &html)
-        .map_err(|e| format!("{}: {e}; choose another -o", args.output.display()))?;
+        .map_err(|e| format!("{}: {e}; choose another -o", shown(&args.output)))?;
     let (path, kilobytes) = (shown(&args.output), html.len() / 1000);
     print(format_args!("{path} ({kilobytes} kB)\n"))?;
     Ok(ExitCode::SUCCESS)
@@ -113,8 +113,8 @@ fn read_bench(path: &Path) -> Result<bench::Report, Box<dyn Error>> {
 }
 
 fn read_profile(path: &Path) -> Result<Profile, Box<dyn Error>> {
-    let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", path.display());
-    let text = std::fs::read_to_string(path).map_err(|e| failed(&e))?;
+    let failed = |e: &dyn std::fmt::Display| format!("{}: {e}", shown(path));
+    let text = files::read_text(path, super::bench::MAX_REPORT)?;
     let trace: Value = serde_json::from_str(&text).map_err(|e| failed(&e))?;
     let sums = trace["otherData"]["graver"].clone();
     let foreign = |e| failed(&format!("not a trace of --profile: {e}"));

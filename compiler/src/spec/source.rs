@@ -60,7 +60,7 @@ pub fn load(source: SpecSource<'_>) -> Result<Spec> {
 /// A file that cannot be read, is unreasonably large, or is not JSON.
 pub fn read_config(path: &Path) -> Result<Value> {
     parse(
-        &path.display().to_string(),
+        &files::shown(path).to_string(),
         &files::read(path, files::MAX_CONFIG)?,
     )
 }
@@ -84,7 +84,7 @@ impl Document {
                 (name.to_string(), file, None, json)
             }
             SpecSource::File(path) => {
-                let file = path.display().to_string();
+                let file = files::shown(path).to_string();
                 let name = path
                     .file_stem()
                     .unwrap_or_default()

@@ -9,6 +9,7 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::path::{Path, PathBuf};
 
+use graver_runtime::files::shown;
 use graver_runtime::sequence::Sequence;
 use graver_runtime::session::{Session, Wanted};
 use serde::Serialize;
@@ -38,7 +39,7 @@ pub enum VerifyError {
     #[error(transparent)]
     File(#[from] WeightsError),
     /// The file lacks a tensor, or has it in another type or size.
-    #[error("{}: {tensor}: found {found}, expected {expected}", path.display())]
+    #[error("{}: {tensor}: found {found}, expected {expected}", shown(path))]
     Tensor {
         /// The file.
         path: PathBuf,
@@ -53,7 +54,7 @@ pub enum VerifyError {
     #[error(
         "{}: {tokens} tokens and {steps} greedy steps need {} positions, the model's context has {context}; \
          make the golden with fewer tokens",
-        path.display(),
+        shown(path),
         tokens + steps
     )]
     TooLong {
@@ -67,7 +68,7 @@ pub enum VerifyError {
         context: usize,
     },
     /// A token that the model does not have.
-    #[error("{}: {tensor}: found token {id}, expected one of 0 to {}", path.display(), vocab - 1)]
+    #[error("{}: {tensor}: found token {id}, expected one of 0 to {}", shown(path), vocab - 1)]
     Token {
         /// The file.
         path: PathBuf,

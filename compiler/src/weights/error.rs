@@ -1,8 +1,11 @@
 //! What can be wrong with a checkpoint, in words: the place, what was found, what was expected, what to do.
 
+use super::foreign::Foreign;
+use super::index::Unplaced;
 use super::pack::Place;
 use crate::spec::JsonError;
 use graver_runtime::abi::{Encoding, Quant};
+use graver_runtime::files::{FileError, shown};
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -10,34 +13,11 @@ use thiserror::Error;
 /// A checkpoint that cannot be used.
 #[derive(Debug, Error)]
 pub enum WeightsError {
-    /// The operating system refused.
-    #[error("{}: cannot {action}: {source}", path.display())]
-    Io {
-        /// File or folder.
-        path: PathBuf,
-        /// What was tried: `open`, `map`.
-        action: &'static str,
-        /// Why not.
-        source: std::io::Error,
-    },
-    /// Something other than a plain file stands where one was expected.
-    #[error("{}: not a regular file", path.display())]
-    NotAFile {
-        /// The place.
-        path: PathBuf,
-    },
-    /// A JSON file larger than any real one.
-    #[error("{}: {bytes} bytes is too large for this file; at most {limit} are read", path.display())]
-    JsonTooLarge {
-        /// The file.
-        path: PathBuf,
-        /// Its size.
-        bytes: u64,
-        /// The limit.
-        limit: u64,
-    },
+    /// A file that cannot be opened, read or mapped.
+    #[error(transparent)]
+    File(#[from] FileError),
     /// Not JSON.
-    #[error("{}: {source}", path.display())]
+    #[error("{}: {source}", shown(path))]
     Json {
         /// The file.
         path: PathBuf,
@@ -45,7 +25,7 @@ pub enum WeightsError {
         source: JsonError,
     },
     /// JSON, but not an object.
-    #[error("{}: expected a JSON object, found {found}", path.display())]
+    #[error("{}: expected a JSON object, found {found}", shown(path))]
     JsonNotObject {
         /// The file.
         path: PathBuf,
@@ -53,15 +33,15 @@ pub enum WeightsError {
         found: &'static str,
     },
     /// A folder without weights.
-    #[error("{}: found neither model.safetensors nor model.safetensors.index.json{}", dir.display(), hint.map_or(String::new(), |hint| format!("; {hint}")))]
+    #[error("{}: found neither model.safetensors nor model.safetensors.index.json{}", shown(dir), instead.as_ref().map_or(String::new(), |it| format!("; {it}")))]
     NoWeights {
         /// The folder.
         dir: PathBuf,
         /// What lies there instead.
-        hint: Option<&'static str>,
+        instead: Option<Foreign>,
     },
     /// A broken safetensors file.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {problem}", shown(path))]
     Header {
         /// The file.
         path: PathBuf,
@@ -69,7 +49,7 @@ pub enum WeightsError {
         problem: HeaderError,
     },
     /// A broken index of shards.
-    #[error("{}: {problem}", path.display())]
+    #[error("{}: {problem}", shown(path))]
     Index {
         /// The index.
         path: PathBuf,
@@ -77,7 +57,7 @@ pub enum WeightsError {
         problem: IndexError,
     },
     /// A weight that the checkpoint lacks.
-    #[error("{slot}: no tensor named {}{}; check the names in the spec, or whether a file of the checkpoint is missing", list(tried), nearest.as_ref().map_or(String::new(), |name| format!("; the nearest name in the checkpoint is {}", Name(name))))]
+    #[error("{slot}: no tensor named {}{}; check the names in the spec, or whether a file of the checkpoint is missing", list(tried, " or "), nearest.as_ref().map_or(String::new(), |name| format!("; the nearest name in the checkpoint is {}", Name(name))))]
     MissingTensor {
         /// `layers.3.attention.q.weight`.
         slot: String,
@@ -85,6 +65,16 @@ pub enum WeightsError {
         tried: Vec<String>,
         /// The name in the checkpoint closest to one of them.
         nearest: Option<String>,
+    },
+    /// A weight whose tensor is in no shard, or in several.
+    #[error("{slot}: tensor {} {unplaced}", Name(tensor))]
+    Unplaced {
+        /// `layers.3.attention.q.weight`.
+        slot: String,
+        /// Name in the checkpoint.
+        tensor: String,
+        /// Why it cannot be read.
+        unplaced: Unplaced,
     },
     /// A tensor of another shape than the model's.
     #[error(
@@ -231,6 +221,12 @@ pub enum HeaderError {
         /// What it can be.
         limit: usize,
     },
+    /// Something else altogether.
+    #[error("found {what}, expected a safetensors file; fetch the file again, or convert it")]
+    Foreign {
+        /// `a GGUF file`.
+        what: String,
+    },
     /// Not text.
     #[error("the header is not UTF-8 from byte {at} on; is it a safetensors file?")]
     NotUtf8 {
@@ -332,6 +328,9 @@ pub enum HeaderError {
 /// What can be wrong with `model.safetensors.index.json`.
 #[derive(Debug, Error)]
 pub enum IndexError {
+    /// Not JSON of that form.
+    #[error("{0}; expected an object with `weight_map`, from tensor names to file names")]
+    Json(serde_json::Error),
     /// No map from tensors to files.
     #[error("expected `weight_map`, an object from tensor names to file names")]
     NoWeightMap,
@@ -357,16 +356,23 @@ pub enum IndexError {
         /// How many of them.
         tensors: usize,
     },
-    /// A shard without a tensor that it should have.
-    #[error("tensor {} should be in {}, which has no such tensor{}", Name(tensor), Name(file), nearest.as_ref().map_or(String::new(), |name| format!("; the nearest name there is {}", Name(name))))]
-    NotInShard {
-        /// The tensor.
-        tensor: String,
-        /// The shard.
-        file: String,
-        /// The name in the shard closest to it.
-        nearest: Option<String>,
-    },
+}
+
+impl fmt::Display for Unplaced {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Unplaced::Nowhere { file } => write!(
+                f,
+                "should be in {}, as the index says, but no shard has it; fetch the shard again, or the index, if one of them is older",
+                Name(file)
+            ),
+            Unplaced::Several { files } => write!(
+                f,
+                "is in each of {}, and the index does not say which one is meant; fetch the index again",
+                list(files, " and ")
+            ),
+        }
+    }
 }
 
 impl fmt::Display for Place {
@@ -410,12 +416,12 @@ fn plural<'a>(n: usize, one: &'a str, many: &'a str) -> &'a str {
     if n == 1 { one } else { many }
 }
 
-fn list(names: &[String]) -> String {
+fn list(names: &[String], between: &str) -> String {
     names
         .iter()
         .map(|name| Name(name).to_string())
         .collect::<Vec<_>>()
-        .join(" or ")
+        .join(between)
 }
 
 fn left_over(examples: &[(String, Option<String>)], count: usize) -> String {

@@ -5,9 +5,10 @@
 
 use super::checkpoint::{Checkpoint, FileBytes};
 use super::error::WeightsError;
+use super::index::Unplaced;
 use super::nearest::nearest;
 use super::published::{Conversion, Published, Stored, Widen, widen};
-use super::resolve::{At, Layout, Progress, candidates, walk, with_prefixes};
+use super::resolve::{At, Layout, Progress, Stack, candidates, walk, with_prefixes};
 use super::slots::Slot;
 use super::{Blob, Tensor, View, Weights};
 use crate::spec::model::{Model, Weight};
@@ -73,11 +74,10 @@ impl Found {
         at: At,
     ) -> Result<View, WeightsError> {
         let tried = candidates(model, slot.weight, at);
-        let found = tried.iter().find_map(|(name, stack)| {
-            let stored = self.published.stored(checkpoint, name)?;
-            Some((name.clone(), stored, *stack))
-        });
-        let Some((name, stored, stack)) = found else {
+        let stored = |name: &str| self.published.stored(checkpoint, name);
+        let found = tried.iter().position(|(name, _)| stored(name).is_some());
+        self.check_placed(checkpoint, label, &tried, found)?;
+        let Some((name, stack)) = found.map(|found| tried[found].clone()) else {
             let tried: Vec<String> = tried.into_iter().map(|(name, _)| name).collect();
             let nearest = nearest(&tried, checkpoint.tensors.keys().map(String::as_str));
             return Err(WeightsError::MissingTensor {
@@ -86,6 +86,7 @@ impl Found {
                 nearest,
             });
         };
+        let stored = stored(&name).expect("found");
         self.expected
             .extend(tried.into_iter().map(|(name, _)| name));
         // What is packed lies as `[out, in]`, whichever way round the plain form would.
@@ -97,6 +98,37 @@ impl Found {
         let (how, held) = self.check(checkpoint, slot, label, &stored, &layout, &weight)?;
         let tensor = self.tensor(checkpoint, &name, &stored, how, held, &layout);
         Ok(layout.view(&weight, tensor, &self.tensors[tensor], held))
+    }
+
+    /// Checks that shards leave no doubt about the names that were `tried` before one was `found`, if one was; if none was, and
+    /// the index names one of them, that says more than that it is missing.
+    fn check_placed(
+        &self,
+        checkpoint: &Checkpoint,
+        label: &str,
+        tried: &[(String, Option<Stack>)],
+        found: Option<usize>,
+    ) -> Result<(), WeightsError> {
+        if checkpoint.unplaced.is_empty() {
+            return Ok(());
+        }
+        let before = &tried[..found.unwrap_or(tried.len())];
+        let names = before
+            .iter()
+            .flat_map(|(name, _)| self.published.names(name));
+        let in_doubt = |unplaced: &Unplaced| match unplaced {
+            Unplaced::Nowhere { .. } => found.is_none(),
+            Unplaced::Several { .. } => true,
+        };
+        let mut unplaced = names.filter_map(|name| Some((checkpoint.unplaced.get(&name)?, name)));
+        match unplaced.find(|(unplaced, _)| in_doubt(unplaced)) {
+            Some((unplaced, tensor)) => Err(WeightsError::Unplaced {
+                slot: label.to_string(),
+                tensor,
+                unplaced: unplaced.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// Whether a tensor has the shape and a type that the slot can read: how it is converted, if at all, and what it is then.
@@ -278,9 +310,10 @@ fn check_left_over(
             .iter()
             .any(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
     };
-    let left: Vec<&String> = checkpoint
-        .tensors
-        .keys()
+    // What an index does not list is there to be found, not part of the model.
+    let listed = checkpoint.tensors.iter().filter(|(_, t)| t.listed);
+    let left: Vec<&String> = listed
+        .map(|(name, _)| name)
         .filter(|name| !found.used.contains(*name) && !is_ignored(name))
         .collect();
     if left.is_empty() {

@@ -6,6 +6,7 @@
 //! last of two tensors with one name, and its messages carry no numbers; its table of types is used.
 
 use super::error::HeaderError;
+use super::foreign::format_of;
 use safetensors::Dtype as StoredDtype;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
@@ -63,7 +64,10 @@ fn header_text(file: &[u8]) -> Result<&str, HeaderError> {
     let bytes = usize::try_from(found)
         .ok()
         .filter(|bytes| *bytes <= limit)
-        .ok_or(HeaderError::TooLong { found, limit })?;
+        .ok_or_else(|| match format_of(file) {
+            Some(what) => HeaderError::Foreign { what },
+            None => HeaderError::TooLong { found, limit },
+        })?;
     std::str::from_utf8(&rest[..bytes]).map_err(|error| HeaderError::NotUtf8 {
         at: LENGTH_BYTES + error.valid_up_to(),
     })

@@ -112,6 +112,17 @@ impl Published {
         Some(Stored::Packed { blocks, scales })
     }
 
+    /// All names under which a checkpoint may have a part of what is called `name`.
+    pub(super) fn names(&self, name: &str) -> Vec<String> {
+        let behind = match &self.method {
+            None => vec![],
+            Some(Method::ScaledBlocks { scales }) => vec![scales],
+            Some(Method::Packed { blocks, scales }) => vec![blocks, scales],
+        };
+        let others = behind.into_iter().map(|end| format!("{name}{end}"));
+        std::iter::once(name.to_string()).chain(others).collect()
+    }
+
     /// How a tensor of FP8 becomes f32, its scales checked; none for tensors of other types.
     pub(super) fn scaled(
         &self,
@@ -136,9 +147,9 @@ impl Published {
         };
         if found.filter(fits).is_none() {
             return Err(WeightsError::Scales {
-                tensor: name,
+                tensor: name.clone(),
                 slot: slot.into(),
-                found: found.map_or("nothing".into(), described),
+                found: found.map_or_else(|| absent(checkpoint, &name), described),
                 expected: format!("F32 {expected:?}, a scale for each {block:?} of the matrix"),
             });
         }
@@ -177,7 +188,7 @@ impl Widen {
                 return Err(WeightsError::Scales {
                     tensor: name.into(),
                     slot: slot.into(),
-                    found: header.map_or("nothing".into(), described),
+                    found: header.map_or_else(|| absent(checkpoint, name), described),
                     expected: format!(
                         "U8 {expected:?}, in groups of {GROUP} along the {columns} columns"
                     ),
@@ -209,6 +220,14 @@ fn block_size(found: &Value) -> Result<Option<[usize; 2]>, WeightsError> {
         Ok(_) | Err(_) => Err(WeightsError::BlockSize {
             found: found.to_string(),
         }),
+    }
+}
+
+/// What is found of a tensor that is not there.
+fn absent(checkpoint: &Checkpoint, name: &str) -> String {
+    match checkpoint.unplaced.get(name) {
+        Some(unplaced) => format!("nothing (it {unplaced})"),
+        None => "nothing".into(),
     }
 }
 

@@ -76,7 +76,7 @@ pub(super) fn walk(
             }
             check_alike(&label, &views[first..])?;
         }
-        Ok(views)
+        Ok::<_, WeightsError>(views)
     };
     let embed = block(&block_slots(&model.embed), "embed", None)?;
     let kinds: Vec<Vec<Slot<'_>>> = model.kinds.iter().map(kind_slots).collect();

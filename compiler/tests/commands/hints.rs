@@ -143,7 +143,20 @@ fn folders_without_a_config() {
     fs::write(path("gguf/model.gguf"), "").unwrap();
     assert_eq!(
         said(folder.path(), "gguf"),
-        format!("gguf: no config.json in this folder, but GGUF files, which cannot be read{end}")
+        format!(
+            "gguf: no config.json in this folder; model.gguf is a GGUF file, which is not read: fetch the model as safetensors{end}"
+        )
+    );
+    // As fine-tuning leaves them: not weights to be renamed.
+    fs::create_dir(path("adapter")).unwrap();
+    fs::write(path("adapter/adapter_model.safetensors"), "").unwrap();
+    let config = r#"{"peft_type": "LORA", "base_model_name_or_path": "some/base"}"#;
+    fs::write(path("adapter/adapter_config.json"), config).unwrap();
+    assert_eq!(
+        said(folder.path(), "adapter"),
+        format!(
+            "adapter: no config.json in this folder; adapter_model.safetensors is a LoRA adapter of \"some/base\", not a model: merge it into that model's weights{end}"
+        )
     );
     // As caches of hubs are laid out.
     fs::create_dir_all(path("cache/snapshots/0a1b")).unwrap();

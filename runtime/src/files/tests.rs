@@ -118,6 +118,22 @@ fn pointers_of_git_lfs() {
     assert!(read(&folder.path().join("a"), 2000).is_ok());
 }
 
+/// Where links cannot be made, they are unpacked as files that hold their paths.
+#[test]
+fn texts_of_links() {
+    for text in ["../../blobs/0a1b", "../../blobs/0a1b\n"] {
+        let folder = folder_with("a", text.as_bytes());
+        assert_eq!(
+            refused(&folder, "a"),
+            "a: a broken link: a file that holds the path \"../../blobs/0a1b\" in place of the file there; fetch or copy the file again"
+        );
+    }
+    for text in ["../a\n../b\n", "..", "{}", ""] {
+        let folder = folder_with("a", text.as_bytes());
+        assert!(read(&folder.path().join("a"), 100).is_ok(), "{text}");
+    }
+}
+
 #[test]
 fn paths_are_shown_as_they_are_or_escaped() {
     let of = |path: &[u8]| shown(Path::new(OsStr::from_bytes(path))).to_string();

@@ -98,6 +98,49 @@ fn overflowing_shape() {
     );
 }
 
+/// Whatever the other dimensions are; the data has nothing of such a tensor.
+#[test]
+fn dimensions_of_zero() {
+    let of = |shape: &str| {
+        let entry =
+            format!(r#"{{"a": {{"dtype": "F32", "shape": {shape}, "data_offsets": [0, 0]}}}}"#);
+        parse_header(&raw_file(&entry, &[]))
+    };
+    for shape in ["[0]", "[0, 18446744073709551615]", "[3, 0, 5]"] {
+        assert_eq!(of(shape).unwrap()[0].bytes, 0, "{shape}");
+    }
+    let overflow = of("[4294967296, 4294967296, 0]").unwrap_err().to_string();
+    assert!(
+        overflow.contains("overflows the size of memory"),
+        "{overflow}"
+    );
+    let long = of(&format!("[{}0]", "1, ".repeat(100_000))).unwrap();
+    assert_eq!(long[0].shape.len(), 100_001);
+}
+
+/// More tensors than any checkpoint has are read in a moment, and the one that is wrong is found among them.
+#[test]
+fn half_a_million_tensors() {
+    let entry = |i: usize, size: usize| {
+        format!(
+            r#""t{i}":{{"dtype":"U8","shape":[1],"data_offsets":[{i},{}]}}"#,
+            i + size
+        )
+    };
+    let many: Vec<String> = (0..500_000).map(|i| entry(i, 1)).collect();
+    let header = format!("{{{}}}", many.join(","));
+    assert_eq!(
+        parse_header(&raw_file(&header, &vec![0; 500_000]))
+            .unwrap()
+            .len(),
+        500_000
+    );
+    let header = format!("{{{},{}}}", many.join(","), entry(0, 1));
+    assert_eq!(entries(&header, 500_000), "tensor \"t0\" is listed twice");
+    let header = format!("{{{}}}", many[1..].join(","));
+    assert!(entries(&header, 500_000).starts_with("bytes 0 to 1 of the data belong to no tensor"));
+}
+
 #[test]
 fn offsets_that_do_not_fit_the_shape() {
     assert_eq!(

@@ -3,6 +3,7 @@
 mod broken_files;
 mod experts;
 mod folders;
+mod index;
 mod misfits;
 mod published;
 mod quantize;
