@@ -89,7 +89,7 @@ fn a_library_that_was_moved_opens_with_weights_from_elsewhere() {
     let folder = folder();
     let program = library(folder.path(), &["--weights", "external"]);
     let place = |name: &str| folder.path().join(name);
-    let weights = place(odd().to_string_lossy().as_ref());
+    let weights = folder.path().join(odd());
     fs::rename(place("model.weights"), &weights).unwrap();
     let mut moved = Command::new(&program);
     let [here, there] = ["model.so", "moved.so"].map(place);
