@@ -161,6 +161,18 @@ pub enum WeightsError {
         /// The largest magnitude.
         limit: f32,
     },
+    /// A number that its scale makes infinite.
+    #[error(
+        "{place}: found {value} in a block of scale {scale:e}, expected a product below 2^128, where f32 and bf16 end; fetch the checkpoint again"
+    )]
+    Overflow {
+        /// Where.
+        place: Place,
+        /// What stands there.
+        value: f32,
+        /// What it is multiplied by.
+        scale: f64,
+    },
     /// Experts of one layer that are stored in different ways.
     #[error(
         "{slot}: {} is stored as {}, {} as {}, but the experts of a layer have to be stored alike; store them in one type",

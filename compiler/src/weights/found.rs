@@ -7,9 +7,10 @@ use super::checkpoint::{Checkpoint, FileBytes};
 use super::error::WeightsError;
 use super::index::Unplaced;
 use super::nearest::nearest;
-use super::published::{Conversion, Published, Stored, Widen, widen};
+use super::published::{Published, Stored, Widen};
 use super::resolve::{At, Layout, Progress, Stack, candidates, walk, with_prefixes};
 use super::slots::Slot;
+use super::widen::{Conversion, widen};
 use super::{Blob, Tensor, View, Weights};
 use crate::spec::model::{Model, Weight};
 use graver_runtime::abi::Dtype;
@@ -230,7 +231,7 @@ impl Found {
             Blob::Empty
         } else {
             let mut memory = Blob::zeroed(self.converted_bytes)?;
-            widen(&checkpoint, &self.conversions, &mut memory, progress);
+            widen(&checkpoint, &self.conversions, &mut memory, progress)?;
             Blob::Owned(memory)
         };
         let mut blobs: Vec<Blob> = checkpoint

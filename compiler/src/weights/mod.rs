@@ -25,6 +25,7 @@ mod random;
 mod resolve;
 mod round;
 mod slots;
+mod widen;
 
 pub use bytes::{ByteSource, Make};
 pub use checkpoint::{Checkpoint, FileBytes, SafetensorsFile, StoredTensor};

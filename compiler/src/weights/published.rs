@@ -1,27 +1,22 @@
-//! Matrices as large models are published, made into floats when they are loaded; every value stays exact.
+//! Matrices as large models are published: which tensors hold their values and their scales, and whether these fit.
 //!
 //! Blocks of FP8 (e4m3, Micikevicius et al. 2022) have a scale each, and become f32: their products need its precision.
 //! MXFP4 (Open Compute Project 2023) has groups of 32 e2m1 values with a power of two each, and becomes bf16, which holds
-//! them all, or f32 where a vector is stored so. Which of the two a checkpoint uses, `quantization_config` of its config says; what names go with that is data,
-//! in `published.json`.
+//! them all, or f32 where a vector is stored so. Which of the two a checkpoint uses, `quantization_config` of its config
+//! says; what names go with that is data, in `published.json`.
 
 use super::checkpoint::{Checkpoint, StoredTensor};
 use super::error::WeightsError;
 use super::found::weight_type;
 use super::header::HeaderTensor;
-use super::resolve::Progress;
 use graver_runtime::abi::Dtype;
-use half::{bf16, f16};
-use rayon::prelude::*;
 use safetensors::Dtype as StoredDtype;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 use std::sync::LazyLock;
 
 /// Values that share one power of two in MXFP4.
-const GROUP: usize = 32;
-/// Bytes of the result that are made in one piece: the grain of parallel work.
-const PIECE: usize = 1 << 20;
+pub(super) const GROUP: usize = 32;
 
 /// How a checkpoint stores what it quantises.
 #[derive(Clone, Debug, Deserialize)]
@@ -62,17 +57,6 @@ pub(super) enum Widen {
     Blocks { scales: String, block: [usize; 2] },
     /// From MXFP4 to bf16 or f32, both of which hold every value.
     Packed { scales: String, to: Dtype },
-}
-
-/// A tensor to be converted.
-#[derive(Clone, Debug)]
-pub(super) struct Conversion {
-    /// Name of the tensor that holds the values.
-    pub(super) name: String,
-    pub(super) how: Widen,
-    /// Where the result goes.
-    pub(super) offset_bytes: usize,
-    pub(super) bytes: usize,
 }
 
 static METHODS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
@@ -150,7 +134,10 @@ impl Published {
                 tensor: name.clone(),
                 slot: slot.into(),
                 found: found.map_or_else(|| absent(checkpoint, &name), described),
-                expected: format!("F32 {expected:?}, a scale for each {block:?} of the matrix"),
+                expected: format!(
+                    "F32 {expected:?}, a scale for each {block:?} of {:?}",
+                    header.shape
+                ),
             });
         }
         Ok(Some(Widen::Blocks {
@@ -236,7 +223,7 @@ fn described(header: &HeaderTensor) -> String {
 }
 
 /// Rows and columns of a tensor's matrices; a vector is one row.
-fn plane(shape: &[usize]) -> (usize, usize) {
+pub(super) fn plane(shape: &[usize]) -> (usize, usize) {
     match shape {
         [.., rows, columns] => (*rows, *columns),
         [columns] => (1, *columns),
@@ -252,174 +239,3 @@ fn scale_shape(shape: &[usize], block: [usize; 2]) -> Vec<usize> {
     }
     out
 }
-
-/// Makes all conversions, each into its place in `memory`, which they fill in order.
-pub(super) fn widen(
-    checkpoint: &Checkpoint,
-    conversions: &[Conversion],
-    memory: &mut [u8],
-    progress: Progress<'_>,
-) {
-    let total = conversions.iter().map(|c| c.bytes).sum();
-    let (mut rest, mut end) = (memory, 0);
-    let mut pieces = vec![];
-    for c in conversions {
-        let (_, from) = std::mem::take(&mut rest).split_at_mut(c.offset_bytes - end);
-        let (own, after) = from.split_at_mut(c.bytes);
-        (rest, end) = (after, c.offset_bytes + c.bytes);
-        let source = Source::of(checkpoint, c);
-        let grain = source.grain_bytes();
-        let size = (PIECE / grain).max(1) * grain;
-        let parts = own.chunks_mut(size).enumerate();
-        pieces.extend(parts.map(|(i, out)| (source, i * size / grain, out)));
-    }
-    pieces.into_par_iter().for_each(|(source, first, out)| {
-        source.fill(first, out);
-        progress(total, out.len());
-    });
-}
-
-/// What a conversion reads.
-#[derive(Clone, Copy)]
-enum Source<'a> {
-    Float {
-        bytes: &'a [u8],
-        dtype: Dtype,
-    },
-    Blocks(Blocks<'a>),
-    Packed {
-        bytes: &'a [u8],
-        scales: &'a [u8],
-        to: Dtype,
-    },
-}
-
-/// FP8 with its scales.
-#[derive(Clone, Copy)]
-struct Blocks<'a> {
-    bytes: &'a [u8],
-    /// Rows and columns of each matrix.
-    plane: (usize, usize),
-    block: [usize; 2],
-    scales: &'a [u8],
-    scale_type: Dtype,
-}
-
-impl<'a> Source<'a> {
-    fn of(checkpoint: &'a Checkpoint, c: &'a Conversion) -> Source<'a> {
-        let read = |name: &str| {
-            let stored = &checkpoint.tensors[name];
-            (
-                checkpoint.files[stored.file].bytes(&stored.header),
-                &stored.header,
-            )
-        };
-        let (bytes, header) = read(&c.name);
-        match &c.how {
-            Widen::Float(dtype) => Source::Float {
-                bytes,
-                dtype: *dtype,
-            },
-            Widen::Blocks { scales, block } => {
-                let (scales, of) = read(scales);
-                Source::Blocks(Blocks {
-                    bytes,
-                    plane: plane(&header.shape),
-                    block: *block,
-                    scales,
-                    scale_type: weight_type(of.dtype).expect("checked"),
-                })
-            }
-            Widen::Packed { scales, to } => Source::Packed {
-                bytes,
-                scales: read(scales).0,
-                to: *to,
-            },
-        }
-    }
-
-    /// Bytes of the result that are made from the same scales, so that pieces hold whole ones.
-    fn grain_bytes(self) -> usize {
-        match self {
-            Source::Float { .. } => 4,
-            Source::Blocks(blocks) => blocks.plane.1 * 4,
-            Source::Packed { to, .. } => GROUP * to.size(),
-        }
-    }
-
-    /// Makes a piece that begins with grain number `first`.
-    fn fill(self, first: usize, out: &mut [u8]) {
-        match self {
-            Source::Float { bytes, dtype } => {
-                let values = bytes[first * dtype.size()..].chunks_exact(dtype.size());
-                for (out, value) in out.chunks_exact_mut(4).zip(values) {
-                    out.copy_from_slice(&dtype.read(value).to_le_bytes());
-                }
-            }
-            Source::Blocks(blocks) => {
-                let rows = out.chunks_exact_mut(blocks.plane.1 * 4).enumerate();
-                rows.for_each(|(i, out)| blocks.fill_row(first + i, out));
-            }
-            Source::Packed { bytes, scales, to } => {
-                let groups = out.chunks_exact_mut(GROUP * to.size());
-                let groups = groups.zip(&scales[first..]);
-                let values = bytes[first * GROUP / 2..].chunks_exact(GROUP / 2);
-                for ((out, scale), pairs) in groups.zip(values) {
-                    fill_group(pairs, *scale, to, out);
-                }
-            }
-        }
-    }
-}
-
-impl Blocks<'_> {
-    /// Makes one row; rows of all matrices are counted through.
-    fn fill_row(&self, row: usize, out: &mut [u8]) {
-        let ((rows, columns), [high, wide]) = (self.plane, self.block);
-        let scale_row = row / rows * rows.div_ceil(high) + row % rows / high;
-        let first_scale = scale_row * columns.div_ceil(wide);
-        // One scale may be for everything, all matrices of a stack.
-        let last_scale = self.scales.len() / self.scale_type.size() - 1;
-        let values = &self.bytes[row * columns..][..columns];
-        let runs = out.chunks_mut(wide * 4).zip(values.chunks(wide));
-        for (b, (out, values)) in runs.enumerate() {
-            let at = (first_scale + b).min(last_scale) * self.scale_type.size();
-            let scale = self.scale_type.read(&self.scales[at..]);
-            for (out, value) in out.chunks_exact_mut(4).zip(values) {
-                out.copy_from_slice(&(E4M3[usize::from(*value)] * scale).to_le_bytes());
-            }
-        }
-    }
-}
-
-/// Makes one group of MXFP4: the lower half of a byte comes first.
-fn fill_group(pairs: &[u8], scale: u8, to: Dtype, out: &mut [u8]) {
-    let scale = f64::from(i32::from(scale) - 127).exp2();
-    let codes = pairs.iter().flat_map(|pair| [pair & 15, pair >> 4]);
-    for (out, code) in out.chunks_exact_mut(to.size()).zip(codes) {
-        let value = f64::from(E2M1[usize::from(code)]) * scale;
-        match to {
-            Dtype::F32 => out.copy_from_slice(&(value as f32).to_le_bytes()),
-            Dtype::Bf16 => out.copy_from_slice(&bf16::from_f64(value).to_le_bytes()),
-            Dtype::F16 => out.copy_from_slice(&f16::from_f64(value).to_le_bytes()),
-        }
-    }
-}
-
-/// The values of e2m1: a sign, two bits of exponent, one of mantissa.
-const E2M1: [f32; 16] = [
-    0.0, 0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 6.0, -0.0, -0.5, -1.0, -1.5, -2.0, -3.0, -4.0, -6.0,
-];
-
-/// The values of e4m3: a sign, four bits of exponent (bias 7), three of mantissa; no infinity, one NaN.
-static E4M3: LazyLock<[f32; 256]> = LazyLock::new(|| {
-    std::array::from_fn(|code| {
-        let (exponent, mantissa) = ((code >> 3 & 15) as i32, (code & 7) as f32);
-        let sign = if code >> 7 == 0 { 1.0 } else { -1.0 };
-        match (exponent, code & 7) {
-            (15, 7) => f32::NAN,
-            (0, _) => sign * mantissa / 8.0 * 2f32.powi(-6),
-            _ => sign * (1.0 + mantissa / 8.0) * 2f32.powi(exponent - 7),
-        }
-    })
-});

@@ -4,10 +4,10 @@ use super::*;
 use crate::weights::{Checkpoint, Source, View, Weights, WeightsError, resolve};
 
 /// Files by name, type, shape and bytes.
-type Tensors<'a> = &'a [(&'a str, &'a str, &'a [usize], Vec<u8>)];
+pub(super) type Tensors<'a> = &'a [(&'a str, &'a str, &'a [usize], Vec<u8>)];
 
 /// A model of one layer whose only weight is a family of `experts`; embedding and head are stored with it.
-fn family(tensor: &str, shape: &[usize], experts: usize) -> Model {
+pub(super) fn family(tensor: &str, shape: &[usize], experts: usize) -> Model {
     let weight = Weight {
         family: Some(experts),
         ..weight("experts", tensor, shape)
@@ -20,7 +20,11 @@ fn family(tensor: &str, shape: &[usize], experts: usize) -> Model {
     )
 }
 
-fn resolved(model: &Model, config: Value, tensors: Tensors) -> Result<Weights, WeightsError> {
+pub(super) fn resolved(
+    model: &Model,
+    config: Value,
+    tensors: Tensors,
+) -> Result<Weights, WeightsError> {
     let two = [
         ("embed", "F32", &[2, 2][..], f32_bytes(&[0.0; 4])),
         ("head", "F32", &[2, 2][..], f32_bytes(&[0.0; 4])),
@@ -34,7 +38,7 @@ fn resolved(model: &Model, config: Value, tensors: Tensors) -> Result<Weights, W
 }
 
 /// The elements between a view's first and last, as f32.
-fn floats(weights: &Weights, view: &View) -> Vec<f32> {
+pub(super) fn floats(weights: &Weights, view: &View) -> Vec<f32> {
     let bytes = weights.bytes(view);
     match view.encoding.float().unwrap().size() {
         4 => bytes
@@ -223,47 +227,6 @@ fn fp8_codes_are_what_the_format_says() {
         assert_eq!(values[code], value, "{code:#x}");
     }
     assert!(values[0x7f].is_nan() && values[0xff].is_nan());
-}
-
-#[test]
-fn scales_of_another_size_are_named() {
-    let error = resolved(
-        &family("{e}.w", &[2, 2], 1),
-        fp8(2),
-        &[
-            ("0.w", "F8_E4M3", &[2, 2], E4M3.to_vec()),
-            ("0.w_scale_inv", "F32", &[2, 1], f32_bytes(&[1.0, 1.0])),
-        ],
-    );
-    let message = error.unwrap_err().to_string();
-    assert!(
-        message.contains(r#"tensor "0.w_scale_inv": for layers.0.experts[0]: found F32 [2, 1]"#)
-            && message.contains("expected F32 [1, 1]"),
-        "{message}"
-    );
-    let error = resolved(
-        &family("{e}.w", &[2, 2], 1),
-        fp8(2),
-        &[("0.w", "F8_E4M3", &[2, 2], E4M3.to_vec())],
-    );
-    let message = error.unwrap_err().to_string();
-    assert!(message.contains("found nothing"), "{message}");
-}
-
-#[test]
-fn blocks_of_no_size_are_an_error() {
-    for (size, found) in [(json!([128]), "[128]"), (json!([0, 8]), "[0,8]")] {
-        let config =
-            json!({"quantization_config": {"quant_method": "fp8", "weight_block_size": size}});
-        let error = resolved(&family("w", &[1, 2], 1), config, &[]).unwrap_err();
-        let message = error.to_string();
-        assert!(
-            message.contains(&format!(
-                "weight_block_size: found {found}, expected two sizes"
-            )),
-            "{message}"
-        );
-    }
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod misfits;
 mod published;
 mod quantize;
 mod random;
+mod scales;
 mod sharing;
 mod vectors;
 mod views;
