@@ -326,6 +326,18 @@ fn shares_that_fit() {
     );
 }
 
+#[test]
+fn norms_of_keys_that_another_layer_keeps() {
+    let norm =
+        |name: &str| json!({ "op": "rms_norm", "eps": 1e-6, "gain": format!("n.{{i}}.{name}") });
+    let mut spec = document("llama");
+    let attention = &mut layer_of(&mut spec)[0]["residual"][1];
+    attention["share"] = "layer == 1 ? 0 : null".into();
+    attention["qk_norm"] =
+        json!({ "over": "head", "q": norm("q"), "k": norm("k"), "v": norm("v") });
+    runs(&spec);
+}
+
 fn layer_of(spec: &mut Value) -> &mut Vec<Value> {
     spec["layers"]["dense"].as_array_mut().unwrap()
 }

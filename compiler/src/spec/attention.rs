@@ -37,6 +37,13 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
             KeyValue::Own(matrix("k", kv_width, width)?, matrix("v", kv_width, width)?)
         }
     };
+    let norms = fields.optional("qk_norm")?;
+    let norms = norms.map(|n| qk_norm(&n, &at.name, head_dim, (q_width, kv_width)));
+    let mut norms = norms.transpose()?;
+    if let (KeyValue::Shared(_), Some(norms)) = (&kv, &mut norms) {
+        // The layer that keeps keys and values has normed them.
+        (norms.k, norms.v) = (None, None);
+    }
     let attention = Attention {
         heads,
         kv_heads,
@@ -48,10 +55,7 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
             .map(|n| linear(&n, &at.slot("gate"), q_width, width))
             .transpose()?,
         o: matrix("o", at.around.hidden, q_width)?,
-        qk_norm: fields
-            .optional("qk_norm")?
-            .map(|n| qk_norm(&n, &at.name, head_dim, (q_width, kv_width)))
-            .transpose()?,
+        qk_norm: norms,
         rope: fields
             .optional("rope")?
             .map(|n| rope(&n, at.around.ropes, head_dim))
