@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::error::{Fault, Kind, Located, in_json};
+use super::error::{Fault, IN_CONFIG, Kind, Located, in_json};
 use super::form;
 use super::json::{equal, whole};
 use super::layers::{Layers, layers};
@@ -31,6 +31,9 @@ const CONTEXT: &str = "context";
 const EOS: &str = "eos";
 const BOS: &str = "bos";
 
+/// Key of a spec that names a section of the config.
+const SECTION: &str = "config_section";
+
 /// The residual stream's name among values.
 const STREAM: &str = "h";
 
@@ -45,7 +48,7 @@ pub(super) fn bind(name: &str, doc: &Value, config: &Value) -> Read<Model> {
     }
     form::check(doc)?;
     let outer = config;
-    let config = &*sectioned(doc, outer);
+    let config = &*sectioned(doc, outer)?;
     bind_to(name, doc, config, outer).map_err(|e| with_nearest(e, config))
 }
 
@@ -89,15 +92,27 @@ fn with_nearest(mut located: Located, config: &Value) -> Located {
 
 /// The config with the section laid over it that `config_section` names, where it has that: the text half of a multimodal
 /// checkpoint says there what it is.
-fn sectioned<'c>(doc: &Value, config: &'c Value) -> Cow<'c, Value> {
-    let name = doc.get("config_section").and_then(Value::as_str);
-    let section = name.and_then(|n| config.get(n)).and_then(Value::as_object);
-    let (Some(section), Some(outer)) = (section, config.as_object()) else {
-        return Cow::Borrowed(config);
+fn sectioned<'c>(doc: &Value, config: &'c Value) -> Read<Cow<'c, Value>> {
+    let wrong = |value, expected, path: String| {
+        let found = Kind::of(value);
+        Err(Fault::WrongType { found, expected }.at(&path))
+    };
+    let name = match doc.get(SECTION) {
+        None | Some(Value::Null) => return Ok(Cow::Borrowed(config)),
+        Some(Value::String(name)) => name,
+        Some(other) => return wrong(other, "a key of the config", SECTION.into()),
+    };
+    let (section, outer) = match (config.get(name), config.as_object()) {
+        (Some(Value::Object(section)), Some(outer)) => (section, outer),
+        (None | Some(Value::Null), _) | (_, None) => return Ok(Cow::Borrowed(config)),
+        (Some(other), _) => {
+            let path = format!("{SECTION}{IN_CONFIG}{name}");
+            return wrong(other, "an object", path);
+        }
     };
     let mut whole = outer.clone();
     whole.extend(section.iter().map(|(k, v)| (k.clone(), v.clone())));
-    Cow::Owned(Value::Object(whole))
+    Ok(Cow::Owned(Value::Object(whole)))
 }
 
 struct Spec<'s, 'a> {

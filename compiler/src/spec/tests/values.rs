@@ -104,3 +104,33 @@ fn numbers_that_are_not_finite_are_read_and_refused_where_they_count() {
         "small: ropes.rope.theta → config.json: rope_theta: found inf, expected a number above 0 within float32"
     );
 }
+
+#[test]
+fn sections_are_objects_of_the_config() {
+    let mut spec = small();
+    spec["config_section"] = "text_config".into();
+    spec["params"]["whole"] = "outer.hidden_size ?? 0".into();
+    let with = |section: Value| {
+        let mut config = config();
+        config["text_config"] = section;
+        bind(&spec, &config)
+    };
+    assert_eq!(with(json!({ "hidden_size": 32 })).unwrap().hidden, 32);
+    assert_eq!(with(Value::Null).unwrap().hidden, 16);
+    assert_eq!(
+        with(json!([1])).unwrap_err().to_string(),
+        "small: config_section → config.json: text_config: found a list of 1, expected an object"
+    );
+    let wrong = with(json!({ "hidden_size": "32" }))
+        .unwrap_err()
+        .to_string();
+    assert_eq!(
+        wrong,
+        "small: params.head_dim → config.json: hidden_size: `/` of the string \"32\", expected a number"
+    );
+    spec["config_section"] = 3.into();
+    assert_eq!(
+        bind(&spec, &config()).unwrap_err().to_string(),
+        "small: config_section: found 3, expected a key of the config"
+    );
+}
