@@ -17,9 +17,9 @@ use super::json::place_in;
 use super::read::{Read, unknown};
 use super::total::Total;
 
-/// Most work that binding may take, in steps of about 100 ns: nodes of expressions and of the spec's JSON that are looked at, and
+/// Most work that binding may take, in steps of up to 400 ns: nodes of expressions and of the spec's JSON that are looked at, and
 /// elements of lists that are searched.
-const MAX_WORK: usize = 8 << 20;
+const MAX_WORK: usize = 4 << 20;
 
 /// Values of parameters, or what they failed with.
 #[derive(Default)]

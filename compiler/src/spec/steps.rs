@@ -51,8 +51,10 @@ pub(super) fn steps(
     seen: &mut Seen,
 ) -> Read<(Vec<Step>, Option<usize>)> {
     let mut steps = Vec::new();
-    for entry in list.elements()? {
-        let At { name, node, .. } = At::new(entry.clone(), list, around, width, seen)?;
+    let section = form::section(&list.path);
+    for mut node in list.elements()? {
+        let name = name_of(&node)?.to_string();
+        node.path = format!("{section}.{name}");
         if !seen.names.insert(name.clone()) {
             return Err(node.fault(Fault::SameName(name)));
         }
@@ -64,12 +66,16 @@ pub(super) fn steps(
         if node.chosen()?.is_none() {
             continue;
         }
-        let (op, out, from, keep) = {
-            let at = At::new(entry, list, around, width, seen)?;
-            let (from, keep) = (at.from()?, at.keep()?);
-            let (op, out) = at.with_input(from.as_deref())?.read()?;
-            (op, out, from, keep)
+        let at = At {
+            node: node.clone(),
+            name: name.clone(),
+            op: &node.value["op"],
+            around,
+            width,
+            seen,
         };
+        let (from, keep) = (at.from()?, at.keep()?);
+        let (op, out) = at.with_input(from.as_deref())?.read()?;
         around.part.takes(&op).map_err(|f| node.fault(f))?;
         if let Some(name) = &keep {
             seen.keep(name, out).map_err(|f| node.fault(f))?;
@@ -88,6 +94,19 @@ pub(super) fn steps(
 /// Name of a step: its `name`, or else its `op`.
 pub(super) fn step_name(step: &Value) -> Option<&str> {
     step.get("name").or_else(|| step.get("op"))?.as_str()
+}
+
+/// The name of a step that has an `op`.
+fn name_of<'a>(node: &Node<'_, 'a>) -> Read<&'a str> {
+    if node.value.get("op").is_none() {
+        return Err(node.fault(Fault::MissingKey("op")));
+    }
+    let name = step_name(node.value);
+    let name = name.ok_or_else(|| node.wrong("a step whose `name` is a string"))?;
+    match !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
+        true => Ok(name),
+        false => Err(node.fault(Fault::StepName(name.into()))),
+    }
 }
 
 /// Reads a step's fields, given the width of its input.
@@ -141,35 +160,7 @@ pub(super) struct At<'m, 's, 'a> {
     pub(super) seen: &'m Seen,
 }
 
-impl<'m, 's, 'a> At<'m, 's, 'a> {
-    fn new(
-        mut node: Node<'s, 'a>,
-        list: &Node<'s, 'a>,
-        around: Around<'m>,
-        width: Option<usize>,
-        seen: &'m Seen,
-    ) -> Read<Self> {
-        let op = node
-            .value
-            .get("op")
-            .ok_or_else(|| node.fault(Fault::MissingKey("op")))?;
-        let name = step_name(node.value)
-            .ok_or_else(|| node.wrong("a step whose `name` is a string"))?
-            .to_string();
-        if name.is_empty() || !name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
-            return Err(node.fault(Fault::StepName(name)));
-        }
-        node.path = format!("{}.{name}", form::section(&list.path));
-        Ok(At {
-            node,
-            name,
-            op,
-            around,
-            width,
-            seen,
-        })
-    }
-
+impl<'s, 'a> At<'_, 's, 'a> {
     fn read(&self) -> Read<(StepOp, usize)> {
         let (_, _, reader) = op_named(self.op).map_err(|f| self.node.fault(f))?;
         reader(self)

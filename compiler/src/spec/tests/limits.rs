@@ -89,7 +89,7 @@ fn work_has_a_limit() {
     with(4096, 100).unwrap();
     let text = with(4096, 100_000).unwrap_err().to_string();
     assert!(
-        text.contains("binding takes more than 8388608 steps"),
+        text.contains("binding takes more than 4194304 steps"),
         "{text}"
     );
 }
