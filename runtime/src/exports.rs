@@ -31,8 +31,12 @@ unsafe extern "C" fn graver_main(argc: c_int, argv: *const *const c_char) -> c_i
         // SAFETY: the system passes `argc` strings that live as long as the process.
         OsStr::from_bytes(unsafe { CStr::from_ptr(*argv.add(i)) }.to_bytes()).to_owned()
     };
-    let arguments = (0..usize::try_from(argc).unwrap_or(0)).map(argument);
-    artifact::main(arguments.collect(), open_artifact).into()
+    let main = || {
+        let arguments = (0..usize::try_from(argc).unwrap_or(0)).map(argument);
+        artifact::main(arguments.collect(), open_artifact)
+    };
+    // What happened has been printed by then.
+    catch_unwind(AssertUnwindSafe(main)).map_or(1, c_int::from)
 }
 
 /// `graver` of the header.

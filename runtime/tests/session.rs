@@ -9,6 +9,7 @@ mod fake;
 
 use fake::{CONTEXT, Fake, VOCAB, expected};
 use graver_runtime::Error;
+use graver_runtime::cpu::{Affinity, allowed_cpus};
 use graver_runtime::session::{Segment, SessionOptions, Wanted};
 
 /// Tokens with some variety.
@@ -106,6 +107,32 @@ fn short_steps_run_decode_and_long_ones_prefill() {
         session.feed(0, &tokens(n, 0), Wanted::Last).unwrap();
         assert_eq!(fake::last_program(), program, "{n} tokens");
     }
+}
+
+/// Some steps are one thread's alone then, others are shared.
+#[test]
+fn threads_that_share_a_processor_give_the_same_logits() {
+    let Some(&processor) = allowed_cpus().first() else {
+        return;
+    };
+    let before = Affinity::of_this_thread().unwrap();
+    // Threads stay where the one that starts them is.
+    Affinity::one(processor).unwrap().apply().unwrap();
+    let prompt = tokens(200, 3);
+    let all = expected(&prompt);
+    let fake = Fake::default().threads(2).options(|o| o.alone = true);
+    let mut session = fake.session();
+    for round in 0..20 {
+        session.reset(0).unwrap();
+        let mut fed = 0;
+        while fed < prompt.len() {
+            let n = (1 + (fed + round) % 7).min(prompt.len() - fed);
+            let rows = session.feed(0, &prompt[fed..fed + n], Wanted::All).unwrap();
+            assert_eq!(rows.values(), &all[fed * VOCAB..(fed + n) * VOCAB]);
+            fed += n;
+        }
+    }
+    before.apply().unwrap();
 }
 
 #[test]

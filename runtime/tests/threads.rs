@@ -259,6 +259,7 @@ fn a_step_is_shared_while_there_is_more_than_one_processor() {
     let [first, second, ..] = *allowed_cpus() else {
         return;
     };
+    let before = Affinity::of_this_thread().unwrap();
     let mut pool = Pool::new(2, false)
         .expect("threads start")
         .alone_where_crowded();
@@ -286,4 +287,5 @@ fn a_step_is_shared_while_there_is_more_than_one_processor() {
     until(2);
     let stays = (0..50).all(|_| step() == 2);
     assert!(stays);
+    before.apply().unwrap();
 }
