@@ -152,7 +152,7 @@ fn is_of_checkpoint(path: &Path) -> bool {
     }
     let config: Option<Value> = files::read(path, files::MAX_CONFIG)
         .ok()
-        .and_then(|text| serde_json::from_slice(&text).ok());
+        .and_then(|text| spec::parse_json(&text).ok());
     // A spec has its model types under `match`.
     config.is_some_and(|c| c.get("model_type").is_some() || c.get("architectures").is_some())
 }

@@ -39,6 +39,9 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    // What can be wrong is found before anything is measured, which takes a while.
+    let bench = args.bench.as_deref().map(read_bench).transpose()?;
+    let profile = args.profile.as_deref().map(read_profile).transpose()?;
     let loaded = args.model.load_shapes()?;
     let machine = machine(args.threads, &loaded);
     let beside = |other: &PathBuf| {
@@ -53,8 +56,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let measured = Measured {
         machine: Some(machine.ceilings),
         beside: args.compare.as_ref().map(beside).transpose()?,
-        bench: args.bench.as_deref().map(read_bench).transpose()?,
-        profile: args.profile.as_deref().map(read_profile).transpose()?,
+        bench,
+        profile,
     };
     let html = page(
         &args.model.label(),

@@ -5,13 +5,15 @@ use std::fmt;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use graver_runtime::files::{self, MAX_CONFIG, shown};
+use graver_runtime::files::{self, shown};
 use serde_json::Value;
 
 use super::error::Name;
 
 /// Entries of a folder that are looked at.
 const MOST_ENTRIES: usize = 1000;
+/// Largest `adapter_config.json` that is read for a message, in bytes.
+const MAX_ADAPTER_CONFIG: u64 = 1 << 20;
 
 /// What lies in a folder that has no weights to read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -138,7 +140,7 @@ fn article(kind: &str) -> String {
 }
 
 fn adapter(folder: &Path, file: PathBuf) -> Foreign {
-    let config = files::read(&folder.join("adapter_config.json"), MAX_CONFIG).ok();
+    let config = files::read(&folder.join("adapter_config.json"), MAX_ADAPTER_CONFIG).ok();
     let config: Option<Value> = config.and_then(|text| serde_json::from_slice(&text).ok());
     let text = |key| Some(config.as_ref()?.get(key)?.as_str()?.to_string());
     Foreign::Adapter {

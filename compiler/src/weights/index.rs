@@ -11,11 +11,14 @@ use std::path::{Component, Path};
 
 use graver_runtime::files;
 use serde::Deserialize;
-use serde::de::{Deserializer, MapAccess, Visitor};
+use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
 use super::checkpoint::{SafetensorsFile, StoredTensor};
 use super::error::{IndexError, WeightsError};
+
+/// Most entries of an index: ten times those of the largest checkpoints.
+const MAX_ENTRIES: usize = 1 << 20;
 
 /// The shards of a checkpoint.
 #[derive(Debug, Default)]
@@ -172,6 +175,9 @@ impl<'de> Visitor<'de> for RawMapVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<RawMap, A::Error> {
         let mut entries = vec![];
         while let Some(entry) = map.next_entry()? {
+            if entries.len() == MAX_ENTRIES {
+                return Err(A::Error::custom(format!("more than {MAX_ENTRIES} tensors")));
+            }
             entries.push(entry);
         }
         Ok(RawMap(entries))

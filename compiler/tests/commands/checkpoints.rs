@@ -1,12 +1,14 @@
 //! Checkpoint folders as they come, seen from the command line: what is wrong with them has the same words in every verb.
 
 use std::fs;
+use std::os::unix::fs::symlink;
 use std::path::Path;
+use std::process::Command;
 
 use graver::weights::parse_header;
 
 use super::errors::{copy, run_in};
-use super::{Run, graver_with};
+use super::{Run, fixture, graver, graver_with};
 
 /// Overwrites the first bytes of a tensor.
 fn put(dir: &Path, tensor: &str, bytes: &[u8]) {
@@ -64,4 +66,55 @@ fn no_verb_rounds_what_is_no_number() {
     }
     let arguments = [&tokens[..], &["--quantize", "q8"]].concat();
     in_dir(dir.path(), "run", &arguments).ok();
+}
+
+/// Whatever file a command is given, and whatever lies in a folder: a pipe that nobody writes to is not waited for, and a device
+/// is not read to its end.
+#[test]
+fn pipes_and_devices_are_refused_wherever_a_file_is_read() {
+    let dir = tempfile::tempdir().unwrap();
+    let pipe = dir.path().join("pipe.json");
+    let made = Command::new("mkfifo").arg(&pipe).status();
+    assert!(made.expect("mkfifo runs").success());
+    let link = dir.path().join("zero.json");
+    symlink("/dev/zero", &link).unwrap();
+    let model = fixture("qwen3-f32");
+    for (path, found) in [(&pipe, "a pipe"), (&link, "a device")] {
+        let path = path.display();
+        for command in [
+            format!("run {path}"),
+            format!("inspect {path}"),
+            format!("run {model} --spec {path}"),
+            format!("verify {model} --golden {path}"),
+            format!("bench diff {path} {path}"),
+            format!(
+                "report llama -o {} --bench {path}",
+                dir.path().join("report.html").display()
+            ),
+        ] {
+            let message = graver(&command).refused();
+            let end = format!("{path}: found {found}, expected a regular file");
+            assert!(message.ends_with(&end), "{command}: {message}");
+        }
+    }
+    for name in [
+        "config.json",
+        "generation_config.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+        "model.safetensors",
+    ] {
+        let dir = copy("qwen3-f32");
+        let path = dir.path().join(name);
+        // A tokenizer's other files count only beside the first.
+        fs::write(dir.path().join("tokenizer.json"), "{}").unwrap();
+        let _ = fs::remove_file(&path);
+        symlink("/dev/zero", &path).unwrap();
+        let message = in_dir(dir.path(), "run", &["-p", "a", "-n", "1"]).refused();
+        let start = format!(
+            "{}: found a device, expected a regular file",
+            path.display()
+        );
+        assert!(message.starts_with(&start), "{name}: {message}");
+    }
 }

@@ -188,6 +188,19 @@ fn an_index_that_is_none() {
 }
 
 #[test]
+fn an_index_of_more_than_any_checkpoint_has() {
+    let names: Vec<String> = (0..(1 << 20) + 1)
+        .map(|i| format!(r#""{i}":"a""#))
+        .collect();
+    let index = format!(r#"{{"weight_map":{{{}}}}}"#, names.join(","));
+    let said = message(&sharded(&index, &[]));
+    assert!(
+        said.contains("json: more than 1048576 tensors at line 1"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_shard_that_is_not_there() {
     let index = map(&[("a", "one"), ("b", "two"), ("c", "two")]);
     assert_eq!(
