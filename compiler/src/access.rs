@@ -152,18 +152,17 @@ impl Of<'_> {
     /// Buffers of the states that an operation reads or writes, counted from the block's first.
     fn states(&self, op: &Op) -> Vec<Range<usize>> {
         let read = match op {
-            Op::Scores(a) | Op::Softmax(a) | Op::Mix(a) | Op::Attention(a) => Some(a.state),
+            Op::Scores(a) | Op::Mix(a) | Op::Attention(a) => Some(a.state),
             Op::LatentAttention(l) => Some(l.attention.state),
             _ => None,
         };
-        let dest = |d: Dest| match d {
-            Dest::Output => None,
-            Dest::Keys(s) | Dest::Values(s) | Dest::KeyColumns(s, _) => Some(s),
-        };
         let written: Vec<StateId> = match op {
             Op::CacheWrite { state } => vec![*state],
-            Op::Finish { parts } => parts.iter().filter_map(|p| dest(p.dest)).collect(),
-            Op::Matmul(m) => m.parts.iter().filter_map(|p| dest(p.finish.dest)).collect(),
+            Op::Finish { parts } => parts.iter().filter_map(|p| p.dest.state()).collect(),
+            Op::Matmul(m) => {
+                let dests = m.parts.iter().map(|p| p.finish.dest);
+                dests.filter_map(Dest::state).collect()
+            }
             _ => vec![],
         };
         let buffers = |s: StateId| {

@@ -27,7 +27,10 @@ pub(crate) use guard::{GuardedWeights, protect};
 
 use self::live::{Live, Region};
 use self::turns::{Apart, Turns};
-use crate::abi::{Entry, KernelTable, Manifest, Span, StepContext, WeightInfo};
+use crate::abi::{Entry, KernelTable, Manifest, Span, StepContext};
+use crate::error::Error;
+use crate::sizes;
+use crate::state::States;
 
 /// Violations that are told in full; more are only counted.
 const TOLD: usize = 8;
@@ -67,8 +70,21 @@ pub(crate) struct Checker {
     state_bytes: Vec<usize>,
     slots: usize,
     scratch_stride: usize,
+    /// Bytes of the arena that each program uses.
+    arena_bytes: [usize; 2],
+    #[expect(dead_code, reason = "holds the weights in place that code reads")]
+    guarded: Option<GuardedWeights>,
     found: Mutex<Found>,
     step: UnsafeCell<Step>,
+}
+
+/// A session that is to be checked.
+pub(crate) struct Checked<'a> {
+    pub(crate) threads: usize,
+    pub(crate) kernels: &'static KernelTable,
+    pub(crate) manifest: &'a Manifest,
+    pub(crate) states: &'a States,
+    pub(crate) scratch_stride: usize,
 }
 
 /// What is the same for a whole step, or only changed by the thread whose turn it is.
@@ -76,7 +92,6 @@ pub(crate) struct Checker {
 struct Step {
     entry: Option<Entry>,
     program: usize,
-    arena_bytes: usize,
     /// The furthest that a thread has come: blocks begun, and the kernel within the block.
     furthest: (usize, usize),
     seed: u64,
@@ -95,39 +110,38 @@ unsafe impl Sync for Checker {}
 unsafe impl Send for Checker {}
 
 impl Checker {
-    /// Checks for `threads` threads that compute with `kernels`; `state_bytes` are the sizes of a slot's state buffers.
+    /// Checks what `programs` says of the kernels of a session.
     pub(crate) fn new(
         programs: Arc<[ProgramAccess; 2]>,
         options: CheckOptions,
-        (threads, slots): (usize, usize),
-        kernels: &'static KernelTable,
-        manifest: &Manifest,
-        state_bytes: Vec<usize>,
-        scratch_stride: usize,
-    ) -> Checker {
-        let live = |_| UnsafeCell::new(Live::new(kernels));
-        Checker {
+        of: &Checked<'_>,
+        guarded: Option<GuardedWeights>,
+    ) -> Result<Checker, Error> {
+        let Checked {
+            manifest, states, ..
+        } = of;
+        let live = |_| UnsafeCell::new(Live::new(of.kernels));
+        let context = states.layout().context();
+        let arena = |info| sizes::program_arena_bytes(info, context);
+        Ok(Checker {
             programs,
             options,
-            threads: (0..threads).map(live).collect(),
+            threads: (0..of.threads).map(live).collect(),
             turns: Turns::new(options.order),
-            weight_bytes: manifest
-                .weights
-                .iter()
-                .map(|w: &WeightInfo| w.bytes)
-                .collect(),
-            state_bytes,
-            slots,
-            scratch_stride,
+            weight_bytes: manifest.weights.iter().map(|w| w.bytes).collect(),
+            state_bytes: states.layout().sizes().to_vec(),
+            slots: states.slots(),
+            scratch_stride: of.scratch_stride,
+            arena_bytes: [arena(&manifest.decode)?, arena(&manifest.prefill)?],
+            guarded,
             found: Mutex::default(),
             step: UnsafeCell::new(Step {
                 entry: None,
                 program: 0,
-                arena_bytes: 0,
                 furthest: (0, 0),
                 seed: 0,
             }),
-        }
+        })
     }
 
     /// Prepares a step of `program`, whose code starts at `entry`; returns what the pool has to enter instead.
@@ -136,13 +150,11 @@ impl Checker {
         program: usize,
         entry: Entry,
         context: &mut StepContext,
-        arena_bytes: usize,
     ) -> Entry {
         self.turns.reset(self.threads.len());
         *self.step.get_mut() = Step {
             entry: Some(entry),
             program,
-            arena_bytes,
             furthest: (0, 0),
             seed: self.turns.draw(),
         };
@@ -156,7 +168,7 @@ impl Checker {
         if self.options.poison {
             // SAFETY: the session owns arena and scratch, at these sizes, and no thread runs yet.
             unsafe {
-                context.arena.write_bytes(POISON, arena_bytes);
+                context.arena.write_bytes(POISON, self.arena_bytes[program]);
                 let scratch = self.scratch_stride * self.threads.len();
                 context.scratch.write_bytes(POISON, scratch);
             }
@@ -332,7 +344,10 @@ impl Checker {
         };
         if kernel.index == 0 {
             let carried = self.program().carried_bytes;
-            fill(ctx.arena as usize + carried, step.arena_bytes - carried);
+            fill(
+                ctx.arena as usize + carried,
+                self.arena_bytes[step.program] - carried,
+            );
         }
         for extent in &kernel.dead {
             let (at, bytes) = Region::of(extent, ctx, true).span();

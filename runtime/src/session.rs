@@ -4,79 +4,31 @@
 //! manifest states, and every number that comes from outside (the manifest, the caller) is checked before a step begins;
 //! a step that has begun cannot fail.
 
-use std::any::Any;
 use std::sync::Arc;
 
-use crate::abi::{CLAIM_COUNTERS, Entry, KernelTable, Manifest, StepContext};
-use crate::checked::{self, CheckOptions, Checker, GuardedWeights, ProgramAccess};
+use crate::abi::{CLAIM_COUNTERS, KernelTable, Manifest, StepContext};
+use crate::checked::{self, CheckOptions, Checked, Checker};
 use crate::cpu;
 use crate::error::Error;
 use crate::mapped::WeightSource;
 use crate::memory::Region;
 use crate::profile::{Profile, Profiler, no_stamp};
 use crate::sizes::{self, sized};
-use crate::state::{Layout, Snapshot, States};
+use crate::state::{Snapshot, States};
 use crate::step::StepLists;
 pub use crate::step::{Segment, Wanted};
 use crate::threads::{self, Pool};
 
 mod again;
+mod checks;
 mod logits;
+mod program;
 
 pub use logits::Logits;
+pub use program::Program;
 
 /// Positions of a context that nobody chose, where the model has as many.
 pub const DEFAULT_CONTEXT: usize = 4096;
-
-/// Two entry points, and what they were compiled for.
-#[derive(Clone)]
-pub struct Program {
-    decode: Entry,
-    prefill: Entry,
-    manifest: Arc<Manifest>,
-    checks: Option<Arc<[ProgramAccess; 2]>>,
-    #[expect(dead_code, reason = "holds the code in place")]
-    keep: Arc<dyn Any + Send + Sync>,
-}
-
-impl Program {
-    /// A program whose code stays in place while `keep` lives (for code of the running executable, `Arc::new(())`).
-    ///
-    /// # Safety
-    /// `decode` and `prefill` are what the compiler made together with `manifest`, or behave like it. Called on `n_threads`
-    /// threads at once with the same [`StepContext`], they
-    /// - read and write only what the context points to, at the sizes the context and `manifest` state, and read only the
-    ///   `bytes` of each weight slot;
-    /// - call the barrier equally often on every thread, and write nothing that another thread uses between two barriers;
-    /// - write all of `logits`, and return.
-    pub unsafe fn new(
-        decode: Entry,
-        prefill: Entry,
-        manifest: Arc<Manifest>,
-        keep: Arc<dyn Any + Send + Sync>,
-    ) -> Self {
-        Program {
-            decode,
-            prefill,
-            manifest,
-            checks: None,
-            keep,
-        }
-    }
-
-    /// The same program, whose code asks before every access: what the kernels of decode and prefill may touch.
-    pub fn with_checks(self, decode: ProgramAccess, prefill: ProgramAccess) -> Program {
-        Program {
-            checks: Some(Arc::new([decode, prefill])),
-            ..self
-        }
-    }
-
-    /// What the program says about itself.
-    pub fn manifest(&self) -> &Arc<Manifest> {
-        &self.manifest
-    }
-}
 
 /// Choices that are made when a session begins.
 #[derive(Clone, Debug)]
@@ -135,11 +87,6 @@ pub struct Session {
     lists: StepLists,
     profiler: Option<Profiler>,
     checker: Option<Box<Checker>>,
-    #[expect(
-        dead_code,
-        reason = "holds the bytes in place that `pointers` points to"
-    )]
-    guarded: Option<GuardedWeights>,
     /// Rows of several steps, for `feed` with [`Wanted::All`].
     collected: Vec<f32>,
 }
@@ -183,28 +130,18 @@ impl Session {
         if options.profile && manifest.decode.kernels.is_empty() {
             return Err(Error::NoStamps);
         }
-        let checks = options.checks;
-        let mut guarded = None;
-        if checks.is_some_and(|c| c.guards) {
-            // SAFETY: every pointer was made for a slot of so many bytes.
-            let copies = unsafe { GuardedWeights::copy(&pointers, &manifest.weights) }?;
-            pointers = copies.pointers().to_vec();
-            guarded = Some(copies);
-        }
-        let states = states(&manifest, context, &options)?;
+        let states = checks::states(&manifest, context, &options)?;
         let kernels = options.kernels.unwrap_or_else(crate::kernels::table);
-        let checker = match (checks, &program.checks) {
-            (None, _) => None,
-            (Some(_), None) => return Err(Error::NoChecks),
-            (Some(options), Some(access)) => Some(Box::new(Checker::new(
-                Arc::clone(access),
-                options,
-                (threads, states.slots()),
-                kernels,
-                &manifest,
-                states.layout().sizes().to_vec(),
-                scratch_stride,
-            ))),
+        let checked = Checked {
+            threads,
+            kernels,
+            manifest: &manifest,
+            states: &states,
+            scratch_stride,
+        };
+        let checker = match options.checks {
+            Some(checks) => Some(checks::checker(&program, checks, &checked, &mut pointers)?),
+            None => None,
         };
         let mut pool = Pool::new(threads, options.pin)?;
         if options.alone && checker.is_none() {
@@ -214,7 +151,6 @@ impl Session {
         Ok(Session {
             profiler: options.profile.then(profiler),
             checker,
-            guarded,
             pointers,
             kernels,
             states,
@@ -436,7 +372,6 @@ impl Session {
                 .expect("segments are checked")
         });
         let arena_grown = sizes::grown_offset(info).expect("sizes are checked");
-        let arena_bytes = sizes::program_arena_bytes(info, states.layout().context())?;
         let mut context = self.step_context(arena_grown);
         let begin = self
             .profiler
@@ -444,7 +379,7 @@ impl Session {
             .map(|p| p.begin_step(program, &mut context));
         let mut enter = entry;
         if let Some(checker) = &mut self.checker {
-            enter = checker.begin_step(program, entry, &mut context, arena_bytes);
+            enter = checker.begin_step(program, entry, &mut context);
             self.states.guard(true)?;
         }
         // SAFETY: `Program::new` vouches for the entry points, and the context has what they were promised: weight slots inside
@@ -533,20 +468,6 @@ impl Session {
         };
         self.collected.try_reserve_exact(values).map_err(failed)
     }
-}
-
-/// The state of a session's sequences, as its options want it laid out and filled.
-fn states(manifest: &Manifest, context: usize, options: &SessionOptions) -> Result<States, Error> {
-    let checks = options.checks;
-    let layout = match checks.is_some_and(|c| c.guards) {
-        true => Layout::guarded(manifest, context)?,
-        false => Layout::new(manifest, context)?,
-    };
-    let states = States::new(layout, options.slots)?;
-    Ok(match checks.is_some_and(|c| c.poison) {
-        true => states.poisoned(checked::POISON),
-        false => states,
-    })
 }
 
 /// The first `rows` rows of a buffer of logits.

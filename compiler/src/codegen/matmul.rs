@@ -16,7 +16,7 @@ use super::kernel::{Rows, Site};
 use super::norms::{prologue_norm, quantize};
 use super::products::product;
 use super::share::Share;
-use super::vectors::{activate, combine, count, divide, scale_by};
+use super::vectors::{activate, combine, count, divide, run_length, scale_by};
 use super::writer::{Count, Writer};
 use crate::graph::{Binary, Dest, Join, Matmul, Op};
 use crate::schedule::Work;
@@ -31,8 +31,8 @@ pub(super) fn emit(e: &mut Writer, s: &Site) {
         unreachable!("scheduled by columns")
     };
     let n_rows = s.n_rows(e);
-    let x = prologue(e, s, m, n_rows);
     let scratch = MatmulScratch::of(s.graph, s.kernel.node, m, s.kind);
+    let x = prologue(e, s, (m, &scratch), n_rows);
     let chunk = |(part, (width, _)): (usize, &(usize, usize))| Chunk {
         m,
         scratch,
@@ -99,14 +99,18 @@ fn claimed(e: &mut Writer, s: &Site, plan: &[(usize, usize)], chunks: &[Chunk]) 
 }
 
 /// The input rows, normalised and rounded into this thread's scratch where the matmul does that.
-fn prologue(e: &mut Writer, s: &Site, m: &Matmul, n_rows: Value) -> Rows {
+fn prologue(
+    e: &mut Writer,
+    s: &Site,
+    (m, scratch): (&Matmul, &MatmulScratch),
+    n_rows: Value,
+) -> Rows {
     let x = s.rows(e, s.operand("x"));
     if m.norm.is_none() && !m.quantize_x {
         return x;
     }
     debug_assert_eq!(s.share(), Share::Static, "a prologue is a thing of decode");
     let k = s.graph.width(s.operand("x"));
-    let scratch = MatmulScratch::of(s.graph, s.kernel.node, m, s.kind);
     let own = Rows {
         base: e.scratch(scratch.rows),
         stride: MatmulScratch::row_bytes(m, k),
@@ -137,14 +141,7 @@ impl Chunk<'_> {
     fn emit(self, e: &mut Writer, s: &Site, index: Value) {
         let part = &self.m.parts[self.part];
         let first = e.times(index, self.width);
-        let n = if part.rows.is_multiple_of(self.width) {
-            Count::Known(self.width)
-        } else {
-            let end = e.int(part.rows);
-            let left = e.sub(end, first);
-            let most = e.int(self.width);
-            Count::Dynamic(e.min(left, most))
-        };
+        let n = run_length(e, part.rows, self.width, first);
         let tile = Rows {
             base: e.scratch(self.scratch.tile),
             stride: self.width * 4,

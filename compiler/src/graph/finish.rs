@@ -54,6 +54,16 @@ pub enum Dest {
     KeyColumns(StateId, usize),
 }
 
+impl Dest {
+    /// The state, where it is one.
+    pub fn state(self) -> Option<StateId> {
+        match self {
+            Dest::Output => None,
+            Dest::Keys(s) | Dest::Values(s) | Dest::KeyColumns(s, _) => Some(s),
+        }
+    }
+}
+
 impl Finish {
     /// A projection that goes into the result as it is.
     pub fn plain(rows: usize) -> Finish {

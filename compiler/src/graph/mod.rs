@@ -12,6 +12,7 @@ mod finish;
 mod heads;
 mod latent;
 pub mod op;
+mod program;
 mod recurrent;
 mod shape;
 mod text;
@@ -31,6 +32,7 @@ pub use dot::dot;
 pub use heads::{HeadColumns, HeadConcat, HeadMatmul};
 pub use latent::LatentAttention;
 pub use op::*;
+pub use program::{Block, Program, ProgramKind, UnknownProgram};
 pub use recurrent::{DeltaRule, RecurrentDecl, RecurrentId, ShortConv};
 pub use text::{ParseError, op_text, parse, shape_text};
 pub use verify::{VerifyError, verify};
@@ -138,104 +140,6 @@ pub struct Graph {
     pub recurrent: Vec<RecurrentDecl>,
     /// Values the block hands on, by name.
     pub outputs: Vec<(String, NodeId)>,
-}
-
-/// Which of a model's two programs this is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ProgramKind {
-    /// Steps of up to [`graver_runtime::abi::DECODE_TOKENS`] tokens.
-    Decode,
-    /// Longer ones.
-    Prefill,
-}
-
-/// A block of a program.
-#[derive(Clone, Debug)]
-pub struct Block {
-    /// `embed`, `head`, or the layer kind's name, which may be the same. For people: blocks are found by index.
-    pub name: String,
-    /// What it computes.
-    pub graph: Graph,
-}
-
-/// A whole model.
-#[derive(Clone, Debug)]
-pub struct Program {
-    /// Decode or prefill.
-    pub kind: ProgramKind,
-    /// `blocks[0]` is the embedding, the last one the head, those between are the layer kinds.
-    pub blocks: Vec<Block>,
-    /// The block of each layer, in order.
-    pub layers: Vec<usize>,
-    /// For each layer, the earlier one whose state it reads, where it has none of its own.
-    pub sources: Vec<Option<usize>>,
-    /// Frequencies and scale of each rotary embedding.
-    pub ropes: Vec<crate::spec::model::Rope>,
-}
-
-impl Program {
-    /// Index of the head among the blocks.
-    pub fn head(&self) -> usize {
-        self.blocks.len() - 1
-    }
-
-    /// A block's place in the spec: `embed`, `layers.dense`, `head`.
-    pub fn place(&self, block: usize) -> String {
-        let name = &self.blocks[block].name;
-        match block == 0 || block == self.head() {
-            true => name.clone(),
-            false => format!("layers.{name}"),
-        }
-    }
-
-    /// Blocks in the order they run: embedding, each layer, head.
-    pub fn run_order(&self) -> impl Iterator<Item = usize> + '_ {
-        std::iter::once(0)
-            .chain(self.layers.iter().copied())
-            .chain(std::iter::once(self.head()))
-    }
-
-    /// Index of the first weight slot of each block in run order.
-    pub fn weight_bases(&self) -> Vec<usize> {
-        self.bases(|_, g| g.pointers())
-    }
-
-    /// Index of the first state buffer of each block in run order.
-    pub fn state_bases(&self) -> Vec<usize> {
-        self.bases_of_states(|g| g.recurrent_buffer(RecurrentId(g.recurrent.len() as u32)))
-    }
-
-    /// Index of the first of something that states have, of each block in run order; a layer that reads another one's
-    /// state has that one's.
-    pub(crate) fn bases_of_states(&self, count: impl Fn(&Graph) -> usize) -> Vec<usize> {
-        let own = |place: usize, g: &Graph| match self.source_at(place) {
-            Some(_) => 0,
-            None => count(g),
-        };
-        let mut bases = self.bases(own);
-        for place in 0..bases.len() {
-            if let Some(source) = self.source_at(place) {
-                bases[place] = bases[source + 1];
-            }
-        }
-        bases
-    }
-
-    /// The source of the layer that is block `place` in run order, the embedding being block 0.
-    fn source_at(&self, place: usize) -> Option<usize> {
-        let layer = place.checked_sub(1)?;
-        self.sources.get(layer).copied().flatten()
-    }
-
-    fn bases(&self, count: impl Fn(usize, &Graph) -> usize) -> Vec<usize> {
-        let mut next = 0;
-        let mut advance = |(place, b): (usize, usize)| {
-            let base = next;
-            next += count(place, &self.blocks[b].graph);
-            base
-        };
-        self.run_order().enumerate().map(&mut advance).collect()
-    }
 }
 
 impl Graph {
@@ -498,31 +402,5 @@ impl Graph {
     /// Whether there are no nodes.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-impl std::fmt::Display for ProgramKind {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            ProgramKind::Decode => "decode",
-            ProgramKind::Prefill => "prefill",
-        })
-    }
-}
-
-/// A word that is neither of the two programs.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("found `{0}`, expected `decode` or `prefill`")]
-pub struct UnknownProgram(String);
-
-impl std::str::FromStr for ProgramKind {
-    type Err = UnknownProgram;
-
-    fn from_str(word: &str) -> Result<Self, UnknownProgram> {
-        match word {
-            "decode" => Ok(ProgramKind::Decode),
-            "prefill" => Ok(ProgramKind::Prefill),
-            other => Err(UnknownProgram(other.into())),
-        }
     }
 }

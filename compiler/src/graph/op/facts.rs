@@ -121,14 +121,10 @@ impl Op {
 
     /// The state of keys and values it writes, if any.
     pub fn writes(&self) -> Option<StateId> {
-        let of = |d: Dest| match d {
-            Dest::Output => None,
-            Dest::Keys(s) | Dest::Values(s) | Dest::KeyColumns(s, _) => Some(s),
-        };
         match self {
             Op::CacheWrite { state } => Some(*state),
-            Op::Finish { parts } => parts.iter().find_map(|p| of(p.dest)),
-            Op::Matmul(m) => m.parts.iter().find_map(|p| of(p.finish.dest)),
+            Op::Finish { parts } => parts.iter().find_map(|p| p.dest.state()),
+            Op::Matmul(m) => m.parts.iter().find_map(|p| p.finish.dest.state()),
             Op::Input(_)
             | Op::Weight(_)
             | Op::Embed { .. }
