@@ -1,10 +1,12 @@
 //! The step `attention`: grouped-query attention with its projections, and the parts that other mixers share with it.
 
-use super::error::Fault;
+use super::at::At;
+use super::error::{Fault, Read, unknown};
 use super::form;
+use super::limits::{MAX_CONTEXT, MAX_HEADS, MAX_WIDTH};
 use super::model::{Attention, KeyValue, PositionScale, QkNorm, Reach, Rope, SourceLayer, StepOp};
-use super::read::{Fields, Node, Read, unknown};
-use super::steps::{At, MAX_CONTEXT, MAX_HEADS, MAX_WIDTH, norm};
+use super::norm::norm;
+use super::read::{Fields, Node};
 use super::weights::{linear, weight};
 
 /// Reads the step.

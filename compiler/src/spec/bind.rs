@@ -4,20 +4,21 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::error::{Fault, IN_CONFIG, Kind, Located, in_json};
+use super::at::Around;
+use super::error::{Fault, IN_CONFIG, Kind, Located, Read, in_json};
 use super::form;
-use super::json::{equal, whole};
+use super::json::equal;
 use super::layers::{Layers, layers};
+use super::limits::{MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH};
 use super::model::{Model, Rope};
+use super::near::nearest;
 use super::params::{Names, Params, Sources};
 use super::part::Part;
-use super::read::{Node, Read};
+use super::read::{Node, whole};
 use super::rope::rope;
-use super::steps::{Around, MAX_CONTEXT, MAX_WIDTH, steps};
-use super::values::{Seen, check_carried};
+use super::seen::{Seen, check_carried};
+use super::steps::steps;
 
-/// Most layers of a model.
-pub(super) const MAX_LAYERS: usize = 4096;
 /// Most bytes that the names of a list (`ignore`, `prefixes`) have together.
 const MAX_NAMES_BYTES: usize = 1 << 20;
 /// Most ropes of a spec.
@@ -80,12 +81,16 @@ fn bind_to(name: &str, doc: &Value, config: &Value, outer: &Value) -> Read<Model
 
 /// A fault of a key that the config lacks, with the most similar key beside it.
 fn with_nearest(mut located: Located, config: &Value) -> Located {
-    if let Fault::NotInConfig { name, nearest } = &mut located.fault {
+    if let Fault::NotInConfig {
+        name,
+        nearest: near,
+    } = &mut located.fault
+    {
         let (inside, key) = name.rsplit_once('.').unwrap_or(("", name));
         let mut parts = inside.split('.').filter(|p| !p.is_empty());
         let object = parts.try_fold(config, |v, part| v.get(part));
         let keys = object.and_then(Value::as_object).map(Map::keys);
-        *nearest = super::nearest(key, keys.into_iter().flatten().map(String::as_str));
+        *near = nearest(key, keys.into_iter().flatten().map(String::as_str));
     }
     located
 }

@@ -3,9 +3,8 @@
 
 use serde_json::{Map, Value};
 
-use super::error::{Fault, Kind, Located};
+use super::error::{Fault, Kind, Located, unknown};
 use super::near::nearest;
-use super::steps::{keys_of, step_name};
 
 /// Keys of an object, with what stands at each. `if` may stand in any object but the outermost.
 pub(super) type Keys = &'static [(&'static str, Form)];
@@ -66,6 +65,8 @@ pub(super) const ITEM: Keys = &[
     ("parallel", List(&List(&Step))),
     ("plain", List(&Step)),
 ];
+/// Keys of an item of a layer that hold steps.
+pub(super) const BRANCHES: [&str; 4] = ["residual", "before", "parallel", "plain"];
 /// One name, or several that differ in a number.
 pub(super) const NAMES: Keys = &[("name", Plain), ("from", Plain), ("count", Plain)];
 /// A name with a condition.
@@ -240,6 +241,80 @@ pub(super) const RANGE: Keys = &[
     ("heads", Plain),
 ];
 pub(super) const LINEAR: Keys = &[("weight", Object(WEIGHT)), ("bias", Object(WEIGHT))];
+
+/// What a step does, by the reader that its `op` asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum OpName {
+    Embed,
+    PositionEmbed,
+    Norm,
+    Linear,
+    Scale,
+    Softcap,
+    Pick,
+    Activation,
+    Add,
+    Mul,
+    WeightedSum,
+    MatchRms,
+    Attention,
+    LatentAttention,
+    DeltaNet,
+    Mlp,
+    Moe,
+}
+
+/// Every `op` with its reader and its keys beside those of every step.
+const OPS: [(&str, OpName, Keys); 19] = [
+    ("embed", OpName::Embed, EMBED),
+    ("position_embed", OpName::PositionEmbed, POSITION_EMBED),
+    ("rms_norm", OpName::Norm, NORM),
+    ("layer_norm", OpName::Norm, NORM),
+    ("l2_norm", OpName::Norm, NORM),
+    ("linear", OpName::Linear, LINEAR_STEP),
+    ("scale", OpName::Scale, SCALE),
+    ("softcap", OpName::Softcap, SOFTCAP),
+    ("pick", OpName::Pick, PICK),
+    ("activation", OpName::Activation, ACTIVATION),
+    ("add", OpName::Add, OPERAND),
+    ("mul", OpName::Mul, OPERAND),
+    ("weighted_sum", OpName::WeightedSum, WEIGHTED_SUM),
+    ("match_rms", OpName::MatchRms, MATCH_RMS),
+    ("attention", OpName::Attention, ATTENTION),
+    (
+        "latent_attention",
+        OpName::LatentAttention,
+        LATENT_ATTENTION,
+    ),
+    ("delta_net", OpName::DeltaNet, DELTA_NET),
+    ("mlp", OpName::Mlp, MLP),
+    ("moe", OpName::Moe, MOE),
+];
+
+fn op_entry(op: &Value) -> Result<&'static (&'static str, OpName, Keys), Fault> {
+    let found = OPS.iter().find(|(name, ..)| op.as_str() == Some(name));
+    found.ok_or_else(|| {
+        let name = op
+            .as_str()
+            .map_or_else(|| Kind::of(op).to_string(), String::from);
+        unknown("op", &name, OPS.iter().map(|o| o.0))
+    })
+}
+
+/// The reader of a step with this `op`.
+pub(super) fn op_named(op: &Value) -> Result<OpName, Fault> {
+    op_entry(op).map(|(_, name, _)| *name)
+}
+
+/// Keys of a step with this `op`, beside those of every step.
+pub(super) fn keys_of(op: &Value) -> Result<Keys, Fault> {
+    op_entry(op).map(|(.., keys)| *keys)
+}
+
+/// Name of a step: its `name`, or else its `op`.
+pub(super) fn step_name(step: &Value) -> Option<&str> {
+    step.get("name").or_else(|| step.get("op"))?.as_str()
+}
 
 /// A matrix with a bias, or a weight.
 pub(super) fn linear(map: &Map<String, Value>) -> Keys {

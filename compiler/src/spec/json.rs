@@ -3,8 +3,6 @@
 
 use serde_json::{Value, json};
 
-use super::error::{Fault, Kind};
-
 const KEY: &str = "$number";
 const NAMES: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
 
@@ -146,21 +144,6 @@ pub(super) fn equal(a: &Value, b: &Value) -> bool {
         (Some(x), Some(y)) => x == y,
         _ => a == b,
     }
-}
-
-/// A whole number in `min..=max`; `4.0` is one.
-pub(super) fn whole(value: &Value, min: usize, max: usize) -> Result<usize, Fault> {
-    let number = number(value).ok_or_else(|| Fault::WrongType {
-        found: Kind::of(value),
-        expected: "a whole number",
-    })?;
-    if number.fract() == 0.0 && number >= min as f64 && number <= max as f64 {
-        return Ok(number as usize);
-    }
-    Err(Fault::Range {
-        found: Kind::of(value).to_string(),
-        expected: format!("a whole number from {min} to {max}"),
-    })
 }
 
 /// Where in `config` a value that was borrowed from it stands: `rope_scaling.factor`.

@@ -9,10 +9,9 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value};
 
-use super::error::{Fault, Kind, Located};
-use super::layers::MAX_KINDS;
-use super::merge::edit_steps;
-use super::read::unknown;
+use super::edit::edit_steps;
+use super::error::{Fault, Kind, Located, unknown};
+use super::limits::MAX_KINDS;
 
 /// Most values of all kinds together.
 const MAX_VALUES: usize = 1 << 20;

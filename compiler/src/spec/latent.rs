@@ -1,11 +1,13 @@
 //! The step `latent_attention`: multi-head latent attention with its projections.
 
+use super::at::At;
 use super::attention::{rope, width_of};
-use super::error::Fault;
+use super::error::{Fault, Read};
 use super::form;
+use super::limits::{MAX_HEADS, MAX_WIDTH};
 use super::model::{LatentAttention, LatentQuery, StepOp};
-use super::read::{Fields, Node, Read};
-use super::steps::{At, MAX_HEADS, MAX_WIDTH, norm};
+use super::norm::norm;
+use super::read::{Fields, Node};
 use super::weights::linear;
 
 /// Reads the step. Queries are `q`, or behind a compression `compressed_q: {"rank", "a", "norm", "b"}`.

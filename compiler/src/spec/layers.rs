@@ -3,17 +3,16 @@
 //! Layers are read one by one, with the layer's index as `layer`; layers that come out equal are one kind. So a field
 //! that differs from layer to layer needs no rule of its own, and the number of kinds is what it costs.
 
-use super::error::Fault;
+use super::at::Around;
+use super::error::{Fault, Read, unknown};
 use super::form;
+use super::limits::MAX_KINDS;
 use super::model::{Item, LayerKind, Step};
 use super::params::Layer;
-use super::read::{Fields, Node, Read, unknown};
-use super::share;
-use super::steps::{Around, steps};
-use super::values::Seen;
-
-/// Most kinds of layers: code is made for each.
-pub(super) const MAX_KINDS: usize = 256;
+use super::read::{Fields, Node};
+use super::seen::Seen;
+use super::share::{self, Earlier};
+use super::steps::steps;
 
 /// Distinct layers, and for each layer the index of the one it equals, and the layer whose state it shares.
 #[derive(Debug, Default)]
@@ -35,7 +34,7 @@ pub(super) fn layers(
     let mut all = Layers::default();
     for i in 0..n_layers {
         let layer = layer(root, around, i, handed)?;
-        let source = share::source(&layer, &all)?;
+        let source = share::source(&layer, all.earlier())?;
         all.sources.push(source);
         let index = all.kind_of(root, layer)?;
         all.layers.push(index);
@@ -44,6 +43,14 @@ pub(super) fn layers(
 }
 
 impl Layers {
+    fn earlier(&self) -> Earlier<'_> {
+        Earlier {
+            kinds: &self.kinds,
+            layers: &self.layers,
+            sources: &self.sources,
+        }
+    }
+
     /// The kind that a layer is of, a new one if it equals none.
     fn kind_of(&mut self, root: &Node<'_, '_>, layer: LayerKind) -> Read<usize> {
         let steps: usize = layer.items.iter().map(count).sum();

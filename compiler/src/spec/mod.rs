@@ -4,9 +4,12 @@
 //! each other. This stage reads no weights, and nothing after it reads spec JSON. The format is described in
 //! `specs/README.md`.
 
+mod at;
 mod attention;
 mod bind;
 mod builtin;
+mod choose;
+mod edit;
 mod error;
 mod expr;
 mod form;
@@ -14,15 +17,21 @@ mod json;
 mod kinds;
 mod latent;
 mod layers;
+mod limits;
+mod locate;
 mod merge;
+mod mlp;
 pub mod model;
 mod moe;
 mod near;
+mod norm;
 mod params;
 mod part;
+mod plain;
 mod read;
 mod recurrent;
 mod rope;
+mod seen;
 mod share;
 mod source;
 mod steps;
@@ -30,98 +39,16 @@ mod tables;
 mod total;
 mod values;
 mod weights;
+mod whole;
 
-pub use builtin::{builtin_names, for_config};
+pub use builtin::builtin_names;
+pub use choose::for_config;
 pub use error::{Error, Fault, Kind, Syntax};
 pub use json::{JsonError, parse_json};
 pub(crate) use near::distance as edit_distance;
 pub use near::nearest;
 pub use source::{SpecSource, load, read_config};
-
-use serde_json::Value;
-
-/// Result of this stage.
-pub type Result<T> = std::result::Result<T, Error>;
-
-/// A spec, its parents merged in, not yet bound to a config.
-#[derive(Clone, Debug)]
-pub struct Spec {
-    name: String,
-    /// The spec's own file first, then its parents: names and contents before merging, for messages.
-    files: Vec<(String, Value)>,
-    merged: Value,
-}
-
-impl Spec {
-    /// The spec's name: that of its file without `.json`.
-    pub fn name(&self) -> &str {
-        &self.name
-    }
-
-    /// One line on what the spec describes; empty if it has none.
-    pub fn about(&self) -> &str {
-        self.merged["about"].as_str().unwrap_or_default()
-    }
-
-    /// The `model_type`s that the spec takes.
-    pub fn model_types(&self) -> Vec<&str> {
-        let list = self.merged["match"]["model_type"].as_array();
-        list.into_iter()
-            .flatten()
-            .filter_map(Value::as_str)
-            .collect()
-    }
-
-    /// Names of the spec's presets.
-    pub fn presets(&self) -> Vec<&str> {
-        let presets = self.merged["presets"].as_object();
-        presets
-            .into_iter()
-            .flat_map(|p| p.keys())
-            .map(String::as_str)
-            .collect()
-    }
-
-    /// The config of a preset, as a `config.json` would have it.
-    pub fn preset(&self, name: &str) -> Result<Value> {
-        let Some(preset) = self.merged["presets"].get(name) else {
-            let known: Vec<String> = self.presets().into_iter().map(String::from).collect();
-            let nearest = near::nearest(name, known.iter().map(String::as_str));
-            return Err(Error::UnknownPreset {
-                file: self.files[0].0.clone(),
-                name: name.into(),
-                known,
-                nearest,
-            });
-        };
-        let mut config = preset.clone();
-        if let (Some(map), Some(first)) = (config.as_object_mut(), self.model_types().first()) {
-            map.entry("model_type").or_insert_with(|| (*first).into());
-        }
-        Ok(config)
-    }
-
-    /// Binds the spec to a config: evaluates its expressions and checks that everything fits together.
-    pub fn bind(&self, config: &Value) -> Result<model::Model> {
-        bind::bind(&self.name, &self.merged, config).map_err(|e| self.located(e))
-    }
-
-    /// Finds the file in which a fault stands: the one that has most of its path, the extension before its parents.
-    fn located(&self, e: error::Located) -> Error {
-        let in_spec = e.path.split(error::IN_CONFIG).next().unwrap_or_default();
-        let best = self
-            .files
-            .iter()
-            .rev()
-            .max_by_key(|(_, doc)| merge::depth_of(doc, in_spec));
-        let file = best.map_or_else(String::new, |(name, _)| name.clone());
-        Error::At {
-            file,
-            path: e.path,
-            fault: e.fault,
-        }
-    }
-}
+pub use whole::{Result, Spec};
 
 #[cfg(test)]
 mod tests;

@@ -11,11 +11,13 @@
 //!
 //! `pairs` stands for a gate and an up whose rows alternate in one matrix.
 
-use super::error::Fault;
+use super::at::At;
+use super::error::{Fault, Read, unknown};
 use super::form;
+use super::limits::MAX_WIDTH;
+use super::mlp::{activation, mlp};
 use super::model::{Activation, Gating, Groups, Inner, Linear, Mlp, Moe, Route, StepOp};
-use super::read::{Fields, Node, Read, unknown};
-use super::steps::{At, MAX_WIDTH, activation, mlp};
+use super::read::{Fields, Node};
 use super::tables;
 use super::weights::{expert_linear, linear, weight};
 

@@ -11,10 +11,9 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::error::{Fault, IN_CONFIG, Located};
+use super::error::{Fault, IN_CONFIG, Located, Read, unknown};
 use super::expr::{self, Expr, Scope};
 use super::json::place_in;
-use super::read::{Read, unknown};
 use super::total::Total;
 
 /// Most work that binding may take, in steps of up to 400 ns: nodes of expressions and of the spec's JSON that are looked at, and

@@ -4,28 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use super::error::{Fault, Kind, Located};
+use super::error::{Fault, Kind, Located, Read};
 use super::form::{self, Keys};
 use super::json;
-use super::near::nearest;
 use super::params::Names;
-
-pub(super) type Read<T> = Result<T, Located>;
-
-/// A fault for a name outside a fixed set.
-pub(super) fn unknown<'k>(
-    what: &'static str,
-    name: &str,
-    known: impl Iterator<Item = &'k str> + Clone,
-) -> Fault {
-    let nearest = nearest(name, known.clone());
-    Fault::UnknownName {
-        what,
-        name: name.into(),
-        known: known.map(String::from).collect(),
-        nearest,
-    }
-}
 
 /// A value of the spec and where it stands.
 #[derive(Clone)]
@@ -166,7 +148,7 @@ impl<'s, 'a> Node<'s, 'a> {
     /// A whole number in `min..=max`.
     pub(super) fn whole(&self, min: usize, max: usize) -> Read<usize> {
         let value = self.eval()?;
-        json::whole(&value, min, max).map_err(|f| self.fault_of(&value, f))
+        whole(&value, min, max).map_err(|f| self.fault_of(&value, f))
     }
 
     /// A number that float32 can hold.
@@ -265,4 +247,19 @@ impl<'s, 'a> Fields<'s, 'a> {
     pub(super) fn flag(&self, key: &str) -> Read<bool> {
         Ok(self.value(key, Node::flag)?.unwrap_or(false))
     }
+}
+
+/// A whole number in `min..=max`; `4.0` is one.
+pub(super) fn whole(value: &Value, min: usize, max: usize) -> Result<usize, Fault> {
+    let number = json::number(value).ok_or_else(|| Fault::WrongType {
+        found: Kind::of(value),
+        expected: "a whole number",
+    })?;
+    if number.fract() == 0.0 && number >= min as f64 && number <= max as f64 {
+        return Ok(number as usize);
+    }
+    Err(Fault::Range {
+        found: Kind::of(value).to_string(),
+        expected: format!("a whole number from {min} to {max}"),
+    })
 }

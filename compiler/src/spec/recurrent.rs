@@ -1,11 +1,14 @@
 //! The step `delta_net`: the gated delta rule with its projections, convolutions and gates.
 
+use super::at::At;
 use super::attention::width_of;
-use super::error::Fault;
+use super::error::{Fault, Read, unknown};
 use super::form;
-use super::model::{Activation, Convolved, DeltaNet, LowRank, Projection, StepOp};
-use super::read::{Fields, Node, Read, unknown};
-use super::steps::{At, MAX_HEADS, MAX_WIDTH, activation, norm};
+use super::limits::{MAX_HEADS, MAX_WIDTH};
+use super::mlp::activation;
+use super::model::{Activation, Convolved, DeltaNet, Linear, LowRank, Projection, StepOp};
+use super::norm::norm;
+use super::read::{Fields, Node};
 use super::weights::{linear, row_by_row, weight};
 
 /// Most positions that a convolution sees.
@@ -129,7 +132,7 @@ fn convolved(
     let bias = own.optional("bias")?;
     let slot = |part: &str| format!("{}.{part}", at.slot(key));
     Ok(Convolved {
-        linear: super::model::Linear {
+        linear: Linear {
             weight: weight(&own.required("weight")?, slot("weight"), vec![out, inner])?,
             bias: bias
                 .map(|n| weight(&n, slot("bias"), vec![out]))

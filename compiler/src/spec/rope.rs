@@ -8,12 +8,12 @@ use std::f64::consts::PI;
 
 use serde_json::{Map, Value};
 
-use super::error::{Fault, Kind, Located};
+use super::error::{Fault, Kind, Located, Read};
 use super::form;
-use super::json::{flag, number, whole};
+use super::json::{flag, number};
+use super::limits::MAX_CONTEXT;
 use super::model::{LongFreqs, Rope};
-use super::read::{Fields, Node, Read};
-use super::steps::MAX_CONTEXT;
+use super::read::{Fields, Node, whole};
 use super::tables::{self, Scaling, scaling};
 
 /// Widest rotated part of a head.

@@ -1,12 +1,21 @@
 //! `share`: a layer that reads an earlier layer's keys and values has none of its own, and reads what is there.
 
-use super::error::{Fault, Located};
-use super::layers::Layers;
+use super::error::{Fault, Located, Read};
 use super::model::{Attention, KeyValue, LayerKind, Step, StepOp};
-use super::read::Read;
+
+/// The layers before one.
+#[derive(Clone, Copy)]
+pub(super) struct Earlier<'l> {
+    /// Distinct ones.
+    pub(super) kinds: &'l [LayerKind],
+    /// The kind of each.
+    pub(super) layers: &'l [usize],
+    /// The layer whose state each shares, where it does.
+    pub(super) sources: &'l [Option<usize>],
+}
 
 /// The layer whose state `layer` shares, if any: all of its state, and declared as there.
-pub(super) fn source(layer: &LayerKind, earlier: &Layers) -> Read<Option<usize>> {
+pub(super) fn source(layer: &LayerKind, earlier: Earlier<'_>) -> Read<Option<usize>> {
     let path = &format!("layers.{}", layer.name);
     let shared = layer.steps().find_map(|s| Some((s, shared_by(s)?)));
     let Some((first, source)) = shared else {

@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use graver_runtime::files;
 use serde_json::Value;
 
+use super::builtin;
 use super::error::{Error, Fault, Kind, Located};
 use super::form;
 use super::json::parse_json;
-use super::{Result, Spec, builtin, merge};
+use super::merge;
+use super::whole::{Result, Spec};
 
 /// Largest file that is read as a spec; those built in have 10 KB.
 const MAX_SPEC: u64 = 1 << 20;

@@ -5,9 +5,8 @@ use std::sync::LazyLock;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use super::error::Fault;
+use super::error::{Fault, unknown};
 use super::model::{Activation, Score};
-use super::read::unknown;
 
 /// How a rotary embedding's frequencies are stretched.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]

@@ -2,7 +2,7 @@
 
 use super::model::{Item, StepOp};
 use super::*;
-use serde_json::json;
+use serde_json::{Value, json};
 
 mod absent;
 mod extensions;

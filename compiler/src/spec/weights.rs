@@ -1,9 +1,9 @@
 //! Weights in a spec: a tensor's name, or an object that says what has to be done to it.
 
-use super::error::Fault;
+use super::error::{Fault, Read};
 use super::form;
 use super::model::{Linear, Range, Weight};
-use super::read::{Node, Read};
+use super::read::Node;
 
 /// Largest number of rows of a joined tensor.
 const MAX_ROWS: usize = 1 << 31;

@@ -6,14 +6,15 @@
 use serde_json::Value;
 
 use super::super::error::{Fault, Syntax};
-use super::{Arithmetic, Comparison, Expr, Function};
+use super::function::Function;
+use super::tree::{Arithmetic, Comparison, Expr};
 
 /// Longest expression, in bytes: keeps trees shallow enough to walk without a limit of their own.
 const MAX_LENGTH: usize = 1000;
 /// Deepest nesting of brackets and operators that nest to the right.
 const MAX_NESTING: usize = 40;
 
-pub(in crate::spec) fn parse(text: &str) -> Result<Expr, Fault> {
+pub(crate) fn parse(text: &str) -> Result<Expr, Fault> {
     let mut parser = Parser {
         text,
         pos: 0,

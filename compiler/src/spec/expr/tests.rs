@@ -1,7 +1,11 @@
 //! Tests of expressions.
 
+use std::borrow::Cow;
+
+use serde_json::{Value, json};
+
+use super::super::error::{Fault, Located};
 use super::*;
-use serde_json::json;
 
 /// Names are keys of an object.
 struct Keys(Value);

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Activation, Linear, Mlp, Weight};
+use super::parts::{Activation, Linear, Mlp};
+use super::weight::Weight;
 
 /// Feed-forward experts behind a router (Shazeer et al. 2017), with experts that every token visits.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -2,7 +2,8 @@
 
 use serde::Serialize;
 
-use super::{Activation, Linear, Norm, Weight};
+use super::parts::{Activation, Linear, Norm};
+use super::weight::Weight;
 
 /// A gated delta network (Yang, Kautz & Hatamizadeh 2025), of which Kimi delta attention (Kimi Team 2025) is the one with a decay
 /// for each component: a state of fixed size for each head, which forgets and is corrected token by token.

@@ -1,94 +1,9 @@
-//! What can be wrong with a spec or with the config it is bound to.
-//!
-//! Every message names the file and the JSON path, what was found there and what was expected.
+//! What is wrong at a place of a spec or a config.
 
-use std::fmt;
-
-use graver_runtime::files::FileError;
-
-use super::json::{JsonError, number};
-
-/// Why a spec could not be loaded or bound.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum Error {
-    /// A file could not be read.
-    #[error(transparent)]
-    File(#[from] FileError),
-    /// A file is not JSON.
-    #[error("{file}: {source}")]
-    Json {
-        /// The file.
-        file: String,
-        /// Where and why.
-        source: JsonError,
-    },
-    /// Something at a place of a spec.
-    #[error("{file}: {path}: {fault}")]
-    At {
-        /// File of the spec in which the place stands.
-        file: String,
-        /// JSON path; steps are addressed by their names.
-        path: String,
-        /// What is wrong.
-        fault: Fault,
-    },
-    /// No built-in spec has this name.
-    #[error(
-        "there is no built-in spec `{name}`{}; known are {}; `--spec FILE` takes a spec from a file",
-        hint(nearest),
-        list(known)
-    )]
-    UnknownSpec {
-        /// The name asked for.
-        name: String,
-        /// Names of the built-in specs.
-        known: Vec<String>,
-        /// The most similar of them.
-        nearest: Option<String>,
-    },
-    /// No built-in spec takes this kind of model.
-    #[error(
-        "config.json: model_type: no built-in spec takes `{found}`{}; known are {}; `--spec FILE` takes a spec from a file",
-        hint(nearest),
-        list(known)
-    )]
-    UnknownModelType {
-        /// `model_type` of the config.
-        found: String,
-        /// The model types of all built-in specs.
-        known: Vec<String>,
-        /// The most similar of them.
-        nearest: Option<String>,
-    },
-    /// The config does not say what kind of model it is.
-    #[error(
-        "config.json: model_type: {found}, expected the name of a model type ({}); `--spec FILE` takes a spec from a file",
-        list(known)
-    )]
-    NoModelType {
-        /// What stands there instead.
-        found: Kind,
-        /// The model types of all built-in specs.
-        known: Vec<String>,
-    },
-    /// The spec has no such preset.
-    #[error(
-        "{file}: presets: no preset `{name}`{}; there are {}",
-        hint(nearest),
-        list(known)
-    )]
-    UnknownPreset {
-        /// The spec's file.
-        file: String,
-        /// The name asked for.
-        name: String,
-        /// The spec's presets.
-        known: Vec<String>,
-        /// The most similar of them.
-        nearest: Option<String>,
-    },
-}
+use super::super::near::nearest;
+use super::kind::Kind;
+use super::names::{hint, list};
+use super::syntax::Syntax;
 
 /// What is wrong at a place.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -294,113 +209,16 @@ pub enum Fault {
     },
 }
 
-/// What an expression's reader expected.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum Syntax {
-    /// A value.
-    #[error("expected a name, a number, a 'string' or `(`")]
-    Value,
-    /// Nothing more.
-    #[error("expected an operator or the end")]
-    Operator,
-    /// The other bracket.
-    #[error("expected `)`")]
-    Paren,
-    /// The other bracket.
-    #[error("expected `]`")]
-    Bracket,
-    /// The other half of `c ? a : b`.
-    #[error("expected `:`")]
-    Colon,
-    /// A key.
-    #[error("expected a name after `.`")]
-    Field,
-    /// The other quote.
-    #[error("the string is not closed")]
-    Quote,
-    /// A number.
-    #[error("not a number")]
-    Number,
-    /// A function.
-    #[error("no such function; there are {}", super::expr::function_names())]
-    Function,
-    /// Arguments of a function.
-    #[error("wrong number of arguments")]
-    Arguments,
-    /// An expression of unreasonable length.
-    #[error("the expression is too long or nested too deep")]
-    Length,
-}
-
-/// A value in words: `the string "x"`, `a list of 3`.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Kind(String);
-
-impl Kind {
-    /// Describes a value; long strings are cut.
-    pub fn of(value: &serde_json::Value) -> Kind {
-        use serde_json::Value;
-        Kind(match value {
-            Value::Null => "null".into(),
-            Value::Bool(b) => b.to_string(),
-            Value::Number(n) => n.to_string(),
-            Value::String(s) if s.chars().count() > 60 => {
-                format!("the string \"{}…\"", s.chars().take(60).collect::<String>())
-            }
-            Value::String(s) => format!("the string \"{s}\""),
-            Value::Array(a) => format!("a list of {}", a.len()),
-            Value::Object(_) if number(value).is_some() => {
-                number(value).map(|x| x.to_string()).unwrap_or_default()
-            }
-            Value::Object(o) => format!("an object with {} keys", o.len()),
-        })
-    }
-
-    /// Nothing at all.
-    pub fn nothing() -> Kind {
-        Kind("nothing".into())
-    }
-}
-
-impl fmt::Display for Kind {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-/// A value as it stands in a file, cut where it is long.
-pub(super) fn in_json(value: &serde_json::Value) -> String {
-    if let Some(number) = number(value).filter(|n| !n.is_finite()) {
-        return number.to_string();
-    }
-    let text = value.to_string();
-    match text.char_indices().nth(200) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text,
-    }
-}
-
-/// Between the path of an expression and the key of the config that its value is.
-pub(super) const IN_CONFIG: &str = " → config.json: ";
-
-/// A fault and the path at which it was found; the file is added by the spec that knows it.
-#[derive(Clone, Debug, PartialEq)]
-pub(super) struct Located {
-    pub(super) path: String,
-    pub(super) fault: Fault,
-}
-
 impl Fault {
     /// A key that the config lacks; the most similar one is looked for where the fault is reported, since `??` catches most.
-    pub(super) fn not_in_config(name: impl Into<String>) -> Fault {
+    pub(crate) fn not_in_config(name: impl Into<String>) -> Fault {
         Fault::NotInConfig {
             name: name.into(),
             nearest: None,
         }
     }
 
-    pub(super) fn at(self, path: &str) -> Located {
+    pub(crate) fn at(self, path: &str) -> Located {
         Located {
             path: path.to_string(),
             fault: self,
@@ -408,25 +226,29 @@ impl Fault {
     }
 }
 
-fn hint(nearest: &Option<String>) -> String {
-    nearest
-        .as_ref()
-        .map(|n| format!(" (did you mean `{n}`?)"))
-        .unwrap_or_default()
+/// A fault and the path at which it was found; the file is added by the spec that knows it.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Located {
+    pub(crate) path: String,
+    pub(crate) fault: Fault,
 }
 
-/// Most names that a message lists.
-const MAX_NAMES: usize = 100;
+/// Between the path of an expression and the key of the config that its value is.
+pub(crate) const IN_CONFIG: &str = " → config.json: ";
 
-fn list(names: &[String]) -> String {
-    let shown: Vec<String> = names
-        .iter()
-        .take(MAX_NAMES)
-        .map(|n| format!("`{n}`"))
-        .collect();
-    match names.len() {
-        0 => "none".into(),
-        n if n > MAX_NAMES => format!("{} and {} more", shown.join(", "), n - MAX_NAMES),
-        _ => shown.join(", "),
+pub(crate) type Read<T> = Result<T, Located>;
+
+/// A fault for a name outside a fixed set.
+pub(crate) fn unknown<'k>(
+    what: &'static str,
+    name: &str,
+    known: impl Iterator<Item = &'k str> + Clone,
+) -> Fault {
+    let near = nearest(name, known.clone());
+    Fault::UnknownName {
+        what,
+        name: name.into(),
+        known: known.map(String::from).collect(),
+        nearest: near,
     }
 }

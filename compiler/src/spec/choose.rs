@@ -1,0 +1,50 @@
+//! Which built-in spec takes a config.
+
+use serde_json::Value;
+
+use super::builtin::builtin_names;
+use super::error::{Error, Kind};
+use super::near::nearest;
+use super::source::{SpecSource, load};
+use super::whole::{Result, Spec};
+
+/// The built-in spec that takes a config, by its `model_type`.
+///
+/// # Errors
+/// [`Error::UnknownModelType`] and [`Error::NoModelType`], which list the types that are known.
+pub fn for_config(config: &Value) -> Result<Spec> {
+    let specs = builtin_names()
+        .into_iter()
+        .map(|name| load(SpecSource::Builtin(name)))
+        .collect::<Result<Vec<_>>>()?;
+    let known = || {
+        specs
+            .iter()
+            .flat_map(Spec::model_types)
+            .map(String::from)
+            .collect::<Vec<_>>()
+    };
+    let Some(found) = config.get("model_type").and_then(Value::as_str) else {
+        let found = config
+            .get("model_type")
+            .map_or_else(Kind::nothing, Kind::of);
+        return Err(Error::NoModelType {
+            found,
+            known: known(),
+        });
+    };
+    let unknown = || {
+        let known = known();
+        let nearest = nearest(found, known.iter().map(String::as_str));
+        Error::UnknownModelType {
+            found: found.into(),
+            known,
+            nearest,
+        }
+    };
+    specs
+        .iter()
+        .find(|s| s.model_types().contains(&found))
+        .cloned()
+        .ok_or_else(unknown)
+}

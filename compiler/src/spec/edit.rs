@@ -1,0 +1,156 @@
+//! Edits: JSON laid over JSON.
+//!
+//! Objects merge key by key, null deletes a key, anything else replaces. A list of steps can be replaced as a whole or,
+//! by an object, edited: each key names a step, to merge with, to delete (null), or to insert (with `before` or `after`).
+
+use serde_json::{Map, Value};
+
+use super::error::{Fault, Kind, Located};
+use super::form::{BRANCHES, step_name};
+use super::limits::MAX_STEPS;
+use super::near::nearest;
+
+pub(super) fn lay(base: &mut Value, over: &Value, path: &str) -> Result<(), Located> {
+    match (base, over) {
+        (Value::Object(base), Value::Object(over)) => lay_object(base, over, path),
+        (Value::Array(steps), Value::Object(edits)) if matches!(path, "embed" | "head") => {
+            edit_steps(steps, edits, path)
+        }
+        (base, over) => {
+            *base = over.clone();
+            Ok(())
+        }
+    }
+}
+
+fn lay_object(
+    base: &mut Map<String, Value>,
+    over: &Map<String, Value>,
+    path: &str,
+) -> Result<(), Located> {
+    for (key, value) in over {
+        let path = if path.is_empty() {
+            key.clone()
+        } else {
+            format!("{path}.{key}")
+        };
+        if value.is_null() {
+            base.shift_remove(key);
+        } else if let Some(old) = base.get_mut(key) {
+            lay(old, value, &path)?;
+        } else {
+            base.insert(key.clone(), value.clone());
+        }
+    }
+    Ok(())
+}
+
+/// Applies `edits` to a list of steps, or of items with steps inside.
+pub(super) fn edit_steps(
+    steps: &mut Vec<Value>,
+    edits: &Map<String, Value>,
+    path: &str,
+) -> Result<(), Located> {
+    let mut names = Vec::new();
+    collect_names(steps, &mut names);
+    let mut room = MAX_STEPS.saturating_sub(names.len());
+    for (name, edit) in edits {
+        let path = format!("{path}.{name}");
+        match (place(steps, name), edit) {
+            (Some((list, at)), Value::Null) => {
+                list.remove(at);
+            }
+            (Some(_), Value::Object(new)) if is_new(new) => {
+                return Err(Fault::SameName(name.clone()).at(&path));
+            }
+            (Some((list, at)), Value::Object(_)) => lay(&mut list[at], edit, &path)?,
+            (None, Value::Object(_)) if room == 0 => {
+                let found = format!("more than {MAX_STEPS} steps");
+                let expected = "a list of fewer".into();
+                return Err(Fault::Range { found, expected }.at(&path));
+            }
+            (None, Value::Object(new)) => {
+                insert(steps, name, new, &path)?;
+                room -= 1;
+            }
+            (_, other) => {
+                let expected = "an object with what changes in this step, or null to delete it";
+                return Err(Fault::WrongType {
+                    found: Kind::of(other),
+                    expected,
+                }
+                .at(&path));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Whether an edit adds a step, rather than changing one.
+fn is_new(edit: &Map<String, Value>) -> bool {
+    ["before", "after"]
+        .iter()
+        .any(|key| edit.get(*key).is_some_and(Value::is_string))
+}
+
+/// Adds a step beside the one that its `before` or `after` names.
+fn insert(
+    steps: &mut Vec<Value>,
+    name: &str,
+    new: &Map<String, Value>,
+    path: &str,
+) -> Result<(), Located> {
+    let mut names = Vec::new();
+    collect_names(steps, &mut names);
+    let missing = |name: &str| {
+        let nearest = nearest(name, names.iter().map(String::as_str));
+        Fault::NoSuchStep {
+            name: name.into(),
+            nearest,
+        }
+        .at(path)
+    };
+    let mut step = new.clone();
+    let (before, after) = (step.shift_remove("before"), step.shift_remove("after"));
+    let (anchor, offset) = match (&before, &after) {
+        (Some(Value::String(anchor)), None) => (anchor, 0),
+        (None, Some(Value::String(anchor))) => (anchor, 1),
+        _ => return Err(missing(name)),
+    };
+    step.entry("name").or_insert_with(|| name.into());
+    let (list, at) = place(steps, anchor).ok_or_else(|| missing(anchor))?;
+    list.insert(at + offset, Value::Object(step));
+    Ok(())
+}
+
+/// The list that holds the step `name`, and where in it.
+fn place<'v>(list: &'v mut Vec<Value>, name: &str) -> Option<(&'v mut Vec<Value>, usize)> {
+    if let Some(at) = list.iter().position(|step| step_name(step) == Some(name)) {
+        return Some((list, at));
+    }
+    list.iter_mut()
+        .flat_map(branches)
+        .find_map(|branch| place(branch, name))
+}
+
+/// Lists of steps directly inside an entry: of an item its branches, of `parallel` each of its lists.
+fn branches(entry: &mut Value) -> Vec<&mut Vec<Value>> {
+    match entry {
+        Value::Array(list) => vec![list],
+        Value::Object(item) => item
+            .iter_mut()
+            .filter(|(k, _)| BRANCHES.contains(&k.as_str()))
+            .filter_map(|(_, v)| v.as_array_mut())
+            .collect(),
+        _ => Vec::new(),
+    }
+}
+
+fn collect_names(list: &mut [Value], names: &mut Vec<String>) {
+    for entry in list {
+        names.extend(step_name(entry).map(String::from));
+        for branch in branches(entry) {
+            collect_names(branch, names);
+        }
+    }
+}

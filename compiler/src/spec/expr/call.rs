@@ -1,0 +1,114 @@
+//! What functions give.
+
+use std::borrow::Cow;
+
+use serde_json::Value;
+
+use super::super::error::{Fault, Kind};
+use super::super::json::equal;
+use super::access::element;
+use super::arithmetic::Num;
+use super::function::Function;
+
+pub(super) fn call<'a>(f: Function, args: &[Cow<'a, Value>]) -> Result<Cow<'a, Value>, Fault> {
+    let name = f.name();
+    let number = |i: usize| Num::of(&args[i], name);
+    let truth = |holds| Cow::Owned(Value::Bool(holds));
+    let rounded = |x: f64| {
+        if x.abs() < 9e15 {
+            Ok(Num::Int(x as i64))
+        } else {
+            Err(Fault::Overflow(name))
+        }
+    };
+    match f {
+        Function::Min | Function::Max => {
+            let (a, b) = (number(0)?, number(1)?);
+            let first = if f == Function::Min {
+                a.float() <= b.float()
+            } else {
+                a.float() >= b.float()
+            };
+            if first { a } else { b }
+        }
+        Function::Floor => rounded(number(0)?.float().floor())?,
+        Function::Ceil => rounded(number(0)?.float().ceil())?,
+        Function::Sqrt => Num::Float(number(0)?.float().sqrt()),
+        Function::Log => Num::Float(number(0)?.float().ln()),
+        Function::Element if !args[0].is_array() => return Ok(args[0].clone()),
+        Function::Element => return element(args[0].clone(), &args[1]),
+        Function::LastIndex => Num::Int(last_index(&args[0], &args[1], &args[2])?),
+        Function::NormalQuantile => Num::Float(normal_quantile(number(0)?.float())?),
+        Function::Has => return has(&args[0], &args[1]).map(truth),
+        // A list that is not there contains nothing.
+        Function::Contains if args[0].is_null() => return Ok(truth(false)),
+        Function::Contains => {
+            let list = list(name, &args[0])?;
+            return Ok(truth(list.iter().any(|v| equal(v, &args[1]))));
+        }
+        Function::Len => Num::Int(list(name, &args[0])?.len() as i64),
+    }
+    .value(name)
+    .map(Cow::Owned)
+}
+
+fn list<'v>(op: &'static str, value: &'v Value) -> Result<&'v Vec<Value>, Fault> {
+    value.as_array().ok_or_else(|| Fault::Operand {
+        op,
+        found: Kind::of(value),
+        expected: "a list",
+    })
+}
+
+/// The last place before `end` where a list holds `value`; a fault that `??` catches where there is none.
+fn last_index(of: &Value, value: &Value, end: &Value) -> Result<i64, Fault> {
+    let name = Function::LastIndex.name();
+    let end = end.as_u64().ok_or_else(|| Fault::Operand {
+        op: name,
+        found: Kind::of(end),
+        expected: "a whole number",
+    })?;
+    let places = list(name, of)?.iter().take(end as usize);
+    let last = places.rev().position(|v| equal(v, value));
+    let length = list(name, of)?.len().min(end as usize);
+    let missing = || {
+        let value = Kind::of(value);
+        Fault::not_in_config(format!("{value} among the first {end} of a list"))
+    };
+    last.map(|from_end| (length - 1 - from_end) as i64)
+        .ok_or_else(missing)
+}
+
+/// The number that a normally distributed one (mean 0, deviation 1) is below with probability `p`, found by bisection.
+fn normal_quantile(p: f64) -> Result<f64, Fault> {
+    if !(p > 0.0 && p < 1.0) {
+        let expected = "a probability above 0 and below 1".into();
+        return Err(Fault::Range {
+            found: p.to_string(),
+            expected,
+        });
+    }
+    let below = |x: f64| 0.5 * libm::erfc(-x * std::f64::consts::FRAC_1_SQRT_2);
+    let (mut low, mut high) = (-40.0, 40.0);
+    for _ in 0..100 {
+        let middle = 0.5 * (low + high);
+        if below(middle) < p {
+            low = middle;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
+}
+
+/// Whether an object has a key, be it null: a config that says null can mean something else than one that says nothing.
+fn has(of: &Value, key: &Value) -> Result<bool, Fault> {
+    let operand = |found: &Value, expected| Fault::Operand {
+        op: Function::Has.name(),
+        found: Kind::of(found),
+        expected,
+    };
+    let map = of.as_object().ok_or_else(|| operand(of, "an object"))?;
+    let key = key.as_str().ok_or_else(|| operand(key, "a string"))?;
+    Ok(map.contains_key(key))
+}

@@ -1,0 +1,125 @@
+//! What attention is made of.
+
+use serde::Serialize;
+
+use super::parts::{Linear, Norm};
+use super::weight::Weight;
+
+/// Multi-head attention with grouped keys and values (Ainslie et al. 2023).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Attention {
+    /// Query heads.
+    pub heads: usize,
+    /// Key and value heads; divides `heads`.
+    pub kv_heads: usize,
+    /// Width of a query or key head.
+    pub head_dim: usize,
+    /// `[heads · head_dim, in]`.
+    pub q: Linear,
+    /// Where keys and values come from.
+    pub kv: KeyValue,
+    /// `[heads · head_dim, in]`: what attention gives is multiplied by its sigmoid (Qiu et al. 2025, gated attention).
+    pub gate: Option<Linear>,
+    /// `[hidden, heads · head_dim]`.
+    pub o: Linear,
+    /// Norm of queries and of keys.
+    pub qk_norm: Option<QkNorm>,
+    /// Index into [`Model::ropes`](super::Model::ropes); none for learned positions or NoPE layers.
+    pub rope: Option<usize>,
+    /// A factor of the position on queries, after norm and RoPE.
+    pub position_scale: Option<PositionScale>,
+    /// Scores are multiplied by this.
+    pub scale: f32,
+    /// `cap · tanh(score / cap)`.
+    pub softcap: Option<f32>,
+    /// Which positions a query sees.
+    pub reach: Reach,
+    /// A logit for each query head that stands in the softmax's sum without a key of its own, `[heads]` (Xiao et al. 2024,
+    /// attention sinks).
+    pub sinks: Option<Weight>,
+}
+
+/// Where attention's keys and values come from.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeyValue {
+    /// Projections `[kv_heads · head_dim, in]` of keys and of values.
+    Own(Linear, Linear),
+    /// The state of an earlier layer.
+    Shared(SourceLayer),
+}
+
+/// A layer whose state another reads. Layers that differ in this alone are of one kind: code reaches states by address.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct SourceLayer(pub usize);
+
+impl PartialEq for SourceLayer {
+    fn eq(&self, _: &SourceLayer) -> bool {
+        true
+    }
+}
+
+/// Which positions a query sees; later ones than its own never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Reach {
+    /// All before it.
+    Full,
+    /// Itself and the `window − 1` positions before it.
+    Window(usize),
+    /// Those of its chunk, which begin at multiples of this.
+    Chunk(usize),
+}
+
+impl Reach {
+    /// The first position that a query at `position` sees.
+    pub fn start(self, position: usize) -> usize {
+        match self {
+            Reach::Full => 0,
+            Reach::Window(w) => (position + 1).saturating_sub(w),
+            Reach::Chunk(c) => position / c * c,
+        }
+    }
+
+    /// The most positions that a query sees, itself included; none where there is no limit.
+    pub fn limit(self) -> Option<usize> {
+        match self {
+            Reach::Full => None,
+            Reach::Window(n) | Reach::Chunk(n) => Some(n),
+        }
+    }
+}
+
+/// `x · (1 + scale · ln(1 + ⌊(position + offset) / every⌋))`: queries that grow with the context, so that
+/// attention stays as sharp over a million keys as over a thousand (Nakanishi 2025, scalable softmax).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct PositionScale {
+    /// Multiplies the logarithm.
+    pub scale: f32,
+    /// Positions after which the factor takes its next step.
+    pub every: f32,
+    /// Added to the position.
+    pub offset: usize,
+}
+
+impl PositionScale {
+    /// Whole steps taken at a position: what the logarithm is taken of, less one.
+    pub fn steps(&self, position: usize) -> f32 {
+        ((position + self.offset) as f32 / self.every).floor()
+    }
+}
+
+/// Norms of queries and keys.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct QkNorm {
+    /// Over each head, or over the whole projection.
+    pub per_head: bool,
+    /// Follows RoPE rather than coming before it.
+    pub after_rope: bool,
+    /// Gain `[head_dim]`, or `[heads · head_dim]`.
+    pub q: Norm,
+    /// Gain `[head_dim]`, or `[kv_heads · head_dim]`; none where keys come from another layer.
+    pub k: Option<Norm>,
+    /// The same for values.
+    pub v: Option<Norm>,
+}

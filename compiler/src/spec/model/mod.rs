@@ -1,0 +1,24 @@
+//! A spec bound to one configuration: the typed form every later stage reads.
+//!
+//! All expressions are evaluated, all layer rules applied; what is left is numbers, choices and tensor names. Families
+//! differ only in how these pieces are put together.
+
+mod attention;
+mod latent;
+mod layer;
+mod moe;
+mod parts;
+mod recurrent;
+mod rope;
+mod weight;
+mod whole;
+
+pub use attention::{Attention, KeyValue, PositionScale, QkNorm, Reach, SourceLayer};
+pub use latent::{LatentAttention, LatentQuery};
+pub use layer::{Item, LayerKind, Operand, Step, StepOp};
+pub use moe::{Gating, Groups, Inner, Moe, Route, Score};
+pub use parts::{Activation, Linear, Mlp, Norm, NormKind};
+pub use recurrent::{Convolved, DeltaNet, LowRank, Projection};
+pub use rope::{LongFreqs, Rope};
+pub use weight::{Blocks, Range, Weight};
+pub use whole::{Model, Section};

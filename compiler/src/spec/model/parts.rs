@@ -1,0 +1,76 @@
+//! What steps are made of: norms, matrices, feed-forward blocks and non-linearities.
+
+use serde::{Deserialize, Serialize};
+
+use super::weight::Weight;
+
+/// RMSNorm (Zhang & Sennrich 2019), LayerNorm (Ba et al. 2016), or division by the length.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Norm {
+    /// Which of them.
+    pub kind: NormKind,
+    /// Added to the variance or mean square.
+    pub eps: f32,
+    /// Gain `[n]`; none for a norm without weights.
+    pub gain: Option<Weight>,
+    /// Bias `[n]`.
+    pub bias: Option<Weight>,
+    /// Gain is stored as `g − 1`: multiply by `1 + g`.
+    pub unit_offset: bool,
+}
+
+/// Kinds of normalisation.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum NormKind {
+    /// `x / √(mean(x²) + eps)`.
+    Rms,
+    /// `(x − mean) / √(var + eps)`.
+    Layer,
+    /// `x / √(sum(x²) + eps)`.
+    L2,
+}
+
+/// A matrix and an optional bias.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Linear {
+    /// `[out, in]`.
+    pub weight: Weight,
+    /// `[out]`.
+    pub bias: Option<Weight>,
+}
+
+/// `down(act(gate(x)) · up(x))`, or `down(act(up(x)))` without a gate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Mlp {
+    /// `[ffn, in]`.
+    pub gate: Option<Linear>,
+    /// `[ffn, in]`.
+    pub up: Linear,
+    /// `[hidden, ffn]`.
+    pub down: Linear,
+    /// Non-linearity.
+    pub act: Activation,
+    /// Before the non-linearity, only what exceeds the row's mean by so many standard deviations is kept.
+    pub cutoff: Option<f32>,
+}
+
+/// Non-linearities.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Deserialize, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Activation {
+    /// `x · sigmoid(x)`.
+    Silu,
+    /// Exact GELU.
+    Gelu,
+    /// GELU by tanh.
+    GeluTanh,
+    /// `max(x, 0)`.
+    Relu,
+    /// `max(x, 0)²`.
+    Relu2,
+    /// `1 / (1 + e⁻ˣ)`.
+    Sigmoid,
+    /// Hyperbolic tangent.
+    Tanh,
+}

@@ -1,0 +1,70 @@
+//! Steps of one operation: embeddings, a matrix, a factor, a soft-cap.
+
+use super::at::At;
+use super::error::{Fault, Read};
+use super::limits::MAX_WIDTH;
+use super::model::{Linear, StepOp};
+use super::read::Node;
+use super::weights::{row_by_row, weight};
+
+pub(super) fn embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields()?;
+    let sized = fields.value("width", |n| n.whole(1, MAX_WIDTH))?;
+    if let (Some(width), None) = (at.width, sized) {
+        return Err(at.node.fault(Fault::NotFirst(width)));
+    }
+    let width = sized.unwrap_or(at.around.hidden);
+    let rows = fields.value("rows", |n| n.whole(1, MAX_WIDTH))?;
+    let shape = vec![rows.unwrap_or(at.around.vocab), width];
+    let table = row_by_row(&fields.required("table")?, at.slot("table"), shape)?;
+    let scale = fields.value("scale", Node::real)?.unwrap_or(1.0);
+    let limit = rows.filter(|rows| *rows < at.around.vocab);
+    let embed = StepOp::Embed {
+        table,
+        scale,
+        limit,
+    };
+    Ok((embed, width))
+}
+
+pub(super) fn position_embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields()?;
+    let offset = fields
+        .value("offset", |n| n.whole(0, 1 << 16))?
+        .unwrap_or(0);
+    let width = at.width()?;
+    let table = row_by_row(
+        &fields.required("table")?,
+        at.slot("table"),
+        vec![at.around.context + offset, width],
+    )?;
+    Ok((StepOp::PositionEmbed { table, offset }, width))
+}
+
+pub(super) fn linear_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields()?;
+    let out = fields.required("out")?.whole(1, MAX_WIDTH)?;
+    let width = at.width()?;
+    let bias = fields.optional("bias")?;
+    let linear = Linear {
+        weight: weight(
+            &fields.required("weight")?,
+            at.slot("weight"),
+            vec![out, width],
+        )?,
+        bias: bias
+            .map(|n| weight(&n, at.slot("bias"), vec![out]))
+            .transpose()?,
+    };
+    Ok((StepOp::Linear(linear), out))
+}
+
+pub(super) fn scale(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let factor = at.fields()?.required("by")?.real()?;
+    Ok((StepOp::Scale(factor), at.width()?))
+}
+
+pub(super) fn softcap(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let cap = at.fields()?.required("cap")?.above_zero()?;
+    Ok((StepOp::Softcap(cap), at.width()?))
+}

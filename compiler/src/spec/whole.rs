@@ -1,0 +1,92 @@
+//! A spec as a whole: its parents merged in, not yet bound to a config.
+
+use serde_json::Value;
+
+use super::bind;
+use super::error::{Error, IN_CONFIG, Located};
+use super::locate::depth_of;
+use super::model::Model;
+use super::near::nearest;
+
+/// Result of this stage.
+pub type Result<T> = std::result::Result<T, Error>;
+
+/// A spec, its parents merged in, not yet bound to a config.
+#[derive(Clone, Debug)]
+pub struct Spec {
+    pub(super) name: String,
+    /// The spec's own file first, then its parents: names and contents before merging, for messages.
+    pub(super) files: Vec<(String, Value)>,
+    pub(super) merged: Value,
+}
+
+impl Spec {
+    /// The spec's name: that of its file without `.json`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// One line on what the spec describes; empty if it has none.
+    pub fn about(&self) -> &str {
+        self.merged["about"].as_str().unwrap_or_default()
+    }
+
+    /// The `model_type`s that the spec takes.
+    pub fn model_types(&self) -> Vec<&str> {
+        let list = self.merged["match"]["model_type"].as_array();
+        list.into_iter()
+            .flatten()
+            .filter_map(Value::as_str)
+            .collect()
+    }
+
+    /// Names of the spec's presets.
+    pub fn presets(&self) -> Vec<&str> {
+        let presets = self.merged["presets"].as_object();
+        presets
+            .into_iter()
+            .flat_map(|p| p.keys())
+            .map(String::as_str)
+            .collect()
+    }
+
+    /// The config of a preset, as a `config.json` would have it.
+    pub fn preset(&self, name: &str) -> Result<Value> {
+        let Some(preset) = self.merged["presets"].get(name) else {
+            let known: Vec<String> = self.presets().into_iter().map(String::from).collect();
+            let nearest = nearest(name, known.iter().map(String::as_str));
+            return Err(Error::UnknownPreset {
+                file: self.files[0].0.clone(),
+                name: name.into(),
+                known,
+                nearest,
+            });
+        };
+        let mut config = preset.clone();
+        if let (Some(map), Some(first)) = (config.as_object_mut(), self.model_types().first()) {
+            map.entry("model_type").or_insert_with(|| (*first).into());
+        }
+        Ok(config)
+    }
+
+    /// Binds the spec to a config: evaluates its expressions and checks that everything fits together.
+    pub fn bind(&self, config: &Value) -> Result<Model> {
+        bind::bind(&self.name, &self.merged, config).map_err(|e| self.located(e))
+    }
+
+    /// Finds the file in which a fault stands: the one that has most of its path, the extension before its parents.
+    fn located(&self, e: Located) -> Error {
+        let in_spec = e.path.split(IN_CONFIG).next().unwrap_or_default();
+        let best = self
+            .files
+            .iter()
+            .rev()
+            .max_by_key(|(_, doc)| depth_of(doc, in_spec));
+        let file = best.map_or_else(String::new, |(name, _)| name.clone());
+        Error::At {
+            file,
+            path: e.path,
+            fault: e.fault,
+        }
+    }
+}
