@@ -46,6 +46,25 @@ pub fn missing_features(needed: &[String]) -> Vec<String> {
         .collect()
 }
 
+/// What the processor calls itself, if the system says so: `AMD EPYC 9654 (family 25, model 17)`. Virtual machines often leave
+/// out the number in the name, so that family and model are given too.
+pub fn model_name() -> Option<String> {
+    let text = std::fs::read_to_string("/proc/cpuinfo").ok()?;
+    let first = text.split("\n\n").next()?;
+    let field = |name: &str| {
+        let of = |line: &str| {
+            let (key, value) = line.split_once(':')?;
+            (key.trim() == name).then(|| value.trim().to_string())
+        };
+        first.lines().find_map(of)
+    };
+    let name = field("model name")?;
+    Some(match field("cpu family").zip(field("model")) {
+        Some((family, model)) => format!("{name} (family {family}, model {model})"),
+        None => name,
+    })
+}
+
 /// Threads that can run at once: the affinity mask, and the cgroup's processor quota (v1 and v2) rounded down.
 ///
 /// Asked once, so that pinning a thread later does not change the answer.

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use crate::appendix::AppendixError;
 use crate::files::{FileError, shown};
+use crate::kernels::IsaError;
 
 /// Errors of loading and running a compiled model.
 #[derive(Debug, thiserror::Error)]
@@ -33,6 +34,9 @@ pub enum Error {
         /// Names of the features that are not there.
         missing: Vec<String>,
     },
+    /// The environment asks for kernels that this processor cannot run.
+    #[error(transparent)]
+    Isa(#[from] IsaError),
     /// The code's manifest does not unpack.
     #[error("broken manifest: {source}: compile the model again")]
     ManifestPacking {

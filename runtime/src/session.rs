@@ -131,7 +131,10 @@ impl Session {
             return Err(Error::NoStamps);
         }
         let states = checks::states(&manifest, context, &options)?;
-        let kernels = options.kernels.unwrap_or_else(crate::kernels::table);
+        let kernels = match options.kernels {
+            Some(kernels) => kernels,
+            None => crate::kernels::table()?,
+        };
         let checked = Checked {
             threads,
             kernels,

@@ -114,6 +114,8 @@ mod tests {
             format: FORMAT,
             model: "m".into(),
             weight_bytes: 1,
+            processor: None,
+            kernels: "scalar".into(),
             threads: 1,
             rounds: seconds.len(),
             gflops_ceiling: 1.0,

@@ -14,8 +14,9 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use graver_runtime::abi::{DECODE_TOKENS, PREFILL_TOKENS};
+use graver_runtime::kernels::Isa;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_runtime::{Error, ceilings};
+use graver_runtime::{Error, ceilings, cpu};
 
 use crate::artifact::{JitError, jit, weight_source};
 use crate::codegen::Planned;
@@ -168,6 +169,7 @@ pub fn run(
             context,
         });
     }
+    let kernels = Isa::chosen().map_err(Error::from)?;
     let weight_bytes = loaded.weights.total_bytes() as u64;
     progress("measuring the machine", 0.0);
     let integers = loaded.weights.views().any(|v| v.encoding.quant().is_some());
@@ -202,6 +204,8 @@ pub fn run(
         format: FORMAT,
         model: model.into(),
         weight_bytes,
+        processor: cpu::model_name(),
+        kernels: kernels.name().into(),
         threads: settings.threads,
         rounds: settings.rounds,
         gflops_ceiling,

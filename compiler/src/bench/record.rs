@@ -48,6 +48,12 @@ pub struct Report {
     pub model: String,
     /// Bytes of its weights.
     pub weight_bytes: u64,
+    /// Model of the processor, where the system says.
+    #[serde(default)]
+    pub processor: Option<String>,
+    /// Instruction set whose kernels ran.
+    #[serde(default)]
+    pub kernels: String,
     /// Threads.
     pub threads: usize,
     /// Runs of each variant.

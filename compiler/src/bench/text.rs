@@ -33,10 +33,12 @@ impl Report {
 
     fn heading(&self) -> String {
         format!(
-            "{}: {} of weights, {} threads, {} rounds; ceilings {:.0} GFLOP/s and, by what is read, GB/s as given",
+            "{}: {} of weights, {} threads of {}, {} kernels, {} rounds; ceilings {:.0} GFLOP/s and, by what is read, GB/s as given",
             self.model,
             bytes(self.weight_bytes),
             self.threads,
+            self.processor.as_deref().unwrap_or("an unknown processor"),
+            self.kernels,
             self.rounds,
             self.gflops_ceiling
         )

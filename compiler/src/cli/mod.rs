@@ -19,8 +19,10 @@ use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
+use std::sync::LazyLock;
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use graver_runtime::kernels::Isa;
 use print::say;
 
 /// An ahead-of-time compiler for language models on CPUs.
@@ -53,9 +55,18 @@ enum Command {
 
 type Outcome = Result<ExitCode, Box<dyn Error>>;
 
+/// The version, and whose kernels run on this processor.
+static VERSION: LazyLock<String> = LazyLock::new(|| {
+    let kernels = match Isa::chosen() {
+        Ok(isa) => isa.name().to_string(),
+        Err(error) => error.to_string(),
+    };
+    format!("{} (kernels: {kernels})", env!("CARGO_PKG_VERSION"))
+});
+
 /// The command line. `run` has a seed already, which is that of random weights as well.
 fn command() -> clap::Command {
-    Cli::command().mut_subcommand("run", |run| {
+    Cli::command().version(&**VERSION).mut_subcommand("run", |run| {
         run.mut_arg("weights_seed", |seed| {
             seed.long("weights-seed").help(
                 "Seed of random weights, where MODEL is a spec; that of --seed if not given, else 0",

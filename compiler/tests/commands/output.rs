@@ -4,6 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use graver_runtime::kernels::{Isa, VARIABLE};
 use tempfile::TempDir;
 
 /// One command of each way to print.
@@ -102,6 +103,22 @@ fn a_standard_output_that_is_only_readable_is_an_error() {
         let output = graver(args, folder.path()).stdout(null).output().unwrap();
         assert_lost(args, &output, "Bad file descriptor");
     }
+}
+
+#[test]
+fn the_version_says_which_kernels_run() {
+    let version = |isa: &str| {
+        let mut command = graver("--version", Path::new("."));
+        command.env(VARIABLE, isa);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    for isa in Isa::available() {
+        let expected = format!(" (kernels: {})\n", isa.name());
+        assert!(version(isa.name()).ends_with(&expected));
+    }
+    let fastest = Isa::available().last().unwrap();
+    assert_eq!(version(""), version(fastest.name()));
+    assert!(version("sse9").contains("there are no such kernels"));
 }
 
 #[test]

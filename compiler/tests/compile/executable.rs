@@ -4,11 +4,12 @@ use std::fs;
 use std::path::Path;
 use std::process::Command;
 
+use graver_runtime::kernels::{Isa, VARIABLE};
 use serde_json::Value;
 
 use crate::{
-    GRAVER, bible, comma, compile, continuations, fails, folder, listing, ok, output, root,
-    stories, write_program,
+    GRAVER, bible, comma, compile, complaint, continuations, fails, folder, listing, ok, output,
+    root, stories, write_program,
 };
 
 /// What the model's author published, from the prompt on.
@@ -209,6 +210,7 @@ fn info_says_what_was_compiled() {
         " merge-projections bias-epilogue ",
         "weights       in this file (f32 ",
         "layers        ",
+        "kernels       ",
     ] {
         assert!(text.contains(line), "{line:?} is not in:\n{text}");
     }
@@ -220,6 +222,33 @@ fn info_says_what_was_compiled() {
     assert!(json["weight_types"]["f32"].as_u64().unwrap() > 0);
     assert!(json["passes"].as_array().unwrap().len() > 3);
     assert!(json["weights"].as_array().unwrap().len() > 10);
+}
+
+/// Whatever it was compiled on, an artifact has the kernels of every instruction set.
+#[test]
+fn an_executable_runs_the_kernels_that_are_asked_for() {
+    let folder = folder();
+    let program = folder.path().join("llama");
+    compile(Path::new("llama"), &program, &["--quantize", "q8"]);
+    let under = |isa: &str, arguments: &[&str]| {
+        let mut command = Command::new(&program);
+        let output = command.args(arguments).env(VARIABLE, isa).output();
+        output.unwrap()
+    };
+    for isa in Isa::ALL {
+        let tokens = under(isa.name(), &["--tokens", "1,2", "-n", "3", "--temp", "0"]);
+        if isa.is_available() {
+            assert!(tokens.status.success(), "{isa:?}: {tokens:?}");
+            let info = under(isa.name(), &["--info"]).stdout;
+            let line = format!("kernels       {}\n", isa.name());
+            assert!(String::from_utf8(info).unwrap().contains(&line), "{isa:?}");
+        } else {
+            assert!(complaint(&tokens).contains("lacks these instructions"));
+        }
+    }
+    let unknown = complaint(&under("sse9", &["--tokens", "1"]));
+    assert!(unknown.contains("GRAVER_ISA=sse9: there are no such kernels"));
+    assert!(unknown.contains("scalar"), "{unknown}");
 }
 
 #[test]

@@ -13,9 +13,9 @@ use std::time::Duration;
 use criterion::Criterion;
 use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
 use graver_runtime::abi::{
-    CACHE_GROUP, CacheType, KEY_BLOCK, MATMUL_SCRATCH, MapFn, MatmulFn, Quant, QuantMatmulFn,
+    CACHE_GROUP, CacheType, KEY_BLOCK, KernelTable, MATMUL_SCRATCH, MapFn, MatmulFn, Quant,
+    QuantMatmulFn,
 };
-use graver_runtime::kernels::table;
 
 use share::{Limit, Share};
 
@@ -36,6 +36,14 @@ const HEAD: usize = 64;
 const WIDTH: usize = 4096;
 
 type Bench = Criterion<Share>;
+
+/// The kernels that are measured.
+fn table() -> &'static KernelTable {
+    match graver_runtime::kernels::table() {
+        Ok(table) => table,
+        Err(error) => panic!("{error}"),
+    }
+}
 
 fn main() {
     let mut b = Criterion::default()

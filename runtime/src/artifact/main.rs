@@ -16,6 +16,7 @@ use crate::Error;
 use crate::cli::{self, RunArgs, RunError, SpecialIds};
 use crate::files::shown;
 use crate::info;
+use crate::kernels::Isa;
 use crate::sequence::Sequence;
 use crate::stdout;
 use crate::tokenizer::Tokenizer;
@@ -132,7 +133,11 @@ fn print_info(artifact: &Artifact, json: bool, out: &mut dyn Write) -> io::Resul
     if json {
         writeln!(out, "{}", serde_json::to_string(&**manifest)?)
     } else {
-        write!(out, "{}", info::describe(manifest))
+        write!(out, "{}", info::describe(manifest))?;
+        match Isa::chosen() {
+            Ok(isa) => writeln!(out, "kernels       {}", isa.name()),
+            Err(error) => writeln!(out, "kernels       none: {error}"),
+        }
     }
 }
 
