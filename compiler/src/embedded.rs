@@ -4,9 +4,7 @@ use std::borrow::Cow;
 
 use graver_runtime::tokenizer::{Files, Source};
 
-use crate::pipeline::{LoadError, Loaded, load_opened};
-use crate::spec::for_config;
-use crate::weights::Checkpoint;
+use crate::weights::{Checkpoint, WeightsError};
 
 /// What messages call it.
 pub const NAME: &str = "embedded model";
@@ -16,14 +14,12 @@ const WEIGHTS: &[u8] = include_bytes!("../model/model.safetensors");
 const TOKENIZER: &[u8] = include_bytes!("../model/tokenizer.json");
 const TOKENIZER_CONFIG: &[u8] = include_bytes!("../model/tokenizer_config.json");
 
-/// The model, its weights copied to memory of their own.
+/// Its checkpoint, the weights copied to memory of their own.
 ///
 /// # Errors
 /// No memory.
-pub fn load() -> Result<Loaded, LoadError> {
-    let checkpoint = Checkpoint::from_bytes(NAME, CONFIG, WEIGHTS)?;
-    let spec = for_config(&checkpoint.config)?;
-    load_opened(checkpoint, &spec)
+pub fn checkpoint() -> Result<Checkpoint, WeightsError> {
+    Checkpoint::from_bytes(NAME, CONFIG, WEIGHTS)
 }
 
 /// Its tokenizer.

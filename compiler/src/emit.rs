@@ -8,10 +8,10 @@ use std::str::FromStr;
 use serde_json::Value;
 
 use crate::artifact::{ListingError, listings};
-use crate::codegen::{Listing, Planned};
+use crate::codegen::{Instruments, Listing, Planned};
+use crate::driver::{CompileOptions, Loaded, plain_program, plan_program};
 use crate::graph::{ProgramKind, dot};
 use crate::passes::{self, PASSES, PassOptions};
-use crate::pipeline::{self, CompileOptions, Loaded};
 use crate::spec::model::Model;
 use crate::spec::nearest;
 
@@ -129,7 +129,7 @@ pub fn emit(
     if what == Emit::Spec {
         return Ok(bound_spec(&loaded.model));
     }
-    let mut program = pipeline::plain_program(loaded, kind, options.cache);
+    let mut program = plain_program(loaded, kind, options.cache);
     if let Emit::Graph(limit) = what {
         let limit = limit.into_iter().chain(options.passes.limit).min();
         let passes = PassOptions {
@@ -139,7 +139,7 @@ pub fn emit(
         passes::run(&mut program, &passes);
         return Ok(program.to_string());
     }
-    let planned = pipeline::plan(program, &options.passes).0;
+    let planned = plan_program(program, &options.passes, Instruments::default()).0;
     if let Some(text) = what.of_planned(&planned) {
         return Ok(text);
     }

@@ -8,10 +8,10 @@ use std::fmt;
 use graver_runtime::abi::CacheType;
 use serde::Serialize;
 
-use crate::codegen::Planned;
+use crate::codegen::{Instruments, Planned};
+use crate::driver::{Loaded, plain_program, plan_program};
 use crate::graph::ProgramKind;
 use crate::passes::{Outcome, PASSES, PassOptions, PassReport};
-use crate::pipeline::{self, Loaded};
 
 /// Every candidate of every pass, and what the passes together came to.
 #[derive(Clone, Debug, Serialize)]
@@ -88,8 +88,12 @@ pub fn explain(loaded: &Loaded, passes: &PassOptions, cache: CacheType) -> Expla
         ..PassOptions::default()
     };
     let kinds = [ProgramKind::Decode, ProgramKind::Prefill];
-    let plain = kinds.map(|k| pipeline::plan(pipeline::plain_program(loaded, k, cache), &none).0);
-    let fused = kinds.map(|k| pipeline::plan(pipeline::plain_program(loaded, k, cache), passes));
+    let plan = |kind, passes: &PassOptions| {
+        let program = plain_program(loaded, kind, cache);
+        plan_program(program, passes, Instruments::default())
+    };
+    let plain = kinds.map(|kind| plan(kind, &none).0);
+    let fused = kinds.map(|kind| plan(kind, passes));
     let totals = plain.iter().zip(&fused).map(|(plain, (fused, _))| Totals {
         program: fused.program.kind.to_string(),
         plain: counts(plain),

@@ -5,7 +5,7 @@
 
 use serde::Serialize;
 
-use crate::pipeline::Loaded;
+use crate::driver::Loaded;
 use crate::spec::model::{
     Attention, DeltaNet, Inner, Item, KeyValue, LatentAttention, LatentQuery, Mlp, Model, Moe,
     Norm, NormKind, QkNorm, Reach, Rope, Score, Step, StepOp,

@@ -11,9 +11,9 @@ use serde::Serialize;
 
 use crate::codegen::Planned;
 use crate::cost::{self, Cost, Step};
+use crate::driver::{self, CompileOptions, Loaded};
 use crate::explain::{Counts, counts};
 use crate::mechanisms::{Mechanism, mechanisms};
-use crate::pipeline::{self, CompileOptions, Loaded};
 use crate::schedule::largest_step;
 use crate::spec::model::{Item, Model, Step as ModelStep, StepOp};
 
@@ -103,7 +103,7 @@ pub fn summarize(
     options: &CompileOptions,
     machine: Option<Machine>,
 ) -> Summary {
-    let planned = pipeline::plan_both(loaded, options);
+    let planned = driver::plan(loaded, options).programs;
     let model = &loaded.model;
     let decode_once = step_cost(&planned[0], Step::decode(0), machine);
     let parameters = parameters(loaded, &planned[0]);
@@ -171,7 +171,7 @@ fn parameters(loaded: &Loaded, planned: &Planned) -> u64 {
 }
 
 fn state_size(model: &Model, planned: &Planned, options: &CompileOptions) -> StateSize {
-    let states = pipeline::states(&planned.program);
+    let states = driver::states(&planned.program);
     let heads: usize = model
         .layers
         .iter()

@@ -15,10 +15,11 @@ use std::fmt::Display;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+use graver::codegen::Instruments;
+use graver::driver::plan_program;
 use graver::emit::Emit;
 use graver::graph::{self, Graph, Program, ProgramKind};
 use graver::passes::{self, PASSES, Pass, PassOptions};
-use graver::pipeline;
 
 use crate::programs::around;
 
@@ -175,7 +176,7 @@ fn emit_block(stage: Emit, program: Program) -> Result<String, String> {
         no_fuse: true,
         ..PassOptions::default()
     };
-    let mut planned = pipeline::plan(program, &plain).0;
+    let mut planned = plan_program(program, &plain, Instruments::default()).0;
     planned.program.blocks = planned.program.blocks.drain(1..2).collect();
     planned.schedule.blocks = planned.schedule.blocks.drain(1..2).collect();
     planned.memory.blocks = planned.memory.blocks.drain(1..2).collect();

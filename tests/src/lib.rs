@@ -7,15 +7,15 @@ pub mod programs;
 pub mod share;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use graver::artifact::{jit, weight_source};
-use graver::codegen::{Instruments, Target};
+use graver::codegen::Instruments;
+use graver::driver::{self, CompileOptions, LoadError, Loaded, ModelSource, Purpose};
 use graver::passes::PassOptions;
-use graver::pipeline::{self, CompileOptions, Loaded};
-use graver::spec::{self, SpecSource};
-use graver_runtime::abi::CacheType;
+use graver::spec::{self, Spec, SpecSource};
+use graver::weights::QuantChoice;
+use graver_runtime::abi::{CacheType, Dtype};
 use graver_runtime::session::{Session, SessionOptions};
+use serde_json::Value;
 
 /// The folder of committed checkpoints with golden logits.
 pub fn fixtures() -> PathBuf {
@@ -43,18 +43,23 @@ pub fn compile_with(
     cache: CacheType,
     session: SessionOptions,
 ) -> Session {
-    let target = Target::named("native").expect("always known");
-    let mut options = CompileOptions::new(passes, cache, target);
-    options.instruments = Instruments {
-        stamps: session.profile,
-        checks: session.checks.is_some(),
-        verified: true,
+    let options = CompileOptions {
+        instruments: Instruments {
+            verified: true,
+            ..Instruments::default()
+        },
+        ..compile_options(passes, cache)
     };
-    let planned = pipeline::plan_both(&loaded, &options);
-    let manifest = pipeline::manifest(&loaded, &planned, &options);
-    let program = jit(&planned, manifest, None).expect("code for this processor");
-    let weights = Arc::new(loaded.weights);
-    Session::new(program, weight_source(&weights), session).expect("a session")
+    driver::open(loaded, &options, session).expect("a session")
+}
+
+/// Choices for code that runs on this processor.
+pub fn compile_options(passes: PassOptions, cache: CacheType) -> CompileOptions {
+    CompileOptions {
+        passes,
+        cache,
+        ..CompileOptions::native().expect("always known")
+    }
 }
 
 /// The same for `threads` threads, with all fusions or none.
@@ -73,5 +78,56 @@ pub fn compile_for(loaded: Loaded, no_fuse: bool, threads: usize) -> Session {
 /// A built-in spec's tiny preset with random weights.
 pub fn tiny(name: &str) -> Loaded {
     let spec = spec::load(SpecSource::Builtin(name)).expect("a built-in spec");
-    pipeline::load_preset(&spec, "tiny", 0, None).unwrap_or_else(|e| panic!("{name}: {e}"))
+    load_preset(&spec, "tiny", 0, None).unwrap_or_else(|e| panic!("{name}: {e}"))
+}
+
+/// A checkpoint folder, with the built-in spec that matches it.
+///
+/// # Errors
+/// Anything wrong with it.
+pub fn load_checkpoint(dir: &Path) -> Result<Loaded, LoadError> {
+    let source = ModelSource::Checkpoint { dir, spec: None };
+    driver::load(&source, Purpose::Run, None, &|_, _, _| {})
+}
+
+/// A spec's preset with random weights.
+///
+/// # Errors
+/// Unknown presets, and specs that do not add up.
+pub fn load_preset(
+    spec: &Spec,
+    preset: &str,
+    seed: u64,
+    dtype: Option<Dtype>,
+) -> Result<Loaded, LoadError> {
+    let source = ModelSource::Random {
+        spec,
+        config: spec.preset(preset)?,
+        seed,
+        dtype,
+    };
+    driver::load(&source, Purpose::Run, None, &|_, _, _| {})
+}
+
+/// A spec with the sizes of a config, and no weights.
+///
+/// # Errors
+/// Specs that do not add up.
+pub fn load_shapes(spec: &Spec, config: &Value, dtype: Option<Dtype>) -> Result<Loaded, LoadError> {
+    let source = ModelSource::Random {
+        spec,
+        config: config.clone(),
+        seed: 0,
+        dtype,
+    };
+    driver::load(&source, Purpose::Inspect, None, &|_, _, _| {})
+}
+
+/// A loaded model with its matrices rounded.
+///
+/// # Panics
+/// Without memory for the packed weights.
+pub fn quantized(loaded: Loaded, choice: QuantChoice) -> Loaded {
+    let packed = loaded.quantized(choice, Purpose::Run, &|_, _, _| {});
+    packed.expect("memory for weights")
 }

@@ -4,10 +4,11 @@ use std::collections::BTreeSet;
 
 use graver::bench::{self, BenchError, Phase, Point, Report, Settings, Variant};
 use graver::codegen::Target;
+use graver::driver::{CompileOptions, Loaded};
 use graver::passes::PassOptions;
-use graver::pipeline::{CompileOptions, Loaded, load_preset};
 use graver::spec::{self, SpecSource};
 use graver_runtime::abi::CacheType;
+use graver_tests::load_preset;
 
 fn load(name: &str) -> Loaded {
     let spec = spec::load(SpecSource::Builtin(name)).unwrap();

@@ -4,18 +4,20 @@
 use std::sync::Arc;
 
 use graver::access::access;
-use graver::artifact::{jit, weight_source};
-use graver::codegen::{Instruments, Planned, Target};
+use graver::artifact::jit;
+use graver::codegen::{Instruments, Planned};
+use graver::driver::{self, CompileOptions, Loaded};
 use graver::memory::Place;
 use graver::passes::PassOptions;
-use graver::pipeline::{self, CompileOptions, Loaded};
 use graver::schedule::Work;
 use graver::spec;
 use graver::weights::QuantChoice;
 use graver_runtime::abi::{CacheType, KernelTable, Quant};
 use graver_runtime::checked::CheckOptions;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_tests::{compile_with, fixture_folders, share, tiny};
+use graver_tests::{
+    compile_options, compile_with, fixture_folders, load_checkpoint, quantized, share, tiny,
+};
 
 fn tokens(n: usize, vocab: usize) -> Vec<u32> {
     (0..n).map(|i| ((i * 7 + i * i) % vocab) as u32).collect()
@@ -69,7 +71,7 @@ fn quantised(loaded: Loaded, quant: Option<Quant>) -> Loaded {
                 layers: quant,
                 head: quant,
             };
-            pipeline::quantize(loaded, choice, &|_, _| {}).expect("memory for a small model")
+            quantized(loaded, choice)
         }
     }
 }
@@ -114,7 +116,7 @@ fn every_spec_stays_within_its_own_memory() {
 fn every_fixture_stays_within_its_own_memory() {
     for folder in fixture_folders() {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
-        let load = || pipeline::load_checkpoint(&folder, None).expect("a committed checkpoint");
+        let load = || load_checkpoint(&folder).expect("a committed checkpoint");
         agrees_in_all_ways(&name, &load);
     }
 }
@@ -127,17 +129,18 @@ fn planted(
     (checks, kernels): (CheckOptions, Option<&'static KernelTable>),
 ) -> Session {
     let loaded = tiny(name);
-    let target = Target::named("native").expect("always known");
-    let mut options = CompileOptions::new(PassOptions::default(), CacheType::F32, target);
-    options.instruments = Instruments {
-        checks: true,
-        ..Instruments::default()
+    let options = CompileOptions {
+        instruments: Instruments {
+            checks: true,
+            ..Instruments::default()
+        },
+        ..compile_options(PassOptions::default(), CacheType::F32)
     };
-    let [mut code, mut stated] = [(); 2].map(|()| pipeline::plan_both(&loaded, &options));
-    let manifest = pipeline::manifest(&loaded, &code, &options);
-    code.iter_mut().for_each(edit_code);
+    let mut code = driver::plan(&loaded, &options);
+    let mut stated = code.programs.clone();
+    code.programs.iter_mut().for_each(edit_code);
     stated.iter_mut().for_each(edit_stated);
-    let program = jit(&code, manifest, None).expect("code for this processor");
+    let program = jit(&code).expect("code for this processor");
     let program = program.with_checks(access(&stated[0]), access(&stated[1]));
     let options = SessionOptions {
         threads: Some(3),
@@ -148,7 +151,7 @@ fn planted(
         ..SessionOptions::default()
     };
     let weights = Arc::new(loaded.weights);
-    Session::new(program, weight_source(&weights), options).expect("a session")
+    driver::start(program, &weights, options).expect("a session")
 }
 
 const NOTHING_ELSE: CheckOptions = CheckOptions {

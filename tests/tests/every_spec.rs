@@ -2,10 +2,10 @@
 
 use std::path::Path;
 
+use graver::driver::plain_program;
 use graver::graph::ProgramKind;
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
-use graver::pipeline;
 use graver::spec;
 use graver_runtime::abi::CacheType;
 use graver_runtime::session::{Session, Wanted};
@@ -66,7 +66,7 @@ fn distance(a: &[f32], b: &[f32]) -> f32 {
 fn compiled_code_agrees_with_the_interpreter() {
     for name in spec::builtin_names() {
         let loaded = tiny(name);
-        let mut program = pipeline::plain_program(&loaded, ProgramKind::Decode, CacheType::F32);
+        let mut program = plain_program(&loaded, ProgramKind::Decode, CacheType::F32);
         let vocab = loaded.model.vocab as u32;
         let tokens: Vec<u32> = (0..24).map(|i| (i * i * 31 + i * 7 + 5) % vocab).collect();
         let bytes = loaded.weights.slots();

@@ -4,9 +4,9 @@ use std::path::Path;
 
 use graver::explain::{Explanation, explain};
 use graver::passes::{PASSES, PassOptions};
-use graver::pipeline::load_shapes;
 use graver::spec::{self, SpecSource};
 use graver_runtime::abi::CacheType;
+use graver_tests::load_shapes;
 
 fn explained(name: &str, preset: &str, passes: &PassOptions) -> Explanation {
     let spec = spec::load(SpecSource::Builtin(name)).unwrap();

@@ -2,15 +2,14 @@
 
 use std::path::Path;
 
-use graver::pipeline::load_checkpoint;
 use graver::spec;
 use graver::verify::{Golden, against_golden};
-use graver_tests::{compile_for, fixtures};
+use graver_tests::{compile_for, fixtures, load_checkpoint};
 
 fn check(dir: &Path, no_fuse: bool, threads: usize) {
     let golden_path = dir.join("golden.safetensors");
     let golden = Golden::open(&golden_path).unwrap();
-    let loaded = load_checkpoint(dir, None).unwrap();
+    let loaded = load_checkpoint(dir).unwrap();
     let mut session = compile_for(loaded, no_fuse, threads);
     let report = against_golden(&mut session, &golden, &golden_path).unwrap();
     assert!(

@@ -5,12 +5,11 @@ use std::fs;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 
-use graver::codegen::Target;
+use graver::driver;
 use graver::passes::PassOptions;
-use graver::pipeline::{self, CompileOptions, load_checkpoint, load_shapes};
 use graver::spec::{self, SpecSource};
 use graver_runtime::abi::CacheType;
-use graver_tests::fixtures;
+use graver_tests::{compile_options, fixtures, load_checkpoint, load_shapes};
 use serde_json::{Value, json};
 
 /// What is put in the place of other values, one at a time.
@@ -87,12 +86,8 @@ fn plan(spec: &str, config: &Value) {
     if loaded.model.kinds.len() > 16 {
         return;
     }
-    let options = CompileOptions::new(
-        PassOptions::default(),
-        CacheType::F32,
-        Target::named("native").expect("always known"),
-    );
-    pipeline::plan_both(&loaded, &options);
+    let options = compile_options(PassOptions::default(), CacheType::F32);
+    driver::plan(&loaded, &options);
 }
 
 #[track_caller]
@@ -166,7 +161,7 @@ fn damaged_weight_files() {
 
 /// Loads, and reads every byte that a slot may read.
 fn touch(dir: &Path) {
-    if let Ok(loaded) = load_checkpoint(dir, None) {
+    if let Ok(loaded) = load_checkpoint(dir) {
         let weights = &loaded.weights;
         let sum: u64 = weights
             .views()

@@ -4,12 +4,12 @@
 use std::fs;
 
 use graver::codegen::Target;
+use graver::driver::{CompileOptions, Loaded};
 use graver::passes::PassOptions;
-use graver::pipeline::{self, CompileOptions, Loaded};
 use graver::spec::{self, Spec, SpecSource};
 use graver::verify::oracle::{against_interpreter, any_tokens};
 use graver_runtime::abi::{CacheType, Dtype};
-use graver_tests::fixtures;
+use graver_tests::{fixtures, load_preset};
 use serde_json::{Value, json};
 
 /// A built-in spec's document.
@@ -28,7 +28,7 @@ fn read(document: &Value) -> Spec {
 }
 
 fn load(document: &Value) -> Result<Loaded, String> {
-    let loaded = pipeline::load_preset(&read(document), "tiny", 0, Some(Dtype::Bf16));
+    let loaded = load_preset(&read(document), "tiny", 0, Some(Dtype::Bf16));
     loaded.map_err(|e| e.to_string())
 }
 
@@ -489,7 +489,7 @@ fn extending_a_kind_with_a_dot_in_its_name() {
         doc["layers"] = json!({ "a.b": steps });
         fs::write(&child, doc.to_string()).unwrap();
         let spec = spec::load(SpecSource::File(&child)).unwrap_or_else(|e| panic!("{e}"));
-        let loaded = pipeline::load_preset(&spec, "tiny", 0, None);
+        let loaded = load_preset(&spec, "tiny", 0, None);
         loaded.map_err(|e| e.to_string())
     };
     let loaded = edit(json!({ "mlp": { "ffn": 24 } })).unwrap_or_else(|e| panic!("{e}"));

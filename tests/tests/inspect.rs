@@ -1,13 +1,14 @@
 //! `graver inspect`: published sizes, and what holds for every spec.
 
-use graver::codegen::Target;
+use graver::codegen::{Instruments, Target};
 use graver::cost::{self, Step};
+use graver::driver::{CompileOptions, Loaded, plain_program, plan_program};
 use graver::graph::ProgramKind;
 use graver::passes::PassOptions;
-use graver::pipeline::{CompileOptions, Loaded, load_shapes, plain_program, plan};
 use graver::spec::{self, SpecSource};
 use graver::summary::{Machine, Summary, compare, summarize};
 use graver_runtime::abi::CacheType;
+use graver_tests::load_shapes;
 
 fn load(name: &str, preset: &str) -> Loaded {
     let spec = spec::load(SpecSource::Builtin(name)).unwrap();
@@ -105,7 +106,7 @@ fn fused_and_unfused_do_the_same_arithmetic() {
         };
         let plain = plain_program(&loaded, ProgramKind::Prefill, CacheType::F32);
         cost::total(&cost::kernels(
-            &plan(plain, &passes).0,
+            &plan_program(plain, &passes, Instruments::default()).0,
             Step::prefill(128, 0),
         ))
     };

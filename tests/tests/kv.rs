@@ -1,17 +1,14 @@
 //! Types of cached keys and values: compiled code against the interpreter, on every path and for any number of threads.
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
-use graver::artifact::{jit, weight_source};
-use graver::codegen::Target;
+use graver::driver::{self, CompileOptions};
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
-use graver::pipeline::{self, CompileOptions, load_checkpoint};
 use graver::verify::Golden;
 use graver_runtime::abi::CacheType;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_tests::fixtures;
+use graver_tests::{compile_options, fixtures, load_checkpoint};
 
 /// Odd heads, one key head, rings, chunks, sinks, latents whose rank is no multiple of a group, keys that several layers share.
 const CHECKPOINTS: [&str; 9] = [
@@ -31,26 +28,22 @@ fn options(cache: CacheType, no_fuse: bool) -> CompileOptions {
         no_fuse,
         ..PassOptions::default()
     };
-    CompileOptions::new(passes, cache, Target::named("native").unwrap())
+    compile_options(passes, cache)
 }
 
 fn session(dir: &Path, options: &CompileOptions, threads: usize) -> Session {
-    let loaded = load_checkpoint(dir, None).unwrap();
-    let planned = pipeline::plan_both(&loaded, options);
-    let manifest = pipeline::manifest(&loaded, &planned, options);
-    let program = jit(&planned, manifest, None).unwrap();
-    let weights = Arc::new(loaded.weights);
-    let options = SessionOptions {
+    let loaded = load_checkpoint(dir).unwrap();
+    let session = SessionOptions {
         threads: Some(threads),
         ..SessionOptions::default()
     };
-    Session::new(program, weight_source(&weights), options).unwrap()
+    driver::open(loaded, options, session).unwrap()
 }
 
 /// Logits that the interpreter gives for the program that prefill runs.
 fn interpreted(dir: &Path, options: &CompileOptions, tokens: &[u32]) -> Vec<f32> {
-    let loaded = load_checkpoint(dir, None).unwrap();
-    let [_, prefill] = pipeline::plan_both(&loaded, options);
+    let loaded = load_checkpoint(dir).unwrap();
+    let [_, prefill] = driver::plan(&loaded, options).programs;
     let slots = loaded.weights.slots();
     Interpreter::new(&prefill.program, &slots).step(tokens)
 }
@@ -134,15 +127,11 @@ fn the_number_of_threads_changes_no_bit() {
 fn integers_take_half_the_room_of_halves() {
     let dir = fixtures().join("qwen3-f32");
     let bytes = |cache| {
-        let loaded = load_checkpoint(&dir, None).unwrap();
+        let loaded = load_checkpoint(&dir).unwrap();
         let options = options(cache, false);
-        let planned = pipeline::plan_both(&loaded, &options);
-        let manifest = pipeline::manifest(&loaded, &planned, &options);
-        manifest
-            .states
-            .iter()
-            .map(|s| s.bytes_per_position)
-            .sum::<usize>()
+        let planned = driver::plan(&loaded, &options);
+        let states = planned.manifest.states.iter();
+        states.map(|s| s.bytes_per_position).sum::<usize>()
     };
     let halves = bytes(CacheType::F16);
     assert_eq!(bytes(CacheType::F32), 2 * halves);

@@ -1,15 +1,15 @@
 //! Rotary embeddings that change with the length of the sequence (LongRoPE): whichever way a session comes to a text, its logits are
 //! those of the text fed at once.
 
+use graver::driver::{Loaded, plain_program};
 use graver::graph::ProgramKind;
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
-use graver::pipeline::{Loaded, load_preset, plain_program};
 use graver::spec::{SpecSource, load};
 use graver_runtime::abi::CacheType;
 use graver_runtime::sequence::Sequence;
 use graver_runtime::session::{Segment, Session, SessionOptions, Wanted};
-use graver_tests::{compile, compile_for};
+use graver_tests::{compile, compile_for, load_preset};
 
 /// The preset's short frequencies serve up to here.
 const SHORT: usize = 128;

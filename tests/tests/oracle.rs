@@ -1,11 +1,8 @@
 //! Every built-in spec's tiny preset: compiled code and graphs, after every pass, against the plain interpreter.
 
-use graver::codegen::Target;
-use graver::passes::PassOptions;
-use graver::pipeline::CompileOptions;
+use graver::driver::CompileOptions;
 use graver::spec;
 use graver::verify::oracle::{against_interpreter, any_tokens};
-use graver_runtime::abi::CacheType;
 use graver_tests::tiny;
 
 /// More than one tile of queries, and more than one step of decode.
@@ -13,11 +10,7 @@ const TOKENS: usize = 70;
 
 #[test]
 fn every_pass_keeps_the_logits_of_every_spec() {
-    let options = CompileOptions::new(
-        PassOptions::default(),
-        CacheType::F32,
-        Target::named("native").unwrap(),
-    );
+    let options = CompileOptions::native().unwrap();
     for name in spec::builtin_names() {
         let loaded = tiny(name);
         let tokens = any_tokens(TOKENS, loaded.model.vocab);

@@ -3,12 +3,12 @@
 use std::collections::BTreeMap;
 use std::time::Instant;
 
+use graver::driver::Loaded;
 use graver::passes::PassOptions;
-use graver::pipeline::{Loaded, load_preset};
 use graver::spec::{self, SpecSource};
 use graver_runtime::profile::Profile;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_tests::compile;
+use graver_tests::{compile, load_preset};
 use serde_json::Value;
 
 /// Large enough that a step takes much longer than entering it.

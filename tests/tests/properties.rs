@@ -1,8 +1,9 @@
 //! Properties of every built-in spec's tiny preset, in both programs, after every number of passes; and of random graphs.
 
+use graver::codegen::Instruments;
+use graver::driver::{plain_program, plan_program};
 use graver::graph::{self, Binary, Dim, Graph, Matmul, NodeId, Op, Program, ProgramKind, Unary};
 use graver::passes::{PASSES, PassOptions};
-use graver::pipeline;
 use graver::spec;
 use graver::spec::model::Activation;
 use graver_runtime::abi::{CacheType, Dtype, Encoding};
@@ -21,7 +22,7 @@ fn for_all(mut check: impl FnMut(&str, Program, PassOptions)) {
                     limit: Some(limit),
                     ..PassOptions::default()
                 };
-                let program = pipeline::plain_program(&loaded, kind, CacheType::F32);
+                let program = plain_program(&loaded, kind, CacheType::F32);
                 check(
                     &format!("{name} {kind} after {limit} passes"),
                     program,
@@ -48,7 +49,7 @@ fn graph_text_reads_back_as_it_was() {
 #[test]
 fn no_value_is_overwritten_while_it_is_needed() {
     for_all(|at, program, options| {
-        let (planned, _) = pipeline::plan(program, &options);
+        let (planned, _) = plan_program(program, &options, Instruments::default());
         for context in [1, 64, 1000] {
             if let Some(fault) = arena::fault(&planned, context) {
                 panic!(
@@ -66,12 +67,13 @@ fn no_value_of_a_random_graph_is_overwritten_while_it_is_needed() {
     for seed in 0..300 {
         for kind in KINDS {
             let program = random_program(kind, &mut Dice(seed));
-            let (planned, _) = pipeline::plan(
+            let (planned, _) = plan_program(
                 program,
                 &PassOptions {
                     no_fuse: true,
                     ..PassOptions::default()
                 },
+                Instruments::default(),
             );
             if let Some(fault) = arena::fault(&planned, 1) {
                 let graph = &planned.program.blocks[1].graph;

@@ -2,17 +2,17 @@
 
 use std::path::{Path, PathBuf};
 
-use graver::codegen::Planned;
+use graver::codegen::{Instruments, Planned};
 use graver::divergence::{Bounds, Reference, against_reference};
+use graver::driver::{Loaded, plain_program, plan_program};
 use graver::graph::{Op, ProgramKind};
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
-use graver::pipeline::{self, Loaded, load_checkpoint};
 use graver::verify::Golden;
 use graver::weights::QuantChoice;
 use graver_runtime::abi::{CacheType, Quant};
 use graver_runtime::session::{Session, Wanted};
-use graver_tests::{compile_for, fixtures};
+use graver_tests::{compile_for, fixtures, load_checkpoint, quantized};
 
 /// Odd widths, a tied head, weights stored `[in, out]`, biases, norms of queries and keys, norms behind the sublayers;
 /// experts, with a shared one, as pairs of rows with biases, and with their input weighed.
@@ -43,20 +43,19 @@ const CHOICES: [QuantChoice; 3] = [
     },
 ];
 
-fn quantized(dir: &Path, choice: QuantChoice) -> Loaded {
-    let loaded = load_checkpoint(dir, None).unwrap();
-    pipeline::quantize(loaded, choice, &|_, _| {}).unwrap()
+fn load(dir: &Path, choice: QuantChoice) -> Loaded {
+    quantized(load_checkpoint(dir).unwrap(), choice)
 }
 
 fn session(dir: &Path, choice: QuantChoice, no_fuse: bool, threads: usize) -> Session {
-    compile_for(quantized(dir, choice), no_fuse, threads)
+    compile_for(load(dir, choice), no_fuse, threads)
 }
 
 /// Logits that the interpreter gives for a golden's prompt.
 fn interpreted(dir: &Path, choice: QuantChoice) -> Reference {
     let golden = Golden::open(&dir.join("golden.safetensors")).unwrap();
-    let loaded = quantized(dir, choice);
-    let program = pipeline::plain_program(&loaded, ProgramKind::Prefill, CacheType::F32);
+    let loaded = load(dir, choice);
+    let program = plain_program(&loaded, ProgramKind::Prefill, CacheType::F32);
     let slots = loaded.weights.slots();
     let logits = Interpreter::new(&program, &slots).step(&golden.input_ids);
     Reference {
@@ -140,10 +139,10 @@ fn what_is_lost_stays_within_bounds() {
 }
 
 fn planned(dir: &Path) -> [Planned; 2] {
-    let loaded = quantized(dir, CHOICES[0]);
+    let loaded = load(dir, CHOICES[0]);
     [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| {
-        let program = pipeline::plain_program(&loaded, kind, CacheType::F16);
-        pipeline::plan(program, &PassOptions::default()).0
+        let program = plain_program(&loaded, kind, CacheType::F16);
+        plan_program(program, &PassOptions::default(), Instruments::default()).0
     })
 }
 

@@ -3,10 +3,10 @@
 
 use std::sync::OnceLock;
 
+use graver::driver::plain_program;
 use graver::graph::ProgramKind;
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
-use graver::pipeline::plain_program;
 use graver_runtime::Error;
 use graver_runtime::abi::CacheType;
 use graver_runtime::session::{Segment, Session, SessionOptions, Wanted};

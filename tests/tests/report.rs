@@ -6,13 +6,11 @@
 use std::path::Path;
 use std::process::Command;
 
-use graver::codegen::Target;
-use graver::passes::PassOptions;
-use graver::pipeline::{CompileOptions, load_shapes};
+use graver::driver::CompileOptions;
 use graver::report::{Measured, page};
 use graver::spec::{self, SpecSource};
 use graver::summary::{Machine, summarize};
-use graver_runtime::abi::CacheType;
+use graver_tests::load_shapes;
 
 /// What a reader does: waits for the page, and clicks a node of the fused graph.
 const READER: &str = "<script>document.querySelector('[data-side=after] .node')\
@@ -22,11 +20,7 @@ fn made(name: &str, preset: &str) -> String {
     let spec = spec::load(SpecSource::Builtin(name)).unwrap();
     let config = spec.preset(preset).unwrap();
     let loaded = load_shapes(&spec, &config, None).unwrap();
-    let options = CompileOptions::new(
-        PassOptions::default(),
-        CacheType::F32,
-        Target::named("native").unwrap(),
-    );
+    let options = CompileOptions::native().unwrap();
     let machine = Some(Machine {
         gbps: 20.0,
         gflops: 100.0,

@@ -5,15 +5,15 @@
 
 use std::sync::OnceLock;
 
+use graver::driver::{Loaded, plain_program};
 use graver::graph::ProgramKind;
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
-use graver::pipeline::{Loaded, load_preset, plain_program};
 use graver::spec::{SpecSource, load};
 use graver_runtime::Error;
 use graver_runtime::abi::{CacheType, PREFILL_TOKENS};
 use graver_runtime::session::{Segment, Session, SessionOptions, Wanted};
-use graver_tests::compile;
+use graver_tests::{compile, load_preset};
 
 /// Tokens of a sequence: a ring for a window of 5 wraps three times.
 const LENGTH: usize = 3 * (PREFILL_TOKENS + 5) + 100;

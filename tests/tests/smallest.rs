@@ -1,13 +1,13 @@
 //! Models as small as they can be: one token, one layer, one head, sizes of one. What cannot be computed is an error that says
 //! so, and everything else is computed as the interpreter has it, fused and not.
 
+use graver::driver::{LoadError, Loaded, plain_program};
 use graver::graph::ProgramKind;
 use graver::interp::Interpreter;
-use graver::pipeline::{self, LoadError, Loaded};
 use graver::spec::{self, SpecSource};
 use graver_runtime::abi::CacheType;
 use graver_runtime::session::Wanted;
-use graver_tests::compile_for;
+use graver_tests::{compile_for, load_preset};
 use serde_json::{Value, json};
 
 /// A built-in spec with some sizes changed, random weights.
@@ -21,7 +21,7 @@ fn load(name: &str, changes: &Value) -> Result<Loaded, LoadError> {
     let text =
         json!({ "extends": name, "layers": layers, "presets": { "tiny": sizes } }).to_string();
     let source = SpecSource::Text { name, text: &text };
-    pipeline::load_preset(&spec::load(source)?, "tiny", 0, None)
+    load_preset(&spec::load(source)?, "tiny", 0, None)
 }
 
 /// Compares compiled code with the interpreter, which computes all tokens at once.
@@ -33,7 +33,7 @@ fn check(name: &str, changes: &Value) {
     let tokens: Vec<u32> = (0..n as u32)
         .map(|i| (i * i * 31 + i * 7 + 5) % vocab)
         .collect();
-    let program = pipeline::plain_program(&loaded, ProgramKind::Decode, CacheType::F32);
+    let program = plain_program(&loaded, ProgramKind::Decode, CacheType::F32);
     let expected = Interpreter::new(&program, &loaded.weights.slots()).step(&tokens);
     let size = expected.iter().map(|v| v.abs()).fold(0.0, f32::max);
     for no_fuse in [false, true] {
@@ -113,7 +113,7 @@ fn layers_of_nothing() {
     check("llama", &json!({ "layers": { "dense": [] } }));
     let logits = |changes: Value| {
         let loaded = load("llama", &changes).unwrap();
-        let program = pipeline::plain_program(&loaded, ProgramKind::Decode, CacheType::F32);
+        let program = plain_program(&loaded, ProgramKind::Decode, CacheType::F32);
         Interpreter::new(&program, &loaded.weights.slots()).step(&[1, 2, 3])
     };
     let nothing = json!({ "dense": [{ "residual": [{ "if": "false", "op": "scale", "by": 1 }] }] });

@@ -1,22 +1,28 @@
 //! Parts of a model that do not agree any more, and what is said of each.
 
 use super::*;
-use crate::codegen::Planned;
+use crate::codegen::{Instruments, Planned};
+use crate::driver::{self, Loaded, ModelSource, Purpose, load, plain_program, plan_program};
 use crate::graph::{ProgramKind, RecurrentDecl};
 use crate::passes::PassOptions;
-use crate::pipeline::{self, Loaded};
-use crate::spec::{SpecSource, load};
+use crate::spec::{self, SpecSource};
 use crate::weights::Weights;
 use graver_runtime::abi::{CacheType, Dtype, Encoding};
 
 fn tiny(spec: &str) -> Loaded {
-    let spec = load(SpecSource::Builtin(spec)).unwrap();
-    pipeline::load_preset(&spec, "tiny", 0, Some(Dtype::Bf16)).unwrap()
+    let spec = spec::load(SpecSource::Builtin(spec)).unwrap();
+    let tiny = ModelSource::Random {
+        spec: &spec,
+        config: spec.preset("tiny").unwrap(),
+        seed: 0,
+        dtype: Some(Dtype::Bf16),
+    };
+    load(&tiny, Purpose::Run, None, &|_, _, _| {}).unwrap()
 }
 
 fn planned(loaded: &Loaded, kind: ProgramKind) -> Planned {
-    let plain = pipeline::plain_program(loaded, kind, CacheType::F32);
-    pipeline::plan(plain, &PassOptions::default()).0
+    let plain = plain_program(loaded, kind, CacheType::F32);
+    plan_program(plain, &PassOptions::default(), Instruments::default()).0
 }
 
 fn both(loaded: &Loaded) -> [Program; 2] {
@@ -157,7 +163,7 @@ fn decode_and_prefill_share_weights_and_state() {
 #[track_caller]
 fn states_after(spec: &str, edit: impl FnOnce(&mut Vec<StateInfo>)) -> String {
     let [program, _] = both(&tiny(spec));
-    let mut table = pipeline::states(&program);
+    let mut table = driver::states(&program);
     states(&program, &table).unwrap();
     edit(&mut table);
     states(&program, &table)

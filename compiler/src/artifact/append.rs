@@ -9,7 +9,7 @@ use std::io::{self, Seek, SeekFrom, Write};
 
 use graver_runtime::appendix::{Checksum, Directory, PAGE_BYTES, Part, trailer};
 
-use super::Progress;
+use super::options::Progress;
 use super::pieces::LargePieces;
 use crate::weights::ByteSource;
 

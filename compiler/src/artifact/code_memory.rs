@@ -5,7 +5,7 @@
 
 use std::io;
 
-use super::JitError;
+use super::error::JitError;
 
 /// Address space for code made in memory, in bytes: functions must lie near each other.
 pub(super) const ARENA: usize = 64 << 20;

@@ -121,3 +121,41 @@ pub enum CompileError {
         stderr: String,
     },
 }
+
+/// Why code could not be made in memory.
+#[derive(Debug, thiserror::Error)]
+pub enum JitError {
+    /// The processor.
+    #[error(transparent)]
+    Target(#[from] TargetError),
+    /// The list of symbols.
+    #[error(
+        "{}: the symbols cannot be written: {source}; remove the file, or unset GRAVER_PERF_MAP",
+        shown(path)
+    )]
+    PerfMap {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A system whose rules forbid it.
+    #[error(
+        "this system forbids running code that was made in memory ({source}); `graver compile` makes an executable, which runs here"
+    )]
+    Forbidden {
+        /// What the system said.
+        source: io::Error,
+    },
+    /// No memory for the code.
+    #[error("cannot reserve {bytes} bytes for code: {source}; raise the limit on memory")]
+    NoMemory {
+        /// Bytes asked for.
+        bytes: usize,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Cranelift.
+    #[error("code generation failed: {0}")]
+    Module(#[from] Box<ModuleError>),
+}

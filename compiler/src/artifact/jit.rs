@@ -1,57 +1,19 @@
 //! Code in memory, run at once.
 
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
 
 use cranelift_jit::{ArenaMemoryProvider, JITBuilder, JITModule};
-use cranelift_module::{ModuleError, default_libcall_names};
-use graver_runtime::abi::{Entry, Manifest};
-use graver_runtime::files::shown;
+use cranelift_module::default_libcall_names;
+use graver_runtime::abi::Entry;
 use graver_runtime::mapped::{Blob, WeightSource};
 use graver_runtime::session::Program;
 
+use super::error::JitError;
+use super::planned::PlannedModel;
 use super::{code_memory, perf_map};
 use crate::access::access;
-use crate::codegen::{self, Planned, Target, TargetError};
+use crate::codegen;
 use crate::weights::Weights;
-
-/// Why code could not be made in memory.
-#[derive(Debug, thiserror::Error)]
-pub enum JitError {
-    /// The processor.
-    #[error(transparent)]
-    Target(#[from] TargetError),
-    /// The list of symbols.
-    #[error(
-        "{}: the symbols cannot be written: {source}; remove the file, or unset GRAVER_PERF_MAP",
-        shown(path)
-    )]
-    PerfMap {
-        /// The file.
-        path: PathBuf,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// A system whose rules forbid it.
-    #[error(
-        "this system forbids running code that was made in memory ({source}); `graver compile` makes an executable, which runs here"
-    )]
-    Forbidden {
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// No memory for the code.
-    #[error("cannot reserve {bytes} bytes for code: {source}; raise the limit on memory")]
-    NoMemory {
-        /// Bytes asked for.
-        bytes: usize,
-        /// What the system said.
-        source: std::io::Error,
-    },
-    /// Cranelift.
-    #[error("code generation failed: {0}")]
-    Module(#[from] Box<ModuleError>),
-}
 
 /// Whether code can be made in memory here at all: before long work whose only use is to run it.
 ///
@@ -64,18 +26,13 @@ pub fn check_jit() -> Result<(), JitError> {
 /// Keeps the code in place; never freed, as long as the value lives.
 struct Code(#[expect(dead_code, reason = "holds the code in place")] Mutex<JITModule>);
 
-/// Compiles both programs for this processor; lists their symbols in a file for `perf`, where one is given.
+/// Compiles both programs in memory. A session refuses code that is for another processor than this one.
 ///
 /// # Errors
-/// Systems that forbid it, what Cranelift reports, and a list that cannot be written.
-pub fn jit(
-    planned: &[Planned; 2],
-    manifest: Arc<Manifest>,
-    symbols: Option<&Path>,
-) -> Result<Program, JitError> {
+/// Systems that forbid it, what Cranelift reports, and a list of symbols that cannot be written.
+pub fn jit(model: &PlannedModel) -> Result<Program, JitError> {
     check_jit()?;
-    let verified = planned.iter().any(|p| p.instruments.verified);
-    let isa = Target::named("native")?.isa_with(false, verified)?;
+    let isa = model.target.isa_with(false, model.is_verified())?;
     let mut builder = JITBuilder::with_isa(isa, default_libcall_names());
     let arena = ArenaMemoryProvider::new_with_size(code_memory::ARENA);
     let arena = arena.map_err(|e| JitError::NoMemory {
@@ -84,10 +41,10 @@ pub fn jit(
     })?;
     builder.memory_provider(Box::new(arena));
     let mut module = JITModule::new(builder);
-    let decode = codegen::emit(&mut module, &planned[0], "graver_decode", None)?;
-    let prefill = codegen::emit(&mut module, &planned[1], "graver_prefill", None)?;
+    let decode = codegen::emit(&mut module, &model.programs[0], "graver_decode", None)?;
+    let prefill = codegen::emit(&mut module, &model.programs[1], "graver_prefill", None)?;
     module.finalize_definitions().map_err(Box::new)?;
-    if let Some(path) = symbols {
+    if let Some(path) = &model.symbols {
         perf_map::write(path, &module)?;
     }
     let [decode, prefill] = [decode, prefill].map(|id| {
@@ -102,12 +59,12 @@ pub fn jit(
         Program::new(
             decode,
             prefill,
-            manifest,
+            Arc::clone(&model.manifest),
             Arc::new(Code(Mutex::new(module))),
         )
     };
-    Ok(match planned.iter().all(|p| p.instruments.checks) {
-        true => program.with_checks(access(&planned[0]), access(&planned[1])),
+    Ok(match model.programs.iter().all(|p| p.instruments.checks) {
+        true => program.with_checks(access(&model.programs[0]), access(&model.programs[1])),
         false => program,
     })
 }

@@ -6,9 +6,10 @@
 use std::env;
 use std::process::{Command, Output};
 
+use super::error::CompileError;
 use super::object::Object;
+use super::options::{ARCHIVE, ArtifactKind};
 use super::staging::Staging;
-use super::{ARCHIVE, CompileError, Emit};
 
 /// The runtime's archive as `build.rs` made it, compressed.
 static RUNTIME: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/runtime.a.lz4"));
@@ -35,7 +36,7 @@ pub(super) fn archive() -> Vec<u8> {
 /// Links `object` into the staged file `name`.
 pub(super) fn link(
     object: &Object,
-    emit: Emit,
+    kind: ArtifactKind,
     staging: &Staging,
     name: &str,
 ) -> Result<(), CompileError> {
@@ -51,7 +52,7 @@ pub(super) fn link(
     }
     let program = env::var("CC").ok().filter(|cc| !cc.is_empty());
     let program = program.unwrap_or_else(|| "cc".into());
-    let done = command(&program, emit, staging, name).output();
+    let done = command(&program, kind, staging, name).output();
     let done = done.map_err(|source| CompileError::NoLinker {
         program: program.clone(),
         source,
@@ -59,11 +60,11 @@ pub(super) fn link(
     check(program, done)
 }
 
-fn command(program: &str, emit: Emit, staging: &Staging, name: &str) -> Command {
+fn command(program: &str, kind: ArtifactKind, staging: &Staging, name: &str) -> Command {
     let mut cc = Command::new(program);
     cc.env("LC_ALL", "C").current_dir(staging.outputs());
     cc.arg("-o").arg(format!("./{name}"));
-    if emit == Emit::SharedLibrary {
+    if kind == ArtifactKind::SharedLibrary {
         // The archive's functions are wanted although nothing in the object calls them.
         cc.args(["-shared", "-Wl,--undefined=graver_open", "-Wl,-Bsymbolic"]);
         let exports = Staging::part(EXPORTS);

@@ -18,8 +18,10 @@ use graver_runtime::abi::{ABI_VERSION, CompiledModel, MODEL_SYMBOL, Manifest};
 use graver_runtime::appendix::Checksum;
 use graver_runtime::artifact::pack_manifest;
 
-use super::{CompileError, Emit};
-use crate::codegen::{self, Planned, Target};
+use super::error::CompileError;
+use super::options::ArtifactKind;
+use super::planned::PlannedModel;
+use crate::codegen;
 
 /// A compiled object.
 pub(super) struct Object {
@@ -31,30 +33,29 @@ pub(super) struct Object {
     pub(super) symbols: Vec<String>,
 }
 
-/// Compiles both programs for `target`.
+/// Compiles both programs; `manifest` is what the object says about itself, with weights where the artifact has them.
 pub(super) fn object(
-    planned: &[Planned; 2],
+    model: &PlannedModel,
     manifest: &Manifest,
-    target: &Target,
-    emit: Emit,
+    kind: ArtifactKind,
 ) -> Result<Object, CompileError> {
-    let isa = target.isa(true)?;
+    let isa = model.target.isa_with(true, model.is_verified())?;
     let builder = ObjectBuilder::new(isa, "graver", default_libcall_names()).map_err(Box::new)?;
     let mut module = ObjectModule::new(builder);
-    let decode = codegen::emit(&mut module, &planned[0], "graver_decode", None)?;
-    let prefill = codegen::emit(&mut module, &planned[1], "graver_prefill", None)?;
+    let decode = codegen::emit(&mut module, &model.programs[0], "graver_decode", None)?;
+    let prefill = codegen::emit(&mut module, &model.programs[1], "graver_prefill", None)?;
     let packed = pack_manifest(manifest);
     let manifest_checksum = Checksum::of(&packed);
-    let model = Model {
+    let table = ModelTable {
         decode,
         prefill,
         manifest_bytes: packed.len(),
         manifest: read_only(&mut module, "graver.manifest", packed)?,
         manifest_checksum,
-        has_appendix: emit != Emit::Object,
+        has_appendix: kind != ArtifactKind::Object,
     };
-    model.define(&mut module)?;
-    if emit == Emit::Executable {
+    table.define(&mut module)?;
+    if kind == ArtifactKind::Executable {
         main(&mut module)?;
     }
     let functions = module.declarations().get_functions();
@@ -80,7 +81,7 @@ fn read_only(module: &mut ObjectModule, name: &str, bytes: Vec<u8>) -> Made<Data
 }
 
 /// The fields of a [`CompiledModel`].
-struct Model {
+struct ModelTable {
     decode: FuncId,
     prefill: FuncId,
     manifest: DataId,
@@ -89,7 +90,7 @@ struct Model {
     has_appendix: bool,
 }
 
-impl Model {
+impl ModelTable {
     fn define(self, module: &mut ObjectModule) -> Made<()> {
         let mut bytes = vec![0; size_of::<CompiledModel>()];
         let numbers = [

@@ -11,7 +11,7 @@ use std::path::Path;
 use cranelift_jit::JITModule;
 use cranelift_module::Module;
 
-use super::JitError;
+use super::error::JitError;
 
 /// Writes the symbols of a module whose code is finished.
 pub(super) fn write(path: &Path, module: &JITModule) -> Result<(), JitError> {

@@ -10,8 +10,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
+use super::error::CompileError;
+use super::options::Written;
 use super::placing::{self, Placing};
-use super::{CompileError, Written};
 
 /// Files being made.
 pub(super) struct Staging {

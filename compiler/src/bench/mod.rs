@@ -18,12 +18,12 @@ use graver_runtime::kernels::Isa;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
 use graver_runtime::{Error, ceilings, cpu};
 
-use crate::artifact::{JitError, jit, weight_source};
-use crate::codegen::Planned;
+use crate::artifact::{JitError, jit};
+use crate::codegen::{Instruments, Planned};
 use crate::cost::{self, Cost, Step};
+use crate::driver::{self, CompileOptions, Loaded, plain_program, plan_program};
 use crate::explain::{Counts, counts};
 use crate::passes::{Outcome, PASSES, PassOptions};
-use crate::pipeline::{self, CompileOptions, Loaded};
 
 pub use diff::{Difference, Differences, diff};
 pub use record::{FORMAT, Headline, Phase, Point, PointReport, Report, Speeds, VariantReport};
@@ -126,8 +126,8 @@ pub fn profiled(passes: &PassOptions) -> Variant {
 fn acting(loaded: &Loaded, options: &CompileOptions) -> Vec<&'static str> {
     use crate::graph::ProgramKind::{Decode, Prefill};
     let reports = [Decode, Prefill].map(|kind| {
-        let plain = pipeline::plain_program(loaded, kind, options.cache);
-        pipeline::plan(plain, &options.passes).1
+        let plain = plain_program(loaded, kind, options.cache);
+        plan_program(plain, &options.passes, Instruments::default()).1
     });
     let fused = |name: &str| {
         let mut sites = reports
@@ -231,18 +231,18 @@ fn compile(
     };
     let mut compiled = vec![];
     for v in variants {
-        let mut options = CompileOptions {
+        let instruments = Instruments {
+            stamps: v.profiled,
+            ..options.instruments
+        };
+        let options = CompileOptions {
             passes: v.passes.clone(),
+            instruments,
             ..options.clone()
         };
-        options.instruments.stamps = v.profiled;
-        let planned = pipeline::plan_both(&loaded, &options);
-        let program = jit(
-            &planned,
-            pipeline::manifest(&loaded, &planned, &options),
-            None,
-        )?;
-        compiled.push((v, planned, program));
+        let planned = driver::plan(&loaded, &options);
+        let program = jit(&planned)?;
+        compiled.push((v, planned.programs, program));
     }
     loaded.weights.settle();
     let weights = Arc::new(loaded.weights);
@@ -251,7 +251,7 @@ fn compile(
             profile: v.profiled,
             ..session_options.clone()
         };
-        let session = Session::new(program, weight_source(&weights), options)?;
+        let session = driver::start(program, &weights, options)?;
         Ok(Contender {
             name: v.name.clone(),
             planned,

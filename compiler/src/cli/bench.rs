@@ -6,7 +6,7 @@ use std::process::ExitCode;
 
 use clap::Subcommand;
 use graver::bench::{self, Phase, Point, Report, Settings, Variant};
-use graver::pipeline::{CompileOptions, Loaded};
+use graver::driver::{CompileOptions, Loaded, Purpose};
 use graver_runtime::cli::save_trace;
 use graver_runtime::cpu;
 use graver_runtime::files::{self, shown};
@@ -103,7 +103,7 @@ impl BenchArgs {
         if options.passes.no_fuse {
             return Err("--no-fuse leaves nothing to compare: bench measures the unfused graph beside the fused one".into());
         }
-        let loaded = model.load()?;
+        let loaded = model.load(Purpose::Run)?;
         let variants = self.variants(&loaded, &options);
         let settings = Settings {
             rounds: self.rounds(),

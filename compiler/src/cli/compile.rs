@@ -6,9 +6,9 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use graver::artifact::{self, ARCHIVE, Emit, Placement, WriteOptions, Written};
+use graver::artifact::{self, ARCHIVE, ArtifactKind, Placement, WriteOptions, Written};
 use graver::codegen::{DEFAULT_TARGET, Target};
-use graver::pipeline;
+use graver::driver::{self, Purpose};
 use graver_runtime::files::shown;
 use graver_runtime::info::Size;
 use graver_runtime::tokenizer::{Missing, Source, Tokenizer, TokenizerError};
@@ -64,11 +64,11 @@ enum Place {
 }
 
 impl Kind {
-    fn emit(self) -> Emit {
+    fn artifact(self) -> ArtifactKind {
         match self {
-            Kind::Exe => Emit::Executable,
-            Kind::So => Emit::SharedLibrary,
-            Kind::Obj => Emit::Object,
+            Kind::Exe => ArtifactKind::Executable,
+            Kind::So => ArtifactKind::SharedLibrary,
+            Kind::Obj => ArtifactKind::Object,
         }
     }
 
@@ -83,7 +83,8 @@ impl Kind {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let started = Instant::now();
-    let model = args.model.model()?;
+    let mut model = args.model.model()?;
+    model.instruments.stamps = args.profile;
     let target = Target::named(&args.target_cpu)?;
     let placement = args.placement()?;
     let out = args.out.clone();
@@ -92,35 +93,25 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let tokenizer = text.tokenizer.clone().read()?;
     // What cannot be loaded is better found now than by whoever gets the executable.
     let check = Tokenizer::load_in_background(tokenizer.clone())?;
-    let mut loaded = model.load_to_write()?;
+    let mut loaded = model.load(Purpose::Write)?;
     loaded.model.eos = text.eos_with(&loaded.model.eos);
-    let mut options = model.options_for(target)?;
-    options.instruments.stamps = args.profile;
-    let planned = pipeline::plan_both(&loaded, &options);
-    let manifest = pipeline::manifest(&loaded, &planned, &options);
+    let planned = driver::plan(&loaded, &model.options_for(target)?);
     let missing = args.missing(check.wait())?;
     let write = WriteOptions {
         out: &out,
-        emit: args.emit.emit(),
+        kind: args.emit.artifact(),
         weights: placement,
         tokenizer: match &tokenizer {
             Source::Bytes { files, .. } => Some(files),
             Source::Files(_) | Source::Missing(_) => None,
         },
-        target: &options.target,
     };
     interrupt::catch();
     let bar = Bar::new(LOOK, args.quiet);
-    let written = artifact::write(
-        &loaded.weights,
-        &planned,
-        &manifest,
-        &write,
-        &mut |more, all| {
-            bar.advance(all, more);
-            interrupt::check()
-        },
-    );
+    let written = artifact::write(&planned, &loaded.weights, &write, &mut |more, all| {
+        bar.advance(all, more);
+        interrupt::check()
+    });
     bar.clear();
     let written = written?;
     if !args.quiet {

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use graver::driver::Purpose;
 use graver::explain::explain;
 
 use super::Outcome;
@@ -18,7 +19,7 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let loaded = args.model.load_shapes()?;
+    let loaded = args.model.load(Purpose::Inspect)?;
     let explanation = explain(&loaded, &args.model.passes()?, args.model.quant.cache());
     match args.json {
         true => print(json(&explanation)?)?,

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use graver::driver::Purpose;
 use graver::emit::{Emit, emit};
 use graver::graph::ProgramKind;
 use graver::summary::{Machine, compare};
@@ -50,7 +51,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             );
         }
         let program = args.program.unwrap_or(ProgramKind::Decode);
-        let loaded = args.model.load_shapes()?;
+        let loaded = args.model.load(Purpose::Inspect)?;
         let text = emit(&loaded, &args.model.options()?, program, stage)?;
         print(text)?;
         return Ok(ExitCode::SUCCESS);

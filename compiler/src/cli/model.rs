@@ -3,25 +3,22 @@
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use clap::Args;
-use graver::artifact::{check_jit, jit, weight_source};
+use graver::artifact::check_jit;
 use graver::codegen::{Instruments, Target};
+use graver::driver::{self, CompileOptions, Loaded, ModelSource, OpenError, Purpose};
 use graver::embedded;
 use graver::passes::PassOptions;
-use graver::pipeline::{self, CompileOptions, Loaded};
-use graver::spec::{self, SpecSource};
 use graver::summary::{Machine, Summary, summarize};
-use graver::weights::Checkpoint;
-use graver_runtime::checked::CheckOptions;
+use graver::weights::QuantChoice;
 use graver_runtime::files::{is_there, shown};
 use graver_runtime::session::{Session, SessionOptions};
 use graver_runtime::text::{LoadedText, TextError};
 use graver_runtime::tokenizer::{Missing, Source};
 
 use super::place::{self, Place};
-use super::progress::shown as with_bar;
+use super::progress::while_loading;
 use super::quant::QuantArgs;
 
 /// Which model, and how it is compiled.
@@ -118,21 +115,36 @@ struct PassArgs {
 }
 
 impl ModelArgs {
-    /// The model for running it, quantised where that is asked for.
-    pub(crate) fn load(&self) -> Result<Loaded, Box<dyn Error>> {
-        check_jit()?;
-        Ok(self.quant.apply(self.load_unquantized()?)?)
+    /// The model for `purpose`, quantised where that is asked for.
+    pub(crate) fn load(&self, purpose: Purpose) -> Result<Loaded, Box<dyn Error>> {
+        self.load_as(purpose, self.quant.choice())
     }
 
-    /// The model as it is stored.
+    /// The model as it is stored, for running it.
     pub(crate) fn load_unquantized(&self) -> Result<Loaded, Box<dyn Error>> {
-        Ok(match self.place()? {
-            Place::Embedded => embedded::load()?,
-            Place::Folder(dir) => with_bar("converting weights", |progress| {
-                pipeline::load_checkpoint_with(dir, self.spec.as_deref(), progress)
-            })?,
-            Place::Spec(spec) => pipeline::load_preset(&spec, self.preset(), self.seed(), None)?,
-        })
+        self.load_as(Purpose::Run, None)
+    }
+
+    fn load_as(
+        &self,
+        purpose: Purpose,
+        quantize: Option<QuantChoice>,
+    ) -> Result<Loaded, Box<dyn Error>> {
+        if purpose == Purpose::Run {
+            check_jit()?;
+        }
+        let place = self.place()?;
+        let source = match &place {
+            Place::Embedded => ModelSource::Embedded,
+            Place::Folder(dir) => ModelSource::Checkpoint {
+                dir,
+                spec: self.spec.as_deref(),
+            },
+            Place::Spec(spec) => ModelSource::preset(spec, self.preset(), self.seed.unwrap_or(0))?,
+        };
+        Ok(while_loading(|progress| {
+            driver::load(&source, purpose, quantize, progress)
+        })?)
     }
 
     /// What is known of text: the tokenizer, and the tokens that end one.
@@ -148,22 +160,6 @@ impl ModelArgs {
             tokenizer,
             eos: vec![],
         })
-    }
-
-    /// The model for writing it out: random weights are drawn, and matrices packed, on the way.
-    pub(crate) fn load_to_write(&self) -> Result<Loaded, Box<dyn Error>> {
-        let stored = match self.place()? {
-            Place::Spec(spec) => pipeline::load_undrawn(&spec, self.preset(), self.seed(), None)?,
-            Place::Embedded | Place::Folder(_) => self.load_unquantized()?,
-        };
-        Ok(match self.quant.choice() {
-            Some(choice) => pipeline::quantize_when_written(stored, choice)?,
-            None => stored,
-        })
-    }
-
-    fn seed(&self) -> u64 {
-        self.seed.unwrap_or(0)
     }
 
     /// Whether weights are drawn, from a seed.
@@ -187,7 +183,7 @@ impl ModelArgs {
 
     /// What the model is and costs, by its shapes, on `machine`.
     pub(crate) fn summary(&self, machine: Option<Machine>) -> Result<Summary, Box<dyn Error>> {
-        let loaded = self.load_shapes()?;
+        let loaded = self.load(Purpose::Inspect)?;
         Ok(summarize(&self.label(), &loaded, &self.options()?, machine))
     }
 
@@ -205,35 +201,6 @@ impl ModelArgs {
             preset,
             ..self.clone()
         }
-    }
-
-    /// The model without the bytes of its weights where it has none on disk: at once, whatever its size.
-    ///
-    /// A folder's weights are mapped, since their types decide the code; one that has only a config.json is a shape.
-    pub(crate) fn load_shapes(&self) -> Result<Loaded, Box<dyn Error>> {
-        Ok(self.quant.apply_to_shapes(self.load_stored_shapes()?))
-    }
-
-    fn load_stored_shapes(&self) -> Result<Loaded, Box<dyn Error>> {
-        let (spec, config) = match self.place()? {
-            Place::Embedded => return self.load_unquantized(),
-            Place::Spec(spec) => {
-                let config = spec.preset(self.preset())?;
-                (spec, config)
-            }
-            Place::Folder(dir) => {
-                if Checkpoint::has_weights(dir) {
-                    return self.load_unquantized();
-                }
-                let config = spec::read_config(&dir.join("config.json"))?;
-                let spec = match &self.spec {
-                    Some(file) => spec::load(SpecSource::File(file))?,
-                    None => spec::for_config(&config)?,
-                };
-                (spec, config)
-            }
-        };
-        Ok(pipeline::load_shapes(&spec, &config, None)?)
     }
 
     fn preset(&self) -> &str {
@@ -286,9 +253,10 @@ impl ModelArgs {
     }
 
     pub(crate) fn options_for(&self, target: Target) -> Result<CompileOptions, Box<dyn Error>> {
-        let mut options = CompileOptions::new(self.passes()?, self.quant.cache(), target);
-        options.instruments = self.instruments;
-        Ok(options)
+        Ok(CompileOptions {
+            instruments: self.instruments,
+            ..CompileOptions::new(self.passes()?, self.quant.cache(), target)
+        })
     }
 }
 
@@ -300,20 +268,13 @@ fn perf_map() -> Option<PathBuf> {
 
 /// Compiles in memory.
 pub(crate) fn open(
-    mut loaded: Loaded,
+    loaded: Loaded,
     options: &CompileOptions,
     session: SessionOptions,
-) -> Result<Session, Box<dyn Error>> {
-    loaded.weights.settle();
-    let mut options = options.clone();
-    options.instruments.stamps |= session.profile;
-    let session = SessionOptions {
-        checks: options.instruments.checks.then_some(CheckOptions::ALL),
-        ..session
+) -> Result<Session, OpenError> {
+    let options = CompileOptions {
+        symbols: perf_map(),
+        ..options.clone()
     };
-    let planned = pipeline::plan_both(&loaded, &options);
-    let manifest = pipeline::manifest(&loaded, &planned, &options);
-    let program = jit(&planned, manifest, perf_map().as_deref())?;
-    let weights = Arc::new(loaded.weights);
-    Ok(Session::new(program, weight_source(&weights), session)?)
+    driver::open(loaded, &options, session)
 }

@@ -1,7 +1,9 @@
 //! A bar for work that turns out to take longer than a second.
 
+use std::sync::OnceLock;
 use std::time::Duration;
 
+use graver::driver::{LoadProgress, LoadStage};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 /// A bar that shows only once it is clear that the work takes a while.
@@ -35,11 +37,26 @@ impl Bar {
     }
 }
 
-/// Runs `work`, which reports bytes in all and bytes done; `what` names it.
-pub(crate) fn shown<T>(what: &str, work: impl FnOnce(&(dyn Fn(usize, usize) + Sync)) -> T) -> T {
+/// Loads with a bar for each stage that takes long.
+pub(crate) fn while_loading<T>(load: impl FnOnce(LoadProgress<'_>) -> T) -> T {
+    let converting = bar_of("converting weights");
+    let quantizing = OnceLock::new();
+    let loaded = load(&|stage, all, more| match stage {
+        LoadStage::Convert => converting.advance(all, more),
+        LoadStage::Quantize => {
+            let begin = || {
+                converting.clear();
+                bar_of("quantising")
+            };
+            quantizing.get_or_init(begin).advance(all, more);
+        }
+    });
+    converting.clear();
+    quantizing.get().inspect(|bar| bar.clear());
+    loaded
+}
+
+fn bar_of(what: &str) -> Bar {
     let template = format!("{what} {{bar:30}} {{bytes}} of {{total_bytes}}, {{eta}} left");
-    let bar = Bar::new(&template, false);
-    let done = work(&|total, bytes| bar.advance(total, bytes));
-    bar.clear();
-    done
+    Bar::new(&template, false)
 }

@@ -1,11 +1,8 @@
 //! Options of quantised weights and of the KV cache's type, for every command that compiles.
 
 use clap::{Args, ValueEnum};
-use graver::pipeline::{self, Loaded};
-use graver::weights::{QuantChoice, WeightsError};
+use graver::weights::QuantChoice;
 use graver_runtime::abi::{CacheType, Quant};
-
-use super::progress::shown;
 
 /// How weights and state are stored.
 #[derive(Args, Clone, Debug)]
@@ -65,23 +62,5 @@ impl QuantArgs {
             (Some(CacheName::Bf16), _) => CacheType::Bf16,
             (Some(CacheName::Q8), _) => CacheType::Q8,
         }
-    }
-
-    /// The shapes of a model quantised as asked.
-    pub(crate) fn apply_to_shapes(&self, loaded: Loaded) -> Loaded {
-        match self.choice() {
-            Some(choice) => pipeline::quantize_shapes(loaded, choice),
-            None => loaded,
-        }
-    }
-
-    /// Quantises a model as asked.
-    pub(crate) fn apply(&self, loaded: Loaded) -> Result<Loaded, WeightsError> {
-        let Some(choice) = self.choice() else {
-            return Ok(loaded);
-        };
-        shown("quantising", |progress| {
-            pipeline::quantize(loaded, choice, progress)
-        })
     }
 }

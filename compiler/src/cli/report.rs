@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use graver::bench;
-use graver::pipeline::Loaded;
+use graver::driver::{Loaded, Purpose};
 use graver::report::{Measured, page};
 use graver::summary::Machine;
 use graver_runtime::files::{self, shown};
@@ -42,11 +42,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
     // What can be wrong is found before anything is measured, which takes a while.
     let bench = args.bench.as_deref().map(read_bench).transpose()?;
     let profile = args.profile.as_deref().map(read_profile).transpose()?;
-    let loaded = args.model.load_shapes()?;
+    let loaded = args.model.load(Purpose::Inspect)?;
     let machine = machine(args.threads, &loaded);
     let beside = |other: &PathBuf| {
         let other = args.model.with_model(other);
-        let gbps = machine.gbps_for(&other.load_shapes()?);
+        let gbps = machine.gbps_for(&other.load(Purpose::Inspect)?);
         let machine = Machine {
             gbps,
             ..machine.ceilings

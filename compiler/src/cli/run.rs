@@ -3,6 +3,7 @@
 use std::io;
 use std::process::ExitCode;
 
+use graver::driver::Purpose;
 use graver_runtime::cli::{self, RunArgs, SpecialIds};
 use graver_runtime::sequence::Sequence;
 use graver_runtime::tokenizer::Tokenizer;
@@ -31,7 +32,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     model.instruments.verified = args.checked;
     let text = model.text()?;
     let tokenizer = Tokenizer::load_in_background(text.tokenizer.clone())?;
-    let loaded = model.load()?;
+    let loaded = model.load(Purpose::Run)?;
     let special = SpecialIds {
         bos: loaded.model.bos,
         eos: text.eos_with(&loaded.model.eos),

@@ -3,8 +3,8 @@
 use std::error::Error;
 use std::process::ExitCode;
 
+use graver::driver::{self, ModelSource, Purpose};
 use graver::mechanisms::{Mechanism, mechanisms};
-use graver::pipeline;
 use graver::spec::{self, Spec, SpecSource};
 use serde::Serialize;
 
@@ -74,8 +74,9 @@ fn of_largest_preset(spec: &Spec) -> Result<Vec<Mechanism>, Box<dyn Error>> {
     let Some(largest) = spec.presets().pop() else {
         return Ok(vec![]);
     };
-    let config = spec.preset(largest)?;
-    Ok(mechanisms(&pipeline::load_shapes(spec, &config, None)?))
+    let source = ModelSource::preset(spec, largest, 0)?;
+    let loaded = driver::load(&source, Purpose::Inspect, None, &|_, _, _| {})?;
+    Ok(mechanisms(&loaded))
 }
 
 impl Entry {

@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use graver::divergence::{Bounds, DivergenceReport, Reference, against_reference};
-use graver::pipeline::{CompileOptions, Loaded};
+use graver::driver::{CompileOptions, Loaded, Purpose};
 use graver::verify::oracle::{against_interpreter, any_tokens};
 use graver::verify::{Golden, Report, against_golden};
 use graver::weights::WeightsError;
@@ -69,7 +69,7 @@ fn finite(loaded: Loaded) -> Result<Loaded, WeightsError> {
 }
 
 fn with_golden(model: &ModelArgs, args: &Args, path: &Path) -> Outcome {
-    let loaded = finite(model.load()?)?;
+    let loaded = finite(model.load(Purpose::Run)?)?;
     let golden = Golden::open(path)?;
     golden.fits(loaded.model.vocab, loaded.model.context, path)?;
     let options = SessionOptions {
@@ -90,7 +90,7 @@ fn with_golden(model: &ModelArgs, args: &Args, path: &Path) -> Outcome {
 const TOKENS: u32 = 80;
 
 fn with_interpreter(model: &ModelArgs, args: &Args) -> Outcome {
-    let loaded = finite(model.load()?)?;
+    let loaded = finite(model.load(Purpose::Run)?)?;
     let n = tokens(args, TOKENS, loaded.model.context)?;
     let tokens = any_tokens(n, loaded.model.vocab);
     let bar = ProgressBar::new_spinner().with_style(
@@ -123,7 +123,11 @@ fn rounded(model: &ModelArgs, args: &Args) -> Outcome {
         context: Some(reference.tokens.len()),
         ..SessionOptions::default()
     };
-    let mut session = open(finite(model.load()?)?, &model.options()?, options)?;
+    let mut session = open(
+        finite(model.load(Purpose::Run)?)?,
+        &model.options()?,
+        options,
+    )?;
     let report = against_reference(&mut session, &reference, Bounds::of(model.quant.choice()))?;
     match args.json {
         true => print(json(&report)?)?,

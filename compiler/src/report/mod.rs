@@ -10,11 +10,11 @@ use graver_runtime::profile::Profile;
 use serde::Serialize;
 
 use crate::bench;
-use crate::codegen::Planned;
+use crate::codegen::{Instruments, Planned};
 use crate::cost::{self, KernelCost, Step};
+use crate::driver::{CompileOptions, Loaded, plain_program, plan_program};
 use crate::graph::ProgramKind;
 use crate::passes::PASSES;
-use crate::pipeline::{self, CompileOptions, Loaded};
 use crate::summary::{Comparison, Machine, Summary, compare, summarize};
 
 use self::graphs::{BlockGraphs, Traced};
@@ -113,9 +113,9 @@ fn program(
         ProgramKind::Prefill => Step::prefill(loaded.model.context.min(512), 0),
     };
     let step = profile.and_then(|p| step_of(p, kind)).unwrap_or(usual);
-    let plain = || pipeline::plain_program(loaded, kind, options.cache);
+    let plain = || plain_program(loaded, kind, options.cache);
     let traced = Traced::run(plain(), &options.passes);
-    let planned: Planned = pipeline::plan(plain(), &options.passes).0;
+    let planned: Planned = plan_program(plain(), &options.passes, Instruments::default()).0;
     ProgramData {
         program: kind.to_string(),
         step,
@@ -139,20 +139,15 @@ fn step_of(profile: &Profile, kind: ProgramKind) -> Option<Step> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::codegen::Target;
-    use crate::passes::PassOptions;
+    use crate::driver::{ModelSource, Purpose, load};
     use crate::spec::{self, SpecSource};
 
     #[test]
     fn a_page_is_whole_and_needs_nothing_from_outside() {
         let spec = spec::load(SpecSource::Builtin("llama")).unwrap();
-        let config = spec.preset("tiny").unwrap();
-        let loaded = pipeline::load_shapes(&spec, &config, None).unwrap();
-        let options = CompileOptions::new(
-            PassOptions::default(),
-            graver_runtime::abi::CacheType::F32,
-            Target::named("native").unwrap(),
-        );
+        let tiny = ModelSource::preset(&spec, "tiny", 0).unwrap();
+        let loaded = load(&tiny, Purpose::Inspect, None, &|_, _, _| {}).unwrap();
+        let options = CompileOptions::native().unwrap();
         let page = page("a </script> & b", &loaded, &options, Measured::default());
         assert!(!page.contains("{{"), "a place was left open");
         assert!(page.contains("<title>a &lt;/script> &amp; b"));

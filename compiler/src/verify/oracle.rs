@@ -7,17 +7,15 @@
 use std::fmt;
 use std::sync::Arc;
 
-use graver_runtime::abi::Manifest;
-use graver_runtime::checked::CheckOptions;
-use graver_runtime::session::{Session, SessionOptions};
+use graver_runtime::session::SessionOptions;
 use serde::Serialize;
 
 use super::{Comparison, Golden, TOLERANCE, VerifyError, compare_paths};
-use crate::artifact::{JitError, jit, weight_source};
+use crate::artifact::{JitError, PlannedModel, jit};
 use crate::codegen::Planned;
+use crate::driver::{self, CompileOptions, Loaded};
 use crate::interp::Interpreter;
 use crate::passes::{PASSES, PassOptions};
-use crate::pipeline::{self, CompileOptions, Loaded};
 use crate::weights::Weights;
 
 /// Why the comparison could not be made.
@@ -65,7 +63,7 @@ pub struct OracleReport {
 struct Stage {
     pass: String,
     /// Nothing where the pass changed nothing.
-    planned: Option<([Planned; 2], Arc<Manifest>)>,
+    planned: Option<PlannedModel>,
 }
 
 /// Token ids to feed a model of any kind: drawn from the whole vocabulary, the same each time.
@@ -110,7 +108,7 @@ fn plain(stages: &[Stage]) -> &[Planned; 2] {
         .planned
         .as_ref()
         .expect("the first stage is always planned")
-        .0
+        .programs
 }
 
 /// The model with nothing fused, and after each enabled pass.
@@ -124,13 +122,11 @@ fn stages(loaded: &Loaded, options: &CompileOptions) -> Vec<Stage> {
             passes,
             ..options.clone()
         };
-        let planned = pipeline::plan_both(loaded, &options);
-        let manifest = pipeline::manifest(loaded, &planned, &options);
-        (planned, manifest)
+        driver::plan(loaded, &options)
     };
-    let text = |p: &[Planned; 2]| p.each_ref().map(|p| p.program.to_string());
+    let text = |p: &PlannedModel| p.programs.each_ref().map(|p| p.program.to_string());
     let first = plan(0);
-    let mut before = text(&first.0);
+    let mut before = text(&first);
     let mut out = vec![Stage {
         pass: "nothing fused".into(),
         planned: Some(first),
@@ -141,7 +137,7 @@ fn stages(loaded: &Loaded, options: &CompileOptions) -> Vec<Stage> {
             .position(|p| p.name == pass.name)
             .expect("one of the list");
         let planned = plan(at + 1);
-        let after = text(&planned.0);
+        let after = text(&planned);
         let changed = after != before;
         before = after;
         out.push(Stage {
@@ -159,7 +155,7 @@ fn check(
     options: &CompileOptions,
     threads: Option<usize>,
 ) -> Result<PassCheck, OracleError> {
-    let Some((planned, manifest)) = stage.planned else {
+    let Some(planned) = stage.planned else {
         return Ok(PassCheck {
             pass: stage.pass,
             changed: false,
@@ -167,19 +163,19 @@ fn check(
             code: vec![],
         });
     };
-    let graphs = planned.iter().map(|p| {
+    let graphs = planned.programs.iter().map(|p| {
         let logits = interpret(p, weights, &reference.input_ids);
         reference.difference(&format!("graph of {}", p.program.kind), &logits)
     });
     let graphs = graphs.collect();
-    let program = jit(&planned, manifest, None)?;
+    let program = jit(&planned)?;
     let session = SessionOptions {
         threads,
         context: Some(reference.input_ids.len()),
-        checks: options.instruments.checks.then_some(CheckOptions::ALL),
+        checks: options.checks(),
         ..SessionOptions::default()
     };
-    let session = Session::new(program, weight_source(weights), session);
+    let session = driver::start(program, weights, session);
     let code = compare_paths(&mut session.map_err(VerifyError::from)?, reference)?;
     Ok(PassCheck {
         pass: stage.pass,

@@ -9,9 +9,9 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 
+use graver::driver::{Loaded, plain_program};
 use graver::graph::ProgramKind;
 use graver::interp::Interpreter;
-use graver::pipeline::{self, Loaded, load_checkpoint};
 use graver::verify::oracle::any_tokens;
 use graver::weights::Checkpoint;
 use graver_runtime::abi;
@@ -20,7 +20,7 @@ use serde_json::{Map, Value, json};
 
 use super::run::{self, Way};
 use super::{Choices, json as documents};
-use crate::fixtures;
+use crate::{fixtures, load_checkpoint};
 
 /// Most files of a checkpoint.
 const MAX_FILES: usize = 4;
@@ -67,7 +67,7 @@ pub fn check(data: &[u8]) {
     }
     let dir = tempfile::tempdir().expect("a folder");
     folder.write(dir.path());
-    let loaded = match load_checkpoint(dir.path(), None) {
+    let loaded = match load_checkpoint(dir.path()) {
         Ok(loaded) => loaded,
         Err(message) => {
             let message = message.to_string();
@@ -78,7 +78,7 @@ pub fn check(data: &[u8]) {
     if damage == 0 {
         let before = tempfile::tempdir().expect("a folder");
         original.write(before.path());
-        let before = load_checkpoint(before.path(), None).expect("a committed checkpoint");
+        let before = load_checkpoint(before.path()).expect("a committed checkpoint");
         assert_eq!(interpret(&loaded), interpret(&before), "{name}");
     }
     if run::is_small(&loaded) {
@@ -88,7 +88,7 @@ pub fn check(data: &[u8]) {
 
 /// Bits of the logits of a few tokens.
 fn interpret(loaded: &Loaded) -> Vec<u32> {
-    let program = pipeline::plain_program(loaded, ProgramKind::Prefill, abi::CacheType::F32);
+    let program = plain_program(loaded, ProgramKind::Prefill, abi::CacheType::F32);
     let tokens = any_tokens(TOKENS, loaded.model.vocab);
     let logits = Interpreter::new(&program, &loaded.weights.slots()).step(&tokens);
     logits.iter().map(|v| v.to_bits()).collect()

@@ -1,8 +1,8 @@
 //! The text form of graphs: any text is a graph or a message, what was read prints as a text that reads back as the same, and
 //! the verifier has an answer to all of it.
 
+use graver::driver::plain_program;
 use graver::graph::{self, Block, Graph, Program, ProgramKind};
-use graver::pipeline;
 use graver_runtime::abi::CacheType;
 
 use crate::{filetest, tiny};
@@ -45,7 +45,7 @@ pub fn seeds() -> Vec<Vec<u8>> {
     for name in SPECS {
         let loaded = tiny(name);
         for kind in [ProgramKind::Decode, ProgramKind::Prefill] {
-            let mut program = pipeline::plain_program(&loaded, kind, CacheType::F32);
+            let mut program = plain_program(&loaded, kind, CacheType::F32);
             out.extend(texts(&program));
             graver::passes::run(&mut program, &graver::passes::PassOptions::default());
             out.extend(texts(&program));

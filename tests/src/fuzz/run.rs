@@ -2,20 +2,20 @@
 
 use std::sync::Arc;
 
-use graver::artifact::{jit, weight_source};
-use graver::codegen::{Instruments, Planned, Target};
+use graver::artifact::jit;
+use graver::codegen::{Instruments, Planned};
+use graver::driver::{self, CompileOptions, Loaded, plain_program};
 use graver::graph::{Op, Program, ProgramKind};
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
-use graver::pipeline::{self, CompileOptions, Loaded};
 use graver::verify::{Golden, TOLERANCE};
 use graver::weights::{QuantChoice, Weights};
 use graver_runtime::abi::{CacheType, Quant};
 use graver_runtime::checked::CheckOptions;
-use graver_runtime::session::{self, Session, SessionOptions, Wanted};
+use graver_runtime::session::{self, SessionOptions, Wanted};
 
 use super::Choices;
-use crate::arena;
+use crate::{arena, compile_options, quantized};
 
 /// Largest model that is run: bytes of weights, layers, tokens in its vocabulary, slots of weights.
 const MAX_BYTES: usize = 1 << 20;
@@ -105,7 +105,7 @@ pub(crate) fn is_small(loaded: &Loaded) -> bool {
 /// Where anything does, and where code and interpreter differ.
 pub(crate) fn check(loaded: Loaded, way: &Way) -> &'static str {
     let loaded = match way.quant {
-        Some(choice) => pipeline::quantize(loaded, choice, &|_, _| {}).expect("memory for weights"),
+        Some(choice) => quantized(loaded, choice),
         None => loaded,
     };
     let n: usize = way
@@ -119,24 +119,24 @@ pub(crate) fn check(loaded: Loaded, way: &Way) -> &'static str {
         no_fuse: way.no_fuse,
         ..PassOptions::default()
     };
-    let target = Target::named("native").expect("always known");
-    let mut options = CompileOptions::new(passes, way.cache, target);
-    options.instruments = Instruments {
-        checks: way.checks.is_some(),
-        verified: true,
-        ..Instruments::default()
+    let options = CompileOptions {
+        instruments: Instruments {
+            checks: way.checks.is_some(),
+            verified: true,
+            ..Instruments::default()
+        },
+        ..compile_options(passes, way.cache)
     };
-    let planned = pipeline::plan_both(&loaded, &options);
-    if !planned.iter().all(|p| fits(p, n)) {
+    let planned = driver::plan(&loaded, &options);
+    if !planned.programs.iter().all(|p| fits(p, n)) {
         return "too large to be run";
     }
-    for p in &planned {
+    for p in &planned.programs {
         p.program.expect_valid("as it is planned");
         assert_eq!(arena::fault(p, n), None, "{}", p.program);
     }
-    let plain = pipeline::plain_program(&loaded, ProgramKind::Prefill, way.cache);
-    let manifest = pipeline::manifest(&loaded, &planned, &options);
-    let program = jit(&planned, manifest, None).expect("code for this processor");
+    let plain = plain_program(&loaded, ProgramKind::Prefill, way.cache);
+    let program = jit(&planned).expect("code for this processor");
     let weights = Arc::new(loaded.weights);
     let interpret = |p: &Program| Interpreter::new(p, &weights.slots()).step(&tokens);
     let golden = Golden {
@@ -153,11 +153,11 @@ pub(crate) fn check(loaded: Loaded, way: &Way) -> &'static str {
     }
     let found = golden.difference("code", &found);
     if found.difference > way.tolerance(routes(&plain)) {
-        let graphs = planned.each_ref().map(|p| {
+        let graphs = planned.programs.each_ref().map(|p| {
             let name = p.program.kind.to_string();
             golden.difference(&name, &interpret(&p.program))
         });
-        let [decode, prefill] = planned.map(|p| p.program);
+        let [decode, prefill] = planned.programs.map(|p| p.program);
         let [d, p] = graphs;
         panic!("{found}\ngraphs: {d} {p}\n{way:?}\n{decode}\n{prefill}");
     }
@@ -175,7 +175,7 @@ fn routes(program: &Program) -> bool {
 fn fits(p: &Planned, positions: usize) -> bool {
     let memory = &p.memory;
     let arena = memory.arena_bytes_per_position.saturating_mul(positions);
-    let states = pipeline::states(&p.program);
+    let states = driver::states(&p.program);
     let state = states.iter().map(|s| {
         s.bytes_per_position
             .saturating_mul(positions)
@@ -200,7 +200,7 @@ fn code(
         checks: way.checks,
         ..SessionOptions::default()
     };
-    let mut session = Session::new(program, weight_source(weights), options).ok()?;
+    let mut session = driver::start(program, weights, options).ok()?;
     let (mut logits, mut at) = (vec![], 0);
     // What is left after the last run goes in one step.
     for run in way.runs.iter().copied().chain([tokens.len()]) {

@@ -7,10 +7,8 @@
 use std::fmt;
 use std::sync::{Arc, OnceLock};
 
-use graver::artifact::{jit, weight_source};
-use graver::codegen::Target;
+use graver::driver::{self, Loaded};
 use graver::passes::PassOptions;
-use graver::pipeline::{self, CompileOptions, Loaded, load_preset};
 use graver::spec::{SpecSource, load};
 use graver::weights::{QuantChoice, Weights};
 use graver_runtime::abi::{CacheType, DECODE_TOKENS, Quant};
@@ -18,7 +16,7 @@ use graver_runtime::session::{Program, Segment, Session, SessionOptions, Wanted}
 use graver_runtime::state::Snapshot;
 
 use super::Choices;
-use crate::tiny;
+use crate::{compile_options, load_preset, quantized, tiny};
 
 /// Sequences of a session.
 const SLOTS: usize = 3;
@@ -58,12 +56,7 @@ static MODELS: [Model; 6] = [
         ROUNDED,
         OnceLock::new(),
     ),
-    (
-        || quantized(ringed()),
-        CacheType::Q8,
-        ROUNDED,
-        OnceLock::new(),
-    ),
+    (|| mixed(ringed()), CacheType::Q8, ROUNDED, OnceLock::new()),
 ];
 
 /// Some tokens of a sequence that were in one step, and the logits seen of them.
@@ -377,29 +370,25 @@ impl Compiled {
             slots,
             ..SessionOptions::default()
         };
-        Session::new(self.program.clone(), weight_source(&self.weights), options)
-            .expect("a session")
+        driver::start(self.program.clone(), &self.weights, options).expect("a session")
     }
 }
 
 fn compile(loaded: Loaded, cache: CacheType) -> Compiled {
-    let target = Target::named("native").expect("always known");
-    let options = CompileOptions::new(PassOptions::default(), cache, target);
-    let planned = pipeline::plan_both(&loaded, &options);
-    let manifest = pipeline::manifest(&loaded, &planned, &options);
-    let program = jit(&planned, manifest, None).expect("code for this processor");
+    let options = compile_options(PassOptions::default(), cache);
+    let program = driver::compile(&loaded, &options);
     Compiled {
-        program,
+        program: program.expect("code for this processor"),
         weights: Arc::new(loaded.weights),
     }
 }
 
-fn quantized(loaded: Loaded) -> Loaded {
+fn mixed(loaded: Loaded) -> Loaded {
     let choice = QuantChoice {
         layers: Quant::Q4,
         head: Quant::Q8,
     };
-    pipeline::quantize(loaded, choice, &|_, _| {}).expect("memory for weights")
+    quantized(loaded, choice)
 }
 
 /// A layer that sees everything, then one with a window that is much shorter than a step.

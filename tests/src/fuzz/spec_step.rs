@@ -5,13 +5,13 @@
 
 use std::io::Write;
 
-use graver::pipeline::{load_preset, load_shapes};
 use graver::spec::{self, SpecSource, builtin_names};
 use graver_runtime::abi::Dtype;
 use serde_json::{Value, json};
 
 use super::run::{self, Way};
 use super::{Choices, json as documents, spec_texts};
+use crate::{load_preset, load_shapes};
 
 /// Most changes to a spec.
 const MAX_CHANGES: usize = 5;

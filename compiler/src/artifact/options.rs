@@ -1,0 +1,57 @@
+//! What is asked of an artifact's writer, and what it answers.
+
+use std::borrow::Cow;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use graver_runtime::tokenizer::Files;
+
+/// The interface of shared libraries and objects, for C.
+pub const HEADER: &str = include_str!("../../../runtime/include/graver.h");
+/// Name of the runtime's archive beside an object.
+pub const ARCHIVE: &str = "libgraver_runtime.a";
+
+/// What is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ArtifactKind {
+    /// A program with the command line of `graver run`.
+    Executable,
+    /// A shared library with the interface of `graver.h`.
+    SharedLibrary,
+    /// An object for somebody else's linker, with the runtime as an archive.
+    Object,
+}
+
+/// Where weights go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Placement {
+    /// After the code, in the same file.
+    Embedded,
+    /// In a file of their own beside it, `NAME.weights`.
+    External,
+}
+
+/// Choices of how an artifact is written.
+#[derive(Clone, Debug)]
+pub struct WriteOptions<'a> {
+    /// The main file; others lie beside it and share its name.
+    pub out: &'a Path,
+    /// What it is.
+    pub kind: ArtifactKind,
+    /// Where weights go; an object's are always in a file of their own.
+    pub weights: Placement,
+    /// Contents of the tokenizer's files, which an executable carries; without them it takes token ids only.
+    pub tokenizer: Option<&'a Files<Cow<'static, [u8]>>>,
+}
+
+/// Hears how many more bytes are written, and how many weights there are in all; its error ends the writing.
+pub type Progress<'a> = &'a mut dyn FnMut(usize, usize) -> io::Result<()>;
+
+/// A file that was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Written {
+    /// Where.
+    pub path: PathBuf,
+    /// Length in bytes.
+    pub bytes: u64,
+}

@@ -1,0 +1,146 @@
+//! The line on one page: spec → graph → passes → schedule → memory → codegen → artifact.
+
+use std::sync::Arc;
+
+use graver_runtime::Error;
+use graver_runtime::abi::{CacheType, Dtype, Encoding};
+use graver_runtime::session::{self, Session, SessionOptions};
+
+use super::load::Loaded;
+use super::manifest::manifest;
+use super::options::CompileOptions;
+use crate::agree;
+use crate::artifact::{JitError, PlannedModel, jit, weight_source};
+use crate::codegen::{Instruments, Planned};
+use crate::graph::{Program, ProgramKind, Storage, build};
+use crate::memory;
+use crate::passes::{self, PassOptions, PassReport};
+use crate::schedule::schedule;
+use crate::spec::model::{Section, Weight};
+use crate::weights::Weights;
+
+/// Why no session was opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// Code.
+    #[error(transparent)]
+    Jit(#[from] JitError),
+    /// The runtime.
+    #[error(transparent)]
+    Runtime(#[from] Error),
+}
+
+/// Compiles a model in memory and makes it ready to run: code does what `options` or `session` asks for, be it time stamps or
+/// checks.
+///
+/// # Errors
+/// Systems that forbid running code made in memory, and sessions that do not fit the model or the memory.
+pub fn open(
+    mut loaded: Loaded,
+    options: &CompileOptions,
+    session: SessionOptions,
+) -> Result<Session, OpenError> {
+    let mut options = options.clone();
+    options.instruments.stamps |= session.profile;
+    options.instruments.checks |= session.checks.is_some();
+    let session = SessionOptions {
+        checks: session.checks.or(options.checks()),
+        ..session
+    };
+    loaded.weights.settle();
+    let program = compile(&loaded, &options)?;
+    Ok(start(program, &Arc::new(loaded.weights), session)?)
+}
+
+/// A session of compiled code with its weights, which several can share.
+///
+/// # Errors
+/// Options that do not fit the model, or the memory.
+pub fn start(
+    program: session::Program,
+    weights: &Arc<Weights>,
+    options: SessionOptions,
+) -> Result<Session, Error> {
+    Session::new(program, weight_source(weights), options)
+}
+
+/// The whole line for code in memory.
+///
+/// # Errors
+/// Systems that forbid it, and what Cranelift reports.
+pub fn compile(loaded: &Loaded, options: &CompileOptions) -> Result<session::Program, JitError> {
+    jit(&plan(loaded, options))
+}
+
+/// Both programs of a model as code is made from them, with the manifest that describes them.
+///
+/// # Panics
+/// Where a rule of [`Program::verify`] or [`agree`] does not hold: a mistake of ours, whatever a user can cause being refused
+/// when spec and weights are read.
+pub fn plan(loaded: &Loaded, options: &CompileOptions) -> PlannedModel {
+    let programs = [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| {
+        let plain = plain_program(loaded, kind, options.cache);
+        plan_program(plain, &options.passes, options.instruments).0
+    });
+    let [decode, prefill] = programs.each_ref().map(|p| &p.program);
+    agree::expect(agree::programs(decode, prefill), "as they are planned");
+    PlannedModel {
+        manifest: Arc::new(manifest(loaded, &programs, options)),
+        programs,
+        target: options.target.clone(),
+        symbols: options.symbols.clone(),
+    }
+}
+
+/// From a graph to what code is made from.
+///
+/// # Panics
+/// As [`plan`].
+pub fn plan_program(
+    mut program: Program,
+    passes: &PassOptions,
+    instruments: Instruments,
+) -> (Planned, Vec<PassReport>) {
+    let reports = passes::run(&mut program, passes);
+    // This may add copies, so that the graph is verified once more.
+    let schedule = schedule(&mut program);
+    program.expect_valid("as it is scheduled");
+    let memory = memory::plan(&program, &schedule);
+    let planned = Planned {
+        program,
+        schedule,
+        memory,
+        instruments,
+    };
+    (planned, reports)
+}
+
+/// The plain graph of a program.
+///
+/// # Panics
+/// As [`plan`].
+pub fn plain_program(loaded: &Loaded, kind: ProgramKind, cache: CacheType) -> Program {
+    let program = build(&loaded.model, kind, cache, &|section, weight| {
+        storage(loaded, section, weight)
+    });
+    program.expect_valid("as it is built");
+    agree::expect(agree::slots(&program, &loaded.weights), "as it is built");
+    agree::expect(agree::sizes(&program, &loaded.model), "as it is built");
+    program
+}
+
+/// How a weight is stored; one of a kind that no layer is of, plainly.
+fn storage(loaded: &Loaded, section: Section, weight: &Weight) -> Storage {
+    match loaded.weights.find(&loaded.model, section, &weight.slot) {
+        Some(view) => Storage {
+            encoding: view.encoding,
+            row_stride: Some(view.row_stride_bytes),
+            transposed: view.transposed,
+        },
+        None => Storage {
+            encoding: Encoding::Float(Dtype::F32),
+            row_stride: None,
+            transposed: weight.transposed,
+        },
+    }
+}

@@ -1,0 +1,26 @@
+//! The whole line: from where a model comes from to code that runs or is written.
+//!
+//! [`load()`] takes a source and gives a bound model with its weights; [`plan`] takes it from graph to memory plan, for both
+//! programs, and writes the manifest; [`open`] compiles that in memory and makes it ready to run, and
+//! [`artifact::write`](crate::artifact::write()) makes files of it. Everything that compiles a model goes through here.
+//!
+//! ```
+//! use graver::driver::{self, CompileOptions, ModelSource, Purpose};
+//! use graver_runtime::session::{SessionOptions, Wanted};
+//!
+//! let loaded = driver::load(&ModelSource::Embedded, Purpose::Run, None, &|_, _, _| {})?;
+//! let mut session = driver::open(loaded, &CompileOptions::native()?, SessionOptions::default())?;
+//! let logits = session.feed(0, &[1, 42, 7], Wanted::Last)?;
+//! assert_eq!(logits.n_rows(), 1);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+mod compile;
+mod load;
+mod manifest;
+mod options;
+
+pub use compile::{OpenError, compile, open, plain_program, plan, plan_program, start};
+pub use load::{LoadError, LoadProgress, LoadStage, Loaded, ModelSource, Purpose, load};
+pub use manifest::states;
+pub use options::CompileOptions;
