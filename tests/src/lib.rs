@@ -3,6 +3,7 @@
 pub mod arena;
 pub mod filetest;
 pub mod fuzz;
+pub mod gguf;
 pub mod programs;
 pub mod share;
 

@@ -199,7 +199,7 @@ fn parse_object(path: &Path, text: &[u8]) -> Result<Value, WeightsError> {
     })
 }
 
-fn map_file(path: &Path) -> Result<Mmap, WeightsError> {
+pub(super) fn map_file(path: &Path) -> Result<Mmap, WeightsError> {
     let (file, _) = files::open(path)?;
     // SAFETY: the map is read-only and private. The bytes are only as constant as the file: whoever changes a
     // checkpoint in place while it is in use changes weights under the model, and who truncates it gets SIGBUS, as

@@ -1,6 +1,7 @@
 //! What can be wrong with a checkpoint, in words: the place, what was found, what was expected, what to do.
 
 use super::foreign::Foreign;
+use super::gguf::{GgufError, SplitError};
 use super::index::Unplaced;
 use super::pack::Place;
 use crate::spec::JsonError;
@@ -47,6 +48,22 @@ pub enum WeightsError {
         path: PathBuf,
         /// What is wrong with it.
         problem: HeaderError,
+    },
+    /// A broken GGUF file.
+    #[error("{}: {problem}", shown(path))]
+    Gguf {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: GgufError,
+    },
+    /// A model in several GGUF files that do not fit each other.
+    #[error("{}: {problem}", shown(path))]
+    Split {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong.
+        problem: SplitError,
     },
     /// A broken index of shards.
     #[error("{}: {problem}", shown(path))]

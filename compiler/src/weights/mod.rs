@@ -14,6 +14,7 @@ mod error;
 mod finite;
 mod foreign;
 mod found;
+mod gguf;
 mod header;
 mod index;
 mod kinds;
@@ -25,12 +26,17 @@ mod random;
 mod resolve;
 mod round;
 mod slots;
+mod storage;
 mod widen;
 
 pub use bytes::{ByteSource, Make};
 pub use checkpoint::{Checkpoint, FileBytes, SafetensorsFile, StoredTensor};
 pub use error::{HeaderError, IndexError, WeightsError};
 pub use foreign::Foreign;
+pub use gguf::{
+    GgufError, GgufFile, GgufHeader, GgufModel, GgufTensor, Item, List, Metadata, Scalar,
+    SplitError, parse_gguf,
+};
 pub use header::{HeaderTensor, parse_header};
 pub use index::Unplaced;
 pub use kinds::split_kinds;
@@ -39,6 +45,7 @@ pub use quantize::{PackPlan, QuantChoice, plan_quantized, quantize, quantize_whe
 pub use random::{RandomWeights, Recipe};
 pub use resolve::{Progress, Source, resolve, resolve_with};
 pub use slots::{Role, Slot, block_slots, kind_slots};
+pub use storage::{FloatType, StorageType};
 
 use crate::spec::model::{Model, Section};
 use graver_runtime::abi::Encoding;

@@ -8,6 +8,7 @@ pub mod appendix;
 pub mod checkpoint;
 pub mod choices;
 pub mod expressions;
+pub mod gguf_header;
 pub mod graph_text;
 mod json;
 mod run;
@@ -34,7 +35,7 @@ pub struct Target {
 }
 
 /// All targets, the quickest first.
-pub const TARGETS: [Target; 8] = [
+pub const TARGETS: [Target; 9] = [
     Target {
         name: "expressions",
         check: expressions::check,
@@ -49,6 +50,11 @@ pub const TARGETS: [Target; 8] = [
         name: "safetensors_header",
         check: safetensors_header::check,
         seeds: safetensors_header::seeds,
+    },
+    Target {
+        name: "gguf_header",
+        check: gguf_header::check,
+        seeds: gguf_header::seeds,
     },
     Target {
         name: "appendix",

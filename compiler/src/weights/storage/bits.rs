@@ -1,0 +1,114 @@
+//! Where the codes of a block lie.
+
+/// Some bits of every code: code `i` has them in byte `at + i % run + step · (i / run / every)`, from bit
+/// `first + by · (i / run % cycle)` on.
+///
+/// So codes come in runs of neighbours that lie in neighbouring bytes, and the next run may lie in higher bits of the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Bits {
+    /// First byte in the block.
+    at: usize,
+    /// How many bits.
+    width: u32,
+    /// Codes in neighbouring bytes.
+    run: usize,
+    /// Bytes to the next place for runs, and how many runs have one place.
+    step: usize,
+    every: usize,
+    /// The lowest bit of the first run, and how much higher each run of a cycle lies than the one before.
+    first: u32,
+    by: u32,
+    cycle: usize,
+}
+
+impl Bits {
+    /// Bytes that are filled from their lowest bits up, each with a code of as many runs as there is room for.
+    pub(super) const fn filling(at: usize, width: u32, run: usize) -> Bits {
+        let runs = (8 / width) as usize;
+        Bits {
+            at,
+            width,
+            run,
+            step: run,
+            every: runs,
+            first: 0,
+            by: width,
+            cycle: runs,
+        }
+    }
+
+    /// Four bits of each of 16 codes, from bit `first` of as many bytes on.
+    pub(super) const fn halves(at: usize, first: u32) -> Bits {
+        Bits {
+            run: 16,
+            first,
+            ..Bits::nibbles(at, 0)
+        }
+    }
+
+    /// Four bits of each code, in the lower halves of runs of 4 bytes `step` bytes apart.
+    pub(super) const fn nibbles(at: usize, step: usize) -> Bits {
+        Bits {
+            at,
+            width: 4,
+            run: 4,
+            step,
+            every: 1,
+            first: 0,
+            by: 0,
+            cycle: 1,
+        }
+    }
+
+    /// Of runs in turn the lower and the upper halves, `step` bytes apart.
+    pub(super) const fn alternating(at: usize, step: usize) -> Bits {
+        Bits {
+            by: 4,
+            cycle: 2,
+            ..Bits::nibbles(at, step)
+        }
+    }
+
+    /// Two bits of each code: above what [`Bits::nibbles`] has in the first run's bytes, then above that.
+    pub(super) const fn above_nibbles(at: usize) -> Bits {
+        Bits {
+            width: 2,
+            every: 2,
+            first: 4,
+            by: 2,
+            cycle: 2,
+            ..Bits::nibbles(at, 0)
+        }
+    }
+
+    pub(super) const fn width(self) -> u32 {
+        self.width
+    }
+
+    /// Puts these bits of all codes of `block` into `codes`, `shift` bits up.
+    pub(super) fn read(self, block: &[u8], shift: u32, codes: &mut [u8]) {
+        let mask = (1u16 << self.width).wrapping_sub(1) as u8;
+        for (i, codes) in codes.chunks_mut(self.run).enumerate() {
+            let from = &block[self.at + self.step * (i / self.every)..];
+            let lowest = self.first + self.by * (i % self.cycle) as u32;
+            for (code, byte) in codes.iter_mut().zip(from) {
+                *code |= (byte >> lowest & mask) << shift;
+            }
+        }
+    }
+}
+
+/// All bits of codes, of which `parts` are the lowest first.
+pub(super) fn read(parts: &[Bits], block: &[u8], codes: &mut [u8]) {
+    codes.fill(0);
+    let mut shift = 0;
+    for part in parts {
+        part.read(block, shift, codes);
+        shift += part.width();
+    }
+}
+
+/// How many bits a code has.
+pub(super) fn width(parts: &[Bits]) -> u32 {
+    parts.iter().map(|part| part.width()).sum()
+}

@@ -1,0 +1,202 @@
+//! What the values of a block are, bit for bit: in float32, each product and sum rounded once, in the order that the
+//! formats' own readers have.
+
+use std::ops::RangeInclusive;
+
+use graver_runtime::abi::Quant;
+use graver_runtime::abi::quant::GROUP;
+use half::{bf16, f16};
+
+use super::bits::{self, Bits};
+use super::{Factors, FloatType, Form, Groups, Integers, Minimum, Scale, StorageType};
+
+/// Most values of a block.
+const MAX_BLOCK: usize = 256;
+/// Most groups of one.
+const MAX_GROUPS: usize = 16;
+
+impl StorageType {
+    /// The type with this number in GGUF files.
+    pub fn of_gguf(number: u32) -> Option<&'static StorageType> {
+        StorageType::ALL.iter().find(|t| t.gguf == number)
+    }
+
+    /// The type of that name.
+    pub fn named(name: &str) -> Option<&'static StorageType> {
+        StorageType::ALL.iter().find(|t| t.name == name)
+    }
+
+    /// Whether values of this type can be read.
+    pub fn is_read(&self) -> bool {
+        !matches!(self.form, Form::Other)
+    }
+
+    /// The float type of blocks that are one float.
+    pub fn float(&self) -> Option<FloatType> {
+        match self.form {
+            Form::Float(float) => Some(float),
+            Form::Groups(_) | Form::Other => None,
+        }
+    }
+
+    /// The values of a block, as many as it has; false where one is not finite.
+    ///
+    /// # Panics
+    /// For a type that is not read, and slices of other lengths.
+    pub fn read(&self, block: &[u8], out: &mut [f32]) -> bool {
+        assert_eq!((block.len(), out.len()), (self.bytes, self.block));
+        match &self.form {
+            Form::Float(float) => {
+                out[0] = float.read(block);
+                out[0].is_finite()
+            }
+            Form::Groups(groups) => groups.read(block, out),
+            Form::Other => panic!("{} is not read", self.name),
+        }
+    }
+
+    /// The packed layout whose groups hold the same values: those that are a 16-bit scale times an integer of its range.
+    /// A block of codes of 8 bits may still have one integer that is not ([`StorageType::group`]).
+    pub fn packed(&self) -> Option<Quant> {
+        let Form::Groups(groups) = &self.form else {
+            return None;
+        };
+        let plain = groups.group == GROUP
+            && self.block == GROUP
+            && groups.scales.is_none()
+            && groups.minimum == Minimum::None
+            && matches!(groups.scale, Scale::F16(_));
+        let range = groups.range();
+        let fits = |quant: &Quant| {
+            let (low, high) = quant.range();
+            // −128 has eight bits, but no packed integer; it is looked for when it is packed.
+            low <= (*range.start()).max(-127) && *range.end() <= high
+        };
+        [Quant::Q4, Quant::Q8]
+            .into_iter()
+            .find(|quant| plain && fits(quant))
+    }
+
+    /// The scale and the integers of a block of a type that is [`packed`](StorageType::packed).
+    ///
+    /// # Panics
+    /// For blocks of other types.
+    pub fn group(&self, block: &[u8], integers: &mut [i8; GROUP]) -> f16 {
+        let Form::Groups(groups) = &self.form else {
+            panic!("{} has no groups", self.name);
+        };
+        let Scale::F16(at) = groups.scale else {
+            panic!("{} has other scales", self.name);
+        };
+        groups.integers(block, integers);
+        half_at(block, at)
+    }
+}
+
+impl FloatType {
+    fn read(self, bytes: &[u8]) -> f32 {
+        match self {
+            FloatType::F32 => f32::from_le_bytes(bytes.try_into().expect("four bytes")),
+            FloatType::F16 => half_at(bytes, 0).to_f32(),
+            FloatType::Bf16 => bf16::from_le_bytes([bytes[0], bytes[1]]).to_f32(),
+        }
+    }
+}
+
+impl Groups {
+    fn read(&self, block: &[u8], out: &mut [f32]) -> bool {
+        let mut integers = [0; MAX_BLOCK];
+        let integers = &mut integers[..out.len()];
+        self.integers(block, integers);
+        let count = out.len() / self.group;
+        let (mut scales, mut minima) = ([0.0; MAX_GROUPS], [0.0; MAX_GROUPS]);
+        let (scales, minima) = (&mut scales[..count], &mut minima[..count]);
+        let scale = match self.scale {
+            Scale::F16(at) => half_at(block, at).to_f32(),
+            Scale::HalfPower(at) => half_power(block[at]),
+        };
+        match &self.scales {
+            None => scales.fill(scale),
+            Some(factors) => factors.times(scale, block, scales),
+        }
+        match &self.minimum {
+            Minimum::None => {}
+            Minimum::Plus(at) => minima.fill(half_at(block, *at).to_f32()),
+            Minimum::Minus(at, factors) => {
+                // Less a minimum is plus its negative, in every bit.
+                factors.times(half_at(block, *at).to_f32(), block, minima);
+                minima.iter_mut().for_each(|minimum| *minimum = -*minimum);
+            }
+        }
+        let has_minimum = self.minimum != Minimum::None;
+        let groups = out.chunks_exact_mut(self.group);
+        let groups = groups.zip(integers.chunks_exact(self.group));
+        for ((out, integers), (scale, minimum)) in groups.zip(scales.iter().zip(minima.iter())) {
+            for (out, q) in out.iter_mut().zip(integers) {
+                *out = scale * f32::from(*q);
+            }
+            if has_minimum {
+                out.iter_mut().for_each(|x| *x += minimum);
+            }
+        }
+        out.iter().all(|x| x.is_finite())
+    }
+
+    fn integers(&self, block: &[u8], out: &mut [i8]) {
+        let mut codes = [0; MAX_BLOCK];
+        let codes = &mut codes[..out.len()];
+        bits::read(self.codes, block, codes);
+        let codes = out.iter_mut().zip(codes.iter());
+        match self.integers {
+            Integers::Less(zero) => codes.for_each(|(q, code)| *q = (*code as i8) - zero),
+            Integers::Book(book) => {
+                codes.for_each(|(q, code)| *q = book[usize::from(*code & 15)]);
+            }
+        }
+    }
+
+    /// The smallest and the largest integer.
+    fn range(&self) -> RangeInclusive<i32> {
+        match self.integers {
+            Integers::Less(zero) => range(self.codes, zero),
+            Integers::Book(book) => {
+                let each = || book.iter().map(|q| i32::from(*q));
+                each().min().unwrap_or(0)..=each().max().unwrap_or(0)
+            }
+        }
+    }
+}
+
+impl Factors {
+    /// `scale` times the factor of each group.
+    fn times(&self, scale: f32, block: &[u8], out: &mut [f32]) {
+        let mut factors = [0; MAX_GROUPS];
+        let factors = &mut factors[..out.len()];
+        bits::read(self.bits, block, factors);
+        for (out, factor) in out.iter_mut().zip(factors.iter()) {
+            *out = scale * f32::from((*factor as i8) - self.less);
+        }
+    }
+}
+
+/// Integers of as many bits, less a zero point.
+fn range(bits: &[Bits], zero: i8) -> RangeInclusive<i32> {
+    let zero = i32::from(zero);
+    match bits::width(bits) {
+        8 => -128 - zero..=127 - zero,
+        width => -zero..=(1 << width) - 1 - zero,
+    }
+}
+
+fn half_at(block: &[u8], at: usize) -> f16 {
+    f16::from_le_bytes([block[at], block[at + 1]])
+}
+
+/// 2 to the power of `exponent − 128`, which for the smallest two is no normal number.
+fn half_power(exponent: u8) -> f32 {
+    let exponent = u32::from(exponent);
+    f32::from_bits(match exponent {
+        0 | 1 => 0x0020_0000 << exponent,
+        _ => (exponent - 1) << 23,
+    })
+}
