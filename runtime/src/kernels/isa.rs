@@ -4,7 +4,7 @@
 use std::ffi::OsStr;
 use std::sync::OnceLock;
 
-use super::table_for;
+use super::usable;
 
 /// The variable that names the instruction set to use, for tests and measurements: `GRAVER_ISA=avx2`.
 pub const VARIABLE: &str = "GRAVER_ISA";
@@ -16,26 +16,29 @@ pub enum Isa {
     Scalar,
     /// AVX2 with FMA and F16C (x86-64-v3).
     Avx2,
-    /// AVX-512 with VNNI, besides all of the above.
+    /// AVX-VNNI, besides AVX2.
+    AvxVnni,
+    /// AVX-512 with VNNI, besides AVX2.
     Avx512Vnni,
 }
 
 impl Isa {
     /// Every instruction set, from the slowest to the fastest.
-    pub const ALL: [Isa; 3] = [Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni];
+    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni];
 
     /// Name for people, and in [`VARIABLE`]: `avx2`.
     pub const fn name(self) -> &'static str {
         match self {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
+            Isa::AvxVnni => "avx-vnni",
             Isa::Avx512Vnni => "avx512-vnni",
         }
     }
 
     /// Whether this processor can run its kernels.
     pub fn is_available(self) -> bool {
-        table_for(self).is_some()
+        usable(self)
     }
 
     /// Those that this processor can run, from the slowest to the fastest.

@@ -6,27 +6,36 @@
 //! Another instruction set is one more folder beside `avx2`, a variant of [`Isa`], and an arm in [`table_for`] (NEON
 //! belongs there: its loads replace `avx2/load.rs`, its tile has 8 rows of 12 columns for 32 registers of 128 bits).
 
+use std::sync::OnceLock;
+
 use crate::abi::KernelTable;
 
 #[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod choices;
 mod isa;
 #[cfg(target_arch = "x86_64")]
 mod panels;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod stream;
+#[cfg(target_arch = "x86_64")]
+mod vnni;
 
+pub use choices::{Ahead, Choices, Width};
 pub use isa::{Isa, IsaError, VARIABLE};
 
-/// The kernels that run in this process: those of [`Isa::chosen`].
+/// The kernels that run in this process: those of [`Isa::chosen`], as is [usual](Choices::usual) for the processor.
 ///
 /// # Errors
 /// As there.
 pub fn table() -> Result<&'static KernelTable, IsaError> {
-    Ok(table_for(Isa::chosen()?).unwrap_or(scalar_table()))
+    static TABLE: OnceLock<KernelTable> = OnceLock::new();
+    let isa = Isa::chosen()?;
+    let table = || table_for(isa, Choices::usual()).unwrap_or(scalar::TABLE);
+    Ok(TABLE.get_or_init(table))
 }
 
 /// The kernels that define all others, in plain Rust.
@@ -35,30 +44,32 @@ pub fn scalar_table() -> &'static KernelTable {
 }
 
 /// The kernels for one instruction set, or `None` where this processor lacks it.
-pub fn table_for(isa: Isa) -> Option<&'static KernelTable> {
+pub fn table_for(isa: Isa, choices: Choices) -> Option<KernelTable> {
+    isa.is_available().then(|| match isa {
+        Isa::Scalar => scalar::TABLE,
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => avx2::table(choices),
+        #[cfg(target_arch = "x86_64")]
+        Isa::AvxVnni => vnni::table(choices),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => avx512::table(choices),
+        #[cfg(not(target_arch = "x86_64"))]
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => scalar::TABLE,
+    })
+}
+
+/// Whether this processor has the instructions.
+#[cfg(target_arch = "x86_64")]
+fn usable(isa: Isa) -> bool {
     match isa {
-        Isa::Scalar => Some(&scalar::TABLE),
-        Isa::Avx2 => avx2_table(),
-        Isa::Avx512Vnni => avx512_table(),
+        Isa::Scalar => true,
+        Isa::Avx2 => avx2::usable(),
+        Isa::AvxVnni => vnni::usable(),
+        Isa::Avx512Vnni => avx512::usable(),
     }
 }
 
-#[cfg(target_arch = "x86_64")]
-fn avx2_table() -> Option<&'static KernelTable> {
-    avx2::usable().then_some(&avx2::TABLE)
-}
-
-#[cfg(target_arch = "x86_64")]
-fn avx512_table() -> Option<&'static KernelTable> {
-    avx512::usable().then_some(&avx512::TABLE)
-}
-
 #[cfg(not(target_arch = "x86_64"))]
-fn avx512_table() -> Option<&'static KernelTable> {
-    None
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn avx2_table() -> Option<&'static KernelTable> {
-    None
+fn usable(isa: Isa) -> bool {
+    isa == Isa::Scalar
 }

@@ -1,11 +1,37 @@
-//! What the wide products of quantised weights have in common: their arguments as one value, and how a panel's groups lie.
+//! Products of int8 rows with quantised weights, in vectors of 256 bits: [`crate::abi::QuantMatmulFn`] for any set of instructions
+//! that can sum products of bytes.
+//!
+//! A block is one panel, 8 rows of weights, by a few rows of activations. Four bytes of an activation row are repeated over
+//! a vector and multiplied with a chunk of the panel, so that each of the vector's 8 lanes sums for one row of weights.
+//!
+//! For up to [`FEW`] rows of activations each panel is read once, from beginning to end, which is as fast as memory is. More
+//! rows are cut into tiles: the panels of a call stay in the second-level cache, those of a run of groups at a time, while
+//! each tile of rows is in the first-level cache. Sums wait in the result from one run of groups to the next, in f32 as in
+//! a register, so that where runs end does not change them.
+//!
+//! What is here has no instructions of its own: it is inlined into functions that have them, which call [`product`].
 
-use crate::abi::quant::{GROUP, PANEL_ROWS};
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::choices::Ahead;
+use super::stream::fetch;
+use crate::abi::Quant;
+use crate::abi::quant::{Block, GROUP, PANEL_ROWS};
 
 /// Chunks of four along K in a group.
 pub(super) const CHUNKS: usize = GROUP / 4;
 /// Bytes of the scales in front of a group.
 pub(super) const SCALES: usize = 2 * PANEL_ROWS;
+/// Rows of activations that a panel is read once for.
+pub(super) const FEW: usize = 8;
+/// Among the streams of more rows of activations no processor found that of the weights by itself: asked for line by line, it is read
+/// twice as fast for 8 rows.
+const SEEN_AMONG: usize = 4;
+/// Rows of activations in a tile.
+pub(super) const TILE: usize = 4;
+/// Groups of a run: of K = 2048, a panel takes 17 KiB and a tile of rows 11 KiB.
+const DEPTH: usize = 64;
 
 /// The arguments of a [`crate::abi::QuantMatmulFn`].
 pub(super) struct Call {
@@ -51,4 +77,224 @@ pub(super) unsafe extern "C" fn matmul<P: Product>(
     };
     // SAFETY: the table that holds this function is only used where the instructions are there; the rest is the caller's.
     unsafe { P::run(&call) }
+}
+
+/// Sums of products with one type of weights, in one set of instructions.
+pub(super) trait Sums {
+    /// The type.
+    const QUANT: Quant;
+    /// How weights are asked for that come from memory.
+    const AHEAD: Ahead;
+
+    /// For each of `C` blocks of activations, the 8 sums of its products with the rows of a group, as they are stored.
+    ///
+    /// # Safety
+    /// The processor has the instructions; a group and the blocks are readable.
+    unsafe fn sums<const C: usize>(group: *const u8, x: [*const Block; C]) -> [__m256i; C];
+}
+
+/// All of the result.
+///
+/// # Safety
+/// The caller has the instructions of `S`, which include AVX2, FMA and F16C; the contract of [`crate::abi::QuantMatmulFn`].
+#[inline(always)]
+pub(super) unsafe fn product<S: Sums>(c: &Call) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match c.m {
+            0..=FEW => few::<S>(c),
+            _ => tiles::<S>(c),
+        }
+    }
+}
+
+/// All of the result for up to [`FEW`] rows of activations.
+///
+/// # Safety
+/// As [`product`].
+#[inline(always)]
+pub(super) unsafe fn few<S: Sums>(c: &Call) {
+    // SAFETY: the caller's promise, and the constant is the number of rows.
+    unsafe {
+        match c.m {
+            1 => once::<S, 1>(c),
+            2 => once::<S, 2>(c),
+            3 => once::<S, 3>(c),
+            4 => once::<S, 4>(c),
+            5 => once::<S, 5>(c),
+            6 => once::<S, 6>(c),
+            7 => once::<S, 7>(c),
+            FEW => once::<S, FEW>(c),
+            _ => debug_assert_eq!(c.m, 0),
+        }
+    }
+}
+
+/// Each panel once, for `C` rows of activations.
+///
+/// # Safety
+/// As [`product`], with `m == C`.
+#[inline(always)]
+pub(super) unsafe fn once<S: Sums, const C: usize>(c: &Call) {
+    for panel in 0..c.n.div_ceil(PANEL_ROWS) {
+        // SAFETY: the panel, the rows and all groups exist.
+        unsafe { block::<S, C, true>(c, panel, 0, 0..c.groups) }
+    }
+}
+
+/// Tiles of rows over the panels, for one run of groups after the other.
+///
+/// # Safety
+/// As [`product`].
+#[inline(always)]
+unsafe fn tiles<S: Sums>(c: &Call) {
+    for first in (0..c.groups.max(1)).step_by(DEPTH) {
+        let groups = first..(first + DEPTH).min(c.groups);
+        for row in (0..c.m).step_by(TILE) {
+            for panel in 0..c.n.div_ceil(PANEL_ROWS) {
+                let groups = groups.clone();
+                // SAFETY: the panel, its groups and as many rows exist.
+                unsafe {
+                    match c.m - row {
+                        1 => block::<S, 1, false>(c, panel, row, groups),
+                        2 => block::<S, 2, false>(c, panel, row, groups),
+                        3 => block::<S, 3, false>(c, panel, row, groups),
+                        _ => block::<S, TILE, false>(c, panel, row, groups),
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// A panel with `C` rows of activations, which comes from memory if it is read `ONCE`.
+///
+/// # Safety
+/// As [`product`]; the panel, `C` rows from `row` on and the groups exist.
+#[inline(always)]
+unsafe fn block<S: Sums, const C: usize, const ONCE: bool>(
+    c: &Call,
+    panel: usize,
+    row: usize,
+    groups: Range<usize>,
+) {
+    let lanes = (c.n - panel * PANEL_ROWS).min(PANEL_ROWS);
+    let bytes = S::QUANT.group_bytes();
+    let ahead = if C > SEEN_AMONG {
+        Ahead::Lines
+    } else {
+        S::AHEAD
+    };
+    // SAFETY: what the caller promises exists, and of the result's 8 columns only `lanes` are touched.
+    unsafe {
+        let out = c.out.add(row * c.out_stride + panel * PANEL_ROWS);
+        let w = c.w.add(panel * c.groups * bytes);
+        let mut x = [c.x.cast::<Block>(); C];
+        for (i, x) in x.iter_mut().enumerate() {
+            let row = c.x.add((row + i) * c.x_stride).cast::<Block>();
+            *x = row.add(groups.start);
+        }
+        let mut sums = [_mm256_setzero_ps(); C];
+        if groups.start > 0 {
+            for (i, sum) in sums.iter_mut().enumerate() {
+                *sum = load(out.add(i * c.out_stride), lanes);
+            }
+        }
+        for g in groups {
+            let group = w.add(g * bytes);
+            if ONCE {
+                fetch(ahead, group, bytes);
+            }
+            add_group::<S, C>(group, x, &mut sums);
+            for x in &mut x {
+                *x = x.add(1);
+            }
+        }
+        for (i, sum) in sums.into_iter().enumerate() {
+            store(out.add(i * c.out_stride), sum, lanes);
+        }
+    }
+}
+
+/// Adds what one group gives.
+///
+/// # Safety
+/// As [`Sums::sums`].
+#[inline(always)]
+unsafe fn add_group<S: Sums, const C: usize>(
+    group: *const u8,
+    x: [*const Block; C],
+    sums: &mut [__m256; C],
+) {
+    // SAFETY: the caller's promise; a group begins with its scales.
+    unsafe {
+        let products = S::sums(group, x);
+        let scales = _mm256_cvtph_ps(_mm_loadu_si128(group.cast()));
+        for i in 0..C {
+            let (d, scale) = (
+                _mm256_cvtepi32_ps(products[i]),
+                _mm256_set1_ps((*x[i]).scale),
+            );
+            let term = match S::QUANT {
+                Quant::Q8 => _mm256_mul_ps(d, scale),
+                Quant::Q4 => _mm256_fmadd_ps(d, scale, _mm256_set1_ps((*x[i]).offset)),
+            };
+            sums[i] = _mm256_fmadd_ps(term, scales, sums[i]);
+        }
+    }
+}
+
+/// Activations `4 · chunk..` of a block, repeated.
+///
+/// # Safety
+/// The caller has AVX2; the block is readable.
+#[inline(always)]
+pub(super) unsafe fn four(x: *const Block, chunk: usize) -> __m256i {
+    // SAFETY: a block begins with its integers.
+    unsafe { _mm256_set1_epi32(x.cast::<i32>().add(chunk).read_unaligned()) }
+}
+
+/// The first `lanes` of 8 values.
+///
+/// # Safety
+/// The caller has AVX2; that many are readable.
+#[inline(always)]
+unsafe fn load(at: *const f32, lanes: usize) -> __m256 {
+    // SAFETY: the caller's promise; the mask keeps to the lanes.
+    unsafe {
+        match lanes {
+            PANEL_ROWS => _mm256_loadu_ps(at),
+            _ => _mm256_maskload_ps(at, first_lanes(lanes)),
+        }
+    }
+}
+
+/// Writes the first `lanes` of 8 values.
+///
+/// # Safety
+/// The caller has AVX2; that many are writable.
+#[inline(always)]
+unsafe fn store(at: *mut f32, value: __m256, lanes: usize) {
+    // SAFETY: the caller's promise; the mask keeps to the lanes.
+    unsafe {
+        match lanes {
+            PANEL_ROWS => _mm256_storeu_ps(at, value),
+            _ => _mm256_maskstore_ps(at, first_lanes(lanes), value),
+        }
+    }
+}
+
+/// All bits set in lanes `0..n`.
+///
+/// # Safety
+/// The caller has AVX2.
+#[inline(always)]
+unsafe fn first_lanes(n: usize) -> __m256i {
+    // SAFETY: the caller's promise.
+    unsafe {
+        _mm256_cmpgt_epi32(
+            _mm256_set1_epi32(n as i32),
+            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+        )
+    }
 }

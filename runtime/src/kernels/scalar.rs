@@ -14,7 +14,7 @@ use crate::abi::KernelTable;
 /// Partial sums of a dot product; term `i` goes to sum `i % LANES`.
 const LANES: usize = 8;
 
-pub(super) static TABLE: KernelTable = KernelTable {
+pub(super) const TABLE: KernelTable = KernelTable {
     matmul_f32: matmul::<F32>,
     matmul_bf16: matmul::<Bf16>,
     matmul_f16: matmul::<F16>,

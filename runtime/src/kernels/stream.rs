@@ -1,9 +1,12 @@
 //! Reading weights in one long stream.
 //!
-//! Processors find such a stream by themselves, and read it faster than one that is asked for line by line. They stop at the end
-//! of a page, so that the beginnings of pages to come are asked for; where pages are large, that costs nothing.
+//! Processors find such a stream by themselves. They stop at the end of a page, so that the beginnings of pages to come are asked
+//! for; where pages are large, that costs nothing. Some read a stream faster that is asked for line by line, and others much slower:
+//! [`Ahead`] is that choice.
 
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
+
+use super::choices::Ahead;
 
 const LINE_BYTES: usize = 64;
 const PAGE_BYTES: usize = 4096;
@@ -11,6 +14,28 @@ const PAGE_BYTES: usize = 4096;
 const FIRST_LINES: usize = 4;
 /// How far ahead of use.
 const AHEAD_BYTES: usize = 2048;
+/// The same for who asks for every line.
+const LINES_AHEAD_BYTES: usize = 4096;
+
+/// Asks, in one way or the other, for what a stream comes to that is about to read `bytes` bytes at `at`.
+#[inline(always)]
+pub(super) fn fetch(ahead: Ahead, at: *const u8, bytes: usize) {
+    match ahead {
+        Ahead::Pages => fetch_pages(at, bytes),
+        Ahead::Lines => fetch_lines(at, bytes),
+    }
+}
+
+/// Asks line by line for what a stream, which is about to read `bytes` bytes at `at`, comes to when it is further by
+/// [`LINES_AHEAD_BYTES`]. Asking for a line twice costs nearly nothing.
+#[inline(always)]
+fn fetch_lines(at: *const u8, bytes: usize) {
+    for offset in (0..bytes).step_by(LINE_BYTES) {
+        let line = at.wrapping_add(LINES_AHEAD_BYTES + offset);
+        // SAFETY: a request reads nothing, and is ignored where nothing is mapped.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
+    }
+}
 
 /// Asks for the beginnings of the pages that a stream, about to read `bytes` bytes at `at`, comes to when it is further by
 /// [`AHEAD_BYTES`].

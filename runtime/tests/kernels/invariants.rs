@@ -3,9 +3,10 @@
 use std::ops::Range;
 
 use graver_runtime::abi::DECODE_TOKENS;
-use graver_runtime::kernels::{Isa, table_for};
+use graver_runtime::kernels::scalar_table;
 
 use crate::matmul::{DTYPES, LAYOUTS, Product};
+use crate::sets;
 
 /// Checks that calls on `rows` and `cols` of a product write what the call on `whole` rows and all columns wrote.
 fn parts_equal_whole(
@@ -14,7 +15,11 @@ fn parts_equal_whole(
     rows: &[Range<usize>],
     cols: &[Range<usize>],
 ) {
-    for table in Isa::ALL.into_iter().filter_map(table_for) {
+    for table in sets()
+        .iter()
+        .map(|(_, table)| table)
+        .chain([scalar_table()])
+    {
         let expected = p.run(table, whole.clone(), 0..p.n, None);
         for (r, c) in rows.iter().flat_map(|r| cols.iter().map(move |c| (r, c))) {
             let found = p.run(table, r.clone(), c.clone(), None);

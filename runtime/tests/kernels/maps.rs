@@ -162,7 +162,7 @@ fn what_is_not_a_number_stays_so() {
     ];
     for (i, (choose, (isa, table))) in choose
         .iter()
-        .flat_map(|c| sets().into_iter().map(move |s| (c, s)))
+        .flat_map(|c| sets().iter().map(move |s| (c, s)))
         .enumerate()
     {
         let y = apply(choose(table), &[f32::NAN; 9]);

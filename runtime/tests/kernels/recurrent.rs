@@ -110,7 +110,7 @@ fn every_shape_of_a_head() {
 #[test]
 fn a_cut_changes_no_bit() {
     let case = Case::new(11, 45, 9, 11);
-    let tables = sets().into_iter().map(|(_, table)| table);
+    let tables = sets().iter().map(|(_, table)| table);
     for table in tables.chain([scalar_table()]) {
         let whole = case.run(table, 9);
         for most in [1, 2, 4] {

@@ -20,8 +20,10 @@
 //! Functions of std that call closures (`array::map`, `array::from_fn`) lack these instructions, so that a closure which
 //! uses them is not inlined into them: the kernels have loops instead.
 
-use crate::abi::KernelTable;
+use crate::abi::{KernelTable, QuantMatmulFn};
 
+use super::choices::{Ahead, Choices};
+use super::panels::matmul as matmul_of;
 use super::scalar;
 use load::{Bf16, F16, F32};
 
@@ -33,14 +35,14 @@ mod map;
 mod math;
 mod matmul;
 mod panel;
-pub(super) mod panels;
+mod panels;
 mod quantize;
 mod recurrent;
 mod softmax;
 mod strip;
 mod tile;
 
-/// What the processor must have for [`TABLE`].
+/// What the processor must have for [`table`].
 pub(super) fn usable() -> bool {
     is_x86_feature_detected!("avx2")
         && is_x86_feature_detected!("fma")
@@ -48,35 +50,44 @@ pub(super) fn usable() -> bool {
 }
 
 /// To be called only where [`usable`] holds.
-pub(super) static TABLE: KernelTable = KernelTable {
-    matmul_f32: matmul::matmul::<F32>,
-    matmul_bf16: matmul::matmul::<Bf16>,
-    matmul_f16: matmul::matmul::<F16>,
-    matmul_kn_f32: matmul::matmul_kn::<F32>,
-    matmul_kn_bf16: matmul::matmul_kn::<Bf16>,
-    matmul_kn_f16: matmul::matmul_kn::<F16>,
-    silu: map::silu,
-    gelu: map::gelu,
-    gelu_tanh: map::gelu_tanh,
-    sigmoid: map::sigmoid,
-    tanh: map::tanh,
-    relu: map::relu,
-    relu2: map::relu2,
-    exp: map::exp,
-    softplus: map::softplus,
-    softmax_block: softmax::softmax_block,
-    rope_angles: scalar::rope_angles,
-    ln: scalar::ln,
-    f32_to_bf16: convert::f32_to_bf16,
-    f32_to_f16: convert::f32_to_f16,
-    bf16_to_f32: convert::to_f32::<Bf16>,
-    f16_to_f32: convert::to_f32::<F16>,
-    quantize: quantize::quantize,
-    matmul_q8: super::panels::matmul::<panels::Q8>,
-    matmul_q4: super::panels::matmul::<panels::Q4>,
-    row_q8: scalar::quant::row::<scalar::quant::Q8>,
-    row_q4: scalar::quant::row::<scalar::quant::Q4>,
-    delta_rule: recurrent::delta_rule,
-    f32_to_cache_q8: cache::narrow,
-    cache_q8_to_f32: cache::widen,
-};
+pub(super) fn table(choices: Choices) -> KernelTable {
+    let (matmul_q8, matmul_q4): (QuantMatmulFn, QuantMatmulFn) = match choices.ahead {
+        Ahead::Pages => (
+            matmul_of::<panels::Q8<false>>,
+            matmul_of::<panels::Q4<false>>,
+        ),
+        Ahead::Lines => (matmul_of::<panels::Q8<true>>, matmul_of::<panels::Q4<true>>),
+    };
+    KernelTable {
+        matmul_f32: matmul::matmul::<F32>,
+        matmul_bf16: matmul::matmul::<Bf16>,
+        matmul_f16: matmul::matmul::<F16>,
+        matmul_kn_f32: matmul::matmul_kn::<F32>,
+        matmul_kn_bf16: matmul::matmul_kn::<Bf16>,
+        matmul_kn_f16: matmul::matmul_kn::<F16>,
+        silu: map::silu,
+        gelu: map::gelu,
+        gelu_tanh: map::gelu_tanh,
+        sigmoid: map::sigmoid,
+        tanh: map::tanh,
+        relu: map::relu,
+        relu2: map::relu2,
+        exp: map::exp,
+        softplus: map::softplus,
+        softmax_block: softmax::softmax_block,
+        rope_angles: scalar::rope_angles,
+        ln: scalar::ln,
+        f32_to_bf16: convert::f32_to_bf16,
+        f32_to_f16: convert::f32_to_f16,
+        bf16_to_f32: convert::to_f32::<Bf16>,
+        f16_to_f32: convert::to_f32::<F16>,
+        quantize: quantize::quantize,
+        matmul_q8,
+        matmul_q4,
+        row_q8: scalar::quant::row::<scalar::quant::Q8>,
+        row_q4: scalar::quant::row::<scalar::quant::Q4>,
+        delta_rule: recurrent::delta_rule,
+        f32_to_cache_q8: cache::narrow,
+        cache_q8_to_f32: cache::widen,
+    }
+}

@@ -7,19 +7,18 @@
 //! Rows are cut into tiles: the panels of a call stay in the second-level cache, those of `DEPTH` groups at a time, while
 //! each tile of rows is in the first-level cache. Sums wait in the result from one run of groups to the next, in f32 as in a
 //! register, so that where runs end does not change them. One tile reads each panel once, from beginning to end. So few rows
-//! that memory sets the pace are left to AVX2, which reads one panel after the other and is up to twice as fast.
+//! that memory sets the pace are left to kernels that read one panel after the other.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::wide;
 use crate::abi::quant::{Block, PANEL_ROWS};
-use crate::kernels::avx2::panels as avx2;
-use crate::kernels::panels::{CHUNKS, Call, Product, SCALES};
+use crate::kernels::panels::{CHUNKS, Call, FEW, Product, SCALES};
+use crate::kernels::vnni::avx512 as narrow;
 
 /// Rows of activations in a tile: enough sums at once to hide the latency of a product.
 const COLUMNS: usize = 8;
-/// Rows that AVX2 is as fast or faster for.
-const FEW: usize = 4;
 /// Rows of weights of a block.
 const LANES: usize = 2 * PANEL_ROWS;
 /// Groups of a run: of K = 1024, a tile of rows takes 11 KiB and two panels 17 KiB.
@@ -31,9 +30,6 @@ const AHEAD: usize = 4096;
 trait Panels {
     /// Bytes of a group of a panel.
     const GROUP_BYTES: usize;
-
-    /// The kernel for up to [`FEW`] rows.
-    type Few: Product;
 
     /// For each of `C` blocks of activations, the 16 sums of its products with the rows of two groups, as they are stored.
     ///
@@ -48,13 +44,11 @@ trait Panels {
     unsafe fn term(sums: __m512, x: &Block) -> __m512;
 }
 
-pub(super) struct Q8;
-pub(super) struct Q4;
+pub(super) struct Q8<const LINES: bool, const WIDE: bool>;
+pub(super) struct Q4<const LINES: bool, const WIDE: bool>;
 
-impl Panels for Q8 {
+impl<const LINES: bool, const WIDE: bool> Panels for Q8<LINES, WIDE> {
     const GROUP_BYTES: usize = SCALES + CHUNKS * 32;
-
-    type Few = avx2::Q8;
 
     /// The instruction wants one factor without a sign: the weights plus 128, what that adds being taken off beforehand.
     #[inline]
@@ -84,10 +78,8 @@ impl Panels for Q8 {
     }
 }
 
-impl Panels for Q4 {
+impl<const LINES: bool, const WIDE: bool> Panels for Q4<LINES, WIDE> {
     const GROUP_BYTES: usize = SCALES + CHUNKS * 16;
-
-    type Few = avx2::Q4;
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
@@ -157,47 +149,40 @@ unsafe fn four(x: *const Block, chunk: usize) -> __m512i {
     _mm512_set1_epi32(unsafe { x.cast::<i32>().add(chunk).read_unaligned() })
 }
 
-impl Product for Q8 {
+impl<const LINES: bool, const WIDE: bool> Product for Q8<LINES, WIDE> {
     unsafe fn run(call: &Call) {
         // SAFETY: the caller's promise.
-        unsafe { product::<Q8>(call) }
-    }
-}
-
-impl Product for Q4 {
-    unsafe fn run(call: &Call) {
-        // SAFETY: the caller's promise.
-        unsafe { product::<Q4>(call) }
-    }
-}
-
-/// As [`Product::run`].
-///
-/// # Safety
-/// As there.
-unsafe fn product<P: Panels>(call: &Call) {
-    let depth = if call.m <= COLUMNS {
-        call.groups
-    } else {
-        DEPTH
-    };
-    // SAFETY: the caller's promise; what has AVX-512 has AVX2.
-    unsafe {
-        match call.m {
-            0..=FEW => P::Few::run(call),
-            _ => runs::<P>(call, depth.max(1)),
+        unsafe {
+            match call.m {
+                1 if WIDE => wide::Q8::<LINES>::run(call),
+                0..=FEW => narrow::Q8::<LINES>::run(call),
+                _ => runs::<Self>(call),
+            }
         }
     }
 }
 
-/// Tiles of rows over pairs of panels, for one run of `depth` groups after the other.
+impl<const LINES: bool, const WIDE: bool> Product for Q4<LINES, WIDE> {
+    unsafe fn run(call: &Call) {
+        // SAFETY: the caller's promise.
+        unsafe {
+            match call.m {
+                1 if WIDE => wide::Q4::<LINES>::run(call),
+                0..=FEW => narrow::Q4::<LINES>::run(call),
+                _ => runs::<Self>(call),
+            }
+        }
+    }
+}
+
+/// Tiles of rows over pairs of panels, for one run of `DEPTH` groups after the other.
 ///
 /// # Safety
 /// AVX-512 with VNNI; the contract of [`crate::abi::QuantMatmulFn`].
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn runs<P: Panels>(c: &Call, depth: usize) {
-    for first in (0..c.groups.max(1)).step_by(depth) {
-        let groups = first..(first + depth).min(c.groups);
+unsafe fn runs<P: Panels>(c: &Call) {
+    for first in (0..c.groups.max(1)).step_by(DEPTH) {
+        let groups = first..(first + DEPTH).min(c.groups);
         for row in (0..c.m).step_by(COLUMNS) {
             for col in (0..c.n).step_by(LANES) {
                 // SAFETY: the rows, the columns and the groups exist.
