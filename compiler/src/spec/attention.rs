@@ -14,17 +14,7 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let fields = at.fields()?;
     let width = at.width()?;
     let heads = fields.required("n_heads")?.whole(1, MAX_HEADS)?;
-    let kv_node = fields.optional("n_kv_heads")?;
-    let kv_heads = kv_node
-        .as_ref()
-        .map_or(Ok(heads), |n| n.whole(1, MAX_HEADS))?;
-    if let Some(node) = kv_node.filter(|_| heads % kv_heads != 0) {
-        return Err(node.fault(Fault::NotADivisor {
-            value: kv_heads,
-            name: "n_heads",
-            of: heads,
-        }));
-    }
+    let kv_heads = dividing(&fields, "n_kv_heads", ("n_heads", heads))?;
     let head_dim = fields.required("head_dim")?.whole(1, MAX_HEADS)?;
     let q_width = width_of(&at.node, heads, head_dim)?;
     let kv_width = kv_heads * head_dim;
@@ -77,6 +67,22 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
             .transpose()?,
     };
     Ok((StepOp::Attention(Box::new(attention)), at.around.hidden))
+}
+
+/// A number of heads that divides another, and is that other where the key is absent or null.
+pub(super) fn dividing(
+    fields: &Fields<'_, '_>,
+    key: &str,
+    (name, of): (&'static str, usize),
+) -> Read<usize> {
+    let divisor = |node: &Node<'_, '_>| {
+        let value = node.whole(1, MAX_HEADS)?;
+        match of.is_multiple_of(value) {
+            true => Ok(value),
+            false => Err(node.fault(Fault::NotADivisor { value, name, of })),
+        }
+    };
+    Ok(fields.value(key, divisor)?.unwrap_or(of))
 }
 
 /// Width of so many heads together.

@@ -8,7 +8,7 @@ use super::near::nearest;
 use super::source::{SpecSource, load};
 use super::whole::{Result, Spec};
 
-/// The built-in spec that takes a config, by its `model_type`.
+/// The built-in spec that takes a config, by its `model_type`, or by that and the one of its `config_section`.
 ///
 /// # Errors
 /// [`Error::UnknownModelType`] and [`Error::NoModelType`], which list the types that are known.
@@ -42,9 +42,12 @@ pub fn for_config(config: &Value) -> Result<Spec> {
             nearest,
         }
     };
-    specs
-        .iter()
-        .find(|s| s.model_types().contains(&found))
-        .cloned()
-        .ok_or_else(unknown)
+    // `outer/inner` says more than `outer`.
+    let inside = |s: &&Spec| {
+        s.inner_type(config)
+            .is_some_and(|inner| s.model_types().contains(&&*format!("{found}/{inner}")))
+    };
+    let alone = |s: &&Spec| s.model_types().contains(&found);
+    let spec = specs.iter().find(inside).or(specs.iter().find(alone));
+    spec.cloned().ok_or_else(unknown)
 }

@@ -229,6 +229,13 @@ pub(super) const SHARED: Keys = &[
     ("weigh", OneOf(linear)),
 ];
 pub(super) const WEIGHT: Keys = &[
+    ("tensor", Object(STORED)),
+    ("transposed", Plain),
+    ("part", Object(RANGE)),
+    ("columns", Object(RANGE)),
+];
+/// One of several tensors that may hold a weight.
+pub(super) const STORED: Keys = &[
     ("tensor", Plain),
     ("transposed", Plain),
     ("part", Object(RANGE)),

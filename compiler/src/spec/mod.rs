@@ -15,6 +15,7 @@ mod expr;
 mod form;
 mod json;
 mod kinds;
+mod known;
 mod latent;
 mod layers;
 mod limits;

@@ -11,9 +11,10 @@ use std::rc::Rc;
 
 use serde_json::{Map, Value};
 
-use super::error::{Fault, IN_CONFIG, Located, Read, unknown};
+use super::error::{Fault, IN_CONFIG, Located, Read};
 use super::expr::{self, Expr, Scope};
 use super::json::place_in;
+use super::near::nearest;
 use super::total::Total;
 
 /// Most work that binding may take, in steps of up to 400 ns: nodes of expressions and of the spec's JSON that are looked at, and
@@ -136,9 +137,14 @@ impl<'a> Params<'a> {
         scope: &dyn Scope<'a>,
         depth: usize,
     ) -> Read<Cow<'a, Value>> {
-        let Value::String(text) = json else {
-            return Ok(Cow::Borrowed(json));
-        };
+        match json {
+            Value::String(text) => self.text(text, scope, depth),
+            literal => Ok(Cow::Borrowed(literal)),
+        }
+    }
+
+    /// The value of an expression.
+    fn text(&self, text: &'a str, scope: &dyn Scope<'a>, depth: usize) -> Read<Cow<'a, Value>> {
         let known = self.parsed.borrow().get(&text.as_ptr()).cloned();
         let expr = match known {
             Some(expr) => expr,
@@ -227,6 +233,11 @@ impl<'a> Names<'_, 'a> {
         self.params
             .value(json, &NodeScope { names: *self, path }, depth)
     }
+
+    /// The value of an expression at `path`.
+    pub(super) fn text(&self, text: &'a str, path: &str) -> Read<Cow<'a, Value>> {
+        self.params.text(text, &NodeScope { names: *self, path }, 0)
+    }
 }
 
 struct NodeScope<'n, 's, 'a> {
@@ -246,8 +257,14 @@ impl<'a> Scope<'a> for NodeScope<'_, '_, 'a> {
             }
             (_, _) if params.from.defs.contains_key(name) => params.get(name, depth),
             _ => {
-                let known = params.from.defs.keys().map(String::as_str);
-                Err(unknown("parameter", name, known).at(self.path))
+                let known = || params.from.defs.keys();
+                let nearest = nearest(name, known().map(String::as_str));
+                let fault = Fault::UnknownParameter {
+                    name: name.into(),
+                    known: known().cloned().collect(),
+                    nearest,
+                };
+                Err(fault.at(self.path))
             }
         }
     }

@@ -1,8 +1,8 @@
 //! The step `delta_net`: the gated delta rule with its projections, convolutions and gates.
 
 use super::at::At;
-use super::attention::width_of;
-use super::error::{Fault, Read, unknown};
+use super::attention::{dividing, width_of};
+use super::error::{Read, unknown};
 use super::form;
 use super::limits::{MAX_HEADS, MAX_WIDTH};
 use super::mlp::activation;
@@ -21,7 +21,7 @@ pub(super) fn delta_net(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let size = |key| fields.required(key)?.whole(1, MAX_HEADS);
     let (value_heads, key_dim, value_dim) =
         (size("value_heads")?, size("key_dim")?, size("value_dim")?);
-    let key_heads = key_heads(&fields, value_heads)?;
+    let key_heads = dividing(&fields, "key_heads", ("value_heads", value_heads))?;
     let keys = width_of(&at.node, value_heads, key_dim)? / value_heads * key_heads;
     let values = width_of(&at.node, value_heads, value_dim)?;
     at.add_state([value_heads, key_dim, value_dim])?;
@@ -87,22 +87,6 @@ pub(super) fn delta_net(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         )?,
     };
     Ok((StepOp::DeltaNet(Box::new(net)), at.around.hidden))
-}
-
-fn key_heads(fields: &Fields<'_, '_>, value_heads: usize) -> Read<usize> {
-    let node = fields.optional("key_heads")?;
-    let Some(node) = node else {
-        return Ok(value_heads);
-    };
-    let value = node.whole(1, MAX_HEADS)?;
-    match value_heads.is_multiple_of(value) {
-        true => Ok(value),
-        false => Err(node.fault(Fault::NotADivisor {
-            value,
-            name: "value_heads",
-            of: value_heads,
-        })),
-    }
 }
 
 /// How many decays a token has: one for each head, or one for each component of its keys.

@@ -1,11 +1,10 @@
 //! What values of `config.json` mean: `tables.json`, which maps the names in use to the mechanisms here.
 
-use std::sync::LazyLock;
-
 use serde::Deserialize;
-use serde_json::{Map, Value};
+use serde_json::Map;
 
 use super::error::{Fault, unknown};
+use super::known::TABLES;
 use super::model::{Activation, Score};
 
 /// How a rotary embedding's frequencies are stretched.
@@ -55,10 +54,6 @@ pub(super) fn rope_key(key: &str) -> Result<(), Fault> {
         )),
     }
 }
-
-static TABLES: LazyLock<Value> = LazyLock::new(|| {
-    serde_json::from_str(include_str!("tables.json")).expect("tables.json is JSON")
-});
 
 fn find<T: for<'de> Deserialize<'de>>(table: &'static str, name: &str) -> Result<T, Fault> {
     let empty = Map::new();

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 mod absent;
 mod extensions;
+mod language;
 mod limits;
 mod published;
 mod ropes;
@@ -246,8 +247,8 @@ fn mistakes_have_their_path_and_both_values() {
     );
     assert_eq!(
         message(|s| s["embed"][0]["table"] = "embed.{i}.weight".into()),
-        "small: embed.embed.table: tensor name `embed.{i}.weight`: only `{i}`, the layer's index, may stand in braces, and only \
-         inside a layer"
+        "small: embed.embed.table: tensor name `embed.{i}.weight`: in braces may stand `i`, the layer's index, inside \
+         a layer, `e`, the expert, in experts' matrices, or an expression"
     );
     assert_eq!(
         message(|s| s["ropes"]["rope"]["dim"] = 3.into()),

@@ -1,9 +1,11 @@
 //! Weights in a spec: a tensor's name, or an object that says what has to be done to it.
 
-use super::error::{Fault, Read};
+use serde_json::Value;
+
+use super::error::{Fault, Kind, Read};
 use super::form;
 use super::model::{Linear, Range, Weight};
-use super::read::Node;
+use super::read::{Fields, Node};
 
 /// Largest number of rows of a joined tensor.
 const MAX_ROWS: usize = 1 << 31;
@@ -13,7 +15,7 @@ const MAX_NAME: usize = 256;
 const MAX_ALTERNATIVES: usize = 16;
 
 /// Reads a weight of shape `shape`: `"name"`, or `{"tensor": "name" | ["name", "or this"], "transposed": true, "part":
-/// {"from": row, "of": rows}}`.
+/// {"from": row, "of": rows}}`. An element of a list of tensors may be an object itself, where that tensor is stored otherwise.
 pub(super) fn weight(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Read<Weight> {
     weights(node, slot, shape, None)
 }
@@ -21,7 +23,8 @@ pub(super) fn weight(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Re
 /// Reads a weight of which rows are read one by one, so that they have to lie one behind the other.
 pub(super) fn row_by_row(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Read<Weight> {
     let weight = weight(node, slot, shape)?;
-    let found = match (weight.transposed, weight.blocks()) {
+    let turned = weight.all_stored().any(|w| w.transposed);
+    let found = match (turned, weight.blocks()) {
         (true, _) => "a tensor that is stored transposed",
         (false, Some(_)) => "a run of rows of each head",
         (false, None) => return Ok(weight),
@@ -47,6 +50,7 @@ fn weights(
         return Ok(Weight {
             slot,
             tensors: vec![tensor_name(node, family)?],
+            others: Vec::new(),
             shape,
             transposed: false,
             part: None,
@@ -61,34 +65,93 @@ fn weights(
     let names = fields
         .raw("tensor")
         .ok_or_else(|| node.fault(Fault::MissingKey("tensor")))?;
-    let tensors = match names.value.as_array() {
-        Some(list) if list.is_empty() || list.len() > MAX_ALTERNATIVES => {
-            return Err(names.wrong("a tensor's name or a list of 2 to 16"));
-        }
-        Some(_) => names
-            .elements()?
-            .iter()
-            .map(|n| tensor_name(n, family))
-            .collect::<Read<_>>()?,
-        None => vec![tensor_name(&names, family)?],
+    let weight = Weight {
+        slot,
+        tensors: Vec::new(),
+        others: Vec::new(),
+        shape,
+        transposed: false,
+        part: None,
+        columns: None,
+        family,
     };
+    let mut weight = stored(&fields, weight)?;
+    let Some(list) = names.value.as_array() else {
+        weight.tensors = vec![tensor_name(&names, family)?];
+        return Ok(weight);
+    };
+    if list.is_empty() || list.len() > MAX_ALTERNATIVES {
+        return Err(names.wrong("a tensor's name or a list of 2 to 16"));
+    }
+    let mut found = Vec::new();
+    for element in names.elements()? {
+        found.extend(alternative(&element, &weight)?);
+    }
+    in_one(found).map_err(|f| {
+        f.map_or_else(
+            || names.fault(Fault::NoAlternative(list.len())),
+            |f| names.fault(f),
+        )
+    })
+}
+
+/// How a tensor holds a weight, as `fields` say.
+fn stored(fields: &Fields<'_, '_>, weight: Weight) -> Read<Weight> {
     let run = |key, len| {
         let node = fields.optional(key)?;
         node.map(|n| range(&n, len)).transpose()
     };
-    let (part, columns) = (
-        run("part", shape[0])?,
-        run("columns", shape[shape.len() - 1])?,
-    );
+    let (rows, columns) = (weight.shape[0], weight.shape[weight.shape.len() - 1]);
     Ok(Weight {
-        slot,
-        tensors,
-        shape,
         transposed: fields.flag("transposed")?,
-        part,
-        columns,
-        family,
+        part: run("part", rows)?,
+        columns: run("columns", columns)?,
+        ..weight
     })
+}
+
+/// One of several tensors: a name, stored as the object around it says, or an object that says how itself.
+fn alternative(node: &Node<'_, '_>, outer: &Weight) -> Read<Option<Weight>> {
+    let Some(node) = node.chosen()? else {
+        return Ok(None);
+    };
+    let (name, mut weight) = match node.value.is_object() {
+        false => (node, outer.clone()),
+        true => {
+            let fields = node.object(form::STORED)?;
+            let weight = stored(&fields, outer.clone())?;
+            (fields.required("tensor")?, weight)
+        }
+    };
+    weight.tensors = vec![tensor_name(&name, outer.family)?];
+    Ok(Some(weight))
+}
+
+/// A weight and its others; those that are stored alike and follow each other share a list of names.
+fn in_one(found: Vec<Weight>) -> Result<Weight, Option<Fault>> {
+    let mut merged: Vec<Weight> = Vec::new();
+    for weight in found {
+        match merged.last_mut() {
+            Some(last) if stored_alike(last, &weight) => last.tensors.extend(weight.tensors),
+            _ => merged.push(weight),
+        }
+    }
+    let mut merged = merged.into_iter();
+    let first = merged.next().ok_or(None)?;
+    let others: Vec<Weight> = merged.collect();
+    if others.iter().any(|o| o.blocks() != first.blocks()) {
+        return Err(Some(Fault::Range {
+            found: "tensors of which some have the rows of each head together".into(),
+            expected:
+                "`part.heads` in all of them, or in none: code is made before the tensor is known"
+                    .into(),
+        }));
+    }
+    Ok(Weight { others, ..first })
+}
+
+fn stored_alike(a: &Weight, b: &Weight) -> bool {
+    (a.transposed, a.part, a.columns) == (b.transposed, b.part, b.columns)
 }
 
 /// Reads a matrix `[out, in]` with an optional bias: a weight, or `{"weight": …, "bias": …}`.
@@ -171,23 +234,46 @@ fn range(node: &Node<'_, '_>, len: usize) -> Read<Range> {
     Ok(range)
 }
 
-/// A tensor's name; in braces may stand `{i}` where there is a layer, and `{e}` where there are experts.
+/// A tensor's name; in braces may stand `{i}` where there is a layer, `{e}` where there are experts, and expressions.
 fn tensor_name(node: &Node<'_, '_>, family: Option<usize>) -> Read<String> {
-    let name = node.literal("a tensor's name")?;
-    let mut plain = name.to_string();
-    if node.names.layer.is_some() {
-        plain = plain.replace("{i}", "");
+    let template = node.literal("a tensor's name")?;
+    let malformed = || node.fault(Fault::Template(template.into()));
+    let (mut name, mut rest) = (String::new(), template);
+    while let Some((before, behind)) = rest.split_once('{') {
+        let (inside, after) = behind.split_once('}').ok_or_else(malformed)?;
+        name.push_str(before);
+        match inside {
+            "i" if node.names.layer.is_some() => name.push_str("{i}"),
+            "e" if family.is_some() => name.push_str("{e}"),
+            "i" | "e" | "" => return Err(malformed()),
+            expression => name.push_str(&part_of_name(node, expression)?),
+        }
+        rest = after;
     }
-    if family.is_some() {
-        plain = plain.replace("{e}", "");
-    }
-    if name.is_empty() || plain.contains(['{', '}']) {
-        return Err(node.fault(Fault::Template(name.into())));
+    name.push_str(rest);
+    if template.is_empty() || rest.contains('}') {
+        return Err(malformed());
     }
     if name.len() > MAX_NAME {
         let found = format!("a name of {} bytes", name.len());
         let expected = format!("at most {MAX_NAME}");
         return Err(node.fault(Fault::Range { found, expected }));
     }
-    Ok(name.into())
+    Ok(name)
+}
+
+/// What an expression puts into a tensor's name.
+fn part_of_name<'a>(node: &Node<'_, 'a>, expression: &'a str) -> Read<String> {
+    let value = node.names.text(expression, &node.path)?;
+    match &*value {
+        Value::String(text) if !text.contains(['{', '}']) => Ok(text.clone()),
+        Value::Number(number) => Ok(number.to_string()),
+        other => Err(node.fault_of(
+            other,
+            Fault::WrongType {
+                found: Kind::of(other),
+                expected: "a string or a number, which stands in a tensor's name",
+            },
+        )),
+    }
 }

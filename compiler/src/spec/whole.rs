@@ -31,13 +31,19 @@ impl Spec {
         self.merged["about"].as_str().unwrap_or_default()
     }
 
-    /// The `model_type`s that the spec takes.
+    /// The `model_type`s that the spec takes; `outer/inner` is a config whose `config_section` has a type of its own.
     pub fn model_types(&self) -> Vec<&str> {
         let list = self.merged["match"]["model_type"].as_array();
         list.into_iter()
             .flatten()
             .filter_map(Value::as_str)
             .collect()
+    }
+
+    /// The `model_type` that a config has in this spec's `config_section`.
+    pub(super) fn inner_type<'c>(&self, config: &'c Value) -> Option<&'c str> {
+        let section = self.merged.get("config_section")?.as_str()?;
+        config.get(section)?.get("model_type")?.as_str()
     }
 
     /// Names of the spec's presets.

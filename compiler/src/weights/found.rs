@@ -8,7 +8,7 @@ use super::error::WeightsError;
 use super::index::Unplaced;
 use super::nearest::nearest;
 use super::published::{Published, Stored, Widen};
-use super::resolve::{At, Layout, Progress, Stack, candidates, walk, with_prefixes};
+use super::resolve::{At, Candidate, Layout, Progress, candidates, walk, with_prefixes};
 use super::slots::Slot;
 use super::widen::{Conversion, widen};
 use super::{Blob, Tensor, View, Weights};
@@ -76,10 +76,15 @@ impl Found {
     ) -> Result<View, WeightsError> {
         let tried = candidates(model, slot.weight, at);
         let stored = |name: &str| self.published.stored(checkpoint, name);
-        let found = tried.iter().position(|(name, _)| stored(name).is_some());
+        let found = tried.iter().position(|c| stored(&c.name).is_some());
         self.check_placed(checkpoint, label, &tried, found)?;
-        let Some((name, stack)) = found.map(|found| tried[found].clone()) else {
-            let tried: Vec<String> = tried.into_iter().map(|(name, _)| name).collect();
+        let Some(Candidate {
+            name,
+            stack,
+            weight,
+        }) = found.map(|found| tried[found].clone())
+        else {
+            let tried: Vec<String> = tried.into_iter().map(|c| c.name).collect();
             let nearest = nearest(&tried, checkpoint.tensors.keys().map(String::as_str));
             return Err(WeightsError::MissingTensor {
                 slot: label.to_string(),
@@ -88,10 +93,9 @@ impl Found {
             });
         };
         let stored = stored(&name).expect("found");
-        self.expected
-            .extend(tried.into_iter().map(|(name, _)| name));
+        self.expected.extend(tried.into_iter().map(|c| c.name));
         // What is packed lies as `[out, in]`, whichever way round the plain form would.
-        let mut weight = slot.weight.clone();
+        let mut weight = weight.clone();
         if let Stored::Packed { .. } = stored {
             weight.transposed = false;
         }
@@ -107,16 +111,14 @@ impl Found {
         &self,
         checkpoint: &Checkpoint,
         label: &str,
-        tried: &[(String, Option<Stack>)],
+        tried: &[Candidate<'_>],
         found: Option<usize>,
     ) -> Result<(), WeightsError> {
         if checkpoint.unplaced.is_empty() {
             return Ok(());
         }
         let before = &tried[..found.unwrap_or(tried.len())];
-        let names = before
-            .iter()
-            .flat_map(|(name, _)| self.published.names(name));
+        let names = before.iter().flat_map(|c| self.published.names(&c.name));
         let in_doubt = |unplaced: &Unplaced| match unplaced {
             Unplaced::Nowhere { .. } => found.is_none(),
             Unplaced::Several { .. } => true,

@@ -191,20 +191,20 @@ impl Draw {
 impl Plan {
     fn walk(&mut self, model: &Model) -> Result<Walked, WeightsError> {
         walk(model, |slot, label, at| {
-            let names = candidates(model, slot.weight, at);
+            let tried = candidates(model, slot.weight, at);
             // A tensor that another slot has already, such as the embedding for a tied head, is shared, unless one of the
             // two needs it in f32.
             let dtype = self.dtype_of(slot.role);
-            let shared = names.iter().find_map(|(name, stack)| {
-                let tensor = self.by_name.get(&(name.clone(), dtype))?;
-                Some((*tensor, *stack))
+            let shared = tried.iter().find_map(|candidate| {
+                let tensor = self.by_name.get(&(candidate.name.clone(), dtype))?;
+                Some((*tensor, candidate))
             });
-            let first = names.first();
-            let stack = shared.map_or_else(|| first.and_then(|n| n.1), |(_, stack)| stack);
-            let layout = Layout::of(slot.weight, label, at.layer, stack)?;
+            let first = shared.map(|(_, candidate)| candidate).or(tried.first());
+            let weight = first.map_or(slot.weight, |c| c.weight);
+            let layout = Layout::of(weight, label, at.layer, first.and_then(|c| c.stack))?;
             let tensor = match shared {
                 Some((tensor, _)) => tensor,
-                None => self.add(first.map_or(label, |n| &n.0), slot, &layout.stored)?,
+                None => self.add(first.map_or(label, |c| &c.name), slot, &layout.stored)?,
             };
             let (held, draw) = (&self.tensors[tensor], self.draws[tensor]);
             let fits = byte_size(&layout.stored, draw.dtype) == Some(held.bytes);
@@ -216,7 +216,7 @@ impl Plan {
                     problem,
                 });
             }
-            Ok(layout.view(slot.weight, tensor, held, draw.dtype))
+            Ok(layout.view(weight, tensor, held, draw.dtype))
         })
     }
 
@@ -322,7 +322,7 @@ fn is_tied(model: &Model) -> bool {
     let head: Vec<String> = block_slots(&model.head)
         .iter()
         .flat_map(|slot| candidates(model, slot.weight, At::default()))
-        .map(|(name, _)| name)
+        .map(|c| c.name)
         .collect();
     let tables = model.embed.iter().filter_map(|step| match &step.op {
         StepOp::Embed { table, .. } => Some(table),
@@ -330,7 +330,7 @@ fn is_tied(model: &Model) -> bool {
     });
     tables
         .flat_map(|table| candidates(model, table, At::default()))
-        .any(|(name, _)| head.contains(&name))
+        .any(|c| head.contains(&c.name))
 }
 
 fn byte_size(shape: &[usize], dtype: Dtype) -> Option<usize> {

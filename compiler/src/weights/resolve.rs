@@ -101,26 +101,38 @@ fn check_alike(label: &str, views: &[View]) -> Result<(), WeightsError> {
     })
 }
 
-/// All names under which a weight may be stored, in the order in which they are tried, each with the experts that such a
-/// tensor stacks and which of them the weight is.
-pub(super) fn candidates(model: &Model, weight: &Weight, at: At) -> Vec<(String, Option<Stack>)> {
-    let filled = weight.tensors.iter().map(|template| {
-        let mut name = template.clone();
-        if let Some(layer) = at.layer {
-            name = name.replace("{i}", &layer.to_string());
-        }
-        let of = weight.family.filter(|_| !template.contains("{e}"));
-        if let Some(expert) = at.expert.filter(|_| of.is_none()) {
-            name = name.replace("{e}", &expert.to_string());
-        }
-        let stack = of.zip(at.expert).map(|(of, expert)| Stack { expert, of });
-        (name, stack)
-    });
-    filled
-        .flat_map(|(name, stack)| {
-            with_prefixes(&model.prefixes, name)
-                .into_iter()
-                .map(move |name| (name, stack))
+/// A tensor that may hold a weight.
+#[derive(Clone, Debug)]
+pub(super) struct Candidate<'w> {
+    pub(super) name: String,
+    /// The experts that such a tensor stacks, and which of them the weight is.
+    pub(super) stack: Option<Stack>,
+    /// How it is stored.
+    pub(super) weight: &'w Weight,
+}
+
+/// All tensors that may hold a weight, in the order in which they are tried.
+pub(super) fn candidates<'w>(model: &Model, weight: &'w Weight, at: At) -> Vec<Candidate<'w>> {
+    let stored = weight
+        .all_stored()
+        .flat_map(|w| w.tensors.iter().map(move |template| (w, template)));
+    stored
+        .flat_map(|(weight, template)| {
+            let mut name = template.clone();
+            if let Some(layer) = at.layer {
+                name = name.replace("{i}", &layer.to_string());
+            }
+            let of = weight.family.filter(|_| !template.contains("{e}"));
+            if let Some(expert) = at.expert.filter(|_| of.is_none()) {
+                name = name.replace("{e}", &expert.to_string());
+            }
+            let stack = of.zip(at.expert).map(|(of, expert)| Stack { expert, of });
+            let names = with_prefixes(&model.prefixes, name);
+            names.into_iter().map(move |name| Candidate {
+                name,
+                stack,
+                weight,
+            })
         })
         .collect()
 }

@@ -2,7 +2,7 @@
 
 use super::super::near::nearest;
 use super::kind::Kind;
-use super::names::{hint, list};
+use super::names::{hint, list, meant, quoted};
 use super::syntax::Syntax;
 
 /// What is wrong at a place.
@@ -42,8 +42,23 @@ pub enum Fault {
         /// The most similar of it.
         nearest: Option<String>,
     },
+    /// A name in an expression that is no parameter.
+    #[error(
+        "unknown parameter `{name}`{}; known are {}; {}",
+        hint(nearest),
+        list(known),
+        quoted(name)
+    )]
+    UnknownParameter {
+        /// The name.
+        name: String,
+        /// The spec's parameters.
+        known: Vec<String>,
+        /// The most similar of them.
+        nearest: Option<String>,
+    },
     /// The config lacks a value.
-    #[error("config.json has no `{name}`{}", hint(nearest))]
+    #[error("config.json has no `{name}`{}{}", hint(nearest), meant(name))]
     NotInConfig {
         /// Path inside the config.
         name: String,
@@ -188,9 +203,9 @@ pub enum Fault {
     /// An embedding where something flows already.
     #[error("starts from token ids, but a step before it gives {0} components")]
     NotFirst(usize),
-    /// A tensor name with braces other than `{i}`.
+    /// A tensor name whose braces do not match, or hold an index that is not there.
     #[error(
-        "tensor name `{0}`: only `{{i}}`, the layer's index, may stand in braces, and only inside a layer"
+        "tensor name `{0}`: in braces may stand `i`, the layer's index, inside a layer, `e`, the expert, in experts' matrices, or an expression"
     )]
     Template(String),
     /// No alternative of a list applies.
@@ -231,6 +246,16 @@ impl Fault {
 pub(crate) struct Located {
     pub(crate) path: String,
     pub(crate) fault: Fault,
+}
+
+impl Located {
+    /// Whether something is missing from the config, or null: what `??` catches.
+    pub(crate) fn is_missing(&self) -> bool {
+        matches!(
+            self.fault,
+            Fault::NotInConfig { .. } | Fault::NullInConfig(_)
+        )
+    }
 }
 
 /// Between the path of an expression and the key of the config that its value is.

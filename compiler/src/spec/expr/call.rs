@@ -5,8 +5,8 @@ use std::borrow::Cow;
 use serde_json::Value;
 
 use super::super::error::{Fault, Kind};
-use super::super::json::equal;
-use super::access::element;
+use super::super::json::{self, equal};
+use super::access::{element, get};
 use super::arithmetic::Num;
 use super::function::Function;
 
@@ -42,14 +42,89 @@ pub(super) fn call<'a>(f: Function, args: &[Cow<'a, Value>]) -> Result<Cow<'a, V
         Function::Has => return has(&args[0], &args[1]).map(truth),
         // A list that is not there contains nothing.
         Function::Contains if args[0].is_null() => return Ok(truth(false)),
-        Function::Contains => {
-            let list = list(name, &args[0])?;
-            return Ok(truth(list.iter().any(|v| equal(v, &args[1]))));
-        }
-        Function::Len => Num::Int(list(name, &args[0])?.len() as i64),
+        Function::Contains => return contains(&args[0], &args[1]).map(truth),
+        Function::Len => Num::Int(len(&args[0])? as i64),
+        Function::Get => return get(args[0].clone(), &args[1]),
+        Function::Str => return text_of(&args[0]).map(|t| Cow::Owned(t.into())),
+        Function::Concat => return concat(&args[0], &args[1]).map(Cow::Owned),
     }
     .value(name)
     .map(Cow::Owned)
+}
+
+fn contains(of: &Value, value: &Value) -> Result<bool, Fault> {
+    let name = Function::Contains.name();
+    let Value::String(text) = of else {
+        return Ok(list(name, of)?.iter().any(|v| equal(v, value)));
+    };
+    let part = value.as_str().ok_or_else(|| Fault::Operand {
+        op: name,
+        found: Kind::of(value),
+        expected: "a string, to look for in a string",
+    })?;
+    Ok(text.contains(part))
+}
+
+/// Elements of a list, or characters of a string.
+fn len(of: &Value) -> Result<usize, Fault> {
+    match of {
+        Value::String(text) => Ok(text.chars().count()),
+        other => Ok(list(Function::Len.name(), other)?.len()),
+    }
+}
+
+/// A number, a flag or a string as text.
+fn text_of(value: &Value) -> Result<String, Fault> {
+    match value {
+        Value::String(text) => Ok(text.clone()),
+        Value::Bool(flag) => Ok(flag.to_string()),
+        other => match (other, json::number(other)) {
+            (Value::Number(n), _) => Ok(n.to_string()),
+            (_, Some(number)) => Ok(number.to_string()),
+            (_, None) => Err(Fault::Operand {
+                op: Function::Str.name(),
+                found: Kind::of(other),
+                expected: "a number, a flag or a string",
+            }),
+        },
+    }
+}
+
+/// Most elements, or bytes, of what `concat` gives.
+const MAX_JOINED: usize = 1 << 12;
+
+/// Two lists one behind the other, or two strings.
+fn concat(a: &Value, b: &Value) -> Result<Value, Fault> {
+    let name = Function::Concat.name();
+    let joined = match (a, b) {
+        (Value::String(a), Value::String(b)) if a.len() + b.len() <= MAX_JOINED => {
+            return Ok(format!("{a}{b}").into());
+        }
+        (Value::String(a), Value::String(b)) => a.len() + b.len(),
+        (Value::Array(a), Value::Array(b)) if a.len() + b.len() <= MAX_JOINED => {
+            // Lists inside could double with each `concat`.
+            if let Some(inner) = a.iter().chain(b).find(|v| v.is_array() || v.is_object()) {
+                return Err(Fault::Operand {
+                    op: name,
+                    found: Kind::of(inner),
+                    expected: "lists of numbers, flags and strings",
+                });
+            }
+            return Ok(a.iter().chain(b).cloned().collect::<Vec<_>>().into());
+        }
+        (Value::Array(a), Value::Array(b)) => a.len() + b.len(),
+        (Value::Array(_) | Value::String(_), other) | (other, _) => {
+            return Err(Fault::Operand {
+                op: name,
+                found: Kind::of(other),
+                expected: "two lists or two strings",
+            });
+        }
+    };
+    Err(Fault::Range {
+        found: format!("{joined} elements or bytes"),
+        expected: format!("at most {MAX_JOINED}"),
+    })
 }
 
 fn list<'v>(op: &'static str, value: &'v Value) -> Result<&'v Vec<Value>, Fault> {

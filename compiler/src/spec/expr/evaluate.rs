@@ -9,6 +9,7 @@ use super::super::json::flag;
 use super::access::{element, field};
 use super::arithmetic::{arithmetic, compare, negate};
 use super::call::call;
+use super::function::Function;
 use super::tree::Expr;
 
 /// The deepest nesting of an evaluation, parameters that use parameters included: what a thread's stack of 2 MB holds even in a
@@ -63,13 +64,22 @@ impl<'a> Evaluation<'_, 'a> {
                 let operands = [self.eval(of, deeper)?, self.eval(index, deeper)?];
                 self.of_operands(&operands, |v| element(v[0].clone(), &v[1]))
             }
+            // The default of `get` is looked at only where it matters, as that of `??`.
+            Expr::Call(Function::Get, args) if args.len() == 3 => {
+                let operands = [self.eval(&args[0], deeper)?, self.eval(&args[1], deeper)?];
+                let found = self.of_operands(&operands, |v| call(Function::Get, v));
+                match found {
+                    Err(e) if e.is_missing() => self.eval(&args[2], deeper),
+                    other => other,
+                }
+            }
             Expr::Call(f, args) => {
                 let args = args
                     .iter()
                     .map(|a| self.eval(a, deeper))
                     .collect::<Result<Vec<_>, _>>()?;
-                // Functions of lists look at each element.
-                let elements = args.iter().filter_map(|a| a.as_array()).map(Vec::len).sum();
+                // Functions of lists look at each element, and those of strings at each character.
+                let elements = args.iter().map(|a| length(a)).sum();
                 self.scope.spend(elements).map_err(at)?;
                 self.of_operands(&args, |v| call(*f, v))
             }
@@ -99,10 +109,7 @@ impl<'a> Evaluation<'_, 'a> {
             Expr::Default(a, b) => match self.eval(a, deeper) {
                 Ok(v) if !v.is_null() => Ok(v),
                 Ok(_) => self.eval(b, deeper),
-                Err(Located {
-                    fault: Fault::NotInConfig { .. } | Fault::NullInConfig(_),
-                    ..
-                }) => self.eval(b, deeper),
+                Err(e) if e.is_missing() => self.eval(b, deeper),
                 Err(e) => Err(e),
             },
             Expr::Choice(c, a, b) => {
@@ -159,5 +166,14 @@ fn path_of(expr: &Expr) -> String {
         | Expr::Or(..)
         | Expr::Default(..)
         | Expr::Choice(..) => "(…).".into(),
+    }
+}
+
+/// Elements of a list, or bytes of a string.
+fn length(value: &Value) -> usize {
+    match value {
+        Value::Array(list) => list.len(),
+        Value::String(text) => text.len(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::Object(_) => 0,
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Text goes in, a JSON value comes out. Names are looked up by the caller ([`Scope`]). Whole numbers stay whole: `/`
 //! between them has to come out even. `a ?? b` is `b` where `a` is missing or null. There are no loops, no side effects
-//! and no way to build lists, so that evaluation takes time in the length of the text.
+//! and no way to build what grows (`concat` has a limit), so that evaluation takes time in the length of the text.
 
 mod access;
 mod arithmetic;

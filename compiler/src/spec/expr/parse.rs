@@ -292,14 +292,16 @@ impl Parser<'_> {
             self.expect(")", Syntax::Paren)?;
         }
         let found = Function::ALL.iter().find(|(n, _, _)| *n == name);
-        self.pos = if found.is_some_and(|(_, _, arity)| *arity == args.len()) {
+        self.pos = if found.is_some_and(|(_, _, arity)| arity.contains(&args.len())) {
             self.pos
         } else {
             start
         };
         match found {
             None => Err(self.fault(Syntax::Function)),
-            Some((_, _, arity)) if *arity != args.len() => Err(self.fault(Syntax::Arguments)),
+            Some((_, _, arity)) if !arity.contains(&args.len()) => {
+                Err(self.fault(Syntax::Arguments))
+            }
             Some((_, function, _)) => Ok(Expr::Call(*function, args)),
         }
     }

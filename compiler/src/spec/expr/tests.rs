@@ -137,6 +137,65 @@ fn functions() {
 }
 
 #[test]
+fn strings_are_looked_into_and_joined() {
+    assert_eq!(value("len(text) + len('')"), json!(4));
+    assert_eq!(value("text[1]"), json!("u"));
+    assert_eq!(value("'Grün'[3]"), json!("n"));
+    assert_eq!(value("contains(text, 'ul')"), json!(true));
+    assert_eq!(value("contains(text, 'lu')"), json!(false));
+    assert_eq!(value("str(seven)"), json!("7"));
+    assert_eq!(value("concat(str(half), str(yes))"), json!("0.5true"));
+    assert_eq!(value("concat(text, '.')"), json!("full."));
+    assert_eq!(value("len(concat(list, list))"), json!(8));
+    assert_eq!(fault("text[4]"), "index 4 of a list of 4");
+    assert_eq!(
+        fault("contains(text, 1)"),
+        "`contains` of 1, expected a string, to look for in a string"
+    );
+    assert_eq!(
+        fault("concat(text, list)"),
+        "`concat` of a list of 4, expected two lists or two strings"
+    );
+    assert_eq!(
+        fault("str(list)"),
+        "`str` of a list of 4, expected a number, a flag or a string"
+    );
+}
+
+/// What `concat` gives cannot grow without limit.
+#[test]
+fn joined_values_have_a_limit() {
+    let twice = |x: String| format!("concat({x}, {x})");
+    let text = (0..3).fold("text".to_string(), |x, _| twice(x));
+    assert_eq!(value(&format!("len({text})")), json!(32));
+    let long = Value::from("x".repeat(3000));
+    let expr = parse("concat(a, a)").unwrap();
+    let fault = evaluate(&expr, &Keys(json!({ "a": long })), 0).unwrap_err();
+    assert_eq!(
+        fault.fault.to_string(),
+        "found 6000 elements or bytes, expected at most 4096"
+    );
+    let nested = Keys(json!({ "a": [[1]] }));
+    assert!(evaluate(&expr, &nested, 0).is_err());
+}
+
+/// `get` tells a key that is missing from one that is null.
+#[test]
+fn get_keeps_null() {
+    assert_eq!(value("get(inner.a, 'b')"), json!(5));
+    assert_eq!(value("get(inner, 'gone', 3)"), Value::Null);
+    assert_eq!(value("get(inner, 'gone', 3) ?? 4"), json!(4));
+    assert_eq!(value("get(inner, 'missing', 3)"), json!(3));
+    assert_eq!(value("get(none ?? null, 'missing', 3)"), json!(3));
+    assert_eq!(value("get(inner.a, concat('', 'b'), 1 / 0)"), json!(5));
+    assert_eq!(fault("get(inner, 'x')"), "config.json has no `x`");
+    assert_eq!(
+        fault("get(text, 'x', 1)"),
+        "`get` of the string \"full\", expected an object"
+    );
+}
+
+#[test]
 fn mistakes_of_values_have_both_sides() {
     assert_eq!(fault("missing"), "config.json has no `missing`");
     assert_eq!(

@@ -9,6 +9,9 @@ pub struct Weight {
     pub slot: String,
     /// Tensor names to try in order, `{i}` standing for the layer index.
     pub tensors: Vec<String>,
+    /// The same weight as other checkpoints store it: looked for where none of `tensors` exists.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub others: Vec<Weight>,
     /// Shape as the graph sees it: `[out, in]` or `[n]`.
     pub shape: Vec<usize>,
     /// Stored as `[in, out]`.
@@ -69,6 +72,11 @@ impl Blocks {
 }
 
 impl Weight {
+    /// This, and the same as other checkpoints store it, in the order in which they are looked for.
+    pub fn all_stored(&self) -> impl Iterator<Item = &Weight> {
+        std::iter::once(self).chain(&self.others)
+    }
+
     /// How rows lie, unless they follow each other.
     pub fn blocks(&self) -> Option<Blocks> {
         let part = self.part.filter(|p| p.heads > 1)?;

@@ -82,6 +82,41 @@ fn experts_lie_one_behind_the_other_or_apart() {
     }
 }
 
+/// The same family as two kinds of checkpoints store it: a tensor for each expert, or all in one with another matrix.
+#[test]
+fn experts_are_found_in_either_form() {
+    let mut model = family("{e}.up", &[1, 2], 2);
+    let Item::Residual { branches, .. } = &mut model.kinds[0].items[0] else {
+        unreachable!("as made")
+    };
+    let StepOp::Linear(l) = &mut branches[0][0].op else {
+        unreachable!("as made")
+    };
+    l.weight.others = vec![Weight {
+        tensors: vec!["gate_up".into()],
+        part: Some(crate::spec::model::Range::one(1, 2)),
+        ..l.weight.clone()
+    }];
+    let apart: Tensors = &[
+        ("0.up", "F32", &[1, 2], f32_bytes(&[2.0, 3.0])),
+        ("1.up", "F32", &[1, 2], f32_bytes(&[6.0, 7.0])),
+    ];
+    let joined: Tensors = &[("gate_up", "F32", &[2, 2, 2], f32_bytes(&counting(8)))];
+    for tensors in [apart, joined] {
+        let weights = resolved(&model, json!({}), tensors).unwrap();
+        let rows: Vec<_> = weights.layers[0]
+            .iter()
+            .map(|v| floats(&weights, v))
+            .collect();
+        assert_eq!(rows, [[2.0, 3.0], [6.0, 7.0]]);
+    }
+    let none = resolved(&model, json!({}), &[]).unwrap_err().to_string();
+    assert!(
+        none.contains("0.up") && none.contains("gate_up"),
+        "both names were tried: {none}"
+    );
+}
+
 #[test]
 fn a_part_of_stacked_and_transposed_experts() {
     // Two experts of [in 2, out 4]; the second half of their outputs is wanted.

@@ -106,6 +106,7 @@ fn weight(slot: &str, tensor: &str, shape: &[usize]) -> Weight {
     Weight {
         slot: slot.into(),
         tensors: vec![tensor.into()],
+        others: vec![],
         shape: shape.into(),
         transposed: false,
         part: None,
