@@ -11,7 +11,7 @@ use graver_runtime::checked::{
 };
 
 use crate::codegen::Planned;
-use crate::graph::{Dest, Dim, Graph, NodeId, Op, StateId};
+use crate::graph::{Dim, Graph, NodeId, Op, StateId};
 use crate::memory::{Buffer, Place};
 use crate::schedule::{Kernel, root};
 
@@ -135,7 +135,7 @@ impl Of<'_> {
     /// Where a view's first column lies in what it shows.
     fn first_column(&self, id: NodeId) -> usize {
         match self.graph.op(id) {
-            Op::Slice { start, .. } => start + self.first_column(self.graph.operands(id)[0]),
+            Op::Slice { start, .. } => start + self.first_column(self.graph.input(id)),
             _ => 0,
         }
     }
@@ -151,29 +151,16 @@ impl Of<'_> {
 
     /// Buffers of the states that an operation reads or writes, counted from the block's first.
     fn states(&self, op: &Op) -> Vec<Range<usize>> {
-        let read = match op {
-            Op::Scores(a) | Op::Mix(a) | Op::Attention(a) => Some(a.state),
-            Op::LatentAttention(l) => Some(l.attention.state),
-            _ => None,
-        };
-        let written: Vec<StateId> = match op {
-            Op::CacheWrite { state } => vec![*state],
-            Op::Finish { parts } => parts.iter().filter_map(|p| p.dest.state()).collect(),
-            Op::Matmul(m) => {
-                let dests = m.parts.iter().map(|p| p.finish.dest);
-                dests.filter_map(Dest::state).collect()
-            }
-            _ => vec![],
-        };
+        let facts = op.facts();
         let buffers = |s: StateId| {
             let first = self.graph.first_buffer(s);
             first..first + self.graph.states[s.0 as usize].buffers().len()
         };
-        let recurrent = op.recurrent().map(|r| {
+        let recurrent = facts.recurrent.map(|r| {
             let own = self.graph.recurrent_buffer(r);
             own..own + 1
         });
-        let caches = read.into_iter().chain(written).map(buffers);
+        let caches = facts.reads.into_iter().chain(facts.writes).map(buffers);
         caches.chain(recurrent).collect()
     }
 

@@ -6,7 +6,7 @@
 
 use graver_runtime::abi::StateInfo;
 
-use crate::graph::{Graph, Op, Program, RecurrentId, StateId, VerifyError, WeightDecl};
+use crate::graph::{Graph, LookUp, Op, Program, RecurrentId, StateId, VerifyError, WeightDecl};
 use crate::spec::model::Model;
 use crate::weights::{View, Weights};
 
@@ -73,7 +73,7 @@ pub fn sizes(program: &Program, model: &Model) -> Result<(), VerifyError> {
                 Op::PositionRows { offset } => model.context + offset,
                 _ => continue,
             };
-            let table = graph.operand(id, "table").and_then(|t| graph.weight(t));
+            let table = graph.weight(graph.read(id, LookUp::of).table);
             let Some(table) = table.filter(|t| t.shape[0] < needed) else {
                 continue;
             };

@@ -9,9 +9,8 @@ use serde::Serialize;
 
 use crate::codegen::Planned;
 use crate::graph::{
-    Attention, Dim, ExpertsIn, ExpertsOut, Finish, Graph, GroupedMatmul, Grouping, HeadMatmul,
-    Join, LatentAttention, Matmul, NodeId, Norm, Op, Reach, StateDecl, StateId, Touch, Unary,
-    WeightDecl,
+    Attention, Cut, Dim, ExpertsIn, ExpertsOut, Graph, GroupedMatmul, Grouping, HeadMatmul, Join,
+    LatentAttention, Matmul, NodeId, Norm, Op, Reach, StateDecl, StateId, WeightDecl,
 };
 
 /// Sizes of a step of one sequence.
@@ -54,7 +53,7 @@ pub struct KernelCost {
 }
 
 impl Step {
-    /// One token behind `depth` others.
+    /// One token after `depth` others.
     pub fn decode(depth: usize) -> Step {
         Step {
             tokens: 1,
@@ -254,60 +253,27 @@ fn reach(op: &Op) -> Reach {
 
 fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
     let n = elements(graph, node, step);
-    match graph.op(node) {
-        Op::Input(_)
-        | Op::Weight(_)
-        | Op::Embed { .. }
-        | Op::PositionRows { .. }
-        | Op::CacheRead { .. }
-        | Op::CacheWrite { .. }
-        | Op::GatherRows
-        | Op::Slice { .. }
-        | Op::HeadSlice(_)
-        | Op::HeadConcat(_)
-        | Op::GroupByExpert(_)
-        | Op::Copy => 0,
-        Op::GatherTokens { weighted, .. } => u64::from(*weighted) * n,
-        Op::ScaleRows => n,
-        // A score for each expert and a pass over them for each that is chosen.
-        Op::Route(r) => step.tokens as u64 * (r.experts * (1 + r.top_k)) as u64,
-        Op::GroupedMatmul(m) => {
+    match graph.op(node).facts().cut {
+        Cut::View | Cut::GroupByExpert(_) => 0,
+        Cut::Rows(each) => rows_of(graph.shape(node), step) * each.of_row(graph.width(node)) as u64,
+        Cut::Matmul(m) => matmul(graph, node, m, step),
+        Cut::HeadMatmul(m) => head_matmul(graph, node, m, step),
+        Cut::Scores(a) => 2 * seen(a, step) * a.head_dim as u64,
+        Cut::Softmax(a) => 3 * seen(a, step),
+        Cut::Mix(a) => 2 * seen(a, step) * a.value_dim as u64,
+        Cut::Attention(a) => seen(a, step) * (2 * (a.head_dim + a.value_dim) as u64 + 3),
+        Cut::LatentAttention(l) => latent_attention(l, step),
+        Cut::ShortConv(c) => {
+            n * (2 * c.taps + usize::from(c.act.is_some())) as u64 + norm(c.norm, n)
+        }
+        // Decay, product with the key, correction, product with the query.
+        Cut::DeltaRule(d) => n * 7 * d.key_dim as u64 + norm(d.norm, n) + u64::from(d.gated) * n,
+        Cut::GroupedMatmul(m) => {
             let (rows, k) = routed(graph, node, &m.grouping, step);
             rows * m.rows as u64 * (2 * k + u64::from(m.bias))
         }
-        Op::Activate(_) => 2 * n,
-        Op::Combine { grouping, weighted } => {
-            n * grouping.top_k as u64 * (1 + u64::from(*weighted))
-        }
-        Op::ExpertsIn(e) => experts_in(graph, node, e, step),
-        Op::ExpertsOut(e) => experts_out(graph, node, e, step),
-        Op::RopeAngles { .. }
-        | Op::PositionScale(_)
-        | Op::Binary(_)
-        | Op::Unary(Unary::Scale(_) | Unary::Act(_)) => n,
-        Op::Unary(Unary::Softcap(_)) => 3 * n,
-        Op::Norm(_) => 4 * n,
-        Op::WeightedSum(w) => 2 * w.count as u64 * n,
-        Op::MatchRms { .. } | Op::Cutoff { .. } => 5 * n,
-        Op::ShortConv(c) => {
-            n * (2 * c.taps + usize::from(c.act.is_some())) as u64 + norm(c.norm, n)
-        }
-        Op::Decay { .. } => 4 * n,
-        // Decay, product with the key, correction, product with the query.
-        Op::DeltaRule(d) => n * 7 * d.key_dim as u64 + norm(d.norm, n) + u64::from(d.gated) * n,
-        Op::Quantize { norm } => n * if norm.is_some() { 6 } else { 2 },
-        Op::HeadMatmul(m) => head_matmul(graph, node, m, step),
-        Op::Rope(_) => 3 * n,
-        Op::Matmul(m) => matmul(graph, node, m, step),
-        Op::Finish { parts } => {
-            let rows = rows(graph, graph.operands(node)[0], step);
-            parts.iter().map(|p| finish(p, rows)).sum()
-        }
-        Op::Scores(a) => 2 * seen(a, step) * a.head_dim as u64,
-        Op::Softmax(a) => 3 * seen(a, step),
-        Op::Mix(a) => 2 * seen(a, step) * a.value_dim as u64,
-        Op::Attention(a) => seen(a, step) * (2 * (a.head_dim + a.value_dim) as u64 + 3),
-        Op::LatentAttention(l) => latent_attention(l, step),
+        Cut::ExpertsIn(e) => experts_in(graph, node, e, step),
+        Cut::ExpertsOut(e) => experts_out(graph, node, e, step),
     }
 }
 
@@ -321,29 +287,40 @@ fn seen(a: &Attention, step: Step) -> u64 {
 }
 
 fn rows(graph: &Graph, id: NodeId, step: Step) -> u64 {
-    elements(graph, id, step) / graph.width(id).max(1) as u64
+    rows_of(graph.shape(id), step)
+}
+
+/// Rows of a value of that shape; none of what only writes state.
+fn rows_of(shape: &[Dim], step: Step) -> u64 {
+    match shape.first() {
+        Some(Dim::Const(n)) => *n as u64,
+        Some(Dim::Tokens) => step.tokens as u64,
+        Some(Dim::LogitRows) => step.logit_rows as u64,
+        Some(Dim::Routed { per_token, more }) => (per_token * step.tokens + more) as u64,
+        Some(Dim::Queries | Dim::Keys) | None => 0,
+    }
 }
 
 fn matmul(graph: &Graph, node: NodeId, m: &Matmul, step: Step) -> u64 {
-    let x = graph.operands(node)[0];
+    let x = graph.input(node);
     let (rows, k) = (rows(graph, x, step), graph.width(x) as u64);
     let prologue = 4 * u64::from(m.norm.is_some()) + 2 * u64::from(m.quantize_x);
     let norm = prologue * rows * k;
     let products: u64 = m.parts.iter().map(|p| 2 * rows * k * p.rows as u64).sum();
-    let touched: u64 = m.parts.iter().map(|p| finish(&p.finish, rows)).sum();
+    let touched: u64 = m.parts.iter().map(|p| rows * p.finish.flops() as u64).sum();
     let biases = m
         .parts
         .iter()
         .filter(|p| p.bias)
         .map(|p| rows * p.rows as u64);
     let gated = u64::from(matches!(m.join, Join::Gated(_))) * 2;
-    let behind =
+    let after =
         gated + u64::from(m.act.is_some()) + u64::from(m.scale.is_some()) + u64::from(m.residual);
-    norm + products + touched + biases.sum::<u64>() + behind * rows * m.width() as u64
+    norm + products + touched + biases.sum::<u64>() + after * rows * m.width() as u64
 }
 
 fn head_matmul(graph: &Graph, node: NodeId, m: &HeadMatmul, step: Step) -> u64 {
-    let n = graph.width(graph.operands(node)[1]);
+    let n = graph.width(graph.read(node, |take| m.operands(take)).weight);
     let each = 2 * m.columns.heads * m.product(n) * m.inner(n);
     rows(graph, node, step) * each as u64
 }
@@ -361,7 +338,7 @@ fn latent_attention(l: &LatentAttention, step: Step) -> u64 {
 /// Rows of experts in a step, and the width of what comes in.
 fn routed(graph: &Graph, node: NodeId, g: &Grouping, step: Step) -> (u64, u64) {
     let rows = (step.tokens * g.top_k) as u64;
-    (rows, graph.width(graph.operands(node)[0]) as u64)
+    (rows, graph.width(graph.input(node)) as u64)
 }
 
 fn experts_in(graph: &Graph, node: NodeId, e: &ExpertsIn, step: Step) -> u64 {
@@ -383,15 +360,6 @@ fn experts_out(graph: &Graph, node: NodeId, e: &ExpertsOut, step: Step) -> u64 {
     e.rows as u64 * (rows * each + added)
 }
 
-fn finish(f: &Finish, rows: u64) -> u64 {
-    let each = |t: &Touch| match t {
-        Touch::Norm(_) => 4,
-        Touch::Rope(_) => 3,
-        Touch::PositionScale(_) => 1,
-    };
-    f.touches.iter().map(each).sum::<u64>() * rows * f.rows as u64
-}
-
 /// Keys and values: written once, read once by each attention kernel. Recurrent state: read and written once by each step.
 fn state_bytes(graph: &Graph, node: NodeId, step: Step) -> u64 {
     let op = graph.op(node);
@@ -399,10 +367,13 @@ fn state_bytes(graph: &Graph, node: NodeId, step: Step) -> u64 {
     let row = |s: &StateDecl| s.buffers().iter().map(|b| b.1 as u64).sum::<u64>();
     let part = |s: &StateDecl, dim: usize| (s.kv_heads * s.row_bytes(dim)) as u64;
     let written = op
-        .writes()
-        .map_or(0, |s| step.tokens as u64 * row(state(s)));
+        .facts()
+        .writes
+        .first()
+        .map_or(0, |s| step.tokens as u64 * row(state(*s)));
     let recurrent = op
-        .recurrent()
+        .facts()
+        .recurrent
         .map_or(0, |r| 2 * graph.recurrent[r.0 as usize].bytes() as u64);
     written
         + recurrent

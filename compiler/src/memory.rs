@@ -166,7 +166,7 @@ impl<'a> Planner<'a> {
             .iter()
             .filter(|k| self.in_place(k.node))
         {
-            let from = buffers[&root(self.graph, self.graph.operands(k.node)[0])];
+            let from = buffers[&root(self.graph, self.graph.input(k.node))];
             buffers.insert(k.node, from);
         }
         (buffers, workspaces.into_iter().collect(), end)
@@ -219,7 +219,7 @@ impl<'a> Planner<'a> {
                 .any(|(n, id)| *id == node && n == "logits"),
             _ => false,
         };
-        overwrites && self.graph.only_user(self.graph.operands(node)[0]) == Some(node)
+        overwrites && self.graph.only_user(self.graph.input(node)) == Some(node)
     }
 
     fn buffer(&self, node: NodeId, epoch: usize) -> Buffer {

@@ -15,7 +15,7 @@ use std::fmt;
 
 use graver_runtime::abi::CLAIM_COUNTERS;
 
-use crate::graph::{Graph, Join, NodeId, Op, Program, ProgramKind};
+use crate::graph::{Graph, Join, NodeId, Op, Program, ProgramKind, Role};
 
 pub use experts::{expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
 pub use scratch::Scratch;
@@ -106,14 +106,11 @@ fn can_replace(graph: &Graph, kernels: &[Kernel], name: &str, id: NodeId) -> boo
     else {
         return true;
     };
-    let elementwise = |slot: usize| match graph.op(id) {
-        Op::Binary(_) | Op::Unary(_) | Op::Copy => true,
-        Op::Matmul(m) => {
-            let last = slot + 1 == graph.operands(id).len();
-            last && m.residual && m.join == Join::Concat
-        }
-        Op::ExpertsOut(x) => x.residual && slot + 1 == graph.operands(id).len(),
-        _ => false,
+    let (op, roles) = (graph.op(id), graph.op(id).roles());
+    let gated = matches!(op, Op::Matmul(m) if m.join != Join::Concat);
+    let elementwise = |slot: usize| {
+        let sum = roles[slot].0 == Role::Residual && !gated;
+        sum || matches!(op, Op::Binary(_) | Op::Unary(_) | Op::Copy)
     };
     let done = |user: NodeId| epoch(user).is_some_and(|e| e < own);
     let mut users = graph.users(input).into_iter();
@@ -201,7 +198,7 @@ fn kernel_order(graph: &Graph) -> Vec<NodeId> {
 /// The node whose memory a view shows.
 pub fn root(graph: &Graph, id: NodeId) -> NodeId {
     match graph.op(id) {
-        Op::Slice { .. } => root(graph, graph.operands(id)[0]),
+        Op::Slice { .. } => root(graph, graph.input(id)),
         _ => id,
     }
 }

@@ -270,7 +270,7 @@ fn state_read_before_it_was_written_is_found_by_poison() {
     let unwritten = |p: &mut Planned| {
         let graph = &p.program.blocks[1].graph;
         let kernels = p.schedule.blocks[1].kernels.iter_mut();
-        for kernel in kernels.filter(|k| graph.op(k.node).writes().is_some()) {
+        for kernel in kernels.filter(|k| graph.op(k.node).writes_cache()) {
             if let Work::Columns(parts) = &mut kernel.work {
                 parts[1..].iter_mut().for_each(|part| part.1 = 0);
             }

@@ -18,17 +18,14 @@ use super::share::Share;
 use super::tiles::Tile;
 use super::vectors::{combine, copy, fill, scale_by, scaled_copy};
 use super::writer::{Count, Lanes, Writer};
-use crate::graph::{Attention, Binary, Op};
+use crate::graph::{Attention, Binary};
 use crate::schedule::Work;
 
 /// Most query heads of one key head that decode takes together where there is but one run of keys to share out.
 const HEADS: usize = 8;
 
 /// Emits the kernel.
-pub(super) fn emit(e: &mut Writer, s: &Site) {
-    let Op::Attention(a) = s.op() else {
-        unreachable!("attention")
-    };
+pub(super) fn emit(e: &mut Writer, s: &Site, a: &Attention) {
     match s.kernel.work {
         Work::TilesByKeys => decode(e, s, a),
         Work::TilesByHeads => prefill(e, s, a),
@@ -44,7 +41,8 @@ pub(super) fn emit(e: &mut Writer, s: &Site) {
 }
 
 fn prefill(e: &mut Writer, s: &Site, a: &Attention) {
-    let (q, out) = (s.rows(e, s.operand("q")), s.out(e));
+    let q = s.read(|take| a.operands(take)).q;
+    let (q, out) = (s.rows(e, q), s.out(e));
     let tiles = e.field(offset_of!(StepContext, n_tiles));
     let chunks = e.times(tiles, a.heads);
     e.chunks(chunks, s.share(), |e, c| {
@@ -184,7 +182,8 @@ fn run_of_keys(
     let end = e.min(end, to);
     let some = e.b.ins().icmp(IntCC::SignedLessThan, from, end);
     e.when(some, |e| {
-        let q = s.rows(e, s.operand("q"));
+        let q = s.read(|take| a.operands(take)).q;
+        let q = s.rows(e, q);
         let (row, column) = (
             q.row(e, tile.start_row),
             e.times(heads.first, a.head_dim * 4),

@@ -9,7 +9,7 @@ mod rows;
 
 use std::mem::offset_of;
 
-pub(super) use rows::row;
+pub(super) use rows::{activation, combine as combine_rows, gather, route_row, scale_row};
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::KernelTable;
@@ -17,32 +17,24 @@ use graver_runtime::abi::quant::{Block, GROUP};
 
 use self::activate::activate_row;
 use super::kernel::{Rows, Site};
-use super::norms::{prologue_norm, quantize};
+use super::norms::{NormBefore, quantize};
 use super::products::product;
 use super::route::{Table, own_groups};
 use super::vectors::{add_weighted, combine, copy, count, run_length, scaled_copy};
 use super::writer::{Count, Lanes, Writer};
 use crate::graph::{
-    Binary, ExpertsIn, ExpertsOut, Form, GroupedMatmul, Grouping, NodeId, Op, Route, WeightDecl,
+    Binary, ExpertMatrix, ExpertsIn, ExpertsInOperands, ExpertsOut, ExpertsOutOperands, Form,
+    GroupedMatmul, Grouping, NodeId, Route, Routing, Single, WeightDecl,
 };
 use crate::schedule::scratch::{ExpertsInScratch, ExpertsOutScratch, RoutingScratch};
 use crate::schedule::{Work, expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
 
-/// Emits the kernel.
-pub(super) fn emit(e: &mut Writer, s: &Site) {
-    match s.op() {
-        Op::GroupByExpert(g) => group(e, s, *g),
-        Op::GroupedMatmul(m) => grouped_matmul(e, s, m),
-        Op::ExpertsIn(x) => experts_in(e, s, x),
-        Op::ExpertsOut(x) => experts_out(e, s, x),
-        other => unreachable!("{} is no operation on experts", other.name()),
-    }
-}
-
-fn group(e: &mut Writer, s: &Site, g: Grouping) {
+/// Sorts routes by expert.
+pub(super) fn group(e: &mut Writer, s: &Site, g: Grouping) {
     let one = e.int(1);
     e.chunks(one, s.share(), |e, _| {
-        let (routes, base) = (s.rows(e, s.operand("x")), s.out(e).base);
+        let x = s.read(Single::of).x;
+        let (routes, base) = (s.rows(e, x), s.out(e).base);
         let tokens = e.tokens();
         Table::new(s, base, g).fill(e, routes, tokens);
     });
@@ -79,10 +71,10 @@ struct Matrix<'a> {
 }
 
 impl<'a> Matrix<'a> {
-    fn of(s: &Site<'a>, weight: &str, bias: Option<&str>) -> Matrix<'a> {
+    fn of(s: &Site<'a>, matrix: ExpertMatrix<NodeId>) -> Matrix<'a> {
         Matrix {
-            weight: Family::of(s, s.operand(weight)),
-            bias: bias.map(|b| Family::of(s, s.operand(b))),
+            weight: Family::of(s, matrix.weight),
+            bias: matrix.bias.map(|id| Family::of(s, id)),
         }
     }
 
@@ -167,12 +159,14 @@ fn tiles(e: &mut Writer, s: &Site, c: Chunk, body: impl FnOnce(&mut Writer, Valu
     });
 }
 
-fn grouped_matmul(e: &mut Writer, s: &Site, m: &GroupedMatmul) {
-    let base = s.rows(e, s.operand("groups")).base;
+/// A matrix per expert on its rows.
+pub(super) fn grouped_matmul(e: &mut Writer, s: &Site, m: &GroupedMatmul) {
+    let o = s.read(|take| m.operands(take));
+    let base = s.rows(e, o.groups).base;
     let table = Table::new(s, base, m.grouping);
-    let matrix = Matrix::of(s, "w", m.bias.then_some("bias"));
+    let matrix = Matrix::of(s, o.matrix);
     expert_chunks(e, s, table, m.rows, |e, c| {
-        let x = s.rows(e, s.operand("x"));
+        let x = s.rows(e, o.x);
         let whole = s.out(e);
         let out = columns(e, whole, c.first);
         let (x, out) = (rows_from(e, x, c.from), rows_from(e, out, c.from));
@@ -196,36 +190,35 @@ fn groups(
     e: &mut Writer,
     s: &Site,
     g: Grouping,
+    routing: Routing<NodeId>,
     route: Option<(&Route, &RoutingScratch)>,
 ) -> Table {
-    match route {
-        Some((r, scratch)) => own_groups(e, s, r, g, scratch),
-        None => {
-            let base = s.rows(e, s.operand("groups")).base;
+    match (routing, route) {
+        (Routing::Own(o), Some((r, scratch))) => own_groups(e, s, (r, o), g, scratch),
+        (Routing::Own(_), None) => unreachable!("threads route where there is a route"),
+        (Routing::Groups(groups), _) => {
+            let base = s.rows(e, groups).base;
             Table::new(s, base, g)
         }
     }
 }
 
-fn experts_in(e: &mut Writer, s: &Site, x: &ExpertsIn) {
+/// From tokens to the inside of their experts.
+pub(super) fn experts_in(e: &mut Writer, s: &Site, x: &ExpertsIn) {
     let scratch = ExpertsInScratch::of(s.graph, s.kernel.node, x, s.kind);
-    let input = prepared(e, s, x, &scratch);
+    let o = s.read(|take| x.operands(take));
+    let input = prepared(e, s, (x, &o), &scratch);
     let route = x.route.as_ref().zip(scratch.routing.as_ref());
-    let table = groups(e, s, x.grouping, route);
-    let form = x.activate.form;
-    let matrices: Vec<Matrix> = (0..form.matrices())
-        .map(|i| {
-            let bias = x.bias.then(|| format!("bias{i}"));
-            Matrix::of(s, &format!("w{i}"), bias.as_deref())
-        })
-        .collect();
+    let table = groups(e, s, x.grouping, o.routing, route);
+    let matrices = o.matrices.iter().map(|m| Matrix::of(s, *m));
+    let matrices: Vec<Matrix> = matrices.collect();
     expert_chunks(e, s, table, x.ffn, |e, c| {
         let gathered = Rows {
             base: e.scratch(scratch.gathered),
             stride: tile_row_bytes(s.graph, s.kernel.node),
         };
         tiles(e, s, c, |e, i, m| {
-            let tokens = take_tokens(e, s, (x, &scratch), table, [input, gathered], i, m);
+            let tokens = take_tokens(e, s, (x, o.x), &scratch, table, [input, gathered], [i, m]);
             let whole = s.out(e);
             let out = rows_from(e, whole, i);
             let inner = Inside {
@@ -242,8 +235,13 @@ fn experts_in(e: &mut Writer, s: &Site, x: &ExpertsIn) {
 }
 
 /// The input, normalised and rounded into this thread's scratch where that is done to all tokens first.
-fn prepared(e: &mut Writer, s: &Site, x: &ExpertsIn, scratch: &ExpertsInScratch) -> Rows {
-    let input = s.rows(e, s.operand("x"));
+fn prepared(
+    e: &mut Writer,
+    s: &Site,
+    (x, o): (&ExpertsIn, &ExpertsInOperands<NodeId>),
+    scratch: &ExpertsInScratch,
+) -> Rows {
+    let input = s.rows(e, o.x);
     if !has_prologue(x) {
         return input;
     }
@@ -251,13 +249,14 @@ fn prepared(e: &mut Writer, s: &Site, x: &ExpertsIn, scratch: &ExpertsInScratch)
         base: e.scratch(scratch.prepared),
         stride: prologue_row_bytes(s.graph, s.kernel.node, x),
     };
-    let k = s.graph.width(s.operand("x"));
+    let k = s.graph.width(o.x);
+    let norm = NormBefore::of(x.norm.as_ref(), o.norm);
     let tokens = e.tokens();
     e.repeat(tokens, |e, t| {
         let (from, to) = (input.row(e, t), own.row(e, t));
-        match (x.quantize_x && !x.weighted, &x.norm) {
-            (true, norm) => quantize(e, s, (norm.as_ref(), scratch.row), from, to, k),
-            (false, Some(n)) => prologue_norm(e, s, n, from, to),
+        match (x.quantize_x && !x.weighted, norm) {
+            (true, norm) => quantize(e, s, (norm, scratch.row), from, to, k),
+            (false, Some(n)) => n.emit(e, s, from, to),
             (false, None) => unreachable!("there is a prologue"),
         }
     });
@@ -268,17 +267,17 @@ fn prepared(e: &mut Writer, s: &Site, x: &ExpertsIn, scratch: &ExpertsInScratch)
 fn take_tokens(
     e: &mut Writer,
     s: &Site,
-    (x, scratch): (&ExpertsIn, &ExpertsInScratch),
+    (x, tokens): (&ExpertsIn, NodeId),
+    scratch: &ExpertsInScratch,
     table: Table,
     [input, gathered]: [Rows; 2],
-    first: Value,
-    m: Value,
+    [first, m]: [Value; 2],
 ) -> Rows {
     if expert_tile(s.kind) == 1 && !x.weighted {
         let token = table.token(e, first);
         return rows_from(e, input, token);
     }
-    let k = s.graph.width(s.operand("x"));
+    let k = s.graph.width(tokens);
     e.repeat(m, |e, r| {
         let i = e.add(first, r);
         let token = table.token(e, i);
@@ -361,15 +360,17 @@ fn times(e: &mut Writer, n: Count, by: usize) -> Count {
     }
 }
 
-fn experts_out(e: &mut Writer, s: &Site, x: &ExpertsOut) {
+/// From the inside of the experts back to tokens.
+pub(super) fn experts_out(e: &mut Writer, s: &Site, x: &ExpertsOut) {
     let Work::Columns(plan) = &s.kernel.work else {
         unreachable!("scheduled by columns")
     };
     let (width, chunks) = plan[0];
     let scratch = ExpertsOutScratch::of(s.graph, s.kernel.node, x, s.kind);
     let route = x.route.as_ref().zip(scratch.routing.as_ref());
-    let table = groups(e, s, x.grouping, route);
-    let matrix = Matrix::of(s, "w", x.bias.then_some("bias"));
+    let o = s.read(|take| x.operands(take));
+    let table = groups(e, s, x.grouping, o.routing, route);
+    let matrix = Matrix::of(s, o.matrix);
     let chunks = e.int(chunks);
     e.chunks(chunks, s.share(), |e, c| {
         let first = e.times(c, width);
@@ -386,9 +387,9 @@ fn experts_out(e: &mut Writer, s: &Site, x: &ExpertsOut) {
         let active = table.n_active(e);
         e.repeat(active, |e, rank| {
             let expert = table.active(e, rank);
-            sums.add_expert(e, s, (x, &scratch), matrix, expert);
+            sums.add_expert(e, s, (x, o.x), &scratch, matrix, expert);
         });
-        sums.deliver(e, s, x);
+        sums.deliver(e, s, &o);
     });
 }
 
@@ -417,7 +418,8 @@ impl TokenSums {
         self,
         e: &mut Writer,
         s: &Site,
-        (x, scratch): (&ExpertsOut, &ExpertsOutScratch),
+        (x, rows): (&ExpertsOut, NodeId),
+        scratch: &ExpertsOutScratch,
         matrix: Matrix,
         expert: Value,
     ) {
@@ -430,7 +432,7 @@ impl TokenSums {
             n: self.n,
             width: self.rows.stride / 4,
         };
-        let input = s.rows(e, s.operand("x"));
+        let input = s.rows(e, rows);
         let tile = Rows {
             base: e.scratch(scratch.tile),
             ..self.rows
@@ -449,23 +451,23 @@ impl TokenSums {
     }
 
     /// Adds what else there is, and writes the result.
-    fn deliver(self, e: &mut Writer, s: &Site, x: &ExpertsOut) {
+    fn deliver(self, e: &mut Writer, s: &Site, o: &ExpertsOutOperands<NodeId>) {
         let tokens = e.tokens();
         let whole = s.out(e);
         let out = columns(e, whole, self.first);
         e.repeat(tokens, |e, t| {
             let (from, to) = (self.rows.row(e, t), out.row(e, t));
-            if x.shared {
-                let shared = s.rows(e, s.operand("shared"));
+            if let Some(shared) = o.shared {
+                let shared = s.rows(e, shared);
                 let shared = columns(e, shared, self.first).row(e, t);
-                let by = x.shared_gate.then(|| {
-                    let gate = s.rows(e, s.operand("shared_gate")).row(e, t);
+                let by = o.shared_gate.map(|gate| {
+                    let gate = s.row(e, gate, t);
                     e.load(Lanes::One, gate, 0)
                 });
                 add_weighted(e, shared, from, self.n, by);
             }
-            if x.residual {
-                let residual = s.rows(e, s.operand("residual"));
+            if let Some(residual) = o.residual {
+                let residual = s.rows(e, residual);
                 let residual = columns(e, residual, self.first).row(e, t);
                 add_weighted(e, residual, from, self.n, None);
             }

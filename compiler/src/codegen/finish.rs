@@ -10,19 +10,20 @@ use super::kernel::Site;
 use super::norms::norm;
 use super::vectors::{copy, scale_by};
 use super::writer::{Count, Lanes, Writer};
-use crate::graph::{Dest, Finish, PositionScale, Rope, Touch, touch_role};
+use crate::graph::{Dest, Finish, FinishOperands, NodeId, NormVectors, PositionScale, Rope, Touch};
 use crate::schedule::scratch::{FinishScratch, PRODUCTS};
 
 /// Joined projections of one row: each is normalised and rotated in scratch, then goes where it has to.
 pub(super) fn finish_row(e: &mut Writer, s: &Site, parts: &[Finish], t: Value) {
-    let from = s.rows(e, s.operand("x")).row(e, t);
+    let operands = s.read(|take| FinishOperands::of(parts, take));
+    let from = s.row(e, operands.x, t);
     let to = if s.graph.width(s.kernel.node) > 0 {
         Some(s.out_row(e, t))
     } else {
         None
     };
     let (mut start, mut column) = (0, 0);
-    for (i, p) in parts.iter().enumerate() {
+    for (p, norms) in parts.iter().zip(&operands.norms) {
         let scratch = e.scratch(FinishScratch::of(parts).part);
         let source = e.plus(from, start * 4);
         let at = match (p.dest, to) {
@@ -32,42 +33,49 @@ pub(super) fn finish_row(e: &mut Writer, s: &Site, parts: &[Finish], t: Value) {
         copy(e, source, at, p.rows, 1.0);
         let (heads, first) = (p.rows / p.grain(), e.int(0));
         let heads = e.int(heads);
-        finish_heads(e, s, (i, p), at, heads, t);
+        let own = Touched {
+            finish: p,
+            norms,
+            angles: operands.angles,
+        };
+        own.emit(e, s, at, heads, t);
         deliver(e, s, p, at, t, first, p.rows);
         start += p.rows;
         column += if p.dest == Dest::Output { p.rows } else { 0 };
     }
 }
 
-/// Finishes `heads` runs of part `part`'s grain in place.
-pub(super) fn finish_heads(
-    e: &mut Writer,
-    s: &Site,
-    (part, f): (usize, &Finish),
-    at: Value,
-    heads: Value,
-    t: Value,
-) {
-    for (i, touch) in f.touches.iter().enumerate() {
-        let runs = e.times(heads, f.grain() / touch.grain());
-        match touch {
-            Touch::Norm(n) => {
-                let role = touch_role(part, i);
-                let [gain, bias] = [(n.gain, "gain"), (n.bias, "bias")].map(|(there, end)| {
-                    there.then(|| s.pointer(e, s.operand(&format!("{role}{end}"))))
-                });
-                e.repeat(runs, |e, g| {
-                    let at = e.at(at, g, n.group * 4);
-                    norm(e, n, at, at, gain, bias);
-                });
-            }
-            Touch::Rope(r) => {
-                let angles = s.rows(e, s.operand("angles")).row(e, t);
-                rotate(e, r, at, runs, angles);
-            }
-            Touch::PositionScale(p) => {
-                let factor = position_factor(e, p, t);
-                scale_by(e, at, Count::Dynamic(runs), factor);
+/// What is done to a projection, with the operands of that.
+#[derive(Clone, Copy)]
+pub(super) struct Touched<'a> {
+    pub(super) finish: &'a Finish,
+    /// For each touch, the vectors that it has if it is a norm.
+    pub(super) norms: &'a [NormVectors<NodeId>],
+    pub(super) angles: Option<NodeId>,
+}
+
+impl Touched<'_> {
+    /// Finishes `heads` runs of the projection's grain in place.
+    pub(super) fn emit(self, e: &mut Writer, s: &Site, at: Value, heads: Value, t: Value) {
+        for (touch, vectors) in self.finish.touches.iter().zip(self.norms) {
+            let runs = e.times(heads, self.finish.grain() / touch.grain());
+            match touch {
+                Touch::Norm(n) => {
+                    let vectors = s.vectors(e, *vectors);
+                    e.repeat(runs, |e, g| {
+                        let at = e.at(at, g, n.group * 4);
+                        norm(e, n, at, at, vectors);
+                    });
+                }
+                Touch::Rope(r) => {
+                    let angles = self.angles.expect("a rotation has angles");
+                    let angles = s.row(e, angles, t);
+                    rotate(e, r, at, runs, angles);
+                }
+                Touch::PositionScale(p) => {
+                    let factor = position_factor(e, p, t);
+                    scale_by(e, at, Count::Dynamic(runs), factor);
+                }
             }
         }
     }

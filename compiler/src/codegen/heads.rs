@@ -8,13 +8,14 @@ use super::kernel::Site;
 use super::products::matmul_kernel;
 use super::vectors::copy;
 use super::writer::Writer;
-use crate::graph::{HeadColumns, HeadConcat, HeadMatmul, NodeId, WeightDecl};
+use crate::graph::{HeadColumns, HeadConcat, HeadMatmul, NodeId, Pair, Single, WeightDecl};
 use crate::schedule::Work;
 use crate::schedule::scratch::PRODUCTS;
 
 /// The picked columns of one row's heads.
 pub(super) fn slice(e: &mut Writer, s: &Site, c: &HeadColumns, t: Value) {
-    let (from, to) = (s.rows(e, s.operand("x")).row(e, t), s.out_row(e, t));
+    let x = s.read(Single::of).x;
+    let (from, to) = (s.row(e, x, t), s.out_row(e, t));
     let from = e.plus(from, c.start * 4);
     let heads = e.int(c.heads);
     e.repeat(heads, |e, h| {
@@ -27,9 +28,9 @@ pub(super) fn slice(e: &mut Writer, s: &Site, c: &HeadColumns, t: Value) {
 pub(super) fn concat(e: &mut Writer, s: &Site, c: &HeadConcat, t: Value) {
     let to = s.out_row(e, t);
     let heads = e.int(c.heads);
-    for (role, width, start) in [("a", c.left, 0), ("b", c.right, c.left)] {
-        let id = s.operand(role);
-        let from = s.rows(e, id).row(e, t);
+    let Pair { a, b } = s.read(Pair::of);
+    for (id, width, start) in [(a, c.left, 0), (b, c.right, c.left)] {
+        let from = s.row(e, id, t);
         let to = e.plus(to, start * 4);
         // One head that all share is read again for each.
         let step = if s.graph.width(id) == width {
@@ -69,8 +70,9 @@ pub(super) fn matmul(e: &mut Writer, s: &Site, m: &HeadMatmul) {
 
 /// Columns `first..first + width` (fewer at the end) of one head's product.
 fn product(e: &mut Writer, s: &Site, m: &HeadMatmul, head: Value, (first, width): (Value, usize)) {
-    let (x, out) = (s.rows(e, s.operand("x")), s.out(e));
-    let whole = HeadWeight::of(e, s, s.operand("w"), m.rows, head);
+    let o = s.read(|take| m.operands(take));
+    let (x, out) = (s.rows(e, o.x), s.out(e));
+    let whole = HeadWeight::of(e, s, o.weight, m.rows, head);
     let product = m.product(whole.decl.shape[1]);
     let from = e.at(x.base, head, m.columns.width * 4);
     let from = Panel {
@@ -184,8 +186,9 @@ fn steps(decl: &WeightDecl) -> (usize, usize) {
 
 /// The columns of one head that are handed on as they are.
 fn keep(e: &mut Writer, s: &Site, m: &HeadMatmul, head: Value) {
-    let (x, out) = (s.rows(e, s.operand("x")), s.out(e));
-    let product = m.product(s.weight(s.operand("w")).1.shape[1]);
+    let o = s.read(|take| m.operands(take));
+    let (x, out) = (s.rows(e, o.x), s.out(e));
+    let product = m.product(s.weight(o.weight).1.shape[1]);
     let rows = s.n_rows(e);
     e.repeat(rows, |e, t| {
         let (from, to) = (x.row(e, t), out.row(e, t));

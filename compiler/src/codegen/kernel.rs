@@ -7,7 +7,7 @@ use graver_runtime::abi::StepContext;
 
 use super::share::Share;
 use super::writer::Writer;
-use crate::graph::{Dim, Graph, NodeId, Op, ProgramKind, WeightDecl, WeightId};
+use crate::graph::{Dim, Graph, NodeId, NormVectors, Op, ProgramKind, Take, WeightDecl, WeightId};
 use crate::memory::{Buffer, MemoryPlan, Place};
 use crate::schedule::Kernel;
 
@@ -51,16 +51,38 @@ impl<'a> Site<'a> {
         self.kernel.claimed.map_or(Share::Static, Share::Claimed)
     }
 
-    pub(super) fn operand(&self, role: &str) -> NodeId {
-        self.graph
-            .operand(self.kernel.node, role)
-            .unwrap_or_else(|| panic!("{} has no operand {role}", self.op().name()))
+    /// The kernel's operands, by the walk of its operation.
+    pub(super) fn read<O>(&self, walk: impl FnOnce(Take<NodeId>) -> O) -> O {
+        self.graph.read(self.kernel.node, walk)
+    }
+
+    /// Row `t` of an operand.
+    pub(super) fn row(&self, e: &mut Writer, id: NodeId, t: Value) -> Value {
+        let rows = self.rows(e, id);
+        rows.row(e, t)
+    }
+
+    /// Width of the result's rows.
+    pub(super) fn width(&self) -> usize {
+        self.graph.width(self.kernel.node)
+    }
+
+    /// Addresses of a norm's vectors.
+    pub(super) fn vectors(
+        &self,
+        e: &mut Writer,
+        vectors: NormVectors<NodeId>,
+    ) -> NormVectors<Value> {
+        NormVectors {
+            gain: vectors.gain.map(|id| self.pointer(e, id)),
+            bias: vectors.bias.map(|id| self.pointer(e, id)),
+        }
     }
 
     /// Where a node's rows lie.
     pub(super) fn rows(&self, e: &mut Writer, id: NodeId) -> Rows {
         if let Op::Slice { start, .. } = self.graph.op(id) {
-            let whole = self.rows(e, self.graph.operands(id)[0]);
+            let whole = self.rows(e, self.graph.input(id));
             return whole.columns(e, *start);
         }
         let buffer = self.plan.blocks[self.block]
@@ -92,12 +114,7 @@ impl<'a> Site<'a> {
     pub(super) fn n_rows(&self, e: &mut Writer) -> Value {
         let id = self.kernel.node;
         let lead = self.graph.shape(id).first().copied();
-        match lead.or_else(|| {
-            self.graph
-                .shape(self.graph.operands(id)[0])
-                .first()
-                .copied()
-        }) {
+        match lead.or_else(|| self.graph.shape(self.graph.input(id)).first().copied()) {
             Some(Dim::LogitRows) => e.field(offset_of!(StepContext, n_logit_rows)),
             Some(Dim::Routed { per_token, .. }) => {
                 let tokens = e.tokens();

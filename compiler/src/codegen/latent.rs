@@ -3,7 +3,7 @@
 //! *Expanded*: a block of latents becomes keys and values of the head in scratch, once for all queries of the segment, which
 //! attend to them in tiles. *Absorbed*: a tile of queries is brought to the latents, attends to them as they lie in the state,
 //! and its sums are brought back. Expanding costs for every key, absorbing for every query and every pair, so that few queries
-//! behind a long past absorb.
+//! after a long past absorb.
 
 use std::mem::offset_of;
 
@@ -18,14 +18,16 @@ use super::online::{KeyPass, Sums, divide_rows};
 use super::tiles::{Tile, by_segment};
 use super::vectors::copy;
 use super::writer::Writer;
-use crate::graph::{Attention, LatentAttention};
+use crate::graph::{Attention, LatentAttention, LatentOperands, NodeId};
 use crate::schedule::scratch::{Area, EXPANDED_KEYS, LatentScratch};
 
 /// Emits the kernel.
 pub(super) fn emit(e: &mut Writer, s: &Site, l: &LatentAttention) {
+    let operands = s.read(|take| l.operands(take));
     by_segment(e, s, l.attention.heads, |e, span, head| {
         let part = Part {
             l,
+            operands,
             span,
             head,
             scratch: LatentScratch::of(s.graph, l, s.kind),
@@ -46,6 +48,7 @@ pub(super) fn emit(e: &mut Writer, s: &Site, l: &LatentAttention) {
 /// One head of one segment.
 struct Part<'a> {
     l: &'a LatentAttention,
+    operands: LatentOperands<NodeId>,
     span: Tile,
     head: Value,
     scratch: LatentScratch,
@@ -68,7 +71,7 @@ impl Part<'_> {
 
     /// Address of query `first`'s head, and elements between queries.
     fn queries(&self, e: &mut Writer, s: &Site, first: Value) -> (Value, usize) {
-        let q = s.rows(e, s.operand("q"));
+        let q = s.rows(e, self.operands.q);
         let row = e.add(self.span.start_row, first);
         let (row, column) = (q.row(e, row), e.times(self.head, self.l.key_dim() * 4));
         (e.add(row, column), q.stride / 4)
@@ -167,9 +170,8 @@ impl Part<'_> {
     ) {
         let l = self.l;
         let latents = self.latents(e, s, k, n);
-        let weight = s.operand("w");
         for (rows, to) in [(l.queries.rows, keys), (l.results.rows, values)] {
-            let w = HeadWeight::of(e, s, weight, rows, self.head);
+            let w = HeadWeight::of(e, s, self.operands.weight, rows, self.head);
             let to = Panel {
                 base: to.base,
                 stride: to.row_bytes / 4,
@@ -202,7 +204,7 @@ impl Part<'_> {
                 return Panel { base, stride };
             }
         };
-        // Rows lie one behind the other, here as there.
+        // Rows follow each other, here as there.
         let all = e.times(n, stride);
         e.micro(widen, &[from, all, base], None);
         Panel { base, stride }
@@ -227,7 +229,7 @@ impl Part<'_> {
             pass.run(e, s, sums);
             divide_rows(e, &l.attention, sums, rows, sums.values, l.rank() * 4);
             let (to, to_stride) = self.results(e, s, first);
-            let w = HeadWeight::of(e, s, s.operand("w"), l.results.rows, self.head);
+            let w = HeadWeight::of(e, s, self.operands.weight, l.results.rows, self.head);
             let sums = Panel {
                 base: sums.values,
                 stride: l.rank(),
@@ -244,7 +246,7 @@ impl Part<'_> {
     fn bring_queries(&self, e: &mut Writer, s: &Site, first: Value, rows: Value, to: Panel) {
         let l = self.l;
         let (from, stride) = self.queries(e, s, first);
-        let w = HeadWeight::of(e, s, s.operand("w"), l.queries.rows, self.head);
+        let w = HeadWeight::of(e, s, self.operands.weight, l.queries.rows, self.head);
         let from = Panel { base: from, stride };
         w.multiply(e, false, (from, rows), l.rank(), to);
         e.repeat(rows, |e, r| {

@@ -11,30 +11,29 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::KernelTable;
 use graver_runtime::abi::quant::{Block, GROUP};
 
-use super::finish::finish_heads;
+use super::finish::Touched;
 use super::kernel::{Rows, Site};
-use super::norms::{prologue_norm, quantize};
+use super::norms::{NormBefore, quantize};
 use super::products::product;
 use super::share::Share;
 use super::vectors::{activate, combine, count, divide, run_length, scale_by};
 use super::writer::{Count, Writer};
-use crate::graph::{Binary, Dest, Join, Matmul, Op};
+use crate::graph::{Binary, Dest, Join, Matmul, MatmulOperands, NodeId};
 use crate::schedule::Work;
 use crate::schedule::scratch::MatmulScratch;
 
 /// Emits the kernel.
-pub(super) fn emit(e: &mut Writer, s: &Site) {
-    let Op::Matmul(m) = s.op() else {
-        unreachable!("a matmul")
-    };
+pub(super) fn emit(e: &mut Writer, s: &Site, m: &Matmul) {
     let Work::Columns(plan) = &s.kernel.work else {
         unreachable!("scheduled by columns")
     };
     let n_rows = s.n_rows(e);
     let scratch = MatmulScratch::of(s.graph, s.kernel.node, m, s.kind);
-    let x = prologue(e, s, (m, &scratch), n_rows);
+    let operands = s.read(|take| m.operands(take));
+    let x = prologue(e, s, (m, &operands), &scratch, n_rows);
     let chunk = |(part, (width, _)): (usize, &(usize, usize))| Chunk {
         m,
+        operands: &operands,
         scratch,
         part,
         width: *width,
@@ -102,15 +101,17 @@ fn claimed(e: &mut Writer, s: &Site, plan: &[(usize, usize)], chunks: &[Chunk]) 
 fn prologue(
     e: &mut Writer,
     s: &Site,
-    (m, scratch): (&Matmul, &MatmulScratch),
+    (m, operands): (&Matmul, &MatmulOperands<NodeId>),
+    scratch: &MatmulScratch,
     n_rows: Value,
 ) -> Rows {
-    let x = s.rows(e, s.operand("x"));
+    let x = s.rows(e, operands.x);
     if m.norm.is_none() && !m.quantize_x {
         return x;
     }
-    debug_assert_eq!(s.share(), Share::Static, "a prologue is a thing of decode");
-    let k = s.graph.width(s.operand("x"));
+    debug_assert_eq!(s.share(), Share::Static, "only decode has prologues");
+    let k = s.graph.width(operands.x);
+    let norm = NormBefore::of(m.norm.as_ref(), operands.norm);
     let own = Rows {
         base: e.scratch(scratch.rows),
         stride: MatmulScratch::row_bytes(m, k),
@@ -118,8 +119,8 @@ fn prologue(
     e.repeat(n_rows, |e, t| {
         let (from, to) = (x.row(e, t), own.row(e, t));
         match m.quantize_x {
-            true => quantize(e, s, (m.norm.as_ref(), scratch.norm), from, to, k),
-            false => prologue_norm(e, s, m.norm.as_ref().expect("checked"), from, to),
+            true => quantize(e, s, (norm, scratch.norm), from, to, k),
+            false => norm.expect("checked").emit(e, s, from, to),
         }
     });
     own
@@ -129,6 +130,7 @@ fn prologue(
 #[derive(Clone, Copy)]
 struct Chunk<'a> {
     m: &'a Matmul,
+    operands: &'a MatmulOperands<NodeId>,
     scratch: MatmulScratch,
     part: usize,
     /// Rows of every chunk but a part's last.
@@ -203,7 +205,7 @@ impl Chunk<'_> {
 
     /// `out = x · w[first .. first + n]ᵀ`.
     fn product(&self, e: &mut Writer, s: &Site, part: usize, first: Value, n: Count, out: Rows) {
-        let id = s.operand(&format!("w{part}"));
+        let id = self.operands.parts[part].weight;
         let base = s.pointer(e, id);
         product(e, s.weight(id).1, base, first, self.x, self.n_rows, n, out);
     }
@@ -237,8 +239,7 @@ impl Chunk<'_> {
             let factor = e.float(c);
             scale_by(e, row, n, factor);
         }
-        if self.m.residual {
-            let id = s.operand("residual");
+        if let Some(id) = self.operands.residual {
             let other = s.rows(e, id).columns(e, self.m.column(self.part));
             let at = other.row(e, t);
             let at = e.at(at, first, 4);
@@ -248,8 +249,8 @@ impl Chunk<'_> {
     }
 
     fn add_bias(&self, e: &mut Writer, s: &Site, part: usize, first: Value, n: Count, row: Value) {
-        if self.m.parts[part].bias {
-            let bias = s.pointer(e, s.operand(&format!("bias{part}")));
+        if let Some(id) = self.operands.parts[part].bias {
+            let bias = s.pointer(e, id);
             let bias = e.at(bias, first, 4);
             combine(e, Binary::Add, row, bias, row, n);
         }
@@ -261,7 +262,12 @@ impl Chunk<'_> {
         let n = count(e, n);
         if !f.touches.is_empty() {
             let heads = divide(e, n, f.grain());
-            finish_heads(e, s, (self.part, f), row, heads, t);
+            let touched = Touched {
+                finish: f,
+                norms: &self.operands.parts[self.part].norms,
+                angles: self.operands.angles,
+            };
+            touched.emit(e, s, row, heads, t);
         }
         let Some(side) = s.side_of(f.dest, f.rows) else {
             return;

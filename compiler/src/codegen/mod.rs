@@ -40,7 +40,7 @@ use graver_runtime::abi::{StepContext, stretch};
 
 use self::kernel::Site;
 use self::writer::{Writer, kernel_signature, signature};
-use crate::graph::{Op, Program, ProgramKind};
+use crate::graph::{Cut, Program, ProgramKind};
 use crate::memory::MemoryPlan;
 use crate::schedule::{Kernel, Schedule};
 
@@ -337,18 +337,23 @@ impl Unit<'_> {
 }
 
 fn emit_kernel(e: &mut Writer, site: &Site, tile: Option<Value>) {
-    match (site.op(), tile) {
-        (Op::Matmul(_), _) => matmul::emit(e, site),
-        (Op::Attention(_), _) => attention::emit(e, site),
-        (Op::GroupByExpert(_) | Op::GroupedMatmul(_) | Op::ExpertsIn(_) | Op::ExpertsOut(_), _) => {
-            experts::emit(e, site)
-        }
-        (Op::HeadMatmul(m), _) => heads::matmul(e, site, m),
-        (Op::LatentAttention(l), _) => latent::emit(e, site, l),
-        (Op::ShortConv(c), _) => recurrent::short_conv(e, site, c),
-        (Op::DeltaRule(d), _) => recurrent::delta_rule(e, site, d),
-        (_, Some(tile)) => plain::emit(e, site, tile),
-        (_, None) => rows::emit(e, site),
+    let tile = || tile.expect("a kernel of a tile is called with its index");
+    match site.op().facts().cut {
+        Cut::View => unreachable!("no kernel is made for a view"),
+        Cut::Rows(_) => rows::emit(e, site),
+        Cut::Matmul(m) => matmul::emit(e, site, m),
+        Cut::HeadMatmul(m) => heads::matmul(e, site, m),
+        Cut::Scores(a) => plain::scores(e, site, a, tile()),
+        Cut::Softmax(a) => plain::softmax(e, site, a, tile()),
+        Cut::Mix(a) => plain::mix(e, site, a, tile()),
+        Cut::Attention(a) => attention::emit(e, site, a),
+        Cut::LatentAttention(l) => latent::emit(e, site, l),
+        Cut::ShortConv(c) => recurrent::short_conv(e, site, c),
+        Cut::DeltaRule(d) => recurrent::delta_rule(e, site, d),
+        Cut::GroupByExpert(g) => experts::group(e, site, g),
+        Cut::GroupedMatmul(m) => experts::grouped_matmul(e, site, m),
+        Cut::ExpertsIn(x) => experts::experts_in(e, site, x),
+        Cut::ExpertsOut(x) => experts::experts_out(e, site, x),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Norms of rows and of groups, and rounding of rows to int8, with or without one in front.
+//! Norms of rows and of groups, and rounding of rows to int8, with or without one before.
 
 use std::mem::offset_of;
 
@@ -7,18 +7,12 @@ use graver_runtime::abi::KernelTable;
 
 use super::kernel::Site;
 use super::writer::{Count, Lanes, Writer};
-use crate::graph::{Norm, NormKind};
+use crate::graph::{NodeId, Norm, NormKind, NormVectors};
 use crate::schedule::scratch::Area;
 
 /// Normalises one group.
-pub(super) fn norm(
-    e: &mut Writer,
-    n: &Norm,
-    from: Value,
-    to: Value,
-    gain: Option<Value>,
-    bias: Option<Value>,
-) {
+pub(super) fn norm(e: &mut Writer, n: &Norm, from: Value, to: Value, vectors: NormVectors<Value>) {
+    let NormVectors { gain, bias } = vectors;
     let count = e.float(n.group as f32);
     let mean = match n.kind {
         NormKind::Rms | NormKind::L2 => None,
@@ -72,18 +66,30 @@ pub(super) fn norm(
     });
 }
 
-/// The norm in front of something else, whose operands are called `norm.gain` and `norm.bias`.
-pub(super) fn prologue_norm(e: &mut Writer, s: &Site, n: &Norm, from: Value, to: Value) {
-    let gain = n.gain.then(|| s.pointer(e, s.operand("norm.gain")));
-    let bias = n.bias.then(|| s.pointer(e, s.operand("norm.bias")));
-    norm(e, n, from, to, gain, bias);
+/// A norm before something else, with where its vectors are.
+#[derive(Clone, Copy)]
+pub(super) struct NormBefore<'a> {
+    pub(super) norm: &'a Norm,
+    pub(super) vectors: NormVectors<NodeId>,
+}
+
+impl<'a> NormBefore<'a> {
+    pub(super) fn of(norm: Option<&'a Norm>, vectors: NormVectors<NodeId>) -> Option<Self> {
+        norm.map(|norm| NormBefore { norm, vectors })
+    }
+
+    /// Normalises one row.
+    pub(super) fn emit(self, e: &mut Writer, s: &Site, from: Value, to: Value) {
+        let vectors = s.vectors(e, self.vectors);
+        norm(e, self.norm, from, to, vectors);
+    }
 }
 
 /// One row of `k` values to int8; where there is a norm, normalised in scratch first, at `row`.
 pub(super) fn quantize(
     e: &mut Writer,
     s: &Site,
-    (norm, row): (Option<&Norm>, Area),
+    (norm, row): (Option<NormBefore>, Area),
     from: Value,
     to: Value,
     k: usize,
@@ -92,7 +98,7 @@ pub(super) fn quantize(
         None => from,
         Some(n) => {
             let row = e.scratch(row);
-            prologue_norm(e, s, n, from, row);
+            n.emit(e, s, from, row);
             row
         }
     };

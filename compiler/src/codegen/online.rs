@@ -28,7 +28,7 @@ pub(super) struct KeyPass<'a> {
     pub(super) cache: (CacheRows, CacheRows),
     /// Keys to go over.
     pub(super) keys: (Value, Value),
-    /// Position of row 0's query, and by how much later that of each further row is.
+    /// Position of row 0's query, and how many positions each further row's comes later.
     pub(super) position: (Value, usize),
     /// What the rows' sums start with.
     pub(super) sinks: Option<Sinks>,
@@ -51,8 +51,9 @@ impl Sinks {
         step: usize,
         first: Value,
     ) -> Option<Self> {
-        a.sinks.then(|| {
-            let all = s.pointer(e, s.operand("sinks"));
+        let sinks = s.read(|take| a.operands(take)).sinks;
+        sinks.map(|sinks| {
+            let all = s.pointer(e, sinks);
             let logits = (e.at(all, head, 4), step);
             Sinks { logits, first }
         })

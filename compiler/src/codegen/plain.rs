@@ -16,20 +16,9 @@ use super::products::Product;
 use super::tiles::{Tile, first_key};
 use super::vectors::{fill, scale_by};
 use super::writer::{Count, Lanes, Writer};
-use crate::graph::{Attention, Op};
+use crate::graph::Attention;
 use crate::schedule::query_tile;
 use crate::schedule::scratch::{SoftmaxScratch, UnfusedScratch};
-
-/// Emits one of the three kernels; its fifth argument is the tile's index.
-pub(super) fn emit(e: &mut Writer, s: &Site, tile_index: Value) {
-    let tile = Tile::load(e, tile_index);
-    match s.op() {
-        Op::Scores(a) => scores(e, s, a, tile),
-        Op::Softmax(a) => softmax(e, s, a, tile),
-        Op::Mix(a) => mix(e, s, a, tile),
-        other => unreachable!("{} is not run per tile", other.name()),
-    }
-}
 
 /// Address of head `head`'s scores, and elements between rows.
 fn head_scores(e: &mut Writer, s: &Site, id: crate::graph::NodeId, head: Value) -> (Value, Value) {
@@ -45,8 +34,11 @@ fn key_head(e: &mut Writer, a: &Attention, head: Value) -> Value {
     e.b.ins().udiv(head, group)
 }
 
-fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Tile) {
-    let q = s.rows(e, s.operand("q"));
+/// Scores of the tile whose index is `tile`.
+pub(super) fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
+    let tile = Tile::load(e, tile);
+    let q = s.read(|take| a.scores_operands(take)).q;
+    let q = s.rows(e, q);
     let (side, room) = (
         s.keys(a.state),
         Room::of(e, s, UnfusedScratch::of(s.graph, a, s.kind).widened),
@@ -92,13 +84,16 @@ fn scale_and_cap(e: &mut Writer, a: &Attention, row: Value, n: Value) {
     }
 }
 
-fn softmax(e: &mut Writer, s: &Site, a: &Attention, tile: Tile) {
+/// Softmax of the tile's scores.
+pub(super) fn softmax(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
+    let tile = Tile::load(e, tile);
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
     e.chunks(heads, s.share(), |e, head| {
         let (base, stride) = head_scores(e, s, s.kernel.node, head);
-        let sink = a.sinks.then(|| {
-            let all = s.pointer(e, s.operand("sinks"));
+        let sinks = s.read(|take| a.softmax_operands(take)).sinks;
+        let sink = sinks.map(|sinks| {
+            let all = s.pointer(e, sinks);
             let own = e.at(all, head, 4);
             e.load(Lanes::One, own, 0)
         });
@@ -137,8 +132,10 @@ fn softmax_row(e: &mut Writer, row: Value, [start, end, width]: [Value; 3], sink
     fill(e, behind, Count::Dynamic(rest), zero);
 }
 
-fn mix(e: &mut Writer, s: &Site, a: &Attention, tile: Tile) {
-    let out = s.out(e);
+/// The tile's weighted sums of values.
+pub(super) fn mix(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
+    let tile = Tile::load(e, tile);
+    let (p, out) = (s.read(|take| a.mix_operands(take)).p, s.out(e));
     let (side, room) = (
         s.values(a.state),
         Room::of(e, s, UnfusedScratch::of(s.graph, a, s.kind).widened),
@@ -146,7 +143,7 @@ fn mix(e: &mut Writer, s: &Site, a: &Attention, tile: Tile) {
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
     e.chunks(heads, s.share(), |e, head| {
-        let (weights, x_stride) = head_scores(e, s, s.operand("p"), head);
+        let (weights, x_stride) = head_scores(e, s, p, head);
         let kv = key_head(e, a, head);
         let rows = side.head_rows(e, tile.slot, kv);
         let (row, column) = (out.row(e, tile.start_row), e.times(head, a.value_dim * 4));

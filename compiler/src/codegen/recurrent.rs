@@ -13,7 +13,7 @@ use super::norms::norm;
 use super::tiles::{Tile, by_segment};
 use super::vectors::{activate, combine, copy, scale_by};
 use super::writer::{Count, Lanes, Writer};
-use crate::graph::{Binary, DeltaRule, RecurrentId, ShortConv};
+use crate::graph::{Binary, DecayOperands, DeltaRule, NodeId, NormVectors, RecurrentId, ShortConv};
 use crate::schedule::Work;
 use crate::schedule::scratch::{ConvScratch, DecayScratch, DeltaScratch};
 
@@ -31,11 +31,9 @@ impl Site<'_> {
 /// `exp(−exp(rate[h]) · softplus(x + bias))` of one row.
 pub(super) fn decay(e: &mut Writer, s: &Site, heads: usize, t: Value) {
     let n = s.graph.width(s.kernel.node);
-    let x = s.rows(e, s.operand("x")).row(e, t);
-    let (rate, bias) = (
-        s.pointer(e, s.operand("rate")),
-        s.pointer(e, s.operand("bias")),
-    );
+    let o = s.read(DecayOperands::of);
+    let x = s.row(e, o.x, t);
+    let (rate, bias) = (s.pointer(e, o.rate), s.pointer(e, o.bias));
     let (to, rates) = (s.out_row(e, t), e.scratch(DecayScratch::of(heads).rates));
     combine(e, Binary::Add, x, bias, to, Count::Known(n));
     let (count, heads_count) = (e.int(n), e.int(heads));
@@ -69,11 +67,12 @@ pub(super) fn short_conv(e: &mut Writer, s: &Site, c: &ShortConv) {
         unreachable!("scheduled by segments and columns")
     };
     let all = s.graph.width(s.kernel.node);
+    let o = s.read(|take| c.operands(take));
     by_segment(e, s, count, |e, segment, run| {
         let first = e.times(run, width);
         let (end, most) = (e.int(all), e.int(width));
         let left = e.sub(end, first);
-        let (x, out) = (s.rows(e, s.operand("x")), s.out(e));
+        let (x, out) = (s.rows(e, o.x), s.out(e));
         let [x, out] = [x, out].map(|rows| Rows {
             base: {
                 let row = rows.row(e, segment.start_row);
@@ -91,7 +90,7 @@ pub(super) fn short_conv(e: &mut Writer, s: &Site, c: &ShortConv) {
             taps: c.taps,
             n: e.min(left, most),
         };
-        let taps = side_by_side(e, s, c, first, width, channels.n);
+        let taps = side_by_side(e, s, (c, o.weight), first, width, channels.n);
         e.repeat(segment.queries, |e, t| {
             let to = out.row(e, t);
             channels.sum(e, taps, width, t, to);
@@ -105,12 +104,11 @@ pub(super) fn short_conv(e: &mut Writer, s: &Site, c: &ShortConv) {
 fn side_by_side(
     e: &mut Writer,
     s: &Site,
-    c: &ShortConv,
+    (c, w): (&ShortConv, NodeId),
     first: Value,
     width: usize,
     n: Value,
 ) -> Value {
-    let w = s.operand("w");
     let stride = s.weight(w).1.row_stride;
     let base = s.pointer(e, w);
     let (from, to) = (
@@ -135,9 +133,13 @@ fn follow(e: &mut Writer, c: &ShortConv, at: Value, n: Value) {
     if let Some(own) = &c.norm {
         let group = e.int(own.group);
         let groups = e.b.ins().udiv(n, group);
+        let bare = NormVectors {
+            gain: None,
+            bias: None,
+        };
         e.repeat(groups, |e, g| {
             let at = e.at(at, g, own.group * 4);
-            norm(e, own, at, at, None, None);
+            norm(e, own, at, at, bare);
         });
     }
 }
@@ -192,13 +194,14 @@ impl Channels {
 
 /// Emits the gated delta rule.
 pub(super) fn delta_rule(e: &mut Writer, s: &Site, d: &DeltaRule) {
+    let o = s.read(|take| d.operands(take));
     by_segment(e, s, d.heads, |e, segment, head| {
         let group = e.int(d.group());
         let key_head = e.b.ins().udiv(head, group);
-        let decays = s.graph.width(s.operand("decay")) / d.heads;
+        let decays = s.graph.width(o.decay) / d.heads;
         let state = s.recurrent(e, d.state, segment.slot);
-        let mut of = |role: &str, head: Value, dim: usize| {
-            let rows = s.rows(e, s.operand(role));
+        let mut of = |id: NodeId, head: Value, dim: usize| {
+            let rows = s.rows(e, id);
             let row = rows.row(e, segment.start_row);
             Rows {
                 base: e.at(row, head, dim * 4),
@@ -206,11 +209,11 @@ pub(super) fn delta_rule(e: &mut Writer, s: &Site, d: &DeltaRule) {
             }
         };
         let inputs = [
-            of("q", key_head, d.key_dim),
-            of("k", key_head, d.key_dim),
-            of("v", head, d.value_dim),
-            of("decay", head, decays),
-            of("beta", head, 1),
+            of(o.q, key_head, d.key_dim),
+            of(o.k, key_head, d.key_dim),
+            of(o.v, head, d.value_dim),
+            of(o.decay, head, decays),
+            of(o.beta, head, 1),
         ];
         let out = s.out(e);
         let row = out.row(e, segment.start_row);
@@ -226,7 +229,7 @@ pub(super) fn delta_rule(e: &mut Writer, s: &Site, d: &DeltaRule) {
             out,
         };
         rule.steps(e, segment.queries);
-        rule.follow(e, s, segment, head);
+        rule.follow(e, s, (o.norm, o.gate), segment, head);
     });
 }
 
@@ -280,18 +283,24 @@ impl Head<'_> {
     }
 
     /// Norm and gate of the head's results.
-    fn follow(&self, e: &mut Writer, s: &Site, segment: Tile, head: Value) {
+    fn follow(
+        &self,
+        e: &mut Writer,
+        s: &Site,
+        (vectors, gate): (NormVectors<NodeId>, Option<NodeId>),
+        segment: Tile,
+        head: Value,
+    ) {
         let n = self.d.value_dim;
         if let Some(own) = &self.d.norm {
-            let gain = own.gain.then(|| s.pointer(e, s.operand("norm.gain")));
-            let bias = own.bias.then(|| s.pointer(e, s.operand("norm.bias")));
+            let vectors = s.vectors(e, vectors);
             e.repeat(segment.queries, |e, t| {
                 let at = self.out.row(e, t);
-                norm(e, own, at, at, gain, bias);
+                norm(e, own, at, at, vectors);
             });
         }
-        if self.d.gated {
-            let gate = s.rows(e, s.operand("gate"));
+        if let Some(gate) = gate {
+            let gate = s.rows(e, gate);
             e.repeat(segment.queries, |e, t| {
                 let row = e.add(segment.start_row, t);
                 let (gate, at) = (gate.row(e, row), self.out.row(e, t));

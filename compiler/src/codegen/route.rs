@@ -14,7 +14,7 @@ use graver_runtime::abi::KernelTable;
 use super::kernel::{Rows, Site};
 use super::vectors::copy;
 use super::writer::{Count, Lanes, Writer};
-use crate::graph::{Grouping, Groups, Route, Score};
+use crate::graph::{Grouping, Groups, NodeId, Route, RouteOperands, Score};
 use crate::schedule::max_tokens;
 use crate::schedule::scratch::{RouteScratch, RoutingScratch};
 
@@ -177,7 +177,7 @@ fn put(e: &mut Writer, index: Value, at: Value) {
 pub(super) fn own_groups(
     e: &mut Writer,
     s: &Site,
-    r: &Route,
+    (r, o): (&Route, RouteOperands<NodeId>),
     grouping: Grouping,
     scratch: &RoutingScratch,
 ) -> Table {
@@ -186,8 +186,8 @@ pub(super) fn own_groups(
         stride: 2 * r.top_k * 4,
     };
     let table = e.scratch(scratch.table);
-    let scores = s.rows(e, s.operand("scores"));
-    let correction = r.correction.then(|| s.pointer(e, s.operand("correction")));
+    let scores = s.rows(e, o.scores);
+    let correction = o.correction.map(|id| s.pointer(e, id));
     let tokens = e.tokens();
     e.repeat(tokens, |e, t| {
         let (from, to) = (scores.row(e, t), routes.row(e, t));

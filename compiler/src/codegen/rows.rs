@@ -11,12 +11,12 @@ use super::experts;
 use super::finish::{finish_row, position_factor, rotate};
 use super::heads;
 use super::kernel::Site;
-use super::norms::{norm, quantize};
+use super::norms::{NormBefore, norm, quantize};
 use super::recurrent;
 use super::streams;
 use super::vectors::{activate, combine, copy, scale_by, widen};
 use super::writer::{Count, Writer};
-use crate::graph::{Binary, Op, Unary};
+use crate::graph::{Binary, KeysValues, LookUp, Norm, NormOperands, Op, Pair, Single, Unary};
 use crate::schedule::Work;
 use crate::schedule::scratch::QuantizeScratch;
 
@@ -38,10 +38,6 @@ pub(super) fn emit(e: &mut Writer, s: &Site) {
 }
 
 fn row(e: &mut Writer, s: &Site, t: Value) {
-    let x = |e: &mut Writer, role: &str| {
-        let rows = s.rows(e, s.operand(role));
-        rows.row(e, t)
-    };
     match s.op() {
         Op::Embed { scale, limit } => {
             let mut token = e.u32_of(offset_of!(StepContext, tokens), t);
@@ -58,44 +54,36 @@ fn row(e: &mut Writer, s: &Site, t: Value) {
             look_up(e, s, at, t, 1.0);
         }
         Op::RopeAngles { rope, rotary_dim } => angles(e, s, *rope, *rotary_dim, t),
-        Op::Norm(n) => {
-            let (from, to) = (x(e, "x"), s.out_row(e, t));
-            let gain = n.gain.then(|| s.pointer(e, s.operand("gain")));
-            let bias = n.bias.then(|| s.pointer(e, s.operand("bias")));
-            let groups = e.int(s.graph.width(s.kernel.node) / n.group);
-            e.repeat(groups, |e, g| {
-                let (from, to) = (e.at(from, g, n.group * 4), e.at(to, g, n.group * 4));
-                norm(e, n, from, to, gain, bias);
-            });
-        }
+        Op::Norm(n) => norm_row(e, s, n, t),
         Op::Quantize { norm } => {
-            let (from, to) = (x(e, "x"), s.out_row(e, t));
+            let o = s.read(|take| NormOperands::of_quantize(norm.as_ref(), take));
+            let (from, to) = (s.row(e, o.x, t), s.out_row(e, t));
             let scratch = QuantizeScratch::of(s.graph, s.kernel.node);
-            let width = s.graph.width(s.kernel.node);
-            quantize(e, s, (norm.as_ref(), scratch.norm), from, to, width);
+            let norm = NormBefore::of(norm.as_ref(), o.norm);
+            quantize(e, s, (norm, scratch.norm), from, to, s.width());
         }
         Op::Binary(b) => binary(e, s, *b, t),
         Op::Unary(u) => {
-            let (from, to) = (x(e, "x"), s.out_row(e, t));
-            unary(e, *u, from, to, s.graph.width(s.kernel.node));
+            let (from, to) = moved(e, s, t);
+            unary(e, *u, from, to, s.width());
         }
         Op::Rope(r) => {
-            let (from, to, turn) = (x(e, "x"), s.out_row(e, t), x(e, "angles"));
-            let width = s.graph.width(s.kernel.node);
-            copy(e, from, to, width, 1.0);
-            let heads = e.int(width / r.head_dim);
+            let o = s.read(|take| r.operands(take));
+            let (from, to, turn) = (s.row(e, o.x, t), s.out_row(e, t), s.row(e, o.angles, t));
+            copy(e, from, to, s.width(), 1.0);
+            let heads = e.int(s.width() / r.head_dim);
             rotate(e, r, to, heads, turn);
         }
         Op::PositionScale(p) => {
-            let (from, to) = (x(e, "x"), s.out_row(e, t));
-            let width = s.graph.width(s.kernel.node);
-            copy(e, from, to, width, 1.0);
+            let (from, to) = moved(e, s, t);
+            copy(e, from, to, s.width(), 1.0);
             let factor = position_factor(e, p, t);
-            scale_by(e, to, Count::Known(width), factor);
+            scale_by(e, to, Count::Known(s.width()), factor);
         }
         Op::CacheWrite { state } => {
-            for (role, side) in [("k", s.keys(*state)), ("v", s.values(*state))] {
-                let (from, first, heads) = (x(e, role), e.int(0), e.int(side.decl.kv_heads));
+            let KeysValues { k, v } = s.read(KeysValues::of);
+            for (id, side) in [(k, s.keys(*state)), (v, s.values(*state))] {
+                let (from, first, heads) = (s.row(e, id, t), e.int(0), e.int(side.decl.kv_heads));
                 side.store(e, from, t, first, heads);
             }
         }
@@ -107,43 +95,63 @@ fn row(e: &mut Writer, s: &Site, t: Value) {
         Op::HeadSlice(c) => heads::slice(e, s, c, t),
         Op::HeadConcat(c) => heads::concat(e, s, c, t),
         Op::GatherRows => {
-            let from = s.rows(e, s.operand("x"));
             let index = e.u32_of(offset_of!(StepContext, logit_rows), t);
-            let (from, to) = (from.row(e, index), s.out_row(e, t));
-            copy(e, from, to, s.graph.width(s.kernel.node), 1.0);
+            let x = s.read(Single::of).x;
+            let (from, to) = (s.row(e, x, index), s.out_row(e, t));
+            copy(e, from, to, s.width(), 1.0);
         }
         Op::Copy => {
-            let (from, to) = (x(e, "x"), s.out_row(e, t));
-            copy(e, from, to, s.graph.width(s.kernel.node), 1.0);
+            let (from, to) = moved(e, s, t);
+            copy(e, from, to, s.width(), 1.0);
         }
-        Op::Route(_)
-        | Op::GatherTokens { .. }
-        | Op::Activate(_)
-        | Op::Combine { .. }
-        | Op::ScaleRows => experts::row(e, s, t),
-        Op::GroupByExpert(_) | Op::GroupedMatmul(_) | Op::ExpertsIn(_) | Op::ExpertsOut(_) => {
-            unreachable!("not scheduled by rows")
-        }
+        Op::Route(r) => experts::route_row(e, s, r, t),
+        Op::GatherTokens { grouping, weighted } => experts::gather(e, s, grouping, *weighted, t),
+        Op::Activate(a) => experts::activation(e, s, a, t),
+        Op::Combine { grouping, weighted } => experts::combine_rows(e, s, grouping, *weighted, t),
+        Op::ScaleRows => experts::scale_row(e, s, t),
         Op::Input(_) | Op::Weight(_) | Op::Slice { .. } | Op::CacheRead { .. } => {
-            unreachable!("views are no kernels")
+            unreachable!("no kernel is made for a view")
         }
-        Op::Matmul(_) | Op::HeadMatmul(_) | Op::LatentAttention(_) => {
-            unreachable!("not scheduled by rows")
-        }
-        Op::ShortConv(_) | Op::DeltaRule(_) => unreachable!("not scheduled by rows"),
-        Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) | Op::Attention(_) => {
-            unreachable!("not scheduled by rows")
-        }
+        Op::Matmul(_)
+        | Op::HeadMatmul(_)
+        | Op::Scores(_)
+        | Op::Softmax(_)
+        | Op::Mix(_)
+        | Op::Attention(_)
+        | Op::LatentAttention(_)
+        | Op::ShortConv(_)
+        | Op::DeltaRule(_)
+        | Op::GroupByExpert(_)
+        | Op::GroupedMatmul(_)
+        | Op::ExpertsIn(_)
+        | Op::ExpertsOut(_) => unreachable!("not cut by rows"),
     }
+}
+
+/// Row `t` of the only operand, and of the result.
+fn moved(e: &mut Writer, s: &Site, t: Value) -> (Value, Value) {
+    let x = s.read(Single::of).x;
+    (s.row(e, x, t), s.out_row(e, t))
+}
+
+fn norm_row(e: &mut Writer, s: &Site, n: &Norm, t: Value) {
+    let o = s.read(|take| n.operands(take));
+    let (from, to) = (s.row(e, o.x, t), s.out_row(e, t));
+    let vectors = s.vectors(e, o.norm);
+    let groups = e.int(s.width() / n.group);
+    e.repeat(groups, |e, g| {
+        let (from, to) = (e.at(from, g, n.group * 4), e.at(to, g, n.group * 4));
+        norm(e, n, from, to, vectors);
+    });
 }
 
 /// Row `index` of a table into row `t` of the result.
 fn look_up(e: &mut Writer, s: &Site, index: Value, t: Value, scale: f32) {
-    let table = s.operand("table");
+    let table = s.read(LookUp::of).table;
     let decl = s.weight(table).1;
     let base = s.pointer(e, table);
     let to = s.out_row(e, t);
-    let n = s.graph.width(s.kernel.node);
+    let n = s.width();
     match decl.encoding {
         Encoding::Float(dtype) => {
             let from = e.at(base, index, decl.row_stride);
@@ -207,7 +215,7 @@ fn angles(e: &mut Writer, s: &Site, rope: usize, rotary_dim: usize, t: Value) {
 }
 
 fn binary(e: &mut Writer, s: &Site, op: Binary, t: Value) {
-    let (a, b) = (s.operand("a"), s.operand("b"));
+    let Pair { a, b } = s.read(|take| op.operands(take));
     let broadcast = s.graph.shape(b).len() == 1;
     let left = s.rows(e, a).row(e, t);
     let right = if broadcast {
@@ -216,14 +224,7 @@ fn binary(e: &mut Writer, s: &Site, op: Binary, t: Value) {
         s.rows(e, b).row(e, t)
     };
     let to = s.out_row(e, t);
-    combine(
-        e,
-        op,
-        left,
-        right,
-        to,
-        Count::Known(s.graph.width(s.kernel.node)),
-    );
+    combine(e, op, left, right, to, Count::Known(s.width()));
 }
 
 fn unary(e: &mut Writer, op: Unary, from: Value, to: Value, n: usize) {

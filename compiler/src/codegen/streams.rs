@@ -9,27 +9,19 @@ use graver_runtime::abi::KernelTable;
 
 use super::kernel::Site;
 use super::writer::{Count, Lanes, Writer};
-use crate::graph::WeightedSum;
-
-fn operand_row(e: &mut Writer, s: &Site, role: &str, t: Value) -> Value {
-    s.rows(e, s.operand(role)).row(e, t)
-}
-
-fn width(s: &Site) -> usize {
-    s.graph.width(s.kernel.node)
-}
+use crate::graph::{MatchedRows, NodeId, Single, WeightedSum};
 
 /// One row of a weighted sum, its terms added in order.
 pub(super) fn weighted_sum(e: &mut Writer, s: &Site, w: &WeightedSum, t: Value) {
-    let by = operand_row(e, s, "by", t);
-    let terms: Vec<(Value, Value)> = (0..w.count)
-        .map(|j| {
-            let weight = e.load(Lanes::One, by, (w.start + j) * 4);
-            (weight, operand_row(e, s, &format!("x{j}"), t))
-        })
-        .collect();
+    let o = s.read(|take| w.operands(take));
+    let by = s.row(e, o.by, t);
+    let mut term = |(j, id): (usize, &NodeId)| {
+        let weight = e.load(Lanes::One, by, (w.start + j) * 4);
+        (weight, s.row(e, *id, t))
+    };
+    let terms: Vec<(Value, Value)> = o.terms.iter().enumerate().map(&mut term).collect();
     let to = s.out_row(e, t);
-    e.each(Count::Known(width(s)), |e, i, lanes| {
+    e.each(Count::Known(s.width()), |e, i, lanes| {
         let mut sum: Option<Value> = None;
         for (weight, x) in &terms {
             let at = e.add(*x, i);
@@ -47,8 +39,9 @@ pub(super) fn weighted_sum(e: &mut Writer, s: &Site, w: &WeightedSum, t: Value) 
 
 /// One row, with the root mean square of another.
 pub(super) fn match_rms(e: &mut Writer, s: &Site, least: f32, t: Value) {
-    let n = width(s);
-    let (x, like) = (operand_row(e, s, "x", t), operand_row(e, s, "like", t));
+    let n = s.width();
+    let o = s.read(MatchedRows::of);
+    let (x, like) = (s.row(e, o.x, t), s.row(e, o.like, t));
     let (is, wanted, least) = (
         mean_square(e, x, n),
         mean_square(e, like, n),
@@ -79,8 +72,9 @@ fn mean_square(e: &mut Writer, x: Value, n: usize) -> Value {
 
 /// What exceeds one row's mean by more than `by` standard deviations.
 pub(super) fn cutoff(e: &mut Writer, s: &Site, by: f32, t: Value) {
-    let n = width(s);
-    let x = operand_row(e, s, "x", t);
+    let n = s.width();
+    let x = s.read(Single::of).x;
+    let x = s.row(e, x, t);
     let sum = e.sum(n, |e, i, lanes| {
         let at = e.add(x, i);
         e.load(lanes, at, 0)

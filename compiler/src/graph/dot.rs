@@ -2,7 +2,9 @@
 
 use std::fmt::Write;
 
-use super::{Op, Program};
+use super::dim::shape_text;
+use super::ops::Op;
+use super::program::Program;
 
 /// The drawing's source.
 pub fn dot(program: &Program) -> String {
@@ -20,7 +22,7 @@ pub fn dot(program: &Program) -> String {
         );
         for (id, name) in &names {
             let node = block.graph.node(*id);
-            let shape = super::text::shape_text(&node.shape);
+            let shape = shape_text(&node.shape);
             let style = if matches!(node.op, Op::Weight(_)) {
                 ", style=rounded, color=gray"
             } else {

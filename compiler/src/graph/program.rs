@@ -1,6 +1,7 @@
 //! A whole model: one graph for the embedding, one for each kind of layer, one for the head, and the order in which they run.
 
-use super::{Graph, RecurrentId};
+use super::dim::RecurrentId;
+use super::nodes::Graph;
 
 /// Which of a model's two programs this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -124,4 +125,9 @@ impl std::str::FromStr for ProgramKind {
             other => Err(UnknownProgram(other.into())),
         }
     }
+}
+
+/// Name under which the angles of a rotary embedding are handed to the layers.
+pub(super) fn rope_input(rope: usize) -> String {
+    format!("rope{rope}")
 }

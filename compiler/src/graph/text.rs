@@ -11,22 +11,24 @@
 //! output h = %2
 //! ```
 //!
-//! Inputs are named, other values numbered in topological order. The shape behind the colon is for the reader; the
-//! parser infers it again and complains where they differ. Behind a semicolon stands the node's place in the spec:
+//! Inputs are named, other values numbered in topological order. The shape after the colon is for the reader; the
+//! parser infers it again and complains where they differ. After a semicolon stands the node's place in the spec:
 //! `%2 = matmul … ; attention.q`. Texts written by hand may name values by it instead: `%attention.q = matmul …`.
 
+mod error;
 mod words;
 
 use std::collections::BTreeMap;
 use std::fmt;
 
-use graver_runtime::abi::Encoding;
-
+use self::error::LineError;
+pub use self::error::ParseError;
 use self::words::{cache_type_of, encoding_of, number, read_attrs, read_shape, read_sizes};
-use super::attrs::{self, Attr, AttrError};
-use super::op::{Dim, Op};
-use super::shape::ShapeError;
-use super::{Graph, NodeId, Program, RecurrentDecl, StateDecl, WeightDecl};
+use super::decl::{RecurrentDecl, StateDecl, WeightDecl};
+use super::dim::shape_text;
+use super::nodes::{Graph, NodeId};
+use super::ops::{Attr, Op, Words};
+use super::program::Program;
 
 impl fmt::Display for Graph {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -93,81 +95,6 @@ impl fmt::Display for Program {
     }
 }
 
-impl fmt::Display for WeightDecl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let shape: Vec<_> = self.shape.iter().map(usize::to_string).collect();
-        write!(
-            f,
-            "weight @{}: {}[{}]",
-            self.slot,
-            self.encoding,
-            shape.join(", ")
-        )?;
-        if self.row_stride != self.dense_stride() {
-            write!(f, " stride={}", self.row_stride)?;
-        }
-        if self.count != 1 {
-            write!(f, " count={}", self.count)?;
-        }
-        if let Some(b) = &self.blocks {
-            write!(f, " rows={} every={}", b.rows, b.every)?;
-        }
-        f.write_str(if self.transposed { " transposed" } else { "" })
-    }
-}
-
-impl WeightDecl {
-    /// Bytes of one matrix or vector whose rows are dense.
-    pub fn bytes(&self) -> usize {
-        let elements: usize = self.shape.iter().product();
-        match (self.encoding, self.shape.as_slice()) {
-            (Encoding::Quantized(quant), [rows, k]) => quant.matrix_bytes(*rows, *k),
-            (Encoding::Quantized(quant), _) => quant.matrix_bytes(1, elements),
-            (Encoding::Float(dtype), _) => elements * dtype.size(),
-        }
-    }
-
-    /// Bytes of one stored row, or panel: where transposed, of a run of `out`, to the last of the rows in it that are read.
-    pub fn stored_row_bytes(&self) -> usize {
-        match self.encoding {
-            Encoding::Float(dtype) if self.transposed => self.rows_across() * dtype.size(),
-            Encoding::Float(_) | Encoding::Quantized(_) => self.dense_stride(),
-        }
-    }
-
-    /// Bytes from the first element that code reads of one matrix or vector to the last, with what lies between rows.
-    pub fn span_bytes(&self) -> usize {
-        let (Encoding::Float(dtype), [_, k]) = (self.encoding, self.shape.as_slice()) else {
-            return self.bytes();
-        };
-        let last = match self.transposed {
-            true => k - 1,
-            false => self.rows_across() - 1,
-        };
-        let row = match self.transposed {
-            true => self.rows_across(),
-            false => *k,
-        };
-        last * self.row_stride + row * dtype.size()
-    }
-
-    /// Rows of the tensor from the first that is read to the last.
-    fn rows_across(&self) -> usize {
-        let last = self.shape[0] - 1;
-        self.blocks.map_or(last, |b| b.place(last)) + 1
-    }
-
-    /// Bytes between rows, or panels, where nothing lies between them.
-    pub fn dense_stride(&self) -> usize {
-        let k = *self.shape.last().unwrap_or(&1);
-        match self.encoding {
-            Encoding::Float(dtype) if self.transposed => self.shape[0] * dtype.size(),
-            Encoding::Float(dtype) => k * dtype.size(),
-            Encoding::Quantized(quant) => quant.panel_bytes(k),
-        }
-    }
-}
-
 impl Graph {
     /// How each node is printed: `%h` for inputs, `@slot` for weights, `%3` for the rest.
     pub fn names(&self) -> BTreeMap<NodeId, String> {
@@ -194,15 +121,14 @@ impl Graph {
             return Ok(());
         }
         write!(f, "{} = {}", names[&id], node.op.name())?;
-        let plain = |r: &str| matches!(r, "x" | "a" | "b" | "q" | "k" | "v" | "p" | "table");
-        for (i, (role, o)) in node.op.roles().iter().zip(self.operands(id)).enumerate() {
+        for (i, ((role, _), o)) in node.op.roles().iter().zip(self.operands(id)).enumerate() {
             f.write_str(if i == 0 { " " } else { ", " })?;
-            if !plain(role) {
+            if !role.is_plain() {
                 write!(f, "{role}=")?;
             }
             f.write_str(&names[&o])?;
         }
-        let words: Vec<_> = attrs::of(&node.op).iter().map(Attr::to_string).collect();
+        let words: Vec<_> = node.op.words().iter().map(Attr::to_string).collect();
         if !words.is_empty() {
             write!(f, " {{{}}}", words.join(" "))?;
         }
@@ -217,55 +143,11 @@ impl Graph {
 
 /// An operation with its options, without operands: `matmul {part(rows=8)}`.
 pub fn op_text(op: &Op) -> String {
-    let words: Vec<_> = attrs::of(op).iter().map(Attr::to_string).collect();
+    let words: Vec<_> = op.words().iter().map(Attr::to_string).collect();
     match words.is_empty() {
         true => op.name().into(),
         false => format!("{} {{{}}}", op.name(), words.join(" ")),
     }
-}
-
-/// A shape as graphs print it: `[T, 64]`.
-pub fn shape_text(shape: &[Dim]) -> String {
-    format!(
-        "[{}]",
-        shape
-            .iter()
-            .map(Dim::to_string)
-            .collect::<Vec<_>>()
-            .join(", ")
-    )
-}
-
-/// Why a text is no graph.
-#[derive(Debug, thiserror::Error)]
-pub enum ParseError {
-    /// A line that does not read.
-    #[error("line {line}: {what}: `{text}`")]
-    Line {
-        /// Counted from 1.
-        line: usize,
-        /// What is wrong.
-        what: String,
-        /// The line.
-        text: String,
-    },
-}
-
-/// What may go wrong inside a line; the caller adds the place.
-#[derive(Debug, thiserror::Error)]
-enum LineError {
-    #[error("{0}")]
-    Syntax(&'static str),
-    #[error("{0} is not defined above")]
-    Name(String),
-    #[error("{0} is defined above already")]
-    Twice(String),
-    #[error("the shape is {found}, the text says {said}")]
-    Shape { found: String, said: String },
-    #[error(transparent)]
-    Attr(#[from] AttrError),
-    #[error(transparent)]
-    Operands(#[from] ShapeError),
 }
 
 /// Reads a graph's text form.
@@ -357,7 +239,8 @@ impl Parser {
             blocks: None,
             count: 1,
         };
-        let bad = || LineError::Syntax("stride, count, rows or every is no number, or a large one");
+        let bad =
+            || LineError::Syntax("stride, count, rows or every is not a number, or a large one");
         let value = |key: &str| {
             let found = words.split_whitespace().find_map(|w| w.strip_prefix(key));
             found.map(|n| number(n).ok_or_else(bad)).transpose()
@@ -468,7 +351,11 @@ impl Parser {
             roles.push(role.to_string());
             ids.push(self.name(value)?);
         }
-        let op = attrs::read(op, &read_attrs(words)?, &roles)?;
+        let op = Op::read(&Words {
+            op,
+            words: &read_attrs(words)?,
+            roles: &roles,
+        })?;
         Ok(self.graph.try_add(op, &ids, place)?)
     }
 }

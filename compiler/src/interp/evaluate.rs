@@ -6,10 +6,16 @@ use super::rows::{
 };
 use super::values::{Rows, Scene};
 use super::{attend, experts, heads, recurrent, streams};
-use crate::graph::{Attention, Dest, Op};
+use crate::graph::{
+    Attention, DecayOperands, Dest, FinishOperands, GroupedRows, HeadMatmul, HeadMatmulOperands,
+    KeysValues, LatentAttention, LatentOperands, LookUp, MatchedRows, NormOperands, Op, Pair,
+    Reads, Role, RouteOperands, ScaledRows, Single, SoftmaxOperands,
+};
 
 /// The value of an operation.
-pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
+pub(super) fn evaluate(scene: &mut Scene, op: &Op, operands: &[&Rows]) -> Rows {
+    let mut operands = operands.iter().copied();
+    let o = &mut |_: Role, _: Reads| operands.next().expect("an operation has its operands");
     match op {
         Op::Input(_) | Op::Weight(_) => unreachable!("named, not computed"),
         Op::Embed { scale, limit } => {
@@ -17,63 +23,96 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, x: &[&Rows]) -> Rows {
                 Some(limit) if t as usize >= *limit => 0,
                 _ => t as usize,
             };
-            embed(x[0], scene.tokens.iter().map(row), *scale)
+            embed(LookUp::of(o).table, scene.tokens.iter().map(row), *scale)
         }
-        Op::PositionRows { offset } => embed(x[0], positions(scene).map(|p| p + offset), 1.0),
+        Op::PositionRows { offset } => {
+            let rows = positions(scene).map(|p| p + offset);
+            embed(LookUp::of(o).table, rows, 1.0)
+        }
         Op::RopeAngles { rope, .. } => rope_angles(scene, *rope),
-        Op::Norm(n) => norm(
-            n,
-            x[0],
-            n.gain.then(|| x[1]),
-            n.bias.then(|| x[x.len() - 1]),
-        ),
-        Op::Matmul(m) => matmul(scene, m, x),
-        Op::Quantize { norm: n } => {
-            let gain = n.and_then(|n| n.gain.then(|| x[1]));
-            let bias = n.and_then(|n| n.bias.then(|| x[x.len() - 1]));
-            to_int8(&n.map_or_else(|| x[0].clone(), |n| norm(&n, x[0], gain, bias)))
+        Op::Norm(n) => {
+            let NormOperands { x, norm: vectors } = n.operands(o);
+            norm(n, x, vectors)
         }
-        Op::Binary(b) => binary(*b, x[0], x[1]),
-        Op::Unary(u) => map(x[0], |v| unary(*u, v)),
-        Op::Rope(r) => rotate(r, x[0], x[1]),
-        Op::PositionScale(p) => position_scale(scene, p, x[0]),
+        Op::Matmul(m) => matmul(scene, m, &m.operands(o)),
+        Op::Quantize { norm: before } => {
+            let NormOperands { x, norm: vectors } = NormOperands::of_quantize(before.as_ref(), o);
+            match before {
+                Some(n) => to_int8(&norm(n, x, vectors)),
+                None => to_int8(x),
+            }
+        }
+        Op::Binary(op) => {
+            let Pair { a, b } = op.operands(o);
+            binary(*op, a, b)
+        }
+        Op::Unary(u) => map(Single::of(o).x, |v| unary(*u, v)),
+        Op::Rope(r) => {
+            let o = r.operands(o);
+            rotate(r, o.x, o.angles)
+        }
+        Op::PositionScale(p) => position_scale(scene, p, Single::of(o).x),
         Op::CacheWrite { state } => {
-            attend::write(scene, Dest::Keys(*state), x[0]);
-            attend::write(scene, Dest::Values(*state), x[1]);
+            let KeysValues { k, v } = KeysValues::of(o);
+            attend::write(scene, Dest::Keys(*state), k);
+            attend::write(scene, Dest::Values(*state), v);
             Rows::default()
         }
         Op::CacheRead { .. } => Rows::default(),
-        Op::Finish { parts } => finish_joined(scene, parts, x),
-        Op::Scores(a) => attend::scores(scene, a, x[0]),
-        Op::Softmax(a) => attend::softmax(scene, a, x[0], x.get(1).copied()),
-        Op::Mix(a) => attend::mix(scene, a, x[0]),
-        Op::Attention(a) => attention(scene, a, x[0], x.get(2).copied()),
-        Op::GatherRows | Op::Copy => x[0].clone(),
-        Op::Slice { start, len } => slice(x[0], *start, *len),
-        Op::HeadSlice(c) => heads::slice(c, x[0]),
-        Op::HeadConcat(c) => heads::concat(c, x[0], x[1]),
-        Op::HeadMatmul(m) => heads::matmul(m, x[0], x[1]),
-        Op::LatentAttention(l) => {
-            let q = heads::matmul(&l.queries, x[0], x[2]);
-            let sums = attention(scene, &l.attention, &q, None);
-            heads::matmul(&l.results, &sums, x[2])
+        Op::Finish { parts } => finish_joined(scene, parts, &FinishOperands::of(parts, o)),
+        Op::Scores(a) => attend::scores(scene, a, a.scores_operands(o).q),
+        Op::Softmax(a) => {
+            let SoftmaxOperands { x, sinks } = a.softmax_operands(o);
+            attend::softmax(scene, a, x, sinks)
         }
-        Op::Route(r) => experts::route(r, x[0], r.correction.then(|| x[1])),
-        Op::GroupByExpert(g) => experts::group(g, x[0]),
-        Op::GatherTokens { grouping, weighted } => experts::gather(grouping, *weighted, x[0], x[1]),
-        Op::GroupedMatmul(m) => experts::grouped_matmul(m, x[0], x[1], x[2], m.bias.then(|| x[3])),
-        Op::Activate(a) => experts::activated(a, x),
-        Op::Combine { grouping, weighted } => experts::combine(grouping, *weighted, x[0], x[1]),
-        Op::ScaleRows => experts::scale_rows(x[0], x[1]),
-        Op::WeightedSum(w) => streams::weighted_sum(w, x[0], &x[1..]),
-        Op::MatchRms { least } => streams::match_rms(*least, x[0], x[1]),
-        Op::Cutoff { by } => streams::cutoff(*by, x[0]),
-        Op::ShortConv(c) => recurrent::short_conv(scene, c, x[0], x[1]),
-        Op::Decay { heads } => recurrent::decay(*heads, x[0], x[1], x[2]),
-        Op::DeltaRule(d) => recurrent::delta_rule(scene, d, x),
-        Op::ExpertsIn(e) => experts::experts_in(e, x),
-        Op::ExpertsOut(e) => experts::experts_out(e, x),
+        Op::Mix(a) => attend::mix(scene, a, a.mix_operands(o).p),
+        Op::Attention(a) => {
+            let o = a.operands(o);
+            attention(scene, a, o.q, o.sinks)
+        }
+        Op::LatentAttention(l) => latent_attention(scene, l, l.operands(o)),
+        Op::GatherRows | Op::Copy => Single::of(o).x.clone(),
+        Op::Slice { start, len } => slice(Single::of(o).x, *start, *len),
+        Op::HeadSlice(c) => heads::slice(c, Single::of(o).x),
+        Op::HeadConcat(c) => heads::concat(c, Pair::of(o)),
+        Op::HeadMatmul(m) => heads::matmul(m, m.operands(o)),
+        Op::Route(r) => experts::route(r, RouteOperands::of(r, o)),
+        Op::GroupByExpert(g) => experts::group(g, Single::of(o).x),
+        Op::GatherTokens { grouping, weighted } => {
+            let GroupedRows { x, groups } = GroupedRows::of(o);
+            experts::gather(grouping, *weighted, x, groups)
+        }
+        Op::GroupedMatmul(m) => {
+            let o = m.operands(o);
+            experts::grouped_matmul(m, o.x, o.groups, o.matrix)
+        }
+        Op::Activate(a) => {
+            let o = a.operands(o);
+            experts::activated(a, o.x, o.up)
+        }
+        Op::Combine { grouping, weighted } => {
+            let GroupedRows { x, groups } = GroupedRows::of(o);
+            experts::combine(grouping, *weighted, x, groups)
+        }
+        Op::ScaleRows => experts::scale_rows(ScaledRows::of(o)),
+        Op::WeightedSum(w) => streams::weighted_sum(w, &w.operands(o)),
+        Op::MatchRms { least } => streams::match_rms(*least, MatchedRows::of(o)),
+        Op::Cutoff { by } => streams::cutoff(*by, Single::of(o).x),
+        Op::ShortConv(c) => recurrent::short_conv(scene, c, c.operands(o)),
+        Op::Decay { heads } => recurrent::decay(*heads, DecayOperands::of(o)),
+        Op::DeltaRule(d) => recurrent::delta_rule(scene, d, &d.operands(o)),
+        Op::ExpertsIn(e) => experts::experts_in(e, &e.operands(o)),
+        Op::ExpertsOut(e) => experts::experts_out(e, &e.operands(o)),
     }
+}
+
+fn latent_attention(scene: &Scene, l: &LatentAttention, o: LatentOperands<&Rows>) -> Rows {
+    let by_head = |m: &HeadMatmul, x: &Rows| {
+        let weight = o.weight;
+        heads::matmul(m, HeadMatmulOperands { x, weight })
+    };
+    let sums = attention(scene, &l.attention, &by_head(&l.queries, o.q), None);
+    by_head(&l.results, &sums)
 }
 
 fn attention(scene: &Scene, a: &Attention, q: &Rows, sinks: Option<&Rows>) -> Rows {

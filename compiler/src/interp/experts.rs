@@ -2,17 +2,20 @@
 //!
 //! Indices are held as the numbers they are; a table of groups is laid out for the tokens of the step.
 
-use super::rows::{activate, binary, product};
+use super::rows::{activate, binary, map, norm, product, to_int8};
 use super::values::Rows;
 use crate::graph::{
-    Activate, Binary, ExpertsIn, ExpertsOut, Form, Gating, GroupedMatmul, Grouping, Route, Score,
+    Activate, Binary, ExpertMatrix, ExpertsIn, ExpertsInOperands, ExpertsOut, ExpertsOutOperands,
+    Form, Gating, GroupedMatmul, Grouping, Route, RouteOperands, Routing, ScaledRows, Score,
 };
 
 /// For each row of scores the weights of its experts, and which they are.
-pub(super) fn route(r: &Route, scores: &Rows, correction: Option<&Rows>) -> Rows {
-    let data = scores
+pub(super) fn route(r: &Route, o: RouteOperands<&Rows>) -> Rows {
+    let correction = o.correction.map(|c| c.data.as_slice());
+    let data = o
+        .scores
         .iter()
-        .flat_map(|row| route_row(r, row, correction.map(|c| c.data.as_slice())))
+        .flat_map(|row| route_row(r, row, correction))
         .collect();
     Rows::new(data, 2 * r.top_k)
 }
@@ -167,15 +170,15 @@ pub(super) fn grouped_matmul(
     m: &GroupedMatmul,
     x: &Rows,
     table: &Rows,
-    w: &Rows,
-    bias: Option<&Rows>,
+    matrix: ExpertMatrix<&Rows>,
 ) -> Rows {
+    let ExpertMatrix { weight: w, bias } = matrix;
     let groups = Groups::of(&m.grouping, table);
-    let matrix = m.rows * w.width;
+    let size = m.rows * w.width;
     let mut data = vec![];
     for (i, row) in x.iter().enumerate() {
         let e = groups.expert(i);
-        let own = Rows::new(w.data[e * matrix..(e + 1) * matrix].to_vec(), w.width);
+        let own = Rows::new(w.data[e * size..(e + 1) * size].to_vec(), w.width);
         let mut y = product(&Rows::new(row.to_vec(), x.width), &own);
         if let Some(b) = bias {
             let own = Rows::new(b.data[e * m.rows..(e + 1) * m.rows].to_vec(), m.rows);
@@ -187,21 +190,18 @@ pub(super) fn grouped_matmul(
 }
 
 /// `act(α g) / α · (u + offset)`.
-pub(super) fn activated(a: &Activate, x: &[&Rows]) -> Rows {
+pub(super) fn activated(a: &Activate, x: &Rows, other: Option<&Rows>) -> Rows {
     let pair = |g: f32, u: f32| gated(&a.gating, g) * up(&a.gating, u);
-    match a.form {
-        Form::Plain => Rows::new(
-            x[0].data.iter().map(|v| gated(&a.gating, *v)).collect(),
-            x[0].width,
-        ),
-        Form::Gated => {
-            let both = x[0].data.iter().zip(&x[1].data);
-            Rows::new(both.map(|(g, u)| pair(*g, *u)).collect(), x[0].width)
+    match (a.form, other) {
+        (Form::Gated, Some(other)) => {
+            let both = x.data.iter().zip(&other.data);
+            Rows::new(both.map(|(g, u)| pair(*g, *u)).collect(), x.width)
         }
-        Form::Paired => {
-            let pairs = x[0].data.chunks_exact(2);
-            Rows::new(pairs.map(|p| pair(p[0], p[1])).collect(), x[0].width / 2)
+        (Form::Paired, _) => {
+            let pairs = x.data.chunks_exact(2);
+            Rows::new(pairs.map(|p| pair(p[0], p[1])).collect(), x.width / 2)
         }
+        (Form::Plain | Form::Gated, _) => map(x, |v| gated(&a.gating, v)),
     }
 }
 
@@ -229,85 +229,59 @@ pub(super) fn combine(g: &Grouping, weighted: bool, x: &Rows, table: &Rows) -> R
 }
 
 /// Each row multiplied by its number.
-pub(super) fn scale_rows(x: &Rows, by: &Rows) -> Rows {
+pub(super) fn scale_rows(o: ScaledRows<&Rows>) -> Rows {
+    let ScaledRows { x, by } = o;
     let row = |(row, s): (&[f32], &f32)| row.iter().map(|v| v * s).collect::<Vec<_>>();
     Rows::new(x.iter().zip(&by.data).flat_map(row).collect(), x.width)
 }
 
-/// Operands one after the other.
-struct Next<'a, 'b>(std::slice::Iter<'b, &'a Rows>);
-
-impl<'a> Next<'a, '_> {
-    fn take(&mut self) -> &'a Rows {
-        self.0.next().copied().expect("verified arity")
-    }
-
-    fn when(&mut self, there: bool) -> Option<&'a Rows> {
-        there.then(|| self.take())
-    }
-
-    fn groups(&mut self, g: &Grouping, r: Option<&Route>) -> Rows {
-        let first = self.take();
-        match r {
-            None => first.clone(),
-            Some(r) => {
-                let correction = self.when(r.correction);
-                group(g, &route(r, first, correction))
-            }
-        }
+/// The table of groups: made before, or from scores.
+fn groups(g: &Grouping, r: Option<&Route>, routing: Routing<&Rows>) -> Rows {
+    match (routing, r) {
+        (Routing::Own(o), Some(r)) => group(g, &route(r, o)),
+        (Routing::Groups(table), _) => table.clone(),
+        (Routing::Own(_), None) => unreachable!("threads route where there is a route"),
     }
 }
 
-pub(super) fn experts_in(e: &ExpertsIn, x: &[&Rows]) -> Rows {
-    let mut next = Next(x.iter());
-    let mut input = next.take().clone();
+pub(super) fn experts_in(e: &ExpertsIn, o: &ExpertsInOperands<&Rows>) -> Rows {
+    let mut input = o.x.clone();
     if let Some(n) = &e.norm {
-        let (gain, bias) = (next.when(n.gain), next.when(n.bias));
-        input = super::rows::norm(n, &input, gain, bias);
+        input = norm(n, &input, o.norm);
     }
-    let table = next.groups(&e.grouping, e.route.as_ref());
+    let table = groups(&e.grouping, e.route.as_ref(), o.routing);
     let mut rows = gather(&e.grouping, e.weighted, &input, &table);
     if e.quantize_x {
-        rows = super::rows::to_int8(&rows);
+        rows = to_int8(&rows);
     }
     let m = GroupedMatmul {
         grouping: e.grouping,
         rows: e.ffn * e.activate.form.rows_each(),
         bias: e.bias,
     };
-    let products: Vec<Rows> = (0..e.activate.form.matrices())
-        .map(|_| {
-            let (w, bias) = (next.take(), next.when(e.bias));
-            grouped_matmul(&m, &rows, &table, w, bias)
-        })
-        .collect();
-    let y = activated(&e.activate, &products.iter().collect::<Vec<_>>());
-    match e.quantize_y {
-        true => super::rows::to_int8(&y),
-        false => y,
-    }
+    let product = |matrix: &ExpertMatrix<&Rows>| grouped_matmul(&m, &rows, &table, *matrix);
+    let products: Vec<Rows> = o.matrices.iter().map(product).collect();
+    let y = activated(&e.activate, &products[0], products.get(1));
+    if e.quantize_y { to_int8(&y) } else { y }
 }
 
-pub(super) fn experts_out(e: &ExpertsOut, x: &[&Rows]) -> Rows {
-    let mut next = Next(x.iter());
-    let rows = next.take();
-    let table = next.groups(&e.grouping, e.route.as_ref());
+pub(super) fn experts_out(e: &ExpertsOut, o: &ExpertsOutOperands<&Rows>) -> Rows {
+    let table = groups(&e.grouping, e.route.as_ref(), o.routing);
     let m = GroupedMatmul {
         grouping: e.grouping,
         rows: e.rows,
         bias: e.bias,
     };
-    let (w, bias) = (next.take(), next.when(e.bias));
-    let products = grouped_matmul(&m, rows, &table, w, bias);
+    let products = grouped_matmul(&m, o.x, &table, o.matrix);
     let mut y = combine(&e.grouping, e.weighted, &products, &table);
-    if let Some(shared) = next.when(e.shared) {
-        let shared = match next.when(e.shared_gate) {
-            Some(by) => scale_rows(shared, by),
+    if let Some(shared) = o.shared {
+        let shared = match o.shared_gate {
+            Some(by) => scale_rows(ScaledRows { x: shared, by }),
             None => shared.clone(),
         };
         y = binary(Binary::Add, &y, &shared);
     }
-    match next.when(e.residual) {
+    match o.residual {
         Some(residual) => binary(Binary::Add, &y, residual),
         None => y,
     }

@@ -1,7 +1,7 @@
 //! Columns of each of several equal heads.
 
 use super::values::Rows;
-use crate::graph::{HeadColumns, HeadConcat, HeadMatmul};
+use crate::graph::{HeadColumns, HeadConcat, HeadMatmul, HeadMatmulOperands, Pair};
 
 /// `[T, heads · len]`.
 pub(super) fn slice(c: &HeadColumns, x: &Rows) -> Rows {
@@ -13,9 +13,9 @@ pub(super) fn slice(c: &HeadColumns, x: &Rows) -> Rows {
 }
 
 /// `[T, heads · (left + right)]`.
-pub(super) fn concat(c: &HeadConcat, a: &Rows, b: &Rows) -> Rows {
+pub(super) fn concat(c: &HeadConcat, o: Pair<&Rows>) -> Rows {
     let mut data = vec![];
-    for (left, right) in a.iter().zip(b.iter()) {
+    for (left, right) in o.a.iter().zip(o.b.iter()) {
         for h in 0..c.heads {
             data.extend_from_slice(head_of(left, c.left, h));
             data.extend_from_slice(head_of(right, c.right, h));
@@ -31,7 +31,8 @@ fn head_of(row: &[f32], width: usize, h: usize) -> &[f32] {
 }
 
 /// `[T, heads · (product + keep)]`.
-pub(super) fn matmul(m: &HeadMatmul, x: &Rows, w: &Rows) -> Rows {
+pub(super) fn matmul(m: &HeadMatmul, o: HeadMatmulOperands<&Rows>) -> Rows {
+    let HeadMatmulOperands { x, weight: w } = o;
     let (c, r, product) = (&m.columns, &m.rows, m.product(w.width));
     let weight = |h: usize, i: usize, j: usize| {
         let (row, column) = if m.over_columns { (j, i) } else { (i, j) };
@@ -39,7 +40,7 @@ pub(super) fn matmul(m: &HeadMatmul, x: &Rows, w: &Rows) -> Rows {
     };
     let mut data = vec![];
     for (i, head) in x.data.chunks_exact(c.width).enumerate() {
-        let (picked, behind) = head[c.start..].split_at(c.len);
+        let (picked, after) = head[c.start..].split_at(c.len);
         let dot = |j: usize| -> f64 {
             let terms = picked.iter().enumerate();
             terms
@@ -47,7 +48,7 @@ pub(super) fn matmul(m: &HeadMatmul, x: &Rows, w: &Rows) -> Rows {
                 .sum()
         };
         data.extend((0..product).map(|j| dot(j) as f32));
-        data.extend_from_slice(&behind[..m.keep]);
+        data.extend_from_slice(&after[..m.keep]);
     }
     Rows::new(data, c.heads * (product + m.keep))
 }

@@ -2,10 +2,19 @@
 
 use super::rows::{activate, norm};
 use super::values::{Rows, Scene};
-use crate::graph::{DeltaRule, ShortConv};
+use crate::graph::{
+    DecayOperands, DeltaOperands, DeltaRule, NormVectors, ShortConv, ShortConvOperands,
+};
+
+/// A convolution's norm has none.
+const NO_VECTORS: NormVectors<&Rows> = NormVectors {
+    gain: None,
+    bias: None,
+};
 
 /// The last rows of earlier steps stand before those of this one.
-pub(super) fn short_conv(scene: &mut Scene, c: &ShortConv, x: &Rows, w: &Rows) -> Rows {
+pub(super) fn short_conv(scene: &mut Scene, c: &ShortConv, o: ShortConvOperands<&Rows>) -> Rows {
+    let ShortConvOperands { x, weight: w } = o;
     let past = &mut scene.memories[c.state.0 as usize];
     let (n, mut all) = (x.width, past.clone());
     all.extend(&x.data);
@@ -21,13 +30,14 @@ pub(super) fn short_conv(scene: &mut Scene, c: &ShortConv, x: &Rows, w: &Rows) -
     let sums = (0..x.data.len()).map(|i| sum(i / n, i % n)).collect();
     let out = Rows::new(sums, n);
     match &c.norm {
-        Some(n) => norm(n, &out, None, None),
+        Some(n) => norm(n, &out, NO_VECTORS),
         None => out,
     }
 }
 
 /// `exp(−exp(rate[h]) · softplus(x + bias))`.
-pub(super) fn decay(heads: usize, x: &Rows, rate: &Rows, bias: &Rows) -> Rows {
+pub(super) fn decay(heads: usize, o: DecayOperands<&Rows>) -> Rows {
+    let DecayOperands { x, rate, bias } = o;
     let softplus = |v: f64| if v > 20.0 { v } else { v.exp().ln_1p() };
     let each = |(i, v): (usize, &f32)| {
         let column = i % x.width;
@@ -38,24 +48,22 @@ pub(super) fn decay(heads: usize, x: &Rows, rate: &Rows, bias: &Rows) -> Rows {
     Rows::new(x.data.iter().enumerate().map(each).collect(), x.width)
 }
 
-/// Operands in the order of the rule's roles.
-pub(super) fn delta_rule(scene: &mut Scene, d: &DeltaRule, x: &[&Rows]) -> Rows {
+pub(super) fn delta_rule(scene: &mut Scene, d: &DeltaRule, o: &DeltaOperands<&Rows>) -> Rows {
     let state = &mut scene.memories[d.state.0 as usize];
-    let tokens = x[0].data.len() / x[0].width;
+    let tokens = o.q.data.len() / o.q.width;
     let mut out = vec![];
     for t in 0..tokens {
         for (h, state) in state.chunks_exact_mut(d.key_dim * d.value_dim).enumerate() {
-            out.extend(token(d, state, Inputs::of(d, x, t, h)));
+            out.extend(token(d, state, Inputs::of(d, o, t, h)));
         }
     }
     let mut out = Rows::new(out, d.heads * d.value_dim);
     if let Some(n) = &d.norm {
-        let gain = n.gain.then(|| x[5]);
-        out = norm(n, &out, gain, None);
+        out = norm(n, &out, o.norm);
     }
-    if d.gated {
-        let gate = &x[x.len() - 1].data;
-        out.data.iter_mut().zip(gate).for_each(|(y, g)| *y *= g);
+    if let Some(gate) = o.gate {
+        let pairs = out.data.iter_mut().zip(&gate.data);
+        pairs.for_each(|(y, g)| *y *= g);
     }
     out
 }
@@ -70,17 +78,15 @@ struct Inputs<'a> {
 }
 
 impl<'a> Inputs<'a> {
-    fn of(d: &DeltaRule, x: &[&'a Rows], t: usize, h: usize) -> Inputs<'a> {
-        let head = |i: usize, h: usize, dim: usize| {
-            let rows: &'a Rows = x[i];
-            &rows.data[t * rows.width + h * dim..][..dim]
-        };
+    fn of(d: &DeltaRule, o: &DeltaOperands<&'a Rows>, t: usize, h: usize) -> Inputs<'a> {
+        let head =
+            |rows: &'a Rows, h: usize, dim: usize| &rows.data[t * rows.width + h * dim..][..dim];
         Inputs {
-            q: head(0, h / d.group(), d.key_dim),
-            k: head(1, h / d.group(), d.key_dim),
-            v: head(2, h, d.value_dim),
-            decay: head(3, h, x[3].width / d.heads),
-            beta: head(4, h, 1)[0],
+            q: head(o.q, h / d.group(), d.key_dim),
+            k: head(o.k, h / d.group(), d.key_dim),
+            v: head(o.v, h, d.value_dim),
+            decay: head(o.decay, h, o.decay.width / d.heads),
+            beta: head(o.beta, h, 1)[0],
         }
     }
 }

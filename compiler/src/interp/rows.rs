@@ -5,8 +5,8 @@ use graver_runtime::abi::quant::{GROUP, TINY};
 use super::attend;
 use super::values::{Rows, Scene};
 use crate::graph::{
-    Activation, Binary, Dest, Finish, Join, Matmul, Norm, NormKind, PositionScale, Rope, Touch,
-    Unary,
+    Activation, Binary, Dest, Finish, FinishOperands, Join, Matmul, MatmulOperands, Norm, NormKind,
+    NormVectors, PositionScale, Rope, Touch, Unary,
 };
 
 pub(super) fn positions<'a>(scene: &Scene<'a>) -> impl Iterator<Item = usize> + use<'a> {
@@ -40,16 +40,17 @@ pub(super) fn rope_angles(scene: &Scene, rope: usize) -> Rows {
     Rows::new(positions(scene).flat_map(row).collect(), r.rotary_dim())
 }
 
-pub(super) fn norm(n: &Norm, x: &Rows, gain: Option<&Rows>, bias: Option<&Rows>) -> Rows {
+pub(super) fn norm(n: &Norm, x: &Rows, vectors: NormVectors<&Rows>) -> Rows {
     let data = x
         .data
         .chunks_exact(n.group)
-        .flat_map(|g| norm_group(n, g, gain, bias))
+        .flat_map(|g| norm_group(n, g, vectors))
         .collect();
     Rows::new(data, x.width)
 }
 
-fn norm_group(n: &Norm, x: &[f32], gain: Option<&Rows>, bias: Option<&Rows>) -> Vec<f32> {
+fn norm_group(n: &Norm, x: &[f32], vectors: NormVectors<&Rows>) -> Vec<f32> {
+    let NormVectors { gain, bias } = vectors;
     let count = x.len() as f32;
     let mean = match n.kind {
         NormKind::Rms | NormKind::L2 => 0.0,
@@ -170,28 +171,21 @@ pub(super) fn slice(x: &Rows, start: usize, len: usize) -> Rows {
     )
 }
 
-pub(super) fn matmul(scene: &mut Scene, m: &Matmul, x: &[&Rows]) -> Rows {
-    let mut operands = x.iter().copied();
-    let mut next = || operands.next().expect("verified arity");
-    let mut input = next().clone();
+pub(super) fn matmul(scene: &mut Scene, m: &Matmul, o: &MatmulOperands<&Rows>) -> Rows {
+    let mut input = o.x.clone();
     if let Some(n) = &m.norm {
-        let gain = n.gain.then(&mut next);
-        let bias = n.bias.then(&mut next);
-        input = norm(n, &input, gain, bias);
+        input = norm(n, &input, o.norm);
     }
     if m.quantize_x {
         input = to_int8(&input);
     }
-    let angles = m
-        .has_rope()
-        .then(|| x[x.len() - 1 - usize::from(m.residual)]);
     let mut outs = vec![];
-    for p in &m.parts {
-        let mut y = product(&input, next());
-        if p.bias {
-            y = binary(Binary::Add, &y, next());
+    for (p, own) in m.parts.iter().zip(&o.parts) {
+        let mut y = product(&input, own.weight);
+        if let Some(bias) = own.bias {
+            y = binary(Binary::Add, &y, bias);
         }
-        outs.extend(finish(scene, &p.finish, y, &mut next, angles));
+        outs.extend(finish(scene, &p.finish, y, &own.norms, o.angles));
     }
     let mut y = match m.join {
         Join::Concat => concat(&outs, input.data.len() / input.width.max(1)),
@@ -203,8 +197,8 @@ pub(super) fn matmul(scene: &mut Scene, m: &Matmul, x: &[&Rows]) -> Rows {
     if let Some(c) = m.scale {
         y = map(&y, |v| v * c);
     }
-    if m.residual {
-        y = binary(Binary::Add, &y, x[x.len() - 1]);
+    if let Some(residual) = o.residual {
+        y = binary(Binary::Add, &y, residual);
     }
     if m.quantize_y { to_int8(&y) } else { y }
 }
@@ -248,34 +242,32 @@ fn concat(parts: &[Rows], rows: usize) -> Rows {
     Rows::new((0..rows).flat_map(row).collect(), width)
 }
 
-pub(super) fn finish_joined(scene: &mut Scene, parts: &[Finish], x: &[&Rows]) -> Rows {
-    let rows = x[0].data.len() / x[0].width.max(1);
-    let angles = parts.iter().any(Finish::has_rope).then(|| x[x.len() - 1]);
-    let mut operands = x[1..].iter().copied();
-    let mut next = || operands.next().expect("verified arity");
+pub(super) fn finish_joined(
+    scene: &mut Scene,
+    parts: &[Finish],
+    o: &FinishOperands<&Rows>,
+) -> Rows {
+    let rows = o.x.data.len() / o.x.width.max(1);
     let (mut start, mut outs) = (0, vec![]);
-    for p in parts {
-        let y = slice(x[0], start, p.rows);
-        outs.extend(finish(scene, p, y, &mut next, angles));
+    for (p, norms) in parts.iter().zip(&o.norms) {
+        let y = slice(o.x, start, p.rows);
+        outs.extend(finish(scene, p, y, norms, o.angles));
         start += p.rows;
     }
     concat(&outs, rows)
 }
 
-/// Touches in order; `next` gives the operands of norms.
-fn finish<'r>(
+/// Touches in order, with the vectors of those that are norms.
+fn finish(
     scene: &mut Scene,
     f: &Finish,
     mut y: Rows,
-    next: &mut dyn FnMut() -> &'r Rows,
+    norms: &[NormVectors<&Rows>],
     angles: Option<&Rows>,
 ) -> Option<Rows> {
-    for touch in &f.touches {
+    for (touch, vectors) in f.touches.iter().zip(norms) {
         y = match touch {
-            Touch::Norm(n) => {
-                let gain = n.gain.then(&mut *next);
-                norm(n, &y, gain, n.bias.then(&mut *next))
-            }
+            Touch::Norm(n) => norm(n, &y, *vectors),
             Touch::Rope(r) => rotate(r, &y, angles.expect("a rotation has angles")),
             Touch::PositionScale(p) => position_scale(scene, p, &y),
         };

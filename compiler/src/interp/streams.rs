@@ -1,11 +1,11 @@
 //! Operations on values that run beside each other: weighted sums, matching of magnitudes, cut-offs.
 
 use super::values::Rows;
-use crate::graph::WeightedSum;
+use crate::graph::{MatchedRows, SumOperands, WeightedSum};
 
 /// A sum of rows, weighted by columns of `by`.
-pub(super) fn weighted_sum(w: &WeightedSum, by: &Rows, x: &[&Rows]) -> Rows {
-    let width = x[0].width;
+pub(super) fn weighted_sum(w: &WeightedSum, o: &SumOperands<&Rows>) -> Rows {
+    let (by, x, width) = (o.by, &o.terms, o.terms[0].width);
     let row = |(t, weights): (usize, &[f32])| {
         let weights = weights[w.start..w.start + w.count].to_vec();
         let term = move |c: usize| {
@@ -18,7 +18,8 @@ pub(super) fn weighted_sum(w: &WeightedSum, by: &Rows, x: &[&Rows]) -> Rows {
 }
 
 /// `x` with the root mean square of `like`.
-pub(super) fn match_rms(least: f32, x: &Rows, like: &Rows) -> Rows {
+pub(super) fn match_rms(least: f32, o: MatchedRows<&Rows>) -> Rows {
+    let MatchedRows { x, like } = o;
     let square = |row: &[f32]| row.iter().map(|v| v * v).sum::<f32>() / row.len() as f32;
     let row = |(x, like): (&[f32], &[f32])| {
         let factor = square(like).sqrt() / square(x).max(least).sqrt();

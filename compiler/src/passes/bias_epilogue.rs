@@ -4,14 +4,15 @@
 //! y = matmul(x, w); z = add(y, b)  =>  z = matmul(x, w, bias b)
 //! ```
 //!
-//! Requires a vector that every row sees, and that nothing else reads the product. A bias behind anything but the bare
+//! Requires a vector that every row sees, and that nothing else reads the product. A bias after anything but the bare
 //! product is left alone.
 
 use super::candidate::Candidate;
 use super::rewrite::{
-    Operands, Source, Takes, matmul_of, open, part_of, place, read_elsewhere, rewrite_matmul,
+    Operands, Source, Takes, is_broadcast, matmul_of, open, part_of, place, read_elsewhere,
+    rewrite_matmul,
 };
-use crate::graph::{Binary, Graph, NodeId, Op, ProgramKind};
+use crate::graph::{Binary, Graph, NodeId, Op, Pair, ProgramKind, Role};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let adds: Vec<_> = graph
@@ -23,14 +24,14 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
 }
 
 fn is_bias(graph: &Graph, id: NodeId) -> bool {
-    *graph.op(id) == Op::Binary(Binary::Add) && graph.shape(graph.operands(id)[1]).len() == 1
+    *graph.op(id) == Op::Binary(Binary::Add) && is_broadcast(graph, id)
 }
 
 fn fuse(graph: &mut Graph, add: NodeId) -> Candidate {
     let name = graph.node(add).name.clone();
-    let (y, b) = (graph.operands(add)[0], graph.operands(add)[1]);
+    let Pair { a: y, b } = graph.read(add, |take| Binary::Add.operands(take));
     let Some(Source { matmul, part }) = part_of(graph, y) else {
-        let why = format!("{}, which it is added to, is no matmul", place(graph, y));
+        let why = format!("{}, which it is added to, is not a matmul", place(graph, y));
         return Candidate::kept(&name, why);
     };
     if graph.only_user(y).is_none() {
@@ -45,7 +46,7 @@ fn fuse(graph: &mut Graph, add: NodeId) -> Candidate {
     }
     op.parts[part].bias = true;
     let mut operands = Operands::of(graph, matmul);
-    operands.set(&format!("bias{part}"), b);
+    operands.set(Role::PartBias(part), b);
     let at = graph.node(matmul).name.clone();
     rewrite_matmul(graph, matmul, op, &operands, &[(add, Takes::Part(part))]);
     Candidate::fused(&name, format!("epilogue of {at}"))

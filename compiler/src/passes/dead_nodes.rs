@@ -19,6 +19,6 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
 fn is_dead(graph: &Graph, id: NodeId) -> bool {
     let op = graph.op(id);
     let stays =
-        matches!(op, Op::Input(_) | Op::Weight(_)) || op.writes().is_some() || graph.is_output(id);
+        matches!(op, Op::Input(_) | Op::Weight(_)) || op.writes_cache() || graph.is_output(id);
     !stays && graph.users(id).is_empty()
 }

@@ -13,10 +13,10 @@
 //! routes its many tokens once.
 
 use super::candidate::Candidate;
-use super::rewrite::{joined_name, place, read_elsewhere};
+use super::rewrite::{Operands, is_broadcast, joined_name, place, read_elsewhere};
 use crate::graph::{
-    Activate, Binary, ExpertsIn, ExpertsOut, Graph, GroupedMatmul, Grouping, NodeId, Op,
-    ProgramKind, Route,
+    Activate, ActivateOperands, Binary, ExpertMatrix, ExpertsIn, ExpertsOut, Graph, GroupedMatmul,
+    GroupedRows, Grouping, NodeId, Op, Pair, ProgramKind, Role, Route, ScaledRows,
 };
 
 pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Candidate> {
@@ -78,7 +78,7 @@ impl Block {
         else {
             unreachable!("filtered")
         };
-        let (down, groups) = (graph.operands(combine)[0], graph.operands(combine)[1]);
+        let GroupedRows { x: down, groups } = graph.read(combine, GroupedRows::of);
         let rounds = |id: NodeId| *graph.op(id) == Op::Quantize { norm: None };
         let alone = |id: NodeId, reader: NodeId| match graph.only_user(id) {
             Some(_) => Ok(()),
@@ -86,22 +86,23 @@ impl Block {
         };
         products(graph, &[down])?;
         alone(down, combine)?;
-        let mut act = graph.operands(down)[0];
+        let mut act = graph.input(down);
         let round_inside = Some(act).filter(|id| rounds(*id));
         if let Some(round) = round_inside {
             alone(round, down)?;
-            act = graph.operands(round)[0];
+            act = graph.input(round);
         }
         let Op::Activate(activate) = *graph.op(act) else {
-            return Err(format!("{} is no activation", place(graph, act)));
+            return Err(format!("{} is not an activation", place(graph, act)));
         };
         alone(act, round_inside.unwrap_or(down))?;
-        let into = graph.operands(act);
+        let ActivateOperands { x, up } = graph.read(act, |take| activate.operands(take));
+        let into: Vec<NodeId> = std::iter::once(x).chain(up).collect();
         products(graph, &into)?;
         into.iter().try_for_each(|id| alone(*id, act))?;
-        let rows = graph.operands(into[0])[0];
+        let rows = graph.input(x);
         let round_tokens = Some(rows).filter(|id| rounds(*id));
-        let gather = round_tokens.map_or(rows, |r| graph.operands(r)[0]);
+        let gather = round_tokens.map_or(rows, |r| graph.input(r));
         let Op::GatherTokens {
             weighted: weighted_in,
             ..
@@ -110,20 +111,23 @@ impl Block {
             return Err(format!("{} gathers no tokens", place(graph, gather)));
         };
         let bias = |id: NodeId| grouped(graph, id).is_some_and(|m| m.bias);
-        let same = |id: &NodeId| graph.operands(*id)[0] == rows && bias(*id) == bias(into[0]);
+        let same = |id: &NodeId| graph.input(*id) == rows && bias(*id) == bias(x);
         if !into.iter().all(same) {
             return Err("gate and up have not the same rows, or only one a bias".into());
         }
         if graph.users(rows).len() != into.len() || graph.is_output(rows) {
-            return Err(read_elsewhere(graph, rows, into[0]));
+            return Err(read_elsewhere(graph, rows, x));
         }
         if let Some(round) = round_tokens {
             alone(gather, round)?;
         }
-        if graph.users(groups).len() != into.len() + 3 || graph.is_output(groups) {
+        let readers = into.iter().chain([&down, &gather, &combine]);
+        let readers: Vec<NodeId> = readers.copied().collect();
+        let is_own = |(user, _): &(NodeId, usize)| readers.contains(user);
+        if !graph.users(groups).iter().all(is_own) || graph.is_output(groups) {
             return Err(read_elsewhere(graph, groups, combine));
         }
-        let routes = graph.operands(groups)[0];
+        let routes = graph.input(groups);
         let Op::Route(route) = *graph.op(routes) else {
             return Err(format!("{} routes nothing", place(graph, routes)));
         };
@@ -149,11 +153,17 @@ impl Block {
         match kind {
             ProgramKind::Decode => Routing {
                 own: Some(self.route),
-                operands: graph.operands(self.routes),
+                operands: Operands::of(graph, self.routes)
+                    .renamed(|role| match role {
+                        Role::X => Role::Scores,
+                        other => other,
+                    })
+                    .into_iter()
+                    .collect(),
             },
             ProgramKind::Prefill => Routing {
                 own: None,
-                operands: vec![self.groups],
+                operands: vec![(Role::Groups, self.groups)],
             },
         }
     }
@@ -174,7 +184,7 @@ impl Block {
 
     fn experts_in(&self, graph: &mut Graph, routing: &Routing) -> NodeId {
         let first = grouped(graph, self.into[0]).expect("just found");
-        let tokens = graph.operands(self.gather)[0];
+        let tokens = graph.input(self.gather);
         let x = self.tokens(graph, tokens, routing);
         let op = ExpertsIn {
             grouping: self.grouping,
@@ -187,13 +197,16 @@ impl Block {
             bias: first.bias,
             activate: self.activate,
         };
-        let mut operands = vec![x];
-        operands.extend(&routing.operands);
-        for id in &self.into {
-            operands.extend(&graph.operands(*id)[2..]);
+        let mut operands = Operands::default();
+        operands.set(Role::X, x);
+        operands.extend(routing.operands.iter().copied());
+        for (part, id) in self.into.iter().enumerate() {
+            let ExpertMatrix { weight, bias } = matrix(graph, *id);
+            operands.set(Role::PartWeight(part), weight);
+            operands.extend(bias.map(|b| (Role::PartBias(part), b)));
         }
-        let name = joined_name(graph, &self.into);
-        graph.add(Op::ExpertsIn(op), &operands, &name)
+        let (name, op) = (joined_name(graph, &self.into), Op::ExpertsIn(op));
+        graph.add(op.clone(), &operands.arranged(&op), &name)
     }
 
     fn experts_out(
@@ -214,20 +227,24 @@ impl Block {
             shared_gate: tail.shared_gate.is_some(),
             residual: tail.residual.is_some(),
         };
-        let mut operands = vec![inside];
-        operands.extend(&routing.operands);
-        operands.extend(&graph.operands(self.down)[2..]);
-        operands.extend(tail.shared.iter().chain(&tail.shared_gate));
-        operands.extend(tail.residual);
-        let name = graph.node(self.down).name.clone();
-        graph.add(Op::ExpertsOut(op), &operands, &name)
+        let mut operands = Operands::default();
+        operands.set(Role::X, inside);
+        operands.extend(routing.operands.iter().copied());
+        let ExpertMatrix { weight, bias } = matrix(graph, self.down);
+        operands.set(Role::Weight, weight);
+        operands.extend(bias.map(|b| (Role::Bias, b)));
+        operands.extend(tail.shared.map(|x| (Role::Shared, x)));
+        operands.extend(tail.shared_gate.map(|x| (Role::SharedGate, x)));
+        operands.extend(tail.residual.map(|x| (Role::Residual, x)));
+        let (name, op) = (graph.node(self.down).name.clone(), Op::ExpertsOut(op));
+        graph.add(op.clone(), &operands.arranged(&op), &name)
     }
 }
 
 /// Groups that a kernel has made, or what each thread makes them from.
 struct Routing {
     own: Option<Route>,
-    operands: Vec<NodeId>,
+    operands: Vec<(Role, NodeId)>,
 }
 
 /// What is added to the experts' sum.
@@ -257,8 +274,8 @@ impl Tail {
         let scaled = *graph.op(added) == Op::ScaleRows && graph.only_user(added).is_some();
         tail.end = sum;
         if scaled {
-            let operands = graph.operands(added);
-            (tail.shared, tail.shared_gate) = (Some(operands[0]), Some(operands[1]));
+            let ScaledRows { x, by } = graph.read(added, ScaledRows::of);
+            (tail.shared, tail.shared_gate) = (Some(x), Some(by));
         } else if second.is_some() {
             tail.shared = Some(added);
         } else {
@@ -275,10 +292,12 @@ impl Tail {
 /// The sum of rows that alone reads `id`, and what it adds.
 fn sum_after(graph: &Graph, id: NodeId) -> Option<(NodeId, NodeId)> {
     let sum = graph.only_user(id)?;
-    let operands = graph.operands(sum);
-    let added = *operands.iter().find(|o| **o != id)?;
-    let rows = graph.shape(added).len() > 1;
-    (*graph.op(sum) == Op::Binary(Binary::Add) && rows).then_some((sum, added))
+    if *graph.op(sum) != Op::Binary(Binary::Add) || is_broadcast(graph, sum) {
+        return None;
+    }
+    let Pair { a, b } = graph.read(sum, |take| Binary::Add.operands(take));
+    let added = [a, b].into_iter().find(|o| *o != id)?;
+    Some((sum, added))
 }
 
 fn grouped(graph: &Graph, id: NodeId) -> Option<GroupedMatmul> {
@@ -288,9 +307,15 @@ fn grouped(graph: &Graph, id: NodeId) -> Option<GroupedMatmul> {
     }
 }
 
+/// The family of a product of experts, with its biases.
+fn matrix(graph: &Graph, id: NodeId) -> ExpertMatrix<NodeId> {
+    let m = grouped(graph, id).expect("found to be a product of experts");
+    graph.read(id, |take| m.operands(take)).matrix
+}
+
 fn products(graph: &Graph, ids: &[NodeId]) -> Result<(), String> {
     match ids.iter().find(|id| grouped(graph, **id).is_none()) {
-        Some(id) => Err(format!("{} is no product of experts", place(graph, *id))),
+        Some(id) => Err(format!("{} is not a product of experts", place(graph, *id))),
         None => Ok(()),
     }
 }

@@ -24,9 +24,9 @@ fn fuse(graph: &mut Graph, act: NodeId) -> Candidate {
     let Op::Unary(Unary::Act(kind)) = *graph.op(act) else {
         unreachable!("filtered")
     };
-    let x = graph.operands(act)[0];
+    let x = graph.input(act);
     let Some(source) = part_of(graph, x) else {
-        let why = format!("its input {} is no matmul", place(graph, x));
+        let why = format!("its input {} is not a matmul", place(graph, x));
         return Candidate::kept(&name, why);
     };
     let matmul = matmul_of(graph, source.matmul).expect("a source is a matmul");
@@ -71,7 +71,7 @@ fn gated(graph: &mut Graph, act: NodeId, gate: Source, kind: Activation) -> Cand
     };
     let other = graph.operands(mul).into_iter().find(|o| *o != act);
     let Some((up, from)) = other.and_then(|o| Some((o, part_of(graph, o)?))) else {
-        return Candidate::kept(&name, "what it is multiplied by is no matmul");
+        return Candidate::kept(&name, "what it is multiplied by is not a matmul");
     };
     let op = matmul_of(graph, gate.matmul)
         .expect("a source is a matmul")
@@ -95,20 +95,9 @@ fn join(graph: &mut Graph, mul: NodeId, act: NodeId, gate: Source, join: Join) -
     let mut op = matmul_of(graph, gate.matmul)
         .expect("a source is a matmul")
         .clone();
-    let old = Operands::of(graph, gate.matmul);
     let mut operands = Operands::of(graph, gate.matmul);
     if gate.part == 1 {
-        let was = Op::Matmul(op.clone());
-        let arranged = old.arranged(&was);
-        for (role, id) in was.roles().iter().zip(arranged) {
-            let swapped = match role.strip_suffix('0').map(|r| format!("{r}1")) {
-                Some(r) => r,
-                None => role
-                    .strip_suffix('1')
-                    .map_or(role.clone(), |r| format!("{r}0")),
-            };
-            operands.set(&swapped, id);
-        }
+        operands = operands.renamed(|role| role.in_part(|part| 1 - part));
         op.parts.swap(0, 1);
     }
     op.join = join;

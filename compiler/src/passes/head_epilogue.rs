@@ -35,7 +35,7 @@ fn fuse(graph: &mut Graph, end: NodeId) -> Candidate {
     let name = graph.node(end).name.clone();
     let (from, links) = touches(graph, end);
     let Some(source) = part_of(graph, from) else {
-        return Candidate::kept(&name, "its input is no product");
+        return Candidate::kept(&name, "its input is not a product");
     };
     let op = matmul_of(graph, source.matmul).expect("a source is a matmul");
     let part = &op.parts[source.part];
@@ -65,9 +65,7 @@ fn apply(graph: &mut Graph, end: NodeId, source: Source, links: Links) -> String
         dest: Dest::Output,
     };
     let mut operands = Operands::of(graph, matmul);
-    for (role, id) in touch_operands(graph, &links, part) {
-        operands.set(&role, id);
-    }
+    operands.extend(touch_operands(graph, &links, part));
     let at = graph.node(matmul).name.clone();
     rewrite_matmul(graph, matmul, op, &operands, &[(end, Takes::Part(part))]);
     at

@@ -18,10 +18,10 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
 
 fn fuse(graph: &mut Graph, quantize: NodeId) -> Candidate {
     let name = graph.node(quantize).name.clone();
-    let product = graph.operands(quantize)[0];
+    let product = graph.input(quantize);
     let Some(m) = matmul_of(graph, product) else {
         let why = format!(
-            "{} makes its input, which is no matmul",
+            "{} makes its input, which is not a matmul",
             place(graph, product)
         );
         return Candidate::kept(&name, why);

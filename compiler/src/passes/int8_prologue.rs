@@ -33,19 +33,16 @@ fn fuse(graph: &mut Graph, quantize: NodeId, kind: ProgramKind) -> Candidate {
         return Candidate::kept(&name, "nothing reads it");
     }
     if let Some((other, _)) = users.iter().find(|(u, _)| matmul_of(graph, *u).is_none()) {
-        let why = format!("{} reads it, which is no matmul", place(graph, *other));
+        let why = format!("{} reads it, which is not a matmul", place(graph, *other));
         return Candidate::kept(&name, why);
     }
     let into: Vec<_> = users.iter().map(|(u, _)| place(graph, *u)).collect();
     let into = format!("prologue of {}", into.join(", "));
-    let (roles, inputs) = (graph.op(quantize).roles(), graph.operands(quantize));
     for (user, _) in users {
         let mut op = matmul_of(graph, user).expect("just checked").clone();
         (op.norm, op.quantize_x) = (norm, true);
         let mut operands = Operands::of(graph, user);
-        for (role, id) in roles.iter().zip(&inputs) {
-            operands.set(role, *id);
-        }
+        operands.extend(Operands::of(graph, quantize));
         rewrite_matmul(graph, user, op, &operands, &[]);
     }
     Candidate::fused(&name, into)

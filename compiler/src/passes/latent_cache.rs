@@ -16,7 +16,8 @@ use super::candidate::Candidate;
 use super::rewrite::{Operands, matmul_of};
 use super::touches::{Links, touch_operands, touches};
 use crate::graph::{
-    Attention, Dest, Finish, Graph, HeadColumns, HeadMatmul, NodeId, Op, ProgramKind,
+    Attention, Dest, Finish, Graph, HeadColumns, HeadMatmul, KeysValues, NodeId, Op, Pair,
+    ProgramKind, Role,
 };
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
@@ -55,24 +56,25 @@ struct Expanded {
 
 impl Expanded {
     fn find(graph: &Graph, write: NodeId) -> Result<Expanded, &'static str> {
-        let (k, v) = (graph.operands(write)[0], graph.operands(write)[1]);
+        let KeysValues { k, v } = graph.read(write, KeysValues::of);
         let &Op::HeadConcat(join) = graph.op(k) else {
             return Err("keys are made in one piece");
         };
-        let (own, rotated) = (graph.operands(k)[0], graph.operands(k)[1]);
+        let Pair { a: own, b: rotated } = graph.read(k, Pair::of);
         let (&Op::HeadSlice(key_rows), &Op::HeadSlice(value_rows)) = (graph.op(own), graph.op(v))
         else {
-            return Err("keys and values are no columns of a common product");
+            return Err("keys and values are not columns of a common product");
         };
-        let product = graph.operands(own)[0];
-        let plain = matmul_of(graph, product).is_some_and(|m| m.is_plain() && m.parts.len() == 1);
-        if !plain || graph.operands(v)[0] != product {
-            return Err("keys and values are no columns of a common product");
-        }
+        let product = graph.input(own);
+        let plain = matmul_of(graph, product).filter(|m| m.is_plain() && m.parts.len() == 1);
+        let Some(plain) = plain.filter(|_| graph.input(v) == product) else {
+            return Err("keys and values are not columns of a common product");
+        };
         if graph.width(rotated) != join.right {
             return Err("each head has a rotated part of its own");
         }
-        let (normed, weight) = (graph.operands(product)[0], graph.operands(product)[1]);
+        let operands = graph.read(product, |take| plain.operands(take));
+        let (normed, weight) = (operands.x, operands.parts[0].weight);
         if graph.weight(weight).is_some_and(|w| w.blocks.is_some()) {
             return Err("the rows that expand the latent are a part of each head's");
         }
@@ -118,12 +120,10 @@ impl Expanded {
             part(&self.latent, self.rank, 0),
             part(&self.shared, rest, self.rank),
         ];
-        let mut operands = Operands::none();
-        operands.set("x", self.joined);
-        for (links, index) in [(&self.latent, 0), (&self.shared, 1)] {
-            for (role, id) in touch_operands(graph, links, index) {
-                operands.set(&role, id);
-            }
+        let mut operands = Operands::default();
+        operands.set(Role::X, self.joined);
+        for (part, links) in [&self.latent, &self.shared].into_iter().enumerate() {
+            operands.extend(touch_operands(graph, links, part));
         }
         let op = Op::Finish { parts };
         graph.add(op.clone(), &operands.arranged(&op), name)
@@ -155,7 +155,7 @@ impl Expanded {
             false,
             rest,
         );
-        let q = graph.operands(scores)[0];
+        let q = graph.input(scores);
         let q = graph.add(queries, &[q, self.weight], &format!("{name}.absorb_k"));
         let options = Attention {
             kv_heads: 1,
@@ -179,21 +179,21 @@ fn two_ends(graph: &Graph, first: NodeId, last: NodeId) -> Option<NodeId> {
     else {
         return None;
     };
-    let joined = graph.operands(first)[0];
-    let whole = graph.operands(last)[0] == joined
+    let joined = graph.input(first);
+    let whole = graph.input(last) == joined
         && start == len
         && graph.width(first) + graph.width(last) == graph.width(joined);
     whole.then_some(joined)
 }
 
-/// Scores, softmax and mix behind a cache write.
+/// Scores, softmax and mix after a cache write.
 fn readers(graph: &Graph, write: NodeId) -> Result<([NodeId; 2], Attention), &'static str> {
     let why = "it is not read by one plain attention";
     let users = graph.users(write);
     let find = |want: fn(&Op) -> bool| users.iter().find(|(u, _)| want(graph.op(*u))).map(|u| u.0);
     let scores = find(|op| matches!(op, Op::Scores(_))).ok_or(why)?;
     let mix = find(|op| matches!(op, Op::Mix(_))).ok_or(why)?;
-    let softmax = graph.operands(mix)[0];
+    let softmax = graph.input(mix);
     let &Op::Scores(options) = graph.op(scores) else {
         return Err(why);
     };

@@ -8,7 +8,9 @@
 //! queries always absorb, all heads reading each latent together.
 
 use super::candidate::Candidate;
-use crate::graph::{Graph, HeadMatmul, LatentAttention, NodeId, Op, ProgramKind, Reach};
+use crate::graph::{
+    Graph, HeadMatmul, HeadMatmulOperands, LatentAttention, NodeId, Op, ProgramKind, Reach,
+};
 
 pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Candidate> {
     let is_latent = |id: &NodeId| {
@@ -30,25 +32,26 @@ fn fuse(graph: &mut Graph, attention: NodeId, kind: ProgramKind) -> Candidate {
     if options.sinks || options.reach != Reach::Full {
         return Candidate::kept(&name, "it has sinks, or does not see all keys");
     }
-    let (queries, written) = (graph.operands(attention)[0], graph.operands(attention)[1]);
+    let read = graph.read(attention, |take| options.operands(take));
+    let (queries, written) = (read.q, read.after);
     let Some(before) = product(graph, queries) else {
-        return Candidate::kept(&name, "its queries are no product by head");
+        return Candidate::kept(&name, "its queries are not a product by head");
     };
     let Some(results) = graph.only_user(attention) else {
         return Candidate::kept(&name, "something else reads its sums");
     };
-    let Some(behind) = product(graph, results) else {
-        return Candidate::kept(&name, "its results go into no product by head");
+    let Some(after) = product(graph, results) else {
+        return Candidate::kept(&name, "its results do not go into a product by head");
     };
-    let (q, weight) = (graph.operands(queries)[0], graph.operands(queries)[1]);
-    let same_weight = graph.operands(results)[1] == weight;
+    let HeadMatmulOperands { x: q, weight } = graph.read(queries, |take| before.operands(take));
+    let same_weight = graph.read(results, |take| after.operands(take)).weight == weight;
     if !same_weight || graph.only_user(queries).is_none() {
-        return Candidate::kept(&name, "the products before and behind it are not its own");
+        return Candidate::kept(&name, "the products before and after it are not its own");
     }
     let op = Op::LatentAttention(LatentAttention {
         attention: options,
         queries: before,
-        results: behind,
+        results: after,
     });
     let new = graph.add(op, &[q, written, weight], &name);
     graph.replace(results, new);

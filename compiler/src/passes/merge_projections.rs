@@ -12,14 +12,14 @@
 use std::collections::BTreeMap;
 
 use super::candidate::Candidate;
-use super::rewrite::{joined_name, matmul_of, place};
-use crate::graph::{Binary, Graph, Matmul, NodeId, Op, Part, ProgramKind, Unary};
+use super::rewrite::{Operands, is_broadcast, joined_name, matmul_of, place};
+use crate::graph::{Binary, Graph, Matmul, NodeId, Op, Part, ProgramKind, Role, Unary};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let mut readers: BTreeMap<Key, Vec<NodeId>> = BTreeMap::new();
     for id in graph.order() {
         if matmul_of(graph, id).is_some_and(Matmul::is_plain) {
-            let key = (graph.operands(id)[0], step(graph, id), company(graph, id));
+            let key = (graph.input(id), step(graph, id), goal(graph, id));
             readers.entry(key).or_default().push(id);
         }
     }
@@ -32,7 +32,7 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
         let Some((name, others @ [_, ..])) = names.split_first() else {
             let why = match readers.keys().filter(|key| key.0 == *x).count() {
                 1 => "no other matmul reads its input",
-                _ => "what reads its input besides goes another way",
+                _ => "what else reads its input goes another way",
             };
             sites.push(Candidate::kept(&names[0], why));
             continue;
@@ -44,7 +44,7 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     sites
 }
 
-/// What matmuls have in common that become one: input, step, and company.
+/// What matmuls have in common that become one: input, step, and where the product goes.
 type Key = (NodeId, String, Option<NodeId>);
 
 /// `attention.q` → `attention`.
@@ -55,13 +55,13 @@ fn step(graph: &Graph, id: NodeId) -> String {
 
 /// What keeps a product apart from others of the same input: the product that it is a factor of, the activation that it
 /// alone goes into, or itself where it scores experts or scales rows.
-fn company(graph: &Graph, id: NodeId) -> Option<NodeId> {
+fn goal(graph: &Graph, id: NodeId) -> Option<NodeId> {
     let mut at = id;
     let mut activation = None;
     while let Some(user) = graph.only_user(at) {
         match graph.op(user) {
             Op::Unary(Unary::Act(_)) => activation = Some(user),
-            Op::Binary(Binary::Add) if graph.shape(graph.operands(user)[1]).len() == 1 => {}
+            Op::Binary(Binary::Add) if is_broadcast(graph, user) => {}
             Op::Binary(Binary::Mul) => return Some(user),
             Op::Route(_) | Op::ScaleRows => return Some(id),
             _ => return activation,
@@ -74,16 +74,17 @@ fn company(graph: &Graph, id: NodeId) -> Option<NodeId> {
 fn merge(graph: &mut Graph, group: &[NodeId]) {
     let mut op = Matmul::plain(0);
     op.parts.clear();
-    let mut operands = vec![graph.operands(group[0])[0]];
-    for id in group {
-        operands.push(graph.operands(*id)[1]);
+    let mut operands = Operands::default();
+    operands.set(Role::X, graph.input(group[0]));
+    for (part, id) in group.iter().enumerate() {
+        let plain = Matmul::plain(graph.width(*id));
+        let own = graph.read(*id, |take| plain.operands(take));
+        operands.set(Role::PartWeight(part), own.parts[0].weight);
         op.parts.push(Part::plain(graph.width(*id)));
     }
-    let merged = graph.add(
-        Op::Matmul(op.clone()),
-        &operands,
-        &joined_name(graph, group),
-    );
+    let merged = Op::Matmul(op.clone());
+    let operands = operands.arranged(&merged);
+    let merged = graph.add(merged, &operands, &joined_name(graph, group));
     for (i, id) in group.iter().enumerate() {
         let (start, len, name) = (op.column(i), op.parts[i].rows, graph.node(*id).name.clone());
         let slice = graph.add(Op::Slice { start, len }, &[merged], &name);

@@ -144,7 +144,7 @@ pub struct PassReport {
     pub candidates: Vec<(usize, Candidate)>,
 }
 
-/// A name that is no pass.
+/// A name that is not a pass's.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "no pass is called `{name}`{}; the passes are {known}",
@@ -160,7 +160,7 @@ pub struct UnknownPass {
 }
 
 impl PassOptions {
-    /// Complains about names that are no passes.
+    /// Complains about names that are not those of passes.
     ///
     /// # Errors
     /// The first unknown name.
@@ -194,7 +194,7 @@ impl PassOptions {
     }
 }
 
-/// Runs one pass over a graph that is no part of a program.
+/// Runs one pass over a graph that is not part of a program.
 ///
 /// # Panics
 /// Where the pass broke the graph: names the pass and prints the graph.

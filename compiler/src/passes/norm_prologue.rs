@@ -12,7 +12,7 @@
 
 use super::candidate::Candidate;
 use super::rewrite::{Operands, matmul_of, place, rewrite_matmul};
-use crate::graph::{Graph, NodeId, Norm, Op, ProgramKind};
+use crate::graph::{Graph, NodeId, Norm, NormAt, Op, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Candidate> {
     let norms = graph.all(|op| matches!(op, Op::Norm(_)));
@@ -45,28 +45,19 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Candidate {
         let problem = match matmul_of(graph, *other) {
             Some(m) if m.norm.is_some() => "normalises its input already",
             Some(_) => "reads it as more than its input",
-            None => "is no matmul",
+            None => "is not a matmul",
         };
         let why = format!("{}, which reads it, {problem}", place(graph, *other));
         return Candidate::kept(&name, why);
     }
     let into: Vec<_> = users.iter().map(|(u, _)| place(graph, *u)).collect();
     let into = format!("prologue of {}", into.join(", "));
-    let inputs = graph.operands(norm);
-    let roles = graph.op(norm).roles();
     for (user, _) in users {
-        if rounds_only(graph, user, options, &inputs) {
+        if rounds_only(graph, user, options, &graph.operands(norm)) {
             continue;
         }
         let mut operands = Operands::of(graph, user);
-        for (role, id) in roles.iter().zip(&inputs) {
-            let role = if role == "x" {
-                role.clone()
-            } else {
-                format!("norm.{role}")
-            };
-            operands.set(&role, *id);
-        }
+        operands.extend(Operands::of(graph, norm).renamed(|role| role.of_norm(NormAt::Around)));
         let at = graph.node(user).name.clone();
         match graph.op(user).clone() {
             Op::ExpertsIn(mut x) => {

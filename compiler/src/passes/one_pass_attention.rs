@@ -20,18 +20,21 @@ fn fuse(graph: &mut Graph, mix: NodeId) -> Candidate {
     let Op::Mix(options) = node.op else {
         unreachable!("filtered")
     };
-    let [softmax, written] = graph.operands(mix)[..] else {
-        unreachable!("verified arity")
-    };
+    let read = graph.read(mix, |take| options.mix_operands(take));
+    let (softmax, written) = (read.p, read.after);
     if !matches!(graph.op(softmax), Op::Softmax(_)) || graph.only_user(softmax).is_none() {
-        return Candidate::kept(&node.name, "its weights are no softmax of its own");
+        return Candidate::kept(
+            &node.name,
+            "its weights do not come from a softmax of its own",
+        );
     }
-    let scores = graph.operands(softmax)[0];
+    let read = graph.read(softmax, |take| options.softmax_operands(take));
+    let scores = read.x;
     if !matches!(graph.op(scores), Op::Scores(_)) || graph.only_user(scores).is_none() {
         return Candidate::kept(&node.name, "its scores are read elsewhere");
     }
-    let mut operands = vec![graph.operands(scores)[0], written];
-    operands.extend(graph.operand(softmax, "sinks"));
+    let mut operands = vec![graph.input(scores), written];
+    operands.extend(read.sinks);
     let name = node.name.trim_end_matches(".mix").to_string();
     let fused = graph.add(Op::Attention(options), &operands, &name);
     graph.replace(mix, fused);

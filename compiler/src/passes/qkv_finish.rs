@@ -7,12 +7,12 @@
 //!
 //! Norms, rotations and scalings by position are taken over in the order in which they stand. Requires that the three come from
 //! one matmul and that nothing else reads them. A norm over each head fits the matmul's chunks; a norm over the whole
-//! projection needs all of it, and becomes one `finish` behind the matmul instead.
+//! projection needs all of it, and becomes one `finish` after the matmul instead.
 
 use super::candidate::Candidate;
 use super::rewrite::{Operands, Source, Takes, matmul_of, open, part_of, place, rewrite_matmul};
 use super::touches::{Links, touch_operands, touches};
-use crate::graph::{Dest, Finish, Graph, NodeId, Op, ProgramKind, StateId};
+use crate::graph::{Dest, Finish, Graph, KeysValues, NodeId, Op, ProgramKind, Role, StateId};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let writes = graph.all(|op| matches!(op, Op::CacheWrite { .. }));
@@ -52,7 +52,7 @@ impl Chain {
         }
     }
 
-    fn operands(&self, graph: &Graph) -> Vec<(String, NodeId)> {
+    fn operands(&self, graph: &Graph) -> Vec<(Role, NodeId)> {
         touch_operands(graph, &self.links, self.source.part)
     }
 }
@@ -65,7 +65,7 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Candidate {
     let Some(q) = query(graph, write) else {
         return Candidate::kept(&name, "no attention reads it");
     };
-    let (k, v) = (graph.operands(write)[0], graph.operands(write)[1]);
+    let KeysValues { k, v } = graph.read(write, KeysValues::of);
     let [Some(cq), Some(ck), Some(cv)] = [q, k, v].map(|end| chain(graph, end)) else {
         let ends = ["queries", "keys", "values"];
         let at = ends
@@ -74,7 +74,7 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Candidate {
             .find(|(_, end)| chain(graph, *end).is_none());
         let (what, end) = at.expect("one of them is none");
         let why = format!(
-            "its {what} come from {}, which is no matmul with norms, rotations and scalings behind it",
+            "its {what} come from {}, which is not a matmul with norms, rotations and scalings after it",
             place(graph, end)
         );
         return Candidate::kept(&name, why);
@@ -97,13 +97,13 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Candidate {
     rewrite(graph, write, state, q, [cq, ck, cv])
 }
 
-/// The queries of the only attention behind a cache write.
+/// The queries of the only attention after a cache write.
 fn query(graph: &Graph, write: NodeId) -> Option<NodeId> {
     let scores =
         |(u, _): &(NodeId, usize)| matches!(graph.op(*u), Op::Scores(_) | Op::Attention(_));
     let mut users = graph.users(write).into_iter().filter(scores);
     let reader = users.next()?;
-    users.next().is_none().then(|| graph.operands(reader.0)[0])
+    users.next().is_none().then(|| graph.input(reader.0))
 }
 
 fn rewrite(
@@ -127,11 +127,11 @@ fn rewrite(
     }
     if finishes.iter().any(|f| f.grain() > head_dim) {
         let into = format!(
-            "{}: one kernel behind {}, because a norm runs over a whole projection",
+            "{}: one kernel after {}, because a norm runs over a whole projection",
             taken(graph, &chains),
             place(graph, matmul)
         );
-        finish_behind(graph, write, q, &chains, finishes);
+        finish_after(graph, write, q, &chains, finishes);
         return Candidate::fused(&name, into);
     }
     let into = format!(
@@ -140,9 +140,7 @@ fn rewrite(
         place(graph, matmul)
     );
     let mut operands = Operands::of(graph, matmul);
-    for (role, id) in chains.iter().flat_map(|c| c.operands(graph)) {
-        operands.set(&role, id);
-    }
+    operands.extend(chains.iter().flat_map(|c| c.operands(graph)));
     for (p, f) in op.parts.iter_mut().zip(finishes) {
         p.finish = f;
     }
@@ -164,7 +162,7 @@ fn taken(graph: &Graph, chains: &[Chain; 3]) -> String {
     }
 }
 
-fn finish_behind(
+fn finish_after(
     graph: &mut Graph,
     write: NodeId,
     q: NodeId,
@@ -173,11 +171,9 @@ fn finish_behind(
 ) {
     let matmul = chains[0].source.matmul;
     let op = Op::Finish { parts };
-    let mut operands = Operands::none();
-    operands.set("x", matmul);
-    for (role, id) in chains.iter().flat_map(|c| c.operands(graph)) {
-        operands.set(&role, id);
-    }
+    let mut operands = Operands::default();
+    operands.set(Role::X, matmul);
+    operands.extend(chains.iter().flat_map(|c| c.operands(graph)));
     let name = graph.node(write).name.clone();
     let new = graph.add(op.clone(), &operands.arranged(&op), &name);
     graph.replace(write, new);

@@ -9,8 +9,8 @@
 //! each head. The order is that of the kernel: activation, then norm; norm, then gate.
 
 use super::candidate::Candidate;
-use super::rewrite::{place, read_elsewhere};
-use crate::graph::{Activation, Binary, Graph, NodeId, Norm, Op, ProgramKind, Unary};
+use super::rewrite::{Operands, is_broadcast, place, read_elsewhere};
+use crate::graph::{Activation, Binary, Graph, NodeId, Norm, NormAt, Op, ProgramKind, Role, Unary};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let mut sites = vec![];
@@ -18,7 +18,7 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
         let follows = graph
             .operands(id)
             .first()
-            .is_some_and(|x| graph.op(*x).recurrent().is_some());
+            .is_some_and(|x| graph.op(*x).facts().recurrent.is_some());
         if follows && let Some(next) = Next::of(graph, id) {
             sites.push(fuse(graph, id, next));
         }
@@ -38,9 +38,7 @@ impl Next {
         match graph.op(id) {
             Op::Unary(Unary::Act(a)) => Some(Next::Act(*a)),
             Op::Norm(n) => Some(Next::Norm(*n)),
-            Op::Binary(Binary::Mul) if graph.shape(graph.operands(id)[1]).len() == 2 => {
-                Some(Next::Gate)
-            }
+            Op::Binary(Binary::Mul) if !is_broadcast(graph, id) => Some(Next::Gate),
             _ => None,
         }
     }
@@ -48,8 +46,7 @@ impl Next {
 
 fn fuse(graph: &mut Graph, id: NodeId, next: Next) -> Candidate {
     let name = graph.node(id).name.clone();
-    let operands = graph.operands(id);
-    let x = operands[0];
+    let x = graph.input(id);
     if graph.only_user(x).is_none() {
         return Candidate::kept(&name, read_elsewhere(graph, x, id));
     }
@@ -57,10 +54,15 @@ fn fuse(graph: &mut Graph, id: NodeId, next: Next) -> Candidate {
         let why = format!("{} cannot be followed by it", place(graph, x));
         return Candidate::kept(&name, why);
     };
-    let mut all = graph.operands(x);
-    all.extend(&operands[1..]);
+    let mut operands = Operands::of(graph, x);
+    let more = Operands::of(graph, id).renamed(|role| match role {
+        Role::B => Role::Gate,
+        other => other.of_norm(NormAt::Around),
+    });
+    let input = [Role::X, Role::A];
+    operands.extend(more.into_iter().filter(|(role, _)| !input.contains(role)));
     let at = graph.node(x).name.clone();
-    let fused = graph.add(op, &all, &at);
+    let fused = graph.add(op.clone(), &operands.arranged(&op), &at);
     graph.replace(id, fused);
     Candidate::fused(&name, format!("epilogue of {at}"))
 }

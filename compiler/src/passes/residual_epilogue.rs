@@ -8,33 +8,34 @@
 //! and sum (post-norm), the sum is left alone.
 
 use super::candidate::Candidate;
-use super::rewrite::{Operands, Takes, matmul_of, place, read_elsewhere, rewrite_matmul};
-use crate::graph::{Binary, Graph, NodeId, Op, ProgramKind};
+use super::rewrite::{
+    Operands, Takes, is_broadcast, matmul_of, place, read_elsewhere, rewrite_matmul,
+};
+use crate::graph::{Binary, Graph, NodeId, Op, Pair, ProgramKind, Role};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
-    let is_sum = |id: &NodeId| {
-        *graph.op(*id) == Op::Binary(Binary::Add) && graph.shape(graph.operands(*id)[1]).len() > 1
-    };
+    let is_sum =
+        |id: &NodeId| *graph.op(*id) == Op::Binary(Binary::Add) && !is_broadcast(graph, *id);
     let adds: Vec<_> = graph.order().into_iter().filter(is_sum).collect();
     adds.into_iter().map(|a| fuse(graph, a)).collect()
 }
 
 fn fuse(graph: &mut Graph, add: NodeId) -> Candidate {
     let name = graph.node(add).name.clone();
-    let ops = graph.operands(add);
-    let Some((matmul, other)) = [(ops[1], ops[0]), (ops[0], ops[1])]
+    let Pair { a, b } = graph.read(add, |take| Binary::Add.operands(take));
+    let Some((matmul, other)) = [(b, a), (a, b)]
         .into_iter()
         .find(|(m, _)| matmul_of(graph, *m).is_some())
     else {
-        let sides = [0, 1].map(|i| place(graph, ops[i]));
-        let why = format!("neither {} nor {} is a matmul", sides[0], sides[1]);
+        let [a, b] = [a, b].map(|side| place(graph, side));
+        let why = format!("neither {a} nor {b} is a matmul");
         return Candidate::kept(&name, why);
     };
     let mut op = matmul_of(graph, matmul).expect("just found").clone();
     if op.residual {
-        let why = match other == ops[1] {
+        let why = match other == b {
             true => format!(
-                "{} is no matmul, and {} has a residual already",
+                "{} is not a matmul, and {} has a residual already",
                 place(graph, other),
                 place(graph, matmul)
             ),
@@ -47,7 +48,7 @@ fn fuse(graph: &mut Graph, add: NodeId) -> Candidate {
     }
     op.residual = true;
     let mut operands = Operands::of(graph, matmul);
-    operands.set("residual", other);
+    operands.set(Role::Residual, other);
     let at = graph.node(matmul).name.clone();
     rewrite_matmul(graph, matmul, op, &operands, &[(add, Takes::Whole)]);
     Candidate::fused(&name, format!("epilogue of {at}"))

@@ -1,7 +1,9 @@
 //! What passes share: where a value comes from (a whole matmul, or the slice of it that is one part's result), and how a
 //! matmul with more to do takes the place of what it does now.
 
-use crate::graph::{Graph, Join, Matmul, NodeId, Op};
+use std::collections::BTreeMap;
+
+use crate::graph::{Binary, Graph, Join, Matmul, NodeId, Op, Role};
 
 /// A part of a matmul whose result nobody else looks at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -18,7 +20,7 @@ pub(super) fn part_of(graph: &Graph, id: NodeId) -> Option<Source> {
             part: 0,
         }),
         Op::Slice { start, len } => {
-            let matmul = graph.operands(id)[0];
+            let matmul = graph.input(id);
             let m = matmul_of(graph, matmul)?;
             let fits = |&i: &usize| m.column(i) == *start && m.parts[i].rows == *len;
             let part = (0..m.parts.len())
@@ -36,6 +38,12 @@ pub(super) fn matmul_of(graph: &Graph, id: NodeId) -> Option<&Matmul> {
         Op::Matmul(m) => Some(m),
         _ => None,
     }
+}
+
+/// Whether the right operand of a sum or product of two is a vector that every row sees.
+pub(super) fn is_broadcast(graph: &Graph, id: NodeId) -> bool {
+    let right = |b: Binary| graph.read(id, |take| b.operands(take)).b;
+    matches!(graph.op(id), Op::Binary(b) if graph.shape(right(*b)).len() == 1)
 }
 
 /// Why `reader` is not the only one that looks at `id`: for `explain`.
@@ -66,46 +74,48 @@ pub(super) fn open(m: &Matmul) -> bool {
     m.join == Join::Concat && m.act.is_none() && m.scale.is_none() && !m.residual
 }
 
-/// The matmul's operands by role, to be taken apart and put together again with more of them.
-pub(super) struct Operands {
-    roles: Vec<String>,
-    ids: Vec<NodeId>,
-}
+/// An operation's operands by role, to be taken apart and put together again with more of them.
+#[derive(Default)]
+pub(super) struct Operands(BTreeMap<Role, NodeId>);
 
 impl Operands {
-    /// None yet.
-    pub(super) fn none() -> Operands {
-        Operands {
-            roles: vec![],
-            ids: vec![],
-        }
-    }
-
     pub(super) fn of(graph: &Graph, id: NodeId) -> Operands {
-        Operands {
-            roles: graph.op(id).roles(),
-            ids: graph.operands(id),
-        }
+        let roles = graph.op(id).roles().into_iter().map(|(role, _)| role);
+        Operands(roles.zip(graph.operands(id)).collect())
     }
 
-    /// Names an operand that the rewritten matmul has.
-    pub(super) fn set(&mut self, role: &str, id: NodeId) {
-        match self.roles.iter().position(|r| r == role) {
-            Some(i) => self.ids[i] = id,
-            None => {
-                self.roles.push(role.into());
-                self.ids.push(id);
-            }
-        }
+    /// Names an operand that the rewritten operation has.
+    pub(super) fn set(&mut self, role: Role, id: NodeId) {
+        self.0.insert(role, id);
+    }
+
+    /// Names several.
+    pub(super) fn extend(&mut self, operands: impl IntoIterator<Item = (Role, NodeId)>) {
+        self.0.extend(operands);
+    }
+
+    /// The same under other roles.
+    pub(super) fn renamed(self, to: impl Fn(Role) -> Role) -> Operands {
+        Operands(self.into_iter().map(|(role, id)| (to(role), id)).collect())
     }
 
     /// In the order the rewritten operation wants.
     pub(super) fn arranged(&self, op: &Op) -> Vec<NodeId> {
-        let find = |r: &String| self.roles.iter().position(|x| x == r).map(|i| self.ids[i]);
-        op.roles()
-            .iter()
-            .map(|r| find(r).unwrap_or_else(|| panic!("operand {r} of {} was not set", op.name())))
-            .collect()
+        let roles = op.roles().into_iter().map(|(role, _)| role);
+        let find = |role| self.0.get(&role).copied();
+        let set = |role| {
+            find(role).unwrap_or_else(|| panic!("operand {role} of {} was not set", op.name()))
+        };
+        roles.map(set).collect()
+    }
+}
+
+impl IntoIterator for Operands {
+    type Item = (Role, NodeId);
+    type IntoIter = std::collections::btree_map::IntoIter<Role, NodeId>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        self.0.into_iter()
     }
 }
 

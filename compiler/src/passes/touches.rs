@@ -1,6 +1,7 @@
 //! Norms, rotations and scalings one after the other, as passes find them between a product and its reader.
 
-use crate::graph::{Graph, NodeId, Op, Touch, touch_role};
+use super::rewrite::Operands;
+use crate::graph::{Graph, NodeId, NormAt, Op, Role, Touch};
 
 /// Touches one after the other, in the order in which they apply, with the nodes that are them.
 pub(super) type Links = Vec<(Touch, NodeId)>;
@@ -10,7 +11,7 @@ pub(super) fn touches(graph: &Graph, end: NodeId) -> (NodeId, Links) {
     let (mut at, mut links) = (end, vec![]);
     while let Some(touch) = touch(graph.op(at)) {
         links.push((touch, at));
-        at = graph.operands(at)[0];
+        at = graph.input(at);
     }
     links.reverse();
     (at, links)
@@ -26,16 +27,12 @@ fn touch(op: &Op) -> Option<Touch> {
     }
 }
 
-/// Operands that the touches of part `part` bring, by role: the angles, and what norms have.
-pub(super) fn touch_operands(graph: &Graph, links: &Links, part: usize) -> Vec<(String, NodeId)> {
-    let mut out = vec![];
-    for (i, (touch, node)) in links.iter().enumerate() {
-        let roles = graph.op(*node).roles();
-        let named = roles.iter().zip(graph.operands(*node)).skip(1);
-        out.extend(named.map(|(role, id)| match touch {
-            Touch::Norm(_) => (touch_role(part, i) + role, id),
-            Touch::Rope(_) | Touch::PositionScale(_) => (role.clone(), id),
-        }));
-    }
-    out
+/// Operands that the touches of part `part` bring: the angles, and what norms have.
+pub(super) fn touch_operands(graph: &Graph, links: &Links, part: usize) -> Vec<(Role, NodeId)> {
+    let of = |(step, (_, node)): (usize, &(Touch, NodeId))| {
+        let at = NormAt::Part { part, step };
+        let operands = Operands::of(graph, *node).renamed(|role| role.of_norm(at));
+        operands.into_iter().filter(|(role, _)| *role != Role::X)
+    };
+    links.iter().enumerate().flat_map(of).collect()
 }

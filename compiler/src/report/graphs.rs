@@ -136,8 +136,8 @@ fn draw(graph: &Graph, step: Step, passes: &dyn Fn(&Key) -> Vec<usize>) -> Drawn
     let index = |id: NodeId| shown.iter().position(|s| *s == id);
     let mut edges = vec![];
     for (to, id) in shown.iter().enumerate() {
-        for (role, from) in graph.op(*id).roles().into_iter().zip(graph.operands(*id)) {
-            edges.extend(index(from).map(|from| (from, to, role)));
+        for ((role, _), from) in graph.op(*id).roles().into_iter().zip(graph.operands(*id)) {
+            edges.extend(index(from).map(|from| (from, to, role.to_string())));
         }
     }
     Drawn {

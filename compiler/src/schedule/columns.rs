@@ -27,7 +27,7 @@ pub(super) fn columns(
     };
     let unit = if m.quantize_y {
         GROUP
-    } else if m.quantize_x || graph.is_quantized(graph.operands(node)[0]) {
+    } else if m.quantize_x || graph.is_quantized(graph.input(node)) {
         PANEL_ROWS
     } else {
         1

@@ -69,14 +69,14 @@ pub fn has_prologue(e: &ExpertsIn) -> bool {
 /// Bytes of a row of tokens that the prologue has prepared; those to be weighed stay f32 until then.
 pub fn prologue_row_bytes(graph: &Graph, node: NodeId, e: &ExpertsIn) -> usize {
     match e.weighted {
-        true => graph.row_bytes(graph.operands(node)[0]),
+        true => graph.row_bytes(graph.input(node)),
         false => tile_row_bytes(graph, node),
     }
 }
 
 /// Bytes of a row of tokens as the products of `node` read it.
 pub fn tile_row_bytes(graph: &Graph, node: NodeId) -> usize {
-    let x = graph.operands(node)[0];
+    let x = graph.input(node);
     match graph.op(node) {
         Op::ExpertsIn(e) if e.quantize_x => block_row_bytes(graph.width(x)),
         _ => graph.row_bytes(x),

@@ -7,7 +7,7 @@ use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 
 use super::columns::columns;
 use super::experts;
-use crate::graph::{Graph, Grouping, HeadMatmul, NodeId, Op, ProgramKind, ShortConv};
+use crate::graph::{Cut, Graph, Grouping, HeadMatmul, NodeId, ProgramKind, ShortConv};
 
 /// How a kernel's work is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,71 +56,54 @@ pub enum Work {
 
 /// How the kernel that computes `node` is cut.
 pub(super) fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
-    match graph.op(node) {
-        Op::Matmul(m) => Work::Columns(columns(graph, node, m, kind)),
-        Op::HeadMatmul(m) => head_columns(m, graph.width(graph.operands(node)[1])),
-        Op::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
-        Op::Attention(_) => Work::TilesByHeads,
-        Op::LatentAttention(_) | Op::DeltaRule(_) => Work::SegmentsByHeads,
-        Op::ShortConv(c) => {
+    match graph.op(node).facts().cut {
+        Cut::View => unreachable!("no kernel is made for a view"),
+        Cut::Rows(_) => Work::Rows {
+            grain: if kind == ProgramKind::Decode { 1 } else { 4 },
+        },
+        Cut::Matmul(m) => Work::Columns(columns(graph, node, m, kind)),
+        Cut::HeadMatmul(m) => {
+            let weight = graph.read(node, |take| m.operands(take)).weight;
+            head_columns(m, graph.width(weight))
+        }
+        Cut::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
+        Cut::Attention(_) => Work::TilesByHeads,
+        Cut::Scores(_) | Cut::Softmax(_) | Cut::Mix(_) => Work::Heads,
+        Cut::LatentAttention(_) | Cut::DeltaRule(_) => Work::SegmentsByHeads,
+        Cut::ShortConv(c) => {
             let width = channels(c);
             Work::SegmentsByColumns {
                 width,
                 count: graph.width(node).div_ceil(width),
             }
         }
-        Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) => Work::Heads,
-        Op::GroupByExpert(_) => Work::Once,
-        Op::GroupedMatmul(m) => expert_work(graph, node, &m.grouping, m.rows, "w", kind),
-        Op::ExpertsIn(e) => expert_work(graph, node, &e.grouping, e.ffn, "w0", kind),
-        Op::ExpertsOut(e) => {
-            let decl = graph.operand(node, "w").and_then(|w| graph.weight(w));
-            let row_bytes = decl.map_or(1, |w| w.bytes() / e.rows.max(1));
-            Work::Columns(vec![experts::sum_columns(e.rows, row_bytes, kind)])
+        Cut::GroupByExpert(_) => Work::Once,
+        Cut::GroupedMatmul(m) => {
+            let matrix = graph.read(node, |take| m.operands(take)).matrix;
+            expert_work(graph, node, &m.grouping, (m.rows, matrix.weight), kind)
         }
-        Op::Embed { .. }
-        | Op::PositionRows { .. }
-        | Op::RopeAngles { .. }
-        | Op::Norm(_)
-        | Op::Quantize { .. }
-        | Op::Binary(_)
-        | Op::Unary(_)
-        | Op::Rope(_)
-        | Op::PositionScale(_)
-        | Op::CacheWrite { .. }
-        | Op::Finish { .. }
-        | Op::GatherRows
-        | Op::HeadSlice(_)
-        | Op::HeadConcat(_)
-        | Op::Copy
-        | Op::Route(_)
-        | Op::GatherTokens { .. }
-        | Op::Activate(_)
-        | Op::Combine { .. }
-        | Op::ScaleRows
-        | Op::WeightedSum(_)
-        | Op::MatchRms { .. }
-        | Op::Cutoff { .. }
-        | Op::Decay { .. } => Work::Rows {
-            grain: if kind == ProgramKind::Decode { 1 } else { 4 },
-        },
-        Op::Input(_) | Op::Weight(_) | Op::Slice { .. } | Op::CacheRead { .. } => {
-            unreachable!("no kernel is made for a view")
+        Cut::ExpertsIn(e) => {
+            let matrices = graph.read(node, |take| e.operands(take)).matrices;
+            expert_work(graph, node, &e.grouping, (e.ffn, matrices[0].weight), kind)
+        }
+        Cut::ExpertsOut(e) => {
+            let weight = graph.read(node, |take| e.operands(take)).matrix.weight;
+            let decl = graph.weight(weight).expect("experts have weights");
+            let row_bytes = decl.bytes() / e.rows.max(1);
+            Work::Columns(vec![experts::sum_columns(e.rows, row_bytes, kind)])
         }
     }
 }
 
-/// Active experts × chunks of the weight in operand `role`.
+/// Active experts × chunks of a family of weights, which make so many rows of the result.
 fn expert_work(
     graph: &Graph,
     node: NodeId,
     g: &Grouping,
-    rows: usize,
-    role: &str,
+    (rows, weight): (usize, NodeId),
     kind: ProgramKind,
 ) -> Work {
-    let weight = graph.operand(node, role).and_then(|w| graph.weight(w));
-    let decl = weight.expect("experts have weights");
+    let decl = graph.weight(weight).expect("experts have weights");
     // A panel is 8 rows, and what is rounded to int8 is cut between groups.
     let step = if graph.is_quantized(node) {
         GROUP

@@ -4,6 +4,7 @@
 //! each other. This stage reads no weights, and nothing after it reads spec JSON. The format is described in
 //! `specs/README.md`.
 
+mod activation;
 mod at;
 mod attention;
 mod bind;

@@ -1,8 +1,9 @@
 //! Multi-head latent attention as the plain graph has it: keys and values of every head expanded and cached.
 
-use super::Builder;
-use crate::graph::op::{Attention, Op, StateId};
-use crate::graph::{HeadColumns, HeadConcat, NodeId};
+use super::builder::Builder;
+use crate::graph::dim::StateId;
+use crate::graph::nodes::NodeId;
+use crate::graph::ops::{Attention, HeadColumns, HeadConcat, Op};
 use crate::spec::model::{LatentAttention, LatentQuery, Reach};
 
 impl Builder<'_> {

@@ -2,10 +2,10 @@
 //!
 //! Weights are declared in the order of the pointer table: router, experts, shared experts.
 
-use super::Builder;
-use crate::graph::NodeId;
-use crate::graph::op::*;
-use crate::spec::model::{self, Inner};
+use super::builder::Builder;
+use crate::graph::nodes::NodeId;
+use crate::graph::ops::{Activate, Binary, Form, GroupedMatmul, Grouping, Op};
+use crate::spec::model::{self, Activation, Inner};
 
 impl Builder<'_> {
     pub(super) fn moe(&mut self, m: &model::Moe, x: NodeId, name: &str) -> NodeId {

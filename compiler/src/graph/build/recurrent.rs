@@ -3,10 +3,12 @@
 //! Weights are declared in the order of the pointer table: queries, keys and values, each with its convolution, decay, beta,
 //! gate, norm, output.
 
-use super::Builder;
-use crate::graph::op::*;
-use crate::graph::{DeltaRule, NodeId, RecurrentDecl, RecurrentId, ShortConv};
-use crate::spec::model::{Convolved, DeltaNet, LowRank, Norm as ModelNorm, Projection};
+use super::builder::Builder;
+use crate::graph::decl::RecurrentDecl;
+use crate::graph::dim::RecurrentId;
+use crate::graph::nodes::NodeId;
+use crate::graph::ops::{DeltaRule, Op, ShortConv};
+use crate::spec::model::{Activation, Convolved, DeltaNet, LowRank, Norm as ModelNorm, Projection};
 
 impl Builder<'_> {
     pub(super) fn delta_net(&mut self, d: &DeltaNet, x: NodeId, name: &str) -> NodeId {

@@ -5,9 +5,9 @@
 
 use graver_runtime::abi::{CacheType, Dtype, Encoding, Quant};
 
-use super::LineError;
-use crate::graph::attrs::Attr;
-use crate::graph::op::Dim;
+use super::error::LineError;
+use crate::graph::dim::Dim;
+use crate::graph::ops::Attr;
 
 /// Largest number of a text: far beyond any model's sizes, and with room for the product of two and a size in bytes.
 const MAX_NUMBER: usize = 1 << 28;

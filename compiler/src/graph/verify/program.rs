@@ -3,10 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use super::{VerifyError, verify};
-use crate::graph::build::rope_input;
-use crate::graph::text::shape_text;
-use crate::graph::{Block, Dim, Graph, NodeId, Op, Program, StateDecl};
+use super::error::VerifyError;
+use super::graph::verify;
+use crate::graph::decl::StateDecl;
+use crate::graph::dim::{Dim, shape_text};
+use crate::graph::nodes::{Graph, NodeId};
+use crate::graph::ops::Op;
+use crate::graph::program::{Block, Program, rope_input};
 
 /// The name of what the head gives, which nothing else has.
 const LOGITS: &str = "logits";
@@ -161,7 +164,7 @@ impl Program {
                 false => Err(wrong("reads a state that no layer has written".into())),
             };
         };
-        let writes = graph.all(|op| op.writes().is_some() || op.recurrent().is_some());
+        let writes = graph.all(|op| op.writes_cache() || op.facts().recurrent.is_some());
         if !writes.is_empty() || !graph.recurrent.is_empty() {
             return Err(wrong(format!(
                 "writes state in the place of layer {source}'s"

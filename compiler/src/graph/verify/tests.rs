@@ -1,6 +1,8 @@
 //! Programs with one rule broken, and what the verifier says of each.
 
-use crate::graph::{Block, CacheType, Program, ProgramKind, RecurrentDecl, parse};
+use graver_runtime::abi::CacheType;
+
+use crate::graph::{Block, Program, ProgramKind, RecurrentDecl, parse};
 use crate::spec::model::Rope;
 
 const EMBED: &str = "

@@ -123,7 +123,7 @@ impl ExpertsInScratch {
         let (tokens, tile) = (max_tokens(kind), expert_tile(kind));
         let chunk = tile * chunk_rows(graph, node, kind) * 4;
         let passes_floats = e.quantize_x && (e.norm.is_some() || e.weighted);
-        let floats = graph.width(graph.operands(node)[0]) * 4;
+        let floats = graph.width(graph.input(node)) * 4;
         let prepared = if has_prologue(e) { tokens } else { 0 };
         let route = e.route.as_ref();
         ExpertsInScratch {

@@ -33,7 +33,7 @@ impl MatmulScratch {
         m: &Matmul,
         kind: ProgramKind,
     ) -> Self {
-        let (tokens, k) = (max_tokens(kind), graph.width(graph.operands(node)[0]));
+        let (tokens, k) = (max_tokens(kind), graph.width(graph.input(node)));
         let widest = columns(graph, node, m, kind).iter().map(|c| c.0).max();
         let tile = tokens * widest.unwrap_or(0) * 4;
         let rounds_norm = m.quantize_x && m.norm.is_some();

@@ -1,0 +1,152 @@
+//! Attention as the plain graph has it: projections, norms and rotations, cache write, scores, softmax, mix.
+
+use super::builder::Builder;
+use crate::graph::decl::StateDecl;
+use crate::graph::dim::{Dim, StateId};
+use crate::graph::nodes::{Graph, NodeId};
+use crate::graph::ops::{Attention, Op, Rope};
+use crate::graph::program::rope_input;
+use crate::spec::model::{self, Activation, KeyValue};
+
+impl Builder<'_> {
+    pub(super) fn attention(&mut self, a: &model::Attention, x: NodeId, name: &str) -> NodeId {
+        let at = |part: &str| format!("{name}.{part}");
+        let q = self.linear(&a.q, x, &at("q"));
+        let kv = match &a.kv {
+            KeyValue::Own(k, v) => Some((self.linear(k, x, &at("k")), self.linear(v, x, &at("v")))),
+            KeyValue::Shared(_) => None,
+        };
+        let gate = a.gate.as_ref().map(|g| self.linear(g, x, &at("gate")));
+        let ([q, k], v) = self.normed(a, [Some(q), kv.map(|kv| kv.0)], kv.map(|kv| kv.1), name);
+        let mut q = q.expect("attention has queries");
+        if let Some(p) = a.position_scale {
+            let scale = Op::PositionScale(p);
+            q = self.graph.add(scale, &[q], &at("q_scale"));
+        }
+        let op = Attention {
+            heads: a.heads,
+            kv_heads: a.kv_heads,
+            head_dim: a.head_dim,
+            value_dim: a.head_dim,
+            scale: a.scale,
+            softcap: a.softcap,
+            reach: a.reach,
+            sinks: a.sinks.is_some(),
+            state: StateId(self.graph.states.len() as u32),
+        };
+        let sinks = a.sinks.as_ref().map(|w| self.weight(w));
+        let mut mix = self.attend(op, q, k.zip(v), sinks, name);
+        if let Some(gate) = gate {
+            let open = self.activated(Activation::Sigmoid, gate, &at("gate_act"));
+            mix = self.times(mix, open, &at("gated"));
+        }
+        self.linear(&a.o, mix, &at("o"))
+    }
+
+    /// Norms and rotation of queries and keys, and the norm of values.
+    fn normed(
+        &mut self,
+        a: &model::Attention,
+        mut qk: [Option<NodeId>; 2],
+        mut v: Option<NodeId>,
+        name: &str,
+    ) -> ([Option<NodeId>; 2], Option<NodeId>) {
+        let norms = a.qk_norm.as_ref();
+        let group = |g: &Graph, n: &model::QkNorm, id| match n.per_head {
+            true => a.head_dim,
+            false => g.width(id),
+        };
+        let normalise = |b: &mut Self, x: &mut Option<NodeId>, norm: Option<&model::Norm>, part| {
+            if let (Some(n), Some(id), Some(norm)) = (norms, *x, norm) {
+                let group = group(&b.graph, n, id);
+                *x = Some(b.norm(norm, group, id, &format!("{name}.{part}")));
+            }
+        };
+        let of_qk = [
+            (norms.map(|n| &n.q), "q_norm", "q_rope"),
+            (norms.and_then(|n| n.k.as_ref()), "k_norm", "k_rope"),
+        ];
+        let after = norms.is_some_and(|n| n.after_rope);
+        for norms_now in [!after, after] {
+            for (x, (norm, part, _)) in qk.iter_mut().zip(of_qk).filter(|_| norms_now) {
+                normalise(self, x, norm, part);
+            }
+            let rotates = norms_now != after;
+            for (x, (_, _, part)) in qk.iter_mut().zip(of_qk).filter(|_| rotates) {
+                if let (Some(r), Some(id)) = (a.rope, *x) {
+                    *x = Some(self.rotated(r, id, a.head_dim, 0, &format!("{name}.{part}")));
+                }
+            }
+        }
+        normalise(self, &mut v, norms.and_then(|n| n.v.as_ref()), "v_norm");
+        (qk, v)
+    }
+
+    /// Rotates each head of `x`, from component `start` on, by rotary embedding `rope`.
+    pub(super) fn rotated(
+        &mut self,
+        rope: usize,
+        x: NodeId,
+        head_dim: usize,
+        start: usize,
+        name: &str,
+    ) -> NodeId {
+        let r = &self.model.ropes[rope];
+        let (rotary_dim, interleaved) = (r.rotary_dim(), r.interleaved);
+        let angles = self.angles(rope, rotary_dim);
+        let op = Rope {
+            head_dim,
+            start,
+            rotary_dim,
+            interleaved,
+        };
+        self.graph.add(Op::Rope(op), &[x, angles], name)
+    }
+
+    /// Declares the state that `op` names as the next one, writes keys and values to it where there are any (an earlier layer
+    /// has written them otherwise), and attends to it.
+    pub(super) fn attend(
+        &mut self,
+        op: Attention,
+        q: NodeId,
+        kv: Option<(NodeId, NodeId)>,
+        sinks: Option<NodeId>,
+        name: &str,
+    ) -> NodeId {
+        let at = |part: &str| format!("{name}.{part}");
+        let state = op.state;
+        self.graph.states.push(StateDecl {
+            name: at("kv"),
+            kv_heads: op.kv_heads,
+            head_dim: op.head_dim,
+            value_dim: op.value_dim,
+            shared: false,
+            dtype: self.cache,
+            ring: op.reach.limit(),
+        });
+        let written = match kv {
+            Some((k, v)) => {
+                let write = Op::CacheWrite { state };
+                self.graph.add(write, &[k, v], &at("cache"))
+            }
+            None => self.graph.add(Op::CacheRead { state }, &[], &at("cache")),
+        };
+        let scores = self.graph.add(Op::Scores(op), &[q, written], &at("scores"));
+        let operands: Vec<NodeId> = std::iter::once(scores).chain(sinks).collect();
+        let p = self.graph.add(Op::Softmax(op), &operands, &at("softmax"));
+        self.graph.add(Op::Mix(op), &[p, written], &at("mix"))
+    }
+
+    fn angles(&mut self, rope: usize, rotary_dim: usize) -> NodeId {
+        let name = rope_input(rope);
+        let there = self
+            .graph
+            .order()
+            .into_iter()
+            .find(|id| *self.graph.op(*id) == Op::Input(name.clone()));
+        there.unwrap_or_else(|| {
+            self.graph
+                .add_input(&name, vec![Dim::Tokens, Dim::Const(rotary_dim)])
+        })
+    }
+}

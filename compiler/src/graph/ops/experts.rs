@@ -1,0 +1,458 @@
+//! Operations on experts: routing, grouping, a matrix for each expert, and the way back to tokens.
+//!
+//! A router's scores become *routes*, for each token the weights and the indices of its experts. Grouping sorts them by
+//! expert; from there on a row is a token at one of its experts, and rows of one expert lie side by side.
+
+use super::operand::{Reads, Role, Single, Take};
+use super::rule::{Given, Rule, ShapeError};
+use super::words::{Attr, AttrError, Words, activation, flag, float, set, tree};
+use crate::graph::dim::{Dim, Shape};
+use crate::spec::model::{Gating, Groups, Route, Score};
+
+/// How many experts there are, and how many a token visits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Grouping {
+    /// Number of experts.
+    pub experts: usize,
+    /// Experts that a token visits.
+    pub top_k: usize,
+}
+
+/// One matrix per expert on the rows of that expert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct GroupedMatmul {
+    /// How rows are grouped.
+    pub grouping: Grouping,
+    /// Rows of each matrix: width of the result.
+    pub rows: usize,
+    /// Has biases.
+    pub bias: bool,
+}
+
+/// Which matrices lead into an expert.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Form {
+    /// One, and no gate.
+    Plain,
+    /// Gate and up.
+    Gated,
+    /// Gate and up, their rows alternating in one matrix.
+    Paired,
+}
+
+/// What lies between the matrices of an expert.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Activate {
+    /// What it is made from.
+    pub form: Form,
+    /// The function.
+    pub gating: Gating,
+}
+
+/// Operands of routing.
+#[derive(Clone, Copy, Debug)]
+pub struct RouteOperands<T> {
+    /// A router's scores, `[T, experts]`.
+    pub scores: T,
+    /// `[experts]`.
+    pub correction: Option<T>,
+}
+
+/// Operands of what goes from tokens to rows of experts, or back.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupedRows<T> {
+    /// Rows of tokens, or of tokens at each of their experts.
+    pub x: T,
+    /// The table of groups.
+    pub groups: T,
+}
+
+/// Operands of a matrix per expert.
+#[derive(Clone, Copy, Debug)]
+pub struct GroupedMatmulOperands<T> {
+    /// Rows of tokens at each of their experts.
+    pub x: T,
+    /// The table of groups.
+    pub groups: T,
+    /// The matrices and their biases.
+    pub matrix: ExpertMatrix<T>,
+}
+
+/// A family of matrices, and the family of their biases.
+#[derive(Clone, Copy, Debug)]
+pub struct ExpertMatrix<T> {
+    /// `[rows, k]` for each expert.
+    pub weight: T,
+    /// `[rows]` for each expert.
+    pub bias: Option<T>,
+}
+
+/// Operands of what lies between the matrices of an expert.
+#[derive(Clone, Copy, Debug)]
+pub struct ActivateOperands<T> {
+    /// The gate's product, or the only one.
+    pub x: T,
+    /// The other product, where there are two.
+    pub up: Option<T>,
+}
+
+impl Grouping {
+    /// Rows that are grouped: each token once for each of its experts.
+    pub fn rows(&self) -> Dim {
+        Dim::Routed {
+            per_token: self.top_k,
+            more: 0,
+        }
+    }
+
+    /// Numbers of the table that describes the groups; see [`Grouping::offsets`] and its neighbours.
+    pub fn table(&self) -> Dim {
+        Dim::Routed {
+            per_token: 3 * self.top_k,
+            more: 2 * self.experts + 2,
+        }
+    }
+
+    /// Place in the table of each expert's first row; one more entry ends the last.
+    pub const OFFSETS: usize = 0;
+
+    /// Place in the table of the experts that have rows, in order.
+    pub fn active(&self) -> usize {
+        self.experts + 1
+    }
+
+    /// Place in the table of how many experts have rows.
+    pub fn n_active(&self) -> usize {
+        2 * self.experts + 1
+    }
+
+    /// Place in the table of each row's token.
+    pub fn tokens(&self) -> usize {
+        2 * self.experts + 2
+    }
+
+    /// Place in the table of each row's weight, where it is laid out for `tokens` tokens.
+    pub fn weights(&self, tokens: usize) -> usize {
+        self.tokens() + tokens * self.top_k
+    }
+
+    /// Place in the table of the rows of each token, expert by expert, where it is laid out for `tokens` tokens.
+    pub fn places(&self, tokens: usize) -> usize {
+        self.weights(tokens) + tokens * self.top_k
+    }
+}
+
+impl Grouping {
+    fn fits(&self, rule: &Rule) -> Result<(), ShapeError> {
+        let fits = self.top_k > 0 && self.top_k <= self.experts;
+        let expected = format!("1 to {}", self.experts);
+        rule.check("top_k", fits, self.top_k, expected)
+    }
+
+    /// The table of groups that routes become.
+    pub(super) fn group_shape(&self, rule: &Rule, o: &Single<Given>) -> Result<Shape, ShapeError> {
+        self.fits(rule)?;
+        rule.has_width(o.x, 2 * self.top_k)?;
+        rule.of_tokens(o.x)?;
+        Ok(vec![self.table()])
+    }
+
+    /// That the operand is a table of these groups.
+    pub(super) fn is_table(&self, rule: &Rule, groups: Given) -> Result<(), ShapeError> {
+        rule.same_shape(groups, &[self.table()])
+    }
+
+    /// That the operand is rows of tokens at each of their experts.
+    pub(super) fn are_rows(&self, rule: &Rule, x: Given) -> Result<(), ShapeError> {
+        rule.same_shape(x, &[self.rows(), Dim::Const(rule.width(x)?)])
+    }
+
+    pub(super) fn gather_shape(
+        &self,
+        rule: &Rule,
+        o: &GroupedRows<Given>,
+    ) -> Result<Shape, ShapeError> {
+        self.is_table(rule, o.groups)?;
+        rule.of_tokens(o.x)?;
+        Ok(vec![self.rows(), Dim::Const(rule.width(o.x)?)])
+    }
+
+    pub(super) fn combine_shape(
+        &self,
+        rule: &Rule,
+        o: &GroupedRows<Given>,
+    ) -> Result<Shape, ShapeError> {
+        self.is_table(rule, o.groups)?;
+        self.are_rows(rule, o.x)?;
+        Ok(vec![Dim::Tokens, Dim::Const(rule.width(o.x)?)])
+    }
+
+    pub(super) fn words(&self) -> Vec<Attr> {
+        vec![set("experts", self.experts), set("top_k", self.top_k)]
+    }
+
+    /// The same, and whether rows are multiplied by their weight.
+    pub(super) fn weighted_words(&self, weighted: bool) -> Vec<Attr> {
+        let mut out = self.words();
+        out.extend(weighted.then(|| flag("weighted")));
+        out
+    }
+
+    pub(super) fn read(w: &Words) -> Result<Grouping, AttrError> {
+        Ok(Grouping {
+            experts: w.get("experts")?,
+            top_k: w.get("top_k")?,
+        })
+    }
+}
+
+impl<T> GroupedRows<T> {
+    /// The walk.
+    pub fn of(take: Take<T>) -> Self {
+        GroupedRows {
+            x: take(Role::X, Reads::Rows),
+            groups: take(Role::Groups, Reads::Rows),
+        }
+    }
+}
+
+impl<T> RouteOperands<T> {
+    /// The walk of routing by itself.
+    pub fn of(route: &Route, take: Take<T>) -> Self {
+        Self::with(Role::X, route, take)
+    }
+
+    /// The walk of routing inside another operation.
+    pub(super) fn inside(route: &Route, take: Take<T>) -> Self {
+        Self::with(Role::Scores, route, take)
+    }
+
+    fn with(scores: Role, route: &Route, take: Take<T>) -> Self {
+        RouteOperands {
+            scores: take(scores, Reads::Rows),
+            correction: route
+                .correction
+                .then(|| take(Role::Correction, Reads::Vector)),
+        }
+    }
+}
+
+impl<T> ExpertMatrix<T> {
+    /// The walk of a family in role `weight`, and its biases if it has any.
+    pub(super) fn of(weight: Role, bias: Option<Role>, take: Take<T>) -> Self {
+        ExpertMatrix {
+            weight: take(weight, Reads::Matrix),
+            bias: bias.map(|role| take(role, Reads::Vector)),
+        }
+    }
+}
+
+impl ExpertMatrix<Given<'_>> {
+    /// That each expert has a matrix of that size.
+    pub(super) fn fits(
+        &self,
+        rule: &Rule,
+        g: &Grouping,
+        rows: usize,
+        k: usize,
+    ) -> Result<(), ShapeError> {
+        rule.family(self.weight, g.experts, &[rows, k])?;
+        let bias = |b| rule.family(b, g.experts, &[rows]);
+        self.bias.map_or(Ok(()), bias)
+    }
+}
+
+impl Form {
+    /// The matrices.
+    pub fn matrices(self) -> usize {
+        match self {
+            Form::Plain | Form::Paired => 1,
+            Form::Gated => 2,
+        }
+    }
+
+    /// Rows of each matrix for one row of the result.
+    pub fn rows_each(self) -> usize {
+        match self {
+            Form::Plain | Form::Gated => 1,
+            Form::Paired => 2,
+        }
+    }
+}
+
+impl Activate {
+    /// The walk.
+    pub fn operands<T>(&self, take: Take<T>) -> ActivateOperands<T> {
+        match self.form {
+            Form::Gated => ActivateOperands {
+                x: take(Role::Gate, Reads::Rows),
+                up: Some(take(Role::Up, Reads::Rows)),
+            },
+            Form::Plain | Form::Paired => ActivateOperands {
+                x: take(Role::X, Reads::Rows),
+                up: None,
+            },
+        }
+    }
+
+    pub(super) fn shape(
+        &self,
+        rule: &Rule,
+        o: &ActivateOperands<Given>,
+    ) -> Result<Shape, ShapeError> {
+        let width = rule.width(o.x)?;
+        o.up.map_or(Ok(()), |up| rule.same_shape(up, o.x.shape))?;
+        if self.form != Form::Paired {
+            return Ok(o.x.shape.clone());
+        }
+        let even = width.is_multiple_of(2);
+        rule.check("width of x", even, width, "an even number")?;
+        Ok(vec![o.x.shape[0], Dim::Const(width / 2)])
+    }
+
+    pub(super) fn words(&self) -> Vec<Attr> {
+        let Gating {
+            act,
+            alpha,
+            limit,
+            offset,
+        } = self.gating;
+        let mut out = vec![set("act", act.name())];
+        match self.form {
+            Form::Plain => {}
+            Form::Gated => out.push(flag("gated")),
+            Form::Paired => out.push(flag("paired")),
+        }
+        out.extend((alpha != 1.0).then(|| float("alpha", alpha)));
+        out.extend(limit.map(|l| float("limit", l)));
+        out.extend((offset != 0.0).then(|| float("offset", offset)));
+        out
+    }
+
+    pub(super) fn read(w: &Words) -> Result<Activate, AttrError> {
+        let form = match (w.has("gated"), w.has("paired")) {
+            (true, _) => Form::Gated,
+            (false, true) => Form::Paired,
+            (false, false) => Form::Plain,
+        };
+        let act = w.text("act").unwrap_or("silu");
+        let gating = Gating {
+            act: activation(act).ok_or_else(|| w.bad("act", act, "an activation"))?,
+            alpha: w.maybe("alpha")?.unwrap_or(1.0),
+            limit: w.maybe("limit")?,
+            offset: w.maybe("offset")?.unwrap_or(0.0),
+        };
+        Ok(Activate { form, gating })
+    }
+}
+
+impl GroupedMatmul {
+    /// The walk.
+    pub fn operands<T>(&self, take: Take<T>) -> GroupedMatmulOperands<T> {
+        GroupedMatmulOperands {
+            x: take(Role::X, Reads::Rows),
+            groups: take(Role::Groups, Reads::Rows),
+            matrix: ExpertMatrix::of(Role::Weight, self.bias.then_some(Role::Bias), take),
+        }
+    }
+
+    pub(super) fn shape(
+        &self,
+        rule: &Rule,
+        o: &GroupedMatmulOperands<Given>,
+    ) -> Result<Shape, ShapeError> {
+        let (g, k) = (&self.grouping, rule.width(o.x)?);
+        g.are_rows(rule, o.x)?;
+        g.is_table(rule, o.groups)?;
+        o.matrix.fits(rule, g, self.rows, k)?;
+        Ok(vec![g.rows(), Dim::Const(self.rows)])
+    }
+
+    pub(super) fn words(&self) -> Vec<Attr> {
+        let mut out = self.grouping.words();
+        out.push(set("rows", self.rows));
+        out
+    }
+
+    pub(super) fn read(w: &Words) -> Result<GroupedMatmul, AttrError> {
+        Ok(GroupedMatmul {
+            grouping: Grouping::read(w)?,
+            rows: w.get("rows")?,
+            bias: w.given(Role::Bias),
+        })
+    }
+}
+
+/// The routes that scores become.
+pub(super) fn route_shape(
+    r: &Route,
+    rule: &Rule,
+    o: &RouteOperands<Given>,
+) -> Result<Shape, ShapeError> {
+    let grouping = Grouping {
+        experts: r.experts,
+        top_k: r.top_k,
+    };
+    grouping.fits(rule)?;
+    let width = rule.width(o.scores)?;
+    rule.check("scores", width == r.experts, width, r.experts)?;
+    let correction = |c| rule.vector(c, r.experts);
+    o.correction.map_or(Ok(()), correction)?;
+    if let Some(g) = r.groups {
+        let whole = g.count > 0 && r.experts.is_multiple_of(g.count);
+        let expected = format!("a divisor of {}", r.experts);
+        rule.check("groups", whole, g.count, expected)?;
+        let each = r.experts / g.count;
+        let room = g.top <= g.count && g.top * each >= r.top_k;
+        let expected = format!("room for {}", r.top_k);
+        rule.check("groups that take part", room, g.top, expected)?;
+        let best = g.best > 0 && g.best <= each;
+        rule.check("best of a group", best, g.best, format!("1 to {each}"))?;
+    }
+    rule.of_tokens(o.scores)?;
+    Ok(vec![Dim::Tokens, Dim::Const(2 * r.top_k)])
+}
+
+pub(super) fn route_words(r: &Route) -> Vec<Attr> {
+    let mut out = vec![set("experts", r.experts), set("top_k", r.top_k)];
+    out.push(flag(match r.score {
+        Score::Softmax => "softmax",
+        Score::Sigmoid => "sigmoid",
+    }));
+    out.extend(r.after.then(|| flag("after")));
+    out.extend(r.groups.map(|g| {
+        let words = vec![
+            set("count", g.count),
+            set("top", g.top),
+            set("best", g.best),
+        ];
+        tree("groups", words)
+    }));
+    out.extend(r.renormalise.map(|eps| float("renormalise", eps)));
+    out.extend((r.scale != 1.0).then(|| float("scale", r.scale)));
+    out
+}
+
+pub(super) fn read_route(w: &Words) -> Result<Route, AttrError> {
+    let groups = |w: Words<'_>| {
+        Ok(Groups {
+            count: w.get("count")?,
+            top: w.get("top")?,
+            best: w.get("best")?,
+        })
+    };
+    let score = match w.has("sigmoid") {
+        true => Score::Sigmoid,
+        false => Score::Softmax,
+    };
+    Ok(Route {
+        experts: w.get("experts")?,
+        top_k: w.get("top_k")?,
+        score,
+        after: w.has("after"),
+        correction: w.given(Role::Correction),
+        groups: w.find("groups").map(|a| groups(w.inside(a))).transpose()?,
+        renormalise: w.maybe("renormalise")?,
+        scale: w.maybe("scale")?.unwrap_or(1.0),
+    })
+}

@@ -1,0 +1,242 @@
+//! Operations whose state does not grow with the sequence: a short convolution, and the gated delta rule.
+
+use super::norm::{Norm, NormVectors};
+use super::operand::{NormAt, Reads, Role, Take};
+use super::rule::{Given, Rule, ShapeError};
+use super::words::{Attr, AttrError, Words, flag, float, set};
+use crate::graph::dim::{Dim, RecurrentId, Shape};
+use crate::spec::model::Activation;
+
+/// A causal convolution of every channel by itself: `out[t, c] = norm(act(Σ_j w[c, j] · x[t − taps + 1 + j, c]))`.
+///
+/// The state holds the last `taps − 1` rows of `x`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct ShortConv {
+    /// Positions that a result sees, its own included.
+    pub taps: usize,
+    /// Applied to the sum.
+    pub act: Option<Activation>,
+    /// Applied after it; without gain and bias.
+    pub norm: Option<Norm>,
+    /// `[1, taps − 1, n]`.
+    pub state: RecurrentId,
+}
+
+/// The gated delta rule (Yang, Kautz & Hatamizadeh 2025); with a decay for each component of a key it is Kimi delta attention
+/// (Kimi Team 2025).
+///
+/// For each token and head: `S ← diag(decay) S`, `S ← S + k · β (v − Sᵀ k)ᵀ`, `out = scale · Sᵀ q`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct DeltaRule {
+    /// Heads of the state and of the values.
+    pub heads: usize,
+    /// Heads of queries and keys, each for as many heads of the state that follow each other.
+    pub key_heads: usize,
+    /// Width of a key: rows of the state.
+    pub key_dim: usize,
+    /// Width of a value: columns of the state.
+    pub value_dim: usize,
+    /// Multiplies the result.
+    pub scale: f32,
+    /// Normalises the result of each head.
+    pub norm: Option<Norm>,
+    /// Multiplies the result by an operand of its shape, after the norm.
+    pub gated: bool,
+    /// `[heads, key_dim, value_dim]`.
+    pub state: RecurrentId,
+}
+
+/// Operands of a short convolution.
+#[derive(Clone, Copy, Debug)]
+pub struct ShortConvOperands<T> {
+    /// `[T, n]`.
+    pub x: T,
+    /// `[n, taps]`.
+    pub weight: T,
+}
+
+/// Operands of a decay.
+#[derive(Clone, Copy, Debug)]
+pub struct DecayOperands<T> {
+    /// `[T, n]`.
+    pub x: T,
+    /// `[heads]`.
+    pub rate: T,
+    /// `[n]`.
+    pub bias: T,
+}
+
+/// Operands of the delta rule.
+#[derive(Clone, Copy, Debug)]
+pub struct DeltaOperands<T> {
+    /// `[T, key_heads · key_dim]`.
+    pub q: T,
+    /// `[T, key_heads · key_dim]`.
+    pub k: T,
+    /// `[T, heads · value_dim]`.
+    pub v: T,
+    /// `[T, heads]` or `[T, heads · key_dim]`.
+    pub decay: T,
+    /// `[T, heads]`.
+    pub beta: T,
+    /// Of the norm of results.
+    pub norm: NormVectors<T>,
+    /// Of the result's shape.
+    pub gate: Option<T>,
+}
+
+impl ShortConv {
+    /// The walk.
+    pub fn operands<T>(&self, take: Take<T>) -> ShortConvOperands<T> {
+        ShortConvOperands {
+            x: take(Role::X, Reads::Rows),
+            weight: take(Role::Weight, Reads::Vector),
+        }
+    }
+
+    pub(super) fn shape(
+        &self,
+        rule: &Rule,
+        o: &ShortConvOperands<Given>,
+    ) -> Result<Shape, ShapeError> {
+        let n = rule.width(o.x)?;
+        rule.of_tokens(o.x)?;
+        rule.check("taps", self.taps > 1, self.taps, "at least 2")?;
+        rule.matrix(o.weight, n, self.taps)?;
+        if let Some(norm) = &self.norm {
+            let bare = !norm.gain && !norm.bias;
+            rule.check("norm", bare, "with operands", "one without gain and bias")?;
+            let none = NormVectors {
+                gain: None,
+                bias: None,
+            };
+            norm.fits(rule, &none, n)?;
+        }
+        rule.recurrent(self.state, [1, self.taps - 1, n])?;
+        Ok(o.x.shape.clone())
+    }
+
+    pub(super) fn words(&self) -> Vec<Attr> {
+        let mut out = vec![set("taps", self.taps)];
+        out.extend(self.act.map(|a| set("act", a.name())));
+        out.extend(self.norm.iter().map(Norm::word));
+        out.push(set("state", self.state));
+        out
+    }
+
+    pub(super) fn read(w: &Words) -> Result<ShortConv, AttrError> {
+        Ok(ShortConv {
+            taps: w.get("taps")?,
+            act: w.act("act")?,
+            norm: Norm::read_within(w)?,
+            state: w.recurrent()?,
+        })
+    }
+}
+
+impl<T> DecayOperands<T> {
+    /// The walk.
+    pub fn of(take: Take<T>) -> Self {
+        DecayOperands {
+            x: take(Role::X, Reads::Rows),
+            rate: take(Role::Rate, Reads::Vector),
+            bias: take(Role::Bias, Reads::Vector),
+        }
+    }
+}
+
+/// The shape of how much of a state stays, for so many heads.
+pub(super) fn decay_shape(
+    heads: usize,
+    rule: &Rule,
+    o: &DecayOperands<Given>,
+) -> Result<Shape, ShapeError> {
+    let n = rule.width(o.x)?;
+    let whole = heads > 0 && n.is_multiple_of(heads);
+    rule.check("heads", whole, heads, format!("a divisor of {n}"))?;
+    rule.vector(o.rate, heads)?;
+    rule.vector(o.bias, n)?;
+    Ok(o.x.shape.clone())
+}
+
+impl DeltaRule {
+    /// Heads of the state that share a key.
+    pub fn group(&self) -> usize {
+        self.heads / self.key_heads
+    }
+
+    /// The walk.
+    pub fn operands<T>(&self, take: Take<T>) -> DeltaOperands<T> {
+        DeltaOperands {
+            q: take(Role::Q, Reads::Rows),
+            k: take(Role::K, Reads::Rows),
+            v: take(Role::V, Reads::Rows),
+            decay: take(Role::Decay, Reads::Rows),
+            beta: take(Role::Beta, Reads::Rows),
+            norm: NormVectors::of(self.norm.as_ref(), NormAt::Around, take),
+            gate: self.gated.then(|| take(Role::Gate, Reads::Rows)),
+        }
+    }
+
+    pub(super) fn shape(&self, rule: &Rule, o: &DeltaOperands<Given>) -> Result<Shape, ShapeError> {
+        let whole = self.key_heads > 0 && self.heads.is_multiple_of(self.key_heads);
+        let divisor = format!("a divisor of {}", self.heads);
+        rule.check("key_heads", whole, self.key_heads, divisor)?;
+        let keys = self.key_heads * self.key_dim;
+        let values = self.heads * self.value_dim;
+        for (x, n) in [
+            (o.q, keys),
+            (o.k, keys),
+            (o.v, values),
+            (o.beta, self.heads),
+        ] {
+            rule.has_width(x, n)?;
+        }
+        for x in [o.q, o.k, o.v, o.decay, o.beta] {
+            rule.of_tokens(x)?;
+        }
+        let (found, all) = (rule.width(o.decay)?, self.heads * self.key_dim);
+        rule.check(
+            "width of decay",
+            found == self.heads || found == all,
+            found,
+            format!("{} or {all}", self.heads),
+        )?;
+        rule.recurrent(self.state, [self.heads, self.key_dim, self.value_dim])?;
+        let shape = vec![o.q.shape[0], Dim::Const(values)];
+        if let Some(norm) = &self.norm {
+            let (found, width) = (norm.group, self.value_dim);
+            rule.check("norm group", found == width, found, width)?;
+            norm.fits(rule, &o.norm, width)?;
+        }
+        o.gate.map_or(Ok(()), |g| rule.same_shape(g, &shape))?;
+        Ok(shape)
+    }
+
+    pub(super) fn words(&self) -> Vec<Attr> {
+        let mut out = vec![
+            set("heads", self.heads),
+            set("key_heads", self.key_heads),
+            set("key_dim", self.key_dim),
+            set("value_dim", self.value_dim),
+            float("scale", self.scale),
+        ];
+        out.extend(self.norm.iter().map(Norm::word));
+        out.extend(self.gated.then(|| flag("gated")));
+        out.push(set("state", self.state));
+        out
+    }
+
+    pub(super) fn read(w: &Words) -> Result<DeltaRule, AttrError> {
+        Ok(DeltaRule {
+            heads: w.get("heads")?,
+            key_heads: w.get("key_heads")?,
+            key_dim: w.get("key_dim")?,
+            value_dim: w.get("value_dim")?,
+            scale: w.get("scale")?,
+            norm: Norm::read_within(w)?,
+            gated: w.has("gated"),
+            state: w.recurrent()?,
+        })
+    }
+}
