@@ -1,5 +1,5 @@
 //! What the parts of an artifact have to agree in: two programs that share weights and state, the table of states, and the
-//! bytes behind every slot.
+//! bytes of every slot.
 //!
 //! Each is computed in one place and used in another. What a user can cause is refused before, with its place in the spec or
 //! the checkpoint; a difference found here is a mistake of ours.
@@ -116,7 +116,7 @@ pub fn programs(decode: &Program, prefill: &Program) -> Result<(), VerifyError> 
     Ok(())
 }
 
-/// That `table` has every buffer of every layer's state where code looks for it, and none besides.
+/// That `table` has every buffer of every layer's state where code looks for it, and no other.
 ///
 /// # Errors
 /// The first buffer that differs.

@@ -307,7 +307,11 @@ fn matmul(graph: &Graph, node: NodeId, m: &Matmul, step: Step) -> u64 {
     let prologue = 4 * u64::from(m.norm.is_some()) + 2 * u64::from(m.quantize_x);
     let norm = prologue * rows * k;
     let products: u64 = m.parts.iter().map(|p| 2 * rows * k * p.rows as u64).sum();
-    let touched: u64 = m.parts.iter().map(|p| rows * p.finish.flops() as u64).sum();
+    let touched: u64 = m
+        .parts
+        .iter()
+        .map(|p| rows * p.epilogue.flops() as u64)
+        .sum();
     let biases = m
         .parts
         .iter()

@@ -21,4 +21,5 @@ pub mod schedule;
 pub mod spec;
 pub mod summary;
 pub mod verify;
+mod walk;
 pub mod weights;

@@ -1,7 +1,7 @@
 //! The arena: where each value of a program lies, planned from lifetimes.
 //!
 //! Two buffers of a block may share bytes only if no epoch sees both alive. Values handed from block to block keep their
-//! place through the whole program. Scores, whose size grows with the context, lie behind the fixed part.
+//! place through the whole program. Scores, whose size grows with the context, lie after the fixed part.
 
 use std::collections::BTreeMap;
 use std::fmt;

@@ -2,7 +2,7 @@
 //!
 //! Scores, weights and sums of a block stay in this thread's scratch. Decode takes a group of heads that share a key head
 //! as the rows, so that each block of keys and values is read once for all of them, and splits long contexts into runs of
-//! keys, whose partial results are combined in order behind a barrier. Prefill takes the queries of a tile as the rows.
+//! keys, whose partial results are combined in order after a barrier. Prefill takes the queries of a tile as the rows.
 
 use std::mem::offset_of;
 
@@ -219,8 +219,8 @@ fn run_of_keys(
                     e.at(sums.state, r, 8),
                 );
                 copy(e, state, to, 2, 1.0);
-                let behind = e.plus(to, 8);
-                copy(e, values, behind, a.value_dim, 1.0);
+                let after = e.plus(to, 8);
+                copy(e, values, after, a.value_dim, 1.0);
             });
         });
     });

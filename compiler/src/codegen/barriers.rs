@@ -38,12 +38,12 @@ pub(super) fn divergent(func: &Function, thread: usize) -> Option<String> {
     None
 }
 
-/// Blocks in layout order, and how control passes between them; the last place, behind all blocks, is the function's end.
+/// Blocks in layout order, and how control passes between them; the last place, after all blocks, is the function's end.
 struct Flow {
     blocks: Vec<Block>,
     next: Vec<BTreeSet<usize>>,
     /// For each block, the blocks through which control passes on every way from it to the end, itself included.
-    behind: Vec<BTreeSet<usize>>,
+    post_dominators: Vec<BTreeSet<usize>>,
 }
 
 impl Flow {
@@ -62,11 +62,11 @@ impl Flow {
                 }
             })
             .collect();
-        let behind = post_dominators(&next);
+        let post_dominators = post_dominators(&next);
         Flow {
             blocks,
             next,
-            behind,
+            post_dominators,
         }
     }
 
@@ -75,8 +75,8 @@ impl Flow {
         let (mut found, mut open) = (BTreeSet::new(), vec![b]);
         while let Some(b) = open.pop() {
             for a in 0..self.blocks.len() {
-                let leads = self.next[a].iter().any(|s| self.is_behind(b, *s));
-                let always = a != b && self.is_behind(b, a);
+                let leads = self.next[a].iter().any(|s| self.post_dominates(b, *s));
+                let always = a != b && self.post_dominates(b, a);
                 if self.next[a].len() > 1 && leads && !always && found.insert(a) {
                     open.push(a);
                 }
@@ -85,8 +85,10 @@ impl Flow {
         found
     }
 
-    fn is_behind(&self, b: usize, a: usize) -> bool {
-        self.behind.get(a).is_some_and(|set| set.contains(&b))
+    fn post_dominates(&self, b: usize, a: usize) -> bool {
+        self.post_dominators
+            .get(a)
+            .is_some_and(|set| set.contains(&b))
     }
 
     /// What the branch at the end of a block goes by.
@@ -156,20 +158,20 @@ fn destinations(func: &Function, inst: Inst) -> Vec<(Block, Vec<BlockArg>)> {
 fn post_dominators(next: &[BTreeSet<usize>]) -> Vec<BTreeSet<usize>> {
     let end = next.len();
     let all: BTreeSet<usize> = (0..=end).collect();
-    let mut behind = vec![all; end];
-    behind.push(BTreeSet::from([end]));
+    let mut sets = vec![all; end];
+    sets.push(BTreeSet::from([end]));
     loop {
         let mut changed = false;
         for b in (0..end).rev() {
-            let mut ways = next[b].iter().map(|s| behind[*s].clone());
+            let mut ways = next[b].iter().map(|s| sets[*s].clone());
             let first = ways.next().unwrap_or_default();
             let mut own = ways.fold(first, |common, set| &common & &set);
             own.insert(b);
-            changed |= own != behind[b];
-            behind[b] = own;
+            changed |= own != sets[b];
+            sets[b] = own;
         }
         if !changed {
-            return behind;
+            return sets;
         }
     }
 }

@@ -227,7 +227,7 @@ impl CacheRows {
         });
     }
 
-    /// `n` rows at `from` as f32 at `to`, one behind the other.
+    /// `n` rows at `from` as f32 at `to`, one after the other.
     pub(super) fn widen(&self, e: &mut Writer, from: Value, n: Value, to: Value) {
         let kernel = offset_of!(KernelTable, cache_q8_to_f32);
         let sizes = [self.row_bytes, self.dim, self.group];

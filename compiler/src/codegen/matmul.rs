@@ -11,7 +11,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::KernelTable;
 use graver_runtime::abi::quant::{Block, GROUP};
 
-use super::finish::Touched;
+use super::epilogue::PartEpilogue;
 use super::kernel::{Rows, Site};
 use super::norms::{NormBefore, quantize};
 use super::products::product;
@@ -148,7 +148,7 @@ impl Chunk<'_> {
             base: e.scratch(self.scratch.tile),
             stride: self.width * 4,
         };
-        let out = (part.finish.dest == Dest::Output).then(|| self.place(e, s, first));
+        let out = (part.epilogue.dest == Dest::Output).then(|| self.place(e, s, first));
         // The residual may lie where the result goes, so that the product must not be written there before it is read.
         let product = out.filter(|_| !self.sums_in_place()).unwrap_or(tile);
         self.product(e, s, self.part, first, n, product);
@@ -195,7 +195,7 @@ impl Chunk<'_> {
 
     fn has_epilogue(&self) -> bool {
         let part = &self.m.parts[self.part];
-        let finished = part.finish != crate::graph::Finish::plain(part.rows);
+        let finished = part.epilogue != crate::graph::Epilogue::plain(part.rows);
         let joined = self.m.join != Join::Concat
             || self.m.act.is_some()
             || self.m.scale.is_some()
@@ -256,18 +256,18 @@ impl Chunk<'_> {
         }
     }
 
-    /// Touches and cache write of the chunk's heads.
+    /// Epilogue and cache write of the chunk's heads.
     fn finish(&self, e: &mut Writer, s: &Site, first: Value, n: Count, t: Value, row: Value) {
-        let f = &self.m.parts[self.part].finish;
+        let f = &self.m.parts[self.part].epilogue;
         let n = count(e, n);
-        if !f.touches.is_empty() {
+        if !f.steps.is_empty() {
             let heads = divide(e, n, f.grain());
-            let touched = Touched {
-                finish: f,
+            let own = PartEpilogue {
+                epilogue: f,
                 norms: &self.operands.parts[self.part].norms,
                 angles: self.operands.angles,
             };
-            touched.emit(e, s, row, heads, t);
+            own.emit(e, s, row, heads, t);
         }
         let Some(side) = s.side_of(f.dest, f.rows) else {
             return;

@@ -7,8 +7,8 @@ mod attention;
 mod barriers;
 mod cache;
 mod checks;
+mod epilogue;
 mod experts;
-mod finish;
 mod heads;
 mod kernel;
 mod latent;
@@ -127,15 +127,15 @@ struct Unit<'a> {
     listings: Option<&'a mut Vec<Listing>>,
 }
 
-type Result_<T> = Result<T, Box<ModuleError>>;
+type Emitted<T> = Result<T, Box<ModuleError>>;
 
 impl Unit<'_> {
     fn kind(&self) -> ProgramKind {
         self.planned.program.kind
     }
 
-    /// Rotary frequencies as read-only data, those of long sequences behind the others.
-    fn rope_data(&mut self) -> Result_<()> {
+    /// Rotary frequencies as read-only data, those of long sequences after the others.
+    fn rope_data(&mut self) -> Emitted<()> {
         for (i, r) in self.planned.program.ropes.iter().enumerate() {
             let name = self.own_name(format!("{}.rope{i}", self.kind()));
             let long = r.long.iter().flat_map(|l| &l.freqs);
@@ -147,7 +147,7 @@ impl Unit<'_> {
         Ok(())
     }
 
-    /// A symbol of that name, with a number behind it where another has the name: kinds of layers are called what their
+    /// A symbol of that name, with a number after it where another has the name: kinds of layers are called what their
     /// spec likes, and `a-b` and `a_b` look the same here.
     fn own_name(&mut self, name: String) -> String {
         let numbered = (2..).map(|n| format!("{name}.{n}"));
@@ -158,7 +158,7 @@ impl Unit<'_> {
         free
     }
 
-    fn data(&mut self, name: &str, mut bytes: Vec<u8>) -> Result_<DataId> {
+    fn data(&mut self, name: &str, mut bytes: Vec<u8>) -> Emitted<DataId> {
         let id = self
             .module
             .declare_data(name, Linkage::Local, false, false)?;
@@ -179,7 +179,7 @@ impl Unit<'_> {
         linkage: Linkage,
         signature: Signature,
         body: impl FnOnce(&mut Writer, &mut dyn Module),
-    ) -> Result_<FuncId> {
+    ) -> Emitted<FuncId> {
         let id = self.module.declare_function(name, linkage, &signature)?;
         self.context.func =
             Function::with_name_signature(UserFuncName::user(0, id.as_u32()), signature);
@@ -212,12 +212,12 @@ impl Unit<'_> {
         Ok(id)
     }
 
-    fn block(&mut self, index: usize) -> Result_<FuncId> {
+    fn block(&mut self, index: usize) -> Emitted<FuncId> {
         let planned = self.planned;
         let block = &planned.program.blocks[index];
         let kernels = &planned.schedule.blocks[index].kernels;
         let mut functions = vec![];
-        for k in kernels {
+        for k in 0..kernels.len() {
             functions.push(self.kernel(index, k)?);
         }
         let name = self.own_name(format!("{}.{}", self.kind(), symbol_part(&block.name)));
@@ -249,8 +249,10 @@ impl Unit<'_> {
         })
     }
 
-    fn kernel(&mut self, block: usize, kernel: &Kernel) -> Result_<FuncId> {
+    /// Kernel `index` of block `block`.
+    fn kernel(&mut self, block: usize, index: usize) -> Emitted<FuncId> {
         let planned = self.planned;
+        let kernel = &planned.schedule.blocks[block].kernels[index];
         let program = &planned.program;
         let (graph, ropes) = (&program.blocks[block].graph, program.ropes.as_slice());
         let site = Site {
@@ -267,11 +269,6 @@ impl Unit<'_> {
         }
         // Two nodes may stand at one place in the spec; the operation's name tells them apart, and a number the rest.
         let (block_name, op) = (symbol_part(&program.blocks[block].name), site.op().name());
-        let index = planned.schedule.blocks[block]
-            .kernels
-            .iter()
-            .position(|k| k == kernel)
-            .unwrap_or(0);
         let kernel_name = symbol_part(&kernel.name);
         let kind = program.kind;
         let name = self.own_name(format!("{kind}.{block_name}.{index}.{kernel_name}.{op}"));
@@ -297,7 +294,7 @@ impl Unit<'_> {
     }
 
     /// The entry: embedding, each layer of the table, and the head where logits are wanted.
-    fn entry(&mut self, symbol: &str, blocks: &[FuncId]) -> Result_<FuncId> {
+    fn entry(&mut self, symbol: &str, blocks: &[FuncId]) -> Emitted<FuncId> {
         let program = &self.planned.program;
         let (weights, states) = (program.weight_bases(), program.state_bases());
         let order: Vec<usize> = program.run_order().collect();

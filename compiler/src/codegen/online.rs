@@ -171,8 +171,8 @@ impl KeyPass<'_> {
         });
         let zero = e.float(0.0);
         fill(e, scores, Count::Dynamic(start), zero);
-        let (behind, rest) = (e.at(scores, end, 4), e.sub(n, end));
-        fill(e, behind, Count::Dynamic(rest), zero);
+        let (after, rest) = (e.at(scores, end, 4), e.sub(n, end));
+        fill(e, after, Count::Dynamic(rest), zero);
     }
 
     /// Applies a soft-cap; returns the scale that is left for the softmax.

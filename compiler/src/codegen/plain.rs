@@ -128,8 +128,8 @@ fn softmax_row(e: &mut Writer, row: Value, [start, end, width]: [Value; 3], sink
     let inverse = e.b.ins().fdiv(one, sum);
     scale_by(e, first, Count::Dynamic(n), inverse);
     fill(e, row, Count::Dynamic(start), zero);
-    let (behind, rest) = (e.at(row, end, 4), e.sub(width, end));
-    fill(e, behind, Count::Dynamic(rest), zero);
+    let (after, rest) = (e.at(row, end, 4), e.sub(width, end));
+    fill(e, after, Count::Dynamic(rest), zero);
 }
 
 /// The tile's weighted sums of values.

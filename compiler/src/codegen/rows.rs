@@ -7,8 +7,8 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::quant::PANEL_ROWS;
 use graver_runtime::abi::{Dtype, Encoding, KernelTable, Quant, StepContext};
 
+use super::epilogue::{epilogue_row, position_factor, rotate};
 use super::experts;
-use super::finish::{finish_row, position_factor, rotate};
 use super::heads;
 use super::kernel::Site;
 use super::norms::{NormBefore, norm, quantize};
@@ -87,7 +87,7 @@ fn row(e: &mut Writer, s: &Site, t: Value) {
                 side.store(e, from, t, first, heads);
             }
         }
-        Op::Finish { parts } => finish_row(e, s, parts, t),
+        Op::Epilogue { parts } => epilogue_row(e, s, parts, t),
         Op::WeightedSum(w) => streams::weighted_sum(e, s, w, t),
         Op::MatchRms { least } => streams::match_rms(e, s, *least, t),
         Op::Cutoff { by } => streams::cutoff(e, s, *by, t),

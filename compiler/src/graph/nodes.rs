@@ -246,7 +246,7 @@ impl Graph {
         self.outputs.iter().any(|(_, n)| *n == id)
     }
 
-    /// The only reader of a node that is no output.
+    /// The only reader of a node that is not an output.
     pub fn only_user(&self, id: NodeId) -> Option<NodeId> {
         match self.users(id).as_slice() {
             [(u, _)] if !self.is_output(id) => Some(*u),

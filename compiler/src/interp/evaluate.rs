@@ -1,13 +1,13 @@
 //! The value of an operation, by what it is.
 
 use super::rows::{
-    binary, embed, finish_joined, map, matmul, norm, position_scale, positions, rope_angles,
+    binary, embed, joined_epilogues, map, matmul, norm, position_scale, positions, rope_angles,
     rotate, slice, to_int8, unary,
 };
 use super::values::{Rows, Scene};
 use super::{attend, experts, heads, recurrent, streams};
 use crate::graph::{
-    Attention, DecayOperands, Dest, FinishOperands, GroupedRows, HeadMatmul, HeadMatmulOperands,
+    Attention, DecayOperands, Dest, EpilogueOperands, GroupedRows, HeadMatmul, HeadMatmulOperands,
     KeysValues, LatentAttention, LatentOperands, LookUp, MatchedRows, NormOperands, Op, Pair,
     Reads, Role, RouteOperands, ScaledRows, Single, SoftmaxOperands,
 };
@@ -59,7 +59,7 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, operands: &[&Rows]) -> Rows {
             Rows::default()
         }
         Op::CacheRead { .. } => Rows::default(),
-        Op::Finish { parts } => finish_joined(scene, parts, &FinishOperands::of(parts, o)),
+        Op::Epilogue { parts } => joined_epilogues(scene, parts, &EpilogueOperands::of(parts, o)),
         Op::Scores(a) => attend::scores(scene, a, a.scores_operands(o).q),
         Op::Softmax(a) => {
             let SoftmaxOperands { x, sinks } = a.softmax_operands(o);

@@ -5,8 +5,8 @@ use graver_runtime::abi::quant::{GROUP, TINY};
 use super::attend;
 use super::values::{Rows, Scene};
 use crate::graph::{
-    Activation, Binary, Dest, Finish, FinishOperands, Join, Matmul, MatmulOperands, Norm, NormKind,
-    NormVectors, PositionScale, Rope, Touch, Unary,
+    Activation, Binary, Dest, Epilogue, EpilogueOperands, EpilogueStep, Join, Matmul,
+    MatmulOperands, Norm, NormKind, NormVectors, PositionScale, Rope, Unary,
 };
 
 pub(super) fn positions<'a>(scene: &Scene<'a>) -> impl Iterator<Item = usize> + use<'a> {
@@ -185,7 +185,7 @@ pub(super) fn matmul(scene: &mut Scene, m: &Matmul, o: &MatmulOperands<&Rows>) -
         if let Some(bias) = own.bias {
             y = binary(Binary::Add, &y, bias);
         }
-        outs.extend(finish(scene, &p.finish, y, &own.norms, o.angles));
+        outs.extend(epilogue(scene, &p.epilogue, y, &own.norms, o.angles));
     }
     let mut y = match m.join {
         Join::Concat => concat(&outs, input.data.len() / input.width.max(1)),
@@ -242,34 +242,34 @@ fn concat(parts: &[Rows], rows: usize) -> Rows {
     Rows::new((0..rows).flat_map(row).collect(), width)
 }
 
-pub(super) fn finish_joined(
+pub(super) fn joined_epilogues(
     scene: &mut Scene,
-    parts: &[Finish],
-    o: &FinishOperands<&Rows>,
+    parts: &[Epilogue],
+    o: &EpilogueOperands<&Rows>,
 ) -> Rows {
     let rows = o.x.data.len() / o.x.width.max(1);
     let (mut start, mut outs) = (0, vec![]);
     for (p, norms) in parts.iter().zip(&o.norms) {
         let y = slice(o.x, start, p.rows);
-        outs.extend(finish(scene, p, y, norms, o.angles));
+        outs.extend(epilogue(scene, p, y, norms, o.angles));
         start += p.rows;
     }
     concat(&outs, rows)
 }
 
-/// Touches in order, with the vectors of those that are norms.
-fn finish(
+/// Steps in order, with the vectors of those that are norms.
+fn epilogue(
     scene: &mut Scene,
-    f: &Finish,
+    f: &Epilogue,
     mut y: Rows,
     norms: &[NormVectors<&Rows>],
     angles: Option<&Rows>,
 ) -> Option<Rows> {
-    for (touch, vectors) in f.touches.iter().zip(norms) {
-        y = match touch {
-            Touch::Norm(n) => norm(n, &y, *vectors),
-            Touch::Rope(r) => rotate(r, &y, angles.expect("a rotation has angles")),
-            Touch::PositionScale(p) => position_scale(scene, p, &y),
+    for (step, vectors) in f.steps.iter().zip(norms) {
+        y = match step {
+            EpilogueStep::Norm(n) => norm(n, &y, *vectors),
+            EpilogueStep::Rope(r) => rotate(r, &y, angles.expect("a rotation has angles")),
+            EpilogueStep::PositionScale(p) => position_scale(scene, p, &y),
         };
     }
     if f.dest == Dest::Output {

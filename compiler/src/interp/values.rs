@@ -38,7 +38,7 @@ pub(crate) struct Cache {
     pub(crate) values: Vec<Vec<f32>>,
 }
 
-/// What an operation may look at besides its operands.
+/// What an operation may look at apart from its operands.
 pub(crate) struct Scene<'a> {
     pub(crate) graph: &'a Graph,
     pub(crate) program: &'a Program,

@@ -4,36 +4,41 @@
 //! y = rope(norm(matmul(x, w)))  =>  y = matmul(x, w{norm, rope})
 //! ```
 //!
-//! For projections that `qkv-finish` leaves, such as the queries of latent attention. Requires that nothing else reads what
+//! For projections that `qkv-epilogue` leaves, such as the queries of latent attention. Requires that nothing else reads what
 //! comes between, and norms over heads: a norm over the whole row needs all chunks of the product, and is left alone.
 
 use super::candidate::Candidate;
+use super::epilogue_steps::{Links, epilogue_steps, step_operands};
 use super::rewrite::{Operands, Source, Takes, matmul_of, open, part_of, rewrite_matmul};
-use super::touches::{Links, touch_operands, touches};
-use crate::graph::{Dest, Finish, Graph, NodeId, ProgramKind, Touch};
+use crate::graph::{Dest, Epilogue, EpilogueStep, Graph, NodeId, ProgramKind};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
-    let touched = |id: &NodeId| touches(graph, *id).1.iter().any(|l| by_head(graph, l));
-    let inner = |id: &NodeId| graph.only_user(*id).is_some_and(|user| touched(&user));
+    let stepped = |id: &NodeId| {
+        epilogue_steps(graph, *id)
+            .1
+            .iter()
+            .any(|l| by_head(graph, l))
+    };
+    let inner = |id: &NodeId| graph.only_user(*id).is_some_and(|user| stepped(&user));
     let ends: Vec<_> = graph
         .order()
         .into_iter()
-        .filter(|id| touched(id) && !inner(id))
+        .filter(|id| stepped(id) && !inner(id))
         .collect();
     ends.into_iter().map(|end| fuse(graph, end)).collect()
 }
 
-/// Whether a touch works on less than a row; norms of rows are other passes' affair.
-fn by_head(graph: &Graph, (touch, node): &(Touch, NodeId)) -> bool {
-    match touch {
-        Touch::Norm(n) => n.group < graph.width(*node),
-        Touch::Rope(_) | Touch::PositionScale(_) => true,
+/// Whether a step works on less than a row; norms of rows are other passes' affair.
+fn by_head(graph: &Graph, (step, node): &(EpilogueStep, NodeId)) -> bool {
+    match step {
+        EpilogueStep::Norm(n) => n.group < graph.width(*node),
+        EpilogueStep::Rope(_) | EpilogueStep::PositionScale(_) => true,
     }
 }
 
 fn fuse(graph: &mut Graph, end: NodeId) -> Candidate {
     let name = graph.node(end).name.clone();
-    let (from, links) = touches(graph, end);
+    let (from, links) = epilogue_steps(graph, end);
     let Some(source) = part_of(graph, from) else {
         return Candidate::kept(&name, "its input is not a product");
     };
@@ -43,10 +48,10 @@ fn fuse(graph: &mut Graph, end: NodeId) -> Candidate {
     if !alone.into_iter().all(|id| graph.only_user(id).is_some()) {
         return Candidate::kept(&name, "what comes between is read elsewhere");
     }
-    if !open(op) || part.finish != Finish::plain(part.rows) {
-        return Candidate::kept(&name, "the product is already finished");
+    if !open(op) || part.epilogue != Epilogue::plain(part.rows) {
+        return Candidate::kept(&name, "the product has an epilogue already");
     }
-    let whole = |t: &Touch| matches!(t, Touch::Norm(n) if n.group == part.rows);
+    let whole = |t: &EpilogueStep| matches!(t, EpilogueStep::Norm(n) if n.group == part.rows);
     if links.iter().any(|(t, _)| whole(t)) {
         return Candidate::kept(&name, "its norm needs the whole product");
     }
@@ -59,13 +64,13 @@ fn apply(graph: &mut Graph, end: NodeId, source: Source, links: Links) -> String
     let mut op = matmul_of(graph, matmul)
         .expect("a source is a matmul")
         .clone();
-    op.parts[part].finish = Finish {
+    op.parts[part].epilogue = Epilogue {
         rows: op.parts[part].rows,
-        touches: links.iter().map(|l| l.0).collect(),
+        steps: links.iter().map(|l| l.0).collect(),
         dest: Dest::Output,
     };
     let mut operands = Operands::of(graph, matmul);
-    operands.extend(touch_operands(graph, &links, part));
+    operands.extend(step_operands(graph, &links, part));
     let at = graph.node(matmul).name.clone();
     rewrite_matmul(graph, matmul, op, &operands, &[(end, Takes::Part(part))]);
     at

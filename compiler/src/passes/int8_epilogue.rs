@@ -51,5 +51,5 @@ fn fuse(graph: &mut Graph, quantize: NodeId) -> Candidate {
 
 fn one_run(m: &Matmul) -> bool {
     let joined = m.parts.len() == 1 || matches!(m.join, Join::Gated(_));
-    joined && m.parts.iter().all(|p| p.finish.dest == Dest::Output)
+    joined && m.parts.iter().all(|p| p.epilogue.dest == Dest::Output)
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! kv = matmul(latent, w); k = [kv's keys | shared]; v = kv's values; cache_write(k, v); y = attend(q)
-//!   =>  finish(latent, shared -> keys); y = attend(q · w_k by head) · w_v by head
+//!   =>  epilogue(latent, shared -> keys); y = attend(q · w_k by head) · w_v by head
 //! ```
 //!
 //! All heads then read one key per position, `[latent | shared]`, whose leading columns are the values too (DeepSeek-AI 2024,
@@ -13,10 +13,10 @@
 //! they share the state.
 
 use super::candidate::Candidate;
+use super::epilogue_steps::{Links, epilogue_steps, step_operands};
 use super::rewrite::{Operands, matmul_of};
-use super::touches::{Links, touch_operands, touches};
 use crate::graph::{
-    Attention, Dest, Finish, Graph, HeadColumns, HeadMatmul, KeysValues, NodeId, Op, Pair,
+    Attention, Dest, Epilogue, Graph, HeadColumns, HeadMatmul, KeysValues, NodeId, Op, Pair,
     ProgramKind, Role,
 };
 
@@ -78,8 +78,8 @@ impl Expanded {
         if graph.weight(weight).is_some_and(|w| w.blocks.is_some()) {
             return Err("the rows that expand the latent are a part of each head's");
         }
-        let (latent_end, latent) = touches(graph, normed);
-        let (shared_end, shared) = touches(graph, rotated);
+        let (latent_end, latent) = epilogue_steps(graph, normed);
+        let (shared_end, shared) = epilogue_steps(graph, rotated);
         let joined = two_ends(graph, latent_end, shared_end)
             .ok_or("latent and shared part are not the two ends of one projection")?;
         let links = latent.iter().chain(&shared).map(|l| l.1);
@@ -111,9 +111,9 @@ impl Expanded {
         decl.head_dim = self.rank + self.options.head_dim - self.key_rows.len;
         decl.shared = true;
         let rest = decl.head_dim - self.rank;
-        let part = |links: &Links, rows, start| Finish {
+        let part = |links: &Links, rows, start| Epilogue {
             rows,
-            touches: links.iter().map(|l| l.0).collect(),
+            steps: links.iter().map(|l| l.0).collect(),
             dest: Dest::KeyColumns(state, start),
         };
         let parts = vec![
@@ -123,9 +123,9 @@ impl Expanded {
         let mut operands = Operands::default();
         operands.set(Role::X, self.joined);
         for (part, links) in [&self.latent, &self.shared].into_iter().enumerate() {
-            operands.extend(touch_operands(graph, links, part));
+            operands.extend(step_operands(graph, links, part));
         }
-        let op = Op::Finish { parts };
+        let op = Op::Epilogue { parts };
         graph.add(op.clone(), &operands.arranged(&op), name)
     }
 

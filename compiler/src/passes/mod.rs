@@ -7,6 +7,7 @@
 mod bias_epilogue;
 mod candidate;
 mod dead_nodes;
+mod epilogue_steps;
 mod expert_block;
 mod gated_activation;
 mod head_epilogue;
@@ -17,11 +18,10 @@ mod latent_prefill;
 mod merge_projections;
 mod norm_prologue;
 mod one_pass_attention;
-mod qkv_finish;
+mod qkv_epilogue;
 mod recurrent_epilogue;
 mod residual_epilogue;
 mod rewrite;
-mod touches;
 
 pub use self::candidate::{Candidate, Outcome};
 
@@ -63,9 +63,9 @@ pub const PASSES: &[Pass] = &[
         run: bias_epilogue::run,
     },
     Pass {
-        name: "qkv-finish",
+        name: "qkv-epilogue",
         about: "QK-norm, RoPE and the cache write follow the projection at once",
-        run: qkv_finish::run,
+        run: qkv_epilogue::run,
     },
     Pass {
         name: "recurrent-epilogue",

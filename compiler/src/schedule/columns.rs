@@ -18,7 +18,7 @@ pub(super) fn columns(
     };
     let total: usize = parts.iter().map(|p| p.rows).sum();
     let usual = usual_rows(total, kind);
-    let state_head = |p: &crate::graph::Part| match p.finish.dest {
+    let state_head = |p: &crate::graph::Part| match p.epilogue.dest {
         Dest::Output => 1,
         Dest::Keys(s) => graph.states[s.0 as usize].head_dim,
         Dest::Values(s) => graph.states[s.0 as usize].value_dim,
@@ -33,7 +33,7 @@ pub(super) fn columns(
         1
     };
     let chunk = |p: &crate::graph::Part| {
-        let grain = lcm(p.finish.grain().max(state_head(p)), unit);
+        let grain = lcm(p.epilogue.grain().max(state_head(p)), unit);
         let rows = if grain > 1 {
             (usual / grain).max(1) * grain
         } else {

@@ -48,7 +48,7 @@ pub(super) fn expert_columns(
 /// Columns of a chunk that sums what all experts give, and chunks, for matrices of `rows` rows of `row_bytes`.
 pub(super) fn sum_columns(rows: usize, row_bytes: usize, kind: ProgramKind) -> (usize, usize) {
     let width = match kind {
-        // A chunk reads a run of every expert, and what lies behind a run's end is asked for in vain: half as many chunks as
+        // A chunk reads a run of every expert, and prefetches past a run's end are wasted: half as many chunks as
         // elsewhere, so that runs are longer.
         ProgramKind::Decode => {
             let most = DECODE_CHUNK_BYTES / 2 / row_bytes.max(1) / PANEL_ROWS * PANEL_ROWS;

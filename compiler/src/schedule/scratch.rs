@@ -20,7 +20,7 @@ pub use attention::{
 pub use experts::{
     ActivateScratch, ExpertsInScratch, ExpertsOutScratch, RouteScratch, RoutingScratch,
 };
-pub use products::{FinishScratch, MatmulScratch, QuantizeScratch};
+pub use products::{EpilogueScratch, MatmulScratch, QuantizeScratch};
 pub use recurrent::{ConvScratch, DecayScratch, DeltaScratch};
 
 /// The scratch of the kernel that computes `node`.
@@ -33,8 +33,8 @@ pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch
         Op::Quantize { .. } => {
             QuantizeScratch::take(layout, graph, node);
         }
-        Op::Finish { parts } => {
-            FinishScratch::take(layout, parts);
+        Op::Epilogue { parts } => {
+            EpilogueScratch::take(layout, parts);
         }
         Op::Attention(a) => {
             AttentionScratch::take(layout, graph, a, kind);

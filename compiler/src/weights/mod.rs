@@ -25,7 +25,6 @@ mod quantize;
 mod random;
 mod resolve;
 mod round;
-mod slots;
 mod storage;
 mod widen;
 
@@ -44,7 +43,6 @@ pub use pack::{PackJob, Packing, Place};
 pub use quantize::{PackPlan, QuantChoice, plan_quantized, quantize, quantize_when_written};
 pub use random::{RandomWeights, Recipe};
 pub use resolve::{Progress, Source, resolve, resolve_with};
-pub use slots::{Role, Slot, block_slots, kind_slots};
 pub use storage::{FloatType, StorageType};
 
 use crate::spec::model::{Model, Section};

@@ -14,9 +14,10 @@ use std::collections::HashMap;
 use graver_runtime::abi::{Encoding, Quant};
 
 use super::pack::{PackJob, Packing, Reading};
-use super::slots::{Role, Slot, block_slots, kind_slots};
 use super::{Blob, Tensor, View, Weights, WeightsError};
 use crate::spec::model::Model;
+use crate::spec::model::Section;
+use crate::walk::{Role, Slot, slots};
 
 /// Alignment of a packed matrix in its blob, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
@@ -54,13 +55,15 @@ pub fn plan_quantized(model: &Model, weights: &Weights, choice: QuantChoice) -> 
         packed: HashMap::new(),
         kept: vec![],
     };
-    let embed = p.block(&block_slots(&model.embed), &weights.embed, choice.head);
-    let kinds: Vec<_> = model.kinds.iter().map(kind_slots).collect();
+    let embed = p.block(&slots(model, Section::Embed), &weights.embed, choice.head);
+    let kinds: Vec<_> = (0..model.kinds.len())
+        .map(|kind| slots(model, Section::Kind(kind)))
+        .collect();
     let layers = model.layers.iter().zip(&weights.layers);
     let layers = layers
         .map(|(kind, views)| p.block(&kinds[*kind], views, choice.layers))
         .collect();
-    let head = p.block(&block_slots(&model.head), &weights.head, choice.head);
+    let head = p.block(&slots(model, Section::Head), &weights.head, choice.head);
     PackPlan {
         jobs: p.jobs,
         bytes: p.bytes,

@@ -5,9 +5,10 @@
 
 use super::error::WeightsError;
 use super::resolve::{At, Layout, Walked, candidates, walk};
-use super::slots::{Role, Slot, block_slots, kind_slots};
 use super::{Blob, Tensor, Weights};
+use crate::spec::model::Section;
 use crate::spec::model::{Model, StepOp};
+use crate::walk::{Role, Slot, slots};
 use graver_runtime::abi::Dtype;
 use half::{bf16, f16};
 use rayon::prelude::*;
@@ -38,8 +39,8 @@ impl RandomWeights {
 
     /// The type that suits a model's size: f32, and bf16 for models whose f32 weights would be over half a gigabyte.
     pub fn default_dtype(model: &Model) -> Dtype {
-        let elements = |slots: Vec<Slot<'_>>| {
-            slots
+        let elements = |section| {
+            slots(model, section)
                 .iter()
                 .map(|slot| {
                     slot.weight
@@ -49,18 +50,15 @@ impl RandomWeights {
                 })
                 .fold(0, usize::saturating_add)
         };
-        let kinds: Vec<usize> = model
-            .kinds
-            .iter()
-            .map(|kind| elements(kind_slots(kind)))
-            .collect();
+        let kinds = (0..model.kinds.len()).map(|kind| elements(Section::Kind(kind)));
+        let kinds: Vec<usize> = kinds.collect();
         let layers = model
             .layers
             .iter()
             .fold(0usize, |sum, kind| sum.saturating_add(kinds[*kind]));
         let total = layers
-            .saturating_add(elements(block_slots(&model.embed)))
-            .saturating_add(elements(block_slots(&model.head)));
+            .saturating_add(elements(Section::Embed))
+            .saturating_add(elements(Section::Head));
         if total > LARGE {
             Dtype::Bf16
         } else {
@@ -319,7 +317,7 @@ impl Plan {
 
 /// Whether the head reads a table of the embedding.
 fn is_tied(model: &Model) -> bool {
-    let head: Vec<String> = block_slots(&model.head)
+    let head: Vec<String> = slots(model, Section::Head)
         .iter()
         .flat_map(|slot| candidates(model, slot.weight, At::default()))
         .map(|c| c.name)

@@ -4,9 +4,10 @@ use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
 use super::found::find;
 use super::random::{RandomWeights, plan_random, plan_shapes};
-use super::slots::{Slot, block_slots, kind_slots};
 use super::{Tensor, View, Weights};
+use crate::spec::model::Section;
 use crate::spec::model::{Model, Range, Weight};
+use crate::walk::{Slot, slots};
 use graver_runtime::abi::{Dtype, Encoding};
 
 /// Hears of long work: bytes in all, bytes done since it was last called.
@@ -78,13 +79,15 @@ pub(super) fn walk(
         }
         Ok::<_, WeightsError>(views)
     };
-    let embed = block(&block_slots(&model.embed), "embed", None)?;
-    let kinds: Vec<Vec<Slot<'_>>> = model.kinds.iter().map(kind_slots).collect();
+    let embed = block(&slots(model, Section::Embed), "embed", None)?;
+    let kinds: Vec<_> = (0..model.kinds.len())
+        .map(|kind| slots(model, Section::Kind(kind)))
+        .collect();
     let layers = model.layers.iter().enumerate();
     let layers = layers
         .map(|(i, kind)| block(&kinds[*kind], &format!("layers.{i}"), Some(i)))
         .collect::<Result<_, _>>()?;
-    let head = block(&block_slots(&model.head), "head", None)?;
+    let head = block(&slots(model, Section::Head), "head", None)?;
     Ok((embed, layers, head))
 }
 

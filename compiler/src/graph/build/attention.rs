@@ -1,8 +1,7 @@
 //! Attention as the plain graph has it: projections, norms and rotations, cache write, scores, softmax, mix.
 
 use super::builder::Builder;
-use crate::graph::decl::StateDecl;
-use crate::graph::dim::{Dim, StateId};
+use crate::graph::dim::Dim;
 use crate::graph::nodes::{Graph, NodeId};
 use crate::graph::ops::{Attention, Op, Rope};
 use crate::graph::program::rope_input;
@@ -32,7 +31,7 @@ impl Builder<'_> {
             softcap: a.softcap,
             reach: a.reach,
             sinks: a.sinks.is_some(),
-            state: StateId(self.graph.states.len() as u32),
+            state: self.cache(name),
         };
         let sinks = a.sinks.as_ref().map(|w| self.weight(w));
         let mut mix = self.attend(op, q, k.zip(v), sinks, name);
@@ -103,8 +102,8 @@ impl Builder<'_> {
         self.graph.add(Op::Rope(op), &[x, angles], name)
     }
 
-    /// Declares the state that `op` names as the next one, writes keys and values to it where there are any (an earlier layer
-    /// has written them otherwise), and attends to it.
+    /// Writes keys and values to the state that `op` names, where there are any (an earlier layer has written them otherwise),
+    /// and attends to it.
     pub(super) fn attend(
         &mut self,
         op: Attention,
@@ -115,15 +114,6 @@ impl Builder<'_> {
     ) -> NodeId {
         let at = |part: &str| format!("{name}.{part}");
         let state = op.state;
-        self.graph.states.push(StateDecl {
-            name: at("kv"),
-            kv_heads: op.kv_heads,
-            head_dim: op.head_dim,
-            value_dim: op.value_dim,
-            shared: false,
-            dtype: self.cache,
-            ring: op.reach.limit(),
-        });
         let written = match kv {
             Some((k, v)) => {
                 let write = Op::CacheWrite { state };

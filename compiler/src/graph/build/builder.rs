@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use graver_runtime::abi::{CacheType, Encoding};
 
-use crate::graph::decl::WeightDecl;
-use crate::graph::dim::Dim;
+use crate::graph::decl::{RecurrentDecl, StateDecl, WeightDecl};
+use crate::graph::dim::{Dim, RecurrentId, StateId};
 use crate::graph::nodes::{Graph, NodeId};
 use crate::graph::ops::{Binary, Matmul, Norm, Op, Unary, WeightedSum};
 use crate::graph::program::{Block, rope_input};
 use crate::spec::model::{self, Activation, Item, Model, Operand, Section, Step, StepOp, Weight};
+use crate::walk::{self, Kept, State};
 
 /// How a weight lies in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,8 +27,8 @@ pub(super) struct Builder<'a> {
     pub(super) graph: Graph,
     pub(super) model: &'a Model,
     section: Section,
-    pub(super) cache: CacheType,
-    storage: &'a dyn Fn(Section, &Weight) -> Storage,
+    /// Nodes of the section's weights, by slot.
+    weights: BTreeMap<&'a str, NodeId>,
     /// Named values made so far in this block.
     values: BTreeMap<String, NodeId>,
 }
@@ -38,16 +39,81 @@ impl<'a> Builder<'a> {
         model: &'a Model,
         section: Section,
         cache: CacheType,
-        storage: &'a dyn Fn(Section, &Weight) -> Storage,
+        storage: &dyn Fn(Section, &Weight) -> Storage,
     ) -> Self {
-        Builder {
+        let mut builder = Builder {
             graph: Graph::default(),
             model,
             section,
-            cache,
-            storage,
+            weights: BTreeMap::new(),
             values: BTreeMap::new(),
+        };
+        for slot in walk::slots(model, section) {
+            let storage = storage(section, slot.weight);
+            builder.declare_weight(slot.weight, storage);
         }
+        for state in walk::states(model, section) {
+            builder.declare_state(state, cache);
+        }
+        builder
+    }
+
+    fn declare_weight(&mut self, w: &'a Weight, s: Storage) {
+        let dense = WeightDecl {
+            slot: w.slot.clone(),
+            shape: w.shape.clone(),
+            encoding: s.encoding,
+            row_stride: 0,
+            // Panels are the same whichever way the floats lay.
+            transposed: s.transposed && s.encoding.quant().is_none(),
+            // Panels are made of the part alone.
+            blocks: w.blocks().filter(|_| s.encoding.quant().is_none()),
+            count: w.count(),
+        };
+        let row_stride = s.row_stride.unwrap_or_else(|| dense.dense_stride());
+        let id = self.graph.add_weight(WeightDecl {
+            row_stride,
+            ..dense
+        });
+        self.weights.insert(&w.slot, id);
+    }
+
+    fn declare_state(&mut self, state: State, cache: CacheType) {
+        match state.kept {
+            Kept::KeysValues {
+                heads,
+                key_dim,
+                value_dim,
+                reach,
+            } => self.graph.states.push(StateDecl {
+                name: state.name,
+                kv_heads: heads,
+                head_dim: key_dim,
+                value_dim,
+                shared: false,
+                dtype: cache,
+                ring: reach.limit(),
+            }),
+            Kept::Fixed([heads, rows, columns]) => self.graph.recurrent.push(RecurrentDecl {
+                name: state.name,
+                heads,
+                rows,
+                columns,
+            }),
+        }
+    }
+
+    /// The keys and values that step `name` keeps.
+    pub(super) fn cache(&self, name: &str) -> StateId {
+        let name = format!("{name}.kv");
+        let at = self.graph.states.iter().position(|s| s.name == name);
+        StateId(at.expect("the walk gives the state of every attention") as u32)
+    }
+
+    /// A state of fixed size by its name.
+    pub(super) fn recurrent(&self, name: &str) -> RecurrentId {
+        let at = self.graph.recurrent.iter().position(|s| s.name == name);
+        RecurrentId(at.expect("the walk gives the states of every delta net") as u32)
     }
 
     pub(super) fn embed(mut self) -> Block {
@@ -235,24 +301,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    pub(super) fn weight(&mut self, w: &Weight) -> NodeId {
-        let s = (self.storage)(self.section, w);
-        let dense = WeightDecl {
-            slot: w.slot.clone(),
-            shape: w.shape.clone(),
-            encoding: s.encoding,
-            row_stride: 0,
-            // Panels are the same whichever way the floats lay.
-            transposed: s.transposed && s.encoding.quant().is_none(),
-            // Panels are made of the part alone.
-            blocks: w.blocks().filter(|_| s.encoding.quant().is_none()),
-            count: w.count(),
-        };
-        let row_stride = s.row_stride.unwrap_or_else(|| dense.dense_stride());
-        self.graph.add_weight(WeightDecl {
-            row_stride,
-            ..dense
-        })
+    pub(super) fn weight(&self, w: &Weight) -> NodeId {
+        self.weights[w.slot.as_str()]
     }
 
     pub(super) fn norm(&mut self, n: &model::Norm, group: usize, x: NodeId, name: &str) -> NodeId {
@@ -333,7 +383,7 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// A residual's place in the spec: that of what it adds, which is the branch's first step that is no norm.
+/// A residual's place in the spec: that of what it adds, which is the branch's first step that is not a norm.
 fn residual_name(branch: &[Step]) -> String {
     let is_norm = |s: &&Step| matches!(s.op, StepOp::Norm(_));
     let main = branch.iter().find(|s| !is_norm(s)).or(branch.first());

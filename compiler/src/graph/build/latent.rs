@@ -1,7 +1,6 @@
 //! Multi-head latent attention as the plain graph has it: keys and values of every head expanded and cached.
 
 use super::builder::Builder;
-use crate::graph::dim::StateId;
 use crate::graph::nodes::NodeId;
 use crate::graph::ops::{Attention, HeadColumns, HeadConcat, Op};
 use crate::spec::model::{LatentAttention, LatentQuery, Reach};
@@ -50,7 +49,7 @@ impl Builder<'_> {
         let k = self
             .graph
             .add(Op::HeadConcat(join), &[own, shared], &at("k"));
-        let mix = self.attend(self.latent_options(a), q, Some((k, v)), None, name);
+        let mix = self.attend(self.latent_options(a, name), q, Some((k, v)), None, name);
         self.linear(&a.o, mix, &at("o"))
     }
 
@@ -66,7 +65,7 @@ impl Builder<'_> {
         }
     }
 
-    fn latent_options(&self, a: &LatentAttention) -> Attention {
+    fn latent_options(&self, a: &LatentAttention, name: &str) -> Attention {
         Attention {
             heads: a.heads,
             kv_heads: a.heads,
@@ -76,7 +75,7 @@ impl Builder<'_> {
             softcap: None,
             reach: Reach::Full,
             sinks: false,
-            state: StateId(self.graph.states.len() as u32),
+            state: self.cache(name),
         }
     }
 }

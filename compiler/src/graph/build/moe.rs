@@ -1,6 +1,4 @@
 //! A mixture of experts as plain operations.
-//!
-//! Weights are declared in the order of the pointer table: router, experts, shared experts.
 
 use super::builder::Builder;
 use crate::graph::nodes::NodeId;

@@ -1,11 +1,6 @@
 //! A gated delta network as plain operations.
-//!
-//! Weights are declared in the order of the pointer table: queries, keys and values, each with its convolution, decay, beta,
-//! gate, norm, output.
 
 use super::builder::Builder;
-use crate::graph::decl::RecurrentDecl;
-use crate::graph::dim::RecurrentId;
 use crate::graph::nodes::NodeId;
 use crate::graph::ops::{DeltaRule, Op, ShortConv};
 use crate::spec::model::{Activation, Convolved, DeltaNet, LowRank, Norm as ModelNorm, Projection};
@@ -40,10 +35,7 @@ impl Builder<'_> {
     fn convolved(&mut self, d: &DeltaNet, c: &Convolved, x: NodeId, name: &str) -> NodeId {
         let y = self.linear(&c.linear, x, name);
         let w = self.weight(&c.conv);
-        let state = self.recurrent(
-            &format!("{name}_past"),
-            [1, d.taps - 1, self.graph.width(y)],
-        );
+        let state = self.recurrent(&format!("{name}_past"));
         let conv = ShortConv {
             taps: d.taps,
             act: None,
@@ -59,7 +51,6 @@ impl Builder<'_> {
     }
 
     fn delta_rule(&mut self, d: &DeltaNet, operands: [NodeId; 5], name: &str) -> NodeId {
-        let shape = [d.value_heads, d.key_dim, d.value_dim];
         let rule = DeltaRule {
             heads: d.value_heads,
             key_heads: d.key_heads,
@@ -68,21 +59,10 @@ impl Builder<'_> {
             scale: d.scale,
             norm: None,
             gated: false,
-            state: self.recurrent(&format!("{name}.state"), shape),
+            state: self.recurrent(&format!("{name}.state")),
         };
         self.graph
             .add(Op::DeltaRule(rule), &operands, &format!("{name}.rule"))
-    }
-
-    fn recurrent(&mut self, name: &str, [heads, rows, columns]: [usize; 3]) -> RecurrentId {
-        let id = RecurrentId(self.graph.recurrent.len() as u32);
-        self.graph.recurrent.push(RecurrentDecl {
-            name: name.into(),
-            heads,
-            rows,
-            columns,
-        });
-        id
     }
 
     fn each_head(&mut self, n: Option<&ModelNorm>, dim: usize, x: NodeId, name: &str) -> NodeId {

@@ -1,6 +1,6 @@
 //! The matmul: one or several weights on the same input, with prologue and epilogue.
 
-use super::finish::{Dest, Finish};
+use super::epilogue::{Dest, Epilogue};
 use super::norm::{Norm, NormVectors};
 use super::operand::{NormAt, Reads, Role, Take};
 use super::rule::{Given, Rule, ShapeError};
@@ -37,7 +37,7 @@ pub struct Part {
     /// Has a bias operand.
     pub bias: bool,
     /// What happens to the result before it is joined.
-    pub finish: Finish,
+    pub epilogue: Epilogue,
 }
 
 /// How a matmul's parts become one result.
@@ -71,7 +71,7 @@ pub struct PartOperands<T> {
     pub weight: T,
     /// `[part's rows]`.
     pub bias: Option<T>,
-    /// For each touch, the vectors that it has if it is a norm.
+    /// For each step of the epilogue, the vectors that it has if it is a norm.
     pub norms: Vec<NormVectors<T>>,
 }
 
@@ -81,7 +81,7 @@ impl Part {
         Part {
             rows,
             bias: false,
-            finish: Finish::plain(rows),
+            epilogue: Epilogue::plain(rows),
         }
     }
 
@@ -89,12 +89,12 @@ impl Part {
         PartOperands {
             weight: take(Role::PartWeight(part), Reads::Matrix),
             bias: self.bias.then(|| take(Role::PartBias(part), Reads::Vector)),
-            norms: self.finish.norms(part, take),
+            norms: self.epilogue.norms(part, take),
         }
     }
 
     fn goes_on(&self) -> bool {
-        self.finish.dest == Dest::Output
+        self.epilogue.dest == Dest::Output
     }
 }
 
@@ -138,12 +138,12 @@ impl Matmul {
 
     /// Whether a part rotates, so that there is an angles operand.
     pub fn has_rope(&self) -> bool {
-        self.parts.iter().any(|p| p.finish.has_rope())
+        self.parts.iter().any(|p| p.epilogue.has_rope())
     }
 
     /// States that parts go into.
     pub fn states(&self) -> impl Iterator<Item = StateId> + '_ {
-        self.parts.iter().filter_map(|p| p.finish.dest.state())
+        self.parts.iter().filter_map(|p| p.epilogue.dest.state())
     }
 
     /// The walk.
@@ -176,7 +176,7 @@ impl Matmul {
             rule.check(&what, single, "a family", "one weight")?;
             rule.matrix(own.weight, p.rows, k)?;
             own.bias.map_or(Ok(()), |b| rule.vector(b, p.rows))?;
-            p.finish.fits(rule, (o.x, o.angles), &own.norms, p.rows)?;
+            p.epilogue.fits(rule, (o.x, o.angles), &own.norms, p.rows)?;
         }
         if let Join::Gated(_) = self.join {
             let rows: Vec<_> = self.parts.iter().map(|p| p.rows).collect();
@@ -196,7 +196,7 @@ impl Matmul {
         let mut out: Vec<Attr> = self.norm.iter().map(Norm::word).collect();
         out.extend(self.quantize_x.then(|| flag("quantize_x")));
         for p in &self.parts {
-            let mut words = p.finish.words();
+            let mut words = p.epilogue.words();
             words.extend(p.bias.then(|| flag("bias")));
             out.push(tree("part", words));
         }
@@ -212,11 +212,11 @@ impl Matmul {
 
     pub(super) fn read(w: &Words) -> Result<Matmul, AttrError> {
         let part = |w: Words| {
-            let finish = Finish::read(&w)?;
+            let epilogue = Epilogue::read(&w)?;
             Ok(Part {
-                rows: finish.rows,
+                rows: epilogue.rows,
                 bias: w.has("bias"),
-                finish,
+                epilogue,
             })
         };
         Ok(Matmul {

@@ -1,10 +1,10 @@
 //! Operations: what each is, in a file for each family with its options, operands, shape and text; and the closed set of them.
 
 mod attention;
+mod epilogue;
 mod expert_block;
 mod experts;
 mod facts;
-mod finish;
 mod heads;
 mod matmul;
 mod norm;
@@ -19,13 +19,13 @@ pub use attention::{
     Attention, AttentionOperands, KeysValues, LatentAttention, LatentOperands, MixOperands,
     SoftmaxOperands,
 };
+pub use epilogue::{Dest, Epilogue, EpilogueOperands, EpilogueStep, Rope, RopeOperands};
 pub use expert_block::{ExpertsIn, ExpertsInOperands, ExpertsOut, ExpertsOutOperands, Routing};
 pub use experts::{
     Activate, ActivateOperands, ExpertMatrix, Form, GroupedMatmul, GroupedMatmulOperands,
     GroupedRows, Grouping, RouteOperands,
 };
 pub use facts::{Cut, Facts, Flops};
-pub use finish::{Dest, Finish, FinishOperands, Rope, RopeOperands, Touch};
 pub use heads::{HeadColumns, HeadConcat, HeadMatmul, HeadMatmulOperands};
 pub use matmul::{Join, Matmul, MatmulOperands, Part, PartOperands};
 pub use norm::{Norm, NormOperands, NormVectors};

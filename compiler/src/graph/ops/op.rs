@@ -4,16 +4,16 @@
 //! done to the result; [`Attention`] carries its options. An unfused graph uses the same operations with nothing set.
 
 use super::attention::{Attention, KeysValues, LatentAttention, cache_write_shape};
+use super::epilogue::{
+    Epilogue, EpilogueOperands, Rope, epilogue_shape, position_scale_fits, position_scale_words,
+    read_position_scale,
+};
 use super::expert_block::{ExpertsIn, ExpertsOut};
 use super::experts::{
     Activate, GroupedMatmul, GroupedRows, Grouping, RouteOperands, read_route, route_shape,
     route_words,
 };
 use super::facts::{Cut, Facts, Flops};
-use super::finish::{
-    Finish, FinishOperands, Rope, finish_shape, position_scale_fits, position_scale_words,
-    read_position_scale,
-};
 use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
 use super::matmul::Matmul;
 use super::norm::{Norm, NormOperands, quantize_shape};
@@ -83,9 +83,9 @@ pub enum Op {
     },
     /// Touches and cache write of joined projections, row by row: what is left of a matmul's epilogue when a norm runs over a
     /// whole projection.
-    Finish {
+    Epilogue {
         /// One for each joined projection.
-        parts: Vec<Finish>,
+        parts: Vec<Epilogue>,
     },
     /// `scores[h, q, s] = scale · q·k`, soft-capped, for the queries of one tile.
     Scores(Attention),
@@ -188,10 +188,10 @@ impl Op {
             Op::Rope(_) => Facts::rows("rope", 3),
             Op::PositionScale(_) => Facts::rows("position_scale", 1),
             Op::CacheWrite { state } => Facts::rows("cache_write", 0).writes([*state]),
-            Op::Finish { parts } => {
-                let flops = parts.iter().map(Finish::flops).sum();
+            Op::Epilogue { parts } => {
+                let flops = parts.iter().map(Epilogue::flops).sum();
                 let states = parts.iter().filter_map(|p| p.dest.state());
-                Facts::new("finish", Cut::Rows(Flops::Row(flops))).writes(states)
+                Facts::new("epilogue", Cut::Rows(Flops::Row(flops))).writes(states)
             }
             Op::GatherRows => Facts::rows("gather_rows", 0),
             Op::Copy => Facts::rows("copy", 0),
@@ -268,7 +268,7 @@ impl Op {
             Op::HeadMatmul(m) => walked(m.operands(take)),
             Op::Rope(r) => walked(r.operands(take)),
             Op::CacheWrite { .. } => walked(KeysValues::of(take)),
-            Op::Finish { parts } => walked(FinishOperands::of(parts, take)),
+            Op::Epilogue { parts } => walked(EpilogueOperands::of(parts, take)),
             Op::Scores(a) => walked(a.scores_operands(take)),
             Op::Softmax(a) => walked(a.softmax_operands(take)),
             Op::Mix(a) => walked(a.mix_operands(take)),
@@ -327,7 +327,7 @@ impl Op {
             }
             Op::CacheWrite { state } => cache_write_shape(*state, rule, &KeysValues::of(o)),
             Op::CacheRead { state } => rule.state(*state).map(|_| vec![]),
-            Op::Finish { parts } => finish_shape(parts, rule, &FinishOperands::of(parts, o)),
+            Op::Epilogue { parts } => epilogue_shape(parts, rule, &EpilogueOperands::of(parts, o)),
             Op::Scores(a) => a.scores_shape(rule, &a.scores_operands(o)),
             Op::Softmax(a) => a.softmax_shape(rule, &a.softmax_operands(o)),
             Op::Mix(a) => a.mix_shape(rule, &a.mix_operands(o)),
@@ -373,7 +373,7 @@ impl Op {
             Op::MatchRms { least } => vec![float("least", *least)],
             Op::Cutoff { by } => vec![float("by", *by)],
             Op::CacheRead { state } | Op::CacheWrite { state } => vec![set("state", state)],
-            Op::Finish { parts } => parts.iter().map(|p| tree("part", p.words())).collect(),
+            Op::Epilogue { parts } => parts.iter().map(|p| tree("part", p.words())).collect(),
             Op::Scores(a) | Op::Softmax(a) | Op::Mix(a) | Op::Attention(a) => a.words(),
             Op::Slice { start, len } => vec![set("start", start), set("len", len)],
             Op::HeadSlice(c) => c.words(),
@@ -429,10 +429,10 @@ impl Op {
             "cache_write" => Op::CacheWrite {
                 state: w.state("state")?,
             },
-            "finish" => Op::Finish {
+            "epilogue" => Op::Epilogue {
                 parts: w
                     .parts()
-                    .map(|p| Finish::read(&p))
+                    .map(|p| Epilogue::read(&p))
                     .collect::<Result<_, _>>()?,
             },
             "scores" => Op::Scores(Attention::read(w)?),

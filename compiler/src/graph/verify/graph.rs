@@ -92,7 +92,7 @@ fn check_quantized(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<(), St
             if weights != fits || (m.quantize_x || m.norm.is_some()) && x || others {
                 return Err("int8 rows and quantised weights go together, all or none".into());
             }
-            let plain = m.parts.iter().all(|p| p.finish.dest == Dest::Output);
+            let plain = m.parts.iter().all(|p| p.epilogue.dest == Dest::Output);
             match m.quantize_y && !plain {
                 true => Err("what goes into a state is not rounded to int8 as well".into()),
                 false => Ok(()),

@@ -148,7 +148,7 @@ impl Program {
         Ok(())
     }
 
-    /// That a layer that reads another one's state declares it alike and has none besides, and that one with state of its
+    /// That a layer that reads another one's state declares it alike and has no other, and that one with state of its
     /// own writes it.
     fn check_source(&self, layer: usize) -> Result<(), VerifyError> {
         let b = self.layers[layer];

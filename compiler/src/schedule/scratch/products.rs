@@ -3,7 +3,7 @@
 use graver_runtime::abi::quant::block_row_bytes;
 
 use super::area::{Area, Layout};
-use crate::graph::{Finish, Graph, Matmul, NodeId, ProgramKind};
+use crate::graph::{Epilogue, Graph, Matmul, NodeId, ProgramKind};
 use crate::schedule::columns::columns;
 use crate::schedule::steps::max_tokens;
 
@@ -77,20 +77,20 @@ impl QuantizeScratch {
 
 /// Of finishing joined projections.
 #[derive(Clone, Copy, Debug)]
-pub struct FinishScratch {
+pub struct EpilogueScratch {
     /// A row of one projection on its way to the state.
     pub part: Area,
 }
 
-impl FinishScratch {
+impl EpilogueScratch {
     /// The layout for projections `parts`.
-    pub fn of(parts: &[Finish]) -> Self {
+    pub fn of(parts: &[Epilogue]) -> Self {
         Self::take(&mut Layout::new(), parts)
     }
 
-    pub(super) fn take(layout: &mut Layout, parts: &[Finish]) -> Self {
+    pub(super) fn take(layout: &mut Layout, parts: &[Epilogue]) -> Self {
         let widest = parts.iter().map(|p| p.rows).max();
-        FinishScratch {
+        EpilogueScratch {
             part: layout.take(widest.unwrap_or(0) * 4),
         }
     }

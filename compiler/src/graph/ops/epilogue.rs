@@ -13,18 +13,18 @@ use crate::spec::model::PositionScale;
 
 /// What happens to a projection.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Finish {
+pub struct Epilogue {
     /// Width of the projection.
     pub rows: usize,
     /// What is done to it, in order.
-    pub touches: Vec<Touch>,
+    pub steps: Vec<EpilogueStep>,
     /// Where it goes.
     pub dest: Dest,
 }
 
 /// One thing done to a projection.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub enum Touch {
+pub enum EpilogueStep {
     /// Normalised in groups. Operands: its gain and bias.
     Norm(Norm),
     /// Each head is rotated. Operand: the angles, which all rotations of a node share.
@@ -70,10 +70,10 @@ pub struct RopeOperands<T> {
 
 /// Operands of joined projections that are finished by themselves.
 #[derive(Clone, Debug)]
-pub struct FinishOperands<T> {
+pub struct EpilogueOperands<T> {
     /// The joined projections.
     pub x: T,
-    /// For each part, for each touch, the vectors that it has if it is a norm.
+    /// For each part, for each of its steps, the vectors that it has if it is a norm.
     pub norms: Vec<Vec<NormVectors<T>>>,
     /// Where a part rotates.
     pub angles: Option<T>,
@@ -89,44 +89,55 @@ impl Dest {
     }
 }
 
-impl Finish {
+impl Epilogue {
     /// A projection that goes into the result as it is.
-    pub fn plain(rows: usize) -> Finish {
-        Finish {
+    pub fn plain(rows: usize) -> Epilogue {
+        Epilogue {
             rows,
-            touches: vec![],
+            steps: vec![],
             dest: Dest::Output,
         }
     }
 
     /// The width that has to be finished at once: a head, or the widest norm's group.
     pub fn grain(&self) -> usize {
-        self.touches.iter().map(Touch::grain).max().unwrap_or(1)
+        self.steps
+            .iter()
+            .map(EpilogueStep::grain)
+            .max()
+            .unwrap_or(1)
     }
 
     /// Whether something rotates, so that there is an angles operand.
     pub fn has_rope(&self) -> bool {
-        self.touches.iter().any(|t| matches!(t, Touch::Rope(_)))
+        self.steps
+            .iter()
+            .any(|t| matches!(t, EpilogueStep::Rope(_)))
     }
 
     /// Floating-point operations of a row.
     pub fn flops(&self) -> usize {
-        self.touches.iter().map(Touch::flops_each).sum::<usize>() * self.rows
+        self.steps
+            .iter()
+            .map(EpilogueStep::flops_each)
+            .sum::<usize>()
+            * self.rows
     }
 
-    /// The walk over the vectors of part `part`'s norms, which other touches have none of.
+    /// The walk over the vectors of part `part`'s norms, which other steps have none of.
     pub(super) fn norms<T>(&self, part: usize, take: Take<T>) -> Vec<NormVectors<T>> {
-        let of = |(step, touch): (usize, &Touch)| {
-            let norm = match touch {
-                Touch::Norm(n) => Some(n),
-                Touch::Rope(_) | Touch::PositionScale(_) => None,
+        let of = |(index, step): (usize, &EpilogueStep)| {
+            let norm = match step {
+                EpilogueStep::Norm(n) => Some(n),
+                EpilogueStep::Rope(_) | EpilogueStep::PositionScale(_) => None,
             };
-            NormVectors::of(norm, NormAt::Part { part, step }, take)
+            let at = NormAt::Part { part, step: index };
+            NormVectors::of(norm, at, take)
         };
-        self.touches.iter().enumerate().map(of).collect()
+        self.steps.iter().enumerate().map(of).collect()
     }
 
-    /// That the touches fit a part of `rows` rows of `x`, and what they have; and that its state, if it goes into one, has room.
+    /// That the steps fit a part of `rows` rows of `x`, and what they have; and that its state, if it goes into one, has room.
     pub(super) fn fits(
         &self,
         rule: &Rule,
@@ -134,18 +145,18 @@ impl Finish {
         norms: &[NormVectors<Given>],
         rows: usize,
     ) -> Result<(), ShapeError> {
-        rule.check("rows to finish", self.rows == rows, self.rows, rows)?;
-        for (touch, vectors) in self.touches.iter().zip(norms) {
-            match (touch, angles) {
-                (Touch::Norm(n), _) => n.fits(rule, vectors, rows)?,
-                (Touch::Rope(r), Some(angles)) => r.fits(rule, x, angles, rows)?,
-                (Touch::Rope(_), None) => unreachable!("a rotation has angles"),
-                (Touch::PositionScale(p), _) => position_scale_fits(p, rule, x)?,
+        rule.check("rows of the epilogue", self.rows == rows, self.rows, rows)?;
+        for (step, vectors) in self.steps.iter().zip(norms) {
+            match (step, angles) {
+                (EpilogueStep::Norm(n), _) => n.fits(rule, vectors, rows)?,
+                (EpilogueStep::Rope(r), Some(angles)) => r.fits(rule, x, angles, rows)?,
+                (EpilogueStep::Rope(_), None) => unreachable!("a rotation has angles"),
+                (EpilogueStep::PositionScale(p), _) => position_scale_fits(p, rule, x)?,
             }
             rule.check(
-                "grain of a touch",
-                self.grain().is_multiple_of(touch.grain()),
-                touch.grain(),
+                "grain of a step",
+                self.grain().is_multiple_of(step.grain()),
+                step.grain(),
                 format!("a divisor of {}, the widest one's", self.grain()),
             )?;
         }
@@ -161,7 +172,7 @@ impl Finish {
 
     pub(super) fn words(&self) -> Vec<Attr> {
         let mut out = vec![set("rows", self.rows)];
-        out.extend(self.touches.iter().map(Touch::word));
+        out.extend(self.steps.iter().map(EpilogueStep::word));
         match self.dest {
             Dest::Output => {}
             Dest::Keys(s) => out.push(set("keys", s)),
@@ -171,8 +182,11 @@ impl Finish {
         out
     }
 
-    pub(super) fn read(w: &Words) -> Result<Finish, AttrError> {
-        let touches = w.words.iter().filter_map(|a| Touch::read(w, a).transpose());
+    pub(super) fn read(w: &Words) -> Result<Epilogue, AttrError> {
+        let steps = w
+            .words
+            .iter()
+            .filter_map(|a| EpilogueStep::read(w, a).transpose());
         let dest = match (w.has("keys"), w.has("values")) {
             (true, _) => match w.maybe("from")? {
                 Some(start) => Dest::KeyColumns(w.state("keys")?, start),
@@ -181,9 +195,9 @@ impl Finish {
             (_, true) => Dest::Values(w.state("values")?),
             _ => Dest::Output,
         };
-        Ok(Finish {
+        Ok(Epilogue {
             rows: w.get("rows")?,
-            touches: touches.collect::<Result<_, _>>()?,
+            steps: steps.collect::<Result<_, _>>()?,
             dest,
         })
     }
@@ -204,44 +218,44 @@ fn key_columns_fit(
     rule.check(&what, end <= most, end, format!("at most {most}"))
 }
 
-impl Touch {
+impl EpilogueStep {
     /// The width it works on at once.
     pub fn grain(&self) -> usize {
         match self {
-            Touch::Norm(n) => n.group,
-            Touch::Rope(r) => r.head_dim,
-            Touch::PositionScale(_) => 1,
+            EpilogueStep::Norm(n) => n.group,
+            EpilogueStep::Rope(r) => r.head_dim,
+            EpilogueStep::PositionScale(_) => 1,
         }
     }
 
     /// Floating-point operations of an element.
     fn flops_each(&self) -> usize {
         match self {
-            Touch::Norm(_) => 4,
-            Touch::Rope(_) => 3,
-            Touch::PositionScale(_) => 1,
+            EpilogueStep::Norm(_) => 4,
+            EpilogueStep::Rope(_) => 3,
+            EpilogueStep::PositionScale(_) => 1,
         }
     }
 
     fn word(&self) -> Attr {
         match self {
-            Touch::Norm(n) => n.word(),
-            Touch::Rope(r) => tree("rope", r.words()),
-            Touch::PositionScale(p) => tree("position_scale", position_scale_words(p)),
+            EpilogueStep::Norm(n) => n.word(),
+            EpilogueStep::Rope(r) => tree("rope", r.words()),
+            EpilogueStep::PositionScale(p) => tree("position_scale", position_scale_words(p)),
         }
     }
 
     /// What the word says is done to a projection, if it is a word for that.
-    fn read(w: &Words, word: &Attr) -> Result<Option<Touch>, AttrError> {
+    fn read(w: &Words, word: &Attr) -> Result<Option<EpilogueStep>, AttrError> {
         let inner = Words {
             op: w.op,
             words: &word.inner,
             roles: w.roles,
         };
         Ok(match word.key.as_str() {
-            "norm" => Some(Touch::Norm(Norm::read_inner(&inner)?)),
-            "rope" => Some(Touch::Rope(Rope::read(&inner)?)),
-            "position_scale" => Some(Touch::PositionScale(read_position_scale(&inner)?)),
+            "norm" => Some(EpilogueStep::Norm(Norm::read_inner(&inner)?)),
+            "rope" => Some(EpilogueStep::Rope(Rope::read(&inner)?)),
+            "position_scale" => Some(EpilogueStep::PositionScale(read_position_scale(&inner)?)),
             _ => None,
         })
     }
@@ -290,27 +304,27 @@ impl Rope {
     }
 }
 
-impl<T> FinishOperands<T> {
+impl<T> EpilogueOperands<T> {
     /// The walk of joined projections that are finished by themselves.
-    pub fn of(parts: &[Finish], take: Take<T>) -> Self {
+    pub fn of(parts: &[Epilogue], take: Take<T>) -> Self {
         let x = take(Role::X, Reads::Rows);
         let norms = parts.iter().enumerate().map(|(i, p)| p.norms(i, take));
-        FinishOperands {
+        EpilogueOperands {
             x,
             norms: norms.collect(),
             angles: parts
                 .iter()
-                .any(Finish::has_rope)
+                .any(Epilogue::has_rope)
                 .then(|| take(Role::Angles, Reads::Rows)),
         }
     }
 }
 
 /// The shape of what joined projections leave as a result.
-pub(super) fn finish_shape(
-    parts: &[Finish],
+pub(super) fn epilogue_shape(
+    parts: &[Epilogue],
     rule: &Rule,
-    o: &FinishOperands<Given>,
+    o: &EpilogueOperands<Given>,
 ) -> Result<Shape, ShapeError> {
     rule.has_width(o.x, parts.iter().map(|p| p.rows).sum())?;
     for (p, norms) in parts.iter().zip(&o.norms) {

@@ -5,23 +5,24 @@
 //! of all tokens last). A family of experts is one slot, which stands for as many pointers. All layers of a kind have the
 //! same slots.
 
+use super::steps::steps;
 use crate::spec::model::{
-    Attention, DeltaNet, Inner, KeyValue, LatentAttention, LatentQuery, LayerKind, Linear, LowRank,
-    Mlp, Moe, Norm, Operand, Projection, Step, StepOp, Weight,
+    Attention, DeltaNet, Inner, KeyValue, LatentAttention, LatentQuery, Linear, LowRank, Mlp,
+    Model, Moe, Norm, Operand, Projection, Section, Step, StepOp, Weight,
 };
 
 /// A weight and what it is for.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Slot<'a> {
+pub(crate) struct Slot<'a> {
     /// Names, shape and layout.
-    pub weight: &'a Weight,
+    pub(crate) weight: &'a Weight,
     /// What it is for.
-    pub role: Role,
+    pub(crate) role: Role,
 }
 
 /// What a weight is for: decides how random weights are drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Role {
+pub(crate) enum Role {
     /// A matrix that multiplies activations.
     Matrix,
     /// A matrix that is multiplied head by head as well, along its rows or along its columns.
@@ -45,7 +46,7 @@ pub enum Role {
 
 impl Role {
     /// Whether generated code reads the weight as f32, whatever it is stored as.
-    pub fn is_vector(self) -> bool {
+    pub(crate) fn is_vector(self) -> bool {
         match self {
             Role::Gain { .. } | Role::Bias | Role::Filter => true,
             Role::Matrix | Role::ByHead | Role::Router | Role::Table | Role::Positions => false,
@@ -53,17 +54,11 @@ impl Role {
     }
 }
 
-/// The slots of the embedding or the head.
-pub fn block_slots(steps: &[Step]) -> Vec<Slot<'_>> {
+/// The slots of a section; each layer of a kind has those of the kind.
+pub(crate) fn slots(model: &Model, section: Section) -> Vec<Slot<'_>> {
     let mut slots = Vec::new();
-    steps.iter().for_each(|step| step_slots(step, &mut slots));
-    slots
-}
-
-/// The slots of each layer of a kind.
-pub fn kind_slots(kind: &LayerKind) -> Vec<Slot<'_>> {
-    let mut slots = Vec::new();
-    kind.steps().for_each(|step| step_slots(step, &mut slots));
+    let steps = steps(model, section).into_iter();
+    steps.for_each(|step| step_slots(step, &mut slots));
     slots
 }
 

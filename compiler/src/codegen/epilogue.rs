@@ -10,12 +10,14 @@ use super::kernel::Site;
 use super::norms::norm;
 use super::vectors::{copy, scale_by};
 use super::writer::{Count, Lanes, Writer};
-use crate::graph::{Dest, Finish, FinishOperands, NodeId, NormVectors, PositionScale, Rope, Touch};
-use crate::schedule::scratch::{FinishScratch, PRODUCTS};
+use crate::graph::{
+    Dest, Epilogue, EpilogueOperands, EpilogueStep, NodeId, NormVectors, PositionScale, Rope,
+};
+use crate::schedule::scratch::{EpilogueScratch, PRODUCTS};
 
 /// Joined projections of one row: each is normalised and rotated in scratch, then goes where it has to.
-pub(super) fn finish_row(e: &mut Writer, s: &Site, parts: &[Finish], t: Value) {
-    let operands = s.read(|take| FinishOperands::of(parts, take));
+pub(super) fn epilogue_row(e: &mut Writer, s: &Site, parts: &[Epilogue], t: Value) {
+    let operands = s.read(|take| EpilogueOperands::of(parts, take));
     let from = s.row(e, operands.x, t);
     let to = if s.graph.width(s.kernel.node) > 0 {
         Some(s.out_row(e, t))
@@ -24,7 +26,7 @@ pub(super) fn finish_row(e: &mut Writer, s: &Site, parts: &[Finish], t: Value) {
     };
     let (mut start, mut column) = (0, 0);
     for (p, norms) in parts.iter().zip(&operands.norms) {
-        let scratch = e.scratch(FinishScratch::of(parts).part);
+        let scratch = e.scratch(EpilogueScratch::of(parts).part);
         let source = e.plus(from, start * 4);
         let at = match (p.dest, to) {
             (Dest::Output, Some(to)) => e.plus(to, column * 4),
@@ -33,8 +35,8 @@ pub(super) fn finish_row(e: &mut Writer, s: &Site, parts: &[Finish], t: Value) {
         copy(e, source, at, p.rows, 1.0);
         let (heads, first) = (p.rows / p.grain(), e.int(0));
         let heads = e.int(heads);
-        let own = Touched {
-            finish: p,
+        let own = PartEpilogue {
+            epilogue: p,
             norms,
             angles: operands.angles,
         };
@@ -47,32 +49,32 @@ pub(super) fn finish_row(e: &mut Writer, s: &Site, parts: &[Finish], t: Value) {
 
 /// What is done to a projection, with the operands of that.
 #[derive(Clone, Copy)]
-pub(super) struct Touched<'a> {
-    pub(super) finish: &'a Finish,
-    /// For each touch, the vectors that it has if it is a norm.
+pub(super) struct PartEpilogue<'a> {
+    pub(super) epilogue: &'a Epilogue,
+    /// For each step, the vectors that it has if it is a norm.
     pub(super) norms: &'a [NormVectors<NodeId>],
     pub(super) angles: Option<NodeId>,
 }
 
-impl Touched<'_> {
+impl PartEpilogue<'_> {
     /// Finishes `heads` runs of the projection's grain in place.
     pub(super) fn emit(self, e: &mut Writer, s: &Site, at: Value, heads: Value, t: Value) {
-        for (touch, vectors) in self.finish.touches.iter().zip(self.norms) {
-            let runs = e.times(heads, self.finish.grain() / touch.grain());
-            match touch {
-                Touch::Norm(n) => {
+        for (step, vectors) in self.epilogue.steps.iter().zip(self.norms) {
+            let runs = e.times(heads, self.epilogue.grain() / step.grain());
+            match step {
+                EpilogueStep::Norm(n) => {
                     let vectors = s.vectors(e, *vectors);
                     e.repeat(runs, |e, g| {
                         let at = e.at(at, g, n.group * 4);
                         norm(e, n, at, at, vectors);
                     });
                 }
-                Touch::Rope(r) => {
+                EpilogueStep::Rope(r) => {
                     let angles = self.angles.expect("a rotation has angles");
                     let angles = s.row(e, angles, t);
                     rotate(e, r, at, runs, angles);
                 }
-                Touch::PositionScale(p) => {
+                EpilogueStep::PositionScale(p) => {
                     let factor = position_factor(e, p, t);
                     scale_by(e, at, Count::Dynamic(runs), factor);
                 }
@@ -102,7 +104,7 @@ pub(super) fn position_factor(e: &mut Writer, p: &PositionScale, t: Value) -> Va
 pub(super) fn deliver(
     e: &mut Writer,
     s: &Site,
-    f: &Finish,
+    f: &Epilogue,
     at: Value,
     t: Value,
     first: Value,

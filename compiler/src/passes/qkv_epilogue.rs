@@ -7,12 +7,12 @@
 //!
 //! Norms, rotations and scalings by position are taken over in the order in which they stand. Requires that the three come from
 //! one matmul and that nothing else reads them. A norm over each head fits the matmul's chunks; a norm over the whole
-//! projection needs all of it, and becomes one `finish` after the matmul instead.
+//! projection needs all of it, and becomes one `epilogue` after the matmul instead.
 
 use super::candidate::Candidate;
+use super::epilogue_steps::{Links, epilogue_steps, step_operands};
 use super::rewrite::{Operands, Source, Takes, matmul_of, open, part_of, place, rewrite_matmul};
-use super::touches::{Links, touch_operands, touches};
-use crate::graph::{Dest, Finish, Graph, KeysValues, NodeId, Op, ProgramKind, Role, StateId};
+use crate::graph::{Dest, Epilogue, Graph, KeysValues, NodeId, Op, ProgramKind, Role, StateId};
 
 pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
     let writes = graph.all(|op| matches!(op, Op::CacheWrite { .. }));
@@ -29,7 +29,7 @@ struct Chain {
 }
 
 fn chain(graph: &Graph, end: NodeId) -> Option<Chain> {
-    let (at, links) = touches(graph, end);
+    let (at, links) = epilogue_steps(graph, end);
     Some(Chain {
         source: part_of(graph, at)?,
         bare: at,
@@ -43,17 +43,13 @@ impl Chain {
         std::iter::once(self.bare).chain(self.links.iter().map(|l| l.1))
     }
 
-    fn finish(&self, rows: usize, dest: Dest) -> Finish {
-        let touches = self.links.iter().map(|l| l.0).collect();
-        Finish {
-            rows,
-            touches,
-            dest,
-        }
+    fn epilogue(&self, rows: usize, dest: Dest) -> Epilogue {
+        let steps = self.links.iter().map(|l| l.0).collect();
+        Epilogue { rows, steps, dest }
     }
 
     fn operands(&self, graph: &Graph) -> Vec<(Role, NodeId)> {
-        touch_operands(graph, &self.links, self.source.part)
+        step_operands(graph, &self.links, self.source.part)
     }
 }
 
@@ -120,18 +116,18 @@ fn rewrite(
         .clone();
     let head_dim = graph.states[state.0 as usize].head_dim;
     let dests = [Dest::Output, Dest::Keys(state), Dest::Values(state)];
-    let mut finishes: Vec<Finish> = op.parts.iter().map(|p| Finish::plain(p.rows)).collect();
+    let mut epilogues: Vec<Epilogue> = op.parts.iter().map(|p| Epilogue::plain(p.rows)).collect();
     for (c, dest) in chains.iter().zip(dests) {
         let part = c.source.part;
-        finishes[part] = c.finish(finishes[part].rows, dest);
+        epilogues[part] = c.epilogue(epilogues[part].rows, dest);
     }
-    if finishes.iter().any(|f| f.grain() > head_dim) {
+    if epilogues.iter().any(|f| f.grain() > head_dim) {
         let into = format!(
             "{}: one kernel after {}, because a norm runs over a whole projection",
             taken(graph, &chains),
             place(graph, matmul)
         );
-        finish_after(graph, write, q, &chains, finishes);
+        epilogue_after(graph, write, q, &chains, epilogues);
         return Candidate::fused(&name, into);
     }
     let into = format!(
@@ -141,8 +137,8 @@ fn rewrite(
     );
     let mut operands = Operands::of(graph, matmul);
     operands.extend(chains.iter().flat_map(|c| c.operands(graph)));
-    for (p, f) in op.parts.iter_mut().zip(finishes) {
-        p.finish = f;
+    for (p, f) in op.parts.iter_mut().zip(epilogues) {
+        p.epilogue = f;
     }
     let ends = [
         (write, Takes::Whole),
@@ -162,15 +158,15 @@ fn taken(graph: &Graph, chains: &[Chain; 3]) -> String {
     }
 }
 
-fn finish_after(
+fn epilogue_after(
     graph: &mut Graph,
     write: NodeId,
     q: NodeId,
     chains: &[Chain; 3],
-    parts: Vec<Finish>,
+    parts: Vec<Epilogue>,
 ) {
     let matmul = chains[0].source.matmul;
-    let op = Op::Finish { parts };
+    let op = Op::Epilogue { parts };
     let mut operands = Operands::default();
     operands.set(Role::X, matmul);
     operands.extend(chains.iter().flat_map(|c| c.operands(graph)));
