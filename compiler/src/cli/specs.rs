@@ -18,6 +18,9 @@ pub(crate) struct Args {
     /// Print JSON
     #[arg(long)]
     json: bool,
+    /// Print a JSON Schema of specs, by which editors complete and check them
+    #[arg(long, conflicts_with_all = ["name", "json"])]
+    schema: bool,
 }
 
 /// A built-in spec in words.
@@ -32,6 +35,10 @@ struct Entry {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
+    if args.schema {
+        print(json(&spec::schema())?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
     let names = match &args.name {
         Some(name) => vec![name.as_str()],
         None => spec::builtin_names(),

@@ -1,12 +1,14 @@
 //! Edits: JSON laid over JSON.
 //!
 //! Objects merge key by key, null deletes a key, anything else replaces. A list of steps can be replaced as a whole or,
-//! by an object, edited: each key names a step, to merge with, to delete (null), or to insert (with `before` or `after`).
+//! by an object, edited: each key names a step, to merge with, to delete (null), or to insert (with `before`, `after` or `replace`);
+//! [`items`] are edited as a whole.
 
 use serde_json::{Map, Value};
 
 use super::error::{Fault, Kind, Located};
 use super::form::{BRANCHES, step_name};
+use super::items::{self, is_of_item, place_of};
 use super::limits::MAX_STEPS;
 use super::near::nearest;
 
@@ -28,13 +30,15 @@ fn lay_object(
     over: &Map<String, Value>,
     path: &str,
 ) -> Result<(), Located> {
+    // A parameter can be null; anything else that is null is not there.
+    let deletes = !matches!(path, "params" | "layer_params");
     for (key, value) in over {
         let path = if path.is_empty() {
             key.clone()
         } else {
             format!("{path}.{key}")
         };
-        if value.is_null() {
+        if value.is_null() && deletes {
             base.shift_remove(key);
         } else if let Some(old) = base.get_mut(key) {
             lay(old, value, &path)?;
@@ -51,14 +55,20 @@ pub(super) fn edit_steps(
     edits: &Map<String, Value>,
     path: &str,
 ) -> Result<(), Located> {
-    let mut names = Vec::new();
-    collect_names(steps, &mut names);
-    let mut room = MAX_STEPS.saturating_sub(names.len());
+    let mut room = room_in(steps);
     for (name, edit) in edits {
         let path = format!("{path}.{name}");
+        if let Some(edit) = edit.as_object().filter(|edit| is_of_item(edit)) {
+            items::edit_item(steps, edit, &path)?;
+            room = room_in(steps);
+            continue;
+        }
         match (place(steps, name), edit) {
             (Some((list, at)), Value::Null) => {
                 list.remove(at);
+            }
+            (Some(_), Value::Object(new)) if place_of(new) == Some(("replace", name)) => {
+                insert(steps, name, new, &path)?;
             }
             (Some(_), Value::Object(new)) if is_new(new) => {
                 return Err(Fault::SameName(name.clone()).at(&path));
@@ -86,14 +96,21 @@ pub(super) fn edit_steps(
     Ok(())
 }
 
+/// How many more steps a list may have.
+fn room_in(steps: &mut [Value]) -> usize {
+    let mut names = Vec::new();
+    collect_names(steps, &mut names);
+    MAX_STEPS.saturating_sub(names.len())
+}
+
 /// Whether an edit adds a step, rather than changing one.
 fn is_new(edit: &Map<String, Value>) -> bool {
-    ["before", "after"]
+    items::PLACES
         .iter()
         .any(|key| edit.get(*key).is_some_and(Value::is_string))
 }
 
-/// Adds a step beside the one that its `before` or `after` names.
+/// Adds a step beside the one that its `before` or `after` names, or in the place of the one that `replace` names.
 fn insert(
     steps: &mut Vec<Value>,
     name: &str,
@@ -110,16 +127,21 @@ fn insert(
         }
         .at(path)
     };
+    let (key, anchor) = place_of(new).ok_or_else(|| missing(name))?;
     let mut step = new.clone();
-    let (before, after) = (step.shift_remove("before"), step.shift_remove("after"));
-    let (anchor, offset) = match (&before, &after) {
-        (Some(Value::String(anchor)), None) => (anchor, 0),
-        (None, Some(Value::String(anchor))) => (anchor, 1),
-        _ => return Err(missing(name)),
-    };
+    step.shift_remove(key);
     step.entry("name").or_insert_with(|| name.into());
     let (list, at) = place(steps, anchor).ok_or_else(|| missing(anchor))?;
-    list.insert(at + offset, Value::Object(step));
+    match key {
+        "before" => list.insert(at, step.into()),
+        "after" => list.insert(at + 1, step.into()),
+        "replace" => list[at] = step.into(),
+        _ => {
+            let expected = "`before`, `after` or `replace` for a step; `beside` is for a branch";
+            let found = Kind::of(&Value::Object(step));
+            return Err(Fault::WrongType { found, expected }.at(path));
+        }
+    }
     Ok(())
 }
 

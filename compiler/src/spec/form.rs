@@ -9,6 +9,9 @@ use super::near::nearest;
 /// Keys of an object, with what stands at each. `if` may stand in any object but the outermost.
 pub(super) type Keys = &'static [(&'static str, Form)];
 
+/// Forms of an object, the first that counts being one of whose keys some is there; the last is for all others.
+pub(super) type Choices = &'static [(&'static [&'static str], Keys)];
+
 /// What stands at a place. Null may stand anywhere, and where an object may, so may a list of alternatives.
 #[derive(Clone, Copy)]
 pub(super) enum Form {
@@ -19,7 +22,7 @@ pub(super) enum Form {
     /// An object with these keys, or something plain.
     Object(Keys),
     /// An object whose form its keys decide, or something plain.
-    OneOf(fn(&Map<String, Value>) -> Keys),
+    OneOf(Choices),
     /// An object with free keys.
     Free(&'static Form),
     /// A list.
@@ -110,14 +113,14 @@ pub(super) const WEIGHTED_SUM: Keys = &[("values", Plain), ("start", Plain)];
 pub(super) const MATCH_RMS: Keys = &[("like", Plain), ("least", Plain)];
 pub(super) const ATTENTION: Keys = &[
     ("share", Plain),
-    ("gate", OneOf(linear)),
+    ("gate", OneOf(LINEAR_OR_WEIGHT)),
     ("n_heads", Plain),
     ("n_kv_heads", Plain),
     ("head_dim", Plain),
-    ("q", OneOf(linear)),
-    ("k", OneOf(linear)),
-    ("v", OneOf(linear)),
-    ("o", OneOf(linear)),
+    ("q", OneOf(LINEAR_OR_WEIGHT)),
+    ("k", OneOf(LINEAR_OR_WEIGHT)),
+    ("v", OneOf(LINEAR_OR_WEIGHT)),
+    ("o", OneOf(LINEAR_OR_WEIGHT)),
     ("qk_norm", Object(QK_NORM)),
     ("rope", Object(NAME)),
     ("scale", Plain),
@@ -141,20 +144,20 @@ pub(super) const LATENT_ATTENTION: Keys = &[
     ("nope_dim", Plain),
     ("rope_dim", Plain),
     ("value_dim", Plain),
-    ("q", OneOf(linear)),
+    ("q", OneOf(LINEAR_OR_WEIGHT)),
     ("compressed_q", Object(COMPRESSED)),
-    ("kv_a", OneOf(linear)),
+    ("kv_a", OneOf(LINEAR_OR_WEIGHT)),
     ("kv_norm", Object(NORM)),
-    ("kv_b", OneOf(linear)),
-    ("o", OneOf(linear)),
+    ("kv_b", OneOf(LINEAR_OR_WEIGHT)),
+    ("o", OneOf(LINEAR_OR_WEIGHT)),
     ("rope", Object(NAME)),
     ("scale", Plain),
 ];
 pub(super) const COMPRESSED: Keys = &[
     ("rank", Plain),
-    ("a", OneOf(linear)),
+    ("a", OneOf(LINEAR_OR_WEIGHT)),
     ("norm", Object(NORM)),
-    ("b", OneOf(linear)),
+    ("b", OneOf(LINEAR_OR_WEIGHT)),
 ];
 pub(super) const DELTA_NET: Keys = &[
     ("key_heads", Plain),
@@ -169,27 +172,31 @@ pub(super) const DELTA_NET: Keys = &[
     ("q_norm", Object(NORM)),
     ("k_norm", Object(NORM)),
     ("scale", Plain),
-    ("decay", OneOf(projection)),
+    ("decay", OneOf(PROJECTION)),
     ("decay_over", Plain),
     ("rate", Object(WEIGHT)),
     ("decay_bias", Object(WEIGHT)),
-    ("beta", OneOf(linear)),
-    ("gate", OneOf(projection)),
+    ("beta", OneOf(LINEAR_OR_WEIGHT)),
+    ("gate", OneOf(PROJECTION)),
     ("gate_act", Plain),
     ("norm", Object(NORM)),
-    ("o", OneOf(linear)),
+    ("o", OneOf(LINEAR_OR_WEIGHT)),
 ];
 pub(super) const CONVOLVED: Keys = &[
     ("weight", Object(WEIGHT)),
     ("bias", Object(WEIGHT)),
     ("conv", Object(WEIGHT)),
 ];
-pub(super) const LOW_RANK: Keys = &[("rank", Plain), ("a", OneOf(linear)), ("b", OneOf(linear))];
+pub(super) const LOW_RANK: Keys = &[
+    ("rank", Plain),
+    ("a", OneOf(LINEAR_OR_WEIGHT)),
+    ("b", OneOf(LINEAR_OR_WEIGHT)),
+];
 pub(super) const MLP: Keys = &[
     ("ffn", Plain),
-    ("gate", OneOf(linear)),
-    ("up", OneOf(linear)),
-    ("down", OneOf(linear)),
+    ("gate", OneOf(LINEAR_OR_WEIGHT)),
+    ("up", OneOf(LINEAR_OR_WEIGHT)),
+    ("down", OneOf(LINEAR_OR_WEIGHT)),
     ("act", Plain),
     ("cutoff", Plain),
 ];
@@ -199,10 +206,10 @@ pub(super) const MOE: Keys = &[
     ("ffn", Plain),
     ("act", Plain),
     ("router", Object(ROUTER)),
-    ("gate", OneOf(linear)),
-    ("up", OneOf(linear)),
-    ("down", OneOf(linear)),
-    ("pairs", OneOf(linear)),
+    ("gate", OneOf(LINEAR_OR_WEIGHT)),
+    ("up", OneOf(LINEAR_OR_WEIGHT)),
+    ("down", OneOf(LINEAR_OR_WEIGHT)),
+    ("pairs", OneOf(LINEAR_OR_WEIGHT)),
     ("weigh", Plain),
     ("gating", Object(GATING)),
     ("shared", Object(SHARED)),
@@ -221,12 +228,12 @@ pub(super) const GROUPS: Keys = &[("count", Plain), ("top", Plain), ("best", Pla
 pub(super) const GATING: Keys = &[("alpha", Plain), ("limit", Plain), ("offset", Plain)];
 pub(super) const SHARED: Keys = &[
     ("ffn", Plain),
-    ("gate", OneOf(linear)),
-    ("up", OneOf(linear)),
-    ("down", OneOf(linear)),
+    ("gate", OneOf(LINEAR_OR_WEIGHT)),
+    ("up", OneOf(LINEAR_OR_WEIGHT)),
+    ("down", OneOf(LINEAR_OR_WEIGHT)),
     ("act", Plain),
     ("cutoff", Plain),
-    ("weigh", OneOf(linear)),
+    ("weigh", OneOf(LINEAR_OR_WEIGHT)),
 ];
 pub(super) const WEIGHT: Keys = &[
     ("tensor", Object(STORED)),
@@ -324,19 +331,24 @@ pub(super) fn step_name(step: &Value) -> Option<&str> {
 }
 
 /// A matrix with a bias, or a weight.
-pub(super) fn linear(map: &Map<String, Value>) -> Keys {
-    match map.contains_key("weight") || map.contains_key("bias") {
-        true => LINEAR,
-        false => WEIGHT,
-    }
+const LINEAR_OR_WEIGHT: Choices = &[(&["weight", "bias"], LINEAR), (&[], WEIGHT)];
+/// A product of two matrices, or one.
+const PROJECTION: Choices = &[
+    (&["rank"], LOW_RANK),
+    (&["weight", "bias"], LINEAR),
+    (&[], WEIGHT),
+];
+
+fn chosen(choices: Choices, map: &Map<String, Value>) -> Keys {
+    let found = choices
+        .iter()
+        .find(|(keys, _)| keys.is_empty() || keys.iter().any(|key| map.contains_key(*key)));
+    found.map_or(&[], |(_, keys)| keys)
 }
 
-/// A product of two matrices, or one.
-pub(super) fn projection(map: &Map<String, Value>) -> Keys {
-    match map.contains_key("rank") {
-        true => LOW_RANK,
-        false => linear(map),
-    }
+/// Every `op`, with its keys beside those of every step.
+pub(super) fn ops() -> impl Iterator<Item = (&'static str, Keys)> {
+    OPS.iter().map(|(name, _, keys)| (*name, *keys))
 }
 
 /// Checks the keys of a whole spec, parents merged in.
@@ -366,7 +378,7 @@ fn value(at: &Value, form: Form, path: &str) -> Result<(), Located> {
         // Alternatives, and lists of numbers or names.
         (Plain | Object(_) | OneOf(_) | Step, Value::Array(list)) => each(list, form, path),
         (Object(keys), Value::Object(_)) => inside(at, &[keys], path),
-        (OneOf(keys), Value::Object(map)) => inside(at, &[keys(map)], path),
+        (OneOf(choices), Value::Object(map)) => inside(at, &[chosen(choices, map)], path),
         (Step, Value::Object(map)) => step(at, map, path),
         (Plain | List(_), Value::Object(_)) => {
             let expected = match form {

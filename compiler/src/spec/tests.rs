@@ -10,6 +10,7 @@ mod language;
 mod limits;
 mod published;
 mod ropes;
+mod schema;
 mod values;
 
 #[test]
@@ -361,8 +362,8 @@ fn mistakes_of_an_extension_stand_in_its_own_file() {
     let text = |layers| with(layers).unwrap_err().to_string();
     assert_eq!(
         text(json!({ "mlp_nrom": { "eps": 1 } })),
-        "mine: layers.dense.mlp_nrom: the parent has no step `mlp_nrom` (did you mean `mlp_norm`?); to add one, give it `before` or \
-         `after` and the name of a step"
+        "mine: layers.dense.mlp_nrom: the parent has no step `mlp_nrom` (did you mean `mlp_norm`?); to add one, give it `before`, \
+         `after` or `replace` and the name of a step"
     );
     assert_eq!(
         text(json!({ "mlp": 3 })),

@@ -213,7 +213,7 @@ pub enum Fault {
     NoAlternative(usize),
     /// A new step in an extension without a place.
     #[error(
-        "the parent has no step `{name}`{}; to add one, give it `before` or `after` and the name of a step",
+        "the parent has no step `{name}`{}; to add one, give it `before`, `after` or `replace` and the name of a step",
         hint(nearest)
     )]
     NoSuchStep {

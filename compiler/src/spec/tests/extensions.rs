@@ -218,3 +218,139 @@ fn unknown_keys_are_found_wherever_they_stand() {
         "small: if: found the string \"false\", expected no condition: a spec is always there"
     );
 }
+
+/// Items and steps of the first kind of layers, in order: branches in brackets.
+fn outline(m: &model::Model) -> String {
+    let names = |steps: &[model::Step]| {
+        let names: Vec<&str> = steps.iter().map(|s| s.name.as_str()).collect();
+        names.join(" ")
+    };
+    let item = |item: &Item| match item {
+        Item::Plain(steps) => format!("={}", names(steps)),
+        Item::Residual { before, branches } => {
+            let branches: Vec<String> =
+                branches.iter().map(|b| format!("[{}]", names(b))).collect();
+            format!("{}{}", names(before), branches.concat())
+        }
+    };
+    let items: Vec<String> = m.kinds[0].items.iter().map(item).collect();
+    items.join("; ")
+}
+
+fn edited(edits: Value) -> String {
+    let child = json!({ "layers": { "dense": edits } });
+    outline(&bind_versions(&[small(), child]).unwrap_or_else(|e| panic!("{e}")))
+}
+
+#[test]
+fn items_and_branches_are_added_replaced_and_removed() {
+    let extra = || json!([{ "op": "scale", "name": "extra", "by": 2 }]);
+    assert_eq!(edited(json!({})), "[norm1 attention]; [mlp]");
+    assert_eq!(
+        edited(json!({ "a": { "after": "mlp", "residual": extra() } })),
+        "[norm1 attention]; [mlp]; [extra]"
+    );
+    assert_eq!(
+        edited(json!({ "a": { "before": "attention", "plain": extra() } })),
+        "=extra; [norm1 attention]; [mlp]"
+    );
+    assert_eq!(
+        edited(json!({ "a": { "replace": "norm1", "residual": extra() } })),
+        "[extra]; [mlp]"
+    );
+    assert_eq!(
+        edited(json!({ "a": { "replace": "mlp", "item": null } })),
+        "[norm1 attention]"
+    );
+    assert_eq!(
+        edited(json!({ "a": { "beside": "attention", "branch": extra() } })),
+        "[norm1 attention][extra]; [mlp]"
+    );
+    let twice = json!({
+        "a": { "beside": "attention", "branch": extra() },
+        "b": { "replace": "attention", "branch": [{ "op": "scale", "name": "other", "by": 2 }] }
+    });
+    assert_eq!(edited(twice), "[other][extra]; [mlp]");
+    let gone = json!({
+        "a": { "beside": "attention", "branch": extra() },
+        "b": { "replace": "extra", "branch": null }
+    });
+    assert_eq!(edited(gone), "[norm1 attention]; [mlp]");
+    assert_eq!(
+        edited(json!({ "a": { "replace": "attention", "branch": extra() } })),
+        "[extra]; [mlp]"
+    );
+    assert_eq!(
+        edited(json!({ "extra": { "replace": "mlp", "op": "scale", "by": 2 } })),
+        "[norm1 attention]; [extra]"
+    );
+    assert_eq!(
+        edited(json!({ "mlp": { "replace": "mlp", "op": "scale", "by": 2 } })),
+        "[norm1 attention]; [mlp]"
+    );
+}
+
+#[test]
+fn edits_of_items_that_mean_nothing_are_refused() {
+    let text = |part: &str, edits: Value| {
+        let child = match part {
+            "head" => json!({ "head": edits }),
+            _ => json!({ "layers": { "dense": edits } }),
+        };
+        bind_versions(&[small(), child]).unwrap_err().to_string()
+    };
+    let extra = || json!([{ "op": "scale", "name": "extra", "by": 2 }]);
+    let refused = [
+        (
+            "layers",
+            json!({ "a": { "after": "atention", "residual": extra() } }),
+            "no step `atention` (did you mean `attention`?)",
+        ),
+        (
+            "layers",
+            json!({ "a": { "beside": "mlp", "residual": extra() } }),
+            "`beside` is for a branch",
+        ),
+        (
+            "layers",
+            json!({ "a": { "after": "mlp", "branch": extra() } }),
+            "`replace` or `beside` for a branch",
+        ),
+        (
+            "layers",
+            json!({ "a": { "after": "mlp", "item": null } }),
+            "expected null, and `replace`",
+        ),
+        (
+            "layers",
+            json!({ "a": { "replace": "mlp", "branch": 3 } }),
+            "found 3, expected a list of steps, or null",
+        ),
+        (
+            "layers",
+            json!({ "extra": { "beside": "mlp", "op": "scale", "by": 2 } }),
+            "`beside` is for a branch",
+        ),
+        (
+            "head",
+            json!({ "a": { "after": "logits", "residual": extra() } }),
+            "there are no items and branches here",
+        ),
+    ];
+    for (part, edits, expected) in refused {
+        let found = text(part, edits.clone());
+        assert!(found.contains(expected), "{edits}: {found}");
+    }
+}
+
+/// Null is a value of a parameter, not its absence.
+#[test]
+fn a_parameter_can_be_null() {
+    let mut parent = small();
+    parent["params"]["width"] = 3.into();
+    parent["layers"]["dense"][0]["residual"][1]["window"] = "width".into();
+    let reach = |versions: &[Value]| attention(&bind_versions(versions).unwrap(), 0).reach;
+    assert_eq!(reach(&[parent.clone()]), model::Reach::Window(3));
+    let child = json!({ "params": { "width": null } });
+    assert_eq!(reach(&[parent, child]), model::Reach::Full);
+}
