@@ -4,18 +4,18 @@ use std::sync::Arc;
 
 use graver::artifact::jit;
 use graver::codegen::{Instruments, Planned};
-use graver::driver::{self, CompileOptions, Loaded, plain_program};
+use graver::driver::{self, CompileOptions, Loaded, Purpose, plain_program};
 use graver::graph::{Op, Program, ProgramKind};
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
 use graver::verify::{Golden, TOLERANCE};
-use graver::weights::{QuantChoice, Weights};
+use graver::weights::{QuantChoice, Weights, WeightsError};
 use graver_runtime::abi::{CacheType, Quant};
 use graver_runtime::checked::CheckOptions;
 use graver_runtime::session::{self, SessionOptions, Wanted};
 
 use super::Choices;
-use crate::{arena, compile_options, quantized};
+use crate::{arena, compile_options};
 
 /// Largest model that is run: bytes of weights, layers, tokens in its vocabulary, slots of weights.
 const MAX_BYTES: usize = 1 << 20;
@@ -105,7 +105,12 @@ pub(crate) fn is_small(loaded: &Loaded) -> bool {
 /// Where anything does, and where code and interpreter differ.
 pub(crate) fn check(loaded: Loaded, way: &Way) -> &'static str {
     let loaded = match way.quant {
-        Some(choice) => quantized(loaded, choice),
+        Some(choice) => match loaded.quantized(choice, Purpose::Run, &|_, _, _| {}) {
+            Ok(packed) => packed,
+            // Numbers may be changed to what is not finite, which rounding refuses.
+            Err(WeightsError::NotFinite { .. }) => return "not finite",
+            Err(e) => panic!("{e}"),
+        },
         None => loaded,
     };
     let n: usize = way
