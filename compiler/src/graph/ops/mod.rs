@@ -15,24 +15,18 @@ mod rows;
 mod rule;
 mod words;
 
-pub use attention::{
-    Attention, AttentionOperands, KeysValues, LatentAttention, LatentOperands, MixOperands,
-    SoftmaxOperands,
-};
-pub use epilogue::{Dest, Epilogue, EpilogueOperands, EpilogueStep, Rope, RopeOperands};
-pub use expert_block::{ExpertsIn, ExpertsInOperands, ExpertsOut, ExpertsOutOperands, Routing};
-pub use experts::{
-    Activate, ActivateOperands, ExpertMatrix, Form, GroupedMatmul, GroupedMatmulOperands,
-    GroupedRows, Grouping, RouteOperands,
-};
-pub use facts::{Cut, Facts, Flops};
-pub use heads::{HeadColumns, HeadConcat, HeadMatmul, HeadMatmulOperands};
-pub use matmul::{Join, Matmul, MatmulOperands, Part, PartOperands};
-pub use norm::{Norm, NormOperands, NormVectors};
+pub use attention::*;
+pub use epilogue::*;
+pub use expert_block::*;
+pub use experts::*;
+pub use facts::*;
+pub use heads::*;
+pub use matmul::*;
+pub use norm::*;
 pub use op::Op;
-pub use operand::{NormAt, Pair, Reads, Role, Single, Take};
-pub use recurrent::{DecayOperands, DeltaOperands, DeltaRule, ShortConv, ShortConvOperands};
-pub use rows::{Binary, LookUp, MatchedRows, ScaledRows, SumOperands, Unary, WeightedSum};
+pub use operand::*;
+pub use recurrent::*;
+pub use rows::*;
 
 pub(super) use rule::{Given, Rule, ShapeError};
 pub(super) use words::{Attr, AttrError, Words};
