@@ -14,9 +14,11 @@ use super::kernel::Site;
 use super::norms::{NormBefore, norm, quantize};
 use super::recurrent;
 use super::streams;
-use super::vectors::{activate, combine, copy, scale_by, widen};
-use super::writer::{Count, Writer};
-use crate::graph::{Binary, KeysValues, LookUp, Norm, NormOperands, Op, Pair, Single, Unary};
+use super::vectors::{activate, combine, copy, scale_by, scaled_copy, widen};
+use super::writer::{Count, Lanes, Writer};
+use crate::graph::{
+    Binary, KeysValues, LookUp, Norm, NormOperands, Op, Pair, Scaled, Single, Unary,
+};
 use crate::schedule::Work;
 use crate::schedule::scratch::QuantizeScratch;
 
@@ -109,6 +111,12 @@ fn row(e: &mut Writer, s: &Site, t: Value) {
         Op::Activate(a) => experts::activation(e, s, a, t),
         Op::Combine { grouping, weighted } => experts::combine_rows(e, s, grouping, *weighted, t),
         Op::ScaleRows => experts::scale_row(e, s, t),
+        Op::ScaleBy => {
+            let o = s.read(Scaled::of);
+            let (from, to, by) = (s.row(e, o.x, t), s.out_row(e, t), s.pointer(e, o.by));
+            let by = e.load(Lanes::One, by, 0);
+            scaled_copy(e, from, to, Count::Known(s.width()), by);
+        }
         Op::Input(_) | Op::Weight(_) | Op::Slice { .. } | Op::CacheRead { .. } => {
             unreachable!("no kernel is made for a view")
         }

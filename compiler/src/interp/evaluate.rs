@@ -9,7 +9,7 @@ use super::{attend, experts, heads, recurrent, streams};
 use crate::graph::{
     Attention, DecayOperands, Dest, EpilogueOperands, GroupedRows, HeadMatmul, HeadMatmulOperands,
     KeysValues, LatentAttention, LatentOperands, LookUp, MatchedRows, NormOperands, Op, Pair,
-    Reads, Role, RouteOperands, ScaledRows, Single, SoftmaxOperands,
+    Reads, Role, RouteOperands, Scaled, ScaledRows, Single, SoftmaxOperands,
 };
 
 /// The value of an operation.
@@ -95,6 +95,10 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, operands: &[&Rows]) -> Rows {
             experts::combine(grouping, *weighted, x, groups)
         }
         Op::ScaleRows => experts::scale_rows(ScaledRows::of(o)),
+        Op::ScaleBy => {
+            let Scaled { x, by } = Scaled::of(o);
+            map(x, |v| v * by.data[0])
+        }
         Op::WeightedSum(w) => streams::weighted_sum(w, &w.operands(o)),
         Op::MatchRms { least } => streams::match_rms(*least, MatchedRows::of(o)),
         Op::Cutoff { by } => streams::cutoff(*by, Single::of(o).x),

@@ -93,6 +93,7 @@ pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch
         | Op::GroupedMatmul(_)
         | Op::Combine { .. }
         | Op::ScaleRows
+        | Op::ScaleBy
         | Op::WeightedSum(_)
         | Op::MatchRms { .. }
         | Op::Cutoff { .. } => {}

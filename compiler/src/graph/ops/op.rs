@@ -20,7 +20,7 @@ use super::norm::{Norm, NormOperands, quantize_shape};
 use super::operand::{Pair, Reads, Role, Single, Take};
 use super::recurrent::{DecayOperands, DeltaRule, ShortConv, decay_shape};
 use super::rows::{
-    Binary, LookUp, MatchedRows, ScaledRows, Unary, WeightedSum, embed_words, gather_shape,
+    Binary, LookUp, MatchedRows, Scaled, ScaledRows, Unary, WeightedSum, embed_words, gather_shape,
     slice_shape,
 };
 use super::rule::{Given, Rule, ShapeError};
@@ -138,6 +138,8 @@ pub enum Op {
     },
     /// Each row multiplied by its own number.
     ScaleRows,
+    /// Everything multiplied by one number of the checkpoint.
+    ScaleBy,
     /// `Σ_j by[t, start + j] · x_j[t]`.
     WeightedSum(WeightedSum),
     /// `x[t]`, scaled to the root mean square of `like[t]`.
@@ -196,6 +198,7 @@ impl Op {
             Op::GatherRows => Facts::rows("gather_rows", 0),
             Op::Copy => Facts::rows("copy", 0),
             Op::ScaleRows => Facts::rows("scale_rows", 1),
+            Op::ScaleBy => Facts::rows("scale_by", 1),
             Op::WeightedSum(w) => Facts::rows("weighted_sum", 2 * w.count),
             Op::MatchRms { .. } => Facts::rows("match_rms", 5),
             Op::Cutoff { .. } => Facts::rows("cutoff", 5),
@@ -279,6 +282,7 @@ impl Op {
             Op::GroupedMatmul(m) => walked(m.operands(take)),
             Op::Activate(a) => walked(a.operands(take)),
             Op::ScaleRows => walked(ScaledRows::of(take)),
+            Op::ScaleBy => walked(Scaled::of(take)),
             Op::WeightedSum(w) => walked(w.operands(take)),
             Op::MatchRms { .. } => walked(MatchedRows::of(take)),
             Op::ShortConv(c) => walked(c.operands(take)),
@@ -345,6 +349,7 @@ impl Op {
             Op::Activate(a) => a.shape(rule, &a.operands(o)),
             Op::Combine { grouping, .. } => grouping.combine_shape(rule, &GroupedRows::of(o)),
             Op::ScaleRows => ScaledRows::of(o).shape(rule),
+            Op::ScaleBy => Scaled::of(o).shape(rule),
             Op::WeightedSum(w) => w.shape(rule, &w.operands(o)),
             Op::MatchRms { .. } => MatchedRows::of(o).shape(rule),
             Op::ShortConv(c) => c.shape(rule, &c.operands(o)),
@@ -359,7 +364,8 @@ impl Op {
     pub(in crate::graph) fn words(&self) -> Vec<Attr> {
         match self {
             Op::Input(_) | Op::Weight(_) | Op::GatherRows | Op::Copy => vec![],
-            Op::Binary(_) | Op::Unary(Unary::Act(_)) | Op::ScaleRows => vec![],
+            Op::Binary(_) | Op::Unary(Unary::Act(_)) => vec![],
+            Op::ScaleRows | Op::ScaleBy => vec![],
             Op::Embed { scale, limit } => embed_words(*scale, *limit),
             Op::PositionRows { offset } => vec![set("offset", offset)],
             Op::RopeAngles { rope, rotary_dim } => vec![set("rope", rope), set("dim", rotary_dim)],
@@ -450,6 +456,7 @@ impl Op {
             "head_concat" => Op::HeadConcat(HeadConcat::read(w)?),
             "head_matmul" => Op::HeadMatmul(HeadMatmul::read(w)?),
             "scale_rows" => Op::ScaleRows,
+            "scale_by" => Op::ScaleBy,
             "weighted_sum" => Op::WeightedSum(WeightedSum::read(w)?),
             "match_rms" => Op::MatchRms {
                 least: w.get("least")?,

@@ -51,6 +51,15 @@ pub struct ScaledRows<T> {
     pub by: T,
 }
 
+/// Operands of rows that are all scaled by one number.
+#[derive(Clone, Copy, Debug)]
+pub struct Scaled<T> {
+    /// The rows.
+    pub x: T,
+    /// `[1]`.
+    pub by: T,
+}
+
 /// Operands of rows that take over the magnitude of others.
 #[derive(Clone, Copy, Debug)]
 pub struct MatchedRows<T> {
@@ -153,6 +162,23 @@ impl ScaledRows<Given<'_>> {
         rule.width(self.x)?;
         rule.same_shape(self.by, &[self.x.shape[0], Dim::Const(1)])?;
         Ok(self.x.shape.clone())
+    }
+}
+
+impl<T> Scaled<T> {
+    /// The walk.
+    pub fn of(take: Take<T>) -> Self {
+        Scaled {
+            x: take(Role::X, Reads::Rows),
+            by: take(Role::By, Reads::Vector),
+        }
+    }
+}
+
+impl Scaled<Given<'_>> {
+    pub(super) fn shape(&self, rule: &Rule) -> Result<Shape, ShapeError> {
+        rule.vector(self.by, 1)?;
+        rule.as_it_is(self.x)
     }
 }
 
