@@ -172,3 +172,11 @@ fn sizes_that_cannot_be() {
         assert_eq!(found, message, "{changes}");
     }
 }
+
+/// A number of the checkpoint that multiplies all that a layer has made.
+#[test]
+fn one_number_scales_a_layer() {
+    let scaled = json!({ "after": "mlp", "op": "mul", "scalar": "model.layers.{i}.scalar" });
+    let layers = json!({ "dense": { "scaled": scaled } });
+    check("llama", &json!({ "layers": layers }));
+}

@@ -108,7 +108,12 @@ pub(super) const SCALE: Keys = &[("by", Plain)];
 pub(super) const SOFTCAP: Keys = &[("cap", Plain)];
 pub(super) const PICK: Keys = &[];
 pub(super) const ACTIVATION: Keys = &[("act", Plain)];
-pub(super) const OPERAND: Keys = &[("value", Plain), ("vector", Object(WEIGHT))];
+pub(super) const ADD: Keys = &[("value", Plain), ("vector", Object(WEIGHT))];
+pub(super) const MUL: Keys = &[
+    ("value", Plain),
+    ("vector", Object(WEIGHT)),
+    ("scalar", Object(WEIGHT)),
+];
 pub(super) const WEIGHTED_SUM: Keys = &[("values", Plain), ("start", Plain)];
 pub(super) const MATCH_RMS: Keys = &[("like", Plain), ("least", Plain)];
 pub(super) const ATTENTION: Keys = &[
@@ -290,8 +295,8 @@ const OPS: [(&str, OpName, Keys); 19] = [
     ("softcap", OpName::Softcap, SOFTCAP),
     ("pick", OpName::Pick, PICK),
     ("activation", OpName::Activation, ACTIVATION),
-    ("add", OpName::Add, OPERAND),
-    ("mul", OpName::Mul, OPERAND),
+    ("add", OpName::Add, ADD),
+    ("mul", OpName::Mul, MUL),
     ("weighted_sum", OpName::WeightedSum, WEIGHTED_SUM),
     ("match_rms", OpName::MatchRms, MATCH_RMS),
     ("attention", OpName::Attention, ATTENTION),

@@ -27,27 +27,40 @@ pub(super) fn activation_step(at: &At<'_, '_, '_>) -> Out {
 
 /// `{"op": "add", "value": "a"}`, or a `vector` of the checkpoint.
 pub(super) fn add(at: &At<'_, '_, '_>) -> Out {
-    let (operand, width) = operand(at)?;
-    Ok((StepOp::Add(operand), width))
-}
-
-/// `{"op": "mul", "value": "a"}`, or a `vector` of the checkpoint.
-pub(super) fn mul(at: &At<'_, '_, '_>) -> Out {
-    let (operand, width) = operand(at)?;
-    Ok((StepOp::Mul(operand), width))
-}
-
-fn operand(at: &At<'_, '_, '_>) -> Read<(Operand, usize)> {
-    let fields = at.fields()?;
-    let width = at.width()?;
+    let (fields, width) = (at.fields()?, at.width()?);
     let operand = match (fields.optional("value")?, fields.optional("vector")?) {
         (Some(node), None) => Operand::Value(value(at, &node, width)?),
-        (None, Some(node)) => Operand::Vector(weight(&node, at.slot("vector"), vec![width])?),
+        (None, Some(node)) => vector(at, &node, width)?,
         (Some(_), Some(_)) | (None, None) => {
             return Err(at.node.wrong("a step with either `value` or `vector`"));
         }
     };
-    Ok((operand, width))
+    Ok((StepOp::Add(operand), width))
+}
+
+/// `{"op": "mul", "value": "a"}`, or a `vector` of the checkpoint, or a `scalar` of it, which multiplies everything.
+pub(super) fn mul(at: &At<'_, '_, '_>) -> Out {
+    let (fields, width) = (at.fields()?, at.width()?);
+    let [by_value, by_vector, scalar] =
+        ["value", "vector", "scalar"].map(|key| fields.optional(key));
+    let operand = match (by_value?, by_vector?, scalar?) {
+        (Some(node), None, None) => Operand::Value(value(at, &node, width)?),
+        (None, Some(node), None) => vector(at, &node, width)?,
+        (None, None, Some(node)) => Operand::Scalar(weight(&node, at.slot("scalar"), vec![1])?),
+        (_, _, _) => {
+            let expected = "a step with one of `value`, `vector` and `scalar`";
+            return Err(at.node.wrong(expected));
+        }
+    };
+    Ok((StepOp::Mul(operand), width))
+}
+
+fn vector(at: &At<'_, '_, '_>, node: &Node<'_, '_>, width: usize) -> Read<Operand> {
+    Ok(Operand::Vector(weight(
+        node,
+        at.slot("vector"),
+        vec![width],
+    )?))
 }
 
 /// The name of a value of a certain width.

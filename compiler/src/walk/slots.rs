@@ -102,7 +102,7 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
 }
 
 fn operand_slots<'a>(operand: &'a Operand, slots: &mut Vec<Slot<'a>>) {
-    if let Operand::Vector(weight) = operand {
+    if let Operand::Vector(weight) | Operand::Scalar(weight) = operand {
         let role = Role::Gain { unit_offset: false };
         slots.push(Slot { weight, role });
     }

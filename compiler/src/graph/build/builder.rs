@@ -272,7 +272,10 @@ impl<'a> Builder<'a> {
             }
             StepOp::Mul(o) => {
                 let other = self.operand(o);
-                self.times(here(), other, name)
+                match o {
+                    Operand::Scalar(_) => self.graph.add(Op::ScaleBy, &[here(), other], name),
+                    Operand::Value(_) | Operand::Vector(_) => self.times(here(), other, name),
+                }
             }
             StepOp::WeightedSum { values, start } => {
                 let (start, count) = (*start, values.len());
@@ -297,7 +300,7 @@ impl<'a> Builder<'a> {
     fn operand(&mut self, o: &Operand) -> NodeId {
         match o {
             Operand::Value(name) => self.value(name),
-            Operand::Vector(w) => self.weight(w),
+            Operand::Vector(w) | Operand::Scalar(w) => self.weight(w),
         }
     }
 

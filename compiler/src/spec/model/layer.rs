@@ -162,4 +162,6 @@ pub enum Operand {
     Value(String),
     /// A vector `[n]` that every row sees.
     Vector(Weight),
+    /// One number, `[1]`, for everything.
+    Scalar(Weight),
 }
