@@ -12,8 +12,8 @@ use graver_runtime::cpu;
 use graver_runtime::files::{self, shown};
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Outcome;
 use super::model::{ModelArgs, WeightedModelArgs};
+use super::outcome::Outcome;
 use super::print::{json, print};
 
 #[derive(clap::Args)]

@@ -13,10 +13,11 @@ use graver_runtime::files::shown;
 use graver_runtime::info::Size;
 use graver_runtime::tokenizer::{Missing, Source, Tokenizer, TokenizerError};
 
+use super::interrupt;
 use super::model::WeightedModelArgs;
+use super::outcome::Outcome;
 use super::print::print;
 use super::progress::Bar;
-use super::{Outcome, interrupt};
 
 /// The bar of weights that are written.
 const LOOK: &str = "weights {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use graver::driver::Purpose;
 use graver::explain::explain;
 
-use super::Outcome;
 use super::model::ModelArgs;
+use super::outcome::Outcome;
 use super::print::{json, print};
 
 #[derive(clap::Args)]

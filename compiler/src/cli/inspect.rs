@@ -8,8 +8,8 @@ use graver::emit::{Emit, emit};
 use graver::graph::ProgramKind;
 use graver::summary::{Machine, compare};
 
-use super::Outcome;
 use super::model::ModelArgs;
+use super::outcome::Outcome;
 use super::print::{json, print};
 
 #[derive(clap::Args)]

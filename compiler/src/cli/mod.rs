@@ -5,6 +5,7 @@ mod explain;
 mod inspect;
 mod interrupt;
 mod model;
+mod outcome;
 mod place;
 mod print;
 mod progress;
@@ -15,15 +16,15 @@ mod specs;
 mod verify;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
-use std::error::Error;
 use std::io::{self, IsTerminal};
 use std::panic::{self, PanicHookInfo};
 use std::process::ExitCode;
 use std::sync::LazyLock;
 
+use self::outcome::Outcome;
+use self::print::say;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use graver_runtime::kernels::Isa;
-use print::say;
 
 /// An ahead-of-time compiler for language models on CPUs.
 #[derive(Parser)]
@@ -52,8 +53,6 @@ enum Command {
     /// Compare the compiled code with golden logits, or after every pass with the plain interpreter
     Verify(verify::Args),
 }
-
-type Outcome = Result<ExitCode, Box<dyn Error>>;
 
 /// The version, and whose kernels run on this processor.
 static VERSION: LazyLock<String> = LazyLock::new(|| {

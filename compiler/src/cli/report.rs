@@ -13,8 +13,8 @@ use graver_runtime::profile::Profile;
 use graver_runtime::{ceilings, cpu};
 use serde_json::Value;
 
-use super::Outcome;
 use super::model::ModelArgs;
+use super::outcome::Outcome;
 use super::print::print;
 
 #[derive(clap::Args)]

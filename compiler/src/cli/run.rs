@@ -9,7 +9,8 @@ use graver_runtime::sequence::Sequence;
 use graver_runtime::tokenizer::Tokenizer;
 
 use super::model::{WeightedModelArgs, open};
-use super::{Outcome, print};
+use super::outcome::Outcome;
+use super::print;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {

@@ -8,7 +8,7 @@ use graver::mechanisms::{Mechanism, mechanisms};
 use graver::spec::{self, Spec, SpecSource};
 use serde::Serialize;
 
-use super::Outcome;
+use super::outcome::Outcome;
 use super::print::{json, print};
 
 #[derive(clap::Args)]

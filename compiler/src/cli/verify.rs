@@ -14,8 +14,8 @@ use graver_runtime::abi::CacheType;
 use graver_runtime::session::SessionOptions;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::Outcome;
 use super::model::{ModelArgs, WeightedModelArgs, open};
+use super::outcome::Outcome;
 use super::print::{json, print};
 
 #[derive(clap::Args)]

@@ -2,7 +2,8 @@
 
 use std::io::{self, Write};
 
-use super::{Blob, Tensor, Weights};
+use super::blobs::{Blob, Weights};
+use super::view::Tensor;
 
 /// Bytes that go through at once: few enough to stay small beside a model, enough for all threads to draw.
 const PIECE: usize = 16 << 20;

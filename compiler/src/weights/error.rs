@@ -1,9 +1,9 @@
 //! What can be wrong with a checkpoint, in words: the place, what was found, what was expected, what to do.
 
+use super::file_error::{HeaderError, IndexError, Unplaced};
 use super::foreign::Foreign;
-use super::gguf::{GgufError, SplitError};
-use super::index::Unplaced;
-use super::pack::Place;
+use super::gguf::error::{GgufError, SplitError};
+use super::name::{Name, list};
 use crate::spec::JsonError;
 use graver_runtime::abi::{Encoding, Quant};
 use graver_runtime::files::{FileError, shown};
@@ -160,7 +160,7 @@ pub enum WeightsError {
     #[error("{place}: found {found}, expected a finite number; fetch the checkpoint again")]
     NotFinite {
         /// Where.
-        place: Place,
+        place: TensorPlace,
         /// What stands there.
         found: f32,
     },
@@ -170,7 +170,7 @@ pub enum WeightsError {
     )]
     TooLarge {
         /// Where.
-        place: Place,
+        place: TensorPlace,
         /// What stands there.
         found: f32,
         /// The type.
@@ -184,7 +184,7 @@ pub enum WeightsError {
     )]
     Overflow {
         /// Where.
-        place: Place,
+        place: TensorPlace,
         /// What stands there.
         value: f32,
         /// What it is multiplied by.
@@ -231,182 +231,20 @@ pub enum WeightsError {
     },
 }
 
-/// What can be wrong with a safetensors file.
-#[derive(Debug, Error)]
-pub enum HeaderError {
-    /// Not even the length of the header is there.
-    #[error(
-        "{bytes} bytes is too short for a safetensors file; expected at least 8, the length of its header; is it truncated?"
-    )]
-    TooShort {
-        /// Size of the file.
-        bytes: usize,
-    },
-    /// A header longer than the file, or than any real one.
-    #[error("the header says it is {found} bytes long; expected at most {limit}, {}; is the file truncated, or not safetensors?", if *limit == crate::weights::header::MAX_HEADER { "the format's limit" } else { "what is left of the file" })]
-    TooLong {
-        /// What the file says.
-        found: u64,
-        /// What it can be.
-        limit: usize,
-    },
-    /// Something else altogether.
-    #[error("found {what}, expected a safetensors file; fetch the file again, or convert it")]
-    Foreign {
-        /// `a GGUF file`.
-        what: String,
-    },
-    /// Not text.
-    #[error("the header is not UTF-8 from byte {at} on; is it a safetensors file?")]
-    NotUtf8 {
-        /// First bad byte, counted from the start of the file.
-        at: usize,
-    },
-    /// Not a JSON object of tensors.
-    #[error("the header does not parse: {0}")]
-    Json(serde_json::Error),
-    /// A name that stands twice.
-    #[error("tensor {} is listed twice", Name(name))]
-    Duplicate {
-        /// The name.
-        name: String,
-    },
-    /// An element type nobody knows.
-    #[error(
-        "tensor {}: unknown type {}; expected one of F32, F16, BF16, F64, I8 to I64, U8 to U64, BOOL, F8_*, F6_*, F4, C64",
-        Name(name),
-        Name(found)
-    )]
-    UnknownType {
-        /// The tensor.
-        name: String,
-        /// The type.
-        found: String,
-    },
-    /// Dimensions whose product no machine can hold.
-    #[error(
-        "tensor {}: shape {} of {dtype} overflows the size of memory",
-        Name(name),
-        Shape(shape)
-    )]
-    Overflow {
-        /// The tensor.
-        name: String,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// Its type.
-        dtype: String,
-    },
-    /// Offsets that do not hold what the shape says.
-    #[error("tensor {}: found {found} bytes (data_offsets [{begin}, {end}]), expected {expected} for shape {} of {dtype}", Name(name), Shape(shape), found = i128::from(*end) - i128::from(*begin))]
-    WrongSize {
-        /// The tensor.
-        name: String,
-        /// First byte.
-        begin: u64,
-        /// One past the last byte.
-        end: u64,
-        /// Bytes that the shape needs.
-        expected: usize,
-        /// Its shape.
-        shape: Vec<usize>,
-        /// Its type.
-        dtype: String,
-    },
-    /// A tensor that ends behind the end of the file.
-    #[error(
-        "tensor {} ends at byte {end} of the data, but the file has only {available}; is it truncated?",
-        Name(name)
-    )]
-    OutOfRange {
-        /// The tensor.
-        name: String,
-        /// One past its last byte.
-        end: u64,
-        /// Bytes of data in the file.
-        available: usize,
-    },
-    /// Two tensors over the same bytes.
-    #[error(
-        "tensors {} and {} overlap: the first ends at byte {end} of the data, the second begins at {begin}",
-        Name(first),
-        Name(second)
-    )]
-    Overlap {
-        /// The tensor that begins first.
-        first: String,
-        /// One past its last byte.
-        end: u64,
-        /// The other.
-        second: String,
-        /// Its first byte.
-        begin: u64,
-    },
-    /// Bytes that belong to no tensor.
-    #[error(
-        "bytes {begin} to {end} of the data belong to no tensor; the file is damaged or was joined from several"
-    )]
-    Hole {
-        /// First such byte.
-        begin: u64,
-        /// One past the last.
-        end: u64,
-    },
+/// A value inside a stored tensor.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TensorPlace {
+    /// Name in the checkpoint.
+    pub tensor: String,
+    /// Row as stored, counted through all matrices of the tensor.
+    pub row: usize,
+    /// Column as stored.
+    pub column: usize,
 }
 
-/// What can be wrong with `model.safetensors.index.json`.
-#[derive(Debug, Error)]
-pub enum IndexError {
-    /// Not JSON of that form.
-    #[error("{0}; expected an object with `weight_map`, from tensor names to file names")]
-    Json(serde_json::Error),
-    /// No map from tensors to files.
-    #[error("expected `weight_map`, an object from tensor names to file names")]
-    NoWeightMap,
-    /// A file name that is not one.
-    #[error(
-        "tensor {}: expected the name of a file in this folder, found {}",
-        Name(tensor),
-        Name(found)
-    )]
-    BadFileName {
-        /// The tensor.
-        tensor: String,
-        /// What stands there.
-        found: String,
-    },
-    /// A shard that is not there.
-    #[error("tensor {} (and {} more) should be in {}, which is not in this folder; was the download complete?", Name(tensor), tensors - 1, Name(file))]
-    MissingShard {
-        /// The shard.
-        file: String,
-        /// One of its tensors.
-        tensor: String,
-        /// How many of them.
-        tensors: usize,
-    },
-}
-
-impl fmt::Display for Unplaced {
+impl fmt::Display for TensorPlace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Unplaced::Nowhere { file } => write!(
-                f,
-                "should be in {}, as the index says, but no shard has it; fetch the shard again, or the index, if one of them is older",
-                Name(file)
-            ),
-            Unplaced::Several { files } => write!(
-                f,
-                "is in each of {}, and the index does not say which one is meant; fetch the index again",
-                list(files, " and ")
-            ),
-        }
-    }
-}
-
-impl fmt::Display for Place {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Place {
+        let TensorPlace {
             tensor,
             row,
             column,
@@ -415,42 +253,8 @@ impl fmt::Display for Place {
     }
 }
 
-/// A name out of a file: quoted, escaped, and cut where it is absurdly long.
-pub(super) struct Name<'a>(pub(super) &'a str);
-
-impl fmt::Display for Name<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const LONGEST: usize = 200;
-        match self.0.char_indices().nth(LONGEST) {
-            None => write!(f, "{:?}", self.0),
-            Some((cut, _)) => write!(f, "{:?}… ({} bytes)", &self.0[..cut], self.0.len()),
-        }
-    }
-}
-
-/// A shape out of a file, cut where it has absurdly many dimensions.
-struct Shape<'a>(&'a [usize]);
-
-impl fmt::Display for Shape<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        const MOST: usize = 8;
-        if self.0.len() <= MOST {
-            return write!(f, "{:?}", self.0);
-        }
-        write!(f, "{:?}… ({} dimensions)", &self.0[..MOST], self.0.len())
-    }
-}
-
 fn plural<'a>(n: usize, one: &'a str, many: &'a str) -> &'a str {
     if n == 1 { one } else { many }
-}
-
-fn list(names: &[String], between: &str) -> String {
-    names
-        .iter()
-        .map(|name| Name(name).to_string())
-        .collect::<Vec<_>>()
-        .join(between)
 }
 
 fn left_over(examples: &[(String, Option<String>)], count: usize) -> String {

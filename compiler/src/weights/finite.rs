@@ -2,7 +2,9 @@
 
 use rayon::prelude::*;
 
-use super::{View, Weights, WeightsError};
+use super::blobs::Weights;
+use super::error::WeightsError;
+use super::view::View;
 
 impl Weights {
     /// Checks that what `views` read is finite, with what lies between their rows. Panels are finite as they are made, and

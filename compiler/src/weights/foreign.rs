@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use graver_runtime::files::{self, shown};
 use serde_json::Value;
 
-use super::error::Name;
+use super::name::Name;
 
 /// Entries of a folder that are looked at.
 const MOST_ENTRIES: usize = 1000;

@@ -3,18 +3,20 @@
 //! Matrices of a float type stay where they are. Vectors that are not f32, and matrices in the forms in which large models
 //! are published, are converted into one blob of our own, at the end, when it is known how much memory they take.
 
-use super::checkpoint::{Checkpoint, FileBytes};
+use super::blobs::{Blob, Weights};
+use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
-use super::index::Unplaced;
+use super::file::FileBytes;
+use super::file_error::Unplaced;
+use super::header::weight_type;
 use super::nearest::nearest;
 use super::published::{Published, Stored, Widen};
 use super::resolve::{At, Candidate, Layout, Progress, candidates, walk, with_prefixes};
+use super::view::{Tensor, View};
 use super::widen::{Conversion, widen};
-use super::{Blob, Tensor, View, Weights};
 use crate::spec::model::{Model, Weight};
 use crate::walk::Slot;
 use graver_runtime::abi::Dtype;
-use safetensors::Dtype as StoredDtype;
 use std::collections::{BTreeSet, HashMap};
 
 /// Alignment of tensors in memory of our own, in bytes: a cache line.
@@ -255,15 +257,6 @@ impl Found {
             layers,
             head,
         })
-    }
-}
-
-pub(super) fn weight_type(dtype: StoredDtype) -> Option<Dtype> {
-    match dtype {
-        StoredDtype::F32 => Some(Dtype::F32),
-        StoredDtype::BF16 => Some(Dtype::Bf16),
-        StoredDtype::F16 => Some(Dtype::F16),
-        _ => None,
     }
 }
 

@@ -5,16 +5,16 @@
 //! here, so that later stages may slice with what they get. The `safetensors` crate reads the same format, but takes the
 //! last of two tensors with one name, and its messages carry no numbers; its table of types is used.
 
-use super::error::HeaderError;
+use super::file_error::{HeaderError, MAX_HEADER};
 use super::foreign::format_of;
+use super::name::Name;
+use graver_runtime::abi::Dtype;
 use safetensors::Dtype as StoredDtype;
 use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, IgnoredAny, IntoDeserializer, MapAccess, Visitor};
 use std::collections::HashSet;
 use std::fmt;
 
-/// Longest header the format allows, in bytes.
-pub(super) const MAX_HEADER: usize = 100_000_000;
 /// Bytes of the header's length.
 const LENGTH_BYTES: usize = 8;
 
@@ -31,6 +31,16 @@ pub struct HeaderTensor {
     pub offset_bytes: usize,
     /// Length in bytes.
     pub bytes: usize,
+}
+
+/// The type of weights that a stored type is, if it is one.
+pub(super) fn weight_type(dtype: StoredDtype) -> Option<Dtype> {
+    match dtype {
+        StoredDtype::F32 => Some(Dtype::F32),
+        StoredDtype::BF16 => Some(Dtype::Bf16),
+        StoredDtype::F16 => Some(Dtype::F16),
+        _ => None,
+    }
 }
 
 /// Parses the header of the safetensors file `file`, given whole.
@@ -213,10 +223,7 @@ impl<'de> Visitor<'de> for RawHeaderVisitor {
             match map.next_value() {
                 Ok(tensor) => entries.push((name, tensor)),
                 Err(error) => {
-                    return Err(A::Error::custom(format!(
-                        "tensor {}: {error}",
-                        super::error::Name(&name)
-                    )));
+                    return Err(A::Error::custom(format!("tensor {}: {error}", Name(&name))));
                 }
             }
         }

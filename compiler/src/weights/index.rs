@@ -14,8 +14,9 @@ use serde::Deserialize;
 use serde::de::{Deserializer, Error as _, MapAccess, Visitor};
 use serde_json::Value;
 
-use super::checkpoint::{SafetensorsFile, StoredTensor};
-use super::error::{IndexError, WeightsError};
+use super::error::WeightsError;
+use super::file::{SafetensorsFile, StoredTensor};
+use super::file_error::{IndexError, Unplaced};
 
 /// Most entries of an index: ten times those of the largest checkpoints.
 const MAX_ENTRIES: usize = 1 << 20;
@@ -28,21 +29,6 @@ pub(super) struct Shards {
     pub(super) tensors: BTreeMap<String, StoredTensor>,
     /// Tensors that are not there, or not in one place.
     pub(super) unplaced: BTreeMap<String, Unplaced>,
-}
-
-/// Why a tensor that an index or a shard names cannot be read.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Unplaced {
-    /// The index puts it into a shard, and no shard has it.
-    Nowhere {
-        /// The shard.
-        file: String,
-    },
-    /// Several shards have it, and the index does not say which one is meant.
-    Several {
-        /// The shards.
-        files: Vec<String>,
-    },
 }
 
 /// Opens all shards that the index at `path` lists, which lie in `dir`.

@@ -3,7 +3,8 @@
 //! Layers of one kind share generated code, which has element types, row strides and orientation baked in. A checkpoint
 //! that keeps, say, its first and last layer in f32 and the rest in bf16 makes two kinds out of one.
 
-use super::{View, Weights};
+use super::blobs::Weights;
+use super::view::View;
 use crate::spec::model::{LayerKind, Model};
 use graver_runtime::abi::Encoding;
 

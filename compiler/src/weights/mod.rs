@@ -1,16 +1,20 @@
 //! Weights: from a checkpoint folder, or from a seed, to the bytes behind every weight slot of a model.
 //!
-//! In goes a folder ([`Checkpoint::open`]) or a seed ([`RandomWeights`]) and a bound [`Model`];
-//! out comes [`Weights`]: one [`View`] per slot, in the order in which generated code indexes slots (embedding, layer
+//! In goes a folder ([`Checkpoint::open`]) or a seed ([`RandomWeights`]) and a bound [`Model`](crate::spec::model::Model); out
+//! comes [`Weights`]: one [`View`] per slot, in the order in which generated code indexes slots (embedding, layer
 //! after layer, head; inside each the order of the steps). Matrices are reached where the checkpoint's mapped files have
 //! them, never copied; vectors are converted to f32, so that generated code sees one type of norm gain and bias.
 //!
 //! Nothing here trusts a file: every offset is checked against the file's length before a view is handed out, and every
 //! mistake names the file or tensor, what was found and what was expected.
 
+mod blobs;
 mod bytes;
 mod checkpoint;
+mod drawing;
 mod error;
+mod file;
+mod file_error;
 mod finite;
 mod foreign;
 mod found;
@@ -18,198 +22,41 @@ mod gguf;
 mod header;
 mod index;
 mod kinds;
+mod name;
 mod nearest;
 mod pack;
 mod published;
 mod quantize;
 mod random;
+mod reading;
 mod resolve;
 mod round;
+mod source;
 mod storage;
+mod view;
 mod widen;
 
+pub use blobs::{Blob, Weights};
 pub use bytes::{ByteSource, Make};
-pub use checkpoint::{Checkpoint, FileBytes, SafetensorsFile, StoredTensor};
-pub use error::{HeaderError, IndexError, WeightsError};
+pub use checkpoint::Checkpoint;
+pub use drawing::Recipe;
+pub use error::{TensorPlace, WeightsError};
+pub use file::{FileBytes, SafetensorsFile, StoredTensor};
+pub use file_error::{HeaderError, IndexError, Unplaced};
 pub use foreign::Foreign;
 pub use gguf::{
     GgufError, GgufFile, GgufHeader, GgufModel, GgufTensor, Item, List, Metadata, Scalar,
     SplitError, parse_gguf,
 };
 pub use header::{HeaderTensor, parse_header};
-pub use index::Unplaced;
 pub use kinds::split_kinds;
-pub use pack::{PackJob, Packing, Place};
 pub use quantize::{PackPlan, QuantChoice, plan_quantized, quantize, quantize_when_written};
-pub use random::{RandomWeights, Recipe};
-pub use resolve::{Progress, Source, resolve, resolve_with};
+pub use random::RandomWeights;
+pub use reading::{PackJob, Packing};
+pub use resolve::Progress;
+pub use source::{Source, resolve, resolve_with};
 pub use storage::{FloatType, StorageType};
-
-use crate::spec::model::{Model, Section};
-use graver_runtime::abi::Encoding;
-use graver_runtime::pages;
-use memmap2::{Mmap, MmapMut};
-use std::path::PathBuf;
-
-/// Every weight of a model, and the bytes behind it.
-#[derive(Debug)]
-pub struct Weights {
-    /// Runs of bytes that tensors lie in.
-    pub blobs: Vec<Blob>,
-    /// Whole tensors, each once however many views it has.
-    pub tensors: Vec<Tensor>,
-    /// Slots of [`Model::embed`].
-    pub embed: Vec<View>,
-    /// Slots of each layer, in the order of its kind's slots.
-    pub layers: Vec<Vec<View>>,
-    /// Slots of [`Model::head`].
-    pub head: Vec<View>,
-}
-
-impl Weights {
-    /// The bytes of every slot of the pointer table, in order.
-    pub fn slots(&self) -> Vec<&[u8]> {
-        self.views().map(|v| self.bytes(v)).collect()
-    }
-
-    /// All views in slot order: embedding, layers, head.
-    pub fn views(&self) -> impl Iterator<Item = &View> {
-        self.embed
-            .iter()
-            .chain(self.layers.iter().flatten())
-            .chain(&self.head)
-    }
-
-    /// The view of a slot of `embed`, of a layer kind (any of its layers: after [`split_kinds`] they agree in type,
-    /// stride and orientation) or of `head`; `None` where there is no such slot, or no layer of that kind.
-    pub fn find(&self, model: &Model, section: Section, slot: &str) -> Option<&View> {
-        let views = match section {
-            Section::Embed => &self.embed,
-            Section::Head => &self.head,
-            Section::Kind(kind) => {
-                let layer = model.layers.iter().position(|of| *of == kind)?;
-                &self.layers[layer]
-            }
-        };
-        views.iter().find(|view| view.slot == slot)
-    }
-
-    /// The bytes a view may read: from its first element to its last, so with the gaps between rows of a slice.
-    pub fn bytes(&self, view: &View) -> &[u8] {
-        &self.blobs[view.blob].as_bytes()[view.offset_bytes..view.offset_bytes + view.bytes]
-    }
-
-    /// The bytes of a whole tensor.
-    pub fn tensor_bytes(&self, tensor: &Tensor) -> &[u8] {
-        &self.blobs[tensor.blob].as_bytes()[tensor.offset_bytes..tensor.offset_bytes + tensor.bytes]
-    }
-
-    /// Addresses of all slots in slot order, as [`StepContext::weights`](graver_runtime::abi::StepContext::weights)
-    /// wants them; valid for as long as `self` lives.
-    pub fn addresses(&self) -> Vec<*const u8> {
-        self.views().map(|view| self.bytes(view).as_ptr()).collect()
-    }
-
-    /// Prepares for steps in this process, which read all weights again and again.
-    pub fn settle(&mut self) {
-        self.blobs.iter_mut().for_each(Blob::settle);
-    }
-
-    /// Bytes of all tensors together.
-    pub fn total_bytes(&self) -> usize {
-        self.tensors.iter().map(|tensor| tensor.bytes).sum()
-    }
-}
-
-/// A run of bytes.
-#[derive(Debug)]
-pub enum Blob {
-    /// A file of the checkpoint, mapped whole.
-    Mapped {
-        /// The file.
-        path: PathBuf,
-        /// Its bytes.
-        map: Mmap,
-    },
-    /// Memory of our own, page-aligned: converted vectors, random weights.
-    Owned(MmapMut),
-    /// Random numbers that are drawn only where they are written; no bytes until then.
-    Recipe(Recipe),
-    /// Matrices that are packed only where they are written, from others of these blobs; no bytes until then.
-    Packing(Packing),
-    /// No bytes at all.
-    Empty,
-}
-
-impl Blob {
-    /// All bytes of the blob that are there.
-    pub fn as_bytes(&self) -> &[u8] {
-        match self {
-            Blob::Mapped { map, .. } => map,
-            Blob::Owned(map) => map,
-            Blob::Recipe(_) | Blob::Packing(_) | Blob::Empty => &[],
-        }
-    }
-
-    /// Makes bytes that will be read again and again quick to read: see [`pages::copy_of`].
-    fn settle(&mut self) {
-        if let Blob::Mapped { map, .. } = self
-            && let Some(copy) = pages::copy_of(map)
-        {
-            *self = Blob::Owned(copy);
-        }
-    }
-
-    /// Zeroed memory of `bytes` bytes, in large pages where the system has them: with small ones a thread that streams
-    /// weights waits for addresses, and reads half as much in a second.
-    fn zeroed(bytes: usize) -> Result<MmapMut, WeightsError> {
-        let map = MmapMut::map_anon(bytes.max(1));
-        let map = map.map_err(|source| WeightsError::Memory { bytes, source })?;
-        // Only a wish: a kernel without large pages says no, and nothing else changes.
-        #[cfg(target_os = "linux")]
-        let _ = map.advise(memmap2::Advice::HugePage);
-        Ok(map)
-    }
-}
-
-/// A tensor as it is held: the whole of what the checkpoint stores under a name.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tensor {
-    /// Name in the checkpoint.
-    pub name: String,
-    /// Index into [`Weights::blobs`].
-    pub blob: usize,
-    /// First byte in the blob; any alignment.
-    pub offset_bytes: usize,
-    /// Length in bytes.
-    pub bytes: usize,
-}
-
-/// What one weight slot reads.
-///
-/// A matrix `[out, in]` is stored row by row, rows `row_stride_bytes` apart: `out` rows of `in` elements, or, where
-/// `transposed`, `in` rows of `out` elements; quantised, in panels of rows. A vector is one row.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct View {
-    /// Slot inside its layer: `attention.q.weight`.
-    pub slot: String,
-    /// Tensor it lies in, by its name in the checkpoint.
-    pub name: String,
-    /// Index into [`Weights::tensors`].
-    pub tensor: usize,
-    /// Index into [`Weights::blobs`].
-    pub blob: usize,
-    /// First byte in the blob; any alignment.
-    pub offset_bytes: usize,
-    /// Encoding as held: always f32 for vectors.
-    pub encoding: Encoding,
-    /// Bytes from one stored row, or panel of rows, to the next.
-    pub row_stride_bytes: usize,
-    /// Bytes from the first element to the last.
-    pub bytes: usize,
-    /// Stored as `[in, out]`.
-    pub transposed: bool,
-}
+pub use view::{Tensor, View};
 
 #[cfg(test)]
 mod tests;

@@ -1,63 +1,17 @@
-//! Packs one matrix: reads its floats as a slot reads them, rounds them in groups, and lays the integers out in panels.
-//!
-//! The pass over a group that finds its scale also finds what no scale says; the matrix is then refused, by the name of its
-//! tensor and the place there.
+//! Packs matrices, in memory or while they are written. One that cannot be packed is refused, by the name of its tensor and
+//! the place there.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
-use std::ops::Range;
 
-use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
-use graver_runtime::abi::{Dtype, Quant};
-use rayon::prelude::*;
+use graver_runtime::abi::Dtype;
 
-use super::round::{fits, largest_magnitude, round};
-use super::{Blob, Tensor, View, Weights, WeightsError};
-use crate::spec::model::{Blocks, Weight};
-
-/// A matrix to be packed: how its floats are read, and where its panels go.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackJob {
-    pub(super) reading: Reading,
-    /// Bytes of the packed blob.
-    pub to: Range<usize>,
-}
-
-/// How a matrix is read and rounded. Nothing else decides what its panels hold, so that slots whose readings are equal can
-/// share them.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Reading {
-    /// Index into [`Weights::tensors`].
-    tensor: usize,
-    /// Index into [`Weights::blobs`].
-    blob: usize,
-    offset_bytes: usize,
-    bytes: usize,
-    dtype: Dtype,
-    row_stride_bytes: usize,
-    transposed: bool,
-    blocks: Option<Blocks>,
-    rows: usize,
-    k: usize,
-    pub(super) quant: Quant,
-}
-
-/// A value that cannot be packed: of which row and column of the matrix, counted as it is multiplied.
-struct Misfit {
-    row: usize,
-    column: usize,
-    value: f32,
-}
-
-/// How the matrices of a blob are packed: by their first byte.
-#[derive(Debug)]
-pub struct Packing(BTreeMap<usize, PackJob>);
+use super::blobs::{Blob, Weights};
+use super::error::{TensorPlace, WeightsError};
+use super::reading::{Misfit, PackJob, Packing, Reading};
+use super::round::largest_magnitude;
+use super::view::Tensor;
 
 impl Packing {
-    pub(super) fn of(jobs: &[PackJob]) -> Packing {
-        Packing(jobs.iter().map(|job| (job.to.start, job.clone())).collect())
-    }
-
     /// Packs the matrix at `offset` into `out`, some `piece` bytes at once. A matrix that cannot be packed is a
     /// [`WeightsError`] inside the error.
     pub(super) fn write(
@@ -110,122 +64,6 @@ impl PackJob {
 }
 
 impl Reading {
-    /// How `view` reads `weight`, to be rounded to `quant`.
-    ///
-    /// # Panics
-    /// Where it is packed already.
-    pub(super) fn of(weight: &Weight, view: &View, quant: Quant) -> Reading {
-        let k = *weight.shape.last().unwrap_or(&1);
-        Reading {
-            tensor: view.tensor,
-            blob: view.blob,
-            offset_bytes: view.offset_bytes,
-            bytes: view.bytes,
-            dtype: view
-                .encoding
-                .float()
-                .expect("floats are packed, not panels"),
-            row_stride_bytes: view.row_stride_bytes,
-            transposed: view.transposed,
-            blocks: weight.blocks(),
-            rows: weight.shape.iter().product::<usize>() / k,
-            k,
-            quant,
-        }
-    }
-
-    /// Bytes of one panel.
-    pub(super) fn panel_bytes(&self) -> usize {
-        self.quant.panel_bytes(self.k)
-    }
-
-    /// Bytes of all panels.
-    pub(super) fn packed_bytes(&self) -> usize {
-        self.quant.matrix_bytes(self.rows, self.k)
-    }
-
-    /// Writes whole panels from number `first` on; `bytes` are those of the matrix' floats. The first value that does not
-    /// fit is the same for any number of threads.
-    fn pack(
-        &self,
-        bytes: &[u8],
-        first: usize,
-        out: &mut [u8],
-        progress: &(dyn Fn(usize) + Sync),
-    ) -> Result<(), Misfit> {
-        let panels = out.par_chunks_mut(self.panel_bytes()).enumerate();
-        let misfits = panels.map_init(
-            || vec![[0.0; GROUP]; PANEL_ROWS],
-            |rows, (panel, out)| {
-                for (group, out) in out.chunks_exact_mut(self.quant.group_bytes()).enumerate() {
-                    self.read(bytes, first + panel, group, rows);
-                    if !self.write(rows, out) {
-                        return Some(self.misfit(rows, first + panel, group));
-                    }
-                }
-                progress(out.len());
-                None
-            },
-        );
-        misfits.find_map_first(|misfit| misfit).map_or(Ok(()), Err)
-    }
-
-    /// The floats of one group of a panel, zeros beyond the matrix' edges.
-    fn read(&self, bytes: &[u8], panel: usize, group: usize, out: &mut [[f32; GROUP]]) {
-        let size = self.dtype.size();
-        let columns = (self.k - group * GROUP).min(GROUP);
-        let step = self.place(0, 1);
-        for (lane, out) in out.iter_mut().enumerate() {
-            let row = panel * PANEL_ROWS + lane;
-            *out = [0.0; GROUP];
-            if row >= self.rows {
-                continue;
-            }
-            let first = self.place(row, group * GROUP);
-            for (i, out) in out[..columns].iter_mut().enumerate() {
-                let at = first + i * step;
-                *out = self.dtype.read(&bytes[at..at + size]);
-            }
-        }
-    }
-
-    /// Where a value lies, in bytes from the first one.
-    fn place(&self, row: usize, column: usize) -> usize {
-        let (size, stride) = (self.dtype.size(), self.row_stride_bytes);
-        let row = self.blocks.map_or(row, |b| b.place(row));
-        match self.transposed {
-            true => column * stride + row * size,
-            false => row * stride + column * size,
-        }
-    }
-
-    /// Rounds one group of a panel; whether all of it fits.
-    fn write(&self, rows: &[[f32; GROUP]], out: &mut [u8]) -> bool {
-        for (lane, x) in rows.iter().enumerate() {
-            let Some(rounded) = round(self.quant, x) else {
-                return false;
-            };
-            Quant::put_scale(out, lane, rounded.scale);
-            for (i, q) in rounded.q.iter().enumerate() {
-                self.quant.put(out, lane, i, i32::from(*q));
-            }
-        }
-        true
-    }
-
-    /// The first value of a group that does not fit, which there is.
-    #[cold]
-    fn misfit(&self, rows: &[[f32; GROUP]], panel: usize, group: usize) -> Misfit {
-        let values = rows.as_flattened();
-        let at = values.iter().position(|v| !fits(self.quant, *v));
-        let at = at.expect("a group that is not rounded has such a value");
-        Misfit {
-            row: panel * PANEL_ROWS + at / GROUP,
-            column: group * GROUP + at % GROUP,
-            value: values[at],
-        }
-    }
-
     fn refuse(&self, weights: &Weights, misfit: &Misfit) -> WeightsError {
         let at = self.offset_bytes + self.place(misfit.row, misfit.column);
         let place = weights.place(self.tensor, self.row_stride_bytes, self.dtype, at);
@@ -244,23 +82,18 @@ impl Reading {
     }
 }
 
-/// A value inside a stored tensor.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Place {
-    /// Name in the checkpoint.
-    pub tensor: String,
-    /// Row as stored, counted through all matrices of the tensor.
-    pub row: usize,
-    /// Column as stored.
-    pub column: usize,
-}
-
 impl Weights {
     /// The place of the value at byte `at` of its blob, in a tensor with rows of `row_bytes`.
-    pub(super) fn place(&self, tensor: usize, row_bytes: usize, dtype: Dtype, at: usize) -> Place {
+    pub(super) fn place(
+        &self,
+        tensor: usize,
+        row_bytes: usize,
+        dtype: Dtype,
+        at: usize,
+    ) -> TensorPlace {
         let tensor = &self.tensors[tensor];
         let at = at - tensor.offset_bytes;
-        Place {
+        TensorPlace {
             tensor: tensor.name.clone(),
             row: at / row_bytes,
             column: at % row_bytes / dtype.size(),

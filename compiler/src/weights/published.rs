@@ -5,10 +5,10 @@
 //! them all, or f32 where a vector is stored so. Which of the two a checkpoint uses, `quantization_config` of its config
 //! says; what names go with that is data, in `published.json`.
 
-use super::checkpoint::{Checkpoint, StoredTensor};
+use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
-use super::found::weight_type;
-use super::header::HeaderTensor;
+use super::file::StoredTensor;
+use super::header::{HeaderTensor, weight_type};
 use graver_runtime::abi::Dtype;
 use safetensors::Dtype as StoredDtype;
 use serde::Deserialize;

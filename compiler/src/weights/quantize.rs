@@ -13,8 +13,10 @@ use std::collections::HashMap;
 
 use graver_runtime::abi::{Encoding, Quant};
 
-use super::pack::{PackJob, Packing, Reading};
-use super::{Blob, Tensor, View, Weights, WeightsError};
+use super::blobs::{Blob, Weights};
+use super::error::WeightsError;
+use super::reading::{PackJob, Packing, Reading};
+use super::view::{Tensor, View};
 use crate::spec::model::Model;
 use crate::spec::model::Section;
 use crate::walk::{Role, Slot, slots};

@@ -9,10 +9,9 @@ use graver_runtime::abi::Dtype;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
-use super::WeightsError;
 use super::checkpoint::Checkpoint;
-use super::found::weight_type;
-use super::pack::Place;
+use super::error::{TensorPlace, WeightsError};
+use super::header::weight_type;
 use super::published::{GROUP, Widen, plane};
 use super::resolve::Progress;
 
@@ -75,7 +74,7 @@ enum Misfit {
 
 impl Misfit {
     fn refuse(&self, checkpoint: &Checkpoint, c: &Conversion) -> WeightsError {
-        let place = |name: &str, columns: usize, index: usize| Place {
+        let place = |name: &str, columns: usize, index: usize| TensorPlace {
             tensor: name.to_string(),
             row: index / columns.max(1),
             column: index % columns.max(1),

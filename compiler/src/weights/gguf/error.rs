@@ -1,6 +1,6 @@
 //! What can be wrong with a GGUF file, in words.
 
-use crate::weights::error::Name;
+use crate::weights::name::Name;
 use thiserror::Error;
 
 /// A GGUF file that cannot be used. Which file it is, the caller says.

@@ -5,8 +5,8 @@ use std::collections::HashSet;
 use super::cursor::Cursor;
 use super::error::GgufError;
 use super::metadata::{Metadata, at_most};
-use crate::weights::error::Name;
 use crate::weights::foreign::format_of;
+use crate::weights::name::Name;
 use crate::weights::storage::StorageType;
 
 const MAGIC: &[u8; 4] = b"GGUF";

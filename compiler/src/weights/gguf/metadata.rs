@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::cursor::Cursor;
 use super::error::GgufError;
-use crate::weights::error::Name;
+use crate::weights::name::Name;
 
 /// Most keys; real files have some dozens.
 const MAX_KEYS: u64 = 1 << 14;

@@ -7,7 +7,7 @@
 //! the container itself (`general.alignment`, `split.*`).
 
 mod cursor;
-mod error;
+pub(super) mod error;
 mod header;
 mod metadata;
 mod model;

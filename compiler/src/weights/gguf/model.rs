@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 use super::error::SplitError;
 use super::header::{GgufHeader, GgufTensor, parse_gguf};
 use super::split::Part;
-use crate::weights::WeightsError;
-use crate::weights::checkpoint::{FileBytes, map_file};
+use crate::weights::error::WeightsError;
+use crate::weights::file::{FileBytes, map_file};
 
 /// A GGUF file whose header has been checked.
 #[derive(Debug)]

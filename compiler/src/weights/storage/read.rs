@@ -8,7 +8,7 @@ use graver_runtime::abi::quant::GROUP;
 use half::{bf16, f16};
 
 use super::bits::{self, Bits};
-use super::{Factors, FloatType, Form, Groups, Integers, Minimum, Scale, StorageType};
+use super::form::{Factors, FloatType, Form, Groups, Integers, Minimum, Scale, StorageType};
 
 /// Most values of a block.
 const MAX_BLOCK: usize = 256;

@@ -1,7 +1,7 @@
 //! The table of storage types.
 
 use super::bits::Bits;
-use super::{Factors, FloatType, Form, Groups, Integers, Minimum, Scale, StorageType};
+use super::form::{Factors, FloatType, Form, Groups, Integers, Minimum, Scale, StorageType};
 
 /// Codes stand for themselves.
 const PLAIN: Integers = Integers::Less(0);

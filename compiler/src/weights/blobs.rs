@@ -1,0 +1,133 @@
+//! The weights of a model as they are held: runs of bytes, tensors in them, and a view for every slot.
+
+use std::path::PathBuf;
+
+use graver_runtime::pages;
+use memmap2::{Mmap, MmapMut};
+
+use super::drawing::Recipe;
+use super::error::WeightsError;
+use super::reading::Packing;
+use super::view::{Tensor, View};
+use crate::spec::model::{Model, Section};
+
+/// Every weight of a model, and the bytes behind it.
+#[derive(Debug)]
+pub struct Weights {
+    /// Runs of bytes that tensors lie in.
+    pub blobs: Vec<Blob>,
+    /// Whole tensors, each once however many views it has.
+    pub tensors: Vec<Tensor>,
+    /// Slots of [`Model::embed`].
+    pub embed: Vec<View>,
+    /// Slots of each layer, in the order of its kind's slots.
+    pub layers: Vec<Vec<View>>,
+    /// Slots of [`Model::head`].
+    pub head: Vec<View>,
+}
+
+impl Weights {
+    /// The bytes of every slot of the pointer table, in order.
+    pub fn slots(&self) -> Vec<&[u8]> {
+        self.views().map(|v| self.bytes(v)).collect()
+    }
+
+    /// All views in slot order: embedding, layers, head.
+    pub fn views(&self) -> impl Iterator<Item = &View> {
+        self.embed
+            .iter()
+            .chain(self.layers.iter().flatten())
+            .chain(&self.head)
+    }
+
+    /// The view of a slot of `embed`, of a layer kind (any of its layers: after [`split_kinds`](super::split_kinds) they agree in type,
+    /// stride and orientation) or of `head`; `None` where there is no such slot, or no layer of that kind.
+    pub fn find(&self, model: &Model, section: Section, slot: &str) -> Option<&View> {
+        let views = match section {
+            Section::Embed => &self.embed,
+            Section::Head => &self.head,
+            Section::Kind(kind) => {
+                let layer = model.layers.iter().position(|of| *of == kind)?;
+                &self.layers[layer]
+            }
+        };
+        views.iter().find(|view| view.slot == slot)
+    }
+
+    /// The bytes a view may read: from its first element to its last, so with the gaps between rows of a slice.
+    pub fn bytes(&self, view: &View) -> &[u8] {
+        &self.blobs[view.blob].as_bytes()[view.offset_bytes..view.offset_bytes + view.bytes]
+    }
+
+    /// The bytes of a whole tensor.
+    pub fn tensor_bytes(&self, tensor: &Tensor) -> &[u8] {
+        &self.blobs[tensor.blob].as_bytes()[tensor.offset_bytes..tensor.offset_bytes + tensor.bytes]
+    }
+
+    /// Addresses of all slots in slot order, as [`StepContext::weights`](graver_runtime::abi::StepContext::weights)
+    /// wants them; valid for as long as `self` lives.
+    pub fn addresses(&self) -> Vec<*const u8> {
+        self.views().map(|view| self.bytes(view).as_ptr()).collect()
+    }
+
+    /// Prepares for steps in this process, which read all weights again and again.
+    pub fn settle(&mut self) {
+        self.blobs.iter_mut().for_each(Blob::settle);
+    }
+
+    /// Bytes of all tensors together.
+    pub fn total_bytes(&self) -> usize {
+        self.tensors.iter().map(|tensor| tensor.bytes).sum()
+    }
+}
+
+/// A run of bytes.
+#[derive(Debug)]
+pub enum Blob {
+    /// A file of the checkpoint, mapped whole.
+    Mapped {
+        /// The file.
+        path: PathBuf,
+        /// Its bytes.
+        map: Mmap,
+    },
+    /// Memory of our own, page-aligned: converted vectors, random weights.
+    Owned(MmapMut),
+    /// Random numbers that are drawn only where they are written; no bytes until then.
+    Recipe(Recipe),
+    /// Matrices that are packed only where they are written, from others of these blobs; no bytes until then.
+    Packing(Packing),
+    /// No bytes at all.
+    Empty,
+}
+
+impl Blob {
+    /// All bytes of the blob that are there.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Blob::Mapped { map, .. } => map,
+            Blob::Owned(map) => map,
+            Blob::Recipe(_) | Blob::Packing(_) | Blob::Empty => &[],
+        }
+    }
+
+    /// Makes bytes that will be read again and again quick to read: see [`pages::copy_of`].
+    fn settle(&mut self) {
+        if let Blob::Mapped { map, .. } = self
+            && let Some(copy) = pages::copy_of(map)
+        {
+            *self = Blob::Owned(copy);
+        }
+    }
+
+    /// Zeroed memory of `bytes` bytes, in large pages where the system has them: with small ones a thread that streams
+    /// weights waits for addresses, and reads half as much in a second.
+    pub(super) fn zeroed(bytes: usize) -> Result<MmapMut, WeightsError> {
+        let map = MmapMut::map_anon(bytes.max(1));
+        let map = map.map_err(|source| WeightsError::Memory { bytes, source })?;
+        // Only a wish: a kernel without large pages says no, and nothing else changes.
+        #[cfg(target_os = "linux")]
+        let _ = map.advise(memmap2::Advice::HugePage);
+        Ok(map)
+    }
+}
