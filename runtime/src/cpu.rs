@@ -5,6 +5,10 @@
 use std::io;
 use std::sync::OnceLock;
 
+mod usage;
+
+pub use usage::{Spent, Usage};
+
 /// Tests for features of this architecture by name.
 macro_rules! feature_table {
     ($detect:ident: $($name:tt)*) => {

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use graver::bench::{self, BenchError, Phase, Point, Report, Settings, Variant};
+use graver::bench::{self, BenchError, Busy, Phase, Point, Report, Settings, Variant};
 use graver::codegen::Target;
 use graver::driver::{CompileOptions, Loaded};
 use graver::passes::PassOptions;
@@ -197,4 +197,53 @@ fn the_headline_is_that_of_the_first_points() {
             assert!(object[format!("{at}_share")].as_f64().unwrap() > 0.0);
         }
     }
+}
+
+/// Runs that are all disturbed alike agree with each other, so that an interval would say too much.
+#[test]
+fn a_busy_machine_is_named_and_no_interval_is_printed() {
+    let mut report = measure("llama", false, &[point(Phase::Decode, 4, 0)]);
+    for share in [report.busy.lost, report.busy.steal].into_iter().flatten() {
+        assert!((0.0..=1.0).contains(&share), "{:?}", report.busy);
+    }
+    let (lost, steal) = (Some(0.25), Some(0.5));
+    for (busy, said) in [
+        (
+            Busy { lost, steal: None },
+            "25 % of the time, the host took an unknown share",
+        ),
+        (
+            Busy { lost: None, steal },
+            "an unknown share of the time, the host took 50 %",
+        ),
+    ] {
+        report.busy = busy;
+        for text in [report.to_string(), report.markdown()] {
+            assert!(
+                text.contains("the machine was busy") && text.contains(said),
+                "{text}"
+            );
+            assert!(text.contains("(busy)") && !text.contains('['), "{text}");
+        }
+    }
+    report.busy = Busy {
+        lost: Some(0.01),
+        steal: Some(0.0),
+    };
+    for text in [report.to_string(), report.markdown()] {
+        assert!(!text.contains("busy") && text.contains('['), "{text}");
+    }
+}
+
+#[test]
+fn the_fused_graph_can_be_measured_alone() {
+    let variants = [bench::fused(&PassOptions::default())];
+    let settings = Settings {
+        rounds: 1,
+        threads: 1,
+    };
+    let points = [point(Phase::Decode, 2, 0)];
+    let report = run("llama", &variants, &points, settings).unwrap();
+    assert_eq!(report.points[0].variants.len(), 1);
+    assert!(report.headline.fused.tg.is_some() && report.headline.unfused.is_none());
 }

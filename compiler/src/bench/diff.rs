@@ -119,6 +119,7 @@ mod tests {
             threads: 1,
             rounds: seconds.len(),
             gflops_ceiling: 1.0,
+            busy: crate::bench::Busy::default(),
             points: vec![PointReport {
                 point,
                 gbps_ceiling: 1.0,

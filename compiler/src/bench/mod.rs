@@ -14,9 +14,10 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use graver_runtime::abi::{DECODE_TOKENS, PREFILL_TOKENS};
+use graver_runtime::cpu::{self, Spent, Usage};
 use graver_runtime::kernels::Isa;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_runtime::{Error, ceilings, cpu};
+use graver_runtime::{Error, ceilings};
 
 use crate::artifact::{JitError, jit};
 use crate::codegen::{Instruments, Planned};
@@ -26,7 +27,9 @@ use crate::explain::{Counts, counts};
 use crate::passes::{Outcome, PASSES, PassOptions};
 
 pub use diff::{Difference, Differences, diff};
-pub use record::{FORMAT, Headline, Phase, Point, PointReport, Report, Speeds, VariantReport};
+pub use record::{
+    Busy, FORMAT, Headline, Phase, Point, PointReport, Report, Speeds, VariantReport,
+};
 pub use stats::{Ratio, median, quantile};
 
 /// One of the things that are compared.
@@ -72,9 +75,14 @@ pub enum BenchError {
     },
 }
 
+/// The graph as its passes leave it.
+pub fn fused(passes: &PassOptions) -> Variant {
+    variant("fused", passes.clone())
+}
+
 /// Fused and unfused.
 pub fn ab(passes: &PassOptions) -> Vec<Variant> {
-    vec![variant("fused", passes.clone()), unfused()]
+    vec![fused(passes), unfused()]
 }
 
 /// The plain graph.
@@ -175,6 +183,7 @@ pub fn run(
     let integers = loaded.weights.views().any(|v| v.encoding.quant().is_some());
     let mut gflops_ceiling = 0.0;
     let mut contenders = compile(loaded, options, variants, points, settings)?;
+    let mut spent = Spent::default();
     let mut reports = vec![];
     for (i, point) in points.iter().enumerate() {
         let step = point_cost(point, &contenders[0].planned).1;
@@ -183,6 +192,7 @@ pub fn run(
             integers,
             read_bytes: step.memory_bytes() as usize,
             ceilings: [0.0, gflops_ceiling],
+            spent: &mut spent,
         };
         let at =
             |share: f64| progress(&point.to_string(), (i as f64 + share) / points.len() as f64);
@@ -209,6 +219,10 @@ pub fn run(
         threads: settings.threads,
         rounds: settings.rounds,
         gflops_ceiling,
+        busy: Busy {
+            lost: spent.lost(settings.threads),
+            steal: spent.steal(),
+        },
         headline: Headline::of(&reports),
         points: reports,
         profile: contenders.iter().find_map(|c| c.session.profile()),
@@ -262,7 +276,7 @@ fn compile(
 }
 
 /// What the machine reaches by itself. Neighbours come and go, so it is measured between the runs, and its best counts.
-struct Machine {
+struct Machine<'a> {
     threads: usize,
     /// Whether operations are on integers.
     integers: bool,
@@ -270,9 +284,11 @@ struct Machine {
     read_bytes: usize,
     /// 10⁹ bytes and 10⁹ operations a second.
     ceilings: [f64; 2],
+    /// What the runs got of the processors.
+    spent: &'a mut Spent,
 }
 
-impl Machine {
+impl Machine<'_> {
     fn measure(&mut self) {
         let arithmetic = match self.integers {
             true => ceilings::int8_gops(self.threads),
@@ -290,7 +306,7 @@ fn measure(
     contenders: &mut [Contender],
     point: &Point,
     rounds: usize,
-    machine: &mut Machine,
+    machine: &mut Machine<'_>,
     progress: &dyn Fn(f64),
 ) -> Result<Vec<Vec<f64>>, BenchError> {
     let mut seconds = vec![vec![]; contenders.len()];
@@ -300,7 +316,7 @@ fn measure(
         for i in 0..contenders.len() {
             // Each round begins with another one, so that none always follows the same.
             let i = (i + round) % contenders.len();
-            let taken = contenders[i].time(point)?;
+            let taken = contenders[i].time(point, machine.spent)?;
             if round > 0 {
                 seconds[i].push(taken);
             }
@@ -310,7 +326,7 @@ fn measure(
 }
 
 impl Contender {
-    fn time(&mut self, point: &Point) -> Result<f64, BenchError> {
+    fn time(&mut self, point: &Point, spent: &mut Spent) -> Result<f64, BenchError> {
         let tokens = token_ids(point.depth + point.tokens, self.session.vocab());
         let (before, fed) = tokens.split_at(point.depth);
         // A ring may have lost what a cut needs.
@@ -324,7 +340,7 @@ impl Contender {
         if !is_cut && point.depth > 0 {
             self.session.feed(0, before, Wanted::None)?;
         }
-        let begun = Instant::now();
+        let (usage, begun) = (Usage::now(), Instant::now());
         match point.phase {
             Phase::Prefill => drop(self.session.feed(0, fed, Wanted::Last)?),
             Phase::Decode => {
@@ -333,7 +349,9 @@ impl Contender {
                 }
             }
         }
-        Ok(begun.elapsed().as_secs_f64())
+        let seconds = begun.elapsed().as_secs_f64();
+        spent.add(&usage);
+        Ok(seconds)
     }
 
     fn report(

@@ -61,6 +61,9 @@ pub struct Report {
     /// 10⁹ operations a second that the machine reached in registers, at its best between the runs: in f32, or on integers of
     /// 8 bits where the weights are integers.
     pub gflops_ceiling: f64,
+    /// What others took of the machine.
+    #[serde(default)]
+    pub busy: Busy,
     /// The figures most asked for.
     #[serde(flatten)]
     pub headline: Headline,
@@ -69,6 +72,29 @@ pub struct Report {
     /// Where the time of the variant that was profiled went, warming up included.
     #[serde(skip)]
     pub profile: Option<Profile>,
+}
+
+/// What others took of the machine while it was measured. A run that was disturbed throughout repeats itself as well as any, so that
+/// no interval shows it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Busy {
+    /// Share of their time that the threads were not on a processor, where the system says.
+    pub lost: Option<f64>,
+    /// Share of the machine's time that the host of a virtual machine took, where the system says.
+    pub steal: Option<f64>,
+}
+
+impl Busy {
+    /// Shares that a machine loses which nobody else uses: interrupts, and threads that sleep between steps.
+    const USUAL: f64 = 0.03;
+
+    /// Whether times were longer than they need be.
+    pub fn is_busy(&self) -> bool {
+        [self.lost, self.steal]
+            .into_iter()
+            .flatten()
+            .any(|share| share > Busy::USUAL)
+    }
 }
 
 /// One point.

@@ -2,7 +2,7 @@
 
 use std::fmt::{self, Write};
 
-use super::record::{PointReport, Report, VariantReport};
+use super::record::{Busy, PointReport, Report, VariantReport};
 use crate::summary::bytes;
 
 const COLUMNS: [&str; 8] = [
@@ -25,14 +25,14 @@ impl Report {
             let _ = writeln!(out, "| {} |", COLUMNS.join(" | "));
             let _ = writeln!(out, "|:--|{}", "--:|".repeat(COLUMNS.len() - 1));
             for v in &p.variants {
-                let _ = writeln!(out, "| {} |", v.cells().join(" | "));
+                let _ = writeln!(out, "| {} |", v.cells(self.busy).join(" | "));
             }
         }
         out
     }
 
     fn heading(&self) -> String {
-        format!(
+        let measured = format!(
             "{}: {} of weights, {} threads of {}, {} kernels, {} rounds; ceilings {:.0} GFLOP/s and, by what is read, GB/s as given",
             self.model,
             bytes(self.weight_bytes),
@@ -41,7 +41,11 @@ impl Report {
             self.kernels,
             self.rounds,
             self.gflops_ceiling
-        )
+        );
+        match self.busy.is_busy() {
+            true => format!("{measured}\n{}", self.busy),
+            false => measured,
+        }
     }
 }
 
@@ -49,35 +53,54 @@ impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.heading())?;
         for p in &self.points {
-            write!(f, "\n{p}")?;
+            write!(f, "\n{}", p.shown(self.busy))?;
         }
         Ok(())
     }
 }
 
-impl fmt::Display for PointReport {
+impl fmt::Display for Busy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        writeln!(f, "{} ({:.1} GB/s)", self.point, self.gbps_ceiling)?;
+        let percent = |share: Option<f64>| match share {
+            Some(share) => format!("{:.0} %", 100.0 * share),
+            None => "an unknown share".into(),
+        };
+        write!(
+            f,
+            "the machine was busy: threads were off their processors for {} of the time, the host took {}; ratios have no interval, \
+             since it would not show that. Measure again on an idle machine",
+            percent(self.lost),
+            percent(self.steal)
+        )
+    }
+}
+
+impl PointReport {
+    fn shown(&self, busy: Busy) -> String {
+        let mut out = format!("{} ({:.1} GB/s)\n", self.point, self.gbps_ceiling);
         let rows: Vec<[String; 8]> = std::iter::once(COLUMNS.map(String::from))
-            .chain(self.variants.iter().map(VariantReport::cells))
+            .chain(self.variants.iter().map(|v| v.cells(busy)))
             .collect();
         let width = |i: usize| rows.iter().map(|r| r[i].chars().count()).max().unwrap_or(0);
         for row in &rows {
-            write!(f, "  {:<width$}", row[0], width = width(0))?;
+            let _ = write!(out, "  {:<width$}", row[0], width = width(0));
             for (i, cell) in row.iter().enumerate().skip(1) {
-                write!(f, "  {cell:>width$}", width = width(i))?;
+                let _ = write!(out, "  {cell:>width$}", width = width(i));
             }
-            writeln!(f)?;
+            out.push('\n');
         }
-        Ok(())
+        out
     }
 }
 
 impl VariantReport {
-    fn cells(&self) -> [String; 8] {
+    fn cells(&self, busy: Busy) -> [String; 8] {
         let mark = if self.impossible { " impossible" } else { "" };
         let spread = 50.0 * (self.spread[1] - self.spread[0]);
         let ratio = self.ratio.map_or("1".into(), |r| {
+            if busy.is_busy() {
+                return format!("{:.3} (busy)", r.median);
+            }
             let doubt = if r.differs() { "" } else { " (no difference)" };
             format!("{:.3} [{:.3}, {:.3}]{doubt}", r.median, r.low, r.high)
         });

@@ -62,6 +62,9 @@ struct BenchArgs {
     /// Switch every pass off alone, and on alone
     #[arg(long)]
     ablate: bool,
+    /// Measure the fused graph alone
+    #[arg(long, conflicts_with_all = ["ab", "ablate"])]
+    fused_only: bool,
     /// Tokens of a prompt that is read, of whose last the logits are wanted; several lengths may be given, 0 for none; 512,
     /// or as many as the model has room for
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
@@ -138,9 +141,10 @@ impl BenchArgs {
     }
 
     fn variants(&self, loaded: &Loaded, options: &CompileOptions) -> Vec<Variant> {
-        let mut out = match self.ablate {
-            true => bench::ablation(loaded, options),
-            false => bench::ab(&options.passes),
+        let mut out = match (self.ablate, self.fused_only) {
+            (true, _) => bench::ablation(loaded, options),
+            (false, true) => vec![bench::fused(&options.passes)],
+            (false, false) => bench::ab(&options.passes),
         };
         out.extend(
             self.profile

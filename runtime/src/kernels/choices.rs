@@ -22,10 +22,12 @@ pub enum Width {
 /// One kernel of each such group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Choices {
-    /// Of integer weights.
+    /// For one row of activations.
     pub ahead: Ahead,
     /// Products of one row of integers by AVX-512.
     pub integers: Width,
+    /// Products of many rows with floats by AVX-512.
+    pub floats: Width,
 }
 
 impl Ahead {
@@ -41,9 +43,16 @@ impl Ahead {
 impl Choices {
     /// Every combination.
     pub fn all() -> impl Iterator<Item = Choices> {
-        let widths = [Width::Narrow, Width::Wide];
-        let of = move |ahead| widths.map(|integers| Choices { ahead, integers });
-        [Ahead::Pages, Ahead::Lines].into_iter().flat_map(of)
+        let widths = || [Width::Narrow, Width::Wide].into_iter();
+        let all = [Ahead::Pages, Ahead::Lines].into_iter();
+        all.flat_map(move |ahead| widths().map(move |integers| (ahead, integers)))
+            .flat_map(move |(ahead, integers)| {
+                widths().map(move |floats| Choices {
+                    ahead,
+                    integers,
+                    floats,
+                })
+            })
     }
 
     /// What was measured to be faster on this maker's processors.
@@ -56,10 +65,12 @@ impl Choices {
             true => Choices {
                 ahead: Ahead::Lines,
                 integers: Width::Wide,
+                floats: Width::Wide,
             },
             false => Choices {
                 ahead: Ahead::Pages,
                 integers: Width::Narrow,
+                floats: Width::Narrow,
             },
         }
     }

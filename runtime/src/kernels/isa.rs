@@ -18,13 +18,21 @@ pub enum Isa {
     Avx2,
     /// AVX-VNNI, besides AVX2.
     AvxVnni,
-    /// AVX-512 with VNNI, besides AVX2.
+    /// AVX-512 (F, BW, VL), besides AVX2.
+    Avx512,
+    /// The same with VNNI.
     Avx512Vnni,
 }
 
 impl Isa {
     /// Every instruction set, from the slowest to the fastest.
-    pub const ALL: [Isa; 4] = [Isa::Scalar, Isa::Avx2, Isa::AvxVnni, Isa::Avx512Vnni];
+    pub const ALL: [Isa; 5] = [
+        Isa::Scalar,
+        Isa::Avx2,
+        Isa::AvxVnni,
+        Isa::Avx512,
+        Isa::Avx512Vnni,
+    ];
 
     /// Name for people, and in [`VARIABLE`]: `avx2`.
     pub const fn name(self) -> &'static str {
@@ -32,6 +40,7 @@ impl Isa {
             Isa::Scalar => "scalar",
             Isa::Avx2 => "avx2",
             Isa::AvxVnni => "avx-vnni",
+            Isa::Avx512 => "avx512",
             Isa::Avx512Vnni => "avx512-vnni",
         }
     }

@@ -52,9 +52,11 @@ pub fn table_for(isa: Isa, choices: Choices) -> Option<KernelTable> {
         #[cfg(target_arch = "x86_64")]
         Isa::AvxVnni => vnni::table(choices),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => avx512::table(choices),
+        Isa::Avx512 => avx512::table(choices),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => avx512::vnni_table(choices),
         #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512Vnni => scalar::TABLE,
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 | Isa::Avx512Vnni => scalar::TABLE,
     })
 }
 
@@ -65,7 +67,8 @@ fn usable(isa: Isa) -> bool {
         Isa::Scalar => true,
         Isa::Avx2 => avx2::usable(),
         Isa::AvxVnni => vnni::usable(),
-        Isa::Avx512Vnni => avx512::usable(),
+        Isa::Avx512 => avx512::usable(),
+        Isa::Avx512Vnni => avx512::vnni_usable(),
     }
 }
 

@@ -29,7 +29,7 @@ pub(super) fn fetch(ahead: Ahead, at: *const u8, bytes: usize) {
 /// Asks line by line for what a stream, which is about to read `bytes` bytes at `at`, comes to when it is further by
 /// [`LINES_AHEAD_BYTES`]. Asking for a line twice costs nearly nothing.
 #[inline(always)]
-fn fetch_lines(at: *const u8, bytes: usize) {
+pub(super) fn fetch_lines(at: *const u8, bytes: usize) {
     for offset in (0..bytes).step_by(LINE_BYTES) {
         let line = at.wrapping_add(LINES_AHEAD_BYTES + offset);
         // SAFETY: a request reads nothing, and is ignored where nothing is mapped.

@@ -5,8 +5,8 @@ use std::ops::Range;
 use graver_runtime::abi::DECODE_TOKENS;
 use graver_runtime::kernels::scalar_table;
 
+use crate::float_sets;
 use crate::matmul::{DTYPES, LAYOUTS, Product};
-use crate::sets;
 
 /// Checks that calls on `rows` and `cols` of a product write what the call on `whole` rows and all columns wrote.
 fn parts_equal_whole(
@@ -15,7 +15,7 @@ fn parts_equal_whole(
     rows: &[Range<usize>],
     cols: &[Range<usize>],
 ) {
-    for table in sets()
+    for table in float_sets()
         .iter()
         .map(|(_, table)| table)
         .chain([scalar_table()])
@@ -47,7 +47,7 @@ fn few_rows_by_any_cut() {
         .flat_map(|m| [0..m, DECODE_TOKENS - m..DECODE_TOKENS])
         .collect();
     for (dtype, layout) in DTYPES.iter().flat_map(|d| LAYOUTS.map(|l| (*d, l))) {
-        for k in [5, 64, 301] {
+        for k in [5, 64, 301, 600] {
             let p = Product::new(DECODE_TOKENS, 70, k, dtype, layout);
             parts_equal_whole(&p, 0..DECODE_TOKENS, &rows, &COLUMNS);
         }
@@ -61,6 +61,33 @@ fn many_rows_by_any_cut() {
         for k in [5, 64, 301] {
             let p = Product::new(131, 70, k, dtype, layout);
             parts_equal_whole(&p, 0..131, &rows, &COLUMNS);
+        }
+    }
+}
+
+/// Neither the width of vectors nor how weights are asked for changes the order of an element's terms.
+#[test]
+fn sets_of_wide_vectors_give_the_same_bits() {
+    let Some(((first, expected), others)) = float_sets().split_first() else {
+        return;
+    };
+    for (dtype, layout) in DTYPES.iter().flat_map(|d| LAYOUTS.map(|l| (*d, l))) {
+        for k in [0, 5, 64, 301, 539, 600, 1100] {
+            for m in [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 64, 131] {
+                let p = Product::new(m, 37, k, dtype, layout);
+                let bits = |table| {
+                    let out = p.run_all(table, None);
+                    out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+                };
+                let expected = bits(expected);
+                for (other, table) in others {
+                    let (a, b) = (first.name(), other.name());
+                    assert!(
+                        bits(table) == expected,
+                        "{a}, {b}: {dtype} {layout:?} {m} {k}"
+                    );
+                }
+            }
         }
     }
 }

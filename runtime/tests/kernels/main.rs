@@ -18,6 +18,7 @@ mod softmax;
 use std::sync::LazyLock;
 
 use graver_runtime::abi::KernelTable;
+use graver_runtime::kernels::Width::Narrow;
 use graver_runtime::kernels::{Choices, Isa, table_for};
 
 /// The kernels of one instruction set.
@@ -34,29 +35,49 @@ impl Set {
 
 /// The sets this processor can run, the scalar one left out; says which it lacks.
 fn sets() -> &'static [(Set, KernelTable)] {
-    static SETS: LazyLock<Vec<(Set, KernelTable)>> =
-        LazyLock::new(|| of(|| vec![Choices::usual()]));
-    &SETS
-}
-
-/// The same with every choice among their kernels: for tests of products, which alone are chosen among.
-fn every_set() -> &'static [(Set, KernelTable)] {
-    static SETS: LazyLock<Vec<(Set, KernelTable)>> =
-        LazyLock::new(|| of(|| Choices::all().collect()));
-    &SETS
-}
-
-fn of(choices: impl Fn() -> Vec<Choices>) -> Vec<(Set, KernelTable)> {
-    let wide = Isa::ALL.into_iter().filter(|isa| *isa != Isa::Scalar);
-    let (there, lacking): (Vec<_>, Vec<_>) = wide.partition(|isa| isa.is_available());
-    for isa in lacking {
-        eprintln!("skipped: this processor lacks {}", isa.name());
-    }
-    let all = there.into_iter().flat_map(|isa| {
-        let sets = choices()
-            .into_iter()
-            .map(move |choices| Set { isa, choices });
-        sets.filter_map(|set| table_for(set.isa, set.choices).map(|table| (set, table)))
+    static SETS: LazyLock<Vec<(Set, KernelTable)>> = LazyLock::new(|| {
+        let lacking = wide().filter(|isa| !isa.is_available());
+        for isa in lacking {
+            eprintln!("skipped: this processor lacks {}", isa.name());
+        }
+        of(|set| set.choices == Choices::usual())
     });
-    all.collect()
+    &SETS
+}
+
+/// With every choice among products of floats, in the instruction sets that have their own.
+fn float_sets() -> &'static [(Set, KernelTable)] {
+    static SETS: LazyLock<Vec<(Set, KernelTable)>> = LazyLock::new(|| {
+        of(|set| match set.isa {
+            Isa::Scalar | Isa::AvxVnni | Isa::Avx512Vnni => false,
+            Isa::Avx2 => set.choices.integers == Narrow && set.choices.floats == Narrow,
+            Isa::Avx512 => set.choices.integers == Narrow,
+        })
+    });
+    &SETS
+}
+
+/// The same for products of integers.
+fn integer_sets() -> &'static [(Set, KernelTable)] {
+    static SETS: LazyLock<Vec<(Set, KernelTable)>> = LazyLock::new(|| {
+        of(|set| match set.isa {
+            Isa::Scalar | Isa::Avx512 => false,
+            Isa::Avx2 | Isa::AvxVnni => {
+                set.choices.integers == Narrow && set.choices.floats == Narrow
+            }
+            Isa::Avx512Vnni => set.choices.floats == Narrow,
+        })
+    });
+    &SETS
+}
+
+/// Sets for which `wanted` holds, of those that this processor can run.
+fn of(wanted: impl Fn(&Set) -> bool) -> Vec<(Set, KernelTable)> {
+    let all = wide().flat_map(|isa| Choices::all().map(move |choices| Set { isa, choices }));
+    let table = |set: Set| table_for(set.isa, set.choices).map(|table| (set, table));
+    all.filter(wanted).filter_map(table).collect()
+}
+
+fn wide() -> impl Iterator<Item = Isa> {
+    Isa::ALL.into_iter().filter(|isa| *isa != Isa::Scalar)
 }

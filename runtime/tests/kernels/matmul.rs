@@ -4,7 +4,7 @@ use graver_runtime::abi::{Dtype, KernelTable, MatmulFn};
 use graver_runtime::kernels::scalar_table;
 
 use crate::arrays::{Guarded, Random, encode, with_scratch};
-use crate::sets;
+use crate::float_sets;
 
 /// How weights lie in memory.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -176,7 +176,7 @@ fn agree(p: &Product, table: &KernelTable, accumulate: bool) {
 }
 
 fn agree_on(shapes: impl Iterator<Item = (usize, usize, usize)> + Clone) {
-    for (_, table) in sets() {
+    for (_, table) in float_sets() {
         for (m, n, k) in shapes.clone() {
             for dtype in DTYPES {
                 for layout in LAYOUTS {
@@ -233,7 +233,7 @@ fn nothing() {
 
 #[test]
 fn weights_at_odd_addresses() {
-    for (_, table) in sets() {
+    for (_, table) in float_sets() {
         for (dtype, layout) in DTYPES.iter().flat_map(|d| LAYOUTS.map(|l| (*d, l))) {
             for m in [1, 2, 9] {
                 let mut p = Product::new(m, 19, 45, dtype, layout);

@@ -6,7 +6,7 @@ use graver_runtime::kernels::scalar_table;
 use half::f16;
 
 use crate::arrays::{Guarded, Random};
-use crate::every_set;
+use crate::integer_sets;
 
 fn kernel(table: &KernelTable, quant: Quant) -> QuantMatmulFn {
     match quant {
@@ -81,7 +81,7 @@ fn check(quant: Quant, shape: [usize; 3]) {
     let x = Guarded::new(&blocks(&random.values(m * k), k, stride));
     let w = Guarded::new(&panels(&mut random, quant, n, k));
     let expected = product(kernel(scalar_table(), quant), &x, &w, shape, gaps);
-    for (isa, table) in every_set() {
+    for (isa, table) in integer_sets() {
         let found = product(kernel(table, quant), &x, &w, shape, gaps);
         let same = found
             .iter()
@@ -125,7 +125,7 @@ fn an_element_depends_on_its_row_and_column_alone() {
         let stride = block_row_bytes(k);
         let x = blocks(&random.values(m * k), k, stride);
         let w = panels(&mut random, quant, n, k);
-        for (_, table) in every_set() {
+        for (_, table) in integer_sets() {
             let f = kernel(table, quant);
             let whole = product(f, &Guarded::new(&x), &Guarded::new(&w), [m, n, k], [0, 0]);
             let (row, panel) = (7, 2);
@@ -174,7 +174,7 @@ fn activations_are_rounded_as_by_the_twin() {
         row[40] = bad;
         rows.push(row);
     }
-    for (isa, table) in every_set() {
+    for (isa, table) in integer_sets() {
         for row in &rows {
             assert_eq!(
                 rounded(table, row),
@@ -205,7 +205,7 @@ fn rows_of_tables_are_the_twins() {
             }
             out
         };
-        for (_, table) in every_set() {
+        for (_, table) in integer_sets() {
             (0..rows).for_each(|i| assert_eq!(row(table, i), row(scalar_table(), i)));
         }
     }

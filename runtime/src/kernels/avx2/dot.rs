@@ -9,22 +9,27 @@ use super::load::Weight;
 use super::matmul::Call;
 
 mod one;
-mod several;
+pub(in crate::kernels) mod several;
 
 /// Bytes of rows that are read one after the other: with 135 million parameters (rows of 1 to 3 KiB) that makes decode up to 1.1
 /// times as fast, where memory is not busy with others. Longer ones, in files in small pages, are read a fifth faster several at
 /// once, and so are shorter ones, of which experts have few together.
-const ONE_STREAM: std::ops::Range<usize> = 1024..4096;
+const ONE_STREAM: std::ops::RangeInclusive<usize> = 1024..=4096;
+
+/// Whether rows of `k` weights of `bytes` bytes each are read one after the other.
+pub(in crate::kernels) fn is_one_stream(k: usize, bytes: usize) -> bool {
+    ONE_STREAM.contains(&(k * bytes))
+}
 
 /// # Safety
 /// AVX2, FMA and F16C; the contract of [`crate::abi::MatmulFn`]; `m` is at most eight.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn matmul<W: Weight>(c: &Call) {
+pub(in crate::kernels) unsafe fn matmul<W: Weight, const LINES: bool>(c: &Call) {
     // SAFETY: the caller's promise.
     unsafe {
-        if ONE_STREAM.contains(&(c.k * W::BYTES)) {
-            one::matmul::<W>(c)
+        if is_one_stream(c.k, W::BYTES) {
+            one::matmul::<W, LINES>(c)
         } else {
             several::matmul::<W>(c)
         }
@@ -34,7 +39,7 @@ pub(super) unsafe fn matmul<W: Weight>(c: &Call) {
 /// The sum of each vector's lanes: `((0 + 1) + (2 + 3)) + ((4 + 5) + (6 + 7))`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn add_lanes<const R: usize>(v: &[__m256; R]) -> [f32; R] {
+pub(in crate::kernels) fn add_lanes<const R: usize>(v: &[__m256; R]) -> [f32; R] {
     let mut sums = [0f32; R];
     for (sums, v) in sums.chunks_mut(4).zip(v.chunks(4)) {
         let v = |i: usize| v.get(i).copied().unwrap_or(_mm256_setzero_ps());

@@ -3,7 +3,7 @@
 use std::arch::x86_64::*;
 
 /// An element type of weights.
-pub(super) trait Weight {
+pub(in crate::kernels) trait Weight {
     /// Bytes per element.
     const BYTES: usize;
 
@@ -21,11 +21,11 @@ pub(super) trait Weight {
 }
 
 /// IEEE single.
-pub(super) struct F32;
+pub(in crate::kernels) struct F32;
 /// bfloat16, the upper half of an f32.
-pub(super) struct Bf16;
+pub(in crate::kernels) struct Bf16;
 /// IEEE half.
-pub(super) struct F16;
+pub(in crate::kernels) struct F16;
 
 impl Weight for F32 {
     const BYTES: usize = 4;
@@ -84,7 +84,7 @@ impl Weight for F16 {
 /// All bits set in lanes `0..n`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn first_lanes(n: usize) -> __m256i {
+pub(in crate::kernels) fn first_lanes(n: usize) -> __m256i {
     let lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
     _mm256_cmpgt_epi32(_mm256_set1_epi32(n as i32), lane)
 }

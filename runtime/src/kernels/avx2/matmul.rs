@@ -10,26 +10,26 @@ use crate::abi::DECODE_TOKENS;
 
 /// The arguments of a [`crate::abi::MatmulFn`].
 #[derive(Clone, Copy)]
-pub(super) struct Call {
-    pub(super) x: *const f32,
+pub(in crate::kernels) struct Call {
+    pub(in crate::kernels) x: *const f32,
     /// Elements.
-    pub(super) x_stride: usize,
-    pub(super) m: usize,
-    pub(super) w: *const u8,
+    pub(in crate::kernels) x_stride: usize,
+    pub(in crate::kernels) m: usize,
+    pub(in crate::kernels) w: *const u8,
     /// Bytes.
-    pub(super) w_stride: usize,
-    pub(super) n: usize,
-    pub(super) k: usize,
-    pub(super) out: *mut f32,
+    pub(in crate::kernels) w_stride: usize,
+    pub(in crate::kernels) n: usize,
+    pub(in crate::kernels) k: usize,
+    pub(in crate::kernels) out: *mut f32,
     /// Elements.
-    pub(super) out_stride: usize,
-    pub(super) accumulate: bool,
-    pub(super) scratch: *mut u8,
+    pub(in crate::kernels) out_stride: usize,
+    pub(in crate::kernels) accumulate: bool,
+    pub(in crate::kernels) scratch: *mut u8,
 }
 
-/// Weights `[n, k]`.
+/// Weights `[n, k]`; those that are read once, one row after the other, are asked for in `LINES` or by pages.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe extern "C" fn matmul<W: Transpose>(
+pub(in crate::kernels) unsafe extern "C" fn matmul<W: Transpose, const LINES: bool>(
     x: *const f32,
     x_stride: usize,
     m: usize,
@@ -58,16 +58,16 @@ pub(super) unsafe extern "C" fn matmul<W: Transpose>(
     // SAFETY: the caller keeps the contract of `MatmulFn`.
     unsafe {
         if m <= DECODE_TOKENS {
-            dot::matmul::<W>(&call)
+            dot::matmul::<W, LINES>(&call)
         } else {
-            tile::matmul::<W>(&call)
+            tile::matmul::<W, tile::Narrow>(&call)
         }
     }
 }
 
 /// Weights `[k, n]`.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe extern "C" fn matmul_kn<W: Weight>(
+pub(in crate::kernels) unsafe extern "C" fn matmul_kn<W: Weight>(
     x: *const f32,
     x_stride: usize,
     m: usize,
@@ -98,14 +98,14 @@ pub(super) unsafe extern "C" fn matmul_kn<W: Weight>(
         if m <= DECODE_TOKENS {
             strip::matmul::<W>(&call)
         } else {
-            tile::matmul_kn::<W>(&call)
+            tile::matmul_kn::<W, tile::Narrow>(&call)
         }
     }
 }
 
 impl Call {
     /// The rows of `x` and of the result from row `first` on.
-    pub(super) fn below(&self, first: usize) -> Call {
+    pub(in crate::kernels) fn below(&self, first: usize) -> Call {
         Call {
             x: self.x.wrapping_add(first * self.x_stride),
             out: self.out.wrapping_add(first * self.out_stride),
@@ -117,7 +117,7 @@ impl Call {
     ///
     /// # Safety
     /// Below `m` and `n`, or just behind a row.
-    pub(super) unsafe fn out(&self, row: usize, col: usize) -> *mut f32 {
+    pub(in crate::kernels) unsafe fn out(&self, row: usize, col: usize) -> *mut f32 {
         // SAFETY: the caller's promise.
         unsafe { self.out.add(row * self.out_stride + col) }
     }
@@ -126,7 +126,7 @@ impl Call {
     ///
     /// # Safety
     /// The contract of [`crate::abi::MatmulFn`].
-    pub(super) unsafe fn empty(&self) {
+    pub(in crate::kernels) unsafe fn empty(&self) {
         if !self.accumulate {
             for row in 0..self.m {
                 // SAFETY: row `row` of the result has `n` writable elements.

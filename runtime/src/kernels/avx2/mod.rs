@@ -20,7 +20,7 @@
 //! Functions of std that call closures (`array::map`, `array::from_fn`) lack these instructions, so that a closure which
 //! uses them is not inlined into them: the kernels have loops instead.
 
-use crate::abi::{KernelTable, QuantMatmulFn};
+use crate::abi::KernelTable;
 
 use super::choices::{Ahead, Choices};
 use super::panels::matmul as matmul_of;
@@ -29,18 +29,18 @@ use load::{Bf16, F16, F32};
 
 mod cache;
 mod convert;
-mod dot;
-mod load;
+pub(super) mod dot;
+pub(super) mod load;
 mod map;
 mod math;
-mod matmul;
-mod panel;
+pub(super) mod matmul;
+pub(super) mod panel;
 mod panels;
 mod quantize;
 mod recurrent;
 mod softmax;
-mod strip;
-mod tile;
+pub(super) mod strip;
+pub(super) mod tile;
 
 /// What the processor must have for [`table`].
 pub(super) fn usable() -> bool {
@@ -51,17 +51,18 @@ pub(super) fn usable() -> bool {
 
 /// To be called only where [`usable`] holds.
 pub(super) fn table(choices: Choices) -> KernelTable {
-    let (matmul_q8, matmul_q4): (QuantMatmulFn, QuantMatmulFn) = match choices.ahead {
-        Ahead::Pages => (
-            matmul_of::<panels::Q8<false>>,
-            matmul_of::<panels::Q4<false>>,
-        ),
-        Ahead::Lines => (matmul_of::<panels::Q8<true>>, matmul_of::<panels::Q4<true>>),
-    };
+    match choices.ahead {
+        Ahead::Pages => with::<false>(),
+        Ahead::Lines => with::<true>(),
+    }
+}
+
+/// With weights that are read once asked for in `LINES` or by pages.
+const fn with<const LINES: bool>() -> KernelTable {
     KernelTable {
-        matmul_f32: matmul::matmul::<F32>,
-        matmul_bf16: matmul::matmul::<Bf16>,
-        matmul_f16: matmul::matmul::<F16>,
+        matmul_f32: matmul::matmul::<F32, LINES>,
+        matmul_bf16: matmul::matmul::<Bf16, LINES>,
+        matmul_f16: matmul::matmul::<F16, LINES>,
         matmul_kn_f32: matmul::matmul_kn::<F32>,
         matmul_kn_bf16: matmul::matmul_kn::<Bf16>,
         matmul_kn_f16: matmul::matmul_kn::<F16>,
@@ -82,8 +83,8 @@ pub(super) fn table(choices: Choices) -> KernelTable {
         bf16_to_f32: convert::to_f32::<Bf16>,
         f16_to_f32: convert::to_f32::<F16>,
         quantize: quantize::quantize,
-        matmul_q8,
-        matmul_q4,
+        matmul_q8: matmul_of::<panels::Q8<LINES>>,
+        matmul_q4: matmul_of::<panels::Q4<LINES>>,
         row_q8: scalar::quant::row::<scalar::quant::Q8>,
         row_q4: scalar::quant::row::<scalar::quant::Q4>,
         delta_rule: recurrent::delta_rule,

@@ -7,13 +7,13 @@ use std::arch::x86_64::*;
 use super::load::{Bf16, F16, F32, Weight};
 
 /// Columns of a panel.
-pub(super) const WIDTH: usize = 16;
+pub(in crate::kernels) const WIDTH: usize = 16;
 /// Terms that are transposed at once.
 const TERMS: usize = 8;
 const LINE_BYTES: usize = 64;
 
 /// Element types whose `[n, k]` weights can be made into panels.
-pub(super) trait Transpose: Weight {
+pub(in crate::kernels) trait Transpose: Weight {
     /// Writes [`TERMS`] rows of a panel from as many elements, `offset` bytes behind each of `rows`.
     ///
     /// # Safety
@@ -27,7 +27,7 @@ pub(super) trait Transpose: Weight {
 /// # Safety
 /// AVX2 and F16C; `w` is readable for `1..=WIDTH` rows of `k` elements, `panel` writable for `k · WIDTH` elements.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn transpose<W: Transpose>(
+pub(in crate::kernels) unsafe fn transpose<W: Transpose>(
     w: *const u8,
     w_stride: usize,
     cols: usize,
@@ -90,7 +90,7 @@ unsafe fn transpose_first<W: Transpose>(
 /// # Safety
 /// AVX2 and F16C; `w` is readable for `k` rows of `1..=WIDTH` elements, `panel` writable for `k · WIDTH` elements.
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn copy<W: Weight>(
+pub(in crate::kernels) unsafe fn copy<W: Weight>(
     w: *const u8,
     w_stride: usize,
     cols: usize,

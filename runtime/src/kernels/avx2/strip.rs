@@ -19,7 +19,7 @@ const LINE_BYTES: usize = 64;
 /// AVX2, FMA and F16C; the contract of [`crate::abi::MatmulFn`]; `m` is at most eight.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn matmul<W: Weight>(c: &Call) {
+pub(in crate::kernels) unsafe fn matmul<W: Weight>(c: &Call) {
     // SAFETY: the caller's promise, and `m` is the first constant.
     unsafe {
         match c.m {

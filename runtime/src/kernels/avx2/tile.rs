@@ -5,6 +5,7 @@
 //! the other within a run, and the runs one after the other.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::load::Weight;
 use super::matmul::Call;
@@ -17,18 +18,31 @@ const HEIGHT: usize = 6;
 const DEPTH: usize = 256;
 /// Panels made at once.
 const PANELS: usize = MATMUL_SCRATCH / (DEPTH * WIDTH * size_of::<f32>());
-/// Rows of `x` that sweep the panels together: 120 KiB of each run.
+/// Rows of `x` that sweep the panels together, a whole number of tiles of 6 and of 12: 120 KiB of each run.
 const ROWS: usize = 20 * HEIGHT;
+
+/// Tiles over panels that are made.
+pub(in crate::kernels) trait Sweep {
+    /// Adds a run of terms to `rows` of the columns whose panels are made.
+    ///
+    /// # Safety
+    /// The processor has the instructions; the contract of [`crate::abi::MatmulFn`]; the rows and columns are below `m` and `n`, and the
+    /// columns' panels are made for `depth` terms from `start` on.
+    unsafe fn rows(c: &Call, rows: Range<usize>, cols: Range<usize>, start: usize, depth: usize);
+}
+
+/// Tiles of 6 × 16.
+pub(in crate::kernels) struct Narrow;
 
 /// Weights `[n, k]`.
 ///
 /// # Safety
 /// AVX2, FMA and F16C; the contract of [`crate::abi::MatmulFn`].
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn matmul<W: Transpose>(c: &Call) {
+pub(in crate::kernels) unsafe fn matmul<W: Transpose, S: Sweep>(c: &Call) {
     // SAFETY: `columns` asks for panels inside the weights.
     unsafe {
-        columns(c, |col, cols, start, depth, panel| {
+        columns::<S>(c, |col, cols, start, depth, panel| {
             let w = c.w.add(col * c.w_stride + start * W::BYTES);
             panel::transpose::<W>(w, c.w_stride, cols, depth, DEPTH, panel);
         })
@@ -40,10 +54,10 @@ pub(super) unsafe fn matmul<W: Transpose>(c: &Call) {
 /// # Safety
 /// AVX2, FMA and F16C; the contract of [`crate::abi::MatmulFn`].
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe fn matmul_kn<W: Weight>(c: &Call) {
+pub(in crate::kernels) unsafe fn matmul_kn<W: Weight, S: Sweep>(c: &Call) {
     // SAFETY: `columns` asks for panels inside the weights.
     unsafe {
-        columns(c, |col, cols, start, depth, panel| {
+        columns::<S>(c, |col, cols, start, depth, panel| {
             let w = c.w.add(start * c.w_stride + col * W::BYTES);
             panel::copy::<W>(w, c.w_stride, cols, depth, panel);
         })
@@ -56,7 +70,7 @@ pub(super) unsafe fn matmul_kn<W: Weight>(c: &Call) {
 /// As [`matmul`].
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn columns(c: &Call, make: impl Fn(usize, usize, usize, usize, *mut f32)) {
+unsafe fn columns<S: Sweep>(c: &Call, make: impl Fn(usize, usize, usize, usize, *mut f32)) {
     if c.k == 0 {
         // SAFETY: the caller's promise.
         return unsafe { c.empty() };
@@ -70,30 +84,27 @@ unsafe fn columns(c: &Call, make: impl Fn(usize, usize, usize, usize, *mut f32))
                 let panel = unsafe { panel_at(c, first, col) };
                 make(col, WIDTH.min(last - col), start, depth, panel);
             }
-            // SAFETY: the panels of these columns and terms are made.
-            unsafe { sweep(c, first..last, start, depth) }
+            for top in (0..c.m).step_by(ROWS) {
+                let rows = top..c.m.min(top + ROWS);
+                // SAFETY: the panels of these columns and terms are made.
+                unsafe { S::rows(c, rows, first..last, start, depth) }
+            }
         }
     }
 }
 
 /// # Safety
 /// `col` is less than `PANELS` panels behind `first`.
-unsafe fn panel_at(c: &Call, first: usize, col: usize) -> *mut f32 {
+pub(in crate::kernels) unsafe fn panel_at(c: &Call, first: usize, col: usize) -> *mut f32 {
     // SAFETY: that is within scratch, which is aligned to 64 bytes.
     unsafe { c.scratch.cast::<f32>().add((col - first) * DEPTH) }
 }
 
-/// Adds a run of terms to every row of the columns whose panels are made.
-///
-/// # Safety
-/// As [`matmul`]; the panels are made, the terms exist.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn sweep(c: &Call, cols: std::ops::Range<usize>, start: usize, depth: usize) {
-    for top in (0..c.m).step_by(ROWS) {
-        let bottom = c.m.min(top + ROWS);
+impl Sweep for Narrow {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn rows(c: &Call, rows: Range<usize>, cols: Range<usize>, start: usize, depth: usize) {
         for col in cols.clone().step_by(WIDTH) {
-            for row in (top..bottom).step_by(HEIGHT) {
+            for row in rows.clone().step_by(HEIGHT) {
                 // SAFETY: the tile's rows and columns are below `m` and `n`.
                 unsafe {
                     let tile = Tile {
@@ -105,7 +116,7 @@ unsafe fn sweep(c: &Call, cols: std::ops::Range<usize>, start: usize, depth: usi
                         out_stride: c.out_stride,
                         resume: c.accumulate || start > 0,
                     };
-                    tile.add(HEIGHT.min(bottom - row), WIDTH.min(cols.end - col));
+                    tile.add(HEIGHT.min(rows.end - row), WIDTH.min(cols.end - col));
                 }
             }
         }
@@ -129,7 +140,7 @@ impl Tile {
     /// Computes `rows` × `cols` elements.
     ///
     /// # Safety
-    /// As [`sweep`]; `x` has `rows` rows of `depth` elements, `out` as many of `cols`.
+    /// As [`Sweep::rows`]; `x` has `rows` rows of `depth` elements, `out` as many of `cols`.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn add(self, rows: usize, cols: usize) {

@@ -8,7 +8,7 @@ use std::arch::x86_64::*;
 use super::super::load::{Weight, first_lanes};
 use super::super::matmul::Call;
 use super::add_lanes;
-use crate::kernels::stream::fetch_pages;
+use crate::kernels::stream::{fetch_lines, fetch_pages};
 
 /// Sums of an element.
 const CHAINS: usize = 4;
@@ -16,44 +16,51 @@ const CHAINS: usize = 4;
 const TERMS: usize = 8 * CHAINS;
 /// Columns whose lanes are added together.
 const COLUMNS: usize = 4;
-/// Takes `m` rows of `x` in groups of at most three, whose sums fit into registers.
+
+/// Takes `m` rows of `x` in groups of at most three, whose sums fit into registers. Among the streams of two and more no processor found
+/// that of the weights by itself.
 ///
 /// # Safety
 /// AVX2, FMA and F16C; the contract of [`crate::abi::MatmulFn`]; `m` is at most eight.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(in super::super) unsafe fn matmul<W: Weight>(c: &Call) {
+pub(in super::super) unsafe fn matmul<W: Weight, const LINES: bool>(c: &Call) {
     // SAFETY: the caller's promise, and `m` is the sum of the constants.
     unsafe {
         match c.m {
-            1 => columns::<W, 1, 0, 0>(c),
-            2 => columns::<W, 2, 0, 0>(c),
-            3 => columns::<W, 3, 0, 0>(c),
-            4 => columns::<W, 2, 2, 0>(c),
-            5 => columns::<W, 3, 2, 0>(c),
-            6 => columns::<W, 3, 3, 0>(c),
-            7 => columns::<W, 3, 2, 2>(c),
-            8 => columns::<W, 3, 3, 2>(c),
+            1 if LINES => columns::<W, 1, 0, 0, true>(c),
+            1 => columns::<W, 1, 0, 0, false>(c),
+            2 => columns::<W, 2, 0, 0, true>(c),
+            3 => columns::<W, 3, 0, 0, true>(c),
+            4 => columns::<W, 2, 2, 0, true>(c),
+            5 => columns::<W, 3, 2, 0, true>(c),
+            6 => columns::<W, 3, 3, 0, true>(c),
+            7 => columns::<W, 3, 2, 2, true>(c),
+            8 => columns::<W, 3, 3, 2, true>(c),
             _ => debug_assert_eq!(c.m, 0),
         }
     }
 }
 
-/// A few columns at a time, for the first `L` rows of `x`, then for the next `M` and `N` while the weights are in cache.
+/// A few columns at a time, whose weights are asked for in `LINES` or by pages, for the first `L` rows of `x`, then for the next `M` and `N` while the weights are in cache.
 ///
 /// # Safety
 /// As [`matmul`], with `m == L + M + N`.
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn columns<W: Weight, const L: usize, const M: usize, const N: usize>(c: &Call) {
+unsafe fn columns<W: Weight, const L: usize, const M: usize, const N: usize, const LINES: bool>(
+    c: &Call,
+) {
     let (second, third) = (c.below(L), c.below(L + M));
     for col in (0..c.n).step_by(COLUMNS) {
         let n = COLUMNS.min(c.n - col);
-        fetch_pages(c.w.wrapping_add(col * c.w_stride), n * c.w_stride);
+        if !LINES {
+            fetch_pages(c.w.wrapping_add(col * c.w_stride), n * c.w_stride);
+        }
         // SAFETY: columns `col..col + n` are below `n`, and the call has as many rows.
         unsafe {
-            block::<W, L>(c, col, n);
-            block::<W, M>(&second, col, n);
-            block::<W, N>(&third, col, n);
+            block::<W, L, LINES>(c, col, n);
+            block::<W, M, false>(&second, col, n);
+            block::<W, N, false>(&third, col, n);
         }
     }
 }
@@ -64,12 +71,12 @@ unsafe fn columns<W: Weight, const L: usize, const M: usize, const N: usize>(c: 
 /// As [`columns`], for `M` rows of `x`; the columns exist.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn block<W: Weight, const M: usize>(c: &Call, col: usize, n: usize) {
+unsafe fn block<W: Weight, const M: usize, const LINES: bool>(c: &Call, col: usize, n: usize) {
     let mut sums = [[_mm256_setzero_ps(); COLUMNS]; M];
     // SAFETY: `M` rows of `x` and `n` rows of `w` have `k` elements, and the result has a place for each pair.
     unsafe {
         for r in 0..n {
-            let products = products::<W, M>(c, c.w.add((col + r) * c.w_stride));
+            let products = products::<W, M, LINES>(c, c.w.add((col + r) * c.w_stride));
             for (sums, product) in sums.iter_mut().zip(products) {
                 sums[r] = product;
             }
@@ -90,10 +97,16 @@ unsafe fn block<W: Weight, const M: usize>(c: &Call, col: usize, n: usize) {
 /// As [`columns`], for `M` rows of `x`.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn products<W: Weight, const M: usize>(c: &Call, w: *const u8) -> [__m256; M] {
+unsafe fn products<W: Weight, const M: usize, const LINES: bool>(
+    c: &Call,
+    w: *const u8,
+) -> [__m256; M] {
     let mut sums = [[_mm256_setzero_ps(); CHAINS]; M];
     let whole = c.k - c.k % TERMS;
     for i in (0..whole).step_by(TERMS) {
+        if LINES {
+            fetch_lines(w.wrapping_add(i * W::BYTES), TERMS * W::BYTES);
+        }
         for chain in 0..CHAINS {
             // SAFETY: elements `i..i + TERMS` are below `k`.
             unsafe { step::<W, M>(c, w, i + 8 * chain, chain, &mut sums) }

@@ -96,7 +96,7 @@ unsafe fn block<W: Weight, const M: usize, const R: usize>(c: &Call, col: usize,
 }
 
 /// Bytes from weights that are used to those that are asked for.
-fn ahead(c: &Call) -> usize {
+pub(in crate::kernels) fn ahead(c: &Call) -> usize {
     let bytes = c.n * c.w_stride;
     if bytes <= NEXT_CALL_BYTES {
         bytes

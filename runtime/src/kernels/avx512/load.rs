@@ -1,0 +1,74 @@
+//! Weights of each float type as vectors of sixteen f32, from bytes of any alignment.
+
+use std::arch::x86_64::*;
+
+use crate::kernels::avx2::load::{Bf16, F16, F32, Weight};
+
+/// An element type of weights.
+pub(super) trait Weight16: Weight {
+    /// Elements `0..16` at `p`.
+    ///
+    /// # Safety
+    /// AVX-512 with BW and VL; `p` is readable for sixteen elements.
+    unsafe fn load16(p: *const u8) -> __m512;
+
+    /// The elements at `p` whose bits are set in `mask`, and zeros.
+    ///
+    /// # Safety
+    /// AVX-512 with BW and VL; `p` is readable for those elements.
+    unsafe fn load_first16(p: *const u8, mask: __mmask16) -> __m512;
+}
+
+impl Weight16 for F32 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load16(p: *const u8) -> __m512 {
+        // SAFETY: the caller gives 64 readable bytes.
+        unsafe { _mm512_loadu_ps(p.cast()) }
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load_first16(p: *const u8, mask: __mmask16) -> __m512 {
+        // SAFETY: other lanes are not read.
+        unsafe { _mm512_maskz_loadu_ps(mask, p.cast()) }
+    }
+}
+
+impl Weight16 for Bf16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load16(p: *const u8) -> __m512 {
+        // SAFETY: the caller gives 32 readable bytes.
+        widen_bf16(unsafe { _mm256_loadu_si256(p.cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load_first16(p: *const u8, mask: __mmask16) -> __m512 {
+        // SAFETY: other lanes are not read.
+        widen_bf16(unsafe { _mm256_maskz_loadu_epi16(mask, p.cast()) })
+    }
+}
+
+impl Weight16 for F16 {
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load16(p: *const u8) -> __m512 {
+        // SAFETY: the caller gives 32 readable bytes.
+        _mm512_cvtph_ps(unsafe { _mm256_loadu_si256(p.cast()) })
+    }
+
+    #[inline]
+    #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+    unsafe fn load_first16(p: *const u8, mask: __mmask16) -> __m512 {
+        // SAFETY: other lanes are not read.
+        _mm512_cvtph_ps(unsafe { _mm256_maskz_loadu_epi16(mask, p.cast()) })
+    }
+}
+
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn widen_bf16(halves: __m256i) -> __m512 {
+    _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
+}

@@ -1,0 +1,130 @@
+//! `out[m, n] (+)= x[m, k] · w` for many rows of `x`, in tiles of 12 × 32: as [`crate::kernels::avx2::tile`], whose panels and whose order
+//! of an element's terms these are, so that the bits are the same.
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use crate::kernels::avx2::matmul::Call;
+use crate::kernels::avx2::panel::WIDTH;
+use crate::kernels::avx2::tile::{self, Sweep};
+
+/// Rows of a tile: with two vectors of columns, 24 sums and two weights leave room for what is in flight.
+const HEIGHT: usize = 12;
+/// Panels of a tile.
+const PANELS: usize = 2;
+
+/// Tiles in vectors of 512 bits.
+pub(super) struct Wide;
+
+impl Sweep for Wide {
+    #[target_feature(enable = "avx2,fma,f16c,avx512f")]
+    unsafe fn rows(c: &Call, rows: Range<usize>, cols: Range<usize>, start: usize, depth: usize) {
+        for col in cols.clone().step_by(PANELS * WIDTH) {
+            let lanes = (cols.end - col).min(PANELS * WIDTH);
+            let second = if lanes > WIDTH { col + WIDTH } else { col };
+            // SAFETY: the panels up to the end of `cols` are made.
+            let tile = unsafe {
+                Tile {
+                    x: c.x.add(rows.start * c.x_stride + start),
+                    x_stride: c.x_stride,
+                    panels: [col, second]
+                        .map(|col| tile::panel_at(c, cols.start, col).cast_const()),
+                    depth,
+                    out: c.out(rows.start, col),
+                    out_stride: c.out_stride,
+                    lanes,
+                    resume: c.accumulate || start > 0,
+                }
+            };
+            // SAFETY: the tiles' rows and columns are below `m` and `n`.
+            unsafe {
+                match tile.lanes {
+                    0..=WIDTH => tile.add_rows::<1>(rows.len()),
+                    _ => tile.add_rows::<PANELS>(rows.len()),
+                }
+            }
+        }
+    }
+}
+
+/// Elements of the result in columns of one panel or two, and what they are made of.
+#[derive(Clone, Copy)]
+struct Tile {
+    x: *const f32,
+    x_stride: usize,
+    panels: [*const f32; PANELS],
+    depth: usize,
+    out: *mut f32,
+    out_stride: usize,
+    /// Columns.
+    lanes: usize,
+    /// The products are added to what is there.
+    resume: bool,
+}
+
+impl Tile {
+    /// Computes `rows` rows in `V` vectors of columns.
+    ///
+    /// # Safety
+    /// AVX-512; `x` has as many rows of `depth` elements, the result as many of `lanes`, which take `V` panels.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,avx512f")]
+    unsafe fn add_rows<const V: usize>(mut self, mut rows: usize) {
+        while rows > 0 {
+            // SAFETY: the caller's promise, and the constant is at most `rows`.
+            let done = unsafe {
+                match rows {
+                    1 => self.add_tile::<1, V>(),
+                    2..4 => self.add_tile::<2, V>(),
+                    4..8 => self.add_tile::<4, V>(),
+                    8..HEIGHT => self.add_tile::<8, V>(),
+                    _ => self.add_tile::<HEIGHT, V>(),
+                }
+            };
+            rows -= done;
+            self.x = self.x.wrapping_add(done * self.x_stride);
+            self.out = self.out.wrapping_add(done * self.out_stride);
+        }
+    }
+
+    /// Computes `R` rows, and says so.
+    ///
+    /// # Safety
+    /// As [`Tile::add_rows`].
+    #[target_feature(enable = "avx2,fma,f16c,avx512f")]
+    unsafe fn add_tile<const R: usize, const V: usize>(&self) -> usize {
+        let mut sums = [[_mm512_setzero_ps(); V]; R];
+        // SAFETY: the caller's promise; the masks keep to the lanes.
+        unsafe {
+            for i in 0..self.depth {
+                let mut w = [_mm512_setzero_ps(); V];
+                for (w, panel) in w.iter_mut().zip(self.panels) {
+                    *w = _mm512_loadu_ps(panel.add(i * WIDTH));
+                }
+                for (row, sums) in sums.iter_mut().enumerate() {
+                    let x = _mm512_set1_ps(*self.x.add(row * self.x_stride + i));
+                    for (sum, w) in sums.iter_mut().zip(w) {
+                        *sum = _mm512_fmadd_ps(x, w, *sum);
+                    }
+                }
+            }
+            for (row, sums) in sums.iter().enumerate() {
+                for (v, sum) in sums.iter().enumerate() {
+                    let mask = first_lanes(self.lanes - v * WIDTH);
+                    let at = self.out.add(row * self.out_stride + v * WIDTH);
+                    let old = match self.resume {
+                        true => _mm512_maskz_loadu_ps(mask, at),
+                        false => _mm512_setzero_ps(),
+                    };
+                    _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(old, *sum));
+                }
+            }
+        }
+        R
+    }
+}
+
+/// A mask of the first `n` lanes, of at most all.
+fn first_lanes(n: usize) -> __mmask16 {
+    (u32::MAX >> (32 - n.min(WIDTH))) as __mmask16
+}
