@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use crate::appendix::AppendixError;
 use crate::files::{FileError, shown};
-use crate::kernels::IsaError;
+use crate::kernels::{IsaError, RecordError};
 
 /// Errors of loading and running a compiled model.
 #[derive(Debug, thiserror::Error)]
@@ -37,6 +37,9 @@ pub enum Error {
     /// The environment asks for kernels that this processor cannot run.
     #[error(transparent)]
     Isa(#[from] IsaError),
+    /// The file of choices among kernels cannot be used.
+    #[error(transparent)]
+    Tuned(#[from] RecordError),
     /// The code's manifest does not unpack.
     #[error("broken manifest: {source}: compile the model again")]
     ManifestPacking {

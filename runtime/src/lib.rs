@@ -30,5 +30,6 @@ pub mod stream;
 pub mod text;
 pub mod threads;
 pub mod tokenizer;
+pub mod tune;
 
 pub use error::Error;

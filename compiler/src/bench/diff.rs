@@ -116,6 +116,7 @@ mod tests {
             weight_bytes: 1,
             processor: None,
             kernels: "scalar".into(),
+            choices: None,
             threads: 1,
             rounds: seconds.len(),
             gflops_ceiling: 1.0,

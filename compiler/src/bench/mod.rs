@@ -15,7 +15,7 @@ use std::time::Instant;
 
 use graver_runtime::abi::{DECODE_TOKENS, PREFILL_TOKENS};
 use graver_runtime::cpu::{self, Spent, Usage};
-use graver_runtime::kernels::Isa;
+use graver_runtime::kernels::{Choices, Isa};
 use graver_runtime::session::{Session, SessionOptions, Wanted};
 use graver_runtime::{Error, ceilings};
 
@@ -178,6 +178,7 @@ pub fn run(
         });
     }
     let kernels = Isa::chosen().map_err(Error::from)?;
+    let choices = Choices::chosen(kernels).map_err(Error::from)?;
     let weight_bytes = loaded.weights.total_bytes() as u64;
     progress("measuring the machine", 0.0);
     let integers = loaded.weights.views().any(|v| v.encoding.quant().is_some());
@@ -216,6 +217,7 @@ pub fn run(
         weight_bytes,
         processor: cpu::model_name(),
         kernels: kernels.name().into(),
+        choices: Some(choices),
         threads: settings.threads,
         rounds: settings.rounds,
         gflops_ceiling,

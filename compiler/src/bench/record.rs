@@ -1,5 +1,6 @@
 //! What a measurement is of, and what it gives.
 
+use graver_runtime::kernels::Choices;
 use graver_runtime::profile::Profile;
 use serde::{Deserialize, Serialize};
 
@@ -54,6 +55,9 @@ pub struct Report {
     /// Instruction set whose kernels ran.
     #[serde(default)]
     pub kernels: String,
+    /// Choices among them.
+    #[serde(default)]
+    pub choices: Option<Choices>,
     /// Threads.
     pub threads: usize,
     /// Runs of each variant.

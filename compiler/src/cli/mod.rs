@@ -13,6 +13,7 @@ mod quant;
 mod report;
 mod run;
 mod specs;
+mod tune;
 mod verify;
 
 use std::backtrace::{Backtrace, BacktraceStatus};
@@ -50,6 +51,8 @@ enum Command {
     Specs(specs::Args),
     /// Draw a page about a model: graphs, memory, state, roofline, and what was measured
     Report(report::Args),
+    /// Measure which of the kernels that give the same results are faster on this processor
+    Tune(tune::Args),
     /// Compare the compiled code with golden logits, or after every pass with the plain interpreter
     Verify(verify::Args),
 }
@@ -117,6 +120,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Inspect(args) => inspect::run(&args),
         Command::Specs(args) => specs::run(&args),
         Command::Report(args) => report::run(&args),
+        Command::Tune(args) => tune::run(&args),
         Command::Verify(args) => verify::run(&args),
     }
 }

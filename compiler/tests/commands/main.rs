@@ -9,6 +9,7 @@ mod inspect;
 mod options;
 mod output;
 mod run;
+mod tune;
 mod verify;
 
 use std::ffi::OsStr;

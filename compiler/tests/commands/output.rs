@@ -16,7 +16,7 @@ const SOME: [&str; 5] = [
     "--help",
 ];
 /// Commands that print a result, in every form they have; `OUT` is a folder to write to.
-const COMMANDS: [&str; 22] = [
+const COMMANDS: [&str; 23] = [
     "run --tokens 1,2 -n 2 --temp 0 -t 1",
     "run --tokens 1,2 -n 2 --temp 0 -t 1 --json",
     "run --tokens 1,2 -n 2 --temp 0 -t 1 --print-tokens -q",
@@ -37,6 +37,7 @@ const COMMANDS: [&str; 22] = [
     "verify llama --tokens 9 --quantize q8 -t 1",
     "compile llama -o OUT/llama",
     "report llama -o OUT/report.html -t 1",
+    "tune -t 1",
     "--help",
     "run --help",
 ];

@@ -1,8 +1,16 @@
 //! Choices between kernels of one instruction set that give the same bits, of which one is faster on some processors and another
 //! on others. This is the one place that knows such a thing of a processor.
 
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::isa::Isa;
+use super::record::{self, Record, RecordError};
+
 /// How weights are asked for that are read once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Ahead {
     /// The beginnings of pages to come; the processor finds the rest by itself.
     Pages,
@@ -11,7 +19,8 @@ pub enum Ahead {
 }
 
 /// Width of vectors, where the processor has both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Width {
     /// 256 bits.
     Narrow,
@@ -20,7 +29,7 @@ pub enum Width {
 }
 
 /// One kernel of each such group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Choices {
     /// For one row of activations.
     pub ahead: Ahead,
@@ -41,6 +50,21 @@ impl Ahead {
 }
 
 impl Choices {
+    /// Those of the file that [`record::VARIABLE`] names, if it has any for this processor, or what is usual.
+    ///
+    /// # Errors
+    /// The file cannot be used.
+    pub fn chosen(isa: Isa) -> Result<Choices, RecordError> {
+        let file = std::env::var_os(record::VARIABLE).filter(|file| !file.is_empty());
+        let Some(file) = file else {
+            return Ok(Choices::usual());
+        };
+        let record = Record::read(Path::new(&file))?;
+        let processor = crate::cpu::model_name();
+        let found = processor.and_then(|processor| record.find(&processor, isa));
+        Ok(found.unwrap_or_else(Choices::usual))
+    }
+
     /// Every combination.
     pub fn all() -> impl Iterator<Item = Choices> {
         let widths = || [Width::Narrow, Width::Wide].into_iter();

@@ -8,6 +8,7 @@
 
 use std::sync::OnceLock;
 
+use crate::Error;
 use crate::abi::KernelTable;
 
 #[cfg(target_arch = "x86_64")]
@@ -18,6 +19,7 @@ mod choices;
 mod isa;
 #[cfg(target_arch = "x86_64")]
 mod panels;
+mod record;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod stream;
@@ -26,16 +28,20 @@ mod vnni;
 
 pub use choices::{Ahead, Choices, Width};
 pub use isa::{Isa, IsaError, VARIABLE};
+pub use record::{Record, RecordError, VARIABLE as TUNED};
 
-/// The kernels that run in this process: those of [`Isa::chosen`], as is [usual](Choices::usual) for the processor.
+/// The kernels that run in this process: those of [`Isa::chosen`] and [`Choices::chosen`].
 ///
 /// # Errors
 /// As there.
-pub fn table() -> Result<&'static KernelTable, IsaError> {
+pub fn table() -> Result<&'static KernelTable, Error> {
     static TABLE: OnceLock<KernelTable> = OnceLock::new();
+    if let Some(table) = TABLE.get() {
+        return Ok(table);
+    }
     let isa = Isa::chosen()?;
-    let table = || table_for(isa, Choices::usual()).unwrap_or(scalar::TABLE);
-    Ok(TABLE.get_or_init(table))
+    let choices = Choices::chosen(isa)?;
+    Ok(TABLE.get_or_init(|| table_for(isa, choices).unwrap_or(scalar::TABLE)))
 }
 
 /// The kernels that define all others, in plain Rust.

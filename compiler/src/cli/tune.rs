@@ -1,0 +1,58 @@
+//! `graver tune`: which of the kernels that give the same results are faster on this processor.
+
+use std::fs;
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use graver_runtime::files::{is_there, shown};
+use graver_runtime::kernels::{Isa, Record, TUNED};
+use graver_runtime::{cpu, tune};
+
+use super::Outcome;
+use super::print::print;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// Write the choices to FILE, in place of those that it has for this processor; programs read them where GRAVER_TUNED names the file
+    #[arg(short, long, value_name = "FILE")]
+    output: Option<PathBuf>,
+    /// Threads to measure with; as many as the system allows if not given
+    #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
+    threads: Option<u16>,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let isa = Isa::chosen()?;
+    let processor = cpu::model_name().ok_or(
+        "the system does not say what processor this is, so that nothing could be found again",
+    )?;
+    let mut record = match &args.output {
+        Some(path) if is_there(path) => Record::read(path)?,
+        Some(_) | None => Record::default(),
+    };
+    let threads = args
+        .threads
+        .map_or_else(cpu::available_threads, usize::from);
+    let (choices, findings) = tune::measure(isa, threads)?;
+    let mut text = format!("{processor}, {} kernels, {threads} threads\n", isa.name());
+    for f in &findings {
+        let taken = if f.changed { f.other.0 } else { f.usual.0 };
+        let speed = |(name, gbps): (&str, f64)| format!("{name} {gbps:.1} GB/s");
+        text += &format!(
+            "{:<42} {taken:<7} ({}, {})\n",
+            f.what,
+            speed(f.usual),
+            speed(f.other)
+        );
+    }
+    if findings.is_empty() {
+        text += "there is nothing to choose among these kernels\n";
+    }
+    if let Some(path) = &args.output {
+        record.set(&processor, isa, choices);
+        fs::write(path, record.text()).map_err(|e| format!("{}: {e}", shown(path)))?;
+        text += &format!("{TUNED}={} uses these choices\n", shown(path));
+    }
+    print(text)?;
+    Ok(ExitCode::SUCCESS)
+}
