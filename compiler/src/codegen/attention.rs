@@ -13,7 +13,7 @@ use graver_runtime::abi::{KEY_BLOCK, KernelTable, StepContext};
 
 use super::cache::cache_heads;
 use super::kernel::Site;
-use super::online::{KeyPass, Sinks, Sums, divide_rows};
+use super::online::{KeyPass, RunningSums, Sinks, divide_rows};
 use super::share::Share;
 use super::tiles::Tile;
 use super::vectors::{combine, copy, fill, scale_by, scaled_copy};
@@ -62,7 +62,7 @@ fn prefill(e: &mut Writer, s: &Site, a: &Attention) {
             position: (tile.position, 1),
             sinks: Sinks::of(e, s, a, head, 0, always),
         };
-        let sums = Sums::of(e, s, a);
+        let sums = RunningSums::of(e, s, a);
         pass.run(e, s, sums);
         let (row, column) = (out.row(e, tile.start_row), e.times(head, a.value_dim * 4));
         let to = e.add(row, column);
@@ -197,7 +197,7 @@ fn run_of_keys(
             position: (tile.position, 0),
             sinks: Sinks::of(e, s, a, heads.first, 4, first),
         };
-        let sums = Sums::of(e, s, a);
+        let sums = RunningSums::of(e, s, a);
         pass.run(e, s, sums);
         let alone = e.b.ins().icmp_imm_s(IntCC::Equal, runs, 1);
         e.when(alone, |e| {
@@ -243,7 +243,7 @@ fn combine_runs(e: &mut Writer, s: &Site, a: &Attention, c: Value, runs: Value) 
     let tile = Tile::load(e, index);
     let (from, to) = tile.keys(e, a.reach);
     let own = runs_between(e, from, to);
-    let sums = Sums::of(e, s, a);
+    let sums = RunningSums::of(e, s, a);
     let (zero, lowest) = (e.float(0.0), e.float(f32::NEG_INFINITY));
     fill(e, sums.values, Count::Known(a.value_dim), zero);
     e.store(lowest, sums.state, 0);

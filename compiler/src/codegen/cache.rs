@@ -158,17 +158,17 @@ pub(super) struct CacheRows {
     pub(super) dim: usize,
 }
 
-/// Room in scratch for rows as f32.
+/// WidenedRows in scratch for rows as f32.
 #[derive(Clone, Copy)]
-pub(super) struct Room {
+pub(super) struct WidenedRows {
     base: Value,
     rows: usize,
 }
 
-impl Room {
+impl WidenedRows {
     /// That of a kernel, which lies at `area`.
-    pub(super) fn of(e: &mut Writer, s: &Site, area: Area) -> Room {
-        Room {
+    pub(super) fn of(e: &mut Writer, s: &Site, area: Area) -> WidenedRows {
+        WidenedRows {
             base: e.scratch(area),
             rows: widened_rows(s.kind),
         }
@@ -201,7 +201,7 @@ impl CacheRows {
         self,
         e: &mut Writer,
         (first, n): (Value, Value),
-        room: Room,
+        widened: WidenedRows,
         body: impl FnOnce(&mut Writer, FloatRows, [Value; 2]),
     ) {
         let (from, zero) = (e.at(self.base, first, self.row_bytes), e.int(0));
@@ -213,13 +213,13 @@ impl CacheRows {
             };
             return body(e, rows, [zero, n]);
         }
-        e.range(zero, n, room.rows, |e, i| {
-            let (left, most) = (e.sub(n, i), e.int(room.rows));
+        e.range(zero, n, widened.rows, |e, i| {
+            let (left, most) = (e.sub(n, i), e.int(widened.rows));
             let part = e.min(left, most);
             let from = e.at(from, i, self.row_bytes);
-            self.widen(e, from, part, room.base);
+            self.widen(e, from, part, widened.base);
             let rows = FloatRows {
-                base: room.base,
+                base: widened.base,
                 row_bytes: self.dim * 4,
                 dtype: Dtype::F32,
             };

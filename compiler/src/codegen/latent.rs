@@ -11,10 +11,10 @@ use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{CacheType, KernelTable, QUERY_TILE};
 
-use super::cache::{CacheRows, Room, cache_heads};
+use super::cache::{CacheRows, WidenedRows, cache_heads};
 use super::heads::{HeadWeight, Panel};
 use super::kernel::Site;
-use super::online::{KeyPass, Sums, divide_rows};
+use super::online::{KeyPass, RunningSums, divide_rows};
 use super::tiles::{Tile, by_segment};
 use super::vectors::copy;
 use super::writer::Writer;
@@ -25,28 +25,28 @@ use crate::schedule::scratch::{Area, EXPANDED_KEYS, LatentScratch};
 pub(super) fn emit(e: &mut Writer, s: &Site, l: &LatentAttention) {
     let operands = s.read(|take| l.operands(take));
     by_segment(e, s, l.attention.heads, |e, span, head| {
-        let part = Part {
+        let own = SegmentHead {
             l,
             operands,
             span,
             head,
             scratch: LatentScratch::of(s.graph, l, s.kind),
         };
-        let expands = part.expands(e);
+        let expands = own.expands(e);
         let (long, short, done) = (e.b.create_block(), e.b.create_block(), e.b.create_block());
         e.b.ins().brif(expands, long, &[], short, &[]);
         e.b.switch_to_block(long);
-        part.expanded(e, s);
+        own.expanded(e, s);
         e.jump(done);
         e.b.switch_to_block(short);
-        part.absorbed(e, s);
+        own.absorbed(e, s);
         e.jump(done);
         e.b.switch_to_block(done);
     });
 }
 
 /// One head of one segment.
-struct Part<'a> {
+struct SegmentHead<'a> {
     l: &'a LatentAttention,
     operands: LatentOperands<NodeId>,
     span: Tile,
@@ -54,7 +54,7 @@ struct Part<'a> {
     scratch: LatentScratch,
 }
 
-impl Part<'_> {
+impl SegmentHead<'_> {
     /// Whether expanding takes fewer multiplications than absorbing: both make one up-projection for each new token, and
     /// expanding one for each earlier key, but saves for each pair of a query and a key it sees.
     fn expands(&self, e: &mut Writer) -> Value {
@@ -148,14 +148,14 @@ impl Part<'_> {
         )
     }
 
-    /// Sums of the queries from `first` on; scores are one tile's.
-    fn sums(&self, e: &mut Writer, s: &Site, a: &Attention, first: Value) -> Sums {
+    /// RunningSums of the queries from `first` on; scores are one tile's.
+    fn sums(&self, e: &mut Writer, s: &Site, a: &Attention, first: Value) -> RunningSums {
         let (base, state) = (e.scratch(self.scratch.sums), e.scratch(self.scratch.state));
-        Sums {
+        RunningSums {
             scores: e.scratch(self.scratch.scores),
             values: e.at(base, first, a.value_dim * 4),
             state: e.at(state, first, 8),
-            room: Room::of(e, s, self.scratch.widened),
+            widened: WidenedRows::of(e, s, self.scratch.widened),
         }
     }
 

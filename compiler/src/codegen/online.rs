@@ -10,7 +10,7 @@ use cranelift_codegen::ir::types::F32;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{KEY_BLOCK, KernelTable};
 
-use super::cache::{CacheRows, Room};
+use super::cache::{CacheRows, WidenedRows};
 use super::kernel::Site;
 use super::products::Product;
 use super::tiles::first_key;
@@ -62,30 +62,30 @@ impl Sinks {
 
 /// Scratch of a pass.
 #[derive(Clone, Copy)]
-pub(super) struct Sums {
+pub(super) struct RunningSums {
     pub(super) scores: Value,
     /// `[rows, value_dim]`.
     pub(super) values: Value,
     /// `[rows, 2]`: maximum and sum.
     pub(super) state: Value,
     /// For cached rows that are not floats.
-    pub(super) room: Room,
+    pub(super) widened: WidenedRows,
 }
 
-impl Sums {
-    pub(super) fn of(e: &mut Writer, s: &Site, a: &Attention) -> Sums {
+impl RunningSums {
+    pub(super) fn of(e: &mut Writer, s: &Site, a: &Attention) -> RunningSums {
         let scratch = AttentionScratch::of(s.graph, a, s.kind);
-        Sums {
+        RunningSums {
             scores: e.scratch(scratch.scores),
             values: e.scratch(scratch.values),
             state: e.scratch(scratch.state),
-            room: Room::of(e, s, scratch.widened),
+            widened: WidenedRows::of(e, s, scratch.widened),
         }
     }
 }
 
 impl KeyPass<'_> {
-    pub(super) fn run(&self, e: &mut Writer, s: &Site, sums: Sums) {
+    pub(super) fn run(&self, e: &mut Writer, s: &Site, sums: RunningSums) {
         self.clear(e, sums);
         let side = s.keys(self.a.state);
         side.runs(e, self.keys, Some(KEY_BLOCK), |e, [k, row, n]| {
@@ -94,13 +94,13 @@ impl KeyPass<'_> {
     }
 
     /// `n` keys from position `k` on, which lie in rows from `row` on.
-    pub(super) fn block(&self, e: &mut Writer, sums: Sums, [k, row, n]: [Value; 3]) {
+    pub(super) fn block(&self, e: &mut Writer, sums: RunningSums, [k, row, n]: [Value; 3]) {
         self.scores(e, sums, row, n);
         e.repeat(self.queries.2, |e, r| self.row(e, sums, r, k, n));
         self.mix(e, sums, row, n);
     }
 
-    pub(super) fn clear(&self, e: &mut Writer, sums: Sums) {
+    pub(super) fn clear(&self, e: &mut Writer, sums: RunningSums) {
         let zero = e.float(0.0);
         e.repeat(self.queries.2, |e, r| {
             let values = e.at(sums.values, r, self.a.value_dim * 4);
@@ -127,11 +127,11 @@ impl KeyPass<'_> {
         )
     }
 
-    fn scores(&self, e: &mut Writer, sums: Sums, first: Value, n: Value) {
+    fn scores(&self, e: &mut Writer, sums: RunningSums, first: Value, n: Value) {
         let (queries, stride, m) = self.queries;
         self.cache
             .0
-            .floats(e, (first, n), sums.room, |e, keys, [start, n]| {
+            .floats(e, (first, n), sums.widened, |e, keys, [start, n]| {
                 let product = Product {
                     x: (queries, e.int(stride), m),
                     w: keys,
@@ -144,7 +144,7 @@ impl KeyPass<'_> {
     }
 
     /// Softmax of one row's scores in a block; scales what the row has summed up so far.
-    fn row(&self, e: &mut Writer, sums: Sums, r: Value, k: Value, n: Value) {
+    fn row(&self, e: &mut Writer, sums: RunningSums, r: Value, k: Value, n: Value) {
         let (first, step) = self.position;
         let position = e.at(first, r, step);
         let (start, end) = (first_key(e, position, self.a.reach), e.plus(position, 1));
@@ -186,11 +186,11 @@ impl KeyPass<'_> {
         e.float(c)
     }
 
-    fn mix(&self, e: &mut Writer, sums: Sums, first: Value, n: Value) {
+    fn mix(&self, e: &mut Writer, sums: RunningSums, first: Value, n: Value) {
         let m = self.queries.2;
         self.cache
             .1
-            .floats(e, (first, n), sums.room, |e, values, [start, n]| {
+            .floats(e, (first, n), sums.widened, |e, values, [start, n]| {
                 let dim = e.int(self.a.value_dim);
                 let product = Product {
                     x: (e.at(sums.scores, start, 4), e.int(KEY_BLOCK), m),
@@ -208,7 +208,7 @@ impl KeyPass<'_> {
 pub(super) fn divide_rows(
     e: &mut Writer,
     a: &Attention,
-    sums: Sums,
+    sums: RunningSums,
     n: Value,
     to: Value,
     stride: usize,

@@ -10,7 +10,7 @@ use cranelift_codegen::ir::types::{F32, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{KernelTable, StepContext};
 
-use super::cache::Room;
+use super::cache::WidenedRows;
 use super::kernel::Site;
 use super::products::Product;
 use super::tiles::{Tile, first_key};
@@ -39,9 +39,9 @@ pub(super) fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
     let tile = Tile::load(e, tile);
     let q = s.read(|take| a.scores_operands(take)).q;
     let q = s.rows(e, q);
-    let (side, room) = (
+    let (side, widened) = (
         s.keys(a.state),
-        Room::of(e, s, UnfusedScratch::of(s.graph, a, s.kind).widened),
+        WidenedRows::of(e, s, UnfusedScratch::of(s.graph, a, s.kind).widened),
     );
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
@@ -54,7 +54,7 @@ pub(super) fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
         let (out, out_stride) = head_scores(e, s, s.kernel.node, head);
         side.runs(e, keys, None, |e, [position, row, n]| {
             let before = e.sub(position, keys.0);
-            rows.floats(e, (row, n), room, |e, w, [first, n]| {
+            rows.floats(e, (row, n), widened, |e, w, [first, n]| {
                 let column = e.add(before, first);
                 let product = Product {
                     x: (queries, e.int(q.stride / 4), tile.queries),
@@ -136,9 +136,9 @@ fn softmax_row(e: &mut Writer, row: Value, [start, end, width]: [Value; 3], sink
 pub(super) fn mix(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
     let tile = Tile::load(e, tile);
     let (p, out) = (s.read(|take| a.mix_operands(take)).p, s.out(e));
-    let (side, room) = (
+    let (side, widened) = (
         s.values(a.state),
-        Room::of(e, s, UnfusedScratch::of(s.graph, a, s.kind).widened),
+        WidenedRows::of(e, s, UnfusedScratch::of(s.graph, a, s.kind).widened),
     );
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
@@ -150,7 +150,7 @@ pub(super) fn mix(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
         let at = e.add(row, column);
         side.runs(e, keys, None, |e, [position, row, n]| {
             let before = e.sub(position, keys.0);
-            rows.floats(e, (row, n), room, |e, w, [first, n]| {
+            rows.floats(e, (row, n), widened, |e, w, [first, n]| {
                 let column = e.add(before, first);
                 let later = e.b.ins().icmp_imm_s(IntCC::NotEqual, column, 0);
                 let product = Product {

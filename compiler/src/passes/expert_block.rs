@@ -30,7 +30,7 @@ pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Candidate> {
 
 fn fuse(graph: &mut Graph, combine: NodeId, kind: ProgramKind) -> Candidate {
     let name = graph.node(combine).name.clone();
-    let found = match Block::find(graph, combine) {
+    let found = match ExpertBlock::find(graph, combine) {
         Ok(found) => found,
         Err(why) => return Candidate::kept(&name, why),
     };
@@ -51,7 +51,7 @@ fn fuse(graph: &mut Graph, combine: NodeId, kind: ProgramKind) -> Candidate {
 }
 
 /// The operations of an expert block, from its router's scores to its products.
-struct Block {
+struct ExpertBlock {
     grouping: Grouping,
     weighted_in: bool,
     weighted_out: bool,
@@ -69,8 +69,8 @@ struct Block {
     route: Route,
 }
 
-impl Block {
-    fn find(graph: &Graph, combine: NodeId) -> Result<Block, String> {
+impl ExpertBlock {
+    fn find(graph: &Graph, combine: NodeId) -> Result<ExpertBlock, String> {
         let Op::Combine {
             grouping,
             weighted: weighted_out,
@@ -132,7 +132,7 @@ impl Block {
             return Err(format!("{} routes nothing", place(graph, routes)));
         };
         alone(routes, groups)?;
-        Ok(Block {
+        Ok(ExpertBlock {
             grouping,
             weighted_in,
             weighted_out,
