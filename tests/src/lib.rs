@@ -8,14 +8,15 @@ pub mod programs;
 pub mod share;
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use graver::codegen::Instruments;
 use graver::driver::{self, CompileOptions, LoadError, Loaded, ModelSource, Purpose};
 use graver::passes::PassOptions;
 use graver::spec::{self, Spec, SpecSource};
-use graver::weights::QuantChoice;
+use graver::weights::{QuantChoice, Weights};
 use graver_runtime::abi::{CacheType, Dtype};
-use graver_runtime::session::{Session, SessionOptions};
+use graver_runtime::session::{Program, Session, SessionOptions};
 use serde_json::Value;
 
 /// The folder of committed checkpoints with golden logits.
@@ -63,17 +64,41 @@ pub fn compile_options(passes: PassOptions, cache: CacheType) -> CompileOptions 
     }
 }
 
-/// The same for `threads` threads, with all fusions or none.
+/// Code for this processor with its weights, for sessions that differ in their threads.
+pub struct Compiled {
+    program: Program,
+    weights: Arc<Weights>,
+}
+
+impl Compiled {
+    /// Compiles with f32 state, all fusions or none.
+    pub fn new(mut loaded: Loaded, no_fuse: bool) -> Compiled {
+        let passes = PassOptions {
+            no_fuse,
+            ..PassOptions::default()
+        };
+        let mut options = compile_options(passes, CacheType::F32);
+        options.instruments.verified = true;
+        loaded.weights.settle();
+        Compiled {
+            program: driver::compile(&loaded, &options).expect("code for this processor"),
+            weights: Arc::new(loaded.weights),
+        }
+    }
+
+    /// A session with so many threads.
+    pub fn session(&self, threads: usize) -> Session {
+        let options = SessionOptions {
+            threads: Some(threads),
+            ..SessionOptions::default()
+        };
+        driver::start(self.program.clone(), &self.weights, options).expect("a session")
+    }
+}
+
+/// A session with `threads` threads, with all fusions or none.
 pub fn compile_for(loaded: Loaded, no_fuse: bool, threads: usize) -> Session {
-    let passes = PassOptions {
-        no_fuse,
-        ..PassOptions::default()
-    };
-    let options = SessionOptions {
-        threads: Some(threads),
-        ..SessionOptions::default()
-    };
-    compile(loaded, passes, options)
+    Compiled::new(loaded, no_fuse).session(threads)
 }
 
 /// A built-in spec's tiny preset with random weights.

@@ -77,7 +77,8 @@ fn quantised(loaded: Loaded, quant: Option<Quant>) -> Loaded {
 }
 
 /// How a model is compiled: quantised or not, fused or not, and what keys and values are kept in.
-const WAYS: [(Option<Quant>, bool, CacheType); 8] = [
+type Way = (Option<Quant>, bool, CacheType);
+const WAYS: [Way; 8] = [
     (None, false, CacheType::F32),
     (None, true, CacheType::F32),
     (Some(Quant::Q8), false, CacheType::F32),
@@ -88,9 +89,9 @@ const WAYS: [(Option<Quant>, bool, CacheType); 8] = [
     (None, true, CacheType::Q8),
 ];
 
-/// Compares checked with unchecked execution in every way that falls to this run ([`share`]).
-fn agrees_in_all_ways(name: &str, load: &dyn Fn() -> Loaded) {
-    for way in WAYS {
+/// Compares checked with unchecked execution in those of `ways` that fall to this run ([`share`]).
+fn agrees(name: &str, ways: impl Iterator<Item = Way>, load: &dyn Fn() -> Loaded) {
+    for way in ways {
         let (quant, no_fuse, cache) = way;
         if !share::has(&format!("{name} {way:?}")) {
             continue;
@@ -108,16 +109,19 @@ fn agrees_in_all_ways(name: &str, load: &dyn Fn() -> Loaded) {
 #[test]
 fn every_spec_stays_within_its_own_memory() {
     for name in spec::builtin_names() {
-        agrees_in_all_ways(name, &|| tiny(name));
+        agrees(name, WAYS.into_iter(), &|| tiny(name));
     }
 }
 
+/// What a fixture adds to its spec are sizes and how its weights lie, so that each is compiled in two ways of the eight, which
+/// change from one to the next.
 #[test]
 fn every_fixture_stays_within_its_own_memory() {
-    for folder in fixture_folders() {
+    for (i, folder) in fixture_folders().into_iter().enumerate() {
         let name = folder.file_name().unwrap_or_default().to_string_lossy();
         let load = || load_checkpoint(&folder).expect("a committed checkpoint");
-        agrees_in_all_ways(&name, &load);
+        let ways = WAYS.into_iter().skip(i % 4).step_by(4);
+        agrees(&name, ways, &load);
     }
 }
 

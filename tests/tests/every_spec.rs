@@ -9,11 +9,7 @@ use graver::passes::PassOptions;
 use graver::spec;
 use graver_runtime::abi::CacheType;
 use graver_runtime::session::{Session, Wanted};
-use graver_tests::{compile_for, tiny};
-
-fn session(name: &str, no_fuse: bool, threads: usize) -> Session {
-    compile_for(tiny(name), no_fuse, threads)
-}
+use graver_tests::{Compiled, compile_for, tiny};
 
 /// Logits of a prompt, of a few tokens more, and of one: prefill, and decode with one token and several,
 /// behind more keys than one thread takes at once.
@@ -37,11 +33,12 @@ fn logits(session: &mut Session) -> Vec<f32> {
 fn any_number_of_threads_gives_the_same_bits() {
     for name in spec::builtin_names() {
         for no_fuse in [false, true] {
-            let one = logits(&mut session(name, no_fuse, 1));
+            let compiled = Compiled::new(tiny(name), no_fuse);
+            let one = logits(&mut compiled.session(1));
             assert!(one.iter().all(|v| v.is_finite()), "{name}");
             let counts = if no_fuse { 3..=3 } else { 2..=4 };
             for threads in counts {
-                let many = logits(&mut session(name, no_fuse, threads));
+                let many = logits(&mut compiled.session(threads));
                 let at = one
                     .iter()
                     .zip(&many)
@@ -75,7 +72,7 @@ fn compiled_code_agrees_with_the_interpreter() {
         let fused = Interpreter::new(&program, &bytes).step(&tokens);
         assert!(distance(&fused, &expected) < 1e-4, "{name}: passes");
         for no_fuse in [false, true] {
-            let mut session = session(name, no_fuse, 2);
+            let mut session = compile_for(tiny(name), no_fuse, 2);
             for runs in [vec![24], vec![5, 1, 18], vec![1; 24]] {
                 session.reset(0).unwrap();
                 let (mut found, mut at) = (vec![], 0);

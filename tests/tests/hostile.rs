@@ -105,7 +105,7 @@ fn specs_with_one_odd_value() {
             .preset("tiny")
             .unwrap();
         // A stride that shares no factor with the number of odd values meets every place and every value.
-        variants(&document, 8, |what, changed| {
+        variants(&document, 16, |what, changed| {
             never_panics(&format!("{name}: {what}"), || {
                 plan(&changed.to_string(), &config)
             });
@@ -122,7 +122,7 @@ fn configs_with_one_odd_value() {
             .unwrap()
             .preset("tiny")
             .unwrap();
-        variants(&config, 1, |what, changed| {
+        variants(&config, 2, |what, changed| {
             never_panics(&format!("{name}, config: {what}"), || plan(&text, changed));
         });
     }

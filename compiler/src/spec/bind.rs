@@ -341,9 +341,10 @@ impl<'s, 'a> Spec<'s, 'a> {
     }
 }
 
-/// `[false]` → `false`; a condition stands for itself.
+/// `[false]` → `false`; nothing but null for an empty list; a condition stands for itself.
 fn shown(supported: &Value) -> String {
     match supported {
+        Value::Array(values) if values.is_empty() => "null".into(),
         Value::Array(values) => values.iter().map(in_json).collect::<Vec<_>>().join(" or "),
         Value::String(condition) => format!("`{condition}`"),
         other => in_json(other),

@@ -1,7 +1,9 @@
 //! A JSON Schema of specs, for editors that complete and check: made from the tables that specs are checked by ([`form`]).
 //!
 //! It is wider than the format where keys alone do not say what is meant: an extension's edits of steps may have the keys of any
-//! step, and values are only told from objects.
+//! step, since only the parent says which it is.
+
+use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
@@ -36,7 +38,8 @@ pub fn schema() -> Value {
     );
     schema.insert("title".into(), "A spec of Graver".into());
     schema.extend(top);
-    defs.all.insert("edit".into(), edit());
+    let edit = edit(&mut defs);
+    defs.all.insert("edit".into(), edit);
     let mut all = defs.all;
     all.sort_keys();
     schema.insert("$defs".into(), all.into());
@@ -53,16 +56,27 @@ fn or_edits(list: Value, like: bool) -> Value {
 }
 
 /// What an extension says of a step: keys of any step, or null to delete it.
-fn edit() -> Value {
-    let mut properties = Map::new();
+fn edit(defs: &mut Defs) -> Value {
+    let mut forms: BTreeMap<&str, Vec<Value>> = BTreeMap::new();
     let keys = form::ops().flat_map(|(_, keys)| keys.iter());
-    for (key, _) in form::STEP.iter().chain(keys) {
-        properties.insert((*key).into(), json!({}));
+    for (key, form) in form::STEP.iter().chain(keys) {
+        let form = defs.form(*form, key);
+        let known = forms.entry(key).or_default();
+        if !known.contains(&form) {
+            known.push(form);
+        }
+    }
+    let mut properties = Map::new();
+    for (key, mut forms) in forms {
+        let form = match forms.len() {
+            1 => forms.remove(0),
+            _ => json!({ "anyOf": forms }),
+        };
+        properties.insert(key.into(), form);
     }
     for key in PLACES.into_iter().chain(WHOLES).chain(["if"]) {
         properties.insert(key.into(), json!({}));
     }
-    properties.sort_keys();
     json!({ "type": ["object", "null"], "properties": properties, "additionalProperties": false })
 }
 

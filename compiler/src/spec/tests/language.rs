@@ -132,3 +132,20 @@ fn the_inner_type_decides() {
     assert_eq!(name("mistral3", json!("ministral3")).unwrap(), "ministral3");
     assert!(name("mistral33", json!("mistral")).is_err());
 }
+
+/// An empty list of requirements allows what is missing or null, and nothing else.
+#[test]
+fn a_requirement_can_be_that_a_key_is_absent() {
+    let mut spec = small();
+    spec["require"] = json!({ "clip": [] });
+    let with = |clip: Value| {
+        let mut config = config();
+        config["clip"] = clip;
+        bind(&spec, &config).map_err(|e| e.to_string())
+    };
+    assert!(with(Value::Null).is_ok() && bind(&spec, &config()).is_ok());
+    assert_eq!(
+        with(json!(0)).unwrap_err(),
+        "small: require.clip: config.json has `clip` = 0; this spec supports only null"
+    );
+}

@@ -135,3 +135,38 @@ fn weights_and_edits_have_their_keys() {
         json!({ "weight": "a", "bias": { "if": "true", "tensor": "b" } });
     assert!(takes(&spec));
 }
+
+/// Keys of all objects of the schema.
+fn keys<'v>(at: &'v Value, found: &mut Vec<&'v str>) {
+    let Some(map) = at.as_object() else {
+        at.as_array()
+            .into_iter()
+            .flatten()
+            .for_each(|v| keys(v, found));
+        return;
+    };
+    let properties = map.get("properties").and_then(Value::as_object);
+    found.extend(
+        properties
+            .into_iter()
+            .flat_map(|p| p.keys().map(String::as_str)),
+    );
+    map.values().for_each(|v| keys(v, found));
+}
+
+/// What a spec may say is on the page that describes specs.
+#[test]
+fn every_key_is_documented() {
+    let page = include_str!("../../../../specs/README.md");
+    let schema = schema();
+    let mut all = Vec::new();
+    keys(&schema, &mut all);
+    assert!(all.len() > 100);
+    for key in all {
+        let forms = [format!("`{key}`"), format!("\"{key}\""), format!("`{key}:")];
+        assert!(
+            forms.iter().any(|f| page.contains(f)),
+            "`{key}` is not in specs/README.md"
+        );
+    }
+}
