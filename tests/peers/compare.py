@@ -77,12 +77,13 @@ def measure(args, table, about):
 
 
 def shown(cell):
+    """The ratio of the best runs, the range of the ratios within rounds, both best runs, and Graver's share of its ceiling at best."""
     if cell is None:
         return ""
-    middle, ratios = statistics.median, cell.ratio()
+    ratios = cell.ratio()
     wander = f" ({min(ratios):.2f}–{max(ratios):.2f})" if len(ratios) > 1 else ""
-    share = 100 * middle(cell.share)
-    return f"{middle(ratios):.2f} ×{wander}; {middle(cell.graver):.1f} / {middle(cell.peer):.1f}; {share:.0f} %"
+    best = max(cell.graver), max(cell.peer)
+    return f"{best[0] / best[1]:.2f} ×{wander}; {best[0]:.1f} / {best[1]:.1f}; {100 * max(cell.share):.0f} %"
 
 
 def markdown(args, table, about):
@@ -91,8 +92,8 @@ def markdown(args, table, about):
     lost = [busy["lost"] for busy in about["busy"]]
     steal = [busy["steal"] or 0 for busy in about["busy"]]
     yield f"Graver on {about['graver']}; peer: {args.peer_name or ''} {about['peer']}{'; ' + args.peer_flags if args.peer_flags else ''}."
-    yield f"{args.rounds} rounds in turn, on {time.strftime('%Y-%m-%d')}: the median of the ratios within rounds (and their range); tokens a second of"
-    yield "Graver / peer; Graver's share of the nearer ceiling, of arithmetic or memory, measured between its runs."
+    yield f"{args.rounds} rounds in turn on {args.threads} threads, {time.strftime('%Y-%m-%d')}: the ratio of the best runs (and the range of the ratios within rounds);"
+    yield "tokens a second of Graver / peer at best; Graver's share of the nearer ceiling, of arithmetic or memory, measured between its runs."
     yield f"Graver's threads were off their processors for {100 * statistics.median(lost):.0f} % of the time (median; at most {100 * max(lost):.0f} %), steal was"
     yield f"{100 * max(steal):.0f} % at most.\n"
     yield "| shape (random weights) | type | " + " | ".join(heads[c] for c in columns) + " |"

@@ -20,6 +20,8 @@ pub(crate) enum Limit {
     Cache,
     /// Multiplying and adding in f32.
     Arithmetic,
+    /// Multiplying and adding integers of 8 bits.
+    Integers,
 }
 
 impl Limit {
@@ -27,7 +29,7 @@ impl Limit {
     pub(crate) fn array_bytes(self) -> usize {
         match self {
             Limit::Memory => MEMORY_BYTES,
-            Limit::Cache | Limit::Arithmetic => CACHE_BYTES,
+            Limit::Cache | Limit::Arithmetic | Limit::Integers => CACHE_BYTES,
         }
     }
 
@@ -37,6 +39,7 @@ impl Limit {
             Limit::Memory => Throughput::Bytes(bytes as u64),
             Limit::Cache => Throughput::BytesDecimal(bytes as u64),
             Limit::Arithmetic => Throughput::Elements(flops as u64),
+            Limit::Integers => Throughput::Bits(flops as u64),
         }
     }
 
@@ -64,6 +67,7 @@ struct Ceilings {
     memory: f64,
     cache: f64,
     arithmetic: f64,
+    integers: f64,
 }
 
 impl Share {
@@ -74,6 +78,7 @@ impl Share {
                 memory: ceilings::gbps(1, MEMORY_BYTES),
                 cache: ceilings::gbps(1, CACHE_BYTES),
                 arithmetic: ceilings::gflops(1),
+                integers: ceilings::int8_gops(1),
             },
         }
     }
@@ -115,9 +120,7 @@ impl Ceilings {
             Throughput::Bytes(n) => (self.memory, "GB/s of memory", *n as f64),
             Throughput::BytesDecimal(n) => (self.cache, "GB/s of cache", *n as f64),
             Throughput::Elements(n) => (self.arithmetic, "GFLOP/s", *n as f64),
-            Throughput::Bits(_) => {
-                unreachable!("no limit has this unit")
-            }
+            Throughput::Bits(n) => (self.integers, "GOP/s", *n as f64),
         }
     }
 }

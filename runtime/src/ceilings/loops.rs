@@ -134,8 +134,8 @@ fn chains_plain(factor: f32, rounds: usize) -> f32 {
 /// Bytes that the loop on integers multiplies at once.
 pub(super) fn int8_lanes() -> usize {
     match integers() {
-        Integers::Vnni => 64,
-        Integers::Pairs => 32,
+        Integers::Vnni512 => 64,
+        Integers::Vnni256 | Integers::Pairs => 32,
         Integers::Plain => 1,
     }
 }
@@ -143,7 +143,9 @@ pub(super) fn int8_lanes() -> usize {
 #[derive(Clone, Copy)]
 enum Integers {
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
-    Vnni,
+    Vnni512,
+    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
+    Vnni256,
     #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
     Pairs,
     Plain,
@@ -152,7 +154,9 @@ enum Integers {
 #[cfg(target_arch = "x86_64")]
 fn integers() -> Integers {
     if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
-        Integers::Vnni
+        Integers::Vnni512
+    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni") {
+        Integers::Vnni256
     } else if is_x86_feature_detected!("avx2") {
         Integers::Pairs
     } else {
@@ -170,12 +174,17 @@ pub(super) fn multiply_add_int8(factor: i8, rounds: usize) -> i32 {
     match integers() {
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `integers` found AVX-512 and VNNI.
-        Integers::Vnni => unsafe { int8_chains_512(factor, rounds) },
+        Integers::Vnni512 => unsafe { int8_chains_512(factor, rounds) },
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: `integers` found AVX2 and AVX-VNNI.
+        Integers::Vnni256 => unsafe { int8_chains_vnni_256(factor, rounds) },
         #[cfg(target_arch = "x86_64")]
         // SAFETY: `integers` found AVX2.
         Integers::Pairs => unsafe { int8_chains_256(factor, rounds) },
         #[cfg(not(target_arch = "x86_64"))]
-        Integers::Vnni | Integers::Pairs => int8_chains_plain(factor, rounds),
+        Integers::Vnni512 | Integers::Vnni256 | Integers::Pairs => {
+            int8_chains_plain(factor, rounds)
+        }
         Integers::Plain => int8_chains_plain(factor, rounds),
     }
 }
@@ -198,6 +207,26 @@ fn int8_chains_512(factor: i8, rounds: usize) -> i32 {
         sum = _mm512_add_epi32(sum, chain);
     }
     _mm512_reduce_add_epi32(sum)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,avxvnni")]
+fn int8_chains_vnni_256(factor: i8, rounds: usize) -> i32 {
+    use std::arch::x86_64::{
+        _mm256_add_epi32, _mm256_cvtsi256_si32, _mm256_dpbusd_avx_epi32, _mm256_set1_epi8,
+    };
+    let f = _mm256_set1_epi8(factor);
+    let mut x = [f; CHAINS];
+    for _ in 0..rounds {
+        for chain in &mut x {
+            *chain = _mm256_dpbusd_avx_epi32(*chain, f, f);
+        }
+    }
+    let mut sum = f;
+    for chain in x {
+        sum = _mm256_add_epi32(sum, chain);
+    }
+    _mm256_cvtsi256_si32(sum)
 }
 
 #[cfg(target_arch = "x86_64")]
