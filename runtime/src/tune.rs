@@ -20,8 +20,10 @@ const MEMORY_BYTES: usize = 384 << 20;
 const CACHE_BYTES: usize = 192 << 10;
 /// Terms of a product.
 const K: usize = 2048;
-/// Rows of weights of a call.
-const ROWS: usize = 16;
+/// Rows of weights of a call: two panels of floats, which are a wide tile's columns.
+const ROWS: usize = 32;
+/// A call's weights of the largest type are there.
+const _: () = assert!(CACHE_BYTES >= ROWS * K * 2);
 /// Rows of activations where there are many.
 const MANY: usize = 96;
 /// Times that each is measured.

@@ -37,12 +37,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut text = format!("{processor}, {} kernels, {threads} threads\n", isa.name());
     for f in &findings {
         let taken = if f.changed { f.other.0 } else { f.usual.0 };
-        let speed = |(name, gbps): (&str, f64)| format!("{name} {gbps:.1} GB/s");
+        let ratio = f.other.1 / f.usual.1;
         text += &format!(
-            "{:<42} {taken:<7} ({}, {})\n",
-            f.what,
-            speed(f.usual),
-            speed(f.other)
+            "{:<42} {taken:<7} ({} is {ratio:.2} × as fast as {})\n",
+            f.what, f.other.0, f.usual.0
         );
     }
     if findings.is_empty() {
