@@ -16,7 +16,7 @@ pub use cache::{CACHE_GROUP, CacheType, NarrowFn, WidenFn};
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 10;
+pub const ABI_VERSION: u32 = 11;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -98,8 +98,6 @@ pub struct StepContext {
     pub barrier: unsafe extern "C" fn(*const StepContext, usize),
     /// The runtime's own data for `barrier` and profiling.
     pub sync: *const core::ffi::c_void,
-    /// Byte offset inside the arena where buffers that grow with the context begin.
-    pub arena_grown: usize,
     /// For each token, `[T]`: positions of its sequence once all is fed that is fed with it, or that are expected.
     pub lengths: *const u32,
     /// `stamp(ctx, thread, s)` says that [`stretch`] `s` of the thread's time begins, which ends the one before. Called, as
@@ -134,10 +132,10 @@ pub const fn stretch(kernel: usize, inside: bool) -> usize {
 }
 
 /// Stretches of one kernel.
-pub const STRETCHES: usize = 4;
+pub(crate) const STRETCHES: usize = 4;
 
 /// Added to a [`stretch`], the one in which the thread waits for it.
-pub const WAITING: usize = 1;
+pub(crate) const WAITING: usize = 1;
 
 /// `out[m, n] (+)= x[m, k] · w[n, k]ᵀ`, or `· w[k, n]` for the `_kn` kernels.
 ///

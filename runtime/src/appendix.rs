@@ -1,4 +1,4 @@
-//! What an artifact carries behind its code: weights, and small files such as the tokenizer's.
+//! What an artifact carries after its code: weights, and small files such as the tokenizer's.
 //!
 //! The compiler appends to the linked file, in this order: zeros up to a multiple of [`PAGE_BYTES`]; the weights; the small
 //! files one after the other; a [`Directory`] of all that (JSON); and, as the file's last [`TRAILER_BYTES`] bytes, a trailer
@@ -35,16 +35,16 @@ pub struct Directory {
     /// Checksum of the manifest that the weights belong to.
     pub manifest: u64,
     /// The code, from the file's first byte on; empty in a `.weights` file.
-    pub code: Part,
+    pub code: FilePart,
     /// The weights, of all blobs that the manifest does not give a file of their own; blobs are found from their start.
-    pub weights: Part,
+    pub weights: FilePart,
     /// The small files.
-    pub files: Vec<Part>,
+    pub files: Vec<FilePart>,
 }
 
 /// A run of bytes of the file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Part {
+pub struct FilePart {
     /// `code`, `weights`, or the name of a small file.
     pub name: String,
     /// First byte, counted from the start of the file.
@@ -207,7 +207,7 @@ impl Appendix {
     ///
     /// # Errors
     /// A part that cannot be read, or is not as it was written.
-    pub fn check(&self, part: &Part) -> Result<(), AppendixError> {
+    pub fn check(&self, part: &FilePart) -> Result<(), AppendixError> {
         let read = Reader {
             file: &self.file,
             path: &self.path,
@@ -230,7 +230,7 @@ impl Appendix {
     /// A range outside the weights; what the system says.
     pub fn weights(&self, offset: u64, bytes: usize) -> Result<Blob, AppendixError> {
         let weights = &self.directory.weights;
-        let part = Part {
+        let part = FilePart {
             name: "weights".into(),
             offset: weights.offset.saturating_add(offset),
             bytes: bytes as u64,
@@ -261,14 +261,14 @@ impl Appendix {
         Ok(Some(blob))
     }
 
-    fn map(&self, part: &Part) -> Result<Blob, AppendixError> {
+    fn map(&self, part: &FilePart) -> Result<Blob, AppendixError> {
         Blob::map(&self.file, &self.path, part.offset, part.bytes as usize)
             .map_err(|error| AppendixError::Map(Box::new(error)))
     }
 }
 
 /// The trailer that points to a directory.
-pub fn trailer(directory: &Part) -> [u8; TRAILER_BYTES] {
+pub fn trailer(directory: &FilePart) -> [u8; TRAILER_BYTES] {
     let mut out = [0; TRAILER_BYTES];
     out[..8].copy_from_slice(&MAGIC);
     let numbers = [directory.offset, directory.bytes, directory.checksum];
@@ -291,7 +291,7 @@ impl Reader<'_> {
         })
     }
 
-    fn trailer(&self, file_bytes: u64) -> Result<Part, AppendixError> {
+    fn trailer(&self, file_bytes: u64) -> Result<FilePart, AppendixError> {
         let none = || AppendixError::NoTrailer {
             path: self.path.into(),
             file_bytes,
@@ -309,7 +309,7 @@ impl Reader<'_> {
         if tail[..8] != MAGIC {
             return Err(none());
         }
-        Ok(Part {
+        Ok(FilePart {
             name: "directory".into(),
             offset: number(1),
             bytes: number(2),
@@ -318,7 +318,7 @@ impl Reader<'_> {
     }
 
     /// Reads a part that has to end at `limit` or before.
-    fn part(&self, part: &Part, limit: u64) -> Result<Vec<u8>, AppendixError> {
+    fn part(&self, part: &FilePart, limit: u64) -> Result<Vec<u8>, AppendixError> {
         self.check_range(part, limit)?;
         let mut out = vec![0; part.bytes as usize];
         self.io(self.file.read_exact_at(&mut out, part.offset))?;
@@ -326,8 +326,8 @@ impl Reader<'_> {
         Ok(out)
     }
 
-    fn check_range(&self, part: &Part, limit: u64) -> Result<(), AppendixError> {
-        let &Part {
+    fn check_range(&self, part: &FilePart, limit: u64) -> Result<(), AppendixError> {
+        let &FilePart {
             ref name,
             offset,
             bytes,
@@ -345,7 +345,7 @@ impl Reader<'_> {
         })
     }
 
-    fn compare(&self, part: &Part, found: u64) -> Result<(), AppendixError> {
+    fn compare(&self, part: &FilePart, found: u64) -> Result<(), AppendixError> {
         if found == part.checksum {
             return Ok(());
         }
@@ -416,7 +416,7 @@ impl Checksum {
         self.state ^ (self.state >> 32)
     }
 
-    /// Takes the rest, with zeros behind it, as a word.
+    /// Takes the rest, filled up with zeros, as a word.
     fn word_of_rest(&mut self) {
         let mut word = [0; 8];
         word[..self.rest.len()].copy_from_slice(&self.rest);

@@ -81,7 +81,7 @@ impl Artifact {
         }
     }
 
-    /// What its file carries besides code, if it should carry anything.
+    /// What its file carries in addition to code, if it should carry anything.
     fn appendix(&self) -> Result<Option<&Appendix>, Error> {
         match &self.own {
             Own::Plain(_) => Ok(None),

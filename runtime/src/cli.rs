@@ -26,16 +26,16 @@ use output::Output;
 /// Options of a generation.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct RunArgs {
-    /// Text to go on from
+    /// Prompt text
     #[arg(short, long, value_name = "TEXT", conflicts_with_all = ["prompt_file", "tokens"], allow_hyphen_values = true)]
     pub prompt: Option<String>,
-    /// File with the text to go on from (- for standard input); a newline at its end is left off
+    /// File with the prompt text (- for standard input); a newline at its end is left off
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "tokens")]
     pub prompt_file: Option<PathBuf>,
-    /// Token ids to go on from, as they are: 1,2,3
+    /// Prompt as token ids, taken as they are: 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = values::token)]
     pub tokens: Option<Vec<u32>>,
-    /// Tokens to generate at most
+    /// Most tokens to generate
     #[arg(short = 'n', long, value_name = "N", default_value_t = 256, value_parser = values::count, allow_negative_numbers = true)]
     pub max_tokens: usize,
     /// Temperature; 0 always takes the likeliest token
@@ -53,25 +53,25 @@ pub struct RunArgs {
     /// Make tokens that already occurred less likely by this factor; 1 for no change
     #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = values::penalty, allow_negative_numbers = true)]
     pub repeat_penalty: f32,
-    /// Seed of the random numbers; a new one each time if not given
+    /// Seed of the random numbers [default: a new one each time]
     #[arg(long, value_name = "S", value_parser = values::seed, allow_negative_numbers = true)]
     pub seed: Option<u64>,
-    /// Threads to compute with; as many as the system allows if not given
+    /// Threads to compute with [default: as many as the system allows]
     #[arg(short = 't', long, value_name = "K", value_parser = values::positive, allow_negative_numbers = true)]
     pub threads: Option<usize>,
-    /// Positions to make room for; what the model was made for if not given
+    /// Context length, in positions [default: the model's own, at most 4096]
     #[arg(short = 'c', long, value_name = "C", value_parser = values::positive, allow_negative_numbers = true)]
     pub context: Option<usize>,
     /// Pin each thread to a processor
     #[arg(long)]
     pub pin: bool,
-    /// Write where time went, as a trace that Perfetto and chrome://tracing open
+    /// Write where time went, as a trace for Perfetto and chrome://tracing
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
     /// Print the generated token ids, separated by commas, instead of text
     #[arg(long)]
     pub print_tokens: bool,
-    /// Go on after an end-of-text token
+    /// Continue after an end-of-text token
     #[arg(long)]
     pub ignore_eos: bool,
     /// Print nothing but the result
@@ -133,7 +133,7 @@ pub enum RunError {
     /// The generation failed.
     #[error(transparent)]
     Generate(#[from] GenerateError),
-    /// The output cannot be written; a reader that has gone is no error.
+    /// The output cannot be written; a reader that has gone is not an error.
     #[error("the output cannot be written: {0}; free some space or choose another place")]
     Output(#[from] io::Error),
 }
@@ -258,7 +258,7 @@ fn generate(
     let (stop, timings) = (generation.stop(), generation.timings());
     output.finish(&Report::new(stop, &timings, seed))?;
     if !args.quiet {
-        // Nobody reading notes is no reason to fail.
+        // Notes that cannot be written are not a failure.
         let _ = write_notes(err, stop, &timings, context);
     }
     Ok(())

@@ -42,7 +42,7 @@ pub fn features() -> impl Iterator<Item = &'static str> {
 }
 
 /// Those of `needed` that this processor lacks. A name nobody knows counts as lacking.
-pub fn missing_features(needed: &[String]) -> Vec<String> {
+pub(crate) fn missing_features(needed: &[String]) -> Vec<String> {
     needed
         .iter()
         .filter(|name| !features().any(|have| have == name.as_str()))

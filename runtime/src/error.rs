@@ -46,7 +46,7 @@ pub enum Error {
         /// The reason.
         source: lz4_flex::block::DecompressError,
     },
-    /// The code's manifest is no manifest.
+    /// The code's manifest cannot be read.
     #[error("broken manifest: {source}: compile the model again")]
     ManifestJson {
         /// Line, column and reason.
@@ -188,7 +188,7 @@ pub enum Error {
     )]
     NoChecks,
     /// Generated code went where it must not.
-    #[error("generated code is wrong, which is a mistake in Graver:\n{found}")]
+    #[error("generated code is wrong, which is a bug in Graver:\n{found}")]
     Checked {
         /// Kernels and addresses.
         found: String,

@@ -24,7 +24,7 @@ unsafe extern "C" {
 /// `main` of a generated executable, called by the one in its object.
 #[unsafe(no_mangle)]
 unsafe extern "C" fn graver_main(argc: c_int, argv: *const *const c_char) -> c_int {
-    // A reader that has gone is no error, as in any Rust program; C's start leaves the signal on.
+    // A reader that has gone is not an error, as in any Rust program; C's start leaves the signal on.
     // SAFETY: the signal is one that may be ignored, and no other thread runs yet.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
     let argument = |i: usize| {
@@ -287,11 +287,11 @@ fn open_artifact() -> Result<Artifact, Error> {
 /// # Safety
 /// `options` is NULL or points to options whose path, if there is one, ends with a zero.
 unsafe fn open(options: *const Options) -> Outcome<Handle> {
-    // SAFETY: the caller's promise.
+    // SAFETY: `options` is NULL or points to options, as the caller promises.
     let options = unsafe { read_options(options) }?;
     let given = |number: usize| (number != 0).then_some(number);
     let weights = options.weights;
-    // SAFETY: the caller's promise.
+    // SAFETY: a path that is there ends with a zero, as the caller promises.
     let weights = (!weights.is_null()).then(|| unsafe { CStr::from_ptr(weights) });
     let options = SessionOptions {
         threads: given(options.threads),
@@ -318,14 +318,14 @@ unsafe fn read_options(options: *const Options) -> Result<Options, Misuse> {
         return Ok(Options::DEFAULT);
     }
     // Only the size, until these are known to be options of this header.
-    // SAFETY: the caller's promise.
+    // SAFETY: options begin with their size, which the caller promises is there.
     let size = unsafe { slice("graver_open", "options", options.cast::<usize>(), 1) }?;
     let found = size[0];
     let expected = size_of::<Options>();
     if found != 0 && found != expected {
         return Err(Misuse::Size { found, expected });
     }
-    // SAFETY: the caller's promise; the address is aligned (checked).
+    // SAFETY: the size is that of options, which the caller promises are there then; the address is aligned (checked).
     Ok(unsafe { options.read() })
 }
 
@@ -356,7 +356,8 @@ unsafe fn slice<'a, T>(
             address: data.addr(),
         });
     }
-    // SAFETY: the caller's promise; the address is aligned, and the length is one of memory (checked).
+    // SAFETY: the caller promises `n` elements that live and stay as they are; the address is aligned, and the length is one of memory
+    // (checked).
     Ok(unsafe { std::slice::from_raw_parts(data, n) })
 }
 

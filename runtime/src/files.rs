@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Largest JSON file with settings that is read (`config.json`, an index of shards), in bytes; real ones are under 16 MB.
 pub const MAX_CONFIG: u64 = 64 << 20;
 /// Largest `tokenizer.json` that is read, in bytes; real ones are under 40 MB.
-pub const MAX_TOKENIZER: u64 = 256 << 20;
+pub(crate) const MAX_TOKENIZER: u64 = 256 << 20;
 
 /// The longest that what only stands for a file is, in bytes.
 const LONGEST_STAND_IN: u64 = 1024;
@@ -85,7 +85,7 @@ pub enum FileError {
         /// The limit.
         limit: u64,
     },
-    /// Bytes that are no text.
+    /// Bytes that are not text.
     #[error("{}: not UTF-8 from byte {at} on; expected a text", shown(path))]
     NotUtf8 {
         /// The file.
@@ -137,7 +137,7 @@ pub fn read(path: &Path, limit: u64) -> Result<Vec<u8>, FileError> {
 /// Reads a regular file of at most `limit` bytes of UTF-8.
 ///
 /// # Errors
-/// As [`read`]; bytes that are no text.
+/// As [`read`]; bytes that are not text.
 pub fn read_text(path: &Path, limit: u64) -> Result<String, FileError> {
     String::from_utf8(read(path, limit)?).map_err(|error| FileError::NotUtf8 {
         path: path.into(),

@@ -7,7 +7,7 @@ pub mod ceilings;
 pub mod checked;
 pub mod cli;
 pub mod cpu;
-pub mod error;
+mod error;
 #[cfg(feature = "artifact")]
 mod exports;
 pub mod files;

@@ -84,7 +84,7 @@ fn range_of(line: &str) -> Option<std::ops::Range<usize>> {
     Some(address(start)?..address(end)?)
 }
 
-/// The number behind `name`.
+/// The number after `name`.
 fn kib_of<'a>(mut lines: impl Iterator<Item = &'a str>, name: &str) -> Option<usize> {
     let rest = lines.find_map(|line| line.strip_prefix(name))?;
     rest.split_whitespace().next()?.parse().ok()

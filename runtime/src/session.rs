@@ -374,8 +374,7 @@ impl Session {
                 .and_then(|p| Ok((p, length?)))
                 .expect("segments are checked")
         });
-        let arena_grown = sizes::grown_offset(info).expect("sizes are checked");
-        let mut context = self.step_context(arena_grown);
+        let mut context = self.step_context();
         let begin = self
             .profiler
             .as_mut()
@@ -410,7 +409,7 @@ impl Session {
         }
     }
 
-    fn step_context(&mut self, arena_grown: usize) -> StepContext {
+    fn step_context(&mut self) -> StepContext {
         let lists = &self.lists;
         StepContext {
             n_tokens: lists.tokens.len(),
@@ -438,7 +437,6 @@ impl Session {
             barrier: threads::no_barrier,
             timed_barrier: no_stamp,
             sync: std::ptr::null(),
-            arena_grown,
             lengths: lists.lengths.as_ptr(),
             stamp: no_stamp,
             recorder: std::ptr::null(),

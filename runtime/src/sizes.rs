@@ -77,7 +77,7 @@ pub(crate) fn scratch_stride(manifest: &Manifest) -> Result<usize, Error> {
 }
 
 /// Where an arena's buffers that grow with the context begin.
-pub(crate) fn grown_offset(info: &ProgramInfo) -> Option<usize> {
+fn grown_offset(info: &ProgramInfo) -> Option<usize> {
     round_up(info.arena_bytes, 64)
 }
 

@@ -36,7 +36,7 @@ pub struct Layout {
     switches: Switches,
     /// Bytes of each state buffer.
     sizes: Vec<usize>,
-    /// Offsets of pages behind state buffers that nobody may touch, where there are any.
+    /// Offsets of the guard pages that follow state buffers, where there are any.
     guards: Vec<usize>,
 }
 
@@ -219,7 +219,7 @@ impl States {
         self
     }
 
-    /// Takes all rights to the pages behind state buffers away, or gives them back.
+    /// Takes all rights to the pages that follow state buffers away, or gives them back.
     pub(crate) fn guard(&self, guarded: bool) -> Result<(), Error> {
         for slot in 0..self.slots() {
             for page in &self.layout.guards {

@@ -15,10 +15,10 @@ use crate::error::Error;
 use crate::profile;
 
 mod barrier;
-mod company;
+mod solo;
 
 use barrier::Barrier;
-use company::Company;
+use solo::SoloMode;
 
 /// The most threads of a pool.
 pub const MAX_THREADS: usize = 1024;
@@ -29,7 +29,7 @@ pub struct Pool {
     workers: Vec<JoinHandle<()>>,
     pinned: Option<PinnedCaller>,
     /// Where one thread may do a step alone.
-    company: Option<Company>,
+    solo: Option<SoloMode>,
 }
 
 struct Shared {
@@ -80,7 +80,7 @@ impl Pool {
             shared,
             workers: Vec::with_capacity(threads - 1),
             pinned,
-            company: None,
+            solo: None,
         };
         for thread in 1..threads {
             pool.start(thread)?;
@@ -90,7 +90,7 @@ impl Pool {
 
     /// Lets the caller do a step alone while all threads have to share one processor, which it does faster.
     pub fn alone_where_crowded(mut self) -> Pool {
-        self.company = (self.threads() > 1).then(Company::default);
+        self.solo = (self.threads() > 1).then(SoloMode::default);
         self
     }
 
@@ -111,16 +111,16 @@ impl Pool {
     pub unsafe fn run(&mut self, entry: Entry, context: &mut StepContext) {
         // Profiles show what threads do.
         let may_be_alone = context.recorder.is_null();
-        let company = self.company.as_ref().filter(|_| may_be_alone);
-        if company.is_some_and(Company::is_alone) {
-            // SAFETY: the caller's contract.
+        let solo = self.solo.as_ref().filter(|_| may_be_alone);
+        if solo.is_some_and(SoloMode::is_on) {
+            // SAFETY: the caller vouches for `entry` with any number of threads, and for the counters.
             return unsafe { run_alone(entry, context) };
         }
         let phase = self.shared.barrier.phase();
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller vouches for `entry` with any number of threads, and for counters and recorder.
         unsafe { self.run_shared(entry, context) };
-        if let Some(company) = &mut self.company {
-            company.shared(self.shared.barrier.is_crowded(phase));
+        if let Some(solo) = &mut self.solo {
+            solo.after_shared(self.shared.barrier.is_crowded(phase));
         }
     }
 
@@ -149,7 +149,7 @@ impl Pool {
             }
         }
         self.shared.barrier.wait(0, || {});
-        // SAFETY: the caller's contract.
+        // SAFETY: the caller vouches for `entry` with the context as it is completed above.
         unsafe { entry(context, 0) };
         self.shared.barrier.wait(0, || {});
         std::mem::forget(guard);
@@ -287,9 +287,9 @@ unsafe fn run_alone(entry: Entry, context: &mut StepContext) {
     context.barrier = barrier_of_one;
     context.timed_barrier = timed_barrier_of_one;
     context.sync = std::ptr::null();
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller vouches for the counters, and no other thread runs the entry.
     unsafe { zero_counters(context) };
-    // SAFETY: the caller's contract.
+    // SAFETY: the caller vouches for `entry` with the context as it is completed above, for one thread as well.
     unsafe { entry(context, 0) };
 }
 
@@ -307,7 +307,7 @@ unsafe extern "C" fn barrier_of_one(context: *const StepContext, _thread: usize)
 /// # Safety
 /// As of [`barrier`].
 unsafe extern "C" fn timed_barrier_of_one(context: *const StepContext, thread: usize, _: usize) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the context is the one that the pool passed to the entry point, as the caller promises.
     unsafe { barrier_of_one(context, thread) };
 }
 
@@ -327,7 +327,7 @@ unsafe extern "C" fn barrier(context: *const StepContext, thread: usize) {
 /// # Safety
 /// As of [`barrier`].
 unsafe extern "C" fn untimed_barrier(context: *const StepContext, thread: usize, _stretch: usize) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the context is the one that the pool passed to the entry point, as the caller promises.
     unsafe { barrier(context, thread) };
 }
 
@@ -346,7 +346,7 @@ unsafe extern "C" fn timed_barrier(context: *const StepContext, thread: usize, s
     };
     // SAFETY: as in `barrier`.
     barrier.arrive(thread, 1, || unsafe { zero_counters(context) }, look);
-    // SAFETY: the caller's contract.
+    // SAFETY: the context is of a step of a session with a profiler, and `thread` the caller's index, as the caller promises.
     let begins = |stretch, at| unsafe { profile::begin(context, thread, stretch, at) };
     if let Some((came, _)) = waited {
         begins(stretch + WAITING, came);
@@ -360,6 +360,6 @@ pub(crate) unsafe extern "C" fn no_barrier(_context: *const StepContext, _thread
 /// # Safety
 /// The context's counters are writable, and no thread uses them now.
 unsafe fn zero_counters(context: *const StepContext) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the counters are writable and unused now, as the caller promises.
     unsafe { (*context).counters.write_bytes(0, CLAIM_COUNTERS) };
 }

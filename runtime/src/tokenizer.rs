@@ -79,7 +79,7 @@ impl Tokenizer {
     /// Loads on this thread.
     ///
     /// # Errors
-    /// Files that cannot be read, are no tokenizer, or do not fit each other; no tokenizer at all.
+    /// Files that cannot be read, are not a tokenizer, or do not fit each other; no tokenizer at all.
     pub fn load(source: &Source) -> Result<Tokenizer, TokenizerError> {
         match source {
             Source::Files(_) => Tokenizer::load(&source.clone().read()?),

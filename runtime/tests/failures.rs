@@ -25,12 +25,12 @@ unsafe impl GlobalAlloc for Failing {
             return std::ptr::null_mut();
         };
         ALLOWED.set(left);
-        // SAFETY: the caller's contract is the same.
+        // SAFETY: the system's allocator asks of a layout what this function does.
         unsafe { System.alloc(layout) }
     }
 
     unsafe fn dealloc(&self, at: *mut u8, layout: Layout) {
-        // SAFETY: the caller's contract is the same.
+        // SAFETY: the memory is from the system's allocator, with this layout, as the caller promises.
         unsafe { System.dealloc(at, layout) }
     }
 }

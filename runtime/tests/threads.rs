@@ -84,7 +84,6 @@ fn context<T>(shared: &T, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext {
         counters: counters.as_mut_ptr(),
         barrier: unset,
         sync: std::ptr::null(),
-        arena_grown: 0,
         lengths: std::ptr::null(),
         stamp: no_stamp,
         timed_barrier: no_stamp,

@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom, Write};
 
-use graver_runtime::appendix::{Checksum, Directory, PAGE_BYTES, Part, trailer};
+use graver_runtime::appendix::{Checksum, Directory, FilePart, PAGE_BYTES, trailer};
 
 use super::options::Progress;
 use super::pieces::LargePieces;
@@ -96,11 +96,11 @@ pub(super) fn append(
 }
 
 /// Reads the code once, for its checksum; leaves the file at its end.
-fn code_part(file: &mut File) -> io::Result<Part> {
+fn code_part(file: &mut File) -> io::Result<FilePart> {
     let mut checksum = Checksum::default();
     file.seek(SeekFrom::Start(0))?;
     let bytes = io::copy(file, &mut checksum)?;
-    Ok(Part {
+    Ok(FilePart {
         name: "code".into(),
         offset: 0,
         bytes,
@@ -123,11 +123,11 @@ impl Counted<'_> {
         &mut self,
         name: &str,
         write: impl FnOnce(&mut Self) -> io::Result<()>,
-    ) -> io::Result<Part> {
+    ) -> io::Result<FilePart> {
         self.checksum = Checksum::default();
         let offset = self.at;
         write(self)?;
-        Ok(Part {
+        Ok(FilePart {
             name: name.into(),
             offset,
             bytes: self.at - offset,

@@ -15,7 +15,7 @@ impl Sample {
         let mut part = |name: &str, contents: &[u8]| {
             let offset = bytes.len() as u64;
             bytes.extend_from_slice(contents);
-            Part {
+            FilePart {
                 name: name.into(),
                 offset,
                 bytes: contents.len() as u64,
@@ -43,8 +43,8 @@ impl Sample {
     }
 
     /// The file with this text for a directory and a trailer that `change` may lie about.
-    fn file(&self, text: &[u8], change: impl FnOnce(&mut Part)) -> Vec<u8> {
-        let mut part = Part {
+    fn file(&self, text: &[u8], change: impl FnOnce(&mut FilePart)) -> Vec<u8> {
+        let mut part = FilePart {
             name: "directory".into(),
             offset: self.bytes.len() as u64,
             bytes: text.len() as u64,

@@ -56,9 +56,7 @@ pub(crate) fn main(arguments: Vec<OsString>, open: impl FnOnce() -> Result<Artif
         Ok(Ok(())) => return 0,
         Ok(Err(error)) => format!("error: {error}"),
         // What happened has been printed by then.
-        Err(_) => {
-            "error: this is a mistake in Graver or in a library it uses; please report it".into()
-        }
+        Err(_) => "error: this is a bug in Graver or in a library it uses; please report it".into(),
     };
     let _ = writeln!(err, "{message}");
     1
@@ -118,7 +116,7 @@ fn run(
         (true, _) => print_info(&artifact, cli.run.json, out),
         (false, true) => {
             artifact.check(cli.weights.as_deref())?;
-            writeln!(out, "{}: whole", shown(artifact.path()))
+            writeln!(out, "{}: OK, all checksums match", shown(artifact.path()))
         }
         (false, false) => return generate(cli, &artifact, out, err),
     };

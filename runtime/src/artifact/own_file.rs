@@ -112,7 +112,7 @@ fn path_of(bytes: &[u8]) -> &Path {
     Path::new(OsStr::from_bytes(bytes))
 }
 
-/// Names that the list may mean: a line break is written `\012`, as a name may be spelt, and ` (deleted)` is put behind
+/// Names that the list may mean: a line break is written `\012`, as a name may be spelt, and ` (deleted)` is put after
 /// what is gone, with which a name may end.
 fn names(listed: &[u8]) -> impl Iterator<Item = PathBuf> {
     let mut broken = Vec::with_capacity(listed.len());

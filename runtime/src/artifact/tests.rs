@@ -59,7 +59,7 @@ fn a_manifest_that_does_not_unpack_is_refused() {
     }
 }
 
-/// A packed manifest with the checksum it should have, which is none nevertheless.
+/// What is not a manifest, packed, with the checksum it should have.
 fn refused(packed: Vec<u8>) {
     let checksum = Checksum::of(&packed);
     let text = message(model(ABI_VERSION.into(), packed.leak(), checksum));

@@ -50,7 +50,7 @@ pub(super) unsafe extern "C" fn checked_entry(context: *const StepContext, threa
 /// # Safety
 /// As of [`of`].
 unsafe extern "C" fn turn_barrier(context: *const StepContext, thread: usize) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the context is of a checked step, and `thread` the caller's index in it, as the caller promises.
     let (checker, live) = unsafe { of(context, thread) };
     let at = live.kernel;
     let zero = || {
@@ -65,7 +65,7 @@ unsafe extern "C" fn turn_barrier(context: *const StepContext, thread: usize) {
 /// # Safety
 /// As of [`of`].
 unsafe extern "C" fn turn_barrier_timed(context: *const StepContext, thread: usize, _: usize) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the context is of a checked step, and `thread` the caller's index in it, as the caller promises.
     unsafe { turn_barrier(context, thread) };
 }
 
@@ -81,7 +81,7 @@ unsafe extern "C" fn enter_kernel(
     kernel: usize,
     tile: usize,
 ) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the context is of a checked step, and `thread` the caller's index in it, as the caller promises.
     let (checker, live) = unsafe { of(context, thread) };
     let own = Own {
         kernel,
@@ -98,7 +98,7 @@ unsafe extern "C" fn enter_kernel(
 /// # Safety
 /// As of [`of`].
 unsafe extern "C" fn admit(context: *const StepContext, thread: usize, at: usize, bytes: usize) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the context is of a checked step, and `thread` the caller's index in it, as the caller promises.
     let live = unsafe { of(context, thread) }.1;
     live.regions.push(Region::dense(at, bytes, false));
 }
@@ -113,7 +113,7 @@ unsafe extern "C" fn check(
     at: usize,
     bytes: usize,
 ) -> usize {
-    // SAFETY: the caller's contract.
+    // SAFETY: the context is of a checked step, and `thread` the caller's index in it, as the caller promises.
     let (checker, live) = unsafe { of(context, thread) };
     let (bytes, write) = (bytes & !CHECK_WRITE, bytes & CHECK_WRITE != 0);
     if live.allows(at, bytes, write) {
@@ -134,7 +134,7 @@ unsafe extern "C" fn chunk(
     from: usize,
     to: usize,
 ) -> usize {
-    // SAFETY: the caller's contract.
+    // SAFETY: the context is of a checked step, and `thread` the caller's index in it, as the caller promises.
     let (checker, live) = unsafe { of(context, thread) };
     let n = to.wrapping_sub(from);
     if checker.options.order.is_none() || n < 2 || index < from || index >= to {

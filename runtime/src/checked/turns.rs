@@ -57,7 +57,7 @@ impl Turns {
         state.begin();
     }
 
-    /// A number for whoever wants to do something in an order that differs from step to step.
+    /// A number for things done in an order that differs from step to step.
     pub(super) fn draw(&self) -> u64 {
         self.lock().random.next_u64()
     }
@@ -68,7 +68,7 @@ impl Turns {
         self.until_turn(state, thread);
     }
 
-    /// Ends the turn of `thread`, which has reached a barrier behind kernel `at`, and waits for its next one. The last to come
+    /// Ends the turn of `thread`, which has reached a barrier after kernel `at`, and waits for its next one. The last to come
     /// runs `alone` and hears of threads that stand elsewhere.
     pub(super) fn meet(
         &self,

@@ -164,7 +164,7 @@ impl Recorder {
 /// # Safety
 /// `context` is the one a step of a session with a profiler runs with, and `thread` the caller's index in it.
 pub(crate) unsafe extern "C" fn stamp(context: *const StepContext, thread: usize, stretch: usize) {
-    // SAFETY: the caller's contract.
+    // SAFETY: the context is of a step of a session with a profiler, and `thread` the caller's index, as the caller promises.
     unsafe { begin(context, thread, stretch, now()) };
 }
 

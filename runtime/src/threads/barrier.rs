@@ -1,6 +1,6 @@
 //! Where threads wait for each other, over and over.
 //!
-//! Whoever waits spins for a short while, because the others are usually microseconds behind, and then sleeps in the kernel. It
+//! A thread that waits spins for a short while, because the others are usually microseconds behind, and then sleeps in the kernel. It
 //! sleeps at once where another one was last seen on its own processor: that one, if it is what is waited for, cannot run
 //! before. So threads that have to share a processor change places twenty times as fast as by spinning.
 

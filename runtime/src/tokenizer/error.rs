@@ -15,7 +15,7 @@ pub enum TokenizerError {
     /// A file that cannot be read.
     #[error("{0}; without it, ids can be given with --tokens and printed with --print-tokens")]
     File(#[from] FileError),
-    /// Bytes that are no tokenizer the library knows.
+    /// Bytes that are not a tokenizer the library knows.
     #[error(
         "{name}: found no tokenizer this program can load ({message}); download the file again, or give ids with --tokens"
     )]
@@ -25,7 +25,7 @@ pub enum TokenizerError {
         /// The library's words.
         message: String,
     },
-    /// A file beside `tokenizer.json` that is no JSON object.
+    /// A file beside `tokenizer.json` that is not a JSON object.
     #[error("{name}: expected a JSON object: {source}; mend or remove the file")]
     Json {
         /// The file.
@@ -73,7 +73,7 @@ pub enum TokenizerError {
     },
     /// A BOS token that has no id.
     #[error(
-        "{config}: bos_token {token:?} is to be added (add_bos_token) but is no token of {name}; the files do not belong together"
+        "{config}: bos_token {token:?} is to be added (add_bos_token) but is not a token of {name}; the files do not belong together"
     )]
     UnknownBos {
         /// The configuration file.

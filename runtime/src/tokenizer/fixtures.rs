@@ -112,7 +112,7 @@ pub(crate) fn source(tokenizer: &Value, config: Option<&Value>) -> Source {
     }
 }
 
-/// A tokenizer in a folder that there is none in.
+/// The tokenizer of a folder without one.
 pub(crate) fn missing(place: &str, instead: Option<&str>) -> Source {
     Source::Missing(Missing::Folder {
         place: place.into(),

@@ -14,9 +14,9 @@ pub mod names {
     /// Special tokens, and tokens added to the vocabulary.
     pub const CONFIG: &str = "tokenizer_config.json";
     /// Special tokens, in older folders.
-    pub const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
+    pub(crate) const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
     /// Tokens added to the vocabulary, in older folders.
-    pub const ADDED_TOKENS: &str = "added_tokens.json";
+    pub(crate) const ADDED_TOKENS: &str = "added_tokens.json";
 }
 
 /// The files that describe a tokenizer: their paths, or their contents.

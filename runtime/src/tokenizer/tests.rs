@@ -111,7 +111,7 @@ fn bos_that_is_no_token_is_an_error() {
     let config = json!({"add_bos_token": true, "bos_token": "<start>"});
     assert_eq!(
         message(load_with(&byte_fallback(), &config)),
-        "tokenizer_config.json of memory: bos_token \"<start>\" is to be added (add_bos_token) but is no token of \
+        "tokenizer_config.json of memory: bos_token \"<start>\" is to be added (add_bos_token) but is not a token of \
          tokenizer.json of memory; the files do not belong together"
     );
     let unwanted = json!({"bos_token": "<start>"});

@@ -19,6 +19,8 @@ pub(crate) const VOCAB: usize = 11;
 pub(crate) const CONTEXT: usize = 300;
 /// Queries of a tile of the fake prefill program.
 const TILE: usize = 5;
+/// Where the arena's buffer that grows with the context begins: after a number for each of at most 16 rows of a step.
+const AFTER_ROWS: usize = 64;
 
 thread_local! {
     static LAST_PROGRAM: Cell<&'static str> = const { Cell::new("none") };
@@ -303,11 +305,7 @@ fn check_lists(ctx: &StepContext, spans: &[Span], tiles: &[Span], tile: usize) {
         row += piece.n;
     }
     assert_eq!(row as usize, ctx.n_tokens);
-    assert!(
-        ctx.arena_grown.is_multiple_of(64)
-            && (ctx.arena as usize).is_multiple_of(64)
-            && (ctx.scratch as usize).is_multiple_of(64)
-    );
+    assert!((ctx.arena as usize).is_multiple_of(64) && (ctx.scratch as usize).is_multiple_of(64));
 }
 
 /// Keys of a slot, `[context]`.
@@ -352,13 +350,13 @@ unsafe fn write_key(ctx: &StepContext, row: usize, changing: bool) {
     }
 }
 
-/// Sums the keys that each query of a tile sees, by way of this thread's part of the arena's grown buffer.
+/// Sums the keys that each query of a tile sees, by way of this thread's part of the buffer that follows the rows of a step.
 unsafe fn sum_keys(ctx: &StepContext, thread: usize, tile: &Span) {
-    // SAFETY: the grown part has a number per position for each of up to four threads.
+    // SAFETY: that buffer has a number per position for each of up to four threads.
     unsafe {
         let seen = ctx
             .arena
-            .add(ctx.arena_grown)
+            .add(AFTER_ROWS)
             .cast::<f32>()
             .add(thread * ctx.context);
         for query in 0..tile.n {

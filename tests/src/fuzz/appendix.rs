@@ -10,7 +10,7 @@ use std::path::Path;
 
 use graver_runtime::abi::{ABI_VERSION, CompiledModel, Manifest, StepContext};
 use graver_runtime::appendix::{
-    Appendix, AppendixError, Checksum, Directory, Part, TRAILER_BYTES, trailer,
+    Appendix, AppendixError, Checksum, Directory, FilePart, TRAILER_BYTES, trailer,
 };
 use graver_runtime::artifact::{Artifact, pack_manifest};
 use graver_runtime::session::SessionOptions;
@@ -48,8 +48,8 @@ fn with_directory(data: &[u8]) -> Vec<u8> {
     [contents, text, &trailer(&at)].concat()
 }
 
-fn part(name: &str, offset: usize, contents: &[u8]) -> Part {
-    Part {
+fn part(name: &str, offset: usize, contents: &[u8]) -> FilePart {
+    FilePart {
         name: name.into(),
         offset: offset as u64,
         bytes: contents.len() as u64,

@@ -52,7 +52,7 @@ impl Collected {
         let values = &config.values;
         for (key, value) in values {
             self.take_common(config, key, value)?;
-            // What is no text or object is a flag or number that only ends alike.
+            // What is neither text nor object is a flag or number whose name only ends alike.
             match value {
                 _ if !is_own(key) => {}
                 Value::String(text) => self.own.put(key, Token::Plain(text.clone())),

@@ -69,7 +69,7 @@ impl Full {
         Full::from(&AddedToken::from(text, special))
     }
 
-    /// Reads an object. What it does not say is no, but that a token that is not special is normalised.
+    /// Reads an object. Flags that it lacks are false, except that a token that is not special is normalised.
     pub(super) fn read(
         file: &Beside<'_>,
         place: &str,

@@ -1,4 +1,4 @@
-//! Whether a step is worth sharing.
+//! Whether one thread does the next steps alone.
 //!
 //! A processor can be taken away from a process while it runs: by its affinity or cpuset, or by another process that is bound
 //! to it. Threads that then have to change places on one processor at every barrier are slower than one of them alone, up to three
@@ -7,27 +7,27 @@
 
 use std::time::{Duration, Instant};
 
-/// How long one thread stays alone until the others are tried again, the first time and at most. A step in vain costs little, one
-/// alone on a machine that is free again up to twice its time.
+/// How long one thread stays alone until the others are tried again, the first time and at most. A shared step that is still crowded
+/// costs little; a step alone on a machine that is free again takes up to twice its time.
 const PAUSES: [Duration; 2] = [Duration::from_millis(10), Duration::from_millis(320)];
 
 /// What the last shared steps have shown.
 #[derive(Default)]
-pub(super) struct Company {
+pub(super) struct SoloMode {
     /// No step is shared before that.
     until: Option<Instant>,
     /// How long that was.
     pause: Duration,
 }
 
-impl Company {
+impl SoloMode {
     /// Whether the step that begins now is for one thread alone.
-    pub(super) fn is_alone(&self) -> bool {
+    pub(super) fn is_on(&self) -> bool {
         self.until.is_some_and(|until| Instant::now() < until)
     }
 
     /// Takes whether the shared step that has just ended was crowded.
-    pub(super) fn shared(&mut self, is_crowded: bool) {
+    pub(super) fn after_shared(&mut self, is_crowded: bool) {
         let [shortest, longest] = PAUSES;
         self.pause = match is_crowded {
             true => (self.pause * 2).clamp(shortest, longest),
@@ -42,11 +42,11 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_thread_stays_alone_for_longer_and_longer_until_there_is_company() {
-        let mut company = Company::default();
+    fn one_thread_stays_alone_for_longer_and_longer_until_steps_are_not_crowded() {
+        let mut solo = SoloMode::default();
         let mut after = |is_crowded| {
-            company.shared(is_crowded);
-            (company.pause.as_millis(), company.until.is_some())
+            solo.after_shared(is_crowded);
+            (solo.pause.as_millis(), solo.until.is_some())
         };
         let crowded = [10, 20, 40, 80, 160, 320, 320].map(|pause| (pause, true));
         assert_eq!([true; 7].map(&mut after), crowded);
@@ -55,16 +55,16 @@ mod tests {
     }
 
     #[test]
-    fn one_thread_is_alone_for_as_long_as_that() {
-        let mut company = Company::default();
-        assert!(!company.is_alone());
-        company.shared(true);
+    fn one_thread_is_on_for_as_long_as_that() {
+        let mut solo = SoloMode::default();
+        assert!(!solo.is_on());
+        solo.after_shared(true);
         let begun = Instant::now();
-        while company.is_alone() {
+        while solo.is_on() {
             std::thread::yield_now();
         }
         assert!(begun.elapsed() > PAUSES[0] / 2);
-        company.shared(false);
-        assert!(!company.is_alone());
+        solo.after_shared(false);
+        assert!(!solo.is_on());
     }
 }
