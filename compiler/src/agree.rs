@@ -14,7 +14,7 @@ use crate::weights::{View, Weights};
 ///
 /// # Errors
 /// The first slot that differs.
-pub fn slots(program: &Program, weights: &Weights) -> Result<(), VerifyError> {
+pub(crate) fn slots(program: &Program, weights: &Weights) -> Result<(), VerifyError> {
     let layers = weights.layers.iter().map(Vec::as_slice);
     let sections = std::iter::once(weights.embed.as_slice())
         .chain(layers)
@@ -63,7 +63,7 @@ fn slot(decl: &WeightDecl, view: &View) -> Result<(), String> {
 ///
 /// # Errors
 /// The first table that is too short, or logits of another number than the vocabulary's.
-pub fn sizes(program: &Program, model: &Model) -> Result<(), VerifyError> {
+pub(crate) fn sizes(program: &Program, model: &Model) -> Result<(), VerifyError> {
     for (b, block) in program.blocks.iter().enumerate() {
         let graph = &block.graph;
         let wrong = |what: String| Err(VerifyError::new(program.place(b), what));
@@ -95,7 +95,7 @@ pub fn sizes(program: &Program, model: &Model) -> Result<(), VerifyError> {
 ///
 /// # Errors
 /// What differs first.
-pub fn programs(decode: &Program, prefill: &Program) -> Result<(), VerifyError> {
+pub(crate) fn programs(decode: &Program, prefill: &Program) -> Result<(), VerifyError> {
     let wrong = |node: String, what: &str| {
         let what = format!("decode and prefill differ in {what}");
         Err(VerifyError::new(node, what))
@@ -120,7 +120,7 @@ pub fn programs(decode: &Program, prefill: &Program) -> Result<(), VerifyError> 
 ///
 /// # Errors
 /// The first buffer that differs.
-pub fn states(program: &Program, table: &[StateInfo]) -> Result<(), VerifyError> {
+pub(crate) fn states(program: &Program, table: &[StateInfo]) -> Result<(), VerifyError> {
     let bases = program.state_bases();
     let mut used = 0;
     for (layer, b) in program.layers.iter().enumerate() {

@@ -127,7 +127,7 @@ impl Cost {
     }
 
     /// Seconds that the work takes at least on a machine of `gbps` 10⁹ bytes and `gflops` 10⁹ operations a second.
-    pub fn least_seconds(&self, gbps: f64, gflops: f64) -> f64 {
+    pub(crate) fn least_seconds(&self, gbps: f64, gflops: f64) -> f64 {
         (self.memory_bytes() as f64 / gbps).max(self.flops as f64 / gflops) / 1e9
     }
 }
@@ -162,7 +162,7 @@ pub fn total(kernels: &[KernelCost]) -> Cost {
 }
 
 /// Seconds that a step takes at least: each kernel waits for memory or for arithmetic, whichever takes longer.
-pub fn least_seconds(kernels: &[KernelCost], gbps: f64, gflops: f64) -> f64 {
+pub(crate) fn least_seconds(kernels: &[KernelCost], gbps: f64, gflops: f64) -> f64 {
     let one = |k: &KernelCost| k.cost.least_seconds(gbps, gflops) * k.times as f64;
     kernels.iter().map(one).sum()
 }

@@ -80,7 +80,7 @@ pub enum DivergenceError {
     /// A model fails to run.
     #[error(transparent)]
     Run(#[from] graver_runtime::Error),
-    /// The reference's logits are no distribution.
+    /// The reference's logits are not a distribution.
     #[error("the unquantised model: {0}")]
     Sampling(#[from] graver_runtime::sampling::SamplingError),
 }

@@ -1,4 +1,4 @@
-//! The small model inside the program, for whoever has no checkpoint at hand: `compiler/model/README.md` says what it is.
+//! The small model inside the program, for use without a checkpoint: `compiler/model/README.md` says what it is.
 
 use std::borrow::Cow;
 

@@ -12,6 +12,7 @@ use crate::codegen::{Instruments, Planned};
 use crate::driver::{Loaded, plain_program, plan_program};
 use crate::graph::ProgramKind;
 use crate::passes::{Outcome, PASSES, PassOptions, PassReport};
+use crate::units::counted;
 
 /// Every candidate of every pass, and what the passes together came to.
 #[derive(Clone, Debug, Serialize)]
@@ -21,7 +22,7 @@ pub struct Explanation {
     /// Layer kinds, each with the number of its layers.
     pub kinds: Vec<Kind>,
     /// In the order in which they run.
-    pub passes: Vec<Story>,
+    pub passes: Vec<PassExplanation>,
     /// Decode and prefill.
     pub programs: Vec<Totals>,
 }
@@ -37,7 +38,7 @@ pub struct Kind {
 
 /// What one pass did.
 #[derive(Clone, Debug, Serialize)]
-pub struct Story {
+pub struct PassExplanation {
     /// Name of the pass.
     pub pass: &'static str,
     /// One line on what it does.
@@ -103,7 +104,7 @@ pub fn explain(loaded: &Loaded, passes: &PassOptions, cache: CacheType) -> Expla
         spec: loaded.model.name.clone(),
         kinds: layer_kinds(loaded),
         programs: totals.collect(),
-        passes: stories(passes, &fused),
+        passes: pass_explanations(passes, &fused),
     }
 }
 
@@ -118,11 +119,14 @@ fn layer_kinds(loaded: &Loaded) -> Vec<Kind> {
         .collect()
 }
 
-fn stories(options: &PassOptions, fused: &[(Planned, Vec<PassReport>); 2]) -> Vec<Story> {
+fn pass_explanations(
+    options: &PassOptions,
+    fused: &[(Planned, Vec<PassReport>); 2],
+) -> Vec<PassExplanation> {
     let enabled = options.enabled();
     PASSES
         .iter()
-        .map(|pass| Story {
+        .map(|pass| PassExplanation {
             pass: pass.name,
             about: pass.about,
             enabled: enabled.iter().any(|p| p.name == pass.name),
@@ -185,7 +189,7 @@ impl fmt::Display for Explanation {
     }
 }
 
-impl fmt::Display for Story {
+impl fmt::Display for PassExplanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let off = if self.enabled { "" } else { " (switched off)" };
         writeln!(f, "{}{off}: {}", self.pass, self.about)?;
@@ -201,7 +205,7 @@ impl fmt::Display for Story {
     }
 }
 
-impl Story {
+impl PassExplanation {
     /// Place, programs and outcome of each candidate; what decode and prefill agree on stands once.
     fn lines(&self) -> Vec<(&str, &str, String)> {
         let mut out: Vec<(&str, &str, String)> = vec![];
@@ -216,7 +220,7 @@ impl Story {
                 Some(_) | None => out.push((&c.at, &c.program, outcome)),
             }
         }
-        // What differs stands together: prefill's line behind decode's of the same place.
+        // What differs stands together: prefill's line follows decode's of the same place.
         let first = |at: &str| self.candidates.iter().position(|c| c.at == at);
         out.sort_by_key(|l| first(l.0));
         out
@@ -228,8 +232,12 @@ impl fmt::Display for Totals {
         let (plain, fused) = (self.plain, self.fused);
         write!(
             f,
-            "a {} step: {} kernels and {} barriers, {} and {} unfused",
-            self.program, fused.kernels, fused.barriers, plain.kernels, plain.barriers
+            "a {} step: {} and {}, {} and {} unfused",
+            self.program,
+            counted(fused.kernels, "kernel"),
+            counted(fused.barriers, "barrier"),
+            plain.kernels,
+            plain.barriers
         )
     }
 }

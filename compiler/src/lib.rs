@@ -1,15 +1,16 @@
 //! Graver compiles a language model, described by a JSON spec, into a native forward pass.
 
 pub mod access;
-pub mod agree;
+mod agree;
 pub mod artifact;
 pub mod bench;
 pub mod codegen;
 pub mod cost;
 pub mod divergence;
 pub mod driver;
+pub mod dump;
 pub mod embedded;
-pub mod emit;
+
 pub mod explain;
 pub mod graph;
 pub mod interp;
@@ -20,6 +21,7 @@ pub mod report;
 pub mod schedule;
 pub mod spec;
 pub mod summary;
+mod units;
 pub mod verify;
 mod walk;
 pub mod weights;

@@ -10,6 +10,7 @@ use crate::spec::model::{
     Attention, DeltaNet, Inner, Item, KeyValue, LatentAttention, LatentQuery, Mlp, Model, Moe,
     Norm, NormKind, QkNorm, Reach, Rope, Score, Step, StepOp,
 };
+use crate::units::counted;
 
 /// One mechanism.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -82,7 +83,9 @@ fn by_kind(model: &Model, describe: impl Fn(&[Item]) -> Option<String>) -> Strin
     match texts.as_slice() {
         [(text, _)] => text.clone(),
         several => {
-            let each = several.iter().map(|(t, n)| format!("{n} layers: {t}"));
+            let each = several
+                .iter()
+                .map(|(t, n)| format!("{}: {t}", counted(*n, "layer")));
             each.collect::<Vec<_>>().join("; ")
         }
     }
@@ -209,7 +212,7 @@ fn grouped(a: &Attention) -> String {
         out += ", sinks";
     }
     if a.gate.is_some() {
-        out += ", result behind a sigmoid gate";
+        out += ", output gated by a sigmoid";
     }
     if let Some(p) = a.position_scale {
         out += &format!(", queries scaled by position from {} on", p.every);
@@ -249,7 +252,7 @@ fn delta(d: &DeltaNet) -> String {
         false => "component",
     };
     let gate = match d.gate {
-        Some(_) => format!(", result behind a {} gate", d.gate_act.name()),
+        Some(_) => format!(", output gated by {}", d.gate_act.name()),
         None => String::new(),
     };
     format!(
@@ -260,14 +263,14 @@ fn delta(d: &DeltaNet) -> String {
 
 fn rotary(rope: &Rope, head_dim: usize) -> String {
     let pairs = if rope.interleaved {
-        "neighbours"
+        "interleaved"
     } else {
-        "halves"
+        "rotate-half"
     };
     // The slowest pair's wavelength says how the frequencies were scaled, whatever the rule was called.
     let slowest = rope.freqs.iter().copied().fold(f32::INFINITY, f32::min);
     format!(
-        "RoPE on {} of {head_dim} components in {pairs}, wavelengths up to {:.3e}",
+        "RoPE on {} of {head_dim} components, {pairs}, longest wavelength {:.3e}",
         rope.rotary_dim(),
         std::f32::consts::TAU / slowest
     )

@@ -16,6 +16,7 @@ use crate::explain::{Counts, counts};
 use crate::mechanisms::{Mechanism, mechanisms};
 use crate::schedule::largest_step;
 use crate::spec::model::{Item, Model, Step as ModelStep, StepOp};
+use crate::units::{bytes, count, counted, flops};
 
 /// A machine's limits, given or measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -96,7 +97,7 @@ pub struct StepCost {
 /// Context lengths that are shown, as far as the model has them.
 const CONTEXTS: [usize; 4] = [1024, 8192, 32768, 131_072];
 
-/// Sums up a model that the caller calls `name`.
+/// Summarises a model that the caller calls `name`.
 pub fn summarize(
     name: &str,
     loaded: &Loaded,
@@ -134,7 +135,7 @@ fn steps(model: &Model, planned: &[Planned; 2], machine: Option<Machine>) -> Vec
 }
 
 /// What a step of a program costs.
-pub fn step_cost(planned: &Planned, step: Step, machine: Option<Machine>) -> StepCost {
+fn step_cost(planned: &Planned, step: Step, machine: Option<Machine>) -> StepCost {
     let kernels = cost::kernels(planned, step);
     let seconds = machine.map(|m| cost::least_seconds(&kernels, m.gbps, m.gflops));
     StepCost {
@@ -239,7 +240,7 @@ impl Summary {
     pub fn rows(&self) -> Vec<(String, String)> {
         let mut out = vec![
             row("parameters", count(self.parameters)),
-            row("active per token", count(self.active_parameters)),
+            row("read per token", count(self.active_parameters)),
             row("weights", bytes(self.weight_bytes)),
             row(
                 "hidden, vocabulary",
@@ -248,7 +249,7 @@ impl Summary {
             row("context", self.context),
         ];
         out.extend(self.mechanisms.iter().map(|m| row(m.name, &m.value)));
-        out.push(row("state per token", self.state.per_token()));
+        out.push(row("KV cache per token", self.state.per_token()));
         if self.state.recurrent_bytes > 0 {
             let recurrent = bytes(self.state.recurrent_bytes);
             out.push(row("state per sequence", format!("{recurrent}, recurrent")));
@@ -279,13 +280,16 @@ impl StateSize {
         let (own, mha) = (self.bytes_per_token, self.mha_bytes_per_token);
         match own {
             0 => "none".into(),
-            _ if own == mha => format!("{}, as multi-head attention", bytes(own)),
-            _ => format!(
-                "{}, {:.1} times less than the {} of multi-head attention",
-                bytes(own),
-                mha as f64 / own as f64,
-                bytes(mha)
-            ),
+            _ if own == mha => format!("{}, as MHA", bytes(own)),
+            _ => {
+                let share = mha as f64 / own as f64;
+                let digits = usize::from(share < 9.95);
+                format!(
+                    "{} (1/{share:.digits$} of MHA's {})",
+                    bytes(own),
+                    bytes(mha)
+                )
+            }
         }
     }
 }
@@ -295,53 +299,19 @@ impl fmt::Display for StepCost {
         let (cost, tokens) = (&self.cost, self.step.tokens as u64);
         write!(
             f,
-            "{} a token; {} weights, {} state, {} activations a step; {} kernels, {} barriers",
+            "{} a token; {} weights, {} state, {} activations a step; {}, {}",
             flops(cost.flops / tokens),
             bytes(cost.weight_bytes),
             bytes(cost.state_bytes),
             bytes(cost.activation_bytes),
-            self.counts.kernels,
-            self.counts.barriers
+            counted(self.counts.kernels, "kernel"),
+            counted(self.counts.barriers, "barrier")
         )?;
         match self.tokens_per_second {
             Some(t) if t < 10.0 => write!(f, "; at most {t:.2} tokens/s"),
             Some(t) => write!(f, "; at most {t:.0} tokens/s"),
             None => Ok(()),
         }
-    }
-}
-
-/// `16.1 GB`.
-pub fn bytes(n: u64) -> String {
-    scaled(n, "B")
-}
-
-/// `15.0 GFLOP`.
-pub fn flops(n: u64) -> String {
-    scaled(n, "FLOP")
-}
-
-/// `8.03 billion`.
-pub fn count(n: u64) -> String {
-    match n {
-        0..1_000_000 => n.to_string(),
-        1_000_000..1_000_000_000 => format!("{:.1} million", n as f64 / 1e6),
-        1_000_000_000.. => format!("{:.2} billion", n as f64 / 1e9),
-    }
-}
-
-/// With a decimal prefix, three digits.
-fn scaled(n: u64, unit: &str) -> String {
-    let prefixes = ["", "k", "M", "G", "T", "P"];
-    let (mut x, mut i) = (n as f64, 0);
-    while x >= 999.5 && i + 1 < prefixes.len() {
-        (x, i) = (x / 1000.0, i + 1);
-    }
-    match (i, x) {
-        (0, _) => format!("{n} {unit}"),
-        (_, 0.0..9.995) => format!("{x:.2} {}{unit}", prefixes[i]),
-        (_, 0.0..99.95) => format!("{x:.1} {}{unit}", prefixes[i]),
-        (_, _) => format!("{x:.0} {}{unit}", prefixes[i]),
     }
 }
 
@@ -390,7 +360,7 @@ pub fn compare(a: Summary, b: Summary) -> Comparison {
     }
 }
 
-/// Where a row belongs: `state at 8192` behind other states at less, and what is of no length at the end.
+/// Where a row belongs: `state at 8192` after other states at less, and what has no length at the end.
 fn place(names: &[&str], name: &str) -> usize {
     let parts = |name: &str| -> Option<(String, u64)> {
         let (what, length) = name.rsplit_once(' ')?;

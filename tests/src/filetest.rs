@@ -17,7 +17,7 @@ use std::str::FromStr;
 
 use graver::codegen::Instruments;
 use graver::driver::plan_program;
-use graver::emit::Emit;
+use graver::dump::DumpStage;
 use graver::graph::{self, Graph, Program, ProgramKind};
 use graver::passes::{self, PASSES, Pass, PassOptions};
 
@@ -131,7 +131,7 @@ pub fn check_area(area: &str) {
 ///
 /// - `pass NAME decode|prefill`: every site with its outcome, then the graph afterwards;
 /// - `verify`: the message of the parser or the verifier, or `valid`;
-/// - a stage of [`Emit`] and `decode|prefill`: what `inspect --emit` shows of it, nothing fused.
+/// - a stage of [`DumpStage`] and `decode|prefill`: what `inspect --emit` shows of it, nothing fused.
 fn evaluate(command: &[&str], input: &str) -> Result<String, String> {
     match command {
         ["pass", name, kind] => run_pass(pass(name)?, input, word(kind)?),
@@ -171,7 +171,7 @@ fn verify(input: &str) -> String {
 }
 
 /// What a stage shows of the block under test; the two around it are cut away.
-fn emit_block(stage: Emit, program: Program) -> Result<String, String> {
+fn emit_block(stage: DumpStage, program: Program) -> Result<String, String> {
     let plain = PassOptions {
         no_fuse: true,
         ..PassOptions::default()

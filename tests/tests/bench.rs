@@ -138,10 +138,7 @@ fn a_point_without_room_is_an_error_that_says_so() {
     let variants = bench::ab(&PassOptions::default());
     let found = run("llama", &variants, &points, settings);
     let message = found.unwrap_err().to_string();
-    assert!(
-        message.contains("500 tokens behind 100 others"),
-        "{message}"
-    );
+    assert!(message.contains("500 tokens after 100 others"), "{message}");
 }
 
 /// The profile is a variant like any other, and leaves a trace.

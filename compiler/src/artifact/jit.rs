@@ -78,7 +78,7 @@ impl AsRef<[u8]> for BlobOf {
 }
 
 /// The weights as the runtime takes them: the same bytes, in place.
-pub fn weight_source(weights: &Arc<Weights>) -> WeightSource {
+pub(crate) fn weight_source(weights: &Arc<Weights>) -> WeightSource {
     let blob = |i: usize| Blob::shared(Arc::new(BlobOf(Arc::clone(weights), i)));
     WeightSource {
         blobs: (0..weights.blobs.len()).map(blob).collect(),

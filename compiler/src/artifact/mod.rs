@@ -2,7 +2,7 @@
 //! library, or an object with the runtime as an archive beside it.
 //!
 //! A file is linked by the system's `cc` from the object that Cranelift makes and the runtime's archive, which this program
-//! carries. Weights and tokenizer are appended behind the linked code, or go into a file of their own; they never pass
+//! carries. Weights and tokenizer are appended to the linked code, or go into a file of their own; they never pass
 //! through the object or the linker. All files appear whole, or not at all; the same input gives the same bytes.
 
 mod append;
@@ -22,9 +22,11 @@ mod staging;
 mod write;
 
 pub use error::{CompileError, JitError};
-pub use jit::{check_jit, jit, weight_source};
+pub use jit::{check_jit, jit};
 pub use link::link_arguments;
 pub use listing::{ListingError, listings};
-pub use options::{ARCHIVE, ArtifactKind, HEADER, Placement, Progress, WriteOptions, Written};
+pub use options::{ARCHIVE, ArtifactKind, Placement, Progress, WriteOptions, Written};
 pub use planned::PlannedModel;
 pub use write::write;
+
+pub(crate) use jit::weight_source;

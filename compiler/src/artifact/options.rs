@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use graver_runtime::tokenizer::Files;
 
 /// The interface of shared libraries and objects, for C.
-pub const HEADER: &str = include_str!("../../../runtime/include/graver.h");
+pub(super) const HEADER: &str = include_str!("../../../runtime/include/graver.h");
 /// Name of the runtime's archive beside an object.
 pub const ARCHIVE: &str = "libgraver_runtime.a";
 

@@ -35,14 +35,14 @@ fn open(path: &Path) -> io::Result<File> {
     let user = unsafe { libc::geteuid() };
     if !found.is_file() || found.nlink() != 1 || found.uid() != user {
         return Err(io::Error::other(
-            "something that is no file of this user's lies there",
+            "what lies there is not a plain file of this user's",
         ));
     }
     file.set_len(0)?;
     Ok(file)
 }
 
-/// `address size name` in hexadecimal, one line for each function. They lie one behind the other, so that each ends where the next
+/// `address size name` in hexadecimal, one line for each function. They lie one after the other, so that each ends where the next
 /// begins; of the last only the start is known, and a page is assumed.
 fn text(module: &JITModule) -> String {
     let functions = module.declarations().get_functions();

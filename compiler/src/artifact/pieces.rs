@@ -24,8 +24,8 @@ impl<W: Write> LargePieces<W> {
 
     /// Bytes that may still wait before the end of a large page.
     fn room(&self) -> usize {
-        let behind = (self.at % LARGE_PAGE as u64) as usize + self.waiting.len();
-        LARGE_PAGE - behind
+        let filled = (self.at % LARGE_PAGE as u64) as usize + self.waiting.len();
+        LARGE_PAGE - filled
     }
 
     fn pass_on(&mut self) -> io::Result<()> {

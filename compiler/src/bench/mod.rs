@@ -30,7 +30,8 @@ pub use diff::{Difference, Differences, diff};
 pub use record::{
     Busy, FORMAT, Headline, Phase, Point, PointReport, Report, Speeds, VariantReport,
 };
-pub use stats::{Ratio, median, quantile};
+pub use stats::Ratio;
+use stats::{median, quantile};
 
 /// One of the things that are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -63,7 +64,7 @@ pub enum BenchError {
     Runtime(#[from] Error),
     /// A point that the model has no room for.
     #[error(
-        "{tokens} tokens behind {depth} others do not fit the model's context of {context}: choose a smaller --prompt, --gen or --depth"
+        "{tokens} tokens after {depth} others do not fit the model's context of {context}: choose a smaller --prompt, --gen or --depth"
     )]
     Context {
         /// Tokens of the point.
@@ -94,7 +95,7 @@ pub fn unfused() -> Variant {
     variant("unfused", none)
 }
 
-/// Every pass that acts on the model, switched off alone and alone on, behind fused and unfused.
+/// Fused and unfused, then every pass that acts on the model, switched off alone and on alone.
 pub fn ablation(loaded: &Loaded, options: &CompileOptions) -> Vec<Variant> {
     let mut out = ab(&options.passes);
     let acting = acting(loaded, options);

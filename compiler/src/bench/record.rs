@@ -36,7 +36,14 @@ impl std::fmt::Display for Point {
             Phase::Prefill => "prefill",
             Phase::Decode => "decode",
         };
-        write!(f, "{phase} {} at {}", self.tokens, self.depth)
+        let tokens = match self.tokens {
+            1 => "1 token".into(),
+            n => format!("{n} tokens"),
+        };
+        match self.depth {
+            0 => write!(f, "{phase} {tokens}, empty cache"),
+            depth => write!(f, "{phase} {tokens} after {depth}"),
+        }
     }
 }
 

@@ -26,7 +26,7 @@ impl Ratio {
 }
 
 /// The value at a share of the sorted list, interpolated.
-pub fn quantile(values: &[f64], share: f64) -> f64 {
+pub(super) fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);
     let at = share * (sorted.len() - 1) as f64;
@@ -35,7 +35,7 @@ pub fn quantile(values: &[f64], share: f64) -> f64 {
 }
 
 /// The middle value.
-pub fn median(values: &[f64]) -> f64 {
+pub(super) fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }
 

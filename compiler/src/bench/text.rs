@@ -3,7 +3,7 @@
 use std::fmt::{self, Write};
 
 use super::record::{Busy, PointReport, Report, VariantReport};
-use crate::summary::bytes;
+use crate::units::{bytes, counted};
 
 const COLUMNS: [&str; 8] = [
     "variant",
@@ -13,7 +13,7 @@ const COLUMNS: [&str; 8] = [
     "kernels",
     "barriers",
     "bytes",
-    "of ceiling",
+    "of peak",
 ];
 
 impl Report {
@@ -33,13 +33,13 @@ impl Report {
 
     fn heading(&self) -> String {
         let measured = format!(
-            "{}: {} of weights, {} threads of {}, {} kernels, {} rounds; ceilings {:.0} GFLOP/s and, by what is read, GB/s as given",
+            "{}: {} of weights, {} of {}, {} kernels, {}; peak {:.0} GFLOP/s; peak bandwidth given per test",
             self.model,
             bytes(self.weight_bytes),
-            self.threads,
+            counted(self.threads, "thread"),
             self.processor.as_deref().unwrap_or("an unknown processor"),
             self.kernels,
-            self.rounds,
+            counted(self.rounds, "round"),
             self.gflops_ceiling
         );
         match self.busy.is_busy() {

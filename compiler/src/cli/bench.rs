@@ -59,30 +59,29 @@ struct BenchArgs {
     /// Compare the fused graph with the unfused one in ten rounds rather than three
     #[arg(long)]
     ab: bool,
-    /// Switch every pass off alone, and on alone
+    /// Also switch every pass off alone, and on alone
     #[arg(long)]
     ablate: bool,
     /// Measure the fused graph alone
     #[arg(long, conflicts_with_all = ["ab", "ablate"])]
     fused_only: bool,
-    /// Tokens of a prompt that is read, of whose last the logits are wanted; several lengths may be given, 0 for none; 512,
-    /// or as many as the model has room for
+    /// Prompt lengths to read, with logits of the last token; 0 for none [default: 512, or as many as the model has room for]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     prompt: Option<Vec<usize>>,
-    /// Tokens that are written one after the other; several lengths may be given, 0 for none; 64 if not given
+    /// Numbers of tokens to write one after the other; 0 for none [default: 64]
     #[arg(long = "gen", value_name = "N,…", value_delimiter = ',')]
     generate: Option<Vec<usize>>,
-    /// Positions that are filled before, at least 4 where tokens are written; several may be given
+    /// Positions already filled, at least 4 where tokens are written
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
     depth: Vec<usize>,
-    /// Times that everything is measured: 3, or 10 with --ab and --ablate
+    /// Times that everything is measured [default: 3; 10 with --ab or --ablate]
     #[arg(long, visible_alias = "repeat", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
-    /// Threads to compute with, each on a processor of its own; as many as the system allows if not given
+    /// Threads to compute with, each pinned to a processor [default: as many as the system allows]
     #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Write where the fused graph's time went, as a trace that Perfetto and chrome://tracing open; the variant `profiled` says
-    /// what taking the time costs
+    /// Write where the fused graph's time went, as a trace for Perfetto and chrome://tracing; the variant `profiled` shows what
+    /// taking the time costs
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
     /// Print JSON, as docs/bench.md describes it
@@ -173,9 +172,9 @@ impl BenchArgs {
             given.clone().unwrap_or_else(|| vec![n.min(room)])
         };
         // A prompt at no depth may fill the context.
-        let behind = if deepest > LEAST_DEPTH { room } else { context };
+        let prompt_room = if deepest > LEAST_DEPTH { room } else { context };
         let (prompt, generate) = (
-            usual(&self.prompt, 512, behind),
+            usual(&self.prompt, 512, prompt_room),
             usual(&self.generate, 64, room),
         );
         let mut out = vec![];

@@ -26,19 +26,19 @@ const LOOK: &str = "weights {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {et
 pub(crate) struct Args {
     #[command(flatten)]
     model: WeightedModelArgs,
-    /// Output; MODEL's own name in the current folder if not given
+    /// Output file [default: MODEL's own name, in the current folder]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// What to make
     #[arg(long, value_enum, value_name = "KIND", default_value = "exe")]
     emit: Kind,
-    /// Where weights go: embed if not given, but beside an object, which cannot carry them
+    /// Where weights go [default: embed; external for an object, which cannot carry them]
     #[arg(long, value_enum, value_name = "PLACE")]
-    weights: Option<Place>,
+    weights: Option<WeightsPlace>,
     /// Processor to compile for: native for this one, or a level such as x86-64-v3
     #[arg(long, value_name = "NAME", default_value = DEFAULT_TARGET)]
     target_cpu: String,
-    /// Make code that takes the time of its kernels, which the executable's --profile needs
+    /// Compile time stamps in, which the executable's --profile needs
     #[arg(long)]
     profile: bool,
     /// Print nothing
@@ -52,12 +52,12 @@ enum Kind {
     Exe,
     /// A shared library, with a C header beside it
     So,
-    /// An object, with the runtime as an archive, the weights and a C header beside it
+    /// An object, with the runtime as an archive, weights and a C header beside it
     Obj,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
-enum Place {
+enum WeightsPlace {
     /// In the output itself
     Embed,
     /// In a file of their own beside it, NAME.weights
@@ -92,7 +92,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let out = out.unwrap_or_else(|| default_out(model.name(), args.emit));
     let text = model.text()?;
     let tokenizer = text.tokenizer.clone().read()?;
-    // What cannot be loaded is better found now than by whoever gets the executable.
+    // A tokenizer that cannot be loaded is better found now than by the user of the executable.
     let check = Tokenizer::load_in_background(tokenizer.clone())?;
     let mut loaded = model.load(Purpose::Write)?;
     loaded.model.eos = text.eos_with(&loaded.model.eos);
@@ -125,11 +125,11 @@ impl Args {
     /// Where weights go. An object has them in a file of their own.
     fn placement(&self) -> Result<Placement, Box<dyn Error>> {
         match (self.emit, self.weights) {
-            (Kind::Obj, Some(Place::Embed)) => Err(
+            (Kind::Obj, Some(WeightsPlace::Embed)) => Err(
                 "--weights embed: an object cannot carry weights; leave it out, or choose another --emit"
                     .into(),
             ),
-            (Kind::Obj, _) | (_, Some(Place::External)) => Ok(Placement::External),
+            (Kind::Obj, _) | (_, Some(WeightsPlace::External)) => Ok(Placement::External),
             (Kind::Exe | Kind::So, _) => Ok(Placement::Embedded),
         }
     }

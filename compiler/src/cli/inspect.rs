@@ -1,10 +1,10 @@
-//! `graver inspect`: a model's shape in numbers, without weights, alone or beside another; or what a stage made of it.
+//! `graver inspect`: a model's shape in numbers, without weights, alone or beside another; or what a compiler stage made of it.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use graver::driver::Purpose;
-use graver::emit::{Emit, emit};
+use graver::dump::{DumpStage, dump};
 use graver::graph::ProgramKind;
 use graver::summary::{Machine, compare};
 
@@ -16,19 +16,19 @@ use super::print::{json, print};
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Print what a stage made: spec, graph, graph:<pass>, schedule, memory, clif, asm, dot
+    /// Print a compiler stage: spec, graph, graph:<pass>, schedule, memory, clif, asm, dot
     #[arg(long, value_name = "STAGE", conflicts_with_all = ["compare", "gbps", "gflops", "json"])]
-    emit: Option<Emit>,
+    emit: Option<DumpStage>,
     /// Which of the two programs to print: decode or prefill [default: decode]
     #[arg(long, value_name = "NAME", requires = "emit")]
     program: Option<ProgramKind>,
-    /// Set the model beside this one: a folder, a spec, or SPEC:PRESET
+    /// Compare with this model: a folder, a spec, or SPEC:PRESET
     #[arg(long, value_name = "MODEL")]
     compare: Option<PathBuf>,
-    /// 10⁹ bytes from memory a second, to predict speed by
+    /// Memory bandwidth, to predict speed by
     #[arg(long, value_name = "GB/S", requires = "gflops", value_parser = positive, allow_negative_numbers = true)]
     gbps: Option<f64>,
-    /// 10⁹ floating-point operations a second, to predict speed by
+    /// Arithmetic throughput, to predict speed by
     #[arg(long, value_name = "GFLOP/S", requires = "gbps", value_parser = positive, allow_negative_numbers = true)]
     gflops: Option<f64>,
     /// Print JSON
@@ -45,14 +45,14 @@ fn positive(text: &str) -> Result<f64, String> {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     if let Some(stage) = args.emit {
-        if stage == Emit::Spec && args.program.is_some() {
+        if stage == DumpStage::Spec && args.program.is_some() {
             return Err(
-                "--program goes with the stages of one program; the spec is of both".into(),
+                "--program chooses between decode and prefill, which have one spec: leave it out with --emit spec".into(),
             );
         }
         let program = args.program.unwrap_or(ProgramKind::Decode);
         let loaded = args.model.load(Purpose::Inspect)?;
-        let text = emit(&loaded, &args.model.options()?, program, stage)?;
+        let text = dump(&loaded, &args.model.options()?, program, stage)?;
         print(text)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -20,7 +20,7 @@ pub(crate) fn catch() {
     }
 }
 
-/// From now on, ends the process without a word once whoever reads its output has gone, as other commands in a pipe end.
+/// From now on, the process ends silently once the reader of its output has gone, as other commands in a pipe do.
 pub(crate) fn end_with_reader() {
     // SAFETY: the default action of a signal may always be restored.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_DFL) };

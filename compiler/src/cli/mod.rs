@@ -1,12 +1,13 @@
-//! Commands, one file each; here the table of them and what they share.
+//! The table of commands, which have a file each, and how one is run.
+
 mod bench;
 mod compile;
 mod explain;
 mod inspect;
 mod interrupt;
 mod model;
+mod named;
 mod outcome;
-mod place;
 mod print;
 mod progress;
 mod quant;
@@ -43,17 +44,17 @@ enum Command {
     Bench(bench::Args),
     /// Make an executable, a shared library or an object
     Compile(compile::Args),
-    /// Say of every candidate of every pass whether it was fused, and why
+    /// List every fusion candidate: fused or not, and why
     Explain(explain::Args),
-    /// Sum a model up without its weights, compare two, or show what a stage made of it
+    /// Summarise a model, compare two, or print any compiler stage
     Inspect(inspect::Args),
     /// List the built-in specs
     Specs(specs::Args),
-    /// Draw a page about a model: graphs, memory, state, roofline, and what was measured
+    /// Write an HTML page about a model: graphs, memory, state, roofline, and what was measured
     Report(report::Args),
     /// Measure which of the kernels that give the same results are faster on this processor
     Tune(tune::Args),
-    /// Compare the compiled code with golden logits, or after every pass with the plain interpreter
+    /// Compare the compiled code with golden logits or, pass by pass, with the plain interpreter
     Verify(verify::Args),
 }
 
@@ -68,13 +69,15 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 
 /// The command line. `run` has a seed already, which is that of random weights as well.
 fn command() -> clap::Command {
-    Cli::command().version(&**VERSION).mut_subcommand("run", |run| {
-        run.mut_arg("weights_seed", |seed| {
-            seed.long("weights-seed").help(
-                "Seed of random weights, where MODEL is a spec; that of --seed if not given, else 0",
+    Cli::command()
+        .version(&**VERSION)
+        .mut_subcommand("run", |run| {
+            run.mut_arg("weights_seed", |seed| {
+                seed.long("weights-seed").help(
+                "Seed of random weights, where MODEL is a spec [default: that of --seed, else 0]",
             )
+            })
         })
-    })
 }
 
 /// Runs the command line.
@@ -98,7 +101,7 @@ pub(crate) fn main() -> ExitCode {
 fn show(message: &clap::Error) -> ExitCode {
     let lost = match (message.use_stderr(), io::stdout().is_terminal()) {
         (true, _) => message.print().err().and(None),
-        // In colours, which a terminal has room for.
+        // In colour, for a terminal.
         (false, true) => message.print().err().map(Into::into),
         (false, false) => print::print(message.render()).err(),
     };
@@ -128,7 +131,7 @@ fn dispatch(cli: Cli) -> Outcome {
 /// Exit code after a panic, as Rust's own is.
 const PANICKED: u8 = 101;
 
-/// What went wrong and where, and that it is ours to mend: on whatever thread, in whatever library.
+/// Says what went wrong and where, and that it is a bug: on any thread, in any library.
 fn report_panic(info: &PanicHookInfo<'_>) {
     let what = info.payload_as_str().unwrap_or("no message");
     let place = info
@@ -137,9 +140,9 @@ fn report_panic(info: &PanicHookInfo<'_>) {
         .unwrap_or_default();
     say(format_args!("graver: internal error: {what}{place}"));
     say(concat!(
-        "This is a mistake in graver ",
+        "This is a bug in graver ",
         env!("CARGO_PKG_VERSION"),
-        ", not in what you asked for. Please report it, with the command line and this message."
+        ", not a mistake of yours. Please report it, with the command line and this message."
     ));
     let backtrace = Backtrace::capture();
     if backtrace.status() == BacktraceStatus::Captured {

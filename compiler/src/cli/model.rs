@@ -1,5 +1,4 @@
-//! The MODEL argument: a checkpoint folder, a spec with random weights, or the model inside the program; and how it is
-//! compiled.
+//! The MODEL argument (a checkpoint folder, a spec with random weights, or the built-in model), and how it is compiled.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
@@ -17,20 +16,20 @@ use graver_runtime::session::{Session, SessionOptions};
 use graver_runtime::text::{LoadedText, TextError};
 use graver_runtime::tokenizer::{Missing, Source};
 
-use super::place::{self, Place};
+use super::named::{self, Named};
 use super::progress::while_loading;
 use super::quant::QuantArgs;
 
 /// Which model, and how it is compiled.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
-    /// A checkpoint folder, or a spec (a file, or the name of a built-in one) with random weights; a small model that the
-    /// program carries if not given
+    /// A checkpoint folder, or a spec (a file, or the name of a built-in one) with random weights [default: the built-in 0.7M
+    /// model]
     model: Option<PathBuf>,
     /// Spec to use instead of the built-in one that matches config.json
     #[arg(long, value_name = "FILE")]
     spec: Option<PathBuf>,
-    /// Sizes to use where MODEL is a spec: tiny if not given
+    /// Sizes to use where MODEL is a spec [default: tiny]
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
     /// Of random weights.
@@ -50,7 +49,7 @@ pub(crate) struct ModelArgs {
 pub(crate) struct WeightedModelArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Seed of random weights, where MODEL is a spec; 0 if not given
+    /// Seed of random weights, where MODEL is a spec [default: 0]
     #[arg(long = "seed", value_name = "S")]
     weights_seed: Option<u64>,
 }
@@ -86,7 +85,7 @@ pub(crate) enum ModelError {
     )]
     Preset { preset: String, what: &'static str },
     #[error(
-        "a seed of weights: MODEL has weights of its own; a seed is for specs, whose weights are random"
+        "a seed for weights: MODEL has weights of its own; a seed is for specs, whose weights are random"
     )]
     Seed,
     #[error(
@@ -103,10 +102,10 @@ pub(crate) enum ModelError {
 
 #[derive(Args, Clone, Debug)]
 struct PassArgs {
-    /// Leave all fusions out
+    /// Run no pass: fuse nothing
     #[arg(long, conflicts_with_all = ["no_pass", "pass_limit"])]
     no_fuse: bool,
-    /// Leave a pass out; may be given several times
+    /// Leave a pass out; can be repeated
     #[arg(long = "no-pass", value_name = "NAME")]
     no_pass: Vec<String>,
     /// Run only the first N passes
@@ -133,14 +132,14 @@ impl ModelArgs {
         if purpose == Purpose::Run {
             check_jit()?;
         }
-        let place = self.place()?;
-        let source = match &place {
-            Place::Embedded => ModelSource::Embedded,
-            Place::Folder(dir) => ModelSource::Checkpoint {
+        let named = self.named()?;
+        let source = match &named {
+            Named::Embedded => ModelSource::Embedded,
+            Named::Folder(dir) => ModelSource::Checkpoint {
                 dir,
                 spec: self.spec.as_deref(),
             },
-            Place::Spec(spec) => ModelSource::preset(spec, self.preset(), self.seed.unwrap_or(0))?,
+            Named::Spec(spec) => ModelSource::preset(spec, self.preset(), self.seed.unwrap_or(0))?,
         };
         Ok(while_loading(|progress| {
             driver::load(&source, purpose, quantize, progress)
@@ -208,28 +207,28 @@ impl ModelArgs {
     }
 
     /// Where the model comes from. Options that do not go with it are refused.
-    fn place(&self) -> Result<Place<'_>, Box<dyn Error>> {
-        let place = place::find(self.model.as_deref())?;
-        let (what, is_spec) = match &place {
-            Place::Embedded => ("the model that the program carries", false),
-            Place::Folder(_) => ("a checkpoint folder", false),
-            Place::Spec(_) => ("a spec itself", true),
+    fn named(&self) -> Result<Named<'_>, Box<dyn Error>> {
+        let named = named::find(self.model.as_deref())?;
+        let (what, is_spec) = match &named {
+            Named::Embedded => ("the built-in model", false),
+            Named::Folder(_) => ("a checkpoint folder", false),
+            Named::Spec(_) => ("a spec itself", true),
         };
         if let Some(preset) = self.preset.clone().filter(|_| !is_spec) {
             return Err(ModelError::Preset { preset, what }.into());
         }
-        match (&self.spec, &place) {
+        match (&self.spec, &named) {
             (None, _) => {}
-            (Some(spec), Place::Folder(_)) if is_there(spec) => {}
-            (Some(spec), Place::Folder(_)) => {
+            (Some(spec), Named::Folder(_)) if is_there(spec) => {}
+            (Some(spec), Named::Folder(_)) => {
                 return Err(ModelError::NoSpecFile { spec: spec.clone() }.into());
             }
-            (Some(spec), Place::Embedded | Place::Spec(_)) => {
+            (Some(spec), Named::Embedded | Named::Spec(_)) => {
                 let spec = spec.clone();
                 return Err(ModelError::Spec { spec, what }.into());
             }
         }
-        Ok(place)
+        Ok(named)
     }
 
     pub(crate) fn passes(&self) -> Result<PassOptions, Box<dyn Error>> {

@@ -1,5 +1,5 @@
 //! What commands print. All of a command's result goes through [`print`], at once, and a result that is lost is an error;
-//! notes and errors go through [`say`], and nobody reading them is no reason to fail.
+//! notes and errors go through [`say`], and failing to print them is not a failure.
 
 use std::borrow::Cow;
 use std::fmt::Display;
@@ -20,7 +20,7 @@ pub(crate) struct OutputLost(#[from] io::Error);
 /// Prints a command's result.
 pub(crate) fn print(text: impl Display) -> Result<(), OutputLost> {
     match open()?.write_all(harmless(&text.to_string()).as_bytes()) {
-        // Whoever reads it has read enough.
+        // The reader has read enough.
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         written => Ok(written?),
     }

@@ -10,10 +10,10 @@ pub(crate) struct QuantArgs {
     /// Store every matrix in groups of 32 integers of 8 or 4 bits with a 16-bit scale
     #[arg(long, value_name = "TYPE")]
     quantize: Option<QuantName>,
-    /// Another type for the embedding and the head
+    /// Another type for the embedding and the head [default: that of --quantize]
     #[arg(long, value_name = "TYPE", requires = "quantize")]
     head: Option<QuantName>,
-    /// What keys and values are kept in: f32, or f16 where weights are quantised, unless it is said here
+    /// KV cache type [default: f32; f16 with --quantize]
     #[arg(long, value_name = "TYPE")]
     kv: Option<CacheName>,
 }

@@ -21,7 +21,7 @@ use super::print::print;
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
-    /// Where the page goes
+    /// Output file
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
     /// What `graver bench --ablate --json` printed
@@ -30,16 +30,16 @@ pub(crate) struct Args {
     /// What `--profile` wrote
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
-    /// Set the model beside this one: a folder, a spec, or SPEC:PRESET
+    /// Compare with this model: a folder, a spec, or SPEC:PRESET
     #[arg(long, value_name = "MODEL")]
     compare: Option<PathBuf>,
-    /// Threads whose ceilings are measured; as many as the system allows if not given
+    /// Threads to measure the peaks of [default: as many as the system allows]
     #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    // What can be wrong is found before anything is measured, which takes a while.
+    // Files are read before anything is measured, which takes a while.
     let bench = args.bench.as_deref().map(read_bench).transpose()?;
     let profile = args.profile.as_deref().map(read_profile).transpose()?;
     let loaded = args.model.load(Purpose::Inspect)?;

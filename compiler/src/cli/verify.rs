@@ -22,17 +22,18 @@ use super::print::{json, print};
 pub(crate) struct Args {
     #[command(flatten)]
     model: WeightedModelArgs,
-    /// Reference logits. Without them the compiled code is compared, after every pass, with the plain interpreter;
-    /// quantised weights, and keys and values in less than f32, with the model that has neither
+    /// Reference logits [default: those of the plain interpreter, after every pass; with --quantize or a KV cache below f32,
+    /// those of the model without either]
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
-    /// Tokens to compare on where there are no reference logits: 80, or 256 that the unquantised model writes
+    /// Tokens to compare on where there are no reference logits [default: 80; 256 written by the unquantised model with --quantize
+    /// or a KV cache below f32]
     #[arg(long, value_name = "N", conflicts_with = "golden", value_parser = clap::value_parser!(u32).range(1..))]
     tokens: Option<u32>,
     /// Threads to compute with
     #[arg(short = 't', long)]
     threads: Option<usize>,
-    /// Compare every access of generated code with what its kernel may touch, too; many times slower, same results
+    /// Also compare every access of generated code with what its kernel may touch; many times slower, same results
     #[arg(long)]
     checked: bool,
     /// Print JSON
@@ -62,7 +63,7 @@ fn tokens(args: &Args, usual: u32, context: usize) -> Result<usize, Box<dyn Erro
     }
 }
 
-/// A model whose weights are all numbers: one that is none is named here, where steps would only say that a logit is none.
+/// A model whose weights are all finite: one that is not is named here, where steps would only say that a logit is not.
 fn finite(loaded: Loaded) -> Result<Loaded, WeightsError> {
     loaded.weights.check_finite()?;
     Ok(loaded)
@@ -182,7 +183,7 @@ fn text_of_divergence(report: &DivergenceReport) -> String {
     }
     let word = if report.passed { "passed" } else { "FAILED" };
     out + &format!(
-        "{word}: allowed are a mean of {} nats, and at least {:.0} % of the top tokens that lead clearly\n",
+        "{word}: allowed are a mean KL of {} nats and, where the top token leads clearly, at least {:.0} % the same\n",
         report.bounds.mean_kl,
         100.0 * report.bounds.top1
     )

@@ -75,7 +75,7 @@ pub fn compile(loaded: &Loaded, options: &CompileOptions) -> Result<session::Pro
 /// Both programs of a model as code is made from them, with the manifest that describes them.
 ///
 /// # Panics
-/// Where a rule of [`Program::verify`] or [`agree`] does not hold: a mistake of ours, whatever a user can cause being refused
+/// Where a rule of [`Program::verify`] or of `agree` does not hold: a mistake of ours, whatever a user can cause being refused
 /// when spec and weights are read.
 pub fn plan(loaded: &Loaded, options: &CompileOptions) -> PlannedModel {
     let programs = [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| {

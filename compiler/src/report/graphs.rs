@@ -107,7 +107,7 @@ fn trace(
         gone.entry(key.clone()).or_insert(pass);
     }
     for key in is.iter().filter(|k| !was.contains(k)) {
-        // What stood at the same place, and is no more, goes on in the new node.
+        // A node that is gone lives on in the new node at the same place.
         let old = was.iter().find(|k| k.0 == key.0 && !is.contains(k));
         let mut history = old.and_then(|k| made.get(k)).cloned().unwrap_or_default();
         history.push(pass);

@@ -97,8 +97,8 @@ function comparison() {
 // ---- graphs before and after fusion
 function graphs() {
   const box = section('graph', 'Graph, before and after fusion',
-    'Before: each operation in the colour of the pass that takes it away. After: in the colour of the pass that gave a node its ' +
-    'present form last. Point at a node for shapes and bytes, click it for all of it and for what became of it; drag to move, Ctrl and the wheel to zoom.');
+    'Before: each operation coloured by the pass that removes it. After: each node coloured by the last pass that changed it. ' +
+    'Point at a node for shapes and bytes, click it for all of it and for what became of it; drag to move, Ctrl and the wheel to zoom.');
   const used = new Set(data.programs.flatMap(p => p.blocks).flatMap(b => b.before.nodes.concat(b.after.nodes)).flatMap(n => n.passes));
   const [bar, legend, body] = [0, 1, 2].map(() => box.append('div'));
   const pick = tabs(bar, data.programs.map(p => p.program), name => {

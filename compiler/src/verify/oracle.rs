@@ -60,7 +60,7 @@ pub struct OracleReport {
 }
 
 /// A model planned with the first few passes.
-struct Stage {
+struct AfterPass {
     pass: String,
     /// Nothing where the pass changed nothing.
     planned: Option<PlannedModel>,
@@ -103,7 +103,7 @@ pub fn against_interpreter(
 }
 
 /// Both programs with nothing fused: what the first stage is.
-fn plain(stages: &[Stage]) -> &[Planned; 2] {
+fn plain(stages: &[AfterPass]) -> &[Planned; 2] {
     &stages[0]
         .planned
         .as_ref()
@@ -112,7 +112,7 @@ fn plain(stages: &[Stage]) -> &[Planned; 2] {
 }
 
 /// The model with nothing fused, and after each enabled pass.
-fn stages(loaded: &Loaded, options: &CompileOptions) -> Vec<Stage> {
+fn stages(loaded: &Loaded, options: &CompileOptions) -> Vec<AfterPass> {
     let plan = |limit: usize| {
         let passes = PassOptions {
             limit: Some(limit),
@@ -127,7 +127,7 @@ fn stages(loaded: &Loaded, options: &CompileOptions) -> Vec<Stage> {
     let text = |p: &PlannedModel| p.programs.each_ref().map(|p| p.program.to_string());
     let first = plan(0);
     let mut before = text(&first);
-    let mut out = vec![Stage {
+    let mut out = vec![AfterPass {
         pass: "nothing fused".into(),
         planned: Some(first),
     }];
@@ -140,7 +140,7 @@ fn stages(loaded: &Loaded, options: &CompileOptions) -> Vec<Stage> {
         let after = text(&planned);
         let changed = after != before;
         before = after;
-        out.push(Stage {
+        out.push(AfterPass {
             pass: pass.name.into(),
             planned: changed.then_some(planned),
         });
@@ -149,7 +149,7 @@ fn stages(loaded: &Loaded, options: &CompileOptions) -> Vec<Stage> {
 }
 
 fn check(
-    stage: Stage,
+    stage: AfterPass,
     weights: &Arc<Weights>,
     reference: &Golden,
     options: &CompileOptions,

@@ -15,15 +15,15 @@ use crate::spec::model::{Model, Section};
 #[derive(Debug)]
 pub struct Weights {
     /// Runs of bytes that tensors lie in.
-    pub blobs: Vec<Blob>,
+    pub(crate) blobs: Vec<Blob>,
     /// Whole tensors, each once however many views it has.
-    pub tensors: Vec<Tensor>,
+    pub(crate) tensors: Vec<Tensor>,
     /// Slots of [`Model::embed`].
-    pub embed: Vec<View>,
+    pub(crate) embed: Vec<View>,
     /// Slots of each layer, in the order of its kind's slots.
-    pub layers: Vec<Vec<View>>,
+    pub(crate) layers: Vec<Vec<View>>,
     /// Slots of [`Model::head`].
-    pub head: Vec<View>,
+    pub(crate) head: Vec<View>,
 }
 
 impl Weights {
@@ -57,17 +57,6 @@ impl Weights {
     /// The bytes a view may read: from its first element to its last, so with the gaps between rows of a slice.
     pub fn bytes(&self, view: &View) -> &[u8] {
         &self.blobs[view.blob].as_bytes()[view.offset_bytes..view.offset_bytes + view.bytes]
-    }
-
-    /// The bytes of a whole tensor.
-    pub fn tensor_bytes(&self, tensor: &Tensor) -> &[u8] {
-        &self.blobs[tensor.blob].as_bytes()[tensor.offset_bytes..tensor.offset_bytes + tensor.bytes]
-    }
-
-    /// Addresses of all slots in slot order, as [`StepContext::weights`](graver_runtime::abi::StepContext::weights)
-    /// wants them; valid for as long as `self` lives.
-    pub fn addresses(&self) -> Vec<*const u8> {
-        self.views().map(|view| self.bytes(view).as_ptr()).collect()
     }
 
     /// Prepares for steps in this process, which read all weights again and again.

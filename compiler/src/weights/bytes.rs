@@ -24,7 +24,7 @@ pub enum ByteSource<'a> {
 }
 
 /// Makes bytes and writes them.
-pub type Make<'a> = Box<dyn Fn(&mut dyn Write) -> io::Result<()> + 'a>;
+pub(super) type Make<'a> = Box<dyn Fn(&mut dyn Write) -> io::Result<()> + 'a>;
 
 impl ByteSource<'_> {
     /// Writes all of them, in pieces; gives pages of mapped files back afterwards.

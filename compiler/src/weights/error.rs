@@ -110,7 +110,7 @@ pub enum WeightsError {
         /// ` (stored transposed)` and the like, or nothing.
         note: &'static str,
     },
-    /// A tensor of a type that is no weight type.
+    /// A tensor of a type that weights cannot have.
     #[error(
         "tensor {}: found type {found}, expected F32, F16 or BF16 for {slot}",
         Name(tensor)
@@ -156,7 +156,7 @@ pub enum WeightsError {
         /// What there should be.
         expected: String,
     },
-    /// A weight that is no number. Rounded, it would look like one.
+    /// A weight that is not finite. Rounded, it would look like a number.
     #[error("{place}: found {found}, expected a finite number; fetch the checkpoint again")]
     NotFinite {
         /// Where.

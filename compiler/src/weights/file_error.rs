@@ -91,7 +91,7 @@ pub enum HeaderError {
         /// Its type.
         dtype: String,
     },
-    /// A tensor that ends behind the end of the file.
+    /// A tensor that ends after the end of the file.
     #[error(
         "tensor {} ends at byte {end} of the data, but the file has only {available}; is it truncated?",
         Name(name)

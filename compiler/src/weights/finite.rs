@@ -1,4 +1,4 @@
-//! Looks for weights that are no numbers, where rounding would hide them or somebody asks what is wrong.
+//! Looks for weights that are not finite, where rounding would hide them or somebody asks what is wrong.
 
 use rayon::prelude::*;
 

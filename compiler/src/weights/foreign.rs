@@ -172,7 +172,7 @@ fn is_shard(name: &Path) -> bool {
 }
 
 fn is_pickled(name: &Path) -> bool {
-    // What training leaves beside a model is no model.
+    // What training leaves beside a model is not a model.
     const STATES: [&str; 4] = ["training_args", "optimizer", "scheduler", "rng_state"];
     let stem = name.file_stem().and_then(OsStr::to_str).unwrap_or("");
     let is_state = STATES.iter().any(|state| stem.starts_with(state));

@@ -11,7 +11,7 @@ use graver_runtime::abi::Encoding;
 /// Gives layers of one kind whose weights differ in type, row stride or orientation a kind each: `dense`, `dense.2`, …, numbers that are taken left out.
 ///
 /// Afterwards all layers of a kind agree in every slot. Kinds that agree already keep their place and name.
-pub fn split_kinds(model: &mut Model, weights: &Weights) {
+pub(crate) fn split_kinds(model: &mut Model, weights: &Weights) {
     // For each kind after splitting: the kind it was, and its layers' signature.
     let mut variants: Vec<(usize, Option<Vec<Signature>>)> =
         (0..model.kinds.len()).map(|kind| (kind, None)).collect();

@@ -36,10 +36,8 @@ mod storage;
 mod view;
 mod widen;
 
-pub use blobs::{Blob, Weights};
-pub use bytes::{ByteSource, Make};
+pub use blobs::Weights;
 pub use checkpoint::Checkpoint;
-pub use drawing::Recipe;
 pub use error::{TensorPlace, WeightsError};
 pub use file::{FileBytes, SafetensorsFile, StoredTensor};
 pub use file_error::{HeaderError, IndexError, Unplaced};
@@ -49,14 +47,18 @@ pub use gguf::{
     SplitError, parse_gguf,
 };
 pub use header::{HeaderTensor, parse_header};
-pub use kinds::split_kinds;
-pub use quantize::{PackPlan, QuantChoice, plan_quantized, quantize, quantize_when_written};
-pub use random::RandomWeights;
-pub use reading::{PackJob, Packing};
-pub use resolve::Progress;
-pub use source::{Source, resolve, resolve_with};
+pub use quantize::QuantChoice;
 pub use storage::{FloatType, StorageType};
-pub use view::{Tensor, View};
+pub use view::View;
+
+pub(crate) use blobs::Blob;
+pub(crate) use bytes::ByteSource;
+pub(crate) use kinds::split_kinds;
+pub(crate) use quantize::{plan_quantized, quantize, quantize_when_written};
+pub(crate) use random::RandomWeights;
+#[cfg(test)]
+pub(crate) use source::resolve;
+pub(crate) use source::{Source, resolve_with};
 
 #[cfg(test)]
 mod tests;

@@ -49,7 +49,7 @@ impl PackJob {
     ///
     /// # Errors
     /// A value that is not finite, or too large for the type.
-    pub fn pack(
+    pub(crate) fn pack(
         &self,
         weights: &Weights,
         out: &mut [u8],

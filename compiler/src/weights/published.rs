@@ -22,9 +22,9 @@ pub(super) const GROUP: usize = 32;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Method {
-    /// FP8, and a tensor of scales under the name with this behind it.
+    /// FP8, and a tensor of scales whose name ends with this.
     ScaledBlocks { scales: String },
-    /// Two tensors under the name with these behind it.
+    /// Two tensors whose names end with these.
     Packed { blocks: String, scales: String },
 }
 
@@ -98,12 +98,12 @@ impl Published {
 
     /// All names under which a checkpoint may have a part of what is called `name`.
     pub(super) fn names(&self, name: &str) -> Vec<String> {
-        let behind = match &self.method {
+        let endings = match &self.method {
             None => vec![],
             Some(Method::ScaledBlocks { scales }) => vec![scales],
             Some(Method::Packed { blocks, scales }) => vec![blocks, scales],
         };
-        let others = behind.into_iter().map(|end| format!("{name}{end}"));
+        let others = endings.into_iter().map(|end| format!("{name}{end}"));
         std::iter::once(name.to_string()).chain(others).collect()
     }
 

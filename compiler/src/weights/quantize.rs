@@ -35,7 +35,7 @@ pub struct QuantChoice {
 
 /// What has to be packed, and what the slots read afterwards.
 #[derive(Debug)]
-pub struct PackPlan {
+pub(crate) struct PackPlan {
     /// Each matrix once, in the order of the packed blob.
     pub jobs: Vec<PackJob>,
     /// Size of the packed blob.
@@ -48,8 +48,8 @@ pub struct PackPlan {
 }
 
 /// Says what has to be packed; nothing is read yet.
-pub fn plan_quantized(model: &Model, weights: &Weights, choice: QuantChoice) -> PackPlan {
-    let mut p = Planner {
+pub(crate) fn plan_quantized(model: &Model, weights: &Weights, choice: QuantChoice) -> PackPlan {
+    let mut p = PackPlanner {
         weights,
         jobs: vec![],
         bytes: 0,
@@ -80,7 +80,7 @@ pub fn plan_quantized(model: &Model, weights: &Weights, choice: QuantChoice) -> 
 ///
 /// # Errors
 /// No memory for the panels; weights that are not finite, or too large for the type.
-pub fn quantize(
+pub(crate) fn quantize(
     model: &Model,
     weights: Weights,
     choice: QuantChoice,
@@ -101,7 +101,7 @@ pub fn quantize(
 ///
 /// # Errors
 /// Weights that stay in floats and are not finite. What is packed is checked when it is written.
-pub fn quantize_when_written(
+pub(crate) fn quantize_when_written(
     model: &Model,
     weights: Weights,
     choice: QuantChoice,
@@ -112,7 +112,7 @@ pub fn quantize_when_written(
     Ok(plan.with_packed(weights, packing))
 }
 
-struct Planner<'a> {
+struct PackPlanner<'a> {
     weights: &'a Weights,
     jobs: Vec<PackJob>,
     bytes: usize,
@@ -122,7 +122,7 @@ struct Planner<'a> {
     kept: Vec<View>,
 }
 
-impl Planner<'_> {
+impl PackPlanner<'_> {
     fn block(&mut self, slots: &[Slot<'_>], views: &[View], quant: Quant) -> Vec<View> {
         let one = |(slot, view): (&Slot<'_>, &View)| match slot.role {
             Role::Matrix | Role::Table => self.packed(slot, view, quant),
@@ -191,7 +191,7 @@ impl Planner<'_> {
 
 impl PackPlan {
     /// The weights with their packed blob in place.
-    pub fn into_weights(self, weights: Weights, packed: Blob) -> Weights {
+    pub(crate) fn into_weights(self, weights: Weights, packed: Blob) -> Weights {
         let mut out = self.with_packed(weights, packed);
         out.drop_unread();
         out

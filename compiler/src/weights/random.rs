@@ -22,7 +22,7 @@ const LARGE: usize = 128 << 20;
 
 /// Random weights, yet to be drawn.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct RandomWeights {
+pub(crate) struct RandomWeights {
     /// Decides all values.
     pub seed: u64,
     /// Type of matrices; vectors are always f32.
@@ -31,12 +31,12 @@ pub struct RandomWeights {
 
 impl RandomWeights {
     /// Weights drawn from `seed`, matrices stored as `dtype`.
-    pub fn new(seed: u64, dtype: Dtype) -> RandomWeights {
+    pub(crate) fn new(seed: u64, dtype: Dtype) -> RandomWeights {
         RandomWeights { seed, dtype }
     }
 
     /// The type that suits a model's size: f32, and bf16 for models whose f32 weights would be over half a gigabyte.
-    pub fn default_dtype(model: &Model) -> Dtype {
+    pub(crate) fn default_dtype(model: &Model) -> Dtype {
         let elements = |section| {
             slots(model, section)
                 .iter()

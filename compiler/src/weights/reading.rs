@@ -15,7 +15,7 @@ use crate::spec::model::{Blocks, Weight};
 
 /// A matrix to be packed: how its floats are read, and where its panels go.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct PackJob {
+pub(crate) struct PackJob {
     pub(super) reading: Reading,
     /// Bytes of the packed blob.
     pub to: Range<usize>,

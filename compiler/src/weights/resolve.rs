@@ -8,7 +8,7 @@ use crate::walk::{Slot, slots};
 use graver_runtime::abi::{Dtype, Encoding};
 
 /// Hears of long work: bytes in all, bytes done since it was last called.
-pub type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
+pub(super) type Progress<'a> = &'a (dyn Fn(usize, usize) + Sync);
 
 /// Views of the embedding, of each layer, and of the head.
 pub(super) type Walked = (Vec<View>, Vec<Vec<View>>, Vec<View>);

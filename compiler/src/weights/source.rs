@@ -10,7 +10,7 @@ use crate::spec::model::Model;
 
 /// Where weights come from.
 #[derive(Debug)]
-pub enum Source {
+pub(crate) enum Source {
     /// A checkpoint on disk.
     Checkpoint(Checkpoint),
     /// Random numbers.
@@ -24,12 +24,13 @@ pub enum Source {
 ///
 /// The checkpoint's files stay mapped inside the result. Fails for tensors that are missing, misshapen, of no weight type,
 /// or left over.
-pub fn resolve(model: &Model, source: Source) -> Result<Weights, WeightsError> {
+#[cfg(test)]
+pub(crate) fn resolve(model: &Model, source: Source) -> Result<Weights, WeightsError> {
     resolve_with(model, source, &|_, _| {})
 }
 
 /// [`resolve`]; `progress` hears how many bytes are to be converted in all, and how many more have been.
-pub fn resolve_with(
+pub(crate) fn resolve_with(
     model: &Model,
     source: Source,
     progress: Progress<'_>,

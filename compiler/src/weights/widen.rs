@@ -32,7 +32,7 @@ pub(super) struct Conversion {
 /// Makes all conversions, each into its place in `memory`, which they fill in order.
 ///
 /// # Errors
-/// The first number that is none with its scale.
+/// The first number that is not finite once it is scaled.
 pub(super) fn widen(
     checkpoint: &Checkpoint,
     conversions: &[Conversion],
@@ -60,9 +60,9 @@ pub(super) fn widen(
     misfits.find_map_first(|misfit| misfit).map_or(Ok(()), Err)
 }
 
-/// A number that is none once it is scaled.
+/// A number that is not finite once it is scaled.
 enum Misfit {
-    /// The scale with this index is none itself.
+    /// The scale with this index is not finite itself.
     Scale { index: usize, found: f32 },
     /// The value with this index becomes infinite.
     Value {

@@ -316,7 +316,7 @@ fn golden_longer_than_the_context() {
 fn benchmarks_that_do_not_fit() {
     let message = graver("bench --prompt 600").refused();
     assert!(
-        message.starts_with("600 tokens behind 0 others do not fit the model's context of 512: "),
+        message.starts_with("600 tokens after 0 others do not fit the model's context of 512: "),
         "{message}"
     );
 }

@@ -58,7 +58,7 @@ fn a_spec_beside_a_spec_is_refused() {
         let expected = "MODEL is a spec itself; --spec is for checkpoint folders";
         assert!(message.contains(expected), "{message}");
         let message = refused(&format!("{verb} --spec {spec}"));
-        let expected = "MODEL is the model that the program carries; --spec is for";
+        let expected = "MODEL is the built-in model; --spec is for";
         assert!(message.contains(expected), "{message}");
     }
     let dir = fixture("qwen3-f32");
@@ -144,7 +144,7 @@ fn options_that_need_another_are_refused_alone() {
         ("inspect llama --program prefill", "--emit <STAGE>"),
         (
             "inspect llama --emit spec --program prefill",
-            "--program goes with the stages of one program",
+            "--program chooses between decode and prefill, which have one spec",
         ),
         ("inspect llama --emit graph --json", "cannot be used with"),
         (

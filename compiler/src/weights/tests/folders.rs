@@ -182,7 +182,7 @@ fn no_weights() {
         rest.unwrap_or_else(|| panic!("{message}")).to_string()
     };
     assert_eq!(said(&[]), "");
-    // What training leaves is no model.
+    // What training leaves is not a model.
     assert_eq!(
         said(&[("training_args.bin", b""), ("optimizer.pt", b"")]),
         ""
@@ -258,7 +258,7 @@ fn adapters() {
     );
 }
 
-/// Names that are no text, or are more than one line, are names; messages show what they are.
+/// Names that are not text, or more than one line, are names all the same; messages show what they are.
 #[test]
 fn odd_names() {
     for name in [&b"caf\xe9\n\x1b[2J"[..], b"new\nline"] {

@@ -1,4 +1,4 @@
-//! Weights that are no numbers, or too large for a scale: refused by name and place, however they are packed.
+//! Weights that are not finite, or too large for a scale: refused by name and place, however they are packed.
 
 use super::quantize::{Q8, matrix_model, ramp};
 use super::*;

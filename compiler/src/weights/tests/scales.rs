@@ -89,7 +89,7 @@ fn scales_that_make_values_too_large() {
     codes[2] = ONE;
     codes[0] = MOST;
     assert_eq!(scaled(codes, 1e38).unwrap()[0], 448.0);
-    // What was no number before is none after, and shows in the logits.
+    // What was not a number before is not one after, and shows in the logits.
     codes[0] = NAN;
     assert!(scaled(codes, 1e38).unwrap()[0].is_nan());
 }

@@ -82,8 +82,7 @@ fn a_matrix_as_stored() {
         matrix(&weights, view, [2, 3]),
         [[0.0, 1.0, 2.0], [3.0, 4.0, 5.0]]
     );
-    let addresses = weights.addresses();
-    assert_eq!(addresses, [weights.bytes(view).as_ptr()]);
+    assert_eq!(weights.slots(), [weights.bytes(view)]);
 }
 
 #[test]
@@ -116,7 +115,7 @@ fn rows_of_a_joined_matrix() {
 
 #[test]
 fn rows_of_every_head() {
-    // Two heads of three rows, of which the last two belong to the part; of the last head nothing lies behind it.
+    // Two heads of three rows, of which the last two belong to the part; of the last head nothing follows it.
     let mut w = weight("w", "w", &[4, 2]);
     let heads = Range {
         heads: 2,

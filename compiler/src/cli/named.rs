@@ -10,7 +10,7 @@ use graver_runtime::files::{self, FileError, is_there, shown};
 use serde_json::Value;
 
 /// Where a model comes from.
-pub(super) enum Place<'a> {
+pub(super) enum Named<'a> {
     /// Inside the program.
     Embedded,
     /// A checkpoint folder.
@@ -19,9 +19,9 @@ pub(super) enum Place<'a> {
     Spec(Spec),
 }
 
-/// A MODEL that is none.
+/// A MODEL that does not stand for one.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum PlaceError {
+pub(crate) enum NamedError {
     #[error(
         "{}: neither a checkpoint folder nor a spec{}; expected a folder with a config.json, a spec's .json file, or one of {}",
         shown(model),
@@ -82,19 +82,19 @@ pub(crate) enum PlaceError {
     Spec(#[from] spec::Error),
 }
 
-type Result<T> = std::result::Result<T, PlaceError>;
+type Result<T> = std::result::Result<T, NamedError>;
 
 /// Looks at what MODEL names.
-pub(super) fn find(model: Option<&Path>) -> Result<Place<'_>> {
+pub(super) fn find(model: Option<&Path>) -> Result<Named<'_>> {
     let Some(path) = model else {
-        return Ok(Place::Embedded);
+        return Ok(Named::Embedded);
     };
     if path.is_dir() {
         check_folder(path)?;
-        return Ok(Place::Folder(path));
+        return Ok(Named::Folder(path));
     }
     if let Some(name) = path.to_str().filter(|n| spec::builtin_names().contains(n)) {
-        return Ok(Place::Spec(spec::load(SpecSource::Builtin(name))?));
+        return Ok(Named::Spec(spec::load(SpecSource::Builtin(name))?));
     }
     match fs::metadata(path) {
         Ok(_) => file(path),
@@ -103,24 +103,24 @@ pub(super) fn find(model: Option<&Path>) -> Result<Place<'_>> {
 }
 
 /// A file: a spec, if anything.
-fn file(path: &Path) -> Result<Place<'_>> {
+fn file(path: &Path) -> Result<Named<'_>> {
     let (opened, _) = files::open(path)?;
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
     if let Some(what) = foreign(extension, &opened) {
         let path = path.into();
-        return Err(PlaceError::Foreign { path, what });
+        return Err(NamedError::Foreign { path, what });
     }
     match extension {
-        "safetensors" => Err(PlaceError::WeightFile { path: path.into() }),
-        "json" if is_of_checkpoint(path) => Err(PlaceError::CheckpointFile {
+        "safetensors" => Err(NamedError::WeightFile { path: path.into() }),
+        "json" if is_of_checkpoint(path) => Err(NamedError::CheckpointFile {
             path: path.into(),
             folder: match path.parent() {
                 Some(folder) if folder != Path::new("") => folder.into(),
                 Some(_) | None => ".".into(),
             },
         }),
-        "json" => Ok(Place::Spec(spec::load(SpecSource::File(path))?)),
-        _ => Err(PlaceError::OtherFile { path: path.into() }),
+        "json" => Ok(Named::Spec(spec::load(SpecSource::File(path))?)),
+        _ => Err(NamedError::OtherFile { path: path.into() }),
     }
 }
 
@@ -158,20 +158,20 @@ fn is_of_checkpoint(path: &Path) -> bool {
 }
 
 /// A path that leads nowhere.
-fn nothing(path: &Path, source: io::Error) -> PlaceError {
+fn nothing(path: &Path, source: io::Error) -> NamedError {
     let path = path.to_path_buf();
     if source.kind() != io::ErrorKind::NotFound {
-        return PlaceError::Closed { path, source };
+        return NamedError::Closed { path, source };
     }
     if let Ok(target) = fs::read_link(&path) {
-        return PlaceError::BrokenLink { path, target };
+        return NamedError::BrokenLink { path, target };
     }
     match path.to_str() {
-        Some(name) if !name.contains('/') => PlaceError::Unknown {
+        Some(name) if !name.contains('/') => NamedError::Unknown {
             nearest: nearest(name),
             model: path,
         },
-        Some(_) | None => PlaceError::NotThere { path },
+        Some(_) | None => NamedError::NotThere { path },
     }
 }
 
@@ -184,12 +184,12 @@ fn nearest(name: &str) -> Option<String> {
     }
 }
 
-/// A folder without a config.json is no checkpoint.
+/// A folder without a config.json is not a checkpoint.
 fn check_folder(folder: &Path) -> Result<()> {
     if is_there(&folder.join("config.json")) {
         return Ok(());
     }
-    let closed = |source| PlaceError::Closed {
+    let closed = |source| NamedError::Closed {
         path: folder.into(),
         source,
     };
@@ -205,7 +205,7 @@ fn check_folder(folder: &Path) -> Result<()> {
         Some(found) => format!("; {found}"),
         None => String::new(),
     };
-    Err(PlaceError::NoConfig {
+    Err(NamedError::NoConfig {
         folder: folder.into(),
         found,
         instead: inside(entries),

@@ -17,7 +17,7 @@ use crate::spec::nearest;
 
 /// A stage whose result can be looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Emit {
+pub enum DumpStage {
     /// The bound spec: every expression evaluated, every layer's kind chosen.
     Spec,
     /// The graph after all enabled passes, or after the first so many of the list.
@@ -75,43 +75,43 @@ impl UnknownStage {
     }
 }
 
-impl FromStr for Emit {
+impl FromStr for DumpStage {
     type Err = UnknownStage;
 
-    fn from_str(name: &str) -> Result<Emit, UnknownStage> {
+    fn from_str(name: &str) -> Result<DumpStage, UnknownStage> {
         if let Some(pass) = name.strip_prefix("graph:") {
             let at = PASSES.iter().position(|p| p.name == pass);
             let names = || PASSES.iter().map(|p| p.name).collect();
             return at
-                .map(|i| Emit::Graph(Some(i + 1)))
+                .map(|i| DumpStage::Graph(Some(i + 1)))
                 .ok_or_else(|| UnknownStage::new("pass", pass, names()));
         }
         match name {
-            "spec" => Ok(Emit::Spec),
-            "graph" => Ok(Emit::Graph(None)),
-            "schedule" => Ok(Emit::Schedule),
-            "memory" => Ok(Emit::Memory),
-            "clif" => Ok(Emit::Clif),
-            "asm" => Ok(Emit::Asm),
-            "dot" => Ok(Emit::Dot),
+            "spec" => Ok(DumpStage::Spec),
+            "graph" => Ok(DumpStage::Graph(None)),
+            "schedule" => Ok(DumpStage::Schedule),
+            "memory" => Ok(DumpStage::Memory),
+            "clif" => Ok(DumpStage::Clif),
+            "asm" => Ok(DumpStage::Asm),
+            "dot" => Ok(DumpStage::Dot),
             other => Err(UnknownStage::new("stage", other, NAMES.to_vec())),
         }
     }
 }
 
-impl fmt::Display for Emit {
+impl fmt::Display for DumpStage {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Emit::Spec => f.write_str("spec"),
-            Emit::Graph(Some(n)) if (1..=PASSES.len()).contains(n) => {
+            DumpStage::Spec => f.write_str("spec"),
+            DumpStage::Graph(Some(n)) if (1..=PASSES.len()).contains(n) => {
                 write!(f, "graph:{}", PASSES[n - 1].name)
             }
-            Emit::Graph(_) => f.write_str("graph"),
-            Emit::Schedule => f.write_str("schedule"),
-            Emit::Memory => f.write_str("memory"),
-            Emit::Clif => f.write_str("clif"),
-            Emit::Asm => f.write_str("asm"),
-            Emit::Dot => f.write_str("dot"),
+            DumpStage::Graph(_) => f.write_str("graph"),
+            DumpStage::Schedule => f.write_str("schedule"),
+            DumpStage::Memory => f.write_str("memory"),
+            DumpStage::Clif => f.write_str("clif"),
+            DumpStage::Asm => f.write_str("asm"),
+            DumpStage::Dot => f.write_str("dot"),
         }
     }
 }
@@ -120,17 +120,17 @@ impl fmt::Display for Emit {
 ///
 /// # Errors
 /// Machine code for a processor that code cannot be made for.
-pub fn emit(
+pub fn dump(
     loaded: &Loaded,
     options: &CompileOptions,
     kind: ProgramKind,
-    what: Emit,
+    what: DumpStage,
 ) -> Result<String, ListingError> {
-    if what == Emit::Spec {
+    if what == DumpStage::Spec {
         return Ok(bound_spec(&loaded.model));
     }
     let mut program = plain_program(loaded, kind, options.cache);
-    if let Emit::Graph(limit) = what {
+    if let DumpStage::Graph(limit) = what {
         let limit = limit.into_iter().chain(options.passes.limit).min();
         let passes = PassOptions {
             limit,
@@ -144,7 +144,7 @@ pub fn emit(
         return Ok(text);
     }
     let text = |l: Listing| {
-        let body = if what == Emit::Clif {
+        let body = if what == DumpStage::Clif {
             l.clif
         } else {
             l.asm.unwrap_or_default()
@@ -159,21 +159,21 @@ pub fn emit(
         .join("\n"))
 }
 
-impl Emit {
+impl DumpStage {
     /// The text of a stage that is part of a plan: its graph is the one that was scheduled. `None` for the others.
     pub fn of_planned(self, planned: &Planned) -> Option<String> {
         match self {
-            Emit::Graph(_) => Some(planned.program.to_string()),
-            Emit::Schedule => Some(planned.schedule.to_string()),
-            Emit::Memory => Some(planned.memory.text(&planned.program)),
-            Emit::Dot => Some(dot(&planned.program)),
-            Emit::Spec | Emit::Clif | Emit::Asm => None,
+            DumpStage::Graph(_) => Some(planned.program.to_string()),
+            DumpStage::Schedule => Some(planned.schedule.to_string()),
+            DumpStage::Memory => Some(planned.memory.text(&planned.program)),
+            DumpStage::Dot => Some(dot(&planned.program)),
+            DumpStage::Spec | DumpStage::Clif | DumpStage::Asm => None,
         }
     }
 }
 
 /// A bound spec as JSON, what is absent or false left out.
-pub fn bound_spec(model: &Model) -> String {
+fn bound_spec(model: &Model) -> String {
     // By way of text, which has the shortest digits that give back each float32; a value would have the widened ones.
     let text = serde_json::to_string(model).unwrap_or_default();
     let value = serde_json::from_str(&text).unwrap_or_default();
@@ -251,9 +251,9 @@ mod tests {
     fn every_stage_reads_back_and_others_get_the_nearest_name() {
         let concrete = NAMES.map(|n| n.replace("<pass>", PASSES[0].name));
         for name in concrete {
-            assert_eq!(name.parse::<Emit>().unwrap().to_string(), name);
+            assert_eq!(name.parse::<DumpStage>().unwrap().to_string(), name);
         }
-        let said = |name: &str| name.parse::<Emit>().unwrap_err().to_string();
+        let said = |name: &str| name.parse::<DumpStage>().unwrap_err().to_string();
         assert_eq!(
             said("shedule"),
             "no stage is called `shedule` (did you mean `schedule`?); there are spec, graph, graph:<pass>, schedule, \
