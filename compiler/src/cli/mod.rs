@@ -3,6 +3,7 @@
 mod bench;
 mod compile;
 mod explain;
+mod hub;
 mod inspect;
 mod interrupt;
 mod model;

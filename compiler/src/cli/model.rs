@@ -12,19 +12,21 @@ use graver::passes::PassOptions;
 use graver::summary::{Machine, Summary, summarize};
 use graver::weights::QuantChoice;
 use graver_runtime::files::{is_there, shown};
+use graver_runtime::info::Size;
 use graver_runtime::session::{Session, SessionOptions};
-use graver_runtime::text::{LoadedText, TextError};
+use graver_runtime::text::LoadedText;
 use graver_runtime::tokenizer::{Missing, Source};
 
 use super::named::{self, Named};
+use super::print::say;
 use super::progress::while_loading;
 use super::quant::QuantArgs;
 
 /// Which model, and how it is compiled.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
-    /// A checkpoint folder, or a spec (a file, or the name of a built-in one) with random weights [default: the built-in 0.7M
-    /// model]
+    /// A checkpoint folder, a .gguf file, or a spec (a file, or the name of a built-in one) with random weights [default: the built-in
+    /// 0.7M model]
     model: Option<PathBuf>,
     /// Spec to use instead of the built-in one that matches config.json
     #[arg(long, value_name = "FILE")]
@@ -139,21 +141,36 @@ impl ModelArgs {
                 dir,
                 spec: self.spec.as_deref(),
             },
+            Named::Gguf(path) => ModelSource::Gguf {
+                path,
+                spec: self.spec.as_deref(),
+                floats: self.quant.floats(),
+            },
             Named::Spec(spec) => ModelSource::preset(spec, self.preset(), self.seed.unwrap_or(0))?,
         };
-        Ok(while_loading(|progress| {
-            driver::load(&source, purpose, quantize, progress)
-        })?)
+        let loaded = while_loading(|progress| driver::load(&source, purpose, quantize, progress))?;
+        for w in &loaded.weights.widened {
+            say(format_args!(
+                "{} has no kernel yet: {} in {} tensor{} became {} of f32",
+                w.storage,
+                Size(w.stored_bytes),
+                w.tensors,
+                if w.tensors == 1 { "" } else { "s" },
+                Size(w.held_bytes)
+            ));
+        }
+        Ok(loaded)
     }
 
     /// What is known of text: the tokenizer, and the tokens that end one.
-    pub(crate) fn text(&self) -> Result<LoadedText, TextError> {
-        let tokenizer = match &self.model {
-            Some(folder) if folder.is_dir() => return LoadedText::find(folder),
-            Some(spec) => Source::Missing(Missing::Spec {
-                name: shown(spec).to_string(),
+    pub(crate) fn text(&self) -> Result<LoadedText, Box<dyn Error>> {
+        let tokenizer = match self.named()? {
+            Named::Folder(folder) => return Ok(LoadedText::find(&folder)?),
+            Named::Gguf(path) => return Ok(driver::gguf_text(&path)?),
+            Named::Spec(_) => Source::Missing(Missing::Spec {
+                name: shown(self.name()).to_string(),
             }),
-            None => embedded::tokenizer(),
+            Named::Embedded => embedded::tokenizer(),
         };
         Ok(LoadedText {
             tokenizer,
@@ -163,14 +180,20 @@ impl ModelArgs {
 
     /// Whether weights are drawn, from a seed.
     pub(crate) fn has_random_weights(&self) -> bool {
-        self.model.as_ref().is_some_and(|model| !model.is_dir())
+        self.model.is_some() && !self.has_weights()
+    }
+
+    /// Whether MODEL is a folder or file with weights of its own.
+    fn has_weights(&self) -> bool {
+        let found = named::find(self.model.as_deref());
+        matches!(found, Ok(Named::Folder(_) | Named::Gguf(_)))
     }
 
     /// What to call the model: a folder, or a spec with the name of its sizes.
     pub(crate) fn label(&self) -> String {
         match &self.model {
             None => embedded::NAME.into(),
-            Some(model) if model.is_dir() => shown(model).to_string(),
+            Some(model) if self.has_weights() => shown(model).to_string(),
             Some(model) => format!("{} {}", shown(model), self.preset()),
         }
     }
@@ -188,7 +211,11 @@ impl ModelArgs {
 
     /// The same choices for another model; `SPEC:PRESET` names a built-in spec's sizes too. A folder has sizes of its own.
     pub(crate) fn with_model(&self, model: &Path) -> ModelArgs {
-        let preset = self.preset.clone().filter(|_| !model.is_dir());
+        let has_weights = matches!(
+            named::find(Some(model)),
+            Ok(Named::Folder(_) | Named::Gguf(_))
+        );
+        let preset = self.preset.clone().filter(|_| !has_weights);
         let named = model.to_str().and_then(|text| text.rsplit_once(':'));
         let (model, preset) = match named {
             Some((spec, preset)) if !model.exists() => (Path::new(spec), Some(preset.into())),
@@ -212,6 +239,7 @@ impl ModelArgs {
         let (what, is_spec) = match &named {
             Named::Embedded => ("the built-in model", false),
             Named::Folder(_) => ("a checkpoint folder", false),
+            Named::Gguf(_) => ("a GGUF file", false),
             Named::Spec(_) => ("a spec itself", true),
         };
         if let Some(preset) = self.preset.clone().filter(|_| !is_spec) {
@@ -219,8 +247,8 @@ impl ModelArgs {
         }
         match (&self.spec, &named) {
             (None, _) => {}
-            (Some(spec), Named::Folder(_)) if is_there(spec) => {}
-            (Some(spec), Named::Folder(_)) => {
+            (Some(spec), Named::Folder(_) | Named::Gguf(_)) if is_there(spec) => {}
+            (Some(spec), Named::Folder(_) | Named::Gguf(_)) => {
                 return Err(ModelError::NoSpecFile { spec: spec.clone() }.into());
             }
             (Some(spec), Named::Embedded | Named::Spec(_)) => {

@@ -1,5 +1,6 @@
 //! What the MODEL argument stands for; and, where it stands for nothing, what it was probably meant to be.
 
+use std::borrow::Cow;
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
@@ -9,12 +10,16 @@ use graver::weights::Foreign;
 use graver_runtime::files::{self, FileError, is_there, shown};
 use serde_json::Value;
 
+use super::hub;
+
 /// Where a model comes from.
 pub(super) enum Named<'a> {
     /// Inside the program.
     Embedded,
     /// A checkpoint folder.
-    Folder(&'a Path),
+    Folder(Cow<'a, Path>),
+    /// A GGUF file.
+    Gguf(PathBuf),
     /// A spec, with random weights.
     Spec(Spec),
 }
@@ -23,7 +28,7 @@ pub(super) enum Named<'a> {
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum NamedError {
     #[error(
-        "{}: neither a checkpoint folder nor a spec{}; expected a folder with a config.json, a spec's .json file, or one of {}",
+        "{}: neither a checkpoint folder nor a spec{}; expected a folder with a config.json, a .gguf file, a spec's .json file, or one of {}",
         shown(model),
         nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default(),
         spec::builtin_names().join(", ")
@@ -33,7 +38,7 @@ pub(crate) enum NamedError {
         nearest: Option<String>,
     },
     #[error(
-        "{}: no such file or folder; expected a checkpoint folder or a spec's .json file. Nothing is downloaded: a model from a hub has to be in a folder already",
+        "{}: no such file or folder; expected a checkpoint folder, a .gguf file or a spec's .json file. Nothing is downloaded: a model from a hub has to be in a folder or in the hub's cache already",
         shown(path)
     )]
     NotThere { path: PathBuf },
@@ -76,6 +81,14 @@ pub(crate) enum NamedError {
         found: String,
         instead: Option<PathBuf>,
     },
+    #[error("{}: several GGUF files; give one of them: {}", shown(folder), names.join(", "))]
+    SeveralGguf { folder: PathBuf, names: Vec<String> },
+    #[error(
+        "{}: in the cache of Hugging Face at {}, but without a snapshot; fetch the model again, or give a folder",
+        shown(model),
+        shown(place)
+    )]
+    Cache { model: PathBuf, place: PathBuf },
     #[error(transparent)]
     File(#[from] FileError),
     #[error(transparent)]
@@ -90,23 +103,73 @@ pub(super) fn find(model: Option<&Path>) -> Result<Named<'_>> {
         return Ok(Named::Embedded);
     };
     if path.is_dir() {
-        check_folder(path)?;
-        return Ok(Named::Folder(path));
+        return folder(Cow::Borrowed(path));
     }
     if let Some(name) = path.to_str().filter(|n| spec::builtin_names().contains(n)) {
         return Ok(Named::Spec(spec::load(SpecSource::Builtin(name))?));
     }
     match fs::metadata(path) {
         Ok(_) => file(path),
-        Err(source) => Err(nothing(path, source)),
+        Err(source) => match hub::find(path) {
+            Ok(Some(snapshot)) => folder(Cow::Owned(snapshot)),
+            Ok(None) => Err(nothing(path, source)),
+            Err(hub::NoSnapshot(place)) => Err(NamedError::Cache {
+                model: path.into(),
+                place,
+            }),
+        },
     }
+}
+
+/// A folder: a checkpoint, or one model in a GGUF file.
+fn folder(path: Cow<'_, Path>) -> Result<Named<'_>> {
+    if !is_there(&path.join("config.json"))
+        && let Some(gguf) = gguf_in(&path)?
+    {
+        return Ok(Named::Gguf(gguf));
+    }
+    check_folder(&path)?;
+    Ok(Named::Folder(path))
+}
+
+/// The only GGUF model in a folder: a file, or the first of those that it is split into.
+fn gguf_in(folder: &Path) -> Result<Option<PathBuf>> {
+    let Ok(entries) = fs::read_dir(folder) else {
+        return Ok(None);
+    };
+    let entries = entries.take(MOST_ENTRIES).flatten().map(|e| e.path());
+    let is_gguf = |path: &PathBuf| path.extension().is_some_and(|e| e == "gguf");
+    // Pictures are read by a model of their own.
+    let is_text = |path: &PathBuf| !file_name(path).starts_with("mmproj");
+    let is_later = |path: &PathBuf| {
+        let name = file_name(path);
+        name.contains("-of-") && !name.contains("-00001-of-")
+    };
+    let mut models: Vec<PathBuf> = entries.filter(is_gguf).filter(is_text).collect();
+    models.retain(|path| !is_later(path));
+    models.sort();
+    match models.len() {
+        0 | 1 => Ok(models.pop()),
+        _ => Err(NamedError::SeveralGguf {
+            folder: folder.into(),
+            names: models.iter().map(|path| file_name(path)).collect(),
+        }),
+    }
+}
+
+fn file_name(path: &Path) -> String {
+    let name = path.file_name().unwrap_or_default();
+    name.to_string_lossy().into_owned()
 }
 
 /// A file: a spec, if anything.
 fn file(path: &Path) -> Result<Named<'_>> {
     let (opened, _) = files::open(path)?;
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
-    if let Some(what) = foreign(extension, &opened) {
+    if extension == "gguf" || is_gguf(&opened) {
+        return Ok(Named::Gguf(path.into()));
+    }
+    if let Some(what) = foreign(extension) {
         let path = path.into();
         return Err(NamedError::Foreign { path, what });
     }
@@ -124,13 +187,15 @@ fn file(path: &Path) -> Result<Named<'_>> {
     }
 }
 
-/// Weights in other formats, by their names or first bytes.
-fn foreign(extension: &str, file: &File) -> Option<&'static str> {
+/// Whether a file is GGUF, whatever its name: those of a hub's cache have none.
+fn is_gguf(mut file: &File) -> bool {
     let mut start = [0; 4];
-    let is_gguf = { file }.read_exact(&mut start).is_ok() && &start == b"GGUF";
+    file.read_exact(&mut start).is_ok() && &start == b"GGUF"
+}
+
+/// Weights in other formats, by their names.
+fn foreign(extension: &str) -> Option<&'static str> {
     match extension {
-        _ if is_gguf => Some("a GGUF file"),
-        "gguf" => Some("a GGUF file"),
         "bin" | "pt" | "pth" | "ckpt" => Some("a file of weights in PyTorch's own format"),
         "onnx" => Some("an ONNX model"),
         _ => None,

@@ -7,7 +7,8 @@ use graver_runtime::abi::{CacheType, Quant};
 /// How weights and state are stored.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct QuantArgs {
-    /// Store every matrix in groups of 32 integers of 8 or 4 bits with a 16-bit scale
+    /// Store every matrix in groups of 32 integers of 8 or 4 bits with a 16-bit scale; none: in floats, also where a GGUF file has
+    /// integers, so that what they are multiplied with is not rounded
     #[arg(long, value_name = "TYPE")]
     quantize: Option<QuantName>,
     /// Another type for the embedding and the head [default: that of --quantize]
@@ -22,6 +23,7 @@ pub(crate) struct QuantArgs {
 enum QuantName {
     Q8,
     Q4,
+    None,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -32,11 +34,12 @@ enum CacheName {
     Q8,
 }
 
-impl From<QuantName> for Quant {
-    fn from(name: QuantName) -> Quant {
-        match name {
-            QuantName::Q8 => Quant::Q8,
-            QuantName::Q4 => Quant::Q4,
+impl QuantName {
+    fn quant(self) -> Option<Quant> {
+        match self {
+            QuantName::Q8 => Some(Quant::Q8),
+            QuantName::Q4 => Some(Quant::Q4),
+            QuantName::None => None,
         }
     }
 }
@@ -44,19 +47,24 @@ impl From<QuantName> for Quant {
 impl QuantArgs {
     /// The types wanted, if any.
     pub(crate) fn choice(&self) -> Option<QuantChoice> {
-        let layers = Quant::from(self.quantize?);
-        let head = self.head.map_or(layers, Quant::from);
+        let layers = self.quantize?.quant()?;
+        let head = self.head.and_then(QuantName::quant).unwrap_or(layers);
         Some(QuantChoice { layers, head })
+    }
+
+    /// Whether weights that a file has in integers become floats.
+    pub(crate) fn floats(&self) -> bool {
+        matches!(self.quantize, Some(QuantName::None))
     }
 
     /// Whether weights are quantised, or keys and values kept in less than f32.
     pub(crate) fn rounds(&self) -> bool {
-        self.quantize.is_some() || self.cache() != CacheType::F32
+        self.choice().is_some() || self.cache() != CacheType::F32
     }
 
     /// What keys and values are kept in.
     pub(crate) fn cache(&self) -> CacheType {
-        match (self.kv, self.quantize) {
+        match (self.kv, self.choice()) {
             (Some(CacheName::F32), _) | (None, None) => CacheType::F32,
             (Some(CacheName::F16), _) | (None, Some(_)) => CacheType::F16,
             (Some(CacheName::Bf16), _) => CacheType::Bf16,

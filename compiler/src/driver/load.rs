@@ -12,7 +12,8 @@ use crate::embedded;
 use crate::spec::model::Model;
 use crate::spec::{self, Spec, SpecSource};
 use crate::weights::{
-    self, Blob, Checkpoint, QuantChoice, RandomWeights, Source, Weights, WeightsError, split_kinds,
+    self, Blob, Checkpoint, GgufModel, QuantChoice, RandomWeights, Source, Weights, WeightsError,
+    split_kinds,
 };
 
 /// A bound model with its weights.
@@ -33,6 +34,16 @@ pub enum ModelSource<'a> {
         dir: &'a Path,
         /// A spec's file, instead of the built-in spec that matches `config.json`.
         spec: Option<&'a Path>,
+    },
+    /// A model in a GGUF file, or in several of which this is one.
+    Gguf {
+        /// The file.
+        path: &'a Path,
+        /// A spec's file, instead of the built-in spec that takes the architecture.
+        spec: Option<&'a Path>,
+        /// Whether all weights become floats; otherwise those in blocks of integers may be packed, if that loses nothing, so that
+        /// what they are multiplied with is rounded to int8.
+        floats: bool,
     },
     /// The checkpoint inside the program.
     Embedded,
@@ -131,6 +142,7 @@ fn bind(source: &ModelSource<'_>, purpose: Purpose) -> Result<(Model, Source), L
             let config = spec::read_config(&dir.join("config.json"))?;
             bind_random(&spec_for(&config, *spec)?, &config, 0, None, purpose)
         }
+        ModelSource::Gguf { path, spec, floats } => bind_gguf(path, *spec, *floats, purpose),
         ModelSource::Checkpoint { dir, spec } => bind_checkpoint(Checkpoint::open(dir)?, *spec),
         ModelSource::Random {
             spec,
@@ -147,6 +159,26 @@ fn bind_checkpoint(
 ) -> Result<(Model, Source), LoadError> {
     let spec = spec_for(&checkpoint.config, spec)?;
     let model = spec.bind(&checkpoint.config)?;
+    Ok((model, Source::Checkpoint(checkpoint)))
+}
+
+fn bind_gguf(
+    path: &Path,
+    spec: Option<&Path>,
+    floats: bool,
+    purpose: Purpose,
+) -> Result<(Model, Source), LoadError> {
+    let files = GgufModel::open(path)?;
+    let facts = files.facts()?;
+    let (spec, config) = match spec {
+        Some(file) => spec::load(SpecSource::File(file))?.of_gguf(&facts)?,
+        None => spec::for_gguf(&facts)?,
+    };
+    let model = spec.bind(&config)?;
+    let checkpoint = Checkpoint {
+        is_shape: purpose == Purpose::Inspect,
+        ..Checkpoint::of_gguf(files, config, !floats)
+    };
     Ok((model, Source::Checkpoint(checkpoint)))
 }
 

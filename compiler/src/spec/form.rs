@@ -51,7 +51,17 @@ pub(super) const SPEC: Keys = &[
     ("prefixes", List(&Object(NAMES))),
     ("ignore", List(&Object(NAMES))),
     ("presets", Free(&Any)),
+    ("gguf", Object(GGUF)),
     ("$schema", Any),
+];
+
+/// What a spec makes of GGUF files.
+const GGUF: Keys = &[
+    ("architecture", Plain),
+    ("config", Free(&Any)),
+    ("tensors", Free(&Plain)),
+    ("changes", Any),
+    ("ignore", List(&Object(NAMES))),
 ];
 
 pub(super) const ROPE: Keys = &[

@@ -261,7 +261,10 @@ impl Plain {
             false => 1.0,
         };
         let scale = table.number("attention_factor")?.unwrap_or(grown);
-        Ok((stretched("short_factor")?, scale, Some(long)))
+        let short: Vec<f32> = stretched("short_factor")?;
+        // Where both lists are the same, nothing changes with the length.
+        let long = (long.freqs != short).then_some(long);
+        Ok((short, scale, long))
     }
 
     /// `base^(2i/dim)` for each pair `i`.

@@ -81,7 +81,7 @@ impl Spec {
     }
 
     /// Finds the file in which a fault stands: the one that has most of its path, the extension before its parents.
-    fn located(&self, e: Located) -> Error {
+    pub(super) fn located(&self, e: Located) -> Error {
         let in_spec = e.path.split(IN_CONFIG).next().unwrap_or_default();
         let best = self
             .files

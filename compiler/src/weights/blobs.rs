@@ -24,6 +24,21 @@ pub struct Weights {
     pub(crate) layers: Vec<Vec<View>>,
     /// Slots of [`Model::head`].
     pub(crate) head: Vec<View>,
+    /// What became floats since no kernel reads it, by type.
+    pub widened: Vec<Widened>,
+}
+
+/// Tensors of a storage type that became f32.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Widened {
+    /// The type.
+    pub storage: &'static str,
+    /// How many tensors.
+    pub tensors: usize,
+    /// Their bytes in the file.
+    pub stored_bytes: usize,
+    /// Their bytes in memory.
+    pub held_bytes: usize,
 }
 
 impl Weights {

@@ -3,6 +3,7 @@
 use std::io::{self, Write};
 
 use super::blobs::{Blob, Weights};
+use super::file::release;
 use super::view::Tensor;
 
 /// Bytes that go through at once: few enough to stay small beside a model, enough for all threads to draw.
@@ -73,22 +74,7 @@ impl Blob {
     /// Says that these bytes are not needed for now. Pages of a file are read again when they are; others stay.
     pub(super) fn release(&self, start: usize, end: usize) {
         match self {
-            #[cfg(unix)]
-            Blob::Mapped { map, .. } => {
-                // SAFETY: the mapping is of a file and read-only, so that a page that is dropped is read from the file again,
-                // with the bytes it had.
-                let advised = unsafe {
-                    map.unchecked_advise_range(
-                        memmap2::UncheckedAdvice::DontNeed,
-                        start,
-                        end - start,
-                    )
-                };
-                // Only a wish: memory is larger without it, nothing else changes.
-                let _ = advised;
-            }
-            #[cfg(not(unix))]
-            Blob::Mapped { .. } => {}
+            Blob::Mapped { map, .. } => release(map, start, end),
             Blob::Owned(_) | Blob::Recipe(_) | Blob::Packing(_) | Blob::Empty => {}
         }
     }

@@ -4,13 +4,16 @@
 
 use super::blobs::Blob;
 use super::error::WeightsError;
-use super::file::{FileBytes, SafetensorsFile, StoredTensor};
+use super::file::{FileBytes, SafetensorsFile, StoredTensor, release};
 use super::file_error::Unplaced;
 use super::foreign::Foreign;
+use super::gguf::GgufModel;
 use super::header::HeaderTensor;
 use super::index::{Shards, open_shards};
+use super::storage::FloatType;
 use crate::spec::parse_json;
 use graver_runtime::files::{self, MAX_CONFIG};
+use safetensors::Dtype as StoredDtype;
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -32,6 +35,11 @@ pub struct Checkpoint {
     pub tensors: BTreeMap<String, StoredTensor>,
     /// Tensors of the index or of shards that cannot be read, and why.
     pub unplaced: BTreeMap<String, Unplaced>,
+    /// Whether blocks of integers may go into packed layouts that hold the same values, whose products round their other
+    /// operand; all of them become floats otherwise.
+    pub packs: bool,
+    /// Whether nothing is converted, since nobody will read the weights.
+    pub is_shape: bool,
 }
 
 impl Checkpoint {
@@ -75,6 +83,66 @@ impl Checkpoint {
             files: shards.files,
             tensors: shards.tensors,
             unplaced: shards.unplaced,
+            packs: false,
+            is_shape: false,
+        }
+    }
+
+    /// A model in GGUF files, and the config that it stands for. Where `packs` is set, blocks of integers may go into packed
+    /// layouts that hold the same values.
+    pub fn of_gguf(model: GgufModel, config: Value, packs: bool) -> Checkpoint {
+        let tensors = model.tensors().map(|(file, t)| {
+            let (dtype, storage) = match t.storage.float() {
+                Some(FloatType::F32) => (StoredDtype::F32, None),
+                Some(FloatType::F16) => (StoredDtype::F16, None),
+                Some(FloatType::Bf16) => (StoredDtype::BF16, None),
+                None => (StoredDtype::U8, Some(t.storage)),
+            };
+            let header = HeaderTensor {
+                name: t.name.clone(),
+                dtype,
+                shape: t.shape.clone(),
+                offset_bytes: t.offset_bytes,
+                bytes: t.bytes,
+            };
+            let stored = StoredTensor {
+                file,
+                header,
+                listed: true,
+                storage,
+            };
+            (t.name.clone(), stored)
+        });
+        let tensors = tensors.collect();
+        let dir = model.files[0].path.clone();
+        let files = model.files.into_iter().map(|file| SafetensorsFile {
+            path: file.path,
+            bytes: file.bytes,
+            tensors: BTreeMap::new(),
+        });
+        Checkpoint {
+            dir,
+            config,
+            files: files.collect(),
+            tensors,
+            unplaced: BTreeMap::new(),
+            packs,
+            is_shape: false,
+        }
+    }
+
+    /// Lets go of the memory of a tensor that was read.
+    pub(super) fn release(&self, name: &str) {
+        let Some(stored) = self.tensors.get(name) else {
+            return;
+        };
+        if let FileBytes::Mapped(map) = &self.files[stored.file].bytes {
+            let HeaderTensor {
+                offset_bytes,
+                bytes,
+                ..
+            } = stored.header;
+            release(map, offset_bytes, offset_bytes + bytes);
         }
     }
 
@@ -95,6 +163,7 @@ fn of_single(file: SafetensorsFile) -> Shards {
                 file: 0,
                 header: header.clone(),
                 listed: true,
+                storage: None,
             },
         )
     };

@@ -10,6 +10,7 @@ use memmap2::{Mmap, MmapMut};
 
 use super::error::WeightsError;
 use super::header::{HeaderTensor, parse_header};
+use super::storage::StorageType;
 
 /// A tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,6 +21,8 @@ pub struct StoredTensor {
     pub header: HeaderTensor,
     /// Whether the index lists it, where there is one.
     pub listed: bool,
+    /// How its values are stored, where that is no type of safetensors files.
+    pub storage: Option<&'static StorageType>,
 }
 
 /// A safetensors file whose header has been checked.
@@ -95,4 +98,20 @@ pub(super) fn map_file(path: &Path) -> Result<Mmap, WeightsError> {
     })?;
     pages::advise(&map);
     Ok(map)
+}
+
+/// Lets go of the pages of some bytes of a file, which are read again when they are needed.
+pub(super) fn release(map: &Mmap, start: usize, end: usize) {
+    #[cfg(unix)]
+    {
+        // SAFETY: the mapping is of a file and read-only, so that a page that is dropped is read from the file again, with
+        // the bytes it had.
+        let advised = unsafe {
+            map.unchecked_advise_range(memmap2::UncheckedAdvice::DontNeed, start, end - start)
+        };
+        // Only a wish: memory is larger without it, nothing else changes.
+        let _ = advised;
+    }
+    #[cfg(not(unix))]
+    let _ = (map, start, end);
 }

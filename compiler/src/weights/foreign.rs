@@ -119,7 +119,7 @@ impl fmt::Display for Foreign {
             ),
             Foreign::Gguf { file } => write!(
                 f,
-                "{} is a GGUF file, which is not read: fetch the model as safetensors",
+                "{} is a GGUF file: give that in place of the folder",
                 shown(file)
             ),
             Foreign::Framework { file } => write!(

@@ -3,7 +3,8 @@
 //! Matrices of a float type stay where they are. Vectors that are not f32, and matrices in the forms in which large models
 //! are published, are converted into one blob of our own, at the end, when it is known how much memory they take.
 
-use super::blobs::{Blob, Weights};
+use super::blobs::{Blob, Weights, Widened};
+use super::blocked::Rows;
 use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
 use super::file::FileBytes;
@@ -12,15 +13,18 @@ use super::header::weight_type;
 use super::nearest::nearest;
 use super::published::{Published, Stored, Widen};
 use super::resolve::{At, Candidate, Layout, Progress, candidates, walk, with_prefixes};
+use super::storage::StorageType;
 use super::view::{Tensor, View};
 use super::widen::{Conversion, widen};
 use crate::spec::model::{Model, Weight};
-use crate::walk::Slot;
-use graver_runtime::abi::Dtype;
-use std::collections::{BTreeSet, HashMap};
+use crate::walk::{Role, Slot};
+use graver_runtime::abi::{Dtype, Encoding, Quant};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 /// Alignment of tensors in memory of our own, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
+/// Bytes of converted tensors between which memory is given back.
+const AT_ONCE: usize = 32 << 20;
 /// How many left-over tensors a message lists.
 const LEFT_OVER_EXAMPLES: usize = 4;
 
@@ -43,7 +47,7 @@ struct Found {
     tensors: Vec<Tensor>,
     /// By name and, where the tensor is held converted, the type that it is converted to: a matrix and a vector may read one
     /// tensor in two types.
-    by_name: HashMap<(String, Option<Dtype>), usize>,
+    by_name: HashMap<(String, Option<Encoding>), usize>,
     /// Conversions to make, in the order of their bytes in the new blob.
     conversions: Vec<Conversion>,
     converted_bytes: usize,
@@ -104,7 +108,11 @@ impl Found {
         let layout = Layout::of(&weight, label, at.layer, stack)?;
         let (how, held) = self.check(checkpoint, slot, label, &stored, &layout, &weight)?;
         let tensor = self.tensor(checkpoint, &name, &stored, how, held, &layout);
-        Ok(layout.view(&weight, tensor, &self.tensors[tensor], held))
+        let found = &self.tensors[tensor];
+        Ok(match held {
+            Encoding::Float(dtype) => layout.view(&weight, tensor, found, dtype),
+            Encoding::Quantized(quant) => panels(&weight, tensor, found, quant),
+        })
     }
 
     /// Checks that shards leave no doubt about the names that were `tried` before one was `found`, if one was; if none was, and
@@ -145,7 +153,7 @@ impl Found {
         stored: &Stored<'_>,
         layout: &Layout,
         weight: &Weight,
-    ) -> Result<(Option<Widen>, Dtype), WeightsError> {
+    ) -> Result<(Option<Widen>, Encoding), WeightsError> {
         if let Stored::Packed { blocks, scales } = stored {
             let names = [blocks.header.name.as_str(), scales];
             let held = match slot.role.is_vector() {
@@ -154,7 +162,7 @@ impl Found {
             };
             let how = Widen::packed(checkpoint, names, &layout.stored, held, label)?;
             self.used.extend(names.map(str::to_string));
-            return Ok((Some(how), held));
+            return Ok((Some(how), Encoding::Float(held)));
         }
         let header = stored.header();
         if !same_shape(&header.shape, &layout.stored) {
@@ -165,7 +173,10 @@ impl Found {
         self.used.insert(header.name.clone());
         if let Some(how) = self.published.scaled(checkpoint, header, label)? {
             self.used.extend(how.scales().map(str::to_string));
-            return Ok((Some(how), Dtype::F32));
+            return Ok((Some(how), Encoding::Float(Dtype::F32)));
+        }
+        if let Some(storage) = stored.storage() {
+            return self.check_blocked(checkpoint, (slot, weight), label, stored, storage);
         }
         let dtype = weight_type(header.dtype).ok_or_else(|| WeightsError::WrongType {
             tensor: header.name.clone(),
@@ -173,8 +184,41 @@ impl Found {
             found: header.dtype.to_string(),
         })?;
         Ok(match slot.role.is_vector() && dtype != Dtype::F32 {
-            true => (Some(Widen::Float(dtype)), Dtype::F32),
-            false => (None, dtype),
+            true => (Some(Widen::Float(dtype)), Encoding::Float(Dtype::F32)),
+            false => (None, Encoding::Float(dtype)),
+        })
+    }
+
+    /// What becomes of blocks that no kernel reads: panels that hold the same values, where there are such and a whole matrix is
+    /// read that all products go through, or f32.
+    fn check_blocked(
+        &self,
+        checkpoint: &Checkpoint,
+        (slot, w): (&Slot<'_>, &Weight),
+        label: &str,
+        stored: &Stored<'_>,
+        storage: &'static StorageType,
+    ) -> Result<(Option<Widen>, Encoding), WeightsError> {
+        let header = stored.header();
+        if !storage.is_read() {
+            return Err(WeightsError::WrongType {
+                tensor: header.name.clone(),
+                slot: label.to_string(),
+                found: storage.name.into(),
+            });
+        }
+        let is_whole = w.part.or(w.columns).is_none() && w.family.is_none() && !w.transposed;
+        let is_product = matches!(slot.role, Role::Matrix | Role::Table);
+        let bytes = checkpoint.files[checkpoint.tensors[&header.name].file].bytes(header);
+        let packed = (checkpoint.packs && is_whole && is_product && w.shape.len() == 2)
+            .then(|| Rows::of(storage, bytes, &header.shape).packable())
+            .flatten();
+        Ok(match packed {
+            Some(quant) => (
+                Some(Widen::Panels(storage, quant)),
+                Encoding::Quantized(quant),
+            ),
+            None => (Some(Widen::Blocked(storage)), Encoding::Float(Dtype::F32)),
         })
     }
 
@@ -185,7 +229,7 @@ impl Found {
         name: &str,
         stored: &Stored<'_>,
         how: Option<Widen>,
-        held: Dtype,
+        held: Encoding,
         layout: &Layout,
     ) -> usize {
         let key = (name.to_string(), how.is_some().then_some(held));
@@ -196,7 +240,7 @@ impl Found {
         let (blob, offset_bytes, bytes) = match how {
             Some(how) => {
                 let offset_bytes = self.converted_bytes;
-                let bytes = layout.stored.iter().product::<usize>() * held.size();
+                let bytes = held_bytes(held, &layout.stored);
                 self.conversions.push(Conversion {
                     name: header.name.clone(),
                     how,
@@ -231,13 +275,14 @@ impl Found {
         head: Vec<View>,
         progress: Progress<'_>,
     ) -> Result<Weights, WeightsError> {
-        let converted = if self.conversions.is_empty() {
+        let converted = if self.conversions.is_empty() || checkpoint.is_shape {
             Blob::Empty
         } else {
             let mut memory = Blob::zeroed(self.converted_bytes)?;
-            widen(&checkpoint, &self.conversions, &mut memory, progress)?;
+            convert(&checkpoint, &self.conversions, &mut memory, progress)?;
             Blob::Owned(memory)
         };
+        let widened = widened(&checkpoint, &self.conversions);
         let mut blobs: Vec<Blob> = checkpoint
             .files
             .into_iter()
@@ -251,6 +296,7 @@ impl Found {
             .collect();
         blobs.push(converted);
         Ok(Weights {
+            widened,
             blobs,
             tensors: self.tensors,
             embed,
@@ -258,6 +304,76 @@ impl Found {
             head,
         })
     }
+}
+
+/// Bytes of a tensor of some shape.
+fn held_bytes(held: Encoding, shape: &[usize]) -> usize {
+    let elements: usize = shape.iter().product();
+    match held {
+        Encoding::Float(dtype) => elements * dtype.size(),
+        Encoding::Quantized(quant) => {
+            let columns = shape.last().copied().unwrap_or(1);
+            quant.matrix_bytes(elements / columns, columns)
+        }
+    }
+}
+
+/// What a slot reads of a matrix in panels, all of it.
+fn panels(weight: &Weight, tensor: usize, held: &Tensor, quant: Quant) -> View {
+    View {
+        slot: weight.slot.clone(),
+        name: held.name.clone(),
+        tensor,
+        blob: held.blob,
+        offset_bytes: held.offset_bytes,
+        encoding: Encoding::Quantized(quant),
+        row_stride_bytes: quant.panel_bytes(weight.shape[1]),
+        bytes: held.bytes,
+        transposed: false,
+    }
+}
+
+/// Which of the conversions make floats of blocks, summed up by type.
+fn widened(checkpoint: &Checkpoint, conversions: &[Conversion]) -> Vec<Widened> {
+    let mut all: BTreeMap<&'static str, Widened> = BTreeMap::new();
+    for c in conversions {
+        let Widen::Blocked(StorageType { name, .. }) = c.how else {
+            continue;
+        };
+        let of_type = all.entry(*name).or_insert(Widened {
+            storage: name,
+            tensors: 0,
+            stored_bytes: 0,
+            held_bytes: 0,
+        });
+        of_type.tensors += 1;
+        of_type.stored_bytes += checkpoint.tensors[&c.name].header.bytes;
+        of_type.held_bytes += c.bytes;
+    }
+    all.into_values().collect()
+}
+
+/// Makes all conversions, some at a time, so that what they were made of need not stay in memory.
+fn convert(
+    checkpoint: &Checkpoint,
+    conversions: &[Conversion],
+    memory: &mut [u8],
+    progress: Progress<'_>,
+) -> Result<(), WeightsError> {
+    let total = conversions.iter().map(|c| c.bytes).sum();
+    let mut rest = conversions;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let more = rest.iter().take_while(|c| {
+            bytes += c.bytes;
+            bytes <= AT_ONCE
+        });
+        let (some, after) = rest.split_at(more.count().max(1));
+        widen(checkpoint, some, memory, total, progress)?;
+        some.iter().for_each(|c| checkpoint.release(&c.name));
+        rest = after;
+    }
+    Ok(())
 }
 
 /// Whether two shapes hold the same elements in the same order: dimensions of one element may be there or not.

@@ -107,6 +107,7 @@ impl Index {
                     file,
                     header: files[file].tensors[*name].clone(),
                     listed: of_index.is_some(),
+                    storage: None,
                 };
                 tensors.insert(name.to_string(), stored);
             } else {

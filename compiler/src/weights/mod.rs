@@ -9,6 +9,7 @@
 //! mistake names the file or tensor, what was found and what was expected.
 
 mod blobs;
+mod blocked;
 mod bytes;
 mod checkpoint;
 mod drawing;
@@ -36,7 +37,7 @@ mod storage;
 mod view;
 mod widen;
 
-pub use blobs::Weights;
+pub use blobs::{Weights, Widened};
 pub use checkpoint::Checkpoint;
 pub use error::{TensorPlace, WeightsError};
 pub use file::{FileBytes, SafetensorsFile, StoredTensor};

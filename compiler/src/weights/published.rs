@@ -9,7 +9,8 @@ use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
 use super::file::StoredTensor;
 use super::header::{HeaderTensor, weight_type};
-use graver_runtime::abi::Dtype;
+use super::storage::StorageType;
+use graver_runtime::abi::{Dtype, Quant};
 use safetensors::Dtype as StoredDtype;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -57,6 +58,10 @@ pub(super) enum Widen {
     Blocks { scales: String, block: [usize; 2] },
     /// From MXFP4 to bf16 or f32, both of which hold every value.
     Packed { scales: String, to: Dtype },
+    /// From blocks of a storage type to f32.
+    Blocked(&'static StorageType),
+    /// From blocks to panels of a type that holds the same values.
+    Panels(&'static StorageType, Quant),
 }
 
 static METHODS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
@@ -148,6 +153,13 @@ impl Published {
 }
 
 impl Stored<'_> {
+    /// How the values are stored, where that is no type of safetensors files.
+    pub(super) fn storage(&self) -> Option<&'static StorageType> {
+        match self {
+            Stored::Plain(tensor) | Stored::Packed { blocks: tensor, .. } => tensor.storage,
+        }
+    }
+
     /// Header of the tensor that holds the values.
     pub(super) fn header(&self) -> &HeaderTensor {
         match self {
@@ -191,7 +203,7 @@ impl Widen {
     /// The tensor of scales.
     pub(super) fn scales(&self) -> Option<&str> {
         match self {
-            Widen::Float(_) => None,
+            Widen::Float(_) | Widen::Blocked(_) | Widen::Panels(..) => None,
             Widen::Blocks { scales, .. } | Widen::Packed { scales, .. } => Some(scales),
         }
     }

@@ -125,6 +125,8 @@ struct PackPlanner<'a> {
 impl PackPlanner<'_> {
     fn block(&mut self, slots: &[Slot<'_>], views: &[View], quant: Quant) -> Vec<View> {
         let one = |(slot, view): (&Slot<'_>, &View)| match slot.role {
+            // In panels already.
+            _ if view.encoding.quant().is_some() => view.clone(),
             Role::Matrix | Role::Table => self.packed(slot, view, quant),
             Role::ByHead
             | Role::Router
@@ -207,6 +209,7 @@ impl PackPlan {
             embed,
             layers: self.layers,
             head,
+            widened: weights.widened,
         }
     }
 }

@@ -106,6 +106,7 @@ fn lay_out(
         embed,
         layers,
         head,
+        widened: vec![],
     })
 }
 

@@ -5,10 +5,11 @@
 
 use std::sync::LazyLock;
 
-use graver_runtime::abi::Dtype;
+use graver_runtime::abi::{Dtype, Quant};
 use half::{bf16, f16};
 use rayon::prelude::*;
 
+use super::blocked::Rows;
 use super::checkpoint::Checkpoint;
 use super::error::{TensorPlace, WeightsError};
 use super::header::weight_type;
@@ -29,7 +30,8 @@ pub(super) struct Conversion {
     pub(super) bytes: usize,
 }
 
-/// Makes all conversions, each into its place in `memory`, which they fill in order.
+/// Makes conversions, each into its place in `memory`, which they fill in order. They are some of those that make `total` bytes,
+/// of which `progress` hears.
 ///
 /// # Errors
 /// The first number that is not finite once it is scaled.
@@ -37,9 +39,9 @@ pub(super) fn widen(
     checkpoint: &Checkpoint,
     conversions: &[Conversion],
     memory: &mut [u8],
+    total: usize,
     progress: Progress<'_>,
 ) -> Result<(), WeightsError> {
-    let total = conversions.iter().map(|c| c.bytes).sum();
     let (mut rest, mut end) = (memory, 0);
     let mut pieces = vec![];
     for c in conversions {
@@ -70,9 +72,15 @@ enum Misfit {
         value: f32,
         scale: f64,
     },
+    /// What the value with this index is.
+    Float { index: usize, found: f32 },
 }
 
 impl Misfit {
+    fn of((index, found): (usize, f32)) -> Misfit {
+        Misfit::Float { index, found }
+    }
+
     fn refuse(&self, checkpoint: &Checkpoint, c: &Conversion) -> WeightsError {
         let place = |name: &str, columns: usize, index: usize| TensorPlace {
             tensor: name.to_string(),
@@ -88,6 +96,11 @@ impl Misfit {
                     found,
                 }
             }
+            Misfit::Float { index, found } => {
+                let (_, columns) = plane(&checkpoint.tensors[&c.name].header.shape);
+                let place = place(&checkpoint.tensors[&c.name].header.name, columns, index);
+                WeightsError::NotFinite { place, found }
+            }
             Misfit::Value {
                 index,
                 value,
@@ -97,7 +110,10 @@ impl Misfit {
                 let columns = match c.how {
                     // The last two dimensions are the groups of a row, and the bytes of a group.
                     Widen::Packed { .. } => shape[shape.len() - 2] * GROUP,
-                    Widen::Float(_) | Widen::Blocks { .. } => plane(shape).1,
+                    Widen::Float(_)
+                    | Widen::Blocks { .. }
+                    | Widen::Blocked(_)
+                    | Widen::Panels(..) => plane(shape).1,
                 };
                 WeightsError::Overflow {
                     place: place(&c.name, columns, index),
@@ -122,6 +138,8 @@ enum Source<'a> {
         scales: &'a [u8],
         to: Dtype,
     },
+    Blocked(Rows<'a>),
+    Panels(Rows<'a>, Quant),
 }
 
 /// FP8 with its scales.
@@ -167,6 +185,10 @@ impl<'a> Source<'a> {
                 scales: read(scales).0,
                 to: *to,
             },
+            Widen::Blocked(storage) => Source::Blocked(Rows::of(storage, bytes, &header.shape)),
+            Widen::Panels(storage, quant) => {
+                Source::Panels(Rows::of(storage, bytes, &header.shape), *quant)
+            }
         }
     }
 
@@ -176,6 +198,8 @@ impl<'a> Source<'a> {
             Source::Float { .. } => 4,
             Source::Blocks(blocks) => blocks.plane.1 * 4,
             Source::Packed { to, .. } => GROUP * to.size(),
+            Source::Blocked(rows) => rows.storage.block * 4,
+            Source::Panels(rows, quant) => quant.panel_bytes(rows.columns),
         }
     }
 
@@ -202,6 +226,8 @@ impl<'a> Source<'a> {
                     check_group(pairs, *scale, first + i)
                 })
             }
+            Source::Blocked(rows) => rows.floats(first, out).map_err(Misfit::of),
+            Source::Panels(rows, quant) => rows.panels(first, quant, out).map_err(Misfit::of),
         }
     }
 }

@@ -30,8 +30,8 @@ fn names_of_hubs_and_paths_that_lead_nowhere() {
         assert_eq!(
             said(folder.path(), model),
             format!(
-                "{model}: no such file or folder; expected a checkpoint folder or a spec's .json file. Nothing is downloaded: \
-                 a model from a hub has to be in a folder already"
+                "{model}: no such file or folder; expected a checkpoint folder, a .gguf file or a spec's .json file. Nothing is downloaded: \
+                 a model from a hub has to be in a folder or in the hub's cache already"
             )
         );
     }
@@ -99,8 +99,6 @@ fn files_of_other_kinds() {
     let folder = TempDir::new().unwrap();
     let expected = "which cannot be read; expected a checkpoint folder with a config.json and .safetensors files";
     for (name, contents, what) in [
-        ("model.gguf", "GGUF\u{3}", "a GGUF file"),
-        ("model.json", "GGUF\u{3}", "a GGUF file"),
         ("model.bin", "", "a file of weights in PyTorch's own format"),
         (
             "model.pth",
@@ -143,9 +141,23 @@ fn folders_without_a_config() {
     fs::write(path("gguf/model.gguf"), "").unwrap();
     assert_eq!(
         said(folder.path(), "gguf"),
-        format!(
-            "gguf: no config.json in this folder; model.gguf is a GGUF file, which is not read: fetch the model as safetensors{end}"
-        )
+        "gguf/model.gguf: found bytes [], expected a GGUF file, which begins with `GGUF`"
+    );
+    // The parts of one model, and what reads pictures, are no further models.
+    for name in ["model-00002-of-00003.gguf", "mmproj-model.gguf"] {
+        fs::write(path("gguf").join(name), "").unwrap();
+        assert!(said(folder.path(), "gguf").starts_with("gguf/model.gguf: found"));
+    }
+    fs::write(path("gguf/another.gguf"), "").unwrap();
+    assert_eq!(
+        said(folder.path(), "gguf"),
+        "gguf: several GGUF files; give one of them: another.gguf, model.gguf"
+    );
+    // Known by its first bytes, whatever its name.
+    fs::write(path("model.json"), "GGUF\u{3}").unwrap();
+    assert_eq!(
+        said(folder.path(), "model.json"),
+        "model.json: version: found 1 bytes behind byte 4, expected 4; the file is truncated or damaged, fetch it again"
     );
     // As fine-tuning leaves them: not weights to be renamed.
     fs::create_dir(path("adapter")).unwrap();

@@ -60,6 +60,28 @@ pub enum Error {
         /// The most similar of them.
         nearest: Option<String>,
     },
+    /// No built-in spec takes this architecture of GGUF files.
+    #[error(
+        "general.architecture: no built-in spec takes `{found}`{}; known are {}; `--spec FILE` takes a spec from a file",
+        hint(nearest),
+        list(known)
+    )]
+    UnknownArchitecture {
+        /// What the file says.
+        found: String,
+        /// The architectures of all built-in specs.
+        known: Vec<String>,
+        /// The most similar of them.
+        nearest: Option<String>,
+    },
+    /// A spec that says nothing about GGUF files.
+    #[error(
+        "spec `{name}`: no `gguf` section, which says what names and metadata mean in a GGUF file; add one, or take the model as safetensors"
+    )]
+    NoGguf {
+        /// The spec's name.
+        name: String,
+    },
     /// The config does not say what kind of model it is.
     #[error(
         "config.json: model_type: {found}, expected the name of a model type ({}); `--spec FILE` takes a spec from a file",

@@ -8,6 +8,7 @@
 
 mod cursor;
 pub(super) mod error;
+mod facts;
 mod header;
 mod metadata;
 mod model;

@@ -77,6 +77,14 @@ impl StorageType {
             .find(|quant| plain && fits(quant))
     }
 
+    /// Whether integers of a [`packed`](StorageType::packed) type may be beyond the packed range.
+    pub fn may_not_fit(&self) -> bool {
+        match (&self.form, self.packed()) {
+            (Form::Groups(groups), Some(quant)) => *groups.range().start() < quant.range().0,
+            (Form::Groups(_) | Form::Float(_) | Form::Other, _) => false,
+        }
+    }
+
     /// The scale and the integers of a block of a type that is [`packed`](StorageType::packed).
     ///
     /// # Panics

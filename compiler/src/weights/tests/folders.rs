@@ -202,7 +202,7 @@ fn no_weights() {
     }
     assert_eq!(
         said(&[("a.Q4_K_M.gguf", b""), ("b.gguf", b"")]),
-        "; a.Q4_K_M.gguf is a GGUF file, which is not read: fetch the model as safetensors"
+        "; a.Q4_K_M.gguf is a GGUF file: give that in place of the folder"
     );
     assert_eq!(
         said(&[("model.onnx", b"")]),
