@@ -3,7 +3,7 @@
 //! In: `tokenizer.json`, and the files beside it that say something about tokens ([`Files`]), as paths or bytes. Out: a
 //! [`Tokenizer`], loaded on a thread of its own ([`Tokenizer::load_in_background`]) while weights are mapped and code is
 //! compiled. The post-processor in `tokenizer.json` decides which special tokens surround a prompt; the other files add
-//! tokens ([`declared`]), and `tokenizer_config.json` may ask for a BOS token that the post-processor leaves out. Truncation
+//! tokens (`declared`), and `tokenizer_config.json` may ask for a BOS token that the post-processor leaves out. Truncation
 //! and padding stored in the file are for training batches and are switched off.
 //!
 //! Nothing the library does with a bad file gets out: its errors and its panics become a [`TokenizerError`] that names the

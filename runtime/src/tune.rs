@@ -1,7 +1,7 @@
 //! Measures the kernels that [`Choices`] are between, in turn, and says which are faster here.
 //!
 //! Each choice is measured where it matters, on every thread at once: weights that are read once come from an array that no cache holds, others
-//! lie in the second-level cache. What differs by less than [`DOUBT`] stays as is usual.
+//! lie in the second-level cache. What differs by less than `DOUBT` stays as is usual.
 
 use std::hint::black_box;
 use std::sync::Barrier;

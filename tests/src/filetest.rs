@@ -9,7 +9,7 @@
 //! ```
 //!
 //! The first line is a command with its words; lines with `#` say what the file is about. `BLESS=1` in the environment
-//! rewrites the expectations instead of comparing with them. The commands are those of [`evaluate`].
+//! rewrites the expectations instead of comparing with them. The commands are those of `evaluate`.
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};

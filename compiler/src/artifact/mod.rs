@@ -1,4 +1,4 @@
-//! From planned programs to something that runs: code in memory ([`jit`]), or files ([`write`]): an executable, a shared
+//! From planned programs to something that runs: code in memory ([`jit`]), or files ([`write()`]): an executable, a shared
 //! library, or an object with the runtime as an archive beside it.
 //!
 //! A file is linked by the system's `cc` from the object that Cranelift makes and the runtime's archive, which this program

@@ -55,7 +55,7 @@ impl Weights {
             .chain(&self.head)
     }
 
-    /// The view of a slot of `embed`, of a layer kind (any of its layers: after [`split_kinds`](super::split_kinds) they agree in type,
+    /// The view of a slot of `embed`, of a layer kind (any of its layers: after `split_kinds` they agree in type,
     /// stride and orientation) or of `head`; `None` where there is no such slot, or no layer of that kind.
     pub fn find(&self, model: &Model, section: Section, slot: &str) -> Option<&View> {
         let views = match section {

@@ -15,7 +15,7 @@ use super::storage::StorageType;
 /// A tensor of a checkpoint.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoredTensor {
-    /// Index into [`Checkpoint::files`].
+    /// Index into `Checkpoint::files`.
     pub file: usize,
     /// Type, shape and place in the file.
     pub header: HeaderTensor,

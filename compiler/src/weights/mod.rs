@@ -1,6 +1,6 @@
 //! Weights: from a checkpoint folder, or from a seed, to the bytes behind every weight slot of a model.
 //!
-//! In goes a folder ([`Checkpoint::open`]) or a seed ([`RandomWeights`]) and a bound [`Model`](crate::spec::model::Model); out
+//! In goes a folder ([`Checkpoint::open`]) or a seed (`RandomWeights`) and a bound [`Model`](crate::spec::model::Model); out
 //! comes [`Weights`]: one [`View`] per slot, in the order in which generated code indexes slots (embedding, layer
 //! after layer, head; inside each the order of the steps). Matrices are reached where the checkpoint's mapped files have
 //! them, never copied; vectors are converted to f32, so that generated code sees one type of norm gain and bias.

@@ -7,7 +7,7 @@ use graver_runtime::abi::Encoding;
 pub struct Tensor {
     /// Name in the checkpoint.
     pub name: String,
-    /// Index into [`Weights::blobs`].
+    /// Index into `Weights::blobs`.
     pub blob: usize,
     /// First byte in the blob; any alignment.
     pub offset_bytes: usize,
@@ -25,9 +25,9 @@ pub struct View {
     pub slot: String,
     /// Tensor it lies in, by its name in the checkpoint.
     pub name: String,
-    /// Index into [`Weights::tensors`].
+    /// Index into `Weights::tensors`.
     pub tensor: usize,
-    /// Index into [`Weights::blobs`].
+    /// Index into `Weights::blobs`.
     pub blob: usize,
     /// First byte in the blob; any alignment.
     pub offset_bytes: usize,

@@ -1,6 +1,6 @@
 //! Micro-kernels: the functions of [`KernelTable`], one set per instruction set, and the choice among them.
 //!
-//! Each set fills the whole table. [`scalar`] defines what every kernel computes; the others do the same with wide
+//! Each set fills the whole table. `scalar` defines what every kernel computes; the others do the same with wide
 //! vectors, within a few units in the last place. A kernel never knows about models and never allocates.
 //!
 //! Another instruction set is one more folder beside `avx2`, a variant of [`Isa`], and an arm in [`table_for`] (NEON

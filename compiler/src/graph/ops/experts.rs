@@ -105,7 +105,7 @@ impl Grouping {
         }
     }
 
-    /// Numbers of the table that describes the groups; see [`Grouping::offsets`] and its neighbours.
+    /// Numbers of the table that describes the groups; see `Grouping::offsets` and its neighbours.
     pub fn table(&self) -> Dim {
         Dim::Routed {
             per_token: 3 * self.top_k,
