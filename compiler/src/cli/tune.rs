@@ -8,7 +8,7 @@ use graver_runtime::files::{is_there, shown};
 use graver_runtime::kernels::{Isa, Record, TUNED};
 use graver_runtime::{cpu, tune};
 
-use super::Outcome;
+use super::outcome::Outcome;
 use super::print::print;
 
 #[derive(clap::Args)]
