@@ -72,6 +72,18 @@ impl Step {
         }
     }
 
+    /// What a dimension comes to, unless it is one of an attention tile.
+    fn count(&self, dim: Dim) -> Option<u64> {
+        let n = match dim {
+            Dim::Const(n) => n,
+            Dim::Tokens => self.tokens,
+            Dim::LogitRows => self.logit_rows,
+            Dim::Routed { per_token, more } => per_token * self.tokens + more,
+            Dim::Queries | Dim::Keys => return None,
+        };
+        Some(n as u64)
+    }
+
     /// Keys seen by all tokens together.
     fn visible(&self, reach: Reach) -> u64 {
         let seen = |p: usize| (p + 1 - reach.start(p)) as u64;
@@ -227,14 +239,10 @@ fn elements(graph: &Graph, id: NodeId, step: Step) -> u64 {
     if shape.is_empty() {
         return 0;
     }
+    // Queries and keys come together, and their number is that of what queries see.
     let of = |d: &Dim| match d {
-        Dim::Const(n) => *n as u64,
-        Dim::Tokens => step.tokens as u64,
-        Dim::LogitRows => step.logit_rows as u64,
-        // Queries and keys come together, and their number is that of what queries see.
-        Dim::Queries => 1,
         Dim::Keys => step.visible(reach(graph.op(id))),
-        Dim::Routed { per_token, more } => (per_token * step.tokens + more) as u64,
+        other => step.count(*other).unwrap_or(1),
     };
     shape.iter().map(of).product()
 }
@@ -292,13 +300,7 @@ fn rows(graph: &Graph, id: NodeId, step: Step) -> u64 {
 
 /// Rows of a value of that shape; none of what only writes state.
 fn rows_of(shape: &[Dim], step: Step) -> u64 {
-    match shape.first() {
-        Some(Dim::Const(n)) => *n as u64,
-        Some(Dim::Tokens) => step.tokens as u64,
-        Some(Dim::LogitRows) => step.logit_rows as u64,
-        Some(Dim::Routed { per_token, more }) => (per_token * step.tokens + more) as u64,
-        Some(Dim::Queries | Dim::Keys) | None => 0,
-    }
+    shape.first().and_then(|d| step.count(*d)).unwrap_or(0)
 }
 
 fn matmul(graph: &Graph, node: NodeId, m: &Matmul, step: Step) -> u64 {
@@ -307,7 +309,7 @@ fn matmul(graph: &Graph, node: NodeId, m: &Matmul, step: Step) -> u64 {
     let prologue = 4 * u64::from(m.norm.is_some()) + 2 * u64::from(m.quantize_x);
     let norm = prologue * rows * k;
     let products: u64 = m.parts.iter().map(|p| 2 * rows * k * p.rows as u64).sum();
-    let touched: u64 = m
+    let epilogues: u64 = m
         .parts
         .iter()
         .map(|p| rows * p.epilogue.flops() as u64)
@@ -320,7 +322,7 @@ fn matmul(graph: &Graph, node: NodeId, m: &Matmul, step: Step) -> u64 {
     let gated = u64::from(matches!(m.join, Join::Gated(_))) * 2;
     let after =
         gated + u64::from(m.act.is_some()) + u64::from(m.scale.is_some()) + u64::from(m.residual);
-    norm + products + touched + biases.sum::<u64>() + after * rows * m.width() as u64
+    norm + products + epilogues + biases.sum::<u64>() + after * rows * m.width() as u64
 }
 
 fn head_matmul(graph: &Graph, node: NodeId, m: &HeadMatmul, step: Step) -> u64 {

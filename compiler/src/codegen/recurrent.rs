@@ -133,13 +133,9 @@ fn follow(e: &mut Writer, c: &ShortConv, at: Value, n: Value) {
     if let Some(own) = &c.norm {
         let group = e.int(own.group);
         let groups = e.b.ins().udiv(n, group);
-        let bare = NormVectors {
-            gain: None,
-            bias: None,
-        };
         e.repeat(groups, |e, g| {
             let at = e.at(at, g, own.group * 4);
-            norm(e, own, at, at, bare);
+            norm(e, own, at, at, NormVectors::NONE);
         });
     }
 }

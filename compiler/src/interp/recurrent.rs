@@ -6,12 +6,6 @@ use crate::graph::{
     DecayOperands, DeltaOperands, DeltaRule, NormVectors, ShortConv, ShortConvOperands,
 };
 
-/// A convolution's norm has none.
-const NO_VECTORS: NormVectors<&Rows> = NormVectors {
-    gain: None,
-    bias: None,
-};
-
 /// The last rows of earlier steps stand before those of this one.
 pub(super) fn short_conv(scene: &mut Scene, c: &ShortConv, o: ShortConvOperands<&Rows>) -> Rows {
     let ShortConvOperands { x, weight: w } = o;
@@ -30,7 +24,7 @@ pub(super) fn short_conv(scene: &mut Scene, c: &ShortConv, o: ShortConvOperands<
     let sums = (0..x.data.len()).map(|i| sum(i / n, i % n)).collect();
     let out = Rows::new(sums, n);
     match &c.norm {
-        Some(n) => norm(n, &out, NO_VECTORS),
+        Some(n) => norm(n, &out, NormVectors::NONE),
         None => out,
     }
 }

@@ -7,5 +7,5 @@ mod slots;
 mod states;
 mod steps;
 
-pub(crate) use slots::{Role, Slot, slots};
+pub(crate) use slots::{Role, Slot, kind_slots, slots};
 pub(crate) use states::{Kept, State, states};

@@ -62,6 +62,12 @@ pub(crate) fn slots(model: &Model, section: Section) -> Vec<Slot<'_>> {
     slots
 }
 
+/// The slots of every kind of layer, by its index.
+pub(crate) fn kind_slots(model: &Model) -> Vec<Vec<Slot<'_>>> {
+    let kinds = 0..model.kinds.len();
+    kinds.map(|k| slots(model, Section::Kind(k))).collect()
+}
+
 fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
     match &step.op {
         StepOp::Embed { table, .. } => slots.push(Slot {

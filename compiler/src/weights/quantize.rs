@@ -19,7 +19,7 @@ use super::reading::{PackJob, Packing, Reading};
 use super::view::{Tensor, View};
 use crate::spec::model::Model;
 use crate::spec::model::Section;
-use crate::walk::{Role, Slot, slots};
+use crate::walk::{Role, Slot, kind_slots, slots};
 
 /// Alignment of a packed matrix in its blob, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
@@ -58,9 +58,7 @@ pub(crate) fn plan_quantized(model: &Model, weights: &Weights, choice: QuantChoi
         kept: vec![],
     };
     let embed = p.block(&slots(model, Section::Embed), &weights.embed, choice.head);
-    let kinds: Vec<_> = (0..model.kinds.len())
-        .map(|kind| slots(model, Section::Kind(kind)))
-        .collect();
+    let kinds = kind_slots(model);
     let layers = model.layers.iter().zip(&weights.layers);
     let layers = layers
         .map(|(kind, views)| p.block(&kinds[*kind], views, choice.layers))

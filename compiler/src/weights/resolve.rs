@@ -4,7 +4,7 @@ use super::error::WeightsError;
 use super::view::{Tensor, View};
 use crate::spec::model::Section;
 use crate::spec::model::{Model, Range, Weight};
-use crate::walk::{Slot, slots};
+use crate::walk::{Slot, kind_slots, slots};
 use graver_runtime::abi::{Dtype, Encoding};
 
 /// Hears of long work: bytes in all, bytes done since it was last called.
@@ -45,9 +45,7 @@ pub(super) fn walk(
         Ok::<_, WeightsError>(views)
     };
     let embed = block(&slots(model, Section::Embed), "embed", None)?;
-    let kinds: Vec<_> = (0..model.kinds.len())
-        .map(|kind| slots(model, Section::Kind(kind)))
-        .collect();
+    let kinds = kind_slots(model);
     let layers = model.layers.iter().enumerate();
     let layers = layers
         .map(|(i, kind)| block(&kinds[*kind], &format!("layers.{i}"), Some(i)))

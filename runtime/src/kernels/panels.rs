@@ -14,6 +14,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::avx2::load::first_lanes;
 use super::choices::Ahead;
 use super::stream::fetch;
 use crate::abi::Quant;
@@ -281,20 +282,5 @@ unsafe fn store(at: *mut f32, value: __m256, lanes: usize) {
             PANEL_ROWS => _mm256_storeu_ps(at, value),
             _ => _mm256_maskstore_ps(at, first_lanes(lanes), value),
         }
-    }
-}
-
-/// All bits set in lanes `0..n`.
-///
-/// # Safety
-/// The caller has AVX2.
-#[inline(always)]
-unsafe fn first_lanes(n: usize) -> __m256i {
-    // SAFETY: the caller's promise.
-    unsafe {
-        _mm256_cmpgt_epi32(
-            _mm256_set1_epi32(n as i32),
-            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
-        )
     }
 }

@@ -246,12 +246,8 @@ impl EpilogueStep {
     }
 
     /// What the word says is done to a projection, if it is a word for that.
-    fn read(w: &Words, word: &Attr) -> Result<Option<EpilogueStep>, AttrError> {
-        let inner = Words {
-            op: w.op,
-            words: &word.inner,
-            roles: w.roles,
-        };
+    fn read<'a>(w: &Words<'a>, word: &'a Attr) -> Result<Option<EpilogueStep>, AttrError> {
+        let inner = w.inside(word);
         Ok(match word.key.as_str() {
             "norm" => Some(EpilogueStep::Norm(Norm::read_inner(&inner)?)),
             "rope" => Some(EpilogueStep::Rope(Rope::read(&inner)?)),

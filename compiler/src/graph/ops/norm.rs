@@ -148,6 +148,12 @@ impl Norm {
 }
 
 impl<T> NormVectors<T> {
+    /// Those of a norm without gain and bias.
+    pub const NONE: Self = NormVectors {
+        gain: None,
+        bias: None,
+    };
+
     /// The walk of a norm, if there is one.
     pub fn of(norm: Option<&Norm>, at: NormAt, take: Take<T>) -> Self {
         let [gain, bias] = norm.map_or([false; 2], |n| [n.gain, n.bias]);

@@ -106,11 +106,7 @@ impl ShortConv {
         if let Some(norm) = &self.norm {
             let bare = !norm.gain && !norm.bias;
             rule.check("norm", bare, "with operands", "one without gain and bias")?;
-            let none = NormVectors {
-                gain: None,
-                bias: None,
-            };
-            norm.fits(rule, &none, n)?;
+            norm.fits(rule, &NormVectors::NONE, n)?;
         }
         rule.recurrent(self.state, [1, self.taps - 1, n])?;
         Ok(o.x.shape.clone())

@@ -48,12 +48,7 @@ pub(in super::super) unsafe fn matmul<W: Weight>(c: &Call) {
 /// As [`matmul`], with `m == M + N`.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn columns<W: Weight, const M: usize, const N: usize, const R: usize>(c: &Call) {
-    let others = Call {
-        x: c.x.wrapping_add(M * c.x_stride),
-        out: c.out.wrapping_add(M * c.out_stride),
-        ..*c
-    };
-    let apart = c.n / R;
+    let (others, apart) = (c.below(M), c.n / R);
     for col in 0..apart {
         // SAFETY: columns `col + r · apart` are below `n` for all `r < R`.
         unsafe {
