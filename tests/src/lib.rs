@@ -24,11 +24,11 @@ pub fn fixtures() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures")
 }
 
-/// The folders of [`fixtures`], in order.
+/// The checkpoint folders of [`fixtures`], in order.
 pub fn fixture_folders() -> Vec<PathBuf> {
     let entries = std::fs::read_dir(fixtures()).expect("the folder is committed");
     let paths = entries.map(|e| e.expect("a readable entry").path());
-    let mut folders: Vec<PathBuf> = paths.filter(|p| p.is_dir()).collect();
+    let mut folders: Vec<PathBuf> = paths.filter(|p| p.join("config.json").is_file()).collect();
     folders.sort();
     folders
 }
