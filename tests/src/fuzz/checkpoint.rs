@@ -428,7 +428,22 @@ pub fn seeds() -> Vec<Vec<u8>> {
         out.push(
             [
                 begin.as_slice(),
-                &[0, 0, 0, 9, 0, 0, 3 + i % 3, i, i / 2, i, i / 3, 3 * i, 5, 9],
+                &[
+                    0,
+                    0,
+                    0,
+                    9,
+                    0,
+                    0,
+                    3 + i % 3,
+                    i,
+                    i / 2,
+                    i,
+                    i / 3,
+                    i.wrapping_mul(3),
+                    5,
+                    9,
+                ],
             ]
             .concat(),
         );
