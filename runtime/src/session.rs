@@ -301,6 +301,11 @@ impl Session {
         self.states.truncate(slot, position)
     }
 
+    /// The first position, other than 0, to which a sequence can be cut now; see [`States::truncate`].
+    pub fn earliest(&self, slot: usize) -> Result<usize, Error> {
+        self.states.earliest(slot)
+    }
+
     /// Begins a new sequence in a slot.
     pub fn reset(&mut self, slot: usize) -> Result<(), Error> {
         self.states.reset(slot)

@@ -185,6 +185,11 @@ impl Snapshot {
     pub fn position(&self) -> usize {
         self.sequence.position
     }
+
+    /// Bytes of memory that it takes.
+    pub fn bytes(&self) -> usize {
+        self.bytes.capacity() + self.pages.capacity() * size_of::<usize>()
+    }
 }
 
 impl States {
@@ -310,12 +315,8 @@ impl States {
     /// Full caches can be cut anywhere, rings as far as their slack reaches, recurrent state not at all. Position 0 is
     /// always possible: it is [`States::reset`].
     pub fn truncate(&mut self, slot: usize, position: usize) -> Result<(), Error> {
-        let &Sequence {
-            position: current,
-            furthest,
-            past: _,
-        } = self.sequence(slot)?;
-        let earliest = self.layout.earliest(current, furthest);
+        let current = self.position(slot)?;
+        let earliest = self.earliest(slot)?;
         if position == 0 {
             return self.reset(slot);
         }
@@ -331,6 +332,14 @@ impl States {
         sequence.position = position;
         sequence.past.tokens.truncate(position);
         Ok(())
+    }
+
+    /// The first position, other than 0, to which the sequence in `slot` can be cut now.
+    pub fn earliest(&self, slot: usize) -> Result<usize, Error> {
+        let &Sequence {
+            position, furthest, ..
+        } = self.sequence(slot)?;
+        Ok(self.layout.earliest(position, furthest))
     }
 
     /// Begins a new sequence: position 0, recurrent state zero. What caches hold is left to be overwritten.

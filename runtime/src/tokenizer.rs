@@ -20,6 +20,7 @@ use tokenizers::{AddedToken, DecoderWrapper};
 mod declared;
 mod error;
 mod limits;
+mod pieces;
 mod source;
 
 use declared::{Beside, Declarations, Declared};
@@ -35,6 +36,8 @@ pub struct Tokenizer {
     special: BTreeSet<u32>,
     /// Pieces such as `<0x0A>` stand for bytes.
     byte_fallback: bool,
+    /// Pieces are written in an alphabet of bytes.
+    byte_level: bool,
     bos: Bos,
 }
 
@@ -91,13 +94,18 @@ impl Tokenizer {
     /// Ids of a prompt, with the special tokens that the files ask for. BOS stands at most once at its front, also where
     /// the text spells it out.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
-        let mut ids = encode(&self.library, &self.name, text)?;
+        let mut ids = encode(&self.library, &self.name, text, true)?;
         match self.bos {
             Bos::ByPostProcessor(bos) if ids.starts_with(&[bos, bos]) => drop(ids.remove(0)),
             Bos::ByConfig(bos) if ids.first() != Some(&bos) => ids.insert(0, bos),
             Bos::None | Bos::ByPostProcessor(_) | Bos::ByConfig(_) => {}
         }
         Ok(ids)
+    }
+
+    /// Ids of a text that has the special tokens it wants, as conversations do that a template has rendered: none is added.
+    pub fn encode_plain(&self, text: &str) -> Result<Vec<u32>, TokenizerError> {
+        encode(&self.library, &self.name, text, false)
     }
 
     /// Text of a whole sequence of ids, without special tokens; ids that stand for nothing are skipped.
@@ -163,11 +171,13 @@ fn from_bytes(place: &str, files: &Files<Cow<'static, [u8]>>) -> Result<Tokenize
         .map(|(&id, _)| id)
         .collect();
     let byte_fallback = library.get_decoder().is_some_and(falls_back_to_bytes);
+    let byte_level = library.get_decoder().is_some_and(pieces::is_byte_level);
     Ok(Tokenizer {
         library,
         name,
         special,
         byte_fallback,
+        byte_level,
         bos,
     })
 }
@@ -229,9 +239,9 @@ fn find_bos(
     config: Option<&Beside<'_>>,
 ) -> Result<Bos, TokenizerError> {
     // What stands before nothing and before something stands before everything.
-    let front = encode(library, name, "")?.first().copied();
-    let front =
-        front.filter(|&id| encode(library, name, "a").is_ok_and(|ids| ids.first() == Some(&id)));
+    let front = encode(library, name, "", true)?.first().copied();
+    let front = front
+        .filter(|&id| encode(library, name, "a", true).is_ok_and(|ids| ids.first() == Some(&id)));
     let Some(NamedBos { text, has_id }) = bos else {
         return Ok(front.map_or(Bos::None, Bos::ByPostProcessor));
     };
@@ -269,10 +279,11 @@ fn encode(
     library: &tokenizers::Tokenizer,
     name: &str,
     text: &str,
+    with_special: bool,
 ) -> Result<Vec<u32>, TokenizerError> {
     let doing = || format!("encoding a prompt of {} bytes", text.len());
     guarded(name, doing, || {
-        Ok(library.encode_fast(text, true)?.get_ids().to_vec())
+        Ok(library.encode_fast(text, with_special)?.get_ids().to_vec())
     })
 }
 

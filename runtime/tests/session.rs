@@ -207,6 +207,7 @@ fn recurrent_state_goes_back_to_the_start_or_a_snapshot_only() {
         error.to_string(),
         "sequence slot 0 cannot be cut to position 9: it can go to 0, stay at 10, or restore a snapshot"
     );
+    assert_eq!(session.earliest(0).unwrap(), 10);
     session.truncate(0, 10).unwrap();
     session.truncate(0, 0).unwrap();
     assert_eq!(
@@ -238,6 +239,7 @@ fn a_ring_goes_back_as_far_as_nothing_was_overwritten() {
         ),
         "{error}"
     );
+    assert_eq!(session.earliest(0).unwrap(), 24);
     session.truncate(0, 24).unwrap();
 }
 
@@ -284,6 +286,7 @@ fn snapshots_restore_into_any_slot_and_survive_their_session() {
     session.feed(0, &prompt[..7], Wanted::None).unwrap();
     let snapshot = session.snapshot(0).unwrap();
     assert_eq!(snapshot.position(), 7);
+    assert!(snapshot.bytes() >= 7 * 4, "{}", snapshot.bytes());
     session.feed(0, &tokens(9, 1), Wanted::None).unwrap();
     for slot in [0, 1] {
         session.restore(slot, &snapshot).unwrap();
