@@ -350,7 +350,7 @@ fn first_fit(buffers: &mut [(NodeId, Buffer)], base: usize) -> usize {
 
 impl MemoryPlan {
     /// Whether a buffer is not the block's own: handed from block to block, or the caller's.
-    pub fn is_carried(&self, buffer: &Buffer) -> bool {
+    pub(crate) fn is_carried(&self, buffer: &Buffer) -> bool {
         match buffer.place {
             Place::Logits => true,
             Place::Arena {

@@ -17,9 +17,10 @@ use graver_runtime::abi::CLAIM_COUNTERS;
 
 use crate::graph::{Graph, Join, NodeId, Op, Program, ProgramKind, Role};
 
-pub use experts::{expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
+pub(crate) use experts::{expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
 pub use scratch::Scratch;
-pub use steps::{largest_step, max_tokens, query_tile};
+pub(crate) use steps::largest_step;
+pub use steps::{max_tokens, query_tile};
 pub use work::Work;
 
 use self::work::work;

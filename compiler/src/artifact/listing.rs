@@ -20,7 +20,7 @@ pub enum ListingError {
 ///
 /// # Errors
 /// Processors that code cannot be made for, and what Cranelift reports.
-pub fn listings(planned: &Planned, target: &Target) -> Result<Vec<Listing>, ListingError> {
+pub(crate) fn listings(planned: &Planned, target: &Target) -> Result<Vec<Listing>, ListingError> {
     let builder = ObjectBuilder::new(target.isa(true)?, "listing", default_libcall_names());
     let mut module = ObjectModule::new(builder.map_err(Box::new)?);
     let mut out = vec![];

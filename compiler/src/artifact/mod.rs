@@ -24,8 +24,9 @@ mod write;
 pub use error::{CompileError, JitError};
 pub use jit::{check_jit, jit};
 pub use link::link_arguments;
-pub use listing::{ListingError, listings};
-pub use options::{ARCHIVE, ArtifactKind, Placement, Progress, WriteOptions, Written};
+pub use listing::ListingError;
+pub(crate) use listing::listings;
+pub use options::{ARCHIVE, ArtifactKind, Placement, WriteOptions, Written};
 pub use planned::PlannedModel;
 pub use write::write;
 

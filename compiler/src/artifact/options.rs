@@ -45,7 +45,7 @@ pub struct WriteOptions<'a> {
 }
 
 /// Hears how many more bytes are written, and how many weights there are in all; its error ends the writing.
-pub type Progress<'a> = &'a mut dyn FnMut(usize, usize) -> io::Result<()>;
+pub(crate) type Progress<'a> = &'a mut dyn FnMut(usize, usize) -> io::Result<()>;
 
 /// A file that was written.
 #[derive(Clone, Debug, PartialEq, Eq)]

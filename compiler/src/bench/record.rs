@@ -100,7 +100,7 @@ impl Busy {
     const USUAL: f64 = 0.03;
 
     /// Whether times were longer than they need be.
-    pub fn is_busy(&self) -> bool {
+    pub(crate) fn is_busy(&self) -> bool {
         [self.lost, self.steal]
             .into_iter()
             .flatten()

@@ -72,7 +72,7 @@ pub struct Instruments {
 
 impl Planned {
     /// The place of kernel `index` of block `block` among all kernels of the program: what time stamps call it.
-    pub fn kernel_place(&self, block: usize, index: usize) -> usize {
+    pub(crate) fn kernel_place(&self, block: usize, index: usize) -> usize {
         let before = &self.schedule.blocks[..block];
         before.iter().map(|b| b.kernels.len()).sum::<usize>() + index
     }

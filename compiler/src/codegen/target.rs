@@ -109,7 +109,11 @@ impl Target {
     ///
     /// # Errors
     /// Machines that Cranelift does not know.
-    pub fn isa_with(&self, pic: bool, verifier: bool) -> Result<OwnedTargetIsa, TargetError> {
+    pub(crate) fn isa_with(
+        &self,
+        pic: bool,
+        verifier: bool,
+    ) -> Result<OwnedTargetIsa, TargetError> {
         let mut builder = host(false)?;
         let flags = FEATURES
             .iter()

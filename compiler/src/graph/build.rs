@@ -14,7 +14,7 @@ use super::program::{Program, ProgramKind};
 use crate::spec::model::{Model, Section, Weight};
 
 /// Builds a program; `storage` says how a block's weight is stored and `cache` what keys and values are kept in.
-pub fn build(
+pub(crate) fn build(
     model: &Model,
     kind: ProgramKind,
     cache: CacheType,

@@ -46,7 +46,7 @@ pub struct StateDecl {
 
 impl StateDecl {
     /// Buffers in a slot, each with its name and bytes per position: keys and values, or keys that hold both.
-    pub fn buffers(&self) -> Vec<(&'static str, usize)> {
+    pub(crate) fn buffers(&self) -> Vec<(&'static str, usize)> {
         let bytes = |dim: usize| self.kv_heads * self.row_bytes(dim);
         if self.shared {
             return vec![("kv", bytes(self.head_dim))];
@@ -125,7 +125,7 @@ impl WeightDecl {
     }
 
     /// Bytes of one stored row, or panel: where transposed, of a run of `out`, to the last of the rows in it that are read.
-    pub fn stored_row_bytes(&self) -> usize {
+    pub(crate) fn stored_row_bytes(&self) -> usize {
         match self.encoding {
             Encoding::Float(dtype) if self.transposed => self.rows_across() * dtype.size(),
             Encoding::Float(_) | Encoding::Quantized(_) => self.dense_stride(),
@@ -133,7 +133,7 @@ impl WeightDecl {
     }
 
     /// Bytes from the first element that code reads of one matrix or vector to the last, with what lies between rows.
-    pub fn span_bytes(&self) -> usize {
+    pub(crate) fn span_bytes(&self) -> usize {
         let (Encoding::Float(dtype), [_, k]) = (self.encoding, self.shape.as_slice()) else {
             return self.bytes();
         };

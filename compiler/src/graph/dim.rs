@@ -37,10 +37,10 @@ pub enum Dim {
 }
 
 /// Dimensions, slowest first.
-pub type Shape = Vec<Dim>;
+pub(crate) type Shape = Vec<Dim>;
 
 /// A shape as graphs print it: `[T, 64]`.
-pub fn shape_text(shape: &[Dim]) -> String {
+pub(crate) fn shape_text(shape: &[Dim]) -> String {
     let dims: Vec<_> = shape.iter().map(Dim::to_string).collect();
     format!("[{}]", dims.join(", "))
 }

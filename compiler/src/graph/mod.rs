@@ -13,14 +13,17 @@ mod program;
 mod text;
 mod verify;
 
-pub use build::{Storage, build};
+pub use build::Storage;
+pub(crate) use build::build;
 pub use decl::{RecurrentDecl, StateDecl, WeightDecl};
-pub use dim::{Dim, RecurrentId, Shape, StateId, WeightId, shape_text};
+pub(crate) use dim::shape_text;
+pub use dim::{Dim, RecurrentId, StateId, WeightId};
 pub use dot::dot;
 pub use nodes::{Graph, Node, NodeId};
 pub use ops::*;
 pub use program::{Block, Program, ProgramKind, UnknownProgram};
-pub use text::{ParseError, op_text, parse};
+pub(crate) use text::op_text;
+pub use text::{ParseError, parse};
 pub use verify::{VerifyError, verify};
 
 pub use crate::spec::model::{

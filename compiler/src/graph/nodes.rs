@@ -141,13 +141,13 @@ impl Graph {
     }
 
     /// Index of a state's first buffer among those of the graph.
-    pub fn first_buffer(&self, s: StateId) -> usize {
+    pub(crate) fn first_buffer(&self, s: StateId) -> usize {
         let before = &self.states[..s.0 as usize];
         before.iter().map(|d| d.buffers().len()).sum()
     }
 
     /// Index of a recurrent state's buffer among those of the graph.
-    pub fn recurrent_buffer(&self, r: RecurrentId) -> usize {
+    pub(crate) fn recurrent_buffer(&self, r: RecurrentId) -> usize {
         self.first_buffer(StateId(self.states.len() as u32)) + r.0 as usize
     }
 
@@ -185,7 +185,7 @@ impl Graph {
     }
 
     /// Whether a node's rows are int8 blocks rather than f32.
-    pub fn is_quantized(&self, id: NodeId) -> bool {
+    pub(crate) fn is_quantized(&self, id: NodeId) -> bool {
         self.op(id).facts().int8
     }
 
@@ -234,7 +234,7 @@ impl Graph {
     }
 
     /// Nodes that read `id`, each with the slot, in the order in which they were added.
-    pub fn users(&self, id: NodeId) -> Vec<(NodeId, usize)> {
+    pub(crate) fn users(&self, id: NodeId) -> Vec<(NodeId, usize)> {
         let edges = self.nodes.edges_directed(id.index, Direction::Outgoing);
         let mut users: Vec<_> = edges.map(|e| (self.id(e.target()), *e.weight())).collect();
         users.sort_unstable();
@@ -242,12 +242,12 @@ impl Graph {
     }
 
     /// Whether the block hands the node on.
-    pub fn is_output(&self, id: NodeId) -> bool {
+    pub(crate) fn is_output(&self, id: NodeId) -> bool {
         self.outputs.iter().any(|(_, n)| *n == id)
     }
 
     /// The only reader of a node that is not an output.
-    pub fn only_user(&self, id: NodeId) -> Option<NodeId> {
+    pub(crate) fn only_user(&self, id: NodeId) -> Option<NodeId> {
         match self.users(id).as_slice() {
             [(u, _)] if !self.is_output(id) => Some(*u),
             _ => None,
@@ -255,7 +255,7 @@ impl Graph {
     }
 
     /// Makes every reader of `old` read `new`.
-    pub fn replace_uses(&mut self, old: NodeId, new: NodeId) {
+    pub(crate) fn replace_uses(&mut self, old: NodeId, new: NodeId) {
         let edges: Vec<_> = self
             .nodes
             .edges_directed(old.index, Direction::Outgoing)
@@ -282,7 +282,7 @@ impl Graph {
 
     /// Removes a node that nothing reads, and in turn what then nothing reads any more: but inputs and weights, whose tables are
     /// laid out already, what the block hands on, and what writes state.
-    pub fn sweep(&mut self, id: NodeId) {
+    pub(crate) fn sweep(&mut self, id: NodeId) {
         let operands = self.operands(id);
         self.remove(id);
         for o in operands {

@@ -52,19 +52,19 @@ impl Program {
     }
 
     /// Blocks in the order they run: embedding, each layer, head.
-    pub fn run_order(&self) -> impl Iterator<Item = usize> + '_ {
+    pub(crate) fn run_order(&self) -> impl Iterator<Item = usize> + '_ {
         std::iter::once(0)
             .chain(self.layers.iter().copied())
             .chain(std::iter::once(self.head()))
     }
 
     /// Index of the first weight slot of each block in run order.
-    pub fn weight_bases(&self) -> Vec<usize> {
+    pub(crate) fn weight_bases(&self) -> Vec<usize> {
         self.bases(|_, g| g.pointers())
     }
 
     /// Index of the first state buffer of each block in run order.
-    pub fn state_bases(&self) -> Vec<usize> {
+    pub(crate) fn state_bases(&self) -> Vec<usize> {
         self.bases_of_states(|g| g.recurrent_buffer(RecurrentId(g.recurrent.len() as u32)))
     }
 

@@ -13,7 +13,7 @@ use crate::graph::{ExpertsIn, Graph, Grouping, NodeId, Op, ProgramKind};
 const DECODE_CHUNK_BYTES: usize = 256 << 10;
 
 /// Rows of one tile of tokens.
-pub fn expert_tile(kind: ProgramKind) -> usize {
+pub(crate) fn expert_tile(kind: ProgramKind) -> usize {
     match kind {
         ProgramKind::Decode => 1,
         ProgramKind::Prefill => 128,
@@ -62,12 +62,12 @@ pub(super) fn sum_columns(rows: usize, row_bytes: usize, kind: ProgramKind) -> (
 }
 
 /// Whether every thread prepares all tokens before it begins.
-pub fn has_prologue(e: &ExpertsIn) -> bool {
+pub(crate) fn has_prologue(e: &ExpertsIn) -> bool {
     e.norm.is_some() || e.quantize_x && !e.weighted
 }
 
 /// Bytes of a row of tokens that the prologue has prepared; those to be weighed stay f32 until then.
-pub fn prologue_row_bytes(graph: &Graph, node: NodeId, e: &ExpertsIn) -> usize {
+pub(crate) fn prologue_row_bytes(graph: &Graph, node: NodeId, e: &ExpertsIn) -> usize {
     match e.weighted {
         true => graph.row_bytes(graph.input(node)),
         false => tile_row_bytes(graph, node),
@@ -75,7 +75,7 @@ pub fn prologue_row_bytes(graph: &Graph, node: NodeId, e: &ExpertsIn) -> usize {
 }
 
 /// Bytes of a row of tokens as the products of `node` read it.
-pub fn tile_row_bytes(graph: &Graph, node: NodeId) -> usize {
+pub(crate) fn tile_row_bytes(graph: &Graph, node: NodeId) -> usize {
     let x = graph.input(node);
     match graph.op(node) {
         Op::ExpertsIn(e) if e.quantize_x => block_row_bytes(graph.width(x)),

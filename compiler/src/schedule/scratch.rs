@@ -12,16 +12,16 @@ mod recurrent;
 use self::area::Layout;
 use crate::graph::{Graph, NodeId, Op, ProgramKind};
 
-pub use area::{Area, PRODUCTS, Scratch};
-pub use attention::{
-    AttentionScratch, EXPANDED_KEYS, LatentScratch, SoftmaxScratch, UnfusedScratch, attention_rows,
-    widened_rows,
+pub(crate) use area::PRODUCTS;
+pub use area::{Area, Scratch};
+pub(crate) use attention::{
+    AttentionScratch, EXPANDED_KEYS, LatentScratch, SoftmaxScratch, UnfusedScratch, widened_rows,
 };
-pub use experts::{
+pub(crate) use experts::{
     ActivateScratch, ExpertsInScratch, ExpertsOutScratch, RouteScratch, RoutingScratch,
 };
-pub use products::{EpilogueScratch, MatmulScratch, QuantizeScratch};
-pub use recurrent::{ConvScratch, DecayScratch, DeltaScratch};
+pub(crate) use products::{EpilogueScratch, MatmulScratch, QuantizeScratch};
+pub(crate) use recurrent::{ConvScratch, DecayScratch, DeltaScratch};
 
 /// The scratch of the kernel that computes `node`.
 pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {

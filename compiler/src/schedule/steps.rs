@@ -13,7 +13,7 @@ pub fn max_tokens(kind: ProgramKind) -> usize {
 }
 
 /// The most tokens of any step: rows that a ring has beyond what its queries look back over.
-pub fn largest_step() -> usize {
+pub(crate) fn largest_step() -> usize {
     max_tokens(ProgramKind::Decode).max(max_tokens(ProgramKind::Prefill))
 }
 

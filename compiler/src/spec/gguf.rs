@@ -60,7 +60,7 @@ pub fn for_gguf(facts: &GgufFacts) -> Result<(Spec, Value)> {
 }
 
 /// Tensors whose values config keys are made of.
-pub fn gguf_values() -> impl Iterator<Item = &'static str> {
+pub(crate) fn gguf_values() -> impl Iterator<Item = &'static str> {
     let names = FORMAT["values"].as_array();
     names.into_iter().flatten().filter_map(Value::as_str)
 }

@@ -1,7 +1,5 @@
 //! The weights of a model as they are held: runs of bytes, tensors in them, and a view for every slot.
 
-use std::path::PathBuf;
-
 use graver_runtime::pages;
 use memmap2::{Mmap, MmapMut};
 
@@ -87,14 +85,9 @@ impl Weights {
 
 /// A run of bytes.
 #[derive(Debug)]
-pub enum Blob {
+pub(crate) enum Blob {
     /// A file of the checkpoint, mapped whole.
-    Mapped {
-        /// The file.
-        path: PathBuf,
-        /// Its bytes.
-        map: Mmap,
-    },
+    Mapped(Mmap),
     /// Memory of our own, page-aligned: converted vectors, random weights.
     Owned(MmapMut),
     /// Random numbers that are drawn only where they are written; no bytes until then.
@@ -107,9 +100,9 @@ pub enum Blob {
 
 impl Blob {
     /// All bytes of the blob that are there.
-    pub fn as_bytes(&self) -> &[u8] {
+    pub(crate) fn as_bytes(&self) -> &[u8] {
         match self {
-            Blob::Mapped { map, .. } => map,
+            Blob::Mapped(map) => map,
             Blob::Owned(map) => map,
             Blob::Recipe(_) | Blob::Packing(_) | Blob::Empty => &[],
         }
@@ -117,7 +110,7 @@ impl Blob {
 
     /// Makes bytes that will be read again and again quick to read: see [`pages::copy_of`].
     fn settle(&mut self) {
-        if let Blob::Mapped { map, .. } = self
+        if let Blob::Mapped(map) = self
             && let Some(copy) = pages::copy_of(map)
         {
             *self = Blob::Owned(copy);

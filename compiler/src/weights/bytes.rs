@@ -10,7 +10,7 @@ use super::view::Tensor;
 const PIECE: usize = 16 << 20;
 
 /// Where the bytes of a tensor come from.
-pub enum ByteSource<'a> {
+pub(crate) enum ByteSource<'a> {
     /// Bytes `offset..offset + bytes` of a blob, in memory or mapped.
     Held {
         /// The blob.
@@ -32,7 +32,7 @@ impl ByteSource<'_> {
     ///
     /// # Errors
     /// Those of `out`.
-    pub fn write(&self, out: &mut dyn Write) -> io::Result<()> {
+    pub(crate) fn write(&self, out: &mut dyn Write) -> io::Result<()> {
         match self {
             ByteSource::Made(make) => make(out),
             &ByteSource::Held {
@@ -53,7 +53,7 @@ impl ByteSource<'_> {
 
 impl Weights {
     /// The bytes of a whole tensor.
-    pub fn byte_source<'a>(&'a self, held: &'a Tensor) -> ByteSource<'a> {
+    pub(crate) fn byte_source<'a>(&'a self, held: &'a Tensor) -> ByteSource<'a> {
         match &self.blobs[held.blob] {
             Blob::Recipe(recipe) => {
                 ByteSource::Made(Box::new(move |out| recipe.write(held, PIECE, out)))
@@ -61,7 +61,7 @@ impl Weights {
             Blob::Packing(packing) => ByteSource::Made(Box::new(move |out| {
                 packing.write(self, held.offset_bytes, PIECE, out)
             })),
-            blob @ (Blob::Mapped { .. } | Blob::Owned(_) | Blob::Empty) => ByteSource::Held {
+            blob @ (Blob::Mapped(_) | Blob::Owned(_) | Blob::Empty) => ByteSource::Held {
                 blob,
                 offset: held.offset_bytes,
                 bytes: held.bytes,
@@ -74,7 +74,7 @@ impl Blob {
     /// Says that these bytes are not needed for now. Pages of a file are read again when they are; others stay.
     pub(super) fn release(&self, start: usize, end: usize) {
         match self {
-            Blob::Mapped { map, .. } => release(map, start, end),
+            Blob::Mapped(map) => release(map, start, end),
             Blob::Owned(_) | Blob::Recipe(_) | Blob::Packing(_) | Blob::Empty => {}
         }
     }

@@ -15,7 +15,7 @@ const CHUNK: usize = 1 << 16;
 
 /// How to draw all tensors of a blob.
 #[derive(Debug)]
-pub struct Recipe {
+pub(crate) struct Recipe {
     pub(super) seed: u64,
     /// By a tensor's first byte.
     pub(super) draws: BTreeMap<usize, Draw>,

@@ -287,10 +287,7 @@ impl Found {
             .files
             .into_iter()
             .map(|file| match file.bytes {
-                FileBytes::Mapped(map) => Blob::Mapped {
-                    path: file.path,
-                    map,
-                },
+                FileBytes::Mapped(map) => Blob::Mapped(map),
                 FileBytes::Held(memory) => Blob::Owned(memory),
             })
             .collect();

@@ -49,7 +49,7 @@ pub(super) struct Misfit {
 
 /// How the matrices of a blob are packed: by their first byte.
 #[derive(Debug)]
-pub struct Packing(pub(super) BTreeMap<usize, PackJob>);
+pub(crate) struct Packing(pub(super) BTreeMap<usize, PackJob>);
 
 impl Packing {
     pub(super) fn of(jobs: &[PackJob]) -> Packing {

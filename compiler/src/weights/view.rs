@@ -4,7 +4,7 @@ use graver_runtime::abi::Encoding;
 
 /// A tensor as it is held: the whole of what the checkpoint stores under a name.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Tensor {
+pub(crate) struct Tensor {
     /// Name in the checkpoint.
     pub name: String,
     /// Index into `Weights::blobs`.

@@ -44,7 +44,7 @@ pub struct LatentAttention {
 
 /// Operands of a cache write.
 #[derive(Clone, Copy, Debug)]
-pub struct KeysValues<T> {
+pub(crate) struct KeysValues<T> {
     /// `[T, kv_heads · head_dim]`.
     pub k: T,
     /// `[T, kv_heads · value_dim]`.
@@ -64,7 +64,7 @@ pub struct AttentionOperands<T> {
 
 /// Operands of the softmax of scores.
 #[derive(Clone, Copy, Debug)]
-pub struct SoftmaxOperands<T> {
+pub(crate) struct SoftmaxOperands<T> {
     /// `[heads, queries, keys]`.
     pub x: T,
     /// `[heads]`.
@@ -73,7 +73,7 @@ pub struct SoftmaxOperands<T> {
 
 /// Operands of the weighted sum of values.
 #[derive(Clone, Copy, Debug)]
-pub struct MixOperands<T> {
+pub(crate) struct MixOperands<T> {
     /// `[heads, queries, keys]`.
     pub p: T,
     /// What writes the state, or says that an earlier layer has.
@@ -93,7 +93,7 @@ pub struct LatentOperands<T> {
 
 impl<T> KeysValues<T> {
     /// The walk.
-    pub fn of(take: Take<T>) -> Self {
+    pub(crate) fn of(take: Take<T>) -> Self {
         KeysValues {
             k: take(Role::K, Reads::Rows),
             v: take(Role::V, Reads::Rows),
@@ -117,7 +117,7 @@ impl Attention {
     }
 
     /// The walk of scores, which know of no sinks.
-    pub fn scores_operands<T>(&self, take: Take<T>) -> AttentionOperands<T> {
+    pub(crate) fn scores_operands<T>(&self, take: Take<T>) -> AttentionOperands<T> {
         AttentionOperands {
             q: take(Role::Q, Reads::Rows),
             after: take(Role::After, Reads::Order),
@@ -126,7 +126,7 @@ impl Attention {
     }
 
     /// The walk of the softmax of scores.
-    pub fn softmax_operands<T>(&self, take: Take<T>) -> SoftmaxOperands<T> {
+    pub(crate) fn softmax_operands<T>(&self, take: Take<T>) -> SoftmaxOperands<T> {
         SoftmaxOperands {
             x: take(Role::X, Reads::Rows),
             sinks: self.sinks.then(|| take(Role::Sinks, Reads::Vector)),
@@ -134,7 +134,7 @@ impl Attention {
     }
 
     /// The walk of the weighted sum of values.
-    pub fn mix_operands<T>(&self, take: Take<T>) -> MixOperands<T> {
+    pub(crate) fn mix_operands<T>(&self, take: Take<T>) -> MixOperands<T> {
         MixOperands {
             p: take(Role::P, Reads::Rows),
             after: take(Role::After, Reads::Order),

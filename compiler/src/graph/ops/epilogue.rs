@@ -70,7 +70,7 @@ pub struct RopeOperands<T> {
 
 /// Operands of joined projections that are finished by themselves.
 #[derive(Clone, Debug)]
-pub struct EpilogueOperands<T> {
+pub(crate) struct EpilogueOperands<T> {
     /// The joined projections.
     pub x: T,
     /// For each part, for each of its steps, the vectors that it has if it is a norm.
@@ -100,7 +100,7 @@ impl Epilogue {
     }
 
     /// The width that has to be finished at once: a head, or the widest norm's group.
-    pub fn grain(&self) -> usize {
+    pub(crate) fn grain(&self) -> usize {
         self.steps
             .iter()
             .map(EpilogueStep::grain)
@@ -109,7 +109,7 @@ impl Epilogue {
     }
 
     /// Whether something rotates, so that there is an angles operand.
-    pub fn has_rope(&self) -> bool {
+    pub(crate) fn has_rope(&self) -> bool {
         self.steps
             .iter()
             .any(|t| matches!(t, EpilogueStep::Rope(_)))
@@ -220,7 +220,7 @@ fn key_columns_fit(
 
 impl EpilogueStep {
     /// The width it works on at once.
-    pub fn grain(&self) -> usize {
+    pub(crate) fn grain(&self) -> usize {
         match self {
             EpilogueStep::Norm(n) => n.group,
             EpilogueStep::Rope(r) => r.head_dim,
@@ -302,7 +302,7 @@ impl Rope {
 
 impl<T> EpilogueOperands<T> {
     /// The walk of joined projections that are finished by themselves.
-    pub fn of(parts: &[Epilogue], take: Take<T>) -> Self {
+    pub(crate) fn of(parts: &[Epilogue], take: Take<T>) -> Self {
         let x = take(Role::X, Reads::Rows);
         let norms = parts.iter().enumerate().map(|(i, p)| p.norms(i, take));
         EpilogueOperands {

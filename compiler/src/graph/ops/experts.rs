@@ -60,7 +60,7 @@ pub struct RouteOperands<T> {
 
 /// Operands of what goes from tokens to rows of experts, or back.
 #[derive(Clone, Copy, Debug)]
-pub struct GroupedRows<T> {
+pub(crate) struct GroupedRows<T> {
     /// Rows of tokens, or of tokens at each of their experts.
     pub x: T,
     /// The table of groups.
@@ -114,15 +114,15 @@ impl Grouping {
     }
 
     /// Place in the table of each expert's first row; one more entry ends the last.
-    pub const OFFSETS: usize = 0;
+    pub(crate) const OFFSETS: usize = 0;
 
     /// Place in the table of the experts that have rows, in order.
-    pub fn active(&self) -> usize {
+    pub(crate) fn active(&self) -> usize {
         self.experts + 1
     }
 
     /// Place in the table of how many experts have rows.
-    pub fn n_active(&self) -> usize {
+    pub(crate) fn n_active(&self) -> usize {
         2 * self.experts + 1
     }
 
@@ -208,7 +208,7 @@ impl Grouping {
 
 impl<T> GroupedRows<T> {
     /// The walk.
-    pub fn of(take: Take<T>) -> Self {
+    pub(crate) fn of(take: Take<T>) -> Self {
         GroupedRows {
             x: take(Role::X, Reads::Rows),
             groups: take(Role::Groups, Reads::Rows),
@@ -272,7 +272,7 @@ impl Form {
     }
 
     /// Rows of each matrix for one row of the result.
-    pub fn rows_each(self) -> usize {
+    pub(crate) fn rows_each(self) -> usize {
         match self {
             Form::Plain | Form::Gated => 1,
             Form::Paired => 2,

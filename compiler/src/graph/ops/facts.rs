@@ -72,7 +72,7 @@ pub enum Flops {
 
 impl Flops {
     /// Of a row of `width`.
-    pub fn of_row(self, width: usize) -> usize {
+    pub(crate) fn of_row(self, width: usize) -> usize {
         match self {
             Flops::Each(n) => n * width,
             Flops::Row(n) => n,

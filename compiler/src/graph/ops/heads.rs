@@ -136,7 +136,7 @@ impl HeadMatmul {
     }
 
     /// What the product sums over, `w` having `n` columns.
-    pub fn inner(&self, n: usize) -> usize {
+    pub(crate) fn inner(&self, n: usize) -> usize {
         if self.over_columns { n } else { self.rows.len }
     }
 

@@ -137,7 +137,7 @@ impl Matmul {
     }
 
     /// Whether a part rotates, so that there is an angles operand.
-    pub fn has_rope(&self) -> bool {
+    pub(crate) fn has_rope(&self) -> bool {
         self.parts.iter().any(|p| p.epilogue.has_rope())
     }
 

@@ -149,7 +149,7 @@ impl Norm {
 
 impl<T> NormVectors<T> {
     /// Those of a norm without gain and bias.
-    pub const NONE: Self = NormVectors {
+    pub(crate) const NONE: Self = NormVectors {
         gain: None,
         bias: None,
     };
@@ -166,7 +166,7 @@ impl<T> NormVectors<T> {
 
 impl<T> NormOperands<T> {
     /// The walk of rounding to int8, with a norm before it or without.
-    pub fn of_quantize(norm: Option<&Norm>, take: Take<T>) -> Self {
+    pub(crate) fn of_quantize(norm: Option<&Norm>, take: Take<T>) -> Self {
         NormOperands {
             x: take(Role::X, Reads::Rows),
             norm: NormVectors::of(norm, NormAt::Around, take),

@@ -243,7 +243,7 @@ impl Op {
     }
 
     /// Whether it only names or reinterprets memory, so that no kernel is made for it.
-    pub fn is_view(&self) -> bool {
+    pub(crate) fn is_view(&self) -> bool {
         matches!(self.facts().cut, Cut::View)
     }
 
@@ -253,7 +253,7 @@ impl Op {
     }
 
     /// Walks over the operands, for what each is rather than for their values.
-    pub fn each_operand(&self, take: Take<()>) {
+    pub(crate) fn each_operand(&self, take: Take<()>) {
         match self {
             Op::Input(_) | Op::Weight(_) | Op::RopeAngles { .. } | Op::CacheRead { .. } => {}
             Op::Embed { .. } | Op::PositionRows { .. } => walked(LookUp::of(take)),
@@ -294,7 +294,7 @@ impl Op {
     }
 
     /// What each operand is and what it is read as, in order.
-    pub fn roles(&self) -> Vec<(Role, Reads)> {
+    pub(crate) fn roles(&self) -> Vec<(Role, Reads)> {
         let mut out = vec![];
         self.each_operand(&mut |role, reads| out.push((role, reads)));
         out

@@ -109,7 +109,7 @@ pub enum Reads {
 }
 
 /// Gives the next operand of a walk.
-pub type Take<'a, T> = &'a mut dyn FnMut(Role, Reads) -> T;
+pub(crate) type Take<'a, T> = &'a mut dyn FnMut(Role, Reads) -> T;
 
 impl Role {
     /// Whether text forms leave the name out, since everyone knows it.
@@ -121,7 +121,7 @@ impl Role {
     }
 
     /// The same role in part `to(part)`, where it is one of a part.
-    pub fn in_part(self, to: impl Fn(usize) -> usize) -> Role {
+    pub(crate) fn in_part(self, to: impl Fn(usize) -> usize) -> Role {
         match self {
             Role::PartWeight(part) => Role::PartWeight(to(part)),
             Role::PartBias(part) => Role::PartBias(to(part)),
@@ -132,7 +132,7 @@ impl Role {
     }
 
     /// The same role, where it is one of a norm, of the norm at `at`.
-    pub fn of_norm(self, at: NormAt) -> Role {
+    pub(crate) fn of_norm(self, at: NormAt) -> Role {
         match self {
             Role::NormGain(_) => Role::NormGain(at),
             Role::NormBias(_) => Role::NormBias(at),

@@ -57,7 +57,7 @@ pub struct ShortConvOperands<T> {
 
 /// Operands of a decay.
 #[derive(Clone, Copy, Debug)]
-pub struct DecayOperands<T> {
+pub(crate) struct DecayOperands<T> {
     /// `[T, n]`.
     pub x: T,
     /// `[heads]`.
@@ -132,7 +132,7 @@ impl ShortConv {
 
 impl<T> DecayOperands<T> {
     /// The walk.
-    pub fn of(take: Take<T>) -> Self {
+    pub(crate) fn of(take: Take<T>) -> Self {
         DecayOperands {
             x: take(Role::X, Reads::Rows),
             rate: take(Role::Rate, Reads::Vector),

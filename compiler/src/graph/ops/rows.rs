@@ -37,14 +37,14 @@ pub struct WeightedSum {
 
 /// The operand of a look-up.
 #[derive(Clone, Copy, Debug)]
-pub struct LookUp<T> {
+pub(crate) struct LookUp<T> {
     /// `[rows, width]`.
     pub table: T,
 }
 
 /// Operands of rows that are scaled each by a number of its own.
 #[derive(Clone, Copy, Debug)]
-pub struct ScaledRows<T> {
+pub(crate) struct ScaledRows<T> {
     /// `[rows, n]`.
     pub x: T,
     /// `[rows, 1]`.
@@ -53,7 +53,7 @@ pub struct ScaledRows<T> {
 
 /// Operands of rows that are all scaled by one number.
 #[derive(Clone, Copy, Debug)]
-pub struct Scaled<T> {
+pub(crate) struct Scaled<T> {
     /// The rows.
     pub x: T,
     /// `[1]`.
@@ -62,7 +62,7 @@ pub struct Scaled<T> {
 
 /// Operands of rows that take over the magnitude of others.
 #[derive(Clone, Copy, Debug)]
-pub struct MatchedRows<T> {
+pub(crate) struct MatchedRows<T> {
     /// The rows.
     pub x: T,
     /// Of the same shape.
@@ -80,7 +80,7 @@ pub struct SumOperands<T> {
 
 impl<T> LookUp<T> {
     /// The walk.
-    pub fn of(take: Take<T>) -> Self {
+    pub(crate) fn of(take: Take<T>) -> Self {
         LookUp {
             table: take(Role::Table, Reads::Table),
         }
@@ -149,7 +149,7 @@ impl WeightedSum {
 
 impl<T> ScaledRows<T> {
     /// The walk.
-    pub fn of(take: Take<T>) -> Self {
+    pub(crate) fn of(take: Take<T>) -> Self {
         ScaledRows {
             x: take(Role::X, Reads::Rows),
             by: take(Role::By, Reads::Rows),
@@ -167,7 +167,7 @@ impl ScaledRows<Given<'_>> {
 
 impl<T> Scaled<T> {
     /// The walk.
-    pub fn of(take: Take<T>) -> Self {
+    pub(crate) fn of(take: Take<T>) -> Self {
         Scaled {
             x: take(Role::X, Reads::Rows),
             by: take(Role::By, Reads::Vector),
@@ -184,7 +184,7 @@ impl Scaled<Given<'_>> {
 
 impl<T> MatchedRows<T> {
     /// The walk.
-    pub fn of(take: Take<T>) -> Self {
+    pub(crate) fn of(take: Take<T>) -> Self {
         MatchedRows {
             x: take(Role::X, Reads::Rows),
             like: take(Role::Like, Reads::Rows),

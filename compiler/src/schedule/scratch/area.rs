@@ -12,7 +12,7 @@ pub struct Area {
 }
 
 /// What micro-kernels for products may use, at the start of every thread's scratch. Between products it is free.
-pub const PRODUCTS: Area = Area {
+pub(crate) const PRODUCTS: Area = Area {
     offset: 0,
     bytes: MATMUL_SCRATCH,
 };

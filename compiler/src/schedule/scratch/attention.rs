@@ -6,11 +6,11 @@ use super::area::{Area, Layout};
 use crate::graph::{Attention, Graph, LatentAttention, ProgramKind};
 
 /// Keys that latent attention expands at once: few enough that keys and values of a head stay in the second-level cache.
-pub const EXPANDED_KEYS: usize = 128;
+pub(crate) const EXPANDED_KEYS: usize = 128;
 
 /// Of attention in one pass over the keys.
 #[derive(Clone, Copy, Debug)]
-pub struct AttentionScratch {
+pub(crate) struct AttentionScratch {
     /// A block of scores, `[rows, KEY_BLOCK]`.
     pub scores: Area,
     /// What each row has summed up, `[rows, value_dim]`.
@@ -23,7 +23,7 @@ pub struct AttentionScratch {
 
 impl AttentionScratch {
     /// The layout of attention `a`.
-    pub fn of(graph: &Graph, a: &Attention, kind: ProgramKind) -> Self {
+    pub(crate) fn of(graph: &Graph, a: &Attention, kind: ProgramKind) -> Self {
         Self::take(&mut Layout::new(), graph, a, kind)
     }
 
@@ -45,14 +45,14 @@ impl AttentionScratch {
 
 /// Of scores and mix as kernels of their own.
 #[derive(Clone, Copy, Debug)]
-pub struct UnfusedScratch {
+pub(crate) struct UnfusedScratch {
     /// Cached rows as f32, where they are not floats.
     pub widened: Area,
 }
 
 impl UnfusedScratch {
     /// The layout of attention `a`.
-    pub fn of(graph: &Graph, a: &Attention, kind: ProgramKind) -> Self {
+    pub(crate) fn of(graph: &Graph, a: &Attention, kind: ProgramKind) -> Self {
         Self::take(&mut Layout::new(), graph, a, kind)
     }
 
@@ -70,14 +70,14 @@ impl UnfusedScratch {
 
 /// Of a softmax as a kernel of its own.
 #[derive(Clone, Copy, Debug)]
-pub struct SoftmaxScratch {
+pub(crate) struct SoftmaxScratch {
     /// Maximum and sum of a row.
     pub state: Area,
 }
 
 impl SoftmaxScratch {
     /// The layout.
-    pub fn of() -> Self {
+    pub(crate) fn of() -> Self {
         Self::take(&mut Layout::new())
     }
 
@@ -90,7 +90,7 @@ impl SoftmaxScratch {
 
 /// Of one head of one segment of latent attention in long steps.
 #[derive(Clone, Copy, Debug)]
-pub struct LatentScratch {
+pub(crate) struct LatentScratch {
     /// Expanded keys, `[EXPANDED_KEYS, key_dim]`.
     pub keys: Area,
     /// Expanded values, `[EXPANDED_KEYS, value_dim]`.
@@ -109,7 +109,7 @@ pub struct LatentScratch {
 
 impl LatentScratch {
     /// The layout of attention `l`.
-    pub fn of(graph: &Graph, l: &LatentAttention, kind: ProgramKind) -> Self {
+    pub(crate) fn of(graph: &Graph, l: &LatentAttention, kind: ProgramKind) -> Self {
         Self::take(&mut Layout::new(), graph, l, kind)
     }
 
@@ -143,7 +143,7 @@ fn widened_bytes(graph: &Graph, a: &Attention, kind: ProgramKind) -> usize {
 
 /// Cached rows that are made into f32 at once: few enough for the first-level cache where they are read once for a few
 /// heads, all keys of a block where many queries read them.
-pub fn widened_rows(kind: ProgramKind) -> usize {
+pub(crate) fn widened_rows(kind: ProgramKind) -> usize {
     match kind {
         ProgramKind::Decode => 32,
         ProgramKind::Prefill => KEY_BLOCK,
@@ -151,7 +151,7 @@ pub fn widened_rows(kind: ProgramKind) -> usize {
 }
 
 /// Rows of scores that attention computes at once: a group of heads in decode, the queries of a tile in prefill.
-pub fn attention_rows(a: &Attention, kind: ProgramKind) -> usize {
+pub(crate) fn attention_rows(a: &Attention, kind: ProgramKind) -> usize {
     match kind {
         ProgramKind::Decode => a.group(),
         ProgramKind::Prefill => QUERY_TILE,

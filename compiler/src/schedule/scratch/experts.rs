@@ -8,7 +8,7 @@ use crate::schedule::work::chunk_rows;
 
 /// Of routing one token.
 #[derive(Clone, Copy, Debug)]
-pub struct RouteScratch {
+pub(crate) struct RouteScratch {
     /// What weights are made from, `[experts]`.
     pub scores: Area,
     /// What decides, `[experts]`.
@@ -25,7 +25,7 @@ pub struct RouteScratch {
 
 impl RouteScratch {
     /// The layout of a kernel that does nothing else.
-    pub fn of(r: &Route) -> Self {
+    pub(crate) fn of(r: &Route) -> Self {
         Self::take(&mut Layout::new(), r)
     }
 
@@ -44,7 +44,7 @@ impl RouteScratch {
 
 /// Of a kernel whose threads route all tokens for themselves.
 #[derive(Clone, Copy, Debug)]
-pub struct RoutingScratch {
+pub(crate) struct RoutingScratch {
     /// Weights and indices of each token's experts, `[tokens, 2, top_k]`.
     pub routes: Area,
     /// The table of groups.
@@ -72,14 +72,14 @@ impl RoutingScratch {
 
 /// Of the activation between an expert's matrices.
 #[derive(Clone, Copy, Debug)]
-pub struct ActivateScratch {
+pub(crate) struct ActivateScratch {
     /// A row of gates and ups in turn.
     pub pairs: Area,
 }
 
 impl ActivateScratch {
     /// The layout of `node`.
-    pub fn of(graph: &Graph, node: NodeId) -> Self {
+    pub(crate) fn of(graph: &Graph, node: NodeId) -> Self {
         Self::take(&mut Layout::new(), graph, node)
     }
 
@@ -92,7 +92,7 @@ impl ActivateScratch {
 
 /// Of the first half of experts.
 #[derive(Clone, Copy, Debug)]
-pub struct ExpertsInScratch {
+pub(crate) struct ExpertsInScratch {
     /// All tokens, normalised or rounded to int8; empty where they are read as they are.
     pub prepared: Area,
     /// A tile of tokens of one expert.
@@ -109,7 +109,7 @@ pub struct ExpertsInScratch {
 
 impl ExpertsInScratch {
     /// The layout of `node`.
-    pub fn of(graph: &Graph, node: NodeId, e: &ExpertsIn, kind: ProgramKind) -> Self {
+    pub(crate) fn of(graph: &Graph, node: NodeId, e: &ExpertsIn, kind: ProgramKind) -> Self {
         Self::take(&mut Layout::new(), graph, node, e, kind)
     }
 
@@ -139,7 +139,7 @@ impl ExpertsInScratch {
 
 /// Of the second half of experts.
 #[derive(Clone, Copy, Debug)]
-pub struct ExpertsOutScratch {
+pub(crate) struct ExpertsOutScratch {
     /// A tile of products.
     pub tile: Area,
     /// The sums of all tokens for some columns.
@@ -150,7 +150,7 @@ pub struct ExpertsOutScratch {
 
 impl ExpertsOutScratch {
     /// The layout of `node`.
-    pub fn of(graph: &Graph, node: NodeId, e: &ExpertsOut, kind: ProgramKind) -> Self {
+    pub(crate) fn of(graph: &Graph, node: NodeId, e: &ExpertsOut, kind: ProgramKind) -> Self {
         Self::take(&mut Layout::new(), graph, node, e, kind)
     }
 

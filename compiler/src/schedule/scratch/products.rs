@@ -9,7 +9,7 @@ use crate::schedule::steps::max_tokens;
 
 /// Of a matmul.
 #[derive(Clone, Copy, Debug)]
-pub struct MatmulScratch {
+pub(crate) struct MatmulScratch {
     /// Input rows, normalised or rounded to int8, `[tokens, k]`.
     pub rows: Area,
     /// One normalised row on its way to int8, `[k]`.
@@ -22,7 +22,7 @@ pub struct MatmulScratch {
 
 impl MatmulScratch {
     /// The layout of the matmul `node`.
-    pub fn of(graph: &Graph, node: NodeId, m: &Matmul, kind: ProgramKind) -> Self {
+    pub(crate) fn of(graph: &Graph, node: NodeId, m: &Matmul, kind: ProgramKind) -> Self {
         Self::take(&mut Layout::new(), graph, node, m, kind)
     }
 
@@ -46,7 +46,7 @@ impl MatmulScratch {
     }
 
     /// Bytes of an input row of `k` values that the matmul prepares for itself; none where it reads them as they are.
-    pub fn row_bytes(m: &Matmul, k: usize) -> usize {
+    pub(crate) fn row_bytes(m: &Matmul, k: usize) -> usize {
         match (m.quantize_x, m.norm) {
             (true, _) => block_row_bytes(k),
             (false, Some(_)) => k * 4,
@@ -57,14 +57,14 @@ impl MatmulScratch {
 
 /// Of rounding to int8.
 #[derive(Clone, Copy, Debug)]
-pub struct QuantizeScratch {
+pub(crate) struct QuantizeScratch {
     /// One normalised row.
     pub norm: Area,
 }
 
 impl QuantizeScratch {
     /// The layout of `node`.
-    pub fn of(graph: &Graph, node: NodeId) -> Self {
+    pub(crate) fn of(graph: &Graph, node: NodeId) -> Self {
         Self::take(&mut Layout::new(), graph, node)
     }
 
@@ -77,14 +77,14 @@ impl QuantizeScratch {
 
 /// Of finishing joined projections.
 #[derive(Clone, Copy, Debug)]
-pub struct EpilogueScratch {
+pub(crate) struct EpilogueScratch {
     /// A row of one projection on its way to the state.
     pub part: Area,
 }
 
 impl EpilogueScratch {
     /// The layout for projections `parts`.
-    pub fn of(parts: &[Epilogue]) -> Self {
+    pub(crate) fn of(parts: &[Epilogue]) -> Self {
         Self::take(&mut Layout::new(), parts)
     }
 

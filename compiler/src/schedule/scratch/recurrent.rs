@@ -8,14 +8,14 @@ use crate::schedule::work::channels;
 
 /// Of a short convolution.
 #[derive(Clone, Copy, Debug)]
-pub struct ConvScratch {
+pub(crate) struct ConvScratch {
     /// The taps of a run of channels side by side, `[taps, channels]`.
     pub taps: Area,
 }
 
 impl ConvScratch {
     /// The layout of convolution `c`.
-    pub fn of(c: &ShortConv) -> Self {
+    pub(crate) fn of(c: &ShortConv) -> Self {
         Self::take(&mut Layout::new(), c)
     }
 
@@ -28,14 +28,14 @@ impl ConvScratch {
 
 /// Of the gated delta rule.
 #[derive(Clone, Copy, Debug)]
-pub struct DeltaScratch {
+pub(crate) struct DeltaScratch {
     /// What the micro-kernel is told.
     pub run: Area,
 }
 
 impl DeltaScratch {
     /// The layout.
-    pub fn of() -> Self {
+    pub(crate) fn of() -> Self {
         Self::take(&mut Layout::new())
     }
 
@@ -48,14 +48,14 @@ impl DeltaScratch {
 
 /// Of the decays of recurrent state.
 #[derive(Clone, Copy, Debug)]
-pub struct DecayScratch {
+pub(crate) struct DecayScratch {
     /// The rate of each head.
     pub rates: Area,
 }
 
 impl DecayScratch {
     /// The layout for so many heads.
-    pub fn of(heads: usize) -> Self {
+    pub(crate) fn of(heads: usize) -> Self {
         Self::take(&mut Layout::new(), heads)
     }
 

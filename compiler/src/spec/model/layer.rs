@@ -21,18 +21,10 @@ pub struct LayerKind {
 
 impl LayerKind {
     /// A name for variant `number` of the kind `name`, or a later one, that is not taken: `dense.2`.
-    pub fn variant_name(name: &str, number: usize, taken: impl Fn(&str) -> bool) -> String {
+    pub(crate) fn variant_name(name: &str, number: usize, taken: impl Fn(&str) -> bool) -> String {
         let names = (number..).map(|n| format!("{name}.{n}"));
         let mut free = names.filter(|n| !taken(n));
         free.next().expect("finitely many names are taken")
-    }
-
-    /// Its attention steps.
-    pub fn attentions(&self) -> impl Iterator<Item = &Attention> {
-        self.steps().filter_map(|s| match &s.op {
-            StepOp::Attention(a) => Some(a.as_ref()),
-            _ => None,
-        })
     }
 
     /// Its steps, in the order in which they are built: what comes before branches, then branch after branch.

@@ -50,7 +50,7 @@ impl Range {
     }
 
     /// The first one in a layer.
-    pub fn first_in(&self, layer: Option<usize>) -> usize {
+    pub(crate) fn first_in(&self, layer: Option<usize>) -> usize {
         self.first + self.per_layer * layer.unwrap_or(0)
     }
 }
@@ -73,7 +73,7 @@ impl Blocks {
 
 impl Weight {
     /// This, and the same as other checkpoints store it, in the order in which they are looked for.
-    pub fn all_stored(&self) -> impl Iterator<Item = &Weight> {
+    pub(crate) fn all_stored(&self) -> impl Iterator<Item = &Weight> {
         std::iter::once(self).chain(&self.others)
     }
 

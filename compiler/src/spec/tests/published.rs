@@ -18,8 +18,12 @@ fn bound(name: &str, changes: Value) -> model::Model {
 }
 
 fn heads(m: &model::Model) -> Vec<(usize, usize)> {
-    let kinds = m.kinds.iter().flat_map(|k| k.attentions());
-    kinds.map(|a| (a.heads, a.kv_heads)).collect()
+    let steps = m.kinds.iter().flat_map(model::LayerKind::steps);
+    let heads = steps.filter_map(|s| match &s.op {
+        model::StepOp::Attention(a) => Some((a.heads, a.kv_heads)),
+        _ => None,
+    });
+    heads.collect()
 }
 
 /// Null key heads are as many as there are query heads, which is not what a config that says nothing means.

@@ -94,7 +94,7 @@ impl GgufFile {
     }
 
     /// The bytes of one of the file's tensors.
-    pub fn tensor_bytes(&self, tensor: &GgufTensor) -> &[u8] {
+    pub(crate) fn tensor_bytes(&self, tensor: &GgufTensor) -> &[u8] {
         &self.bytes[tensor.offset_bytes..tensor.offset_bytes + tensor.bytes]
     }
 }

@@ -78,7 +78,7 @@ impl StorageType {
     }
 
     /// Whether integers of a [`packed`](StorageType::packed) type may be beyond the packed range.
-    pub fn may_not_fit(&self) -> bool {
+    pub(crate) fn may_not_fit(&self) -> bool {
         match (&self.form, self.packed()) {
             (Form::Groups(groups), Some(quant)) => *groups.range().start() < quant.range().0,
             (Form::Groups(_) | Form::Float(_) | Form::Other, _) => false,
