@@ -317,7 +317,7 @@ fn a_missing_barrier_is_found_by_the_order_of_threads() {
     }
 }
 
-/// A micro-kernel that reads one byte behind the weights it is given.
+/// A micro-kernel that reads one byte past the weights it is given.
 unsafe extern "C" fn reads_on(
     x: *const f32,
     x_stride: usize,
@@ -331,7 +331,7 @@ unsafe extern "C" fn reads_on(
     accumulate: usize,
     scratch: *mut u8,
 ) {
-    // SAFETY: none, which is what the test is about: the byte behind the last row is not the caller's.
+    // SAFETY: none, which is what the test is about: the byte after the last row is not the caller's.
     let beyond = unsafe { w.add(n * w_stride_bytes).read_volatile() };
     std::hint::black_box(beyond);
     let f = graver_runtime::kernels::table().unwrap().matmul_f32;

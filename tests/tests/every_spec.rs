@@ -12,7 +12,7 @@ use graver_runtime::session::{Session, Wanted};
 use graver_tests::{Compiled, compile_for, tiny};
 
 /// Logits of a prompt, of a few tokens more, and of one: prefill, and decode with one token and several,
-/// behind more keys than one thread takes at once.
+/// after more keys than one thread takes at once.
 fn logits(session: &mut Session) -> Vec<f32> {
     let vocab = session.vocab() as u32;
     let tokens: Vec<u32> = (0..330).map(|i| (i * i * 31 + i * 7 + 5) % vocab).collect();

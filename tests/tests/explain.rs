@@ -31,13 +31,13 @@ fn llama_reads_so() {
     check_text("llama");
 }
 
-/// Norms behind their sublayers, and QK-norm over the whole projection: most of what is not fused.
+/// Norms after their sublayers, and QK-norm over the whole projection: most of what is not fused.
 #[test]
 fn olmo2_reads_so() {
     check_text("olmo2");
 }
 
-/// Experts behind a router.
+/// Experts chosen by a router.
 #[test]
 fn qwen3_moe_reads_so() {
     check_text("qwen3_moe");

@@ -167,7 +167,7 @@ fn counts_and_lengths_beyond_reason_are_refused() {
     );
     assert_eq!(
         many(Some(2), None),
-        "tensor \"\": found 0 bytes behind byte 32, expected 4; the file is truncated or damaged, fetch it again"
+        "tensor \"\": found 0 bytes after byte 32, expected 4; the file is truncated or damaged, fetch it again"
     );
     let list = |element: u32, count: u64| {
         let value = [&element.to_le_bytes()[..], &count.to_le_bytes()].concat();
@@ -178,8 +178,7 @@ fn counts_and_lengths_beyond_reason_are_refused() {
         "found 4611686018427387903 elements of key \"l\", expected at most 4194304; the file is damaged, fetch it again"
     );
     assert!(
-        list(kind::U64, 1000)
-            .starts_with("key \"l\": found 15 bytes behind byte 49, expected 8000")
+        list(kind::U64, 1000).starts_with("key \"l\": found 15 bytes after byte 49, expected 8000")
     );
     // A text that says that it is longer than the file, alone and in a list.
     let bomb = (u64::MAX - 3).to_le_bytes();

@@ -14,7 +14,7 @@ use graver_runtime::abi::{CacheType, Quant};
 use graver_runtime::session::{Session, Wanted};
 use graver_tests::{compile_for, fixtures, load_checkpoint, quantized};
 
-/// Odd widths, a tied head, weights stored `[in, out]`, biases, norms of queries and keys, norms behind the sublayers;
+/// Odd widths, a tied head, weights stored `[in, out]`, biases, norms of queries and keys, norms after the sublayers;
 /// experts, with a shared one, as pairs of rows with biases, and with their input weighed.
 const CHECKPOINTS: [&str; 9] = [
     "llama-gqa-tied-bf16-llama3",
@@ -73,7 +73,7 @@ fn each_case(mut check: impl FnMut(PathBuf, QuantChoice)) {
 }
 
 /// Sums of another order differ in the last bits, and now and then one activation lies so near the middle of two integers
-/// that it is rounded to the other: that and the rows behind it then differ by some of what eight bits lose. All others
+/// that it is rounded to the other: that and the rows after it then differ by some of what eight bits lose. All others
 /// agree like floats.
 #[test]
 fn compiled_code_is_what_the_interpreter_says() {

@@ -291,7 +291,7 @@ function roofline() {
   tabs(bar, data.programs.map(p => p.program), name => {
     chart.selectAll('*').remove();
     const program = data.programs.find(p => p.program === name), { tokens, depth } = program.step;
-    note(chart, `A step of ${tokens} ${tokens === 1 ? 'token' : 'tokens'} behind ${depth} others`);
+    note(chart, `A step of ${tokens} ${tokens === 1 ? 'token' : 'tokens'} at a depth of ${depth}`);
     roof(chart, program, m);
   })(data.programs[0].program);
 }

@@ -105,7 +105,7 @@ fn source(node: &Node<'_, '_>) -> Read<SourceLayer> {
     }
 }
 
-/// `window` or `chunk`; one that holds the whole context is no limit.
+/// `window` or `chunk`; one that holds the whole context does not limit anything.
 fn reach(fields: &Fields<'_, '_>, context: usize) -> Read<Reach> {
     let size = |key| fields.value(key, |n| n.whole(1, MAX_CONTEXT));
     let within = |n: &usize| *n < context;

@@ -129,7 +129,7 @@ impl Spec {
             let path = format!("{SECTION}.changes.{}", e.path);
             self.located(e.fault.at(&path))
         })?;
-        // An extension leaves these behind, but this is the same spec.
+        // An extension leaves these out, but this is the same spec.
         for key in ["about", "match", "presets"] {
             if let Some(own) = self.merged.get(key) {
                 merged[key] = own.clone();

@@ -3,7 +3,7 @@
 //! An edit names a step by `before`, `after`, `replace` or `beside`, and means the item or the branch that holds it:
 //!
 //! ```text
-//! "moe_block": { "after": "mlp", "residual": [steps] }      a new item behind the one that holds `mlp`
+//! "moe_block": { "after": "mlp", "residual": [steps] }      a new item after the one that holds `mlp`
 //! "blocks": { "replace": "mlp", "parallel": [[…], […]] }    another item in its place
 //! "no_mlp": { "replace": "mlp", "item": null }              none
 //! "side": { "beside": "mlp", "branch": [steps] }            a branch beside the one that holds `mlp`

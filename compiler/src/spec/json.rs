@@ -80,8 +80,8 @@ fn tokens(text: &[u8]) -> impl Iterator<Item = &[u8]> {
             _ if is_word(first) => rest.iter().take_while(|b| is_word(**b)).count(),
             _ => 1,
         };
-        let (token, behind) = rest.split_at(len);
-        rest = behind;
+        let (token, after) = rest.split_at(len);
+        rest = after;
         Some(token)
     })
 }

@@ -10,7 +10,7 @@ use super::norm::norm;
 use super::read::{Fields, Node};
 use super::weights::linear;
 
-/// Reads the step. Queries are `q`, or behind a compression `compressed_q: {"rank", "a", "norm", "b"}`.
+/// Reads the step. Queries are `q`, or follow a compression `compressed_q: {"rank", "a", "norm", "b"}`.
 pub(super) fn latent_attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let fields = at.fields()?;
     let size = |key| fields.required(key)?.whole(1, MAX_HEADS);

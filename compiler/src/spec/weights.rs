@@ -20,7 +20,7 @@ pub(super) fn weight(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Re
     weights(node, slot, shape, None)
 }
 
-/// Reads a weight of which rows are read one by one, so that they have to lie one behind the other.
+/// Reads a weight of which rows are read one by one, so that they have to lie one after the other.
 pub(super) fn row_by_row(node: &Node<'_, '_>, slot: String, shape: Vec<usize>) -> Read<Weight> {
     let weight = weight(node, slot, shape)?;
     let turned = weight.all_stored().any(|w| w.transposed);
@@ -239,8 +239,8 @@ fn tensor_name(node: &Node<'_, '_>, family: Option<usize>) -> Read<String> {
     let template = node.literal("a tensor's name")?;
     let malformed = || node.fault(Fault::Template(template.into()));
     let (mut name, mut rest) = (String::new(), template);
-    while let Some((before, behind)) = rest.split_once('{') {
-        let (inside, after) = behind.split_once('}').ok_or_else(malformed)?;
+    while let Some((before, following)) = rest.split_once('{') {
+        let (inside, after) = following.split_once('}').ok_or_else(malformed)?;
         name.push_str(before);
         match inside {
             "i" if node.names.layer.is_some() => name.push_str("{i}"),

@@ -157,7 +157,7 @@ fn folders_without_a_config() {
     fs::write(path("model.json"), "GGUF\u{3}").unwrap();
     assert_eq!(
         said(folder.path(), "model.json"),
-        "model.json: version: found 1 bytes behind byte 4, expected 4; the file is truncated or damaged, fetch it again"
+        "model.json: version: found 1 bytes after byte 4, expected 4; the file is truncated or damaged, fetch it again"
     );
     // As fine-tuning leaves them: not weights to be renamed.
     fs::create_dir(path("adapter")).unwrap();

@@ -44,7 +44,7 @@ impl Usage {
 
 impl Machine {
     fn read(stat: &str) -> Option<Machine> {
-        // user, nice, system, idle, iowait, irq, softirq, steal; guests' time behind them is part of user's.
+        // user, nice, system, idle, iowait, irq, softirq, steal; guests' time after them is part of user's.
         let line = stat.lines().find_map(|line| line.strip_prefix("cpu "))?;
         let fields: Option<Vec<u64>> = line
             .split_whitespace()

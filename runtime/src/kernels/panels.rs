@@ -76,7 +76,7 @@ pub(super) unsafe extern "C" fn matmul<P: Product>(
         out,
         out_stride,
     };
-    // SAFETY: the table that holds this function is only used where the instructions are there; the rest is the caller's.
+    // SAFETY: the table that holds this function is only used where the instructions are there, and `call` holds what the caller gives by the contract of `QuantMatmulFn`.
     unsafe { P::run(&call) }
 }
 
@@ -100,7 +100,8 @@ pub(super) trait Sums {
 /// The caller has the instructions of `S`, which include AVX2, FMA and F16C; the contract of [`crate::abi::QuantMatmulFn`].
 #[inline(always)]
 pub(super) unsafe fn product<S: Sums>(c: &Call) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller has the instructions of `S`, and gives a result of `m` rows by `n` columns with panels and blocks for
+    // both.
     unsafe {
         match c.m {
             0..=FEW => few::<S>(c),
@@ -115,7 +116,7 @@ pub(super) unsafe fn product<S: Sums>(c: &Call) {
 /// As [`product`].
 #[inline(always)]
 pub(super) unsafe fn few<S: Sums>(c: &Call) {
-    // SAFETY: the caller's promise, and the constant is the number of rows.
+    // SAFETY: the caller has the instructions of `S`, and gives `m` rows of blocks and of the result; the constant is `m`.
     unsafe {
         match c.m {
             1 => once::<S, 1>(c),
@@ -227,7 +228,7 @@ unsafe fn add_group<S: Sums, const C: usize>(
     x: [*const Block; C],
     sums: &mut [__m256; C],
 ) {
-    // SAFETY: the caller's promise; a group begins with its scales.
+    // SAFETY: the group is a whole one and `x` points to a block each, as for `Sums::sums`; a group begins with its scales.
     unsafe {
         let products = S::sums(group, x);
         let scales = _mm256_cvtph_ps(_mm_loadu_si128(group.cast()));
@@ -261,7 +262,7 @@ pub(super) unsafe fn four(x: *const Block, chunk: usize) -> __m256i {
 /// The caller has AVX2; that many are readable.
 #[inline(always)]
 unsafe fn load(at: *const f32, lanes: usize) -> __m256 {
-    // SAFETY: the caller's promise; the mask keeps to the lanes.
+    // SAFETY: the caller gives `lanes` readable values; the mask keeps to them.
     unsafe {
         match lanes {
             PANEL_ROWS => _mm256_loadu_ps(at),
@@ -276,7 +277,7 @@ unsafe fn load(at: *const f32, lanes: usize) -> __m256 {
 /// The caller has AVX2; that many are writable.
 #[inline(always)]
 unsafe fn store(at: *mut f32, value: __m256, lanes: usize) {
-    // SAFETY: the caller's promise; the mask keeps to the lanes.
+    // SAFETY: the caller gives `lanes` writable values; the mask keeps to them.
     unsafe {
         match lanes {
             PANEL_ROWS => _mm256_storeu_ps(at, value),

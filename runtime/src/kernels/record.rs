@@ -38,7 +38,7 @@ struct Entry {
     choices: Choices,
 }
 
-/// A file that is no record.
+/// A file that is not a record.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordError {
     /// It cannot be read.

@@ -164,7 +164,7 @@ unsafe fn dot<W: Weight>(x: *const f32, w: *const u8, step_bytes: usize, k: usiz
 /// # Safety
 /// `out` is writable, and readable where `accumulate` is set.
 unsafe fn store(out: *mut f32, value: f32, accumulate: usize) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller gives an element that can be written, and read where it is added to.
     unsafe { *out = if accumulate != 0 { *out + value } else { value } }
 }
 

@@ -50,7 +50,7 @@ macro_rules! kernels {
             unsafe fn sums<const C: usize>(group: *const u8, x: [*const Block; C]) -> [__m256i; C] {
                 let sign = _mm256_set1_epi8(-128);
                 let mut sums = [_mm256_setzero_si256(); C];
-                // SAFETY: the caller's promise; the chunks lie inside the group.
+                // SAFETY: the caller gives a whole group and a block for each of `x`; the chunks lie inside the group.
                 unsafe {
                     for (sum, x) in sums.iter_mut().zip(x) {
                         *sum = _mm256_set1_epi32((*x).bias);
@@ -82,7 +82,7 @@ macro_rules! kernels {
                 let mut second = _mm256_setzero_si256();
                 for (sums, x) in sums.chunks_mut(TOGETHER).zip(x.chunks(TOGETHER)) {
                     for chunk in 0..CHUNKS / 2 {
-                        // SAFETY: the caller's promise; the chunk lies inside the group.
+                        // SAFETY: the caller gives a whole group and a block for each of `x`; the chunk lies inside the group.
                         unsafe {
                             let w = _mm256_loadu_si256(group.add(SCALES + 32 * chunk).cast());
                             let lower = _mm256_and_si256(w, low);
@@ -90,8 +90,8 @@ macro_rules! kernels {
                             for (sum, x) in sums.iter_mut().zip(x) {
                                 *sum = $multiply_add(*sum, lower, four(*x, chunk));
                                 let sum = if C == 1 { &mut second } else { sum };
-                                let behind = four(*x, chunk + CHUNKS / 2);
-                                *sum = $multiply_add(*sum, upper, behind);
+                                let later = four(*x, chunk + CHUNKS / 2);
+                                *sum = $multiply_add(*sum, upper, later);
                             }
                         }
                     }
@@ -105,14 +105,14 @@ macro_rules! kernels {
 
         impl<const LINES: bool> Product for Q8<LINES> {
             unsafe fn run(call: &Call) {
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn`.
                 unsafe { all::<Self>(call) }
             }
         }
 
         impl<const LINES: bool> Product for Q4<LINES> {
             unsafe fn run(call: &Call) {
-                // SAFETY: the caller's promise.
+                // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn`.
                 unsafe { all::<Self>(call) }
             }
         }
@@ -121,7 +121,7 @@ macro_rules! kernels {
         /// As [`Product::run`].
         #[target_feature(enable = $features)]
         unsafe fn all<S: Sums>(call: &Call) {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller has the instructions of `S`, and the call keeps the contract of `QuantMatmulFn`.
             unsafe { $all::<S>(call) }
         }
     };

@@ -42,7 +42,7 @@ pub enum Fault {
         /// The most similar of it.
         nearest: Option<String>,
     },
-    /// A name in an expression that is no parameter.
+    /// A name in an expression that is not a parameter.
     #[error(
         "unknown parameter `{name}`{}; known are {}; {}",
         hint(nearest),

@@ -93,7 +93,7 @@ fn text_of(value: &Value) -> Result<String, Fault> {
 /// Most elements, or bytes, of what `concat` gives.
 const MAX_JOINED: usize = 1 << 12;
 
-/// Two lists one behind the other, or two strings.
+/// Two lists one after the other, or two strings.
 fn concat(a: &Value, b: &Value) -> Result<Value, Fault> {
     let name = Function::Concat.name();
     let joined = match (a, b) {

@@ -12,7 +12,7 @@ use super::weight::Weight;
 /// A layer's shape: a list of residual branches.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct LayerKind {
-    /// `dense`, `sparse`, `sliding`: the name in the spec, with a number behind it where several kinds have the same. For
+    /// `dense`, `sparse`, `sliding`: the name in the spec, with a number after it where several kinds have the same. For
     /// people: dumps and symbols show it, nothing is found by it.
     pub name: String,
     /// Applied in order.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::parts::{Activation, Linear, Mlp};
 use super::weight::Weight;
 
-/// Feed-forward experts behind a router (Shazeer et al. 2017), with experts that every token visits.
+/// Feed-forward experts chosen by a router (Shazeer et al. 2017), with experts that every token visits.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Moe {
     /// Number of experts.

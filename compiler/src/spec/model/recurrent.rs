@@ -25,7 +25,7 @@ pub struct DeltaNet {
     pub k: Convolved,
     /// Values, `[value_heads · value_dim, in]`.
     pub v: Convolved,
-    /// Applied behind each convolution.
+    /// Applied after each convolution.
     pub act: Option<Activation>,
     /// Norm of each query head.
     pub q_norm: Option<Norm>,
@@ -39,7 +39,7 @@ pub struct DeltaNet {
     pub rate: Weight,
     /// Added to what `decay` gives, as many.
     pub decay_bias: Weight,
-    /// How much is corrected, behind a sigmoid, `[value_heads, in]`.
+    /// How much is corrected, before a sigmoid, `[value_heads, in]`.
     pub beta: Linear,
     /// Multiplies the result, `[value_heads · value_dim, in]`.
     pub gate: Option<Projection>,
@@ -51,7 +51,7 @@ pub struct DeltaNet {
     pub o: Linear,
 }
 
-/// A projection with a causal convolution of each of its channels behind it.
+/// A projection followed by a causal convolution of each of its channels.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Convolved {
     /// `[out, in]`.

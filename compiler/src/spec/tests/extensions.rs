@@ -152,7 +152,7 @@ fn unknown_keys_are_found_wherever_they_stand() {
                 map.insert(key.into(), value);
                 Value::Object(map)
             }
-            _ => panic!("{place} is no object"),
+            _ => panic!("{place} is not an object"),
         };
         bind(&spec, &config()).unwrap_err().to_string()
     };

@@ -27,7 +27,7 @@ pub enum GgufError {
     },
     /// A file that ends too soon.
     #[error(
-        "{what}: found {left} bytes behind byte {at}, expected {wanted}; the file is truncated or damaged, fetch it again"
+        "{what}: found {left} bytes after byte {at}, expected {wanted}; the file is truncated or damaged, fetch it again"
     )]
     Ends {
         /// `key 3`.
@@ -193,7 +193,7 @@ pub enum GgufError {
         /// The file's alignment.
         alignment: u64,
     },
-    /// A tensor that ends behind the end of the file.
+    /// A tensor that ends after the end of the file.
     #[error(
         "tensor {} of {bytes} bytes at byte {offset} of the data, which has only {available}; the file is truncated, fetch it again",
         Name(tensor)

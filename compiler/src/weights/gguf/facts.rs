@@ -92,7 +92,7 @@ fn insert(into: &mut Map<String, Value>, parts: &[&str], value: Value) {
     }
 }
 
-/// A value as JSON has it; null where it is no text, no finite number, or a long list.
+/// A value as JSON has it; null where it is not text, not a finite number, or a long list.
 fn json(item: Item<'_>) -> Value {
     match item {
         Item::Scalar(Scalar::Whole(n)) => match (u64::try_from(n), i64::try_from(n)) {

@@ -200,7 +200,7 @@ impl Metadata {
     /// A text, or none where there is no such key.
     ///
     /// # Errors
-    /// A value of another type, and bytes that are no text.
+    /// A value of another type, and bytes that are not text.
     pub fn text<'a>(&self, file: &'a [u8], key: &str) -> Result<Option<&'a str>, GgufError> {
         match self.get(file, key) {
             None => Ok(None),
@@ -313,7 +313,7 @@ impl Item<'_> {
             Item::Scalar(Scalar::Flag(flag)) => flag.to_string(),
             Item::Text(bytes) => match std::str::from_utf8(bytes) {
                 Ok(text) => format!("{}", Name(text)),
-                Err(_) => "bytes that are no text".into(),
+                Err(_) => "bytes that are not UTF-8".into(),
             },
             Item::List(list) => format!("a list of {} elements", list.len()),
         };

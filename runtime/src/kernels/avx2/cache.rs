@@ -22,7 +22,7 @@ pub(super) unsafe extern "C" fn narrow(x: *const f32, n: usize, group: usize, ou
         unsafe { narrow_group(x.add(g * CACHE_GROUP), out.add(g * GROUP_BYTES)) }
     }
     let done = whole * CACHE_GROUP;
-    // SAFETY: the values behind the whole groups are the caller's, and so is the room behind theirs.
+    // SAFETY: the values after the whole groups are the caller's, and so is the room after theirs.
     unsafe { narrow_scalar(x.add(done), n - done, group, out.add(whole * GROUP_BYTES)) }
 }
 
@@ -39,7 +39,7 @@ fn whole_groups(n: usize, group: usize) -> usize {
 /// AVX2; a whole group of values is readable, and its bytes writable.
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn narrow_group(x: *const f32, out: *mut u8) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller gives a group of readable values, and its bytes to be written.
     unsafe {
         let x = [
             _mm256_loadu_ps(x),

@@ -58,7 +58,7 @@ impl Weight for Bf16 {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load_first(p: *const u8, n: usize) -> __m256 {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller gives `n` readable elements of two bytes.
         widen_bf16(unsafe { first_halves(p, n) })
     }
 }
@@ -76,7 +76,7 @@ impl Weight for F16 {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn load_first(p: *const u8, n: usize) -> __m256 {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller gives `n` readable elements of two bytes.
         _mm256_cvtph_ps(unsafe { first_halves(p, n) })
     }
 }

@@ -116,9 +116,9 @@ impl Call {
     /// Address of element `(row, col)` of the result.
     ///
     /// # Safety
-    /// Below `m` and `n`, or just behind a row.
+    /// Below `m` and `n`, or just after a row.
     pub(in crate::kernels) unsafe fn out(&self, row: usize, col: usize) -> *mut f32 {
-        // SAFETY: the caller's promise.
+        // SAFETY: the element lies in the result or at the end of one of its rows, as the caller sees to.
         unsafe { self.out.add(row * self.out_stride + col) }
     }
 

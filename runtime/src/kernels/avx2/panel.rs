@@ -14,14 +14,14 @@ const LINE_BYTES: usize = 64;
 
 /// Element types whose `[n, k]` weights can be made into panels.
 pub(in crate::kernels) trait Transpose: Weight {
-    /// Writes [`TERMS`] rows of a panel from as many elements, `offset` bytes behind each of `rows`.
+    /// Writes [`TERMS`] rows of a panel from as many elements, `offset` bytes into each of `rows`.
     ///
     /// # Safety
     /// AVX2 and F16C; the elements are readable, `panel` is writable for `TERMS · WIDTH` elements.
     unsafe fn transpose(rows: &[*const u8; WIDTH], offset: usize, panel: *mut f32);
 }
 
-/// Makes a panel of `cols` rows of `[n, k]` weights, elements `0..k`, and asks for those `ahead` elements behind them: sixteen
+/// Makes a panel of `cols` rows of `[n, k]` weights, elements `0..k`, and asks for those `ahead` elements after them: sixteen
 /// runs too short for the processor's own prefetcher.
 ///
 /// # Safety
@@ -175,7 +175,7 @@ impl Transpose for F16 {
 /// of the vectors separately.
 ///
 /// # Safety
-/// AVX2; 16 bytes are readable `offset` bytes behind each of the rows.
+/// AVX2; 16 bytes are readable `offset` bytes into each of the rows.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn transposed_halves(
@@ -185,7 +185,7 @@ unsafe fn transposed_halves(
 ) -> [__m256i; 8] {
     let mut r = [_mm256_setzero_si256(); 8];
     for (i, r) in r.iter_mut().enumerate() {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller gives 16 readable bytes at `offset` of each of the eight rows.
         *r = unsafe { _mm256_loadu2_m128i(high[i].add(offset).cast(), low[i].add(offset).cast()) };
     }
     let pairs = |i: usize| {

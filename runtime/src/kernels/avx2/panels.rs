@@ -27,7 +27,7 @@ impl<const LINES: bool> Sums for Q8<LINES> {
                 let w = unsafe { _mm256_loadu_si256(group.add(SCALES + 32 * chunk).cast()) };
                 let magnitude = _mm256_abs_epi8(w);
                 for (sum, x) in sums.iter_mut().zip(x) {
-                    // SAFETY: the caller's promise.
+                    // SAFETY: the caller gives a block for each of `x`, of which this is one of the chunks.
                     let signed = _mm256_sign_epi8(unsafe { four(*x, chunk) }, w);
                     let pairs = _mm256_maddubs_epi16(magnitude, signed);
                     *sum = _mm256_add_epi32(*sum, _mm256_madd_epi16(pairs, ones));
@@ -58,7 +58,7 @@ impl<const LINES: bool> Sums for Q4<LINES> {
                 ];
                 for (sum, x) in sums.iter_mut().zip(x) {
                     for (half, w) in halves.into_iter().enumerate() {
-                        // SAFETY: the caller's promise.
+                        // SAFETY: the caller gives a block for each of `x`, of which this is one of the chunks.
                         let x = unsafe { four(*x, chunk + half * CHUNKS / 2) };
                         *sum = _mm256_add_epi16(*sum, _mm256_maddubs_epi16(w, x));
                     }
@@ -74,14 +74,14 @@ impl<const LINES: bool> Sums for Q4<LINES> {
 
 impl<const LINES: bool> Product for Q8<LINES> {
     unsafe fn run(call: &Call) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn`.
         unsafe { all::<Self>(call) }
     }
 }
 
 impl<const LINES: bool> Product for Q4<LINES> {
     unsafe fn run(call: &Call) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn`.
         unsafe { all::<Self>(call) }
     }
 }
@@ -90,6 +90,6 @@ impl<const LINES: bool> Product for Q4<LINES> {
 /// As [`Product::run`].
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn all<S: Sums>(call: &Call) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller has AVX2, FMA and F16C, which are the instructions of `S`, and the call keeps the contract of `QuantMatmulFn`.
     unsafe { product::<S>(call) }
 }

@@ -35,7 +35,7 @@ unsafe fn row(x: *const f32, k: usize, out: *mut Block) {
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn block(x: *const f32, out: *mut Block) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller gives a group of readable values, and a block to be written.
     unsafe {
         let x = [
             _mm256_loadu_ps(x),

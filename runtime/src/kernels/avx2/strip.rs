@@ -20,7 +20,7 @@ const LINE_BYTES: usize = 64;
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(in crate::kernels) unsafe fn matmul<W: Weight>(c: &Call) {
-    // SAFETY: the caller's promise, and `m` is the first constant.
+    // SAFETY: the caller has AVX2, FMA and F16C, and the call keeps the contract of `MatmulFn` of at most eight rows; the first constant is `m`.
     unsafe {
         match c.m {
             _ if c.k == 0 => c.empty(),
@@ -74,7 +74,7 @@ unsafe fn strip<W: Weight, const M: usize, const V: usize>(
     resume: bool,
 ) {
     let mut sums = [[_mm256_setzero_ps(); V]; M];
-    // SAFETY: the caller's promise.
+    // SAFETY: `rows` rows of `w` and of `x`, and columns `col..col + 8 V` of both, exist, as the caller sees to.
     unsafe {
         if resume {
             for (row, sums) in sums.iter_mut().enumerate() {
@@ -110,7 +110,7 @@ unsafe fn add_row<W: Weight, const M: usize, const V: usize>(
     sums: &mut [[__m256; V]; M],
 ) {
     let (mut x, mut weights) = ([_mm256_setzero_ps(); M], [_mm256_setzero_ps(); V]);
-    // SAFETY: the caller's promise.
+    // SAFETY: element `i` of `M` rows of `x`, and `8 V` weights at `w`, exist, as the caller sees to.
     unsafe {
         // Whichever there are fewer of stay in registers, the others pass through one.
         if M < V {
@@ -162,7 +162,7 @@ unsafe fn last_strip<W: Weight, const M: usize>(
 ) {
     let lanes = first_lanes(c.n - col);
     let mut sums = [_mm256_setzero_ps(); M];
-    // SAFETY: the caller's promise; only columns `col..n` are read and written.
+    // SAFETY: the rows exist, as the caller sees to; only columns `col..n` are read and written.
     unsafe {
         if resume {
             for (row, sum) in sums.iter_mut().enumerate() {

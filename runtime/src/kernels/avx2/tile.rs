@@ -72,7 +72,7 @@ pub(in crate::kernels) unsafe fn matmul_kn<W: Weight, S: Sweep>(c: &Call) {
 #[target_feature(enable = "avx2,fma,f16c")]
 unsafe fn columns<S: Sweep>(c: &Call, make: impl Fn(usize, usize, usize, usize, *mut f32)) {
     if c.k == 0 {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller gives a result of `m` rows by `n` columns, which is all that is written.
         return unsafe { c.empty() };
     }
     for first in (0..c.n).step_by(PANELS * WIDTH) {
@@ -94,7 +94,7 @@ unsafe fn columns<S: Sweep>(c: &Call, make: impl Fn(usize, usize, usize, usize, 
 }
 
 /// # Safety
-/// `col` is less than `PANELS` panels behind `first`.
+/// `col` is less than `PANELS` panels after `first`.
 pub(in crate::kernels) unsafe fn panel_at(c: &Call, first: usize, col: usize) -> *mut f32 {
     // SAFETY: that is within scratch, which is aligned to 64 bytes.
     unsafe { c.scratch.cast::<f32>().add((col - first) * DEPTH) }
@@ -145,7 +145,7 @@ impl Tile {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn add(self, rows: usize, cols: usize) {
         if cols == WIDTH {
-            // SAFETY: the caller's promise.
+            // SAFETY: the caller gives `rows` rows of `x` and of the result, which has `WIDTH` columns here.
             return unsafe { self.add_rows(rows) };
         }
         let mut whole = [0f32; HEIGHT * WIDTH];
@@ -181,7 +181,7 @@ impl Tile {
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn add_rows(self, rows: usize) {
-        // SAFETY: the caller's promise, and the constant is `rows`.
+        // SAFETY: the caller gives `rows` rows of `x` and of the result, `WIDTH` columns wide; the constant is `rows`.
         unsafe {
             match rows {
                 1 => self.add_tile::<1>(),
@@ -199,7 +199,7 @@ impl Tile {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn add_tile<const R: usize>(self) {
         let mut sums = [[_mm256_setzero_ps(); 2]; R];
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller gives `R` rows of `depth` elements, a panel as deep, and `R` rows of `WIDTH` results.
         unsafe {
             for i in 0..self.depth {
                 let w = self.panel.add(i * WIDTH);

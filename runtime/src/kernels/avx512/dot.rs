@@ -20,7 +20,7 @@ const LINE_BYTES: usize = 64;
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
 pub(super) unsafe fn matmul<W: Weight16>(c: &Call) {
-    // SAFETY: the caller's promise, and `m` is the sum of the first two constants.
+    // SAFETY: the caller has AVX-512, and gives `m` rows of `x` and of the result; `m` is the sum of the first two constants.
     unsafe {
         match c.m {
             2 => columns::<W, 2, 0, 4>(c),
@@ -118,7 +118,7 @@ unsafe fn step<W: Weight16, const M: usize, const R: usize, const HALF: usize>(
     sums: &mut [[[__m512; 2]; R]; M],
 ) {
     let mut weights = [_mm512_setzero_ps(); R];
-    // SAFETY: the caller's promise.
+    // SAFETY: elements `i..i + 16` exist in `R` rows of `w` and in all rows of `x`, as the caller sees to.
     unsafe {
         for (r, weight) in weights.iter_mut().enumerate() {
             *weight = W::load16(w.add(r * c.w_stride + i * W::BYTES));

@@ -71,7 +71,7 @@ impl Tile {
     #[target_feature(enable = "avx2,fma,f16c,avx512f")]
     unsafe fn add_rows<const V: usize>(mut self, mut rows: usize) {
         while rows > 0 {
-            // SAFETY: the caller's promise, and the constant is at most `rows`.
+            // SAFETY: `x` and the result have `rows` rows, as the caller sees to, and the constant is at most that.
             let done = unsafe {
                 match rows {
                     1 => self.add_tile::<1, V>(),
@@ -94,7 +94,7 @@ impl Tile {
     #[target_feature(enable = "avx2,fma,f16c,avx512f")]
     unsafe fn add_tile<const R: usize, const V: usize>(&self) -> usize {
         let mut sums = [[_mm512_setzero_ps(); V]; R];
-        // SAFETY: the caller's promise; the masks keep to the lanes.
+        // SAFETY: the caller gives `R` rows of `depth` elements and of the result, and `V` panels; masks keep to the lanes.
         unsafe {
             for i in 0..self.depth {
                 let mut w = [_mm512_setzero_ps(); V];

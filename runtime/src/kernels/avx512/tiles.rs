@@ -56,7 +56,7 @@ impl<const LINES: bool, const WIDE: bool> Panels for Q8<LINES, WIDE> {
     unsafe fn sums<const C: usize>(groups: [*const u8; 2], x: [*const Block; C]) -> [__m512i; C] {
         let sign = _mm512_set1_epi8(-128);
         let mut sums = [_mm512_setzero_si512(); C];
-        // SAFETY: the caller's promise; the chunks lie inside the groups.
+        // SAFETY: the caller gives two whole groups and a block for each of `x`; the chunks lie inside the groups.
         unsafe {
             for (sum, x) in sums.iter_mut().zip(x) {
                 *sum = _mm512_set1_epi32((*x).bias);
@@ -87,7 +87,7 @@ impl<const LINES: bool, const WIDE: bool> Panels for Q4<LINES, WIDE> {
         let low = _mm512_set1_epi8(15);
         let mut sums = [_mm512_setzero_si512(); C];
         for chunk in 0..CHUNKS / 2 {
-            // SAFETY: the caller's promise; the chunks lie inside the groups.
+            // SAFETY: the caller gives two whole groups and a block for each of `x`; the chunks lie inside the groups.
             unsafe {
                 let w = both(groups, SCALES + 32 * chunk);
                 let first = _mm512_and_si512(w, low);
@@ -115,7 +115,7 @@ impl<const LINES: bool, const WIDE: bool> Panels for Q4<LINES, WIDE> {
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn both(groups: [*const u8; 2], offset: usize) -> __m512i {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller gives 32 readable bytes at `offset` of both groups.
     unsafe {
         let [a, b] = groups.map(|group| group.add(offset).cast::<__m256i>());
         let first = _mm512_castsi256_si512(_mm256_loadu_si256(a));
@@ -151,7 +151,7 @@ unsafe fn four(x: *const Block, chunk: usize) -> __m512i {
 
 impl<const LINES: bool, const WIDE: bool> Product for Q8<LINES, WIDE> {
     unsafe fn run(call: &Call) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn`.
         unsafe {
             match call.m {
                 1 if WIDE => wide::Q8::<LINES>::run(call),
@@ -164,7 +164,7 @@ impl<const LINES: bool, const WIDE: bool> Product for Q8<LINES, WIDE> {
 
 impl<const LINES: bool, const WIDE: bool> Product for Q4<LINES, WIDE> {
     unsafe fn run(call: &Call) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn`.
         unsafe {
             match call.m {
                 1 if WIDE => wide::Q4::<LINES>::run(call),
@@ -277,7 +277,7 @@ unsafe fn add_group<P: Panels, const C: usize>(
     x: [*const Block; C],
     sums: &mut [__m512; C],
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller gives two whole groups and a block for each of `x`, which is what `sums` and `scales` read.
     unsafe {
         let products = P::sums(groups, x);
         let scales = scales(groups);

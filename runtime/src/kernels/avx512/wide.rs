@@ -25,7 +25,7 @@ impl<const LINES: bool> Sums for Q8<LINES> {
     unsafe fn sums<const C: usize>(group: *const u8, x: [*const Block; C]) -> [__m256i; C] {
         let sign = _mm512_set1_epi8(-128);
         let mut sums = [_mm512_setzero_si512(); C];
-        // SAFETY: the caller's promise; the chunks lie inside the group.
+        // SAFETY: the caller gives a whole group and a block for each of `x`; the chunks lie inside the group.
         unsafe {
             for (sum, x) in sums.iter_mut().zip(x) {
                 *sum = _mm512_maskz_set1_epi32(LOWER, (*x).bias);
@@ -51,7 +51,7 @@ impl<const LINES: bool> Sums for Q4<LINES> {
     unsafe fn sums<const C: usize>(group: *const u8, x: [*const Block; C]) -> [__m256i; C] {
         let low = _mm512_set1_epi8(15);
         let mut sums = [_mm512_setzero_si512(); C];
-        // SAFETY: the caller's promise; the chunks lie inside the group.
+        // SAFETY: the caller gives a whole group and a block for each of `x`; the chunks lie inside the group.
         unsafe {
             for chunk in (0..CHUNKS / 2).step_by(2) {
                 let w = _mm512_loadu_si512(group.add(SCALES + 32 * chunk).cast());
@@ -67,7 +67,7 @@ impl<const LINES: bool> Sums for Q4<LINES> {
     }
 }
 
-/// Activations `4 · chunk..` of a block, repeated in the lower half, and the four behind them in the upper one.
+/// Activations `4 · chunk..` of a block, repeated in the lower half, and the next four in the upper one.
 ///
 /// # Safety
 /// AVX-512; the block is readable.
@@ -98,14 +98,14 @@ fn halves<const C: usize>(sums: [__m512i; C]) -> [__m256i; C] {
 
 impl<const LINES: bool> Product for Q8<LINES> {
     unsafe fn run(call: &Call) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn` of one row.
         unsafe { one_row::<Self>(call) }
     }
 }
 
 impl<const LINES: bool> Product for Q4<LINES> {
     unsafe fn run(call: &Call) {
-        // SAFETY: the caller's promise.
+        // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn` of one row.
         unsafe { one_row::<Self>(call) }
     }
 }
@@ -114,6 +114,6 @@ impl<const LINES: bool> Product for Q4<LINES> {
 /// As [`Product::run`], with `m == 1`.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn one_row<S: Sums>(call: &Call) {
-    // SAFETY: the caller's promise.
+    // SAFETY: the caller has the instructions of `S`, and the call keeps the contract of `QuantMatmulFn` with `m == 1`, which is the constant.
     unsafe { once::<S, 1>(call) }
 }

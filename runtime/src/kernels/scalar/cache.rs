@@ -66,7 +66,8 @@ pub(in crate::kernels) unsafe extern "C" fn widen(
 /// # Safety
 /// Their groups are readable at `x`, and `out` is writable for as many values.
 pub(in crate::kernels) unsafe fn widen_row(x: *const u8, n: usize, group: usize, out: *mut f32) {
-    // SAFETY: the caller's promise; groups in front of the last are whole.
+    // SAFETY: the caller gives the groups of `n` values, of which those in front of the last are whole, and room for as many
+    // values.
     let (x, out) = unsafe {
         (
             std::slice::from_raw_parts(x, n + n.div_ceil(group) * SCALE_BYTES),

@@ -25,7 +25,7 @@ const COLUMNS: usize = 4;
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(in super::super) unsafe fn matmul<W: Weight, const LINES: bool>(c: &Call) {
-    // SAFETY: the caller's promise, and `m` is the sum of the constants.
+    // SAFETY: the caller has AVX2, FMA and F16C, and the call keeps the contract of `MatmulFn`; `m` is the sum of the constants.
     unsafe {
         match c.m {
             1 if LINES => columns::<W, 1, 0, 0, true>(c),
@@ -143,7 +143,7 @@ unsafe fn step<W: Weight, const M: usize>(
     chain: usize,
     sums: &mut [[__m256; CHAINS]; M],
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: elements `i..i + 8` exist in the row `w` and in `M` rows of `x`, as the caller sees to.
     unsafe {
         let weight = W::load(w.add(i * W::BYTES));
         for (row, sums) in sums.iter_mut().enumerate() {

@@ -26,7 +26,7 @@ const AHEAD_BYTES: usize = 4096;
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(in super::super) unsafe fn matmul<W: Weight>(c: &Call) {
-    // SAFETY: the caller's promise, and `m` is the sum of the first two constants.
+    // SAFETY: the caller has AVX2, FMA and F16C, and the call keeps the contract of `MatmulFn`; `m` is the sum of the first two constants.
     unsafe {
         match c.m {
             1 => columns::<W, 1, 0, 8>(c),
@@ -100,7 +100,7 @@ pub(in crate::kernels) fn ahead(c: &Call) -> usize {
     }
 }
 
-/// Lane-wise sums of the products of `M` rows of `x` and `R` rows of weights; asks for what lies `ahead` bytes behind those.
+/// Lane-wise sums of the products of `M` rows of `x` and `R` rows of weights; asks for what lies `ahead` bytes after those.
 ///
 /// They go to the second-level cache: requests to the first-level one keep its few slots for misses busy, and are half as fast.
 ///
@@ -147,7 +147,7 @@ unsafe fn step<W: Weight, const M: usize, const R: usize>(
     i: usize,
     sums: &mut [[__m256; R]; M],
 ) {
-    // SAFETY: the caller's promise.
+    // SAFETY: elements `i..i + 8` exist in `R` rows of `w` and `M` rows of `x`, as the caller sees to.
     unsafe {
         // Whichever there are fewer of stay in registers, the others pass through one.
         if M < R {
