@@ -1,0 +1,160 @@
+//! Where a model's chat templates are: in a checkpoint's folder, or given as text.
+//!
+//! In: a folder. Out: [`TemplateFiles`], the templates by name and the texts of special tokens, small enough to be put into an
+//! artifact as JSON. `chat_template.jinja` and `additional_chat_templates/` go before `chat_template.json`, and that before
+//! what `tokenizer_config.json` has, as the reference has it.
+
+use std::path::Path;
+
+use graver_runtime::files::{self, MAX_CONFIG};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value as Json};
+
+use super::error::TemplateError;
+
+/// The name of the template for everything that has none of its own.
+const DEFAULT: &str = "default";
+
+/// Names of special tokens that templates know.
+const TOKENS: [&str; 7] = [
+    "bos_token",
+    "eos_token",
+    "unk_token",
+    "sep_token",
+    "pad_token",
+    "cls_token",
+    "mask_token",
+];
+
+/// Templates as they are stored, and what special tokens read as.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TemplateFiles {
+    /// Templates by name; one alone is called `default`.
+    pub templates: Vec<Named>,
+    /// Texts of special tokens by what templates call them: `bos_token`.
+    pub tokens: Map<String, Json>,
+}
+
+/// A template with a name.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Named {
+    /// Its name: `default`, `tool_use`.
+    pub name: String,
+    /// Its text, Jinja.
+    pub template: String,
+}
+
+impl TemplateFiles {
+    /// A single template that is at hand.
+    pub fn of(template: &str, tokens: Map<String, Json>) -> TemplateFiles {
+        TemplateFiles {
+            templates: vec![named(DEFAULT, template)],
+            tokens,
+        }
+    }
+
+    /// What a checkpoint's folder has; no templates where there are none.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not what it should be.
+    pub fn find(folder: &Path) -> Result<TemplateFiles, TemplateError> {
+        let config = folder.join("tokenizer_config.json");
+        let expected = "an object with chat_template as a string or a list of names and templates";
+        let config: Config = read_json(&config, expected)?.unwrap_or_default();
+        let mut tokens = Map::new();
+        for name in TOKENS {
+            let text = match config.rest.get(name) {
+                Some(Json::String(text)) => Some(text.as_str()),
+                Some(Json::Object(token)) => token.get("content").and_then(Json::as_str),
+                Some(_) | None => None,
+            };
+            if let Some(text) = text {
+                tokens.insert(name.into(), text.into());
+            }
+        }
+        let mut templates = jinja_files(folder)?;
+        if templates.is_empty() {
+            let path = folder.join("chat_template.json");
+            let expected = "an object with chat_template as a string";
+            let file: Option<Config> = read_json(&path, expected)?;
+            templates = file.map(Config::templates).unwrap_or_default();
+        }
+        if templates.is_empty() {
+            templates = config.templates();
+        }
+        Ok(TemplateFiles { templates, tokens })
+    }
+}
+
+#[derive(Default, Deserialize)]
+struct Config {
+    chat_template: Option<OneOrNamed>,
+    #[serde(flatten)]
+    rest: Map<String, Json>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum OneOrNamed {
+    One(String),
+    Named(Vec<Named>),
+}
+
+impl Config {
+    fn templates(self) -> Vec<Named> {
+        match self.chat_template {
+            None => Vec::new(),
+            Some(OneOrNamed::One(template)) => vec![named(DEFAULT, &template)],
+            Some(OneOrNamed::Named(all)) => all,
+        }
+    }
+}
+
+fn named(name: &str, template: &str) -> Named {
+    Named {
+        name: name.into(),
+        template: template.into(),
+    }
+}
+
+fn read_json<T: for<'de> Deserialize<'de>>(
+    path: &Path,
+    expected: &'static str,
+) -> Result<Option<T>, TemplateError> {
+    if !files::is_there(path) {
+        return Ok(None);
+    }
+    let bytes = files::read(path, MAX_CONFIG)?;
+    let failed = |source| TemplateError::Json {
+        path: path.into(),
+        expected,
+        source,
+    };
+    serde_json::from_slice(&bytes).map(Some).map_err(failed)
+}
+
+/// `chat_template.jinja` and the files of `additional_chat_templates/`, by name.
+fn jinja_files(folder: &Path) -> Result<Vec<Named>, TemplateError> {
+    let mut found = Vec::new();
+    let main = folder.join("chat_template.jinja");
+    if files::is_there(&main) {
+        found.push(named(DEFAULT, &read_text(&main)?));
+    }
+    let Ok(more) = std::fs::read_dir(folder.join("additional_chat_templates")) else {
+        return Ok(found);
+    };
+    let mut paths: Vec<_> = more.flatten().map(|entry| entry.path()).collect();
+    paths.retain(|path| path.extension().is_some_and(|e| e == "jinja"));
+    paths.sort();
+    for path in paths {
+        let stem = path.file_stem().unwrap_or_default().to_string_lossy();
+        found.push(named(&stem, &read_text(&path)?));
+    }
+    Ok(found)
+}
+
+fn read_text(path: &Path) -> Result<String, TemplateError> {
+    let bytes = files::read(path, MAX_CONFIG)?;
+    let not_text = |_| TemplateError::NotText { path: path.into() };
+    String::from_utf8(bytes).map_err(not_text)
+}
