@@ -142,9 +142,10 @@ impl<'t> TextStream<'t> {
         Ok(self.unseen(&text).to_owned())
     }
 
-    /// Keeps the last `n` ids of a window that has been emitted completely.
+    /// Keeps the last `n` ids of a window that has been emitted completely; those of them that a spoilt run has taken off
+    /// already (see [`Self::decode_window`]) are missed.
     fn cut_window(&mut self, n: usize) -> Result<(), TokenizerError> {
-        self.window.drain(..self.window.len() - n);
+        self.window.drain(..self.window.len().saturating_sub(n));
         self.mark_emitted()
     }
 

@@ -21,6 +21,9 @@ pub(crate) struct Args {
     /// Print a JSON Schema of specs, by which editors complete and check them
     #[arg(long, conflicts_with_all = ["name", "json"])]
     schema: bool,
+    /// Print docs/architectures.md: all specs in a table
+    #[arg(long, conflicts_with_all = ["name", "json", "schema"])]
+    markdown: bool,
 }
 
 /// A built-in spec in words.
@@ -30,6 +33,8 @@ struct Entry {
     about: String,
     model_types: Vec<String>,
     presets: Vec<String>,
+    /// `general.architecture` of the GGUF files that it takes.
+    gguf: Vec<String>,
     /// Of the largest preset.
     mechanisms: Vec<Mechanism>,
 }
@@ -49,6 +54,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
         .collect::<Result<Vec<_>, _>>()?;
     if args.json {
         print(json(&entries)?)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    if args.markdown {
+        print(markdown(&entries))?;
         return Ok(ExitCode::SUCCESS);
     }
     let mut parts: Vec<String> = entries
@@ -74,7 +83,24 @@ fn entry(name: &str) -> Result<Entry, Box<dyn Error>> {
         model_types: owned(spec.model_types()),
         mechanisms: of_largest_preset(&spec)?,
         presets: owned(spec.presets()),
+        gguf: owned(spec.architectures()),
     })
+}
+
+/// The page that lists all specs.
+fn markdown(entries: &[Entry]) -> String {
+    let rows: String = entries.iter().map(Entry::row).collect();
+    format!(
+        "# Architectures
+
+{} specs are built in. This page is what `graver specs --markdown` prints; `graver specs NAME` lists the mechanisms of one of them, and
+`graver inspect A:PRESET --compare B:PRESET` sets two side by side. [new-architecture.md](new-architecture.md) shows how to add one.
+
+| family | spec | what it is made of | `model_type` in config.json | presets | GGUF |
+|---|---|---|---|---|---|
+{rows}",
+        entries.len()
+    )
 }
 
 fn of_largest_preset(spec: &Spec) -> Result<Vec<Mechanism>, Box<dyn Error>> {
@@ -87,6 +113,25 @@ fn of_largest_preset(spec: &Spec) -> Result<Vec<Mechanism>, Box<dyn Error>> {
 }
 
 impl Entry {
+    /// A row of the table. What a spec says about itself ends with the families it is for.
+    fn row(&self) -> String {
+        let (made_of, families) = self
+            .about
+            .rsplit_once(": ")
+            .unwrap_or((&self.about, &self.name));
+        let list = |names: &[String]| {
+            let quoted: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
+            quoted.join(", ")
+        };
+        format!(
+            "| {families} | `{}` | {made_of} | {} | {} | {} |\n",
+            self.name,
+            list(&self.model_types),
+            list(&self.presets),
+            list(&self.gguf)
+        )
+    }
+
     fn text(&self, with_mechanisms: bool) -> String {
         let mut out = format!("{}\n  {}\n", self.name, self.about);
         out.push_str(&format!("  model types: {}\n", self.model_types.join(", ")));

@@ -1,10 +1,11 @@
 //! `graver inspect` and `graver specs`.
 
+use std::fs;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
-use super::graver;
+use super::{graver, graver_in};
 
 #[test]
 fn every_stage_has_a_text() {
@@ -46,6 +47,32 @@ fn a_large_preset_is_inspected_at_once() {
         "took {:?}",
         begun.elapsed()
     );
+}
+
+/// What the tutorial ends with is a spec that works.
+#[test]
+fn the_spec_of_the_tutorial_verifies() {
+    let page = fs::read_to_string(super::repository("docs/new-architecture.md")).unwrap();
+    let blocks = page.split("```json\n").skip(1);
+    let blocks: Vec<&str> = blocks
+        .filter_map(|b| Some(b.split_once("```")?.0))
+        .collect();
+    let with_presets = blocks.iter().find(|b| b.contains("presets")).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    fs::write(folder.path().join("helium.json"), with_presets).unwrap();
+    let said = graver_in(
+        folder.path(),
+        &["verify", "helium.json", "--preset", "tiny"],
+    )
+    .ok();
+    assert!(said.contains("passed: largest difference"), "{said}");
+}
+
+/// The page is generated: `graver specs --markdown > docs/architectures.md`.
+#[test]
+fn the_page_of_architectures_is_that_of_the_specs() {
+    let page = fs::read_to_string(super::repository("docs/architectures.md")).unwrap();
+    assert_eq!(graver("specs --markdown").ok(), page);
 }
 
 #[test]

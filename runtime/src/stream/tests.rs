@@ -104,6 +104,22 @@ fn a_long_run_that_is_spoilt_keeps_what_was_shown() {
     );
 }
 
+/// The half of a character that a prompt ends with has been shown as `�`, and has left the window when the other half comes.
+#[test]
+fn a_long_run_goes_on_after_a_prompt_that_ends_inside_a_character() {
+    let tokenizer = load(&byte_fallback());
+    for before in [0, 1, HELD_BYTES - 1, HELD_BYTES, HELD_BYTES + 3] {
+        let prompt = [bytes(&vec![b'a'; before]), bytes("é".as_bytes())].concat();
+        let (shown, half) = prompt.split_at(prompt.len() - 1);
+        let mut stream = TextStream::after(&tokenizer, shown).unwrap();
+        let mut text = stream.push(half[0]).unwrap();
+        for id in [bytes(b"bcd").as_slice(), &[262]].concat() {
+            text += &stream.push(id).unwrap();
+        }
+        assert!(text.ends_with('O'), "{before}: {text:?}");
+    }
+}
+
 #[test]
 fn byte_level_characters_come_whole() {
     let tokenizer = load(&byte_level());
