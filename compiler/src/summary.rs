@@ -10,6 +10,7 @@ use graver_runtime::abi::{CACHE_GROUP, PREFILL_TOKENS, StateInfo};
 use serde::Serialize;
 
 use crate::codegen::Planned;
+use crate::contents::Contents;
 use crate::cost::{self, Cost, Step};
 use crate::driver::{self, CompileOptions, Loaded};
 use crate::explain::{Counts, counts};
@@ -54,6 +55,9 @@ pub struct Summary {
     pub steps: Vec<StepCost>,
     /// What predictions assume.
     pub machine: Option<Machine>,
+    /// What is in the file, where there is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub file: Option<Contents>,
 }
 
 /// Bytes of one sequence's state.
@@ -122,6 +126,7 @@ pub fn summarize(
         state: state_size(model, &planned[0], options),
         steps: steps(model, &planned, machine),
         machine,
+        file: None,
     }
 }
 
@@ -231,6 +236,9 @@ impl fmt::Display for Summary {
         for (name, value) in self.rows() {
             writeln!(f, "{name:<24}  {value}")?;
         }
+        for (key, value) in self.file.iter().flat_map(|file| &file.metadata) {
+            writeln!(f, "{key} = {value}")?;
+        }
         Ok(())
     }
 }
@@ -242,12 +250,15 @@ impl Summary {
             row("parameters", count(self.parameters)),
             row("read per token", count(self.active_parameters)),
             row("weights", bytes(self.weight_bytes)),
+        ];
+        out.extend(self.file.iter().flat_map(Contents::rows));
+        out.extend([
             row(
                 "hidden, vocabulary",
                 format!("{}, {}", self.hidden, self.vocab),
             ),
             row("context", self.context),
-        ];
+        ]);
         out.extend(self.mechanisms.iter().map(|m| row(m.name, &m.value)));
         out.push(row("KV cache per token", self.state.per_token()));
         if self.state.recurrent_bytes > 0 {

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 /// Largest JSON file with settings that is read (`config.json`, an index of shards), in bytes; real ones are under 16 MB.
 pub const MAX_CONFIG: u64 = 64 << 20;
 /// Largest `tokenizer.json` that is read, in bytes; real ones are under 40 MB.
-pub(crate) const MAX_TOKENIZER: u64 = 256 << 20;
+pub const MAX_TOKENIZER: u64 = 256 << 20;
 
 /// The longest that what only stands for a file is, in bytes.
 const LONGEST_STAND_IN: u64 = 1024;

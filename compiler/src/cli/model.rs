@@ -6,10 +6,12 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use graver::artifact::check_jit;
 use graver::codegen::{Instruments, Target};
+use graver::contents::Contents;
 use graver::driver::{self, CompileOptions, Loaded, ModelSource, OpenError, Purpose};
 use graver::embedded;
 use graver::passes::PassOptions;
 use graver::summary::{Machine, Summary, summarize};
+use graver::text;
 use graver::weights::QuantChoice;
 use graver_runtime::files::{is_there, shown};
 use graver_runtime::info::Size;
@@ -165,8 +167,8 @@ impl ModelArgs {
     /// What is known of text: the tokenizer, and the tokens that end one.
     pub(crate) fn text(&self) -> Result<LoadedText, Box<dyn Error>> {
         let tokenizer = match self.named()? {
-            Named::Folder(folder) => return Ok(LoadedText::find(&folder)?),
-            Named::Gguf(path) => return Ok(driver::gguf_text(&path)?),
+            Named::Folder(folder) => return Ok(text::folder_text(&folder)?),
+            Named::Gguf(path) => return Ok(text::gguf_text(&path)?),
             Named::Spec(_) => Source::Missing(Missing::Spec {
                 name: shown(self.name()).to_string(),
             }),
@@ -206,7 +208,12 @@ impl ModelArgs {
     /// What the model is and costs, by its shapes, on `machine`.
     pub(crate) fn summary(&self, machine: Option<Machine>) -> Result<Summary, Box<dyn Error>> {
         let loaded = self.load(Purpose::Inspect)?;
-        Ok(summarize(&self.label(), &loaded, &self.options()?, machine))
+        let file = match self.named()? {
+            Named::Gguf(path) => Some(Contents::of_gguf(&path)?),
+            Named::Embedded | Named::Folder(_) | Named::Spec(_) => None,
+        };
+        let summary = summarize(&self.label(), &loaded, &self.options()?, machine);
+        Ok(Summary { file, ..summary })
     }
 
     /// The same choices for another model; `SPEC:PRESET` names a built-in spec's sizes too. A folder has sizes of its own.

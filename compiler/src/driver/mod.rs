@@ -16,13 +16,11 @@
 //! ```
 
 mod compile;
-mod gguf;
 mod load;
 mod manifest;
 mod options;
 
 pub use compile::{OpenError, compile, open, plain_program, plan, plan_program, start};
-pub use gguf::gguf_text;
 pub use load::{LoadError, LoadProgress, LoadStage, Loaded, ModelSource, Purpose, load};
 pub use manifest::states;
 pub use options::CompileOptions;

@@ -45,7 +45,7 @@ pub use file_error::{HeaderError, IndexError, Unplaced};
 pub use foreign::Foreign;
 pub use gguf::{
     GgufError, GgufFile, GgufHeader, GgufModel, GgufTensor, Item, List, Metadata, Scalar,
-    SplitError, parse_gguf,
+    SplitError, TypeCount, parse_gguf,
 };
 pub use header::{HeaderTensor, parse_header};
 pub use quantize::QuantChoice;

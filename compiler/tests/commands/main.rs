@@ -3,6 +3,7 @@
 
 mod checkpoints;
 mod errors;
+mod gguf;
 mod hardened;
 mod hints;
 mod inspect;

@@ -95,6 +95,13 @@ pub enum Missing {
         /// A vocabulary in another format that lies there.
         instead: Option<String>,
     },
+    /// A GGUF file without one that is known.
+    Gguf {
+        /// The file.
+        place: String,
+        /// What it has instead, as a sentence.
+        why: String,
+    },
     /// A spec with random weights.
     Spec {
         /// The spec.
@@ -117,6 +124,7 @@ impl fmt::Display for Missing {
                     None => Ok(()),
                 }
             }
+            Missing::Gguf { place, why } => write!(f, "{place}: {why}"),
             Missing::Spec { name } => write!(f, "{name}: a spec, which has no tokenizer"),
             Missing::Artifact { place } => write!(f, "{place}: compiled without a tokenizer"),
         }
@@ -128,6 +136,7 @@ impl Missing {
     pub(super) fn remedy(&self) -> &'static str {
         match self {
             Missing::Folder { .. } => "put one there",
+            Missing::Gguf { .. } => "use another file of the model",
             Missing::Spec { .. } => "give a checkpoint folder that has one",
             Missing::Artifact { .. } => "compile it again from a folder with a tokenizer.json",
         }

@@ -160,6 +160,12 @@ impl Metadata {
         self.0.keys().map(String::as_str)
     }
 
+    /// The value of a key as text: a long one cut, a list by its length.
+    pub(super) fn shown(&self, file: &[u8], key: &str) -> String {
+        self.get(file, key)
+            .map_or(String::new(), |item| item.shown())
+    }
+
     /// The value of a key in the file that this is the metadata of.
     pub fn get<'a>(&self, file: &'a [u8], key: &str) -> Option<Item<'a>> {
         Some(match self.0.get(key)? {
@@ -284,6 +290,11 @@ impl<'a> List<'a> {
         self.count == 0
     }
 
+    /// The elements of a list of bytes.
+    pub fn bytes(self) -> Option<&'a [u8]> {
+        matches!(self.kind, Kind::U8 | Kind::I8).then_some(self.bytes)
+    }
+
     /// The elements.
     pub fn items(self) -> impl Iterator<Item = Item<'a>> {
         let mut rest = self.bytes;
@@ -306,7 +317,15 @@ impl<'a> List<'a> {
 impl Item<'_> {
     /// Says that a key's value is not what it should be.
     pub fn wrong(&self, key: &str, expected: &'static str) -> GgufError {
-        let found = match self {
+        GgufError::WrongType {
+            key: key.into(),
+            found: self.shown(),
+            expected,
+        }
+    }
+
+    fn shown(&self) -> String {
+        match self {
             Item::Scalar(Scalar::Whole(n)) => n.to_string(),
             Item::Scalar(Scalar::Single(x)) => format!("{x:?}"),
             Item::Scalar(Scalar::Double(x)) => format!("{x:?}"),
@@ -316,11 +335,6 @@ impl Item<'_> {
                 Err(_) => "bytes that are not UTF-8".into(),
             },
             Item::List(list) => format!("a list of {} elements", list.len()),
-        };
-        GgufError::WrongType {
-            key: key.into(),
-            found,
-            expected,
         }
     }
 }

@@ -6,6 +6,7 @@
 //! maps a file, or all files of a model that is split into several. Nothing here knows what a key means, but for those of
 //! the container itself (`general.alignment`, `split.*`).
 
+mod contents;
 mod cursor;
 pub(super) mod error;
 mod facts;
@@ -14,6 +15,7 @@ mod metadata;
 mod model;
 mod split;
 
+pub use contents::TypeCount;
 pub use error::{GgufError, SplitError};
 pub use header::{GgufHeader, GgufTensor, parse_gguf};
 pub use metadata::{Item, List, Metadata, Scalar};

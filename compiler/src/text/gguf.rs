@@ -1,0 +1,247 @@
+//! The tokenizer in the metadata of a GGUF file.
+
+use std::borrow::Cow;
+use std::path::Path;
+
+use graver_runtime::files::shown;
+use graver_runtime::text::LoadedText;
+use graver_runtime::tokenizer::{Files, Missing, Source};
+
+use super::table::TABLE;
+use super::vocabulary::{MAX_BYTES, MAX_TOKENS, Type, Vocabulary};
+use super::write::{self, Kind, Pieces};
+use crate::weights::{GgufError, GgufFile, GgufModel, Item, List, Scalar, WeightsError};
+
+/// The tokenizer of a GGUF file, and the tokens that end a text.
+///
+/// # Errors
+/// A file that cannot be read, and metadata that are not what they should be.
+pub fn gguf_text(path: &Path) -> Result<LoadedText, WeightsError> {
+    let model = GgufModel::open(path)?;
+    let file = &model.files[0];
+    text_of(file).map_err(|problem| at(file, problem))
+}
+
+/// What kind of tokenizer a GGUF file has, in words.
+///
+/// # Errors
+/// Metadata that are not what they should be.
+pub fn gguf_tokenizer(file: &GgufFile) -> Result<String, WeightsError> {
+    let described = || {
+        let Some(model) = text(file, "model")? else {
+            return Ok("none".into());
+        };
+        let tokens = list(file, "tokens")?.map_or(0, |tokens| tokens.len());
+        let pre = match model {
+            "gpt2" => format!(", cut as `{}`", text(file, "pre")?.unwrap_or("default")),
+            _ => String::new(),
+        };
+        let template = file.header.metadata.text(&file.bytes, TEMPLATE)?;
+        let chat = if template.is_some() {
+            ", with a chat template"
+        } else {
+            ""
+        };
+        let unread = match kind(file)? {
+            Ok(_) => "",
+            Err(_) => " (not read)",
+        };
+        Ok(format!("`{model}`, {tokens} tokens{pre}{chat}{unread}"))
+    };
+    described().map_err(|problem| at(file, problem))
+}
+
+fn at(file: &GgufFile, problem: GgufError) -> WeightsError {
+    WeightsError::Gguf {
+        path: file.path.clone(),
+        problem,
+    }
+}
+
+const TEMPLATE: &str = "tokenizer.chat_template";
+
+fn text_of(file: &GgufFile) -> Result<LoadedText, GgufError> {
+    let place = shown(&file.path).to_string();
+    let kind = match kind(file)? {
+        Ok(kind) => kind,
+        Err(why) => {
+            let tokenizer = Source::Missing(Missing::Gguf { place, why });
+            return Ok(LoadedText {
+                tokenizer,
+                eos: vec![],
+            });
+        }
+    };
+    let vocabulary = vocabulary(file, &kind)?;
+    let template = file.header.metadata.text(&file.bytes, TEMPLATE)?;
+    let files = Files {
+        tokenizer: Cow::Owned(write::tokenizer(&vocabulary, &kind)),
+        config: Some(Cow::Owned(write::config(&vocabulary, template))),
+        special_tokens_map: None,
+        added_tokens: None,
+    };
+    Ok(LoadedText {
+        tokenizer: Source::Bytes { place, files },
+        eos: vocabulary.all_ends(),
+    })
+}
+
+/// The kind of a file's tokenizer, or why it has none that is known.
+fn kind(file: &GgufFile) -> Result<Result<Kind<'_>, String>, GgufError> {
+    let Some(model) = text(file, "model")? else {
+        return Ok(Err("the file has no tokenizer".into()));
+    };
+    let pieces = |likeliest| {
+        Ok::<_, GgufError>(Pieces {
+            likeliest,
+            prefix: flag(file, "add_space_prefix")?.unwrap_or(!likeliest),
+            squeeze: flag(file, "remove_extra_whitespaces")?.unwrap_or(false),
+            characters: list(file, "precompiled_charsmap")?.and_then(|map| map.bytes()),
+        })
+    };
+    Ok(Ok(match model {
+        "llama" => Kind::Pieces(pieces(false)?),
+        "t5" => Kind::Pieces(pieces(true)?),
+        "gpt2" => {
+            let pre = text(file, "pre")?.unwrap_or("default");
+            let Some(cuts) = TABLE.cuts(pre) else {
+                let known: Vec<&str> = TABLE.names().collect();
+                let known = known.join(", ");
+                return Ok(Err(format!(
+                    "its tokenizer cuts text as `{pre}` does, and known are {known}"
+                )));
+            };
+            let merges = merges(file)?;
+            Kind::Bytes { cuts, merges }
+        }
+        other => {
+            return Ok(Err(format!(
+                "its tokenizer is of the kind `{other}`, and known are gpt2, llama and t5"
+            )));
+        }
+    }))
+}
+
+/// The pairs of a file, in the order in which they are joined.
+fn merges<'a>(file: &'a GgufFile) -> Result<Vec<(&'a str, &'a str)>, GgufError> {
+    let merges = texts(file, "merges")?;
+    let merges = merges.ok_or(GgufError::MissingKey { key: key("merges") })?;
+    // The left one may be a blank itself, but is not empty.
+    let pair = |merge: &'a str| {
+        let at = merge.char_indices().skip(1).find(|(_, c)| *c == ' ')?.0;
+        Some((&merge[..at], &merge[at + 1..]))
+    };
+    Ok(merges.into_iter().filter_map(pair).collect())
+}
+
+fn vocabulary<'a>(file: &'a GgufFile, kind: &Kind<'_>) -> Result<Vocabulary<'a>, GgufError> {
+    let tokens = texts(file, "tokens")?;
+    let tokens = tokens.ok_or(GgufError::MissingKey { key: key("tokens") })?;
+    let id = |name: &str| {
+        let id = file.header.metadata.whole(&file.bytes, &key(name))?;
+        let known = |id: &u64| *id < tokens.len() as u64;
+        Ok::<_, GgufError>(id.filter(known).map(|id| id as u32))
+    };
+    let ends = ["eot_token_id", "eom_token_id"].map(id);
+    let ends = ends.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let (has_bos, has_eos) = match kind {
+        Kind::Bytes { cuts, .. } => (cuts.bos, false),
+        Kind::Pieces(own) => (!own.likeliest, own.likeliest),
+    };
+    let types = numbers(file, "token_type", tokens.len())?;
+    let scores = numbers(file, "scores", tokens.len())?;
+    if matches!(kind, Kind::Pieces(_)) && scores.is_none() {
+        return Err(GgufError::MissingKey { key: key("scores") });
+    }
+    Ok(Vocabulary {
+        types: match types {
+            Some(types) => types.into_iter().map(kind_of).collect(),
+            None => vec![Type::Normal; tokens.len()],
+        },
+        scores: scores.unwrap_or_default().into_iter().map(float).collect(),
+        bos: id("bos_token_id")?,
+        eos: id("eos_token_id")?,
+        unknown: id("unknown_token_id")?,
+        adds_bos: flag(file, "add_bos_token")?.unwrap_or(has_bos),
+        adds_eos: flag(file, "add_eos_token")?.unwrap_or(has_eos),
+        ends: ends.into_iter().flatten().collect(),
+        tokens: tokens.into_iter().map(Cow::Borrowed).collect(),
+    })
+}
+
+fn kind_of(number: Scalar) -> Type {
+    match number {
+        Scalar::Whole(n) => Type::of(n),
+        Scalar::Single(_) | Scalar::Double(_) | Scalar::Flag(_) => Type::Normal,
+    }
+}
+
+fn float(number: Scalar) -> f32 {
+    match number {
+        Scalar::Whole(n) => n as f32,
+        Scalar::Single(x) => x,
+        Scalar::Double(x) => x as f32,
+        Scalar::Flag(_) => 0.0,
+    }
+}
+
+fn key(name: &str) -> String {
+    format!("tokenizer.ggml.{name}")
+}
+
+fn text<'a>(file: &'a GgufFile, name: &str) -> Result<Option<&'a str>, GgufError> {
+    file.header.metadata.text(&file.bytes, &key(name))
+}
+
+fn flag(file: &GgufFile, name: &str) -> Result<Option<bool>, GgufError> {
+    file.header.metadata.flag(&file.bytes, &key(name))
+}
+
+fn list<'a>(file: &'a GgufFile, name: &str) -> Result<Option<List<'a>>, GgufError> {
+    file.header.metadata.list(&file.bytes, &key(name))
+}
+
+/// The texts of a list, all of which have to be UTF-8, and not more than any vocabulary has.
+fn texts<'a>(file: &'a GgufFile, name: &str) -> Result<Option<Vec<&'a str>>, GgufError> {
+    let Some(list) = list(file, name)? else {
+        return Ok(None);
+    };
+    let at_most = |what: &str, found: usize, limit: usize| match found <= limit {
+        true => Ok(()),
+        false => Err(GgufError::TooMany {
+            what: format!("{what} of key {:?}", key(name)),
+            found: found as u64,
+            limit: limit as u64,
+        }),
+    };
+    at_most("elements", list.len(), MAX_TOKENS)?;
+    let text = |item: Item<'a>| match item {
+        Item::Text(bytes) => {
+            std::str::from_utf8(bytes).map_err(|_| item.wrong(&key(name), "texts in UTF-8"))
+        }
+        Item::Scalar(_) | Item::List(_) => Err(item.wrong(&key(name), "a list of texts")),
+    };
+    let texts = list.items().map(text).collect::<Result<Vec<&str>, _>>()?;
+    at_most(
+        "bytes",
+        texts.iter().map(|text| text.len()).sum(),
+        MAX_BYTES,
+    )?;
+    Ok(Some(texts))
+}
+
+/// The numbers of a list, one for each token.
+fn numbers(file: &GgufFile, name: &str, tokens: usize) -> Result<Option<Vec<Scalar>>, GgufError> {
+    let Some(list) = list(file, name)? else {
+        return Ok(None);
+    };
+    let wrong = || Item::List(list).wrong(&key(name), "a number for each token");
+    let number = |item| match item {
+        Item::Scalar(scalar) => Ok(scalar),
+        Item::Text(_) | Item::List(_) => Err(wrong()),
+    };
+    match list.len() == tokens {
+        true => list.items().map(number).collect::<Result<_, _>>().map(Some),
+        false => Err(wrong()),
+    }
+}
