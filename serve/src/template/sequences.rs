@@ -70,8 +70,17 @@ impl Renderer<'_> {
 
     /// What a path such as `function.name` or `0.id` leads to.
     fn at_path(&self, value: &Value, path: &Value) -> Outcome<Value> {
+        self.at_path_or(value, path, None)
+    }
+
+    /// The same, with something in the place of what is not there.
+    fn at_path_or(&self, value: &Value, path: &Value, default: Option<&Value>) -> Outcome<Value> {
+        let or_default = |found: Value| match (&found, default) {
+            (Value::Undefined(_), Some(default)) => default.clone(),
+            _there => found,
+        };
         let Value::Text(path) = path else {
-            return self.item(value, path);
+            return Ok(or_default(self.item(value, path)?));
         };
         let mut value = value.clone();
         for part in path.split('.') {
@@ -79,7 +88,7 @@ impl Renderer<'_> {
                 Ok(number) if part.bytes().all(|b| b.is_ascii_digit()) => Value::Int(number),
                 _name => Value::text(part),
             };
-            value = self.item(&value, &index)?;
+            value = or_default(self.item(&value, &index)?);
         }
         Ok(value)
     }
@@ -111,11 +120,7 @@ impl Renderer<'_> {
             let [path, default] = given.bind("map", ["attribute", "default"])?;
             let path = path.ok_or_else(|| Fault::wrong("map: no filter or attribute is given"))?;
             for item in &items.items {
-                let value = self.at_path(item, &path)?;
-                mapped.push(match (&value, &default) {
-                    (Value::Undefined(_), Some(default)) => default.clone(),
-                    _there => value,
-                });
+                mapped.push(self.at_path_or(item, &path, default.as_ref())?);
             }
         } else {
             let filter = as_text(&given.positional.remove(0), "map")?;
@@ -287,10 +292,7 @@ impl Renderer<'_> {
         let mut keyed = Vec::new();
         for item in &value.items(&self.fuel)?.items {
             self.fuel.spend(1)?;
-            let found = match (self.at_path(item, &path)?, &default) {
-                (Value::Undefined(_), Some(default)) => default.clone(),
-                (found, _) => found,
-            };
+            let found = self.at_path_or(item, &path, default.as_ref())?;
             keyed.push((self.key(&found, None, case)?, found, item.clone()));
         }
         operate::sort(&mut keyed, |entry| &entry.0, &self.fuel)?;
