@@ -1,6 +1,7 @@
 //! Chat templates of well-known models, and the language they are written in: what is rendered is, byte for byte, what `transformers`
 //! renders. `templates/make_goldens.py` made the goldens.
 
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use graver_serve::template::{Conversation, Template, TemplateFiles};
@@ -88,7 +89,9 @@ fn elsewhere(family: &str) {
     let models = std::env::var_os("GRAVER_MODELS").map(PathBuf::from);
     let folder = models.map(|models| models.join(place));
     let Some(folder) = folder.filter(|folder| folder.is_dir()) else {
-        eprintln!("{family}: skipped, $GRAVER_MODELS/{place} is not there");
+        let note = format!("{family}: skipped, $GRAVER_MODELS/{place} is not there\n");
+        // Past the capture of tests, so that it is seen.
+        let _ = std::io::stderr().write_all(note.as_bytes());
         return;
     };
     let template = Template::load(&folder)
