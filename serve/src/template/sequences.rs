@@ -1,5 +1,6 @@
 //! Filters of lists.
 
+use std::rc::Rc;
 use std::sync::Arc;
 
 use super::arguments::{Given, as_count, as_text};
@@ -9,7 +10,7 @@ use super::operate;
 use super::print;
 use super::renderer::Renderer;
 use super::strings;
-use super::value::{Dict, ListKind, Value};
+use super::value::{Dict, List, ListKind, Value};
 
 impl Renderer<'_> {
     /// `value | name(given)`, where the filter takes what can be gone through.
@@ -112,8 +113,16 @@ impl Renderer<'_> {
         Ok(Value::text(out.finish()))
     }
 
+    /// The items of what `map` and `select` take: whatever is not true has none.
+    fn items_if_any(&self, value: &Value) -> Outcome<Rc<List>> {
+        match value.is_true() {
+            true => value.items(&self.fuel),
+            false => Value::undefined("nothing").items(&self.fuel),
+        }
+    }
+
     fn map(&self, value: &Value, mut given: Given) -> Outcome<Value> {
-        let items = value.items(&self.fuel)?;
+        let items = self.items_if_any(value)?;
         self.fuel.values(items.items.len())?;
         let mut mapped = Vec::with_capacity(items.items.len());
         if given.positional.is_empty() {
@@ -148,7 +157,7 @@ impl Renderer<'_> {
             false => Some(as_text(&given.positional.remove(0), name)?),
         };
         let mut kept = Vec::new();
-        for item in &value.items(&self.fuel)?.items {
+        for item in &self.items_if_any(value)?.items {
             self.fuel.spend(1)?;
             let subject = match &path {
                 Some(path) => self.at_path(item, path)?,

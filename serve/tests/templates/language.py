@@ -55,6 +55,7 @@ SNIPPETS = r"""
 {{ s is string }} {{ n is number }} {{ f is float }} {{ n is integer }} {{ t is boolean }} {{ t is number }} {{ t is integer }} {{ z is none }} {{ d is mapping }} {{ l is sequence }} {{ s is sequence }} {{ d is sequence }} {{ n is sequence }} {{ l is iterable }} {{ s is iterable }} {{ n is iterable }} {{ d is iterable }} {{ missing is iterable }} {{ l is string }}
 {{ n is odd }} {{ n is even }} {{ n is divisibleby 7 }} {{ n is divisibleby(2) }} {{ n is eq 7 }} {{ n is gt(3) }} {{ n is in [7] }} {{ t is true }} {{ t is false }} {{ 1 is true }} {{ s is lower }} {{ 'A' is upper }} {{ n is not odd }} {{ n is sameas n }} {{ z is not none and n is defined }} {{ range is callable }} {{ s is callable }} {{ l is filter }}
 {{ people | map(attribute='at.city') | list }}
+{{ none | map('upper') | list }} {{ none | selectattr('x') | list }} {{ 0 | reject('odd') | list }}
 {{ x is nonsense }}
 {{ x | nonsense }}
 {{ nonsense(1) }}
