@@ -3,4 +3,5 @@
 //! Nothing here knows how a model is compiled: it takes the runtime's sessions and tokenizers, so that `graver` and compiled
 //! executables offer the same.
 
+pub mod engine;
 pub mod template;
