@@ -304,6 +304,17 @@ def families():
         Fixture("falcon-in-turn-f16", falcon(multi_query=False, parallel_attn=False), torch.float16),
         Fixture("opt-bf16", opt(), B16),
         Fixture("opt-norms-after-bf16", opt(do_layer_norm_before=False, word_embed_proj_dim=12), B16),
+        Fixture("cohere-bf16", small("cohere", logit_scale=0.5), B16),
+        Fixture("gemma-bf16", small("gemma", head_dim=8, hidden_act="gelu"), B16, older_config=True),
+        Fixture("glm-bf16", small("glm", head_dim=8), B16),
+        Fixture("ministral-bf16", windows("ministral", num_hidden_layers=3, head_dim=6, layer_types=["full_attention", "sliding_attention",
+                                                                                                   "sliding_attention"]), B16, prompt=24),
+        Fixture("olmo-bf16", small("olmo"), B16),
+        Fixture("gptj-bf16", gptj(), B16),
+        Fixture("codegen-bf16", gptj("codegen", n_head=4, rotary_dim=4), B16),
+        Fixture("gpt-neo-bf16", gpt_neo(), B16, prompt=24),
+        Fixture("jais2-bf16", small("jais2"), B16),
+        Fixture("cwm-bf16", windows("cwm", num_hidden_layers=3, head_dim=6, **LLAMA3), B16, prompt=24),
     ]
 
 
@@ -317,3 +328,15 @@ def opt(**changed):
     """An OPT of two layers."""
     return dict(model_type="opt", vocab_size=67, hidden_size=20, num_hidden_layers=2, num_attention_heads=2, max_position_embeddings=40, ffn_dim=28,
                 word_embed_proj_dim=20, bos_token_id=1, eos_token_id=2, pad_token_id=None) | changed
+
+
+def gptj(model_type="gptj", **changed):
+    """A GPT-J of two layers, or one of its relatives."""
+    return dict(model_type=model_type, vocab_size=67, n_embd=24, n_layer=2, n_head=3, n_inner=28, n_positions=40, rotary_dim=6, bos_token_id=1,
+                eos_token_id=2) | changed
+
+
+def gpt_neo(**changed):
+    """A GPT-Neo whose prompt is several windows long."""
+    return dict(model_type="gpt_neo", vocab_size=67, hidden_size=20, num_layers=2, num_heads=2, intermediate_size=28, max_position_embeddings=40,
+                window_size=5, attention_types=[[["global", "local"], 1]], bos_token_id=1, eos_token_id=2) | changed
