@@ -90,11 +90,11 @@ impl Bounds {
     /// spread out. Without quantised weights it is keys and values that are rounded.
     pub fn of(choice: Option<QuantChoice>) -> Bounds {
         match choice.map(|c| c.layers) {
-            None | Some(Quant::Q8) => Bounds {
+            None | Some(Quant::Q8 | Quant::Q8Min | Quant::Q8Half) => Bounds {
                 mean_kl: 0.01,
                 top1: 0.9,
             },
-            Some(Quant::Q4) => Bounds {
+            Some(Quant::Q4 | Quant::Q4Min) => Bounds {
                 mean_kl: 0.5,
                 top1: 0.6,
             },

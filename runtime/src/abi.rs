@@ -16,7 +16,7 @@ pub use cache::{CACHE_GROUP, CacheType, NarrowFn, WidenFn};
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 11;
+pub const ABI_VERSION: u32 = 12;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -274,16 +274,52 @@ pub struct KernelTable {
     pub matmul_q8: QuantMatmulFn,
     /// Weights in panels of [`Quant::Q4`].
     pub matmul_q4: QuantMatmulFn,
+    /// Weights in panels of [`Quant::Q4Min`].
+    pub matmul_q4m: QuantMatmulFn,
+    /// Weights in panels of [`Quant::Q8Min`].
+    pub matmul_q8m: QuantMatmulFn,
+    /// Weights in panels of [`Quant::Q8Half`].
+    pub matmul_q8h: QuantMatmulFn,
     /// A row of [`Quant::Q8`].
     pub row_q8: QuantRowFn,
     /// A row of [`Quant::Q4`].
     pub row_q4: QuantRowFn,
+    /// A row of [`Quant::Q4Min`].
+    pub row_q4m: QuantRowFn,
+    /// A row of [`Quant::Q8Min`].
+    pub row_q8m: QuantRowFn,
+    /// A row of [`Quant::Q8Half`].
+    pub row_q8h: QuantRowFn,
     /// Steps of the gated delta rule.
     pub delta_rule: DeltaRuleFn,
     /// f32 values to a row of [`CacheType::Q8`].
     pub f32_to_cache_q8: NarrowFn,
     /// Rows of [`CacheType::Q8`] to f32.
     pub cache_q8_to_f32: WidenFn,
+}
+
+impl KernelTable {
+    /// The product with weights in panels of a type.
+    pub fn quant_matmul(&self, quant: Quant) -> QuantMatmulFn {
+        match quant {
+            Quant::Q8 => self.matmul_q8,
+            Quant::Q4 => self.matmul_q4,
+            Quant::Q4Min => self.matmul_q4m,
+            Quant::Q8Min => self.matmul_q8m,
+            Quant::Q8Half => self.matmul_q8h,
+        }
+    }
+
+    /// A row of panels of a type.
+    pub fn quant_row(&self, quant: Quant) -> QuantRowFn {
+        match quant {
+            Quant::Q8 => self.row_q8,
+            Quant::Q4 => self.row_q4,
+            Quant::Q4Min => self.row_q4m,
+            Quant::Q8Min => self.row_q8m,
+            Quant::Q8Half => self.row_q8h,
+        }
+    }
 }
 
 /// Name under which a compiled object exports its [`CompiledModel`].

@@ -175,6 +175,7 @@ impl Place {
             scale: 0.01,
             offset: 0.0,
             bias: -128 * 3 * GROUP as i32,
+            half_bias: 0,
         };
         Ok(Place {
             weights,
@@ -199,10 +200,7 @@ impl Place {
     }
 
     fn integers(&mut self, table: &KernelTable, quant: Quant) -> usize {
-        let kernel = match quant {
-            Quant::Q8 => table.matmul_q8,
-            Quant::Q4 => table.matmul_q4,
-        };
+        let kernel = table.quant_matmul(quant);
         self.calls(quant.matrix_bytes(ROWS, K), |place, w| {
             let (x, out) = (place.blocks.as_ptr().cast(), place.out.as_mut_ptr());
             // SAFETY: a row of `K` activations, as many weights at `w` as the shape has, and room for the result.

@@ -95,6 +95,9 @@ fn panels(
     let kernel = match quant {
         Quant::Q8 => offset_of!(KernelTable, matmul_q8),
         Quant::Q4 => offset_of!(KernelTable, matmul_q4),
+        Quant::Q4Min => offset_of!(KernelTable, matmul_q4m),
+        Quant::Q8Min => offset_of!(KernelTable, matmul_q8m),
+        Quant::Q8Half => offset_of!(KernelTable, matmul_q8h),
     };
     e.micro(kernel, &args, None);
 }

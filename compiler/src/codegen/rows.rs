@@ -191,6 +191,9 @@ fn panel_row(
     let kernel = match quant {
         Quant::Q8 => offset_of!(KernelTable, row_q8),
         Quant::Q4 => offset_of!(KernelTable, row_q4),
+        Quant::Q4Min => offset_of!(KernelTable, row_q4m),
+        Quant::Q8Min => offset_of!(KernelTable, row_q8m),
+        Quant::Q8Half => offset_of!(KernelTable, row_q8h),
     };
     let n = e.int(n);
     e.micro(kernel, &[from, lane, n, to], None);

@@ -49,7 +49,7 @@ fn panels(quant: Quant, bytes: &[u8], rows: usize, width: usize) -> Rows {
     let at = |r: usize, c: usize| {
         let offset = r / PANEL_ROWS * quant.panel_bytes(width) + c / GROUP * quant.group_bytes();
         let (group, lane) = (&bytes[offset..offset + quant.group_bytes()], r % PANEL_ROWS);
-        quant.get(group, lane, c % GROUP) as f32 * Quant::scale(group, lane)
+        quant.value(group, lane, c % GROUP)
     };
     let data = (0..rows)
         .flat_map(|r| (0..width).map(move |c| (r, c)))

@@ -2,9 +2,10 @@
 
 use graver_runtime::abi::Quant;
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
+use half::f16;
 use rayon::prelude::*;
 
-use super::storage::StorageType;
+use super::storage::{Parts, StorageType};
 
 /// Blocks that are looked at in one piece.
 const AT_ONCE: usize = 1 << 14;
@@ -65,20 +66,20 @@ impl<'a> Rows<'a> {
 
     /// Writes one row of a panel; rows beyond the last are zeros.
     fn lane(self, row: usize, lane: usize, quant: Quant, panel: &mut [u8]) -> Result<(), Misfit> {
-        let per_row = self.columns / GROUP;
-        let mut integers = [0; GROUP];
-        for (g, group) in panel.chunks_exact_mut(quant.group_bytes()).enumerate() {
-            if row < self.rows {
-                let bytes = self.storage.bytes;
-                let block = &self.bytes[(row * per_row + g) * bytes..][..bytes];
-                let scale = self.storage.group(block, &mut integers);
-                if !scale.is_finite() {
-                    return Err((row * self.columns + g * GROUP, scale.to_f32()));
-                }
-                Quant::put_scale(group, lane, scale);
-            }
-            for (i, q) in integers.iter().enumerate() {
-                quant.put(group, lane, i, i32::from(*q));
+        let StorageType { block, bytes, .. } = *self.storage;
+        let (per_row, per_block) = (self.columns / block, block / GROUP);
+        let mut groups = panel.chunks_exact_mut(quant.group_bytes());
+        if row >= self.rows {
+            groups.for_each(|group| (0..GROUP).for_each(|i| quant.put(group, lane, i, 0)));
+            return Ok(());
+        }
+        let blocks = self.bytes[row * per_row * bytes..].chunks_exact(bytes);
+        for (b, from) in blocks.take(per_row).enumerate() {
+            let parts = self.storage.parts(from);
+            for (g, group) in groups.by_ref().take(per_block).enumerate() {
+                put(&parts, g * GROUP, quant, group, lane).map_err(|(i, found)| {
+                    (row * self.columns + b * block + g * GROUP + i, found)
+                })?;
             }
         }
         Ok(())
@@ -90,8 +91,8 @@ impl<'a> Rows<'a> {
         let quant = self.storage.packed()?;
         let (low, high) = quant.range();
         let fits = |block: &[u8]| {
-            let mut integers = [0; GROUP];
-            self.storage.group(block, &mut integers);
+            let parts = self.storage.parts(block);
+            let integers = &parts.integers[..self.storage.block];
             integers
                 .iter()
                 .all(|q| (low..=high).contains(&i32::from(*q)))
@@ -100,5 +101,116 @@ impl<'a> Rows<'a> {
         let fits = !self.storage.may_not_fit()
             || pieces.all(|piece| piece.chunks_exact(self.storage.bytes).all(fits));
         fits.then_some(quant)
+    }
+}
+
+/// Puts the parts of a block from value `first` on into row `lane` of a group, unless one of its values is not finite: which
+/// of them, and what it is.
+fn put(
+    parts: &Parts,
+    first: usize,
+    quant: Quant,
+    group: &mut [u8],
+    lane: usize,
+) -> Result<(), Misfit> {
+    let (scale, half) = (parts.scale(first), parts.scale(first + GROUP / 2));
+    match quant {
+        // It was in 16 bits before.
+        Quant::Q8 | Quant::Q4 => Quant::put_scale(group, lane, f16::from_f32(scale)),
+        Quant::Q4Min | Quant::Q8Min => {
+            Quant::put_factors(group, lane, [scale, parts.minimum(first)]);
+        }
+        Quant::Q8Half => Quant::put_factors(group, lane, [scale, half]),
+    }
+    for (i, q) in parts.integers[first..first + GROUP].iter().enumerate() {
+        quant.put(group, lane, i, i32::from(*q));
+    }
+    // Nearly always the largest integers show that nothing is too large.
+    if [scale, half].iter().all(|s| (s * 128.0).is_finite()) && parts.minimum(first).is_finite() {
+        return Ok(());
+    }
+    let values = (0..GROUP).map(|i| quant.value(group, lane, i));
+    match values.enumerate().find(|(_, value)| !value.is_finite()) {
+        Some(misfit) => Err(misfit),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Blocks of a type in which scales are small numbers, and all else is anything.
+    fn blocks(storage: &StorageType, count: usize) -> Vec<u8> {
+        let mut state = 7u32;
+        let mut byte = || {
+            state = state.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
+            (state >> 24) as u8
+        };
+        let mut out: Vec<u8> = (0..count * storage.bytes).map(|_| byte()).collect();
+        let mut values = vec![0.0; storage.block];
+        // No exponent of all ones in whatever is a float of 16 bits.
+        for block in out.chunks_exact_mut(storage.bytes) {
+            while !storage.read(block, &mut values) {
+                block.iter_mut().for_each(|b| *b = byte() & 0xbb);
+            }
+        }
+        out
+    }
+
+    #[test]
+    fn panels_hold_what_reading_gives_bit_for_bit() {
+        let mut types = 0;
+        for storage in StorageType::ALL {
+            let Some(quant) = storage.packed() else {
+                continue;
+            };
+            types += 1;
+            let (rows, columns) = (11, 2 * storage.block);
+            let mut bytes = blocks(storage, 2 * rows);
+            if storage.may_not_fit() {
+                let mask = |b: &mut u8| *b &= 0x7f;
+                bytes.iter_mut().for_each(mask);
+            }
+            let matrix = Rows::of(storage, &bytes, &[rows, columns]);
+            assert_eq!(matrix.packable(), Some(quant), "{}", storage.name);
+            let mut panels = vec![0xAA; quant.matrix_bytes(rows, columns)];
+            matrix.panels(0, quant, &mut panels).unwrap();
+            let mut values = vec![0.0; storage.block];
+            for (i, block) in bytes.chunks_exact(storage.bytes).enumerate() {
+                storage.read(block, &mut values);
+                for (j, expected) in values.iter().enumerate() {
+                    let (row, column) = (i / 2, i % 2 * storage.block + j);
+                    let group = row / PANEL_ROWS * (columns / GROUP) + column / GROUP;
+                    let group = &panels[group * quant.group_bytes()..][..quant.group_bytes()];
+                    let found = quant.value(group, row % PANEL_ROWS, column % GROUP);
+                    let name = storage.name;
+                    assert_eq!(found.to_bits(), expected.to_bits(), "{name} {row} {column}");
+                }
+            }
+        }
+        assert_eq!(types, 13);
+    }
+
+    #[test]
+    fn a_value_that_is_not_finite_is_found() {
+        for (name, at) in [
+            ("Q4_1", 2),
+            ("Q4_1", 0),
+            ("Q6_K", 208),
+            ("Q5_K", 2),
+            ("Q5_0", 0),
+        ] {
+            let storage = StorageType::named(name).unwrap();
+            let quant = storage.packed().unwrap();
+            let mut bytes = blocks(storage, 6);
+            let second = 4 * storage.bytes + at;
+            bytes[second..second + 2].copy_from_slice(&0x7c00u16.to_le_bytes());
+            let matrix = Rows::of(storage, &bytes, &[3, 2 * storage.block]);
+            let mut panels = vec![0; quant.matrix_bytes(3, 2 * storage.block)];
+            let (index, found) = matrix.panels(0, quant, &mut panels).unwrap_err();
+            assert!(!found.is_finite(), "{name}");
+            assert_eq!(index / storage.block, 4, "{name}");
+        }
     }
 }

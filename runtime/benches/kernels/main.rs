@@ -154,11 +154,8 @@ fn floats(b: &mut Bench, group: &str, s: Shape, layout: usize, limit: Limit) {
 }
 
 fn integers(b: &mut Bench, group: &str, s: Shape, limit: Limit) {
-    let kernels: [(Quant, QuantMatmulFn); 2] = [
-        (Quant::Q8, table().matmul_q8),
-        (Quant::Q4, table().matmul_q4),
-    ];
-    for (quant, kernel) in kernels {
+    for quant in Quant::ALL {
+        let kernel = table().quant_matmul(quant);
         let bytes = quant.matrix_bytes(s.n, s.k);
         let mut w = Weights::new(limit, bytes);
         let x = vec![
@@ -167,6 +164,7 @@ fn integers(b: &mut Bench, group: &str, s: Shape, limit: Limit) {
                 scale: 0.01,
                 offset: 0.0,
                 bias: -128 * 3 * GROUP as i32,
+                half_bias: -128 * 3 * (GROUP / 2) as i32,
             };
             s.m * s.k / GROUP
         ];
@@ -304,7 +302,8 @@ fn conversions(b: &mut Bench) {
 /// Rows of quantised tables, and angles.
 fn lookups(b: &mut Bench) {
     let (t, freqs, mut wide) = (table(), numbers(HEAD), vec![0f32; WIDTH]);
-    for (quant, kernel) in [(Quant::Q8, t.row_q8), (Quant::Q4, t.row_q4)] {
+    for quant in Quant::ALL {
+        let kernel = t.quant_row(quant);
         let panel = vec![0x3cu8; quant.panel_bytes(WIDTH)];
         let bytes = panel.len() / PANEL_ROWS;
         Limit::Cache

@@ -1,16 +1,25 @@
 //! Quantised weights and activations: types, sizes, and how their bytes are laid out.
 //!
-//! Both are cut into groups of [`GROUP`] along K, the last one filled up with zeros, and are symmetric: a value is an
-//! integer times its group's scale.
+//! Both are cut into groups of [`GROUP`] along K, the last one filled up with zeros. A value is an integer times its group's
+//! scale; weights may have a scale for each half of a group, or a minimum that is added.
 //!
 //! **Weights** `[rows, k]` lie in *panels* of [`PANEL_ROWS`] rows, the last panel filled up with zero rows. A panel is its
-//! groups one after the other, and a group is 8 scales in f16, one for each row, then the integers in chunks of 4 along K:
-//! row 0's four, row 1's four, … One chunk is 32 bytes, so that a kernel multiplies it with 4 activations that it has
-//! repeated 8 times, and has a partial sum for each row with no sum across a vector. [`Quant::Q8`] has the 8 chunks of a
-//! group in order. [`Quant::Q4`] stores an integer plus 8 in four bits: byte block `j` of 4 holds chunk `j` in its low
-//! halves and chunk `j + 4` in its high ones.
+//! groups one after the other, and a group is its factors, then the integers in chunks of 4 along K: row 0's four, row 1's
+//! four, … One chunk is 32 bytes, so that a kernel multiplies it with 4 activations that it has repeated 8 times, and has a
+//! partial sum for each row with no sum across a vector. Integers of 8 bits have the 8 chunks of a group in order. Those of
+//! 4 bits share bytes: byte block `j` of 4 holds chunk `j` in its low halves and chunk `j + 4` in its high ones.
 //!
-//! **Activations** are rows of [`Block`]s: integers, their scale, and what corrects products with weights stored plus 8.
+//! | type | factors, of 8 rows each | integers |
+//! |---|---|---|
+//! | [`Quant::Q8`] | scales in f16 | 8 bits, −127 … 127 |
+//! | [`Quant::Q4`] | scales in f16 | 4 bits, −8 … 7, stored plus 8 |
+//! | [`Quant::Q4Min`] | scales in f32, minima in f32 | 4 bits, 0 … 15 |
+//! | [`Quant::Q8Min`] | scales in f32, minima in f32 | 8 bits, 0 … 127 |
+//! | [`Quant::Q8Half`] | scales in f32 of each half of the group | 8 bits, −127 … 127 |
+//!
+//! The last three are what published integers go into without loss, whatever their scales are made of.
+//!
+//! **Activations** are rows of [`Block`]s: integers, their scale, and sums that correct products.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,8 +29,8 @@ use super::Dtype;
 pub const GROUP: usize = 32;
 /// Rows of a panel.
 pub const PANEL_ROWS: usize = 8;
-/// Bytes of a panel's scales in one group.
-const SCALES: usize = 2 * PANEL_ROWS;
+/// Values of half a group.
+const HALF: usize = GROUP / 2;
 /// Neighbours along K that lie together.
 const CHUNK: usize = 4;
 
@@ -42,6 +51,15 @@ pub enum Quant {
     Q8,
     /// Integers −8 … 7.
     Q4,
+    /// Integers 0 … 15 above a minimum.
+    #[serde(rename = "q4m")]
+    Q4Min,
+    /// Integers 0 … 127 above a minimum.
+    #[serde(rename = "q8m")]
+    Q8Min,
+    /// Integers −127 … 127 with a scale for each half of a group.
+    #[serde(rename = "q8h")]
+    Q8Half,
 }
 
 /// A group of activations: `x[i] ≈ scale · q[i]`.
@@ -52,11 +70,16 @@ pub struct Block {
     pub q: [i8; GROUP],
     /// Their unit.
     pub scale: f32,
-    /// `−8 · scale · Σ q`: added to products with weights that are stored plus 8.
+    /// `−8 · scale · Σ q`: added to products with weights that are stored plus 8, and, by way of [`EIGHTH`], times minima.
     pub offset: f32,
     /// `−128 · Σ q`: added to sums of products with weights of 8 bits that are read without a sign, plus 128.
     pub bias: i32,
+    /// The same of the group's first half.
+    pub half_bias: i32,
 }
+
+/// What a minimum is multiplied by to be multiplied with a block's offset. It changes no digit of either.
+pub const EIGHTH: f32 = -0.125;
 
 /// Bytes of a row of `k` activations in blocks.
 pub const fn block_row_bytes(k: usize) -> usize {
@@ -64,16 +87,44 @@ pub const fn block_row_bytes(k: usize) -> usize {
 }
 
 impl Quant {
-    /// Both.
-    pub const ALL: [Quant; 2] = [Quant::Q8, Quant::Q4];
+    /// All of them.
+    pub const ALL: [Quant; 5] = [
+        Quant::Q8,
+        Quant::Q4,
+        Quant::Q4Min,
+        Quant::Q8Min,
+        Quant::Q8Half,
+    ];
+    /// Those that floats are rounded to.
+    pub const ROUNDED: [Quant; 2] = [Quant::Q8, Quant::Q4];
 
     /// Bytes of one group of a panel.
     pub const fn group_bytes(self) -> usize {
-        SCALES
-            + match self {
-                Quant::Q8 => GROUP * PANEL_ROWS,
-                Quant::Q4 => GROUP * PANEL_ROWS / 2,
-            }
+        self.factor_bytes() + GROUP * PANEL_ROWS * self.bits() / 8
+    }
+
+    /// Bytes of a group's factors, which stand before its integers.
+    pub const fn factor_bytes(self) -> usize {
+        match self {
+            Quant::Q8 | Quant::Q4 => 2 * PANEL_ROWS,
+            Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => 2 * 4 * PANEL_ROWS,
+        }
+    }
+
+    /// Bits of an integer.
+    pub const fn bits(self) -> usize {
+        match self {
+            Quant::Q4 | Quant::Q4Min => 4,
+            Quant::Q8 | Quant::Q8Min | Quant::Q8Half => 8,
+        }
+    }
+
+    /// Whether minima are added to values.
+    pub const fn has_minima(self) -> bool {
+        match self {
+            Quant::Q4Min | Quant::Q8Min => true,
+            Quant::Q8 | Quant::Q4 | Quant::Q8Half => false,
+        }
     }
 
     /// Bytes of a panel of rows of `k` elements.
@@ -89,26 +140,27 @@ impl Quant {
     /// The smallest and the largest integer.
     pub const fn range(self) -> (i32, i32) {
         match self {
-            Quant::Q8 => (-127, 127),
+            Quant::Q8 | Quant::Q8Half => (-127, 127),
             Quant::Q4 => (-8, 7),
+            Quant::Q4Min => (0, 15),
+            Quant::Q8Min => (0, 127),
         }
     }
 
     /// What is added to an integer when it is stored.
     pub const fn offset(self) -> i32 {
         match self {
-            Quant::Q8 => 0,
             Quant::Q4 => 8,
+            Quant::Q8 | Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => 0,
         }
     }
 
     /// Integer `i` of row `lane` in the bytes of a group.
     pub fn get(self, group: &[u8], lane: usize, i: usize) -> i32 {
-        match self {
-            Quant::Q8 => i32::from(group[self.byte_of(lane, i)] as i8),
-            Quant::Q4 => {
-                i32::from(group[self.byte_of(lane, i)] >> high_half(i) & 15) - self.offset()
-            }
+        let byte = group[self.byte_of(lane, i)];
+        match self.bits() {
+            4 => i32::from(byte >> high_half(i) & 15) - self.offset(),
+            _ => i32::from(byte as i8),
         }
     }
 
@@ -116,29 +168,60 @@ impl Quant {
     pub fn put(self, group: &mut [u8], lane: usize, i: usize, q: i32) {
         let stored = (q + self.offset()) as u8;
         let byte = &mut group[self.byte_of(lane, i)];
-        match self {
-            Quant::Q8 => *byte = stored,
-            Quant::Q4 => *byte = *byte & !(15 << high_half(i)) | stored << high_half(i),
+        match self.bits() {
+            4 => *byte = *byte & !(15 << high_half(i)) | stored << high_half(i),
+            _ => *byte = stored,
         }
     }
 
-    /// The scale of row `lane` in the bytes of a group.
-    pub fn scale(group: &[u8], lane: usize) -> f32 {
-        half::f16::from_le_bytes([group[2 * lane], group[2 * lane + 1]]).to_f32()
+    /// The value of integer `i` of row `lane` in the bytes of a group: product and sum are rounded once each.
+    pub fn value(self, group: &[u8], lane: usize, i: usize) -> f32 {
+        let product = self.get(group, lane, i) as f32 * self.scale(group, lane, i);
+        match self.has_minima() {
+            true => product + self.minimum(group, lane),
+            false => product,
+        }
     }
 
-    /// Writes the scale of row `lane` into the bytes of a group.
+    /// The scale of integer `i` of row `lane` in the bytes of a group.
+    pub fn scale(self, group: &[u8], lane: usize, i: usize) -> f32 {
+        match self {
+            Quant::Q8 | Quant::Q4 => {
+                half::f16::from_le_bytes([group[2 * lane], group[2 * lane + 1]]).to_f32()
+            }
+            Quant::Q4Min | Quant::Q8Min => factor(group, lane),
+            Quant::Q8Half => factor(group, i / HALF * PANEL_ROWS + lane),
+        }
+    }
+
+    /// What is added to the values of row `lane` of a type [with minima](Quant::has_minima).
+    pub fn minimum(self, group: &[u8], lane: usize) -> f32 {
+        debug_assert!(self.has_minima());
+        factor(group, PANEL_ROWS + lane)
+    }
+
+    /// Writes the scale of row `lane` into the bytes of a group of [`Quant::Q8`] or [`Quant::Q4`].
     pub fn put_scale(group: &mut [u8], lane: usize, scale: half::f16) {
         group[2 * lane..2 * lane + 2].copy_from_slice(&scale.to_le_bytes());
     }
 
-    fn byte_of(self, lane: usize, i: usize) -> usize {
-        let chunk = match self {
-            Quant::Q8 => i / CHUNK,
-            Quant::Q4 => i / CHUNK % (GROUP / CHUNK / 2),
-        };
-        SCALES + (chunk * PANEL_ROWS + lane) * CHUNK + i % CHUNK
+    /// Writes what row `lane` has in a group of another type: scale and minimum, or both halves' scales.
+    pub fn put_factors(group: &mut [u8], lane: usize, factors: [f32; 2]) {
+        for (i, factor) in factors.into_iter().enumerate() {
+            group[4 * (i * PANEL_ROWS + lane)..][..4].copy_from_slice(&factor.to_le_bytes());
+        }
     }
+
+    fn byte_of(self, lane: usize, i: usize) -> usize {
+        let chunks = GROUP / CHUNK * self.bits() / 8;
+        self.factor_bytes() + (i / CHUNK % chunks * PANEL_ROWS + lane) * CHUNK + i % CHUNK
+    }
+}
+
+/// The f32 with this index at the beginning of a group.
+fn factor(group: &[u8], index: usize) -> f32 {
+    let bytes = &group[4 * index..4 * index + 4];
+    f32::from_le_bytes(bytes.try_into().expect("four bytes"))
 }
 
 /// By how much integer `i` of four bits is shifted in its byte.
@@ -169,6 +252,9 @@ impl std::fmt::Display for Quant {
         f.write_str(match self {
             Quant::Q8 => "q8",
             Quant::Q4 => "q4",
+            Quant::Q4Min => "q4m",
+            Quant::Q8Min => "q8m",
+            Quant::Q8Half => "q8h",
         })
     }
 }
@@ -187,7 +273,8 @@ impl std::fmt::Display for Encoding {
 /// `x` is rows of [`Block`]s, `x_stride_bytes` apart and aligned to 4; `w` is panels of any alignment, of which the last
 /// may hold more rows than `n` asks for. For each group in order, with `d` the exact integer sum of products as they are
 /// stored, an element is `acc = fma(t, w.scale, acc)`, where `t` is `d · x.scale`, or `fma(d, x.scale, x.offset)` for
-/// weights stored plus 8. So it does not depend on `m`, on `n`, or on the instruction set.
+/// weights stored plus 8. Where there are minima, `acc = fma(x.offset, w.minimum · EIGHTH, acc)` follows; where each half of a
+/// group has a scale, the first half comes before the second as if they were groups. So it does not depend on `m`, on `n`, or on the instruction set.
 pub type QuantMatmulFn = unsafe extern "C" fn(
     x: *const u8,
     x_stride_bytes: usize,
@@ -234,9 +321,30 @@ mod tests {
                 );
             }
             assert!(
-                group[..SCALES].iter().all(|byte| *byte == 0),
+                group[..quant.factor_bytes()].iter().all(|byte| *byte == 0),
                 "the scales are untouched"
             );
+        }
+    }
+
+    #[test]
+    fn factors_have_places_of_their_own() {
+        for quant in [Quant::Q4Min, Quant::Q8Min, Quant::Q8Half] {
+            let mut group = vec![0u8; quant.group_bytes()];
+            for lane in 0..PANEL_ROWS {
+                Quant::put_factors(&mut group, lane, [lane as f32 + 0.5, -(lane as f32)]);
+            }
+            for lane in 0..PANEL_ROWS {
+                quant.put(&mut group, lane, 0, 3);
+                quant.put(&mut group, lane, GROUP - 1, 2);
+                let (first, second) = (lane as f32 + 0.5, -(lane as f32));
+                let expected = match quant.has_minima() {
+                    true => [3.0 * first + second, 2.0 * first + second],
+                    false => [3.0 * first, 2.0 * second],
+                };
+                let found = [0, GROUP - 1].map(|i| quant.value(&group, lane, i));
+                assert_eq!(found, expected, "{quant} row {lane}");
+            }
         }
     }
 
@@ -247,6 +355,6 @@ mod tests {
             (272, 144)
         );
         assert_eq!(Quant::Q8.matrix_bytes(9, 33), 2 * 2 * 272);
-        assert_eq!(block_row_bytes(33), 2 * 44);
+        assert_eq!(block_row_bytes(33), 2 * 48);
     }
 }

@@ -119,8 +119,14 @@ pub(super) static TABLE: KernelTable = KernelTable {
     quantize,
     matmul_q8: quant_matmul::<0>,
     matmul_q4: quant_matmul::<1>,
+    matmul_q4m: quant_matmul::<2>,
+    matmul_q8m: quant_matmul::<3>,
+    matmul_q8h: quant_matmul::<4>,
     row_q8: quant_row::<0>,
     row_q4: quant_row::<1>,
+    row_q4m: quant_row::<2>,
+    row_q8m: quant_row::<3>,
+    row_q8h: quant_row::<4>,
     delta_rule,
     f32_to_cache_q8,
     cache_q8_to_f32,
@@ -164,14 +170,20 @@ const WIDENS: [(&str, Of<Widen>); 2] = [
     ("f16_to_f32", |t| t.f16_to_f32),
 ];
 
-const QUANT_MATMULS: [(&str, Of<QuantMatmulFn>, Quant); 2] = [
+const QUANT_MATMULS: [(&str, Of<QuantMatmulFn>, Quant); 5] = [
     ("matmul_q8", |t| t.matmul_q8, Quant::Q8),
     ("matmul_q4", |t| t.matmul_q4, Quant::Q4),
+    ("matmul_q4m", |t| t.matmul_q4m, Quant::Q4Min),
+    ("matmul_q8m", |t| t.matmul_q8m, Quant::Q8Min),
+    ("matmul_q8h", |t| t.matmul_q8h, Quant::Q8Half),
 ];
 
-const QUANT_ROWS: [(&str, Of<QuantRowFn>, Quant); 2] = [
+const QUANT_ROWS: [(&str, Of<QuantRowFn>, Quant); 5] = [
     ("row_q8", |t| t.row_q8, Quant::Q8),
     ("row_q4", |t| t.row_q4, Quant::Q4),
+    ("row_q4m", |t| t.row_q4m, Quant::Q4Min),
+    ("row_q8m", |t| t.row_q8m, Quant::Q8Min),
+    ("row_q8h", |t| t.row_q8h, Quant::Q8Half),
 ];
 
 /// # Safety

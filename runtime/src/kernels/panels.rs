@@ -18,12 +18,27 @@ use super::avx2::load::first_lanes;
 use super::choices::Ahead;
 use super::stream::fetch;
 use crate::abi::Quant;
-use crate::abi::quant::{Block, GROUP, PANEL_ROWS};
+use crate::abi::quant::{Block, EIGHTH, GROUP, PANEL_ROWS};
+
+/// The place of each type in [`Quant::ALL`], by which kernels are made for it.
+pub(super) const Q8: usize = 0;
+pub(super) const Q4: usize = 1;
+pub(super) const Q4_MIN: usize = 2;
+pub(super) const Q8_MIN: usize = 3;
+pub(super) const Q8_HALF: usize = 4;
+const _: () = assert!(matches!(
+    Quant::ALL,
+    [
+        Quant::Q8,
+        Quant::Q4,
+        Quant::Q4Min,
+        Quant::Q8Min,
+        Quant::Q8Half
+    ]
+));
 
 /// Chunks of four along K in a group.
 pub(super) const CHUNKS: usize = GROUP / 4;
-/// Bytes of the scales in front of a group.
-pub(super) const SCALES: usize = 2 * PANEL_ROWS;
 /// Rows of activations that a panel is read once for.
 pub(super) const FEW: usize = 8;
 /// Among the streams of more rows of activations no processor found that of the weights by itself: asked for line by line, it is read
@@ -87,11 +102,15 @@ pub(super) trait Sums {
     /// How weights are asked for that come from memory.
     const AHEAD: Ahead;
 
-    /// For each of `C` blocks of activations, the 8 sums of its products with the rows of a group, as they are stored.
+    /// For each of `C` blocks of activations, the 8 sums of its products with the rows of a group, as they are stored: those
+    /// with all of the group's integers, or with one `HALF` where each has a scale.
     ///
     /// # Safety
     /// The processor has the instructions; a group and the blocks are readable.
-    unsafe fn sums<const C: usize>(group: *const u8, x: [*const Block; C]) -> [__m256i; C];
+    unsafe fn sums<const C: usize, const HALF: usize>(
+        group: *const u8,
+        x: [*const Block; C],
+    ) -> [__m256i; C];
 }
 
 /// All of the result.
@@ -228,21 +247,73 @@ unsafe fn add_group<S: Sums, const C: usize>(
     x: [*const Block; C],
     sums: &mut [__m256; C],
 ) {
-    // SAFETY: the group is a whole one and `x` points to a block each, as for `Sums::sums`; a group begins with its scales.
+    // SAFETY: the group is a whole one and `x` points to a block each, as for `Sums::sums`; a group begins with its factors,
+    // of which those in f32 are eight and eight.
     unsafe {
-        let products = S::sums(group, x);
-        let scales = _mm256_cvtph_ps(_mm_loadu_si128(group.cast()));
+        let products = S::sums::<C, 0>(group, x);
+        let factors = |at: usize| _mm256_loadu_ps(group.cast::<f32>().add(at * PANEL_ROWS));
+        let scales = match S::QUANT {
+            Quant::Q8 | Quant::Q4 => _mm256_cvtph_ps(_mm_loadu_si128(group.cast())),
+            Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => factors(0),
+        };
         for i in 0..C {
-            let (d, scale) = (
-                _mm256_cvtepi32_ps(products[i]),
-                _mm256_set1_ps((*x[i]).scale),
-            );
+            let d = _mm256_cvtepi32_ps(products[i]);
+            let scale = _mm256_set1_ps((*x[i]).scale);
             let term = match S::QUANT {
-                Quant::Q8 => _mm256_mul_ps(d, scale),
                 Quant::Q4 => _mm256_fmadd_ps(d, scale, _mm256_set1_ps((*x[i]).offset)),
+                Quant::Q8 | Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => _mm256_mul_ps(d, scale),
             };
             sums[i] = _mm256_fmadd_ps(term, scales, sums[i]);
         }
+        match S::QUANT {
+            Quant::Q8 | Quant::Q4 => {}
+            Quant::Q4Min | Quant::Q8Min => {
+                let minima = _mm256_mul_ps(factors(1), _mm256_set1_ps(EIGHTH));
+                for i in 0..C {
+                    sums[i] = _mm256_fmadd_ps(_mm256_set1_ps((*x[i]).offset), minima, sums[i]);
+                }
+            }
+            Quant::Q8Half => {
+                let (products, scales) = (S::sums::<C, 1>(group, x), factors(1));
+                for i in 0..C {
+                    let d = _mm256_cvtepi32_ps(products[i]);
+                    let term = _mm256_mul_ps(d, _mm256_set1_ps((*x[i]).scale));
+                    sums[i] = _mm256_fmadd_ps(term, scales, sums[i]);
+                }
+            }
+        }
+    }
+}
+
+/// The chunks of all of a group, or of one half where each has a scale.
+pub(super) const fn chunks(quant: Quant, half: usize) -> Range<usize> {
+    match quant {
+        Quant::Q8Half => half * CHUNKS / 2..(half + 1) * CHUNKS / 2,
+        Quant::Q8 | Quant::Q4 | Quant::Q4Min | Quant::Q8Min => 0..CHUNKS,
+    }
+}
+
+/// What sums of products with integers of 8 bits begin with where those are read plus 128, which types with a sign are.
+///
+/// # Safety
+/// The block is readable.
+#[inline(always)]
+pub(super) unsafe fn bias(quant: Quant, half: usize, x: *const Block) -> i32 {
+    // SAFETY: the caller gives a block.
+    let x = unsafe { &*x };
+    match (quant, half) {
+        (Quant::Q8Half, 0) => x.half_bias,
+        (Quant::Q8Half, _) => x.bias - x.half_bias,
+        (Quant::Q8, _) => x.bias,
+        (Quant::Q4 | Quant::Q4Min | Quant::Q8Min, _) => 0,
+    }
+}
+
+/// What makes integers of 8 bits ones without a sign.
+pub(super) const fn sign(quant: Quant) -> i8 {
+    match quant {
+        Quant::Q8 | Quant::Q8Half => -128,
+        Quant::Q4 | Quant::Q4Min | Quant::Q8Min => 0,
     }
 }
 

@@ -5,8 +5,8 @@
 
 use super::avx2;
 use super::choices::{Ahead, Choices};
-use super::panels::matmul;
-use crate::abi::{KernelTable, QuantMatmulFn};
+use super::panels::{Q4, Q4_MIN, Q8, Q8_HALF, Q8_MIN, matmul};
+use crate::abi::KernelTable;
 
 /// What the processor must have for [`table`].
 pub(super) fn usable() -> bool {
@@ -15,18 +15,24 @@ pub(super) fn usable() -> bool {
 
 /// The kernels for AVX-VNNI, to be called only where [`usable`] holds: those for AVX2, but for the products of integers.
 pub(super) fn table(choices: Choices) -> KernelTable {
-    let (matmul_q8, matmul_q4): (QuantMatmulFn, QuantMatmulFn) = match choices.ahead {
-        Ahead::Pages => (matmul::<avx::Q8<false>>, matmul::<avx::Q4<false>>),
-        Ahead::Lines => (matmul::<avx::Q8<true>>, matmul::<avx::Q4<true>>),
-    };
-    KernelTable {
-        matmul_q8,
-        matmul_q4,
-        ..avx2::table(choices)
+    match choices.ahead {
+        Ahead::Pages => with_integers::<false>(avx2::table(choices)),
+        Ahead::Lines => with_integers::<true>(avx2::table(choices)),
     }
 }
 
-/// The kernels of both types of weights in one of the encodings.
+fn with_integers<const LINES: bool>(table: KernelTable) -> KernelTable {
+    KernelTable {
+        matmul_q8: matmul::<avx::Bytes<LINES, Q8>>,
+        matmul_q4: matmul::<avx::Nibbles<LINES, Q4>>,
+        matmul_q4m: matmul::<avx::Nibbles<LINES, Q4_MIN>>,
+        matmul_q8m: matmul::<avx::Bytes<LINES, Q8_MIN>>,
+        matmul_q8h: matmul::<avx::Bytes<LINES, Q8_HALF>>,
+        ..table
+    }
+}
+
+/// The kernels of all types of weights in one of the encodings.
 macro_rules! kernels {
     ($features:literal, $multiply_add:ident, $all:ident) => {
         // `TOGETHER` blocks of activations have their sums in registers.
@@ -35,29 +41,36 @@ macro_rules! kernels {
         use crate::abi::Quant;
         use crate::abi::quant::Block;
         use crate::kernels::choices::Ahead;
-        use crate::kernels::panels::{CHUNKS, Call, Product, SCALES, Sums, four, $all};
+        use crate::kernels::panels::{CHUNKS, Call, Product, Sums, bias, chunks, four, sign, $all};
 
-        pub(in crate::kernels) struct Q8<const LINES: bool>;
-        pub(in crate::kernels) struct Q4<const LINES: bool>;
+        /// Integers of 8 bits: [`Quant::Q8`], [`Quant::Q8Min`] or [`Quant::Q8Half`], by its place in [`Quant::ALL`].
+        pub(in crate::kernels) struct Bytes<const LINES: bool, const TYPE: usize>;
+        /// Integers of 4 bits: [`Quant::Q4`] or [`Quant::Q4Min`].
+        pub(in crate::kernels) struct Nibbles<const LINES: bool, const TYPE: usize>;
 
-        impl<const LINES: bool> Sums for Q8<LINES> {
-            const QUANT: Quant = Quant::Q8;
+        impl<const LINES: bool, const TYPE: usize> Sums for Bytes<LINES, TYPE> {
+            const QUANT: Quant = Quant::ALL[TYPE];
             const AHEAD: Ahead = Ahead::of(LINES);
 
-            /// One factor has no sign: weights are read plus 128, for which a block's bias makes up.
+            /// One factor has no sign: weights that have one are read plus 128, for which a block's bias makes up.
             #[inline]
             #[target_feature(enable = $features)]
-            unsafe fn sums<const C: usize>(group: *const u8, x: [*const Block; C]) -> [__m256i; C] {
-                let sign = _mm256_set1_epi8(-128);
+            unsafe fn sums<const C: usize, const HALF: usize>(
+                group: *const u8,
+                x: [*const Block; C],
+            ) -> [__m256i; C] {
+                let sign = _mm256_set1_epi8(sign(Self::QUANT));
                 let mut sums = [_mm256_setzero_si256(); C];
                 // SAFETY: the caller gives a whole group and a block for each of `x`; the chunks lie inside the group.
                 unsafe {
                     for (sum, x) in sums.iter_mut().zip(x) {
-                        *sum = _mm256_set1_epi32((*x).bias);
+                        *sum = _mm256_set1_epi32(bias(Self::QUANT, HALF, x));
                     }
                     for (sums, x) in sums.chunks_mut(TOGETHER).zip(x.chunks(TOGETHER)) {
-                        for chunk in 0..CHUNKS {
-                            let w = _mm256_loadu_si256(group.add(SCALES + 32 * chunk).cast());
+                        for chunk in chunks(Self::QUANT, HALF) {
+                            let w = _mm256_loadu_si256(
+                                group.add(Self::QUANT.factor_bytes() + 32 * chunk).cast(),
+                            );
                             let w = _mm256_xor_si256(w, sign);
                             for (sum, x) in sums.iter_mut().zip(x) {
                                 *sum = $multiply_add(*sum, w, four(*x, chunk));
@@ -69,13 +82,16 @@ macro_rules! kernels {
             }
         }
 
-        impl<const LINES: bool> Sums for Q4<LINES> {
-            const QUANT: Quant = Quant::Q4;
+        impl<const LINES: bool, const TYPE: usize> Sums for Nibbles<LINES, TYPE> {
+            const QUANT: Quant = Quant::ALL[TYPE];
             const AHEAD: Ahead = Ahead::of(LINES);
 
             #[inline]
             #[target_feature(enable = $features)]
-            unsafe fn sums<const C: usize>(group: *const u8, x: [*const Block; C]) -> [__m256i; C] {
+            unsafe fn sums<const C: usize, const HALF: usize>(
+                group: *const u8,
+                x: [*const Block; C],
+            ) -> [__m256i; C] {
                 let low = _mm256_set1_epi8(15);
                 let mut sums = [_mm256_setzero_si256(); C];
                 // A row that is alone has two sums: its products would wait for each other.
@@ -84,7 +100,9 @@ macro_rules! kernels {
                     for chunk in 0..CHUNKS / 2 {
                         // SAFETY: the caller gives a whole group and a block for each of `x`; the chunk lies inside the group.
                         unsafe {
-                            let w = _mm256_loadu_si256(group.add(SCALES + 32 * chunk).cast());
+                            let w = _mm256_loadu_si256(
+                                group.add(Self::QUANT.factor_bytes() + 32 * chunk).cast(),
+                            );
                             let lower = _mm256_and_si256(w, low);
                             let upper = _mm256_and_si256(_mm256_srli_epi16::<4>(w), low);
                             for (sum, x) in sums.iter_mut().zip(x) {
@@ -103,14 +121,14 @@ macro_rules! kernels {
             }
         }
 
-        impl<const LINES: bool> Product for Q8<LINES> {
+        impl<const LINES: bool, const TYPE: usize> Product for Bytes<LINES, TYPE> {
             unsafe fn run(call: &Call) {
                 // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn`.
                 unsafe { all::<Self>(call) }
             }
         }
 
-        impl<const LINES: bool> Product for Q4<LINES> {
+        impl<const LINES: bool, const TYPE: usize> Product for Nibbles<LINES, TYPE> {
             unsafe fn run(call: &Call) {
                 // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn`.
                 unsafe { all::<Self>(call) }

@@ -8,20 +8,21 @@ use half::f16;
 use crate::arrays::{Guarded, Random};
 use crate::integer_sets;
 
-fn kernel(table: &KernelTable, quant: Quant) -> QuantMatmulFn {
-    match quant {
-        Quant::Q8 => table.matmul_q8,
-        Quant::Q4 => table.matmul_q4,
-    }
-}
-
 /// Panels with every integer of the type, and scales of either sign.
 fn panels(random: &mut Random, quant: Quant, rows: usize, k: usize) -> Vec<u8> {
     let (low, high) = quant.range();
     let mut out = vec![0; quant.matrix_bytes(rows, k)];
     for group in out.chunks_exact_mut(quant.group_bytes()) {
         for lane in 0..PANEL_ROWS {
-            Quant::put_scale(group, lane, f16::from_f32(random.value()));
+            let factors = [random.value(), random.value()];
+            match quant {
+                Quant::Q8 | Quant::Q4 => {
+                    Quant::put_scale(group, lane, f16::from_f32(factors[0]));
+                }
+                Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => {
+                    Quant::put_factors(group, lane, factors);
+                }
+            }
             for i in 0..GROUP {
                 let q = (f64::from(random.value()) + 1.0) / 2.0 * f64::from(high - low + 1);
                 quant.put(group, lane, i, (low + q as i32).min(high));
@@ -80,9 +81,9 @@ fn check(quant: Quant, shape: [usize; 3]) {
     let stride = block_row_bytes(k) + gaps[0];
     let x = Guarded::new(&blocks(&random.values(m * k), k, stride));
     let w = Guarded::new(&panels(&mut random, quant, n, k));
-    let expected = product(kernel(scalar_table(), quant), &x, &w, shape, gaps);
+    let expected = product(scalar_table().quant_matmul(quant), &x, &w, shape, gaps);
     for (isa, table) in integer_sets() {
-        let found = product(kernel(table, quant), &x, &w, shape, gaps);
+        let found = product(table.quant_matmul(quant), &x, &w, shape, gaps);
         let same = found
             .iter()
             .zip(&expected)
@@ -126,7 +127,7 @@ fn an_element_depends_on_its_row_and_column_alone() {
         let x = blocks(&random.values(m * k), k, stride);
         let w = panels(&mut random, quant, n, k);
         for (_, table) in integer_sets() {
-            let f = kernel(table, quant);
+            let f = table.quant_matmul(quant);
             let whole = product(f, &Guarded::new(&x), &Guarded::new(&w), [m, n, k], [0, 0]);
             let (row, panel) = (7, 2);
             let one = product(
@@ -193,10 +194,7 @@ fn rows_of_tables_are_the_twins() {
         let w = panels(&mut Random::new(5), quant, rows, k);
         let w = Guarded::new(&w);
         let row = |table: &KernelTable, index: usize| {
-            let f = match quant {
-                Quant::Q8 => table.row_q8,
-                Quant::Q4 => table.row_q4,
-            };
+            let f = table.quant_row(quant);
             let mut out = vec![0f32; k];
             // SAFETY: the panel exists, and there is room for `k` values.
             unsafe {

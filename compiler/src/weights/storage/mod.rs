@@ -12,3 +12,4 @@ mod read;
 mod table;
 
 pub use form::{FloatType, StorageType};
+pub(super) use read::Parts;

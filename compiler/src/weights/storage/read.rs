@@ -55,26 +55,28 @@ impl StorageType {
         }
     }
 
-    /// The packed layout whose groups hold the same values: those that are a 16-bit scale times an integer of its range.
-    /// A block of codes of 8 bits may still have one integer that is not ([`StorageType::group`]).
+    /// The packed layout whose groups hold the same values, if any does: those of integers with a scale in 16 bits for each
+    /// group, or in f32 for each half of one, or with a scale and a minimum in f32.
+    /// A block of codes of 8 bits may still have one integer that is not in its range ([`StorageType::parts`]).
     pub fn packed(&self) -> Option<Quant> {
         let Form::Groups(groups) = &self.form else {
             return None;
         };
-        let plain = groups.group == GROUP
-            && self.block == GROUP
-            && groups.scales.is_none()
-            && groups.minimum == Minimum::None
-            && matches!(groups.scale, Scale::F16(_));
         let range = groups.range();
         let fits = |quant: &Quant| {
             let (low, high) = quant.range();
             // −128 has eight bits, but no packed integer; it is looked for when it is packed.
             low <= (*range.start()).max(-127) && *range.end() <= high
         };
-        [Quant::Q4, Quant::Q8]
-            .into_iter()
-            .find(|quant| plain && fits(quant))
+        let is_half = groups.scales.is_none() && matches!(groups.scale, Scale::F16(_));
+        let is_whole = groups.group.is_multiple_of(GROUP);
+        let layouts: &[Quant] = match (&groups.minimum, is_whole) {
+            (Minimum::None, true) if is_half => &[Quant::Q4, Quant::Q8],
+            (Minimum::None, _) if groups.group.is_multiple_of(GROUP / 2) => &[Quant::Q8Half],
+            (Minimum::Plus(_) | Minimum::Minus(..), true) => &[Quant::Q4Min, Quant::Q8Min],
+            (Minimum::None | Minimum::Plus(_) | Minimum::Minus(..), _) => &[],
+        };
+        layouts.iter().copied().find(fits)
     }
 
     /// Whether integers of a [`packed`](StorageType::packed) type may be beyond the packed range.
@@ -85,19 +87,35 @@ impl StorageType {
         }
     }
 
-    /// The scale and the integers of a block of a type that is [`packed`](StorageType::packed).
+    /// What a block of codes is made of.
     ///
     /// # Panics
     /// For blocks of other types.
-    pub fn group(&self, block: &[u8], integers: &mut [i8; GROUP]) -> f16 {
+    pub(crate) fn parts(&self, block: &[u8]) -> Parts {
         let Form::Groups(groups) = &self.form else {
             panic!("{} has no groups", self.name);
         };
-        let Scale::F16(at) = groups.scale else {
-            panic!("{} has other scales", self.name);
-        };
-        groups.integers(block, integers);
-        half_at(block, at)
+        groups.parts(block, self.block)
+    }
+}
+
+/// What a block is made of: integers, and for each group of them a scale and what is added, which is 0 where nothing is.
+pub(crate) struct Parts {
+    pub(crate) integers: [i8; MAX_BLOCK],
+    scales: [f32; MAX_GROUPS],
+    minima: [f32; MAX_GROUPS],
+    group: usize,
+}
+
+impl Parts {
+    /// The scale of an integer.
+    pub(crate) fn scale(&self, i: usize) -> f32 {
+        self.scales[i / self.group]
+    }
+
+    /// What is added to the value of an integer.
+    pub(crate) fn minimum(&self, i: usize) -> f32 {
+        self.minima[i / self.group]
     }
 }
 
@@ -113,12 +131,33 @@ impl FloatType {
 
 impl Groups {
     fn read(&self, block: &[u8], out: &mut [f32]) -> bool {
-        let mut integers = [0; MAX_BLOCK];
-        let integers = &mut integers[..out.len()];
-        self.integers(block, integers);
-        let count = out.len() / self.group;
-        let (mut scales, mut minima) = ([0.0; MAX_GROUPS], [0.0; MAX_GROUPS]);
-        let (scales, minima) = (&mut scales[..count], &mut minima[..count]);
+        let parts = self.parts(block, out.len());
+        let has_minimum = self.minimum != Minimum::None;
+        let groups = out.chunks_exact_mut(self.group);
+        let groups = groups.zip(parts.integers.chunks_exact(self.group));
+        for ((out, integers), (scale, minimum)) in groups.zip(parts.scales.iter().zip(parts.minima))
+        {
+            for (out, q) in out.iter_mut().zip(integers) {
+                *out = scale * f32::from(*q);
+            }
+            if has_minimum {
+                out.iter_mut().for_each(|x| *x += minimum);
+            }
+        }
+        out.iter().all(|x| x.is_finite())
+    }
+
+    /// The parts of a block of `count` values.
+    fn parts(&self, block: &[u8], count: usize) -> Parts {
+        let mut parts = Parts {
+            integers: [0; MAX_BLOCK],
+            scales: [0.0; MAX_GROUPS],
+            minima: [0.0; MAX_GROUPS],
+            group: self.group,
+        };
+        self.integers(block, &mut parts.integers[..count]);
+        let scales = &mut parts.scales[..count / self.group];
+        let minima = &mut parts.minima[..count / self.group];
         let scale = match self.scale {
             Scale::F16(at) => half_at(block, at).to_f32(),
             Scale::HalfPower(at) => half_power(block[at]),
@@ -136,18 +175,7 @@ impl Groups {
                 minima.iter_mut().for_each(|minimum| *minimum = -*minimum);
             }
         }
-        let has_minimum = self.minimum != Minimum::None;
-        let groups = out.chunks_exact_mut(self.group);
-        let groups = groups.zip(integers.chunks_exact(self.group));
-        for ((out, integers), (scale, minimum)) in groups.zip(scales.iter().zip(minima.iter())) {
-            for (out, q) in out.iter_mut().zip(integers) {
-                *out = scale * f32::from(*q);
-            }
-            if has_minimum {
-                out.iter_mut().for_each(|x| *x += minimum);
-            }
-        }
-        out.iter().all(|x| x.is_finite())
+        parts
     }
 
     fn integers(&self, block: &[u8], out: &mut [i8]) {

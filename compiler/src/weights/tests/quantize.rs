@@ -34,8 +34,7 @@ pub(super) fn value(weights: &Weights, view: &View, k: usize, row: usize, column
     assert_eq!(view.row_stride_bytes, quant.panel_bytes(k));
     let at = row / PANEL_ROWS * view.row_stride_bytes + column / GROUP * quant.group_bytes();
     let group = &weights.bytes(view)[at..at + quant.group_bytes()];
-    quant.get(group, row % PANEL_ROWS, column % GROUP) as f32
-        * Quant::scale(group, row % PANEL_ROWS)
+    quant.value(group, row % PANEL_ROWS, column % GROUP)
 }
 
 /// Only a head with one matrix.

@@ -61,9 +61,11 @@ unsafe fn block(x: *const f32, out: *mut Block) {
             *q = _mm256_cvtps_epi32(_mm256_mul_ps(x, inverse));
         }
         (*out).scale = largest / 127.0;
-        let sum = sum(q);
-        (*out).offset = -8.0 * (*out).scale * sum as f32;
-        (*out).bias = -128 * sum;
+        let first = sum(q[0], q[1]);
+        let all = first + sum(q[2], q[3]);
+        (*out).offset = -8.0 * (*out).scale * all as f32;
+        (*out).bias = -128 * all;
+        (*out).half_bias = -128 * first;
         _mm256_storeu_si256((&raw mut (*out).q).cast(), packed(q));
     }
 }
@@ -102,8 +104,8 @@ pub(super) fn largest(x: [__m256; 4]) -> f32 {
 
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-fn sum(q: [__m256i; 4]) -> i32 {
-    let q = _mm256_add_epi32(_mm256_add_epi32(q[0], q[1]), _mm256_add_epi32(q[2], q[3]));
+fn sum(a: __m256i, b: __m256i) -> i32 {
+    let q = _mm256_add_epi32(a, b);
     let q = _mm_add_epi32(_mm256_castsi256_si128(q), _mm256_extracti128_si256::<1>(q));
     let q = _mm_add_epi32(q, _mm_shuffle_epi32::<0b01_00_11_10>(q));
     let q = _mm_add_epi32(q, _mm_shuffle_epi32::<0b10_11_00_01>(q));

@@ -12,14 +12,14 @@
 //! Products of integers with up to eight rows of activations are otherwise by vectors of 256 bits, in [`super::vnni`]: they read one panel after
 //! the other, and were 12 to 30 % faster for 5 to 8 rows than two panels at once in vectors of 512 bits.
 
-use crate::abi::{KernelTable, QuantMatmulFn};
+use crate::abi::KernelTable;
 
 use super::avx2::{
     self,
     load::{Bf16, F16, F32},
 };
 use super::choices::{Ahead, Choices, Width};
-use super::panels::matmul as matmul_of;
+use super::panels::{Q4, Q4_MIN, Q8, Q8_HALF, Q8_MIN, matmul as matmul_of};
 
 mod dot;
 mod load;
@@ -28,7 +28,7 @@ mod tile;
 mod tiles;
 mod wide;
 
-use tiles::{Q4, Q8};
+use tiles::{Bytes, Nibbles};
 
 /// What the processor must have for [`table`].
 pub(super) fn usable() -> bool {
@@ -56,17 +56,12 @@ pub(super) fn table(choices: Choices) -> KernelTable {
 
 /// To be called only where [`vnni_usable`] holds.
 pub(super) fn vnni_table(choices: Choices) -> KernelTable {
-    let (matmul_q8, matmul_q4): (QuantMatmulFn, QuantMatmulFn) =
-        match (choices.ahead, choices.integers) {
-            (Ahead::Pages, Width::Narrow) => integers::<false, false>(),
-            (Ahead::Pages, Width::Wide) => integers::<false, true>(),
-            (Ahead::Lines, Width::Narrow) => integers::<true, false>(),
-            (Ahead::Lines, Width::Wide) => integers::<true, true>(),
-        };
-    KernelTable {
-        matmul_q8,
-        matmul_q4,
-        ..table(choices)
+    let floats = table(choices);
+    match (choices.ahead, choices.integers) {
+        (Ahead::Pages, Width::Narrow) => with_integers::<false, false>(floats),
+        (Ahead::Pages, Width::Wide) => with_integers::<false, true>(floats),
+        (Ahead::Lines, Width::Narrow) => with_integers::<true, false>(floats),
+        (Ahead::Lines, Width::Wide) => with_integers::<true, true>(floats),
     }
 }
 
@@ -88,6 +83,13 @@ fn with_tiles(narrow: KernelTable) -> KernelTable {
     }
 }
 
-fn integers<const LINES: bool, const WIDE: bool>() -> (QuantMatmulFn, QuantMatmulFn) {
-    (matmul_of::<Q8<LINES, WIDE>>, matmul_of::<Q4<LINES, WIDE>>)
+fn with_integers<const LINES: bool, const WIDE: bool>(floats: KernelTable) -> KernelTable {
+    KernelTable {
+        matmul_q8: matmul_of::<Bytes<LINES, WIDE, Q8>>,
+        matmul_q4: matmul_of::<Nibbles<LINES, WIDE, Q4>>,
+        matmul_q4m: matmul_of::<Nibbles<LINES, WIDE, Q4_MIN>>,
+        matmul_q8m: matmul_of::<Bytes<LINES, WIDE, Q8_MIN>>,
+        matmul_q8h: matmul_of::<Bytes<LINES, WIDE, Q8_HALF>>,
+        ..floats
+    }
 }

@@ -1,4 +1,4 @@
-//! Products of int8 rows with quantised weights: [`crate::abi::QuantMatmulFn`] for both types.
+//! Products of int8 rows with quantised weights: [`crate::abi::QuantMatmulFn`] for all types.
 //!
 //! A block is two panels, 16 rows of weights, by a few rows of activations. Four bytes of an activation row are repeated
 //! over a vector and multiplied with a chunk of both panels, so that each of the vector's 16 lanes sums for one row of
@@ -13,8 +13,9 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::wide;
-use crate::abi::quant::{Block, PANEL_ROWS};
-use crate::kernels::panels::{CHUNKS, Call, FEW, Product, SCALES};
+use crate::abi::Quant;
+use crate::abi::quant::{Block, EIGHTH, PANEL_ROWS};
+use crate::kernels::panels::{CHUNKS, Call, FEW, Product, bias, chunks, sign};
 use crate::kernels::vnni::avx512 as narrow;
 
 /// Rows of activations in a tile: enough sums at once to hide the latency of a product.
@@ -28,41 +29,45 @@ const AHEAD: usize = 4096;
 
 /// A type of quantised weights.
 trait Panels {
-    /// Bytes of a group of a panel.
-    const GROUP_BYTES: usize;
+    const QUANT: Quant;
 
-    /// For each of `C` blocks of activations, the 16 sums of its products with the rows of two groups, as they are stored.
+    /// For each of `C` blocks of activations, the 16 sums of its products with the rows of two groups, as they are stored; or
+    /// with those of one `HALF` where each has a scale.
     ///
     /// # Safety
     /// AVX-512 with VNNI; the groups and the blocks are readable.
-    unsafe fn sums<const C: usize>(groups: [*const u8; 2], x: [*const Block; C]) -> [__m512i; C];
-
-    /// What sums of products stand for, but for the weights' scales.
-    ///
-    /// # Safety
-    /// AVX-512.
-    unsafe fn term(sums: __m512, x: &Block) -> __m512;
+    unsafe fn sums<const C: usize, const HALF: usize>(
+        groups: [*const u8; 2],
+        x: [*const Block; C],
+    ) -> [__m512i; C];
 }
 
-pub(super) struct Q8<const LINES: bool, const WIDE: bool>;
-pub(super) struct Q4<const LINES: bool, const WIDE: bool>;
+/// Integers of 8 bits: [`Quant::Q8`], [`Quant::Q8Min`] or [`Quant::Q8Half`], by its place in [`Quant::ALL`].
+pub(super) struct Bytes<const LINES: bool, const WIDE: bool, const TYPE: usize>;
+/// Integers of 4 bits: [`Quant::Q4`] or [`Quant::Q4Min`].
+pub(super) struct Nibbles<const LINES: bool, const WIDE: bool, const TYPE: usize>;
 
-impl<const LINES: bool, const WIDE: bool> Panels for Q8<LINES, WIDE> {
-    const GROUP_BYTES: usize = SCALES + CHUNKS * 32;
+impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Panels for Bytes<LINES, WIDE, TYPE> {
+    const QUANT: Quant = Quant::ALL[TYPE];
 
-    /// The instruction wants one factor without a sign: the weights plus 128, what that adds being taken off beforehand.
+    /// The instruction wants one factor without a sign: weights that have one plus 128, what that adds being taken off
+    /// beforehand.
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn sums<const C: usize>(groups: [*const u8; 2], x: [*const Block; C]) -> [__m512i; C] {
-        let sign = _mm512_set1_epi8(-128);
+    unsafe fn sums<const C: usize, const HALF: usize>(
+        groups: [*const u8; 2],
+        x: [*const Block; C],
+    ) -> [__m512i; C] {
+        let sign = _mm512_set1_epi8(sign(Self::QUANT));
         let mut sums = [_mm512_setzero_si512(); C];
         // SAFETY: the caller gives two whole groups and a block for each of `x`; the chunks lie inside the groups.
         unsafe {
             for (sum, x) in sums.iter_mut().zip(x) {
-                *sum = _mm512_set1_epi32((*x).bias);
+                *sum = _mm512_set1_epi32(bias(Self::QUANT, HALF, x));
             }
-            for chunk in 0..CHUNKS {
-                let w = _mm512_xor_si512(both(groups, SCALES + 32 * chunk), sign);
+            for chunk in chunks(Self::QUANT, HALF) {
+                let w = both(groups, Self::QUANT.factor_bytes() + 32 * chunk);
+                let w = _mm512_xor_si512(w, sign);
                 for (sum, x) in sums.iter_mut().zip(x) {
                     *sum = _mm512_dpbusd_epi32(*sum, w, four(x, chunk));
                 }
@@ -70,26 +75,23 @@ impl<const LINES: bool, const WIDE: bool> Panels for Q8<LINES, WIDE> {
         }
         sums
     }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn term(sums: __m512, x: &Block) -> __m512 {
-        _mm512_mul_ps(sums, _mm512_set1_ps(x.scale))
-    }
 }
 
-impl<const LINES: bool, const WIDE: bool> Panels for Q4<LINES, WIDE> {
-    const GROUP_BYTES: usize = SCALES + CHUNKS * 16;
+impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Panels for Nibbles<LINES, WIDE, TYPE> {
+    const QUANT: Quant = Quant::ALL[TYPE];
 
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn sums<const C: usize>(groups: [*const u8; 2], x: [*const Block; C]) -> [__m512i; C] {
+    unsafe fn sums<const C: usize, const HALF: usize>(
+        groups: [*const u8; 2],
+        x: [*const Block; C],
+    ) -> [__m512i; C] {
         let low = _mm512_set1_epi8(15);
         let mut sums = [_mm512_setzero_si512(); C];
         for chunk in 0..CHUNKS / 2 {
             // SAFETY: the caller gives two whole groups and a block for each of `x`; the chunks lie inside the groups.
             unsafe {
-                let w = both(groups, SCALES + 32 * chunk);
+                let w = both(groups, Self::QUANT.factor_bytes() + 32 * chunk);
                 let first = _mm512_and_si512(w, low);
                 let second = _mm512_and_si512(_mm512_srli_epi16::<4>(w), low);
                 for (sum, x) in sums.iter_mut().zip(x) {
@@ -99,12 +101,6 @@ impl<const LINES: bool, const WIDE: bool> Panels for Q4<LINES, WIDE> {
             }
         }
         sums
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-    unsafe fn term(sums: __m512, x: &Block) -> __m512 {
-        _mm512_fmadd_ps(sums, _mm512_set1_ps(x.scale), _mm512_set1_ps(x.offset))
     }
 }
 
@@ -123,18 +119,25 @@ unsafe fn both(groups: [*const u8; 2], offset: usize) -> __m512i {
     }
 }
 
-/// The scales of two groups.
+/// Factors of two groups: the first eight of each, or the second.
 ///
 /// # Safety
-/// AVX-512; the groups are readable.
+/// AVX-512; the groups, of type `quant`, are readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn scales(groups: [*const u8; 2]) -> __m512 {
-    // SAFETY: a group begins with its scales.
+unsafe fn factors(quant: Quant, groups: [*const u8; 2], second: usize) -> __m512 {
+    // SAFETY: a group begins with its factors, in f32 eight and eight.
     unsafe {
-        let [a, b] = groups.map(|group| group.cast::<__m128i>());
-        let halves = _mm256_set_m128i(_mm_loadu_si128(b), _mm_loadu_si128(a));
-        _mm512_cvtph_ps(halves)
+        match quant {
+            Quant::Q8 | Quant::Q4 => {
+                let [a, b] = groups.map(|group| group.cast::<__m128i>());
+                let halves = _mm256_set_m128i(_mm_loadu_si128(b), _mm_loadu_si128(a));
+                _mm512_cvtph_ps(halves)
+            }
+            Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => {
+                _mm512_castsi512_ps(both(groups, second * 4 * PANEL_ROWS))
+            }
+        }
     }
 }
 
@@ -149,26 +152,28 @@ unsafe fn four(x: *const Block, chunk: usize) -> __m512i {
     _mm512_set1_epi32(unsafe { x.cast::<i32>().add(chunk).read_unaligned() })
 }
 
-impl<const LINES: bool, const WIDE: bool> Product for Q8<LINES, WIDE> {
+impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Product for Bytes<LINES, WIDE, TYPE> {
     unsafe fn run(call: &Call) {
         // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn`.
         unsafe {
             match call.m {
-                1 if WIDE => wide::Q8::<LINES>::run(call),
-                0..=FEW => narrow::Q8::<LINES>::run(call),
+                1 if WIDE => wide::Bytes::<LINES, TYPE>::run(call),
+                0..=FEW => narrow::Bytes::<LINES, TYPE>::run(call),
                 _ => runs::<Self>(call),
             }
         }
     }
 }
 
-impl<const LINES: bool, const WIDE: bool> Product for Q4<LINES, WIDE> {
+impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Product
+    for Nibbles<LINES, WIDE, TYPE>
+{
     unsafe fn run(call: &Call) {
         // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn`.
         unsafe {
             match call.m {
-                1 if WIDE => wide::Q4::<LINES>::run(call),
-                0..=FEW => narrow::Q4::<LINES>::run(call),
+                1 if WIDE => wide::Nibbles::<LINES, TYPE>::run(call),
+                0..=FEW => narrow::Nibbles::<LINES, TYPE>::run(call),
                 _ => runs::<Self>(call),
             }
         }
@@ -223,7 +228,7 @@ unsafe fn rows<P: Panels>(c: &Call, col: usize, row: usize, groups: Range<usize>
 unsafe fn block<P: Panels, const C: usize>(c: &Call, col: usize, row: usize, groups: Range<usize>) {
     let lanes = (c.n - col).min(LANES);
     let mask = (u32::MAX >> (32 - lanes)) as __mmask16;
-    let panel_bytes = c.groups * P::GROUP_BYTES;
+    let panel_bytes = c.groups * P::QUANT.group_bytes();
     // SAFETY: what the caller promises exists, and of the result's columns only `lanes` are touched.
     unsafe {
         let out = c.out.add(row * c.out_stride + col);
@@ -241,7 +246,7 @@ unsafe fn block<P: Panels, const C: usize>(c: &Call, col: usize, row: usize, gro
             }
         }
         for g in groups {
-            let at = g * P::GROUP_BYTES;
+            let at = g * P::QUANT.group_bytes();
             let pair = [first.add(at), second.add(at)];
             fetch::<P>(pair);
             add_group::<P, C>(pair, x, &mut sums);
@@ -260,7 +265,7 @@ unsafe fn block<P: Panels, const C: usize>(c: &Call, col: usize, row: usize, gro
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn fetch<P: Panels>(groups: [*const u8; 2]) {
     for group in groups {
-        for line in (0..P::GROUP_BYTES).step_by(64) {
+        for line in (0..P::QUANT.group_bytes()).step_by(64) {
             _mm_prefetch::<_MM_HINT_T0>(group.wrapping_add(AHEAD + line).cast());
         }
     }
@@ -277,13 +282,39 @@ unsafe fn add_group<P: Panels, const C: usize>(
     x: [*const Block; C],
     sums: &mut [__m512; C],
 ) {
-    // SAFETY: the caller gives two whole groups and a block for each of `x`, which is what `sums` and `scales` read.
+    // SAFETY: the caller gives two whole groups and a block for each of `x`, which is what `sums` and `factors` read.
     unsafe {
-        let products = P::sums(groups, x);
-        let scales = scales(groups);
+        let products = P::sums::<C, 0>(groups, x);
+        let scales = factors(P::QUANT, groups, 0);
         for i in 0..C {
-            let term = P::term(_mm512_cvtepi32_ps(products[i]), &*x[i]);
+            let (d, scale) = (
+                _mm512_cvtepi32_ps(products[i]),
+                _mm512_set1_ps((*x[i]).scale),
+            );
+            let term = match P::QUANT {
+                Quant::Q4 => _mm512_fmadd_ps(d, scale, _mm512_set1_ps((*x[i]).offset)),
+                Quant::Q8 | Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => _mm512_mul_ps(d, scale),
+            };
             sums[i] = _mm512_fmadd_ps(term, scales, sums[i]);
+        }
+        match P::QUANT {
+            Quant::Q8 | Quant::Q4 => {}
+            Quant::Q4Min | Quant::Q8Min => {
+                let minima = factors(P::QUANT, groups, 1);
+                let minima = _mm512_mul_ps(minima, _mm512_set1_ps(EIGHTH));
+                for i in 0..C {
+                    sums[i] = _mm512_fmadd_ps(_mm512_set1_ps((*x[i]).offset), minima, sums[i]);
+                }
+            }
+            Quant::Q8Half => {
+                let products = P::sums::<C, 1>(groups, x);
+                let scales = factors(P::QUANT, groups, 1);
+                for i in 0..C {
+                    let d = _mm512_cvtepi32_ps(products[i]);
+                    let term = _mm512_mul_ps(d, _mm512_set1_ps((*x[i]).scale));
+                    sums[i] = _mm512_fmadd_ps(term, scales, sums[i]);
+                }
+            }
         }
     }
 }

@@ -7,31 +7,37 @@ use std::arch::x86_64::*;
 use crate::abi::Quant;
 use crate::abi::quant::Block;
 use crate::kernels::choices::Ahead;
-use crate::kernels::panels::{CHUNKS, Call, Product, SCALES, Sums, once};
+use crate::kernels::panels::{CHUNKS, Call, Product, Sums, bias, chunks, once, sign};
 
 /// Lanes of the lower half.
 const LOWER: __mmask16 = 0xff;
 
-pub(super) struct Q8<const LINES: bool>;
-pub(super) struct Q4<const LINES: bool>;
+/// Integers of 8 bits: [`Quant::Q8`], [`Quant::Q8Min`] or [`Quant::Q8Half`], by its place in [`Quant::ALL`].
+pub(super) struct Bytes<const LINES: bool, const TYPE: usize>;
+/// Integers of 4 bits: [`Quant::Q4`] or [`Quant::Q4Min`].
+pub(super) struct Nibbles<const LINES: bool, const TYPE: usize>;
 
-impl<const LINES: bool> Sums for Q8<LINES> {
-    const QUANT: Quant = Quant::Q8;
+impl<const LINES: bool, const TYPE: usize> Sums for Bytes<LINES, TYPE> {
+    const QUANT: Quant = Quant::ALL[TYPE];
     const AHEAD: Ahead = Ahead::of(LINES);
 
-    /// One factor has no sign: weights are read plus 128, for which a block's bias makes up.
+    /// One factor has no sign: weights that have one are read plus 128, for which a block's bias makes up.
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn sums<const C: usize>(group: *const u8, x: [*const Block; C]) -> [__m256i; C] {
-        let sign = _mm512_set1_epi8(-128);
+    unsafe fn sums<const C: usize, const HALF: usize>(
+        group: *const u8,
+        x: [*const Block; C],
+    ) -> [__m256i; C] {
+        let sign = _mm512_set1_epi8(sign(Self::QUANT));
         let mut sums = [_mm512_setzero_si512(); C];
         // SAFETY: the caller gives a whole group and a block for each of `x`; the chunks lie inside the group.
         unsafe {
             for (sum, x) in sums.iter_mut().zip(x) {
-                *sum = _mm512_maskz_set1_epi32(LOWER, (*x).bias);
+                *sum = _mm512_maskz_set1_epi32(LOWER, bias(Self::QUANT, HALF, x));
             }
-            for chunk in (0..CHUNKS).step_by(2) {
-                let w = _mm512_loadu_si512(group.add(SCALES + 32 * chunk).cast());
+            for chunk in chunks(Self::QUANT, HALF).step_by(2) {
+                let w =
+                    _mm512_loadu_si512(group.add(Self::QUANT.factor_bytes() + 32 * chunk).cast());
                 let w = _mm512_xor_si512(w, sign);
                 for (sum, x) in sums.iter_mut().zip(x) {
                     *sum = _mm512_dpbusd_epi32(*sum, w, eight(x, chunk));
@@ -42,19 +48,23 @@ impl<const LINES: bool> Sums for Q8<LINES> {
     }
 }
 
-impl<const LINES: bool> Sums for Q4<LINES> {
-    const QUANT: Quant = Quant::Q4;
+impl<const LINES: bool, const TYPE: usize> Sums for Nibbles<LINES, TYPE> {
+    const QUANT: Quant = Quant::ALL[TYPE];
     const AHEAD: Ahead = Ahead::of(LINES);
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
-    unsafe fn sums<const C: usize>(group: *const u8, x: [*const Block; C]) -> [__m256i; C] {
+    unsafe fn sums<const C: usize, const HALF: usize>(
+        group: *const u8,
+        x: [*const Block; C],
+    ) -> [__m256i; C] {
         let low = _mm512_set1_epi8(15);
         let mut sums = [_mm512_setzero_si512(); C];
         // SAFETY: the caller gives a whole group and a block for each of `x`; the chunks lie inside the group.
         unsafe {
             for chunk in (0..CHUNKS / 2).step_by(2) {
-                let w = _mm512_loadu_si512(group.add(SCALES + 32 * chunk).cast());
+                let w =
+                    _mm512_loadu_si512(group.add(Self::QUANT.factor_bytes() + 32 * chunk).cast());
                 let first = _mm512_and_si512(w, low);
                 let second = _mm512_and_si512(_mm512_srli_epi16::<4>(w), low);
                 for (sum, x) in sums.iter_mut().zip(x) {
@@ -96,14 +106,14 @@ fn halves<const C: usize>(sums: [__m512i; C]) -> [__m256i; C] {
     out
 }
 
-impl<const LINES: bool> Product for Q8<LINES> {
+impl<const LINES: bool, const TYPE: usize> Product for Bytes<LINES, TYPE> {
     unsafe fn run(call: &Call) {
         // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn` of one row.
         unsafe { one_row::<Self>(call) }
     }
 }
 
-impl<const LINES: bool> Product for Q4<LINES> {
+impl<const LINES: bool, const TYPE: usize> Product for Nibbles<LINES, TYPE> {
     unsafe fn run(call: &Call) {
         // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn` of one row.
         unsafe { one_row::<Self>(call) }

@@ -1,8 +1,10 @@
 //! Quantised products in plain Rust: the integers are summed exactly, and everything in f32 happens in one stated order, so
 //! that other instruction sets give the same bits.
 
+use std::ops::Range;
+
 use crate::abi::Quant;
-use crate::abi::quant::{Block, GROUP, PANEL_ROWS, TINY};
+use crate::abi::quant::{Block, EIGHTH, GROUP, PANEL_ROWS, TINY};
 
 /// A type of quantised weights.
 pub(in crate::kernels) trait Panels {
@@ -18,6 +20,22 @@ impl Panels for Q8 {
 
 impl Panels for Q4 {
     const QUANT: Quant = Quant::Q4;
+}
+
+pub(in crate::kernels) struct Q4Min;
+pub(in crate::kernels) struct Q8Min;
+pub(in crate::kernels) struct Q8Half;
+
+impl Panels for Q4Min {
+    const QUANT: Quant = Quant::Q4Min;
+}
+
+impl Panels for Q8Min {
+    const QUANT: Quant = Quant::Q8Min;
+}
+
+impl Panels for Q8Half {
+    const QUANT: Quant = Quant::Q8Half;
 }
 
 /// [`QuantMatmulFn`](crate::abi::QuantMatmulFn).
@@ -58,13 +76,26 @@ fn dot<P: Panels>(x: &[Block], panel: &[u8], lane: usize) -> f32 {
     let groups = x.iter().zip(panel.chunks_exact(P::QUANT.group_bytes()));
     groups.fold(0.0, |acc, (block, group)| {
         let stored = |i: usize| P::QUANT.get(group, lane, i) + P::QUANT.offset();
-        let products = (0..GROUP).map(|i| i32::from(block.q[i]) * stored(i));
-        let d = products.sum::<i32>() as f32;
-        let t = match P::QUANT {
-            Quant::Q8 => d * block.scale,
-            Quant::Q4 => d.mul_add(block.scale, block.offset),
+        let sum = |range: Range<usize>| {
+            let products = range.map(|i| i32::from(block.q[i]) * stored(i));
+            products.sum::<i32>() as f32
         };
-        t.mul_add(Quant::scale(group, lane), acc)
+        let scaled = |range: Range<usize>, acc: f32| {
+            let scale = P::QUANT.scale(group, lane, range.start);
+            (sum(range) * block.scale).mul_add(scale, acc)
+        };
+        match P::QUANT {
+            Quant::Q8 => scaled(0..GROUP, acc),
+            Quant::Q4 => {
+                let t = sum(0..GROUP).mul_add(block.scale, block.offset);
+                t.mul_add(P::QUANT.scale(group, lane, 0), acc)
+            }
+            Quant::Q4Min | Quant::Q8Min => {
+                let minimum = P::QUANT.minimum(group, lane) * EIGHTH;
+                block.offset.mul_add(minimum, scaled(0..GROUP, acc))
+            }
+            Quant::Q8Half => scaled(GROUP / 2..GROUP, scaled(0..GROUP / 2, acc)),
+        }
     })
 }
 
@@ -89,9 +120,8 @@ pub(in crate::kernels) unsafe extern "C" fn row<P: Panels>(
         .chunks_exact(P::QUANT.group_bytes())
         .zip(out.chunks_mut(GROUP))
     {
-        let scale = Quant::scale(group, lane);
         for (i, out) in out.iter_mut().enumerate() {
-            *out = P::QUANT.get(group, lane, i) as f32 * scale;
+            *out = P::QUANT.value(group, lane, i);
         }
     }
 }
@@ -133,6 +163,8 @@ fn block(x: &[f32]) -> Block {
     let sum: i32 = block.q.iter().map(|q| i32::from(*q)).sum();
     block.offset = -8.0 * block.scale * sum as f32;
     block.bias = -128 * sum;
+    let half = block.q[..GROUP / 2].iter();
+    block.half_bias = -128 * half.map(|q| i32::from(*q)).sum::<i32>();
     block
 }
 
@@ -150,7 +182,13 @@ mod tests {
         let mut out = vec![0; quant.matrix_bytes(rows, k)];
         for (index, group) in out.chunks_exact_mut(quant.group_bytes()).enumerate() {
             for lane in 0..PANEL_ROWS {
-                Quant::put_scale(group, lane, half::f16::from_f32(number(index * 8 + lane)));
+                let x = number(index * 8 + lane);
+                match quant {
+                    Quant::Q8 | Quant::Q4 => Quant::put_scale(group, lane, half::f16::from_f32(x)),
+                    Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => {
+                        Quant::put_factors(group, lane, [x, number(index * 8 + lane + 4000)]);
+                    }
+                }
                 for i in 0..GROUP {
                     let q = low + (index * 77 + lane * 31 + i * 17) as i32 % (high - low + 1);
                     quant.put(group, lane, i, q);
@@ -223,6 +261,9 @@ mod tests {
         for (m, n, k) in [(1, 8, 32), (3, 13, 70), (2, 1, 1), (9, 20, 96)] {
             check::<Q8>(m, n, k);
             check::<Q4>(m, n, k);
+            check::<Q4Min>(m, n, k);
+            check::<Q8Min>(m, n, k);
+            check::<Q8Half>(m, n, k);
         }
     }
 
@@ -243,6 +284,8 @@ mod tests {
             let sum: i32 = block.q.iter().map(|q| i32::from(*q)).sum();
             assert_eq!(block.offset, -8.0 * block.scale * sum as f32);
             assert_eq!(block.bias, -128 * sum);
+            let half: i32 = block.q[..GROUP / 2].iter().map(|q| i32::from(*q)).sum();
+            assert_eq!(block.half_bias, -128 * half);
         }
     }
 
