@@ -14,7 +14,6 @@ use criterion::Criterion;
 use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
 use graver_runtime::abi::{
     CACHE_GROUP, CacheType, KEY_BLOCK, KernelTable, MATMUL_SCRATCH, MapFn, MatmulFn, Quant,
-    QuantMatmulFn,
 };
 
 use share::{Limit, Share};
