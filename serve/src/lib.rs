@@ -4,4 +4,6 @@
 //! executables offer the same.
 
 pub mod engine;
+pub mod guide;
+pub mod http;
 pub mod template;

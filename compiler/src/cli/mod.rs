@@ -14,6 +14,7 @@ mod progress;
 mod quant;
 mod report;
 mod run;
+mod serve;
 mod specs;
 mod tune;
 mod verify;
@@ -49,6 +50,8 @@ enum Command {
     Explain(explain::Args),
     /// Summarise a model, compare two, or print any compiler stage
     Inspect(inspect::Args),
+    /// Answer requests as OpenAI's API has them, and show a page to talk to the model
+    Serve(serve::Args),
     /// List the built-in specs
     Specs(specs::Args),
     /// Write an HTML page about a model: graphs, memory, state, roofline, and what was measured
@@ -122,6 +125,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Compile(args) => compile::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Inspect(args) => inspect::run(&args),
+        Command::Serve(args) => serve::run(&args),
         Command::Specs(args) => specs::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Tune(args) => tune::run(&args),

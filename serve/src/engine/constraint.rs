@@ -65,7 +65,7 @@ impl ConstraintError {
 }
 
 /// Runs a constraint's code, which is a library's, with its panics caught.
-pub(super) fn guarded<T>(
+pub(crate) fn guarded<T>(
     call: impl FnOnce() -> Result<T, ConstraintError>,
 ) -> Result<T, ConstraintError> {
     catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {

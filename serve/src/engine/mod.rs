@@ -16,6 +16,7 @@ mod sequence;
 mod text;
 mod worker;
 
+pub(crate) use constraint::guarded;
 pub use constraint::{Constraint, ConstraintError, Mask};
 pub use handle::{Engine, EngineOptions, StartError, Submitted};
 pub use metrics::{Counts, Gauges};

@@ -1,0 +1,99 @@
+//! `graver serve`: compile in memory and answer requests.
+
+use std::path::Path;
+use std::process::ExitCode;
+
+use graver::driver::Purpose;
+use graver_runtime::files::{self, MAX_CONFIG};
+use graver_runtime::tokenizer::{Source, Tokenizer};
+use graver_serve::http::{ServeArgs, ServedModel, Server};
+use graver_serve::template::{Named, TemplateError, TemplateFiles};
+use serde_json::Value;
+
+use super::model::{WeightedModelArgs, open};
+use super::outcome::Outcome;
+use super::print::say;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    #[command(flatten)]
+    model: WeightedModelArgs,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let model = args.model.model()?;
+    let text = model.text()?;
+    let tokenizer = Tokenizer::load_in_background(text.tokenizer.clone())?;
+    let mut templates = templates(&text.tokenizer)?;
+    if let Some(file) = &args.serve.chat_template {
+        templates.templates = vec![Named {
+            name: "default".into(),
+            template: String::from_utf8_lossy(&files::read(file, MAX_CONFIG)?).into_owned(),
+        }];
+    }
+    let loaded = model.load(Purpose::Run)?;
+    let eos = text.eos_with(&loaded.model.eos);
+    let options = args.serve.session_options();
+    let session = open(loaded, &model.options()?, options)?;
+    let name = args.serve.name.clone();
+    let name = name.unwrap_or_else(|| last_part(model.name()));
+    let served = ServedModel::new(&name, session, tokenizer.wait()?, &templates, eos)?;
+    if served.template.is_none() {
+        say(format_args!(
+            "{name} has no chat template, so that /v1/chat/completions is refused; --chat-template FILE gives it one"
+        ));
+    }
+    let server = Server::start(served, args.serve.server_options()?)?;
+    say(format_args!(
+        "{name}: listening at http://{}",
+        server.address()
+    ));
+    server.wait()?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The chat templates beside a tokenizer.
+fn templates(tokenizer: &Source) -> Result<TemplateFiles, TemplateError> {
+    match tokenizer {
+        Source::Files(files) => {
+            let folder = files.tokenizer.parent();
+            TemplateFiles::find(folder.unwrap_or(Path::new("")))
+        }
+        Source::Bytes { files, .. } => Ok(in_config(files.config.as_deref().unwrap_or(b"null"))),
+        Source::Missing(_) => Ok(TemplateFiles::default()),
+    }
+}
+
+/// The template of a `tokenizer_config.json` that the program made or carries itself.
+fn in_config(config: &[u8]) -> TemplateFiles {
+    let config: Value = serde_json::from_slice(config).unwrap_or(Value::Null);
+    let texts = config.as_object().into_iter().flatten();
+    let tokens = texts.filter(|(name, value)| name.ends_with("_token") && value.is_string());
+    let tokens = tokens.map(|(name, text)| (name.clone(), text.clone()));
+    match config.get("chat_template").and_then(Value::as_str) {
+        Some(template) => TemplateFiles::of(template, tokens.collect()),
+        None => TemplateFiles::default(),
+    }
+}
+
+/// What a path is called without the folders before it.
+fn last_part(path: &Path) -> String {
+    let whole = path.canonicalize().unwrap_or_else(|_| path.into());
+    let name = whole.file_name().unwrap_or(path.as_os_str());
+    name.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::last_part;
+
+    #[test]
+    fn models_are_called_what_their_folder_is_called() {
+        assert_eq!(last_part(Path::new("/no/such/model-7b/")), "model-7b");
+        assert_eq!(last_part(Path::new("embedded model")), "embedded model");
+    }
+}

@@ -1,0 +1,48 @@
+//! What is served.
+
+use std::sync::Arc;
+
+use graver_runtime::session::Session;
+use graver_runtime::tokenizer::Tokenizer;
+
+pub use super::format::ChatFormat;
+use crate::template::{Template, TemplateError, TemplateFiles};
+
+/// A compiled model with everything that turns text into its tokens and back.
+pub struct ServedModel {
+    /// What clients call it.
+    pub name: String,
+    /// Its session, with as many slots as requests are to be computed at once.
+    pub session: Session,
+    /// Its tokenizer.
+    pub tokenizer: Arc<Tokenizer>,
+    /// Its chat template; without one, conversations are refused.
+    pub template: Option<Template>,
+    /// How it marks what it thinks and calls.
+    pub format: ChatFormat,
+    /// Tokens that end a text.
+    pub eos: Vec<u32>,
+}
+
+impl ServedModel {
+    /// A model whose templates have been found.
+    ///
+    /// # Errors
+    /// A template that is not Jinja.
+    pub fn new(
+        name: &str,
+        session: Session,
+        tokenizer: Tokenizer,
+        templates: &TemplateFiles,
+        eos: Vec<u32>,
+    ) -> Result<ServedModel, TemplateError> {
+        Ok(ServedModel {
+            name: name.into(),
+            session,
+            tokenizer: Arc::new(tokenizer),
+            template: Template::new(templates)?,
+            format: ChatFormat::of(templates),
+            eos,
+        })
+    }
+}
