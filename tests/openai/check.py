@@ -10,7 +10,8 @@ client = openai.OpenAI(base_url=url, api_key=key, max_retries=0)
 model = sys.argv[3] if len(sys.argv) > 3 else client.models.list().data[0].id
 messages = [{"role": "user", "content": "Who was Moses?"}]
 tools = [{"type": "function", "function": {"name": "look_up", "description": "Looks a name up",
-          "parameters": {"type": "object", "properties": {"name": {"type": "string"}}, "required": ["name"]}}}]
+          "parameters": {"type": "object", "properties": {"name": {"type": "string", "maxLength": 8}}, "required": ["name"],
+                         "additionalProperties": False}}}]
 usual = {"model": model, "temperature": 0, "max_tokens": 16}
 
 
@@ -62,6 +63,11 @@ def tool_calls():
     found = client.chat.completions.create(messages=messages, tools=tools, **usual).choices[0]
     for call in found.message.tool_calls or []:
         json.loads(call.function.arguments)
+    named = {"type": "function", "function": {"name": "look_up"}}
+    for choice in ("required", named):
+        forced = client.chat.completions.create(messages=messages, tools=tools, tool_choice=choice, **{**usual, "max_tokens": 200}).choices[0]
+        assert forced.finish_reason == "tool_calls" and forced.message.tool_calls[0].function.name == "look_up", forced
+        assert list(json.loads(forced.message.tool_calls[0].function.arguments)) == ["name"], forced
     asked = {"id": "1", "type": "function", "function": {"name": "look_up", "arguments": '{"name": "Moses"}'}}
     told = [*messages, {"role": "assistant", "content": None, "tool_calls": [asked]},
             {"role": "tool", "tool_call_id": "1", "content": "A prophet."}]

@@ -737,3 +737,46 @@ fn the_page_needs_nothing_from_elsewhere() {
         assert!(!page.body.contains(elsewhere), "{elsewhere}");
     }
 }
+
+#[test]
+fn calls_can_be_forced() {
+    let server = server(2, |_| {});
+    let schema = json!({"type": "object", "properties": {"name": {"type": "string", "maxLength": 8}},
+        "required": ["name"], "additionalProperties": false});
+    let tool = |name| json!({"type": "function", "function": {"name": name, "parameters": schema}});
+    let tools = [tool("look_up"), tool("forget")];
+    let named = json!({"type": "function", "function": {"name": "forget"}});
+    for (choice, names) in [
+        (json!("required"), &["look_up", "forget"][..]),
+        (named, &["forget"]),
+    ] {
+        let mut asked = chat(json!({"tools": tools, "tool_choice": choice, "max_tokens": 200}));
+        let whole = post(&server, "/v1/chat/completions", &asked).json();
+        let found = &whole["choices"][0];
+        assert_eq!(found["finish_reason"], "tool_calls", "{whole}");
+        assert_eq!(found["message"]["content"], Value::Null);
+        let function = &found["message"]["tool_calls"][0]["function"];
+        assert!(
+            names.contains(&function["name"].as_str().unwrap()),
+            "{whole}"
+        );
+        let arguments = function["arguments"].as_str().unwrap();
+        let arguments: Value = serde_json::from_str(arguments).unwrap();
+        assert!(arguments["name"].is_string());
+        asked["stream"] = json!(true);
+        let events = post(&server, "/v1/chat/completions", &asked).events();
+        let calls = events
+            .iter()
+            .map(|e| &e["choices"][0]["delta"]["tool_calls"][0]["function"]);
+        let calls: Vec<&Value> = calls.filter(|call| !call.is_null()).collect();
+        assert_eq!(calls, [function]);
+    }
+    let unknown = chat(
+        json!({"tools": tools, "tool_choice": {"type": "function", "function": {"name": "x"}}}),
+    );
+    let answer = post(&server, "/v1/chat/completions", &unknown);
+    assert!(
+        answer.error().contains("no tool is called `x`"),
+        "{answer:?}"
+    );
+}

@@ -10,6 +10,7 @@ mod inspect;
 mod options;
 mod output;
 mod run;
+mod serve;
 mod tune;
 mod verify;
 

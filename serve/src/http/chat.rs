@@ -13,10 +13,11 @@ use super::answers::{Answer, Answers};
 use super::app::{App, Shared, blocking, new_id, now};
 use super::body;
 use super::completions::{reason_word, usage};
-use super::constraints::constraint;
+use super::constraints::{Followed, constraint, make};
 use super::delta::{Delta, Splitter};
 use super::error::{ApiError, json_response};
 use super::events::{Chunks, stream};
+use super::forced::{ToolChoice, forced};
 use super::logprobs::of_chat;
 use super::messages::prepared;
 use super::options::Options;
@@ -78,18 +79,25 @@ pub(super) async fn chat(State(app): State<Shared>, body: Body) -> Result<Respon
 }
 
 impl Asked {
+    fn tool_choice(&self) -> Result<ToolChoice, ApiError> {
+        ToolChoice::read(self.tool_choice.as_ref()).ok_or_else(|| {
+            let expected = "tool_choice: expected none, auto, required or a function's name";
+            ApiError::field("tool_choice", expected)
+        })
+    }
+
+    /// What the answer has to follow where it has to be a call.
+    fn forced(&self, app: &App) -> Result<Option<Followed>, ApiError> {
+        let wrong = |why: String| ApiError::field("tool_choice", format!("tool_choice: {why}"));
+        let choice = self.tool_choice()?;
+        let tools = self.tools()?.unwrap_or(&Value::Null);
+        forced(&app.format, tools, &choice).map_err(wrong)
+    }
+
     /// Tools that may be called.
     fn tools(&self) -> Result<Option<&Value>, ApiError> {
-        let choice = self.tool_choice.as_ref();
-        match choice.and_then(Value::as_str) {
-            Some("none") => return Ok(None),
-            Some("auto") => {}
-            None if choice.is_none_or(Value::is_null) => {}
-            Some(_) | None => {
-                let message =
-                    "tool_choice: expected \"none\" or \"auto\", calls are not forced here";
-                return Err(ApiError::field("tool_choice", message));
-            }
+        if self.tool_choice()? == ToolChoice::None {
+            return Ok(None);
         }
         match &self.tools {
             None | Some(Value::Null) => Ok(None),
@@ -124,7 +132,10 @@ fn prepare(app: &App, mut asked: Asked) -> Result<(Request, String), ApiError> {
         .map_err(ApiError::bad_request)?;
     let logprobs = (asked.logprobs == Some(true)).then(|| asked.top_logprobs.unwrap_or(0));
     let mut request = asked.options.request(prompt, usize::MAX, logprobs)?;
-    request.constraint = constraint(app, &asked.options)?;
+    request.constraint = match asked.forced(app)? {
+        Some(call) => Some(make(app, &call).map_err(|e| ApiError::field("tools", e))?),
+        None => constraint(app, &asked.options)?,
+    };
     let end = text.len() - text.len().min(64);
     let end = (end..=text.len()).find(|&at| text.is_char_boundary(at));
     Ok((request, text[end.unwrap_or(text.len())..].to_owned()))

@@ -30,8 +30,12 @@ pub(super) fn constraint(
         },
     };
     let wrong = |error: ConstraintError| ApiError::field(param, format!("{param}: {error}"));
-    let made = app.guide(|guide| compile(guide, &followed));
-    made.map(Some).map_err(wrong)
+    make(app, &followed).map(Some).map_err(wrong)
+}
+
+/// Compiles what is to be followed, for the model that is served.
+pub(super) fn make(app: &App, followed: &Followed) -> Result<Box<dyn Constraint>, ConstraintError> {
+    app.guide(|guide| compile(guide, followed))
 }
 
 /// Compiles what is to be followed.

@@ -115,7 +115,6 @@ impl From<RequestError> for ApiError {
                 ApiError::new(StatusCode::SERVICE_UNAVAILABLE, error)
             }
             RequestError::TooLong { .. } => ApiError {
-                param: Some("messages"),
                 code: Some("context_length_exceeded"),
                 ..ApiError::bad_request(error)
             },

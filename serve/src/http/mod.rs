@@ -16,6 +16,7 @@ mod constraints;
 mod delta;
 mod error;
 mod events;
+mod forced;
 mod format;
 mod listen;
 mod logprobs;

@@ -1,0 +1,96 @@
+//! `graver serve` from outside: it says where it listens, answers, and ends when it is asked to.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::process::{Child, ChildStderr, Command, Stdio};
+
+use super::{graver, repository};
+
+/// A server at any free port, the rest of what it says, and its address.
+fn start(args: &[&str]) -> (Child, BufReader<ChildStderr>, String) {
+    let mut child = Command::new(env!("CARGO_BIN_EXE_graver"))
+        .args(["serve", "--port", "0"])
+        .args(args)
+        .env_remove("GRAVER_API_KEY")
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("graver runs");
+    let mut lines = BufReader::new(child.stderr.take().unwrap());
+    let mut said = String::new();
+    loop {
+        let mut line = String::new();
+        assert!(lines.read_line(&mut line).unwrap() > 0, "it ended: {said}");
+        said.push_str(&line);
+        if let Some((_, address)) = line.trim_end().split_once("listening at http://") {
+            return (child, lines, address.to_owned());
+        }
+    }
+}
+
+fn ask(address: &str, method: &str, path: &str, body: &str) -> String {
+    let mut stream = TcpStream::connect(address).unwrap();
+    let length = body.len();
+    write!(
+        stream,
+        "{method} {path} HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: {length}\r\n\r\n{body}"
+    )
+    .unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    answer
+}
+
+/// Asks it to end as the system does, and waits until it has.
+fn end(mut child: Child) -> Option<i32> {
+    let pid = child.id().to_string();
+    let sent = Command::new("kill").args(["-TERM", &pid]).status();
+    assert!(sent.unwrap().success());
+    child.wait().unwrap().code()
+}
+
+#[test]
+fn it_answers_until_it_is_asked_to_end() {
+    let template = tempfile::NamedTempFile::new().unwrap();
+    let text = "{% for m in messages %}{{ m.content }}{% endfor %}";
+    std::fs::write(template.path(), text).unwrap();
+    let template = template.path().to_str().unwrap();
+    let (child, _said, address) = start(&["--name", "small", "--chat-template", template]);
+    assert!(ask(&address, "GET", "/health", "").contains("\"ok\""));
+    assert!(ask(&address, "GET", "/", "").contains("<title>Graver</title>"));
+    let body = r#"{"messages": [{"role": "user", "content": "In the"}], "max_tokens": 3, "model": "small"}"#;
+    let answer = ask(&address, "POST", "/v1/chat/completions", body);
+    assert!(answer.contains("\"completion_tokens\":3"), "{answer}");
+    assert_eq!(end(child), Some(0));
+}
+
+#[test]
+fn a_model_without_a_template_says_so() {
+    let (child, _said, address) = start(&["--slots", "1"]);
+    let body = r#"{"messages": [{"role": "user", "content": "In the"}]}"#;
+    let answer = ask(&address, "POST", "/v1/chat/completions", body);
+    assert!(
+        answer.starts_with("HTTP/1.1 400") && answer.contains("--chat-template"),
+        "{answer}"
+    );
+    assert_eq!(end(child), Some(0));
+}
+
+#[test]
+fn what_cannot_be_served_is_refused_at_once() {
+    let message = graver("serve llama --port 0").refused();
+    assert!(message.contains("no tokenizer"), "{message}");
+    let message = graver("serve --host 192.0.2.1 --port 0").refused();
+    assert!(
+        message.contains("cannot listen at 192.0.2.1:0"),
+        "{message}"
+    );
+    let readme = repository("README.md");
+    let message = graver(&format!(
+        "serve --port 0 --json-schema {}",
+        readme.display()
+    ))
+    .refused();
+    assert!(message.contains("expected a JSON schema"), "{message}");
+    let message = graver("serve --port 0 --slots 2 --context 0").refused();
+    assert!(message.contains("--context 0"), "{message}");
+}
