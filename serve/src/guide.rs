@@ -17,7 +17,7 @@ use crate::engine::{Constraint, ConstraintError, Mask, guarded};
 const LONGEST: usize = 1 << 20;
 
 /// Blanks where JSON may have them: as many as people write, so that a model cannot go on with blanks for ever.
-const BLANKS: &str = r"[ \n\t]{0,16}";
+pub(crate) const BLANKS: &str = r"[ \n\t]{0,16}";
 
 /// Makes constraints for one model.
 pub struct Guide {

@@ -16,7 +16,7 @@ use graver_serve::template::TemplateFiles;
 use serde_json::{Map, Value, json};
 
 const TEMPLATE: &str = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}\
-    {% if tools %}tools: <tool_call>{{ tools | tojson }}</tool_call>\n{% endif %}assistant:";
+    {% if tools %}tools: {{ tools | length }} <tool_call></tool_call>\n{% endif %}assistant:";
 
 fn server(slots: usize, change: impl FnOnce(&mut ServerOptions)) -> Server {
     let loaded = driver::load(&ModelSource::Embedded, Purpose::Run, None, &|_, _, _| {}).unwrap();
@@ -432,7 +432,7 @@ fn too_many_are_told_to_come_again() {
             let mut start = [0; 12];
             connection.read_exact(&mut start).unwrap();
             let status = String::from_utf8_lossy(&start)[9..12].parse().unwrap();
-            let answer = match status {
+            match status {
                 429 => {
                     let mut rest = String::new();
                     connection.read_to_string(&mut rest).unwrap();
@@ -450,8 +450,7 @@ fn too_many_are_told_to_come_again() {
                         body: String::new(),
                     }
                 }
-            };
-            answer
+            }
         })
         .collect();
     let refused = answers

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 
 use super::constraints::Followed;
 use super::format::{CallMarks, ChatFormat, Marks};
+use crate::guide::BLANKS;
 
 /// Which calls an answer may or has to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -82,10 +83,17 @@ pub(super) fn forced(
     };
     Ok(Some(match format.calls {
         Some(CallMarks::Between(Marks { open, close })) => Followed::Grammar(format!(
-            "start: {open:?} \"\\n\" call \"\\n\" {close:?}\ncall: %json {schema}\n"
+            "start: {open:?} \"\\n\" call \"\\n\" {close:?}\ncall: %json {}\n",
+            with_blanks(schema)
         )),
         Some(CallMarks::After(_) | CallMarks::Bare) | None => Followed::Schema(schema),
     }))
+}
+
+/// A schema within a grammar, which says itself how many blanks there may be.
+fn with_blanks(mut schema: Value) -> Value {
+    schema["x-guidance"] = json!({"whitespace_pattern": BLANKS});
+    schema
 }
 
 /// The schema of a call of one function.

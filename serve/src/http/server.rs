@@ -107,6 +107,7 @@ impl Server {
         let (host, port) = (options.host.as_str(), options.port);
         let bound = TcpListener::bind((host, port)).and_then(|listener| {
             listener.set_nonblocking(true)?;
+            socket::let_wait(&listener)?;
             Ok((listener.local_addr()?, listener))
         });
         let (address, listener) = bound.map_err(|source| ServeError::Listen {

@@ -23,6 +23,18 @@ pub(super) fn give_up_after(stream: &impl AsRawFd, time: Duration) -> io::Result
     }
 }
 
+/// Connections that may wait to be accepted. Where they are more, clients try again a second later.
+const WAITING: libc::c_int = 4096;
+
+/// Lets more connections wait to be accepted than the library does.
+pub(super) fn let_wait(listener: &impl AsRawFd) -> io::Result<()> {
+    // SAFETY: the descriptor is open while `listener` lives; a socket that listens may be told again.
+    match unsafe { libc::listen(listener.as_raw_fd(), WAITING) } {
+        0 => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 /// Allows this process as many open files as the system lets it have, and returns how many those are.
 pub(super) fn allow_files() -> u64 {
     let mut limit = libc::rlimit {
