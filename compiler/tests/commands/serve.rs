@@ -7,6 +7,10 @@ use std::process::{Child, ChildStderr, Command, Stdio};
 use super::{graver, repository};
 
 /// A server at any free port, the rest of what it says, and its address.
+#[expect(
+    clippy::zombie_processes,
+    reason = "`end` waits for it; a test that panics before ends the process"
+)]
 fn start(args: &[&str]) -> (Child, BufReader<ChildStderr>, String) {
     let mut child = Command::new(env!("CARGO_BIN_EXE_graver"))
         .args(["serve", "--port", "0"])
