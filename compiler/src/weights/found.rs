@@ -9,14 +9,14 @@ use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
 use super::file::FileBytes;
 use super::file_error::Unplaced;
-use super::header::weight_type;
+use super::header::{HeaderTensor, weight_type};
 use super::nearest::nearest;
 use super::published::{Published, Stored, Widen};
 use super::resolve::{At, Candidate, Layout, Progress, candidates, walk, with_prefixes};
 use super::storage::StorageType;
 use super::view::{Tensor, View};
 use super::widen::{Conversion, widen};
-use crate::spec::model::{Model, Weight};
+use crate::spec::model::{Blocks, Model, Weight};
 use crate::walk::{Role, Slot};
 use graver_runtime::abi::{Dtype, Encoding, Quant};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -42,12 +42,15 @@ pub(super) fn find(
     found.into_weights(checkpoint, embed, layers, head, progress)
 }
 
+/// What is held of a tensor: its name; what it is converted to, if it is; the first number and where the others are, if not all.
+type Held = (String, Option<Encoding>, Option<(usize, Blocks)>);
+
 /// What has been found so far.
 struct Found {
     tensors: Vec<Tensor>,
     /// By name and, where the tensor is held converted, the type that it is converted to: a matrix and a vector may read one
     /// tensor in two types.
-    by_name: HashMap<(String, Option<Encoding>), usize>,
+    by_name: HashMap<Held, usize>,
     /// Conversions to make, in the order of their bytes in the new blob.
     conversions: Vec<Conversion>,
     converted_bytes: usize,
@@ -105,8 +108,11 @@ impl Found {
         if let Stored::Packed { .. } = stored {
             weight.transposed = false;
         }
-        let layout = Layout::of(&weight, label, at.layer, stack)?;
+        let mut layout = Layout::of(&weight, label, at.layer, stack)?;
         let (how, held) = self.check(checkpoint, slot, label, &stored, &layout, &weight)?;
+        if weight.scattered().is_some() {
+            layout = Layout::gathered(&weight);
+        }
         let tensor = self.tensor(checkpoint, &name, &stored, how, held, &layout);
         let found = &self.tensors[tensor];
         Ok(match held {
@@ -154,7 +160,7 @@ impl Found {
         layout: &Layout,
         weight: &Weight,
     ) -> Result<(Option<Widen>, Encoding), WeightsError> {
-        if let Stored::Packed { blocks, scales } = stored {
+        if let (Stored::Packed { blocks, scales }, None) = (stored, weight.scattered()) {
             let names = [blocks.header.name.as_str(), scales];
             let held = match slot.role.is_vector() {
                 true => Dtype::F32,
@@ -171,6 +177,16 @@ impl Found {
             return Err(misshapen(&header.name, label, weight, found, expected));
         }
         self.used.insert(header.name.clone());
+        if let Some(blocks) = weight.scattered() {
+            let dtype = float_type(header, label)?;
+            let first = layout.first_row();
+            let how = Widen::Gathered {
+                dtype,
+                first,
+                blocks,
+            };
+            return Ok((Some(how), Encoding::Float(Dtype::F32)));
+        }
         if let Some(how) = self.published.scaled(checkpoint, header, label)? {
             self.used.extend(how.scales().map(str::to_string));
             return Ok((Some(how), Encoding::Float(Dtype::F32)));
@@ -178,11 +194,7 @@ impl Found {
         if let Some(storage) = stored.storage() {
             return self.check_blocked(checkpoint, (slot, weight), label, stored, storage);
         }
-        let dtype = weight_type(header.dtype).ok_or_else(|| WeightsError::WrongType {
-            tensor: header.name.clone(),
-            slot: label.to_string(),
-            found: header.dtype.to_string(),
-        })?;
+        let dtype = float_type(header, label)?;
         Ok(match slot.role.is_vector() && dtype != Dtype::F32 {
             true => (Some(Widen::Float(dtype)), Encoding::Float(Dtype::F32)),
             false => (None, Encoding::Float(dtype)),
@@ -232,7 +244,8 @@ impl Found {
         held: Encoding,
         layout: &Layout,
     ) -> usize {
-        let key = (name.to_string(), how.is_some().then_some(held));
+        let run = how.as_ref().and_then(Widen::run);
+        let key = (name.to_string(), how.is_some().then_some(held), run);
         if let Some(tensor) = self.by_name.get(&key) {
             return *tensor;
         }
@@ -301,6 +314,15 @@ impl Found {
             head,
         })
     }
+}
+
+/// The type of a tensor of floats.
+fn float_type(header: &HeaderTensor, label: &str) -> Result<Dtype, WeightsError> {
+    weight_type(header.dtype).ok_or_else(|| WeightsError::WrongType {
+        tensor: header.name.clone(),
+        slot: label.to_string(),
+        found: header.dtype.to_string(),
+    })
 }
 
 /// Bytes of a tensor of some shape.

@@ -10,6 +10,7 @@ use super::error::WeightsError;
 use super::file::StoredTensor;
 use super::header::{HeaderTensor, weight_type};
 use super::storage::StorageType;
+use crate::spec::model::Blocks;
 use graver_runtime::abi::{Dtype, Quant};
 use safetensors::Dtype as StoredDtype;
 use serde::Deserialize;
@@ -54,6 +55,12 @@ pub(super) enum Stored<'a> {
 pub(super) enum Widen {
     /// From another float type to f32.
     Float(Dtype),
+    /// Numbers of a vector that lie apart, from any float type to f32: the first, and where the others are.
+    Gathered {
+        dtype: Dtype,
+        first: usize,
+        blocks: Blocks,
+    },
     /// From FP8 to f32, with scales in a tensor, one for each block.
     Blocks { scales: String, block: [usize; 2] },
     /// From MXFP4 to bf16 or f32, both of which hold every value.
@@ -203,8 +210,22 @@ impl Widen {
     /// The tensor of scales.
     pub(super) fn scales(&self) -> Option<&str> {
         match self {
-            Widen::Float(_) | Widen::Blocked(_) | Widen::Panels(..) => None,
+            Widen::Float(_) | Widen::Gathered { .. } | Widen::Blocked(_) | Widen::Panels(..) => {
+                None
+            }
             Widen::Blocks { scales, .. } | Widen::Packed { scales, .. } => Some(scales),
+        }
+    }
+
+    /// Which numbers of the tensor are converted, unless all are.
+    pub(super) fn run(&self) -> Option<(usize, Blocks)> {
+        match self {
+            Widen::Gathered { first, blocks, .. } => Some((*first, *blocks)),
+            Widen::Float(_)
+            | Widen::Blocks { .. }
+            | Widen::Packed { .. }
+            | Widen::Blocked(_)
+            | Widen::Panels(..) => None,
         }
     }
 }

@@ -157,8 +157,15 @@ impl Layout {
             return Err(bad("only a matrix can be transposed"));
         }
         let by_head = |range: &Option<Range>| range.is_some_and(|r| r.heads > 1);
-        if by_head(&weight.columns) || by_head(&weight.part) && stored.len() != 2 {
-            return Err(bad("only rows of a matrix can be taken by head"));
+        if by_head(&weight.columns) || by_head(&weight.part) && stored.len() > 2 {
+            return Err(bad(
+                "only rows of a matrix and numbers of a vector can be taken by head",
+            ));
+        }
+        if weight.scattered().is_some() && stack.is_some() {
+            return Err(bad(
+                "vectors that a tensor stacks for all experts cannot be taken by head",
+            ));
         }
         if weight.columns.is_some() && stored.len() != 2 {
             return Err(bad("only a matrix has columns"));
@@ -181,6 +188,20 @@ impl Layout {
             first,
             stack,
         })
+    }
+
+    /// First row of the part.
+    pub(super) fn first_row(&self) -> usize {
+        self.first.0
+    }
+
+    /// That of a vector whose numbers have been put together.
+    pub(super) fn gathered(weight: &Weight) -> Layout {
+        Layout {
+            stored: weight.shape.clone(),
+            first: (0, 0),
+            stack: None,
+        }
     }
 
     /// The view of a tensor that has the right shape, so that no product overflows.

@@ -15,6 +15,7 @@ use super::error::{TensorPlace, WeightsError};
 use super::header::weight_type;
 use super::published::{GROUP, Widen, plane};
 use super::resolve::Progress;
+use crate::spec::model;
 
 /// Bytes of the result that are made in one piece: the grain of parallel work.
 const PIECE: usize = 1 << 20;
@@ -111,6 +112,7 @@ impl Misfit {
                     // The last two dimensions are the groups of a row, and the bytes of a group.
                     Widen::Packed { .. } => shape[shape.len() - 2] * GROUP,
                     Widen::Float(_)
+                    | Widen::Gathered { .. }
                     | Widen::Blocks { .. }
                     | Widen::Blocked(_)
                     | Widen::Panels(..) => plane(shape).1,
@@ -131,6 +133,12 @@ enum Source<'a> {
     Float {
         bytes: &'a [u8],
         dtype: Dtype,
+    },
+    Gathered {
+        bytes: &'a [u8],
+        dtype: Dtype,
+        first: usize,
+        blocks: model::Blocks,
     },
     Blocks(Blocks<'a>),
     Packed {
@@ -168,6 +176,16 @@ impl<'a> Source<'a> {
                 bytes,
                 dtype: *dtype,
             },
+            Widen::Gathered {
+                dtype,
+                first,
+                blocks,
+            } => Source::Gathered {
+                bytes,
+                dtype: *dtype,
+                first: *first,
+                blocks: *blocks,
+            },
             Widen::Blocks { scales, block } => {
                 let (scales, of) = read(scales);
                 let (rows, columns) = plane(&header.shape);
@@ -195,7 +213,7 @@ impl<'a> Source<'a> {
     /// Bytes of the result that are made from the same scales, so that pieces hold whole ones.
     fn grain_bytes(self) -> usize {
         match self {
-            Source::Float { .. } => 4,
+            Source::Float { .. } | Source::Gathered { .. } => 4,
             Source::Blocks(blocks) => blocks.plane.1 * 4,
             Source::Packed { to, .. } => GROUP * to.size(),
             Source::Blocked(rows) => rows.storage.block * 4,
@@ -210,6 +228,19 @@ impl<'a> Source<'a> {
                 let values = bytes[first * dtype.size()..].chunks_exact(dtype.size());
                 for (out, value) in out.chunks_exact_mut(4).zip(values) {
                     out.copy_from_slice(&dtype.read(value).to_le_bytes());
+                }
+                Ok(())
+            }
+            Source::Gathered {
+                bytes,
+                dtype,
+                first: start,
+                blocks,
+            } => {
+                for (i, out) in out.chunks_exact_mut(4).enumerate() {
+                    let at = (start + blocks.place(first + i)) * dtype.size();
+                    let value = dtype.read(&bytes[at..at + dtype.size()]);
+                    out.copy_from_slice(&value.to_le_bytes());
                 }
                 Ok(())
             }

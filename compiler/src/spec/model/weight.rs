@@ -77,8 +77,17 @@ impl Weight {
         std::iter::once(self).chain(&self.others)
     }
 
-    /// How rows lie, unless they follow each other.
+    /// How the rows of a matrix lie, unless they follow each other.
     pub fn blocks(&self) -> Option<Blocks> {
+        self.by_head().filter(|_| self.shape.len() > 1)
+    }
+
+    /// How the numbers of a vector lie, unless they follow each other: they are put together when it is read.
+    pub(crate) fn scattered(&self) -> Option<Blocks> {
+        self.by_head().filter(|_| self.shape.len() == 1)
+    }
+
+    fn by_head(&self) -> Option<Blocks> {
         let part = self.part.filter(|p| p.heads > 1)?;
         Some(Blocks {
             rows: self.shape[0] / part.heads,

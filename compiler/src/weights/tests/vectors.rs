@@ -1,6 +1,7 @@
 //! Vectors and filters: f32 for generated code, in whatever form the checkpoint or the seed has them.
 
 use super::*;
+use crate::spec::model::Range;
 use crate::weights::{Checkpoint, RandomWeights, Source, View, Weights, WeightsError, resolve};
 use graver_runtime::abi::{Dtype, Encoding};
 
@@ -121,4 +122,67 @@ fn that_are_drawn_beside_a_matrix_of_the_same_name_are_f32() {
         let weights = resolve(&model, Source::Random(random)).unwrap();
         assert_eq!(weights.tensors.len(), 1, "one type is one tensor");
     }
+}
+
+/// A bias of two heads of six numbers, of which the slot takes two of each; a gain takes two others.
+fn by_head(bias: Weight) -> Model {
+    let part = |from| {
+        Some(Range {
+            heads: 2,
+            ..Range::one(from, 6)
+        })
+    };
+    let gain = Weight {
+        part: part(0),
+        ..weight("norm.gain", "b", &[4])
+    };
+    let bias = Weight {
+        part: part(3),
+        ..bias
+    };
+    let matrix = weight("logits.weight", "w", &[4, 4]);
+    let steps = vec![norm(gain, false), linear(matrix, Some(bias))];
+    model(vec![], vec![], 0, steps)
+}
+
+#[test]
+fn numbers_of_each_head_are_put_together() {
+    let model = by_head(weight("logits.bias", "b", &[4]));
+    let numbers: Vec<f32> = (0..12).map(|i| i as f32).collect();
+    for (dtype, bytes) in [("F32", f32_bytes(&numbers)), ("BF16", bf16_bytes(&numbers))] {
+        let matrix = ("w", "F32", &[4, 4][..], vec![0; 64]);
+        let tensors = [("b", dtype, &[12][..], bytes), matrix];
+        let weights = resolved(&model, json!({}), &tensors).unwrap();
+        is_f32(&weights, &weights.head[0], &[0.0, 1.0, 6.0, 7.0]);
+        is_f32(&weights, &weights.head[2], &[3.0, 4.0, 9.0, 10.0]);
+    }
+}
+
+#[test]
+fn numbers_of_each_head_are_floats_of_one_vector() {
+    let said = |model: &Model, dtype: &str, length: usize| {
+        let bytes = length * if dtype == "F32" { 4 } else { 1 };
+        let tensors = [
+            ("b", dtype, &[length][..], vec![0; bytes]),
+            ("s", "F32", &[2, 12][..], vec![0; 96]),
+            ("w", "F32", &[4, 4][..], vec![0; 64]),
+        ];
+        let error = resolved(model, json!({}), &tensors).unwrap_err();
+        error.to_string()
+    };
+    let one = by_head(weight("logits.bias", "b", &[4]));
+    let found = said(&one, "U8", 12);
+    assert!(
+        found.contains("norm.gain") && found.contains("U8"),
+        "{found}"
+    );
+    let found = said(&one, "F32", 11);
+    assert!(found.contains("[12]") && found.contains("[11]"), "{found}");
+    let stacked = Weight {
+        family: Some(2),
+        ..weight("logits.bias", "s", &[4])
+    };
+    let found = said(&by_head(stacked), "F32", 12);
+    let end = "vectors that a tensor stacks for all experts cannot be taken by head";
+    assert!(found.ends_with(end), "{found}");
 }
