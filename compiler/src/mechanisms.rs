@@ -267,10 +267,15 @@ fn rotary(rope: &Rope, head_dim: usize) -> String {
     } else {
         "rotate-half"
     };
+    let way = match rope.freqs.first() {
+        Some(first) if *first < 0.0 => ", backwards",
+        Some(_) | None => "",
+    };
     // The slowest pair's wavelength says how the frequencies were scaled, whatever the rule was called.
-    let slowest = rope.freqs.iter().copied().fold(f32::INFINITY, f32::min);
+    let slowest = rope.freqs.iter().copied().map(f32::abs);
+    let slowest = slowest.fold(f32::INFINITY, f32::min);
     format!(
-        "RoPE on {} of {head_dim} components, {pairs}, longest wavelength {:.3e}",
+        "RoPE on {} of {head_dim} components, {pairs}{way}, longest wavelength {:.3e}",
         rope.rotary_dim(),
         std::f32::consts::TAU / slowest
     )

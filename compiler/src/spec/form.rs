@@ -71,6 +71,7 @@ pub(super) const ROPE: Keys = &[
     ("elsewhere", Plain),
     ("original_context", Plain),
     ("interleaved", Plain),
+    ("backwards", Plain),
 ];
 pub(super) const ITEM: Keys = &[
     ("residual", List(&Step)),

@@ -48,7 +48,11 @@ pub(super) fn rope(name: &str, node: &Node<'_, '_>, context: usize) -> Read<Rope
         original: original as f64,
         context: context as f64,
     };
-    let (freqs, scale, long) = plain.scaled(table.scaling()?, &table)?;
+    let (mut freqs, scale, mut long) = plain.scaled(table.scaling()?, &table)?;
+    if fields.flag("backwards")? {
+        let long = long.iter_mut().flat_map(|l| &mut l.freqs);
+        freqs.iter_mut().chain(long).for_each(|f| *f = -*f);
+    }
     let all = freqs.iter().chain(long.iter().flat_map(|l| &l.freqs));
     let scale = scale as f32;
     if let Some(bad) = all.chain([&scale]).find(|f| !f.is_finite()) {

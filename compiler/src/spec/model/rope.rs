@@ -7,7 +7,7 @@ use serde::Serialize;
 pub struct Rope {
     /// Name in the spec.
     pub name: String,
-    /// Angular frequency per pair, `[rotary_dim / 2]`.
+    /// Angular frequency per pair, `[rotary_dim / 2]`; below zero where pairs turn the other way.
     pub freqs: Vec<f32>,
     /// Multiplies cos and sin (YaRN's attention scale).
     pub scale: f32,

@@ -50,6 +50,22 @@ fn keys_of_parameters_are_known() {
 }
 
 #[test]
+fn pairs_can_turn_backwards() {
+    let rope = |backwards: bool| {
+        let mut spec = small();
+        spec["ropes"]["rope"]["parameters"] = longrope(json!({}));
+        spec["ropes"]["rope"]["backwards"] = backwards.into();
+        bind(&spec, &config()).unwrap().ropes[0].clone()
+    };
+    let (mut turned, plain) = (rope(true), rope(false));
+    assert_ne!(turned, plain);
+    turned.freqs.iter_mut().for_each(|f| *f = -*f);
+    let long = &mut turned.long.as_mut().unwrap().freqs;
+    long.iter_mut().for_each(|f| *f = -*f);
+    assert_eq!(turned, plain);
+}
+
+#[test]
 fn original_contexts_are_numbers_of_positions() {
     let short = |original: Value| {
         let rope = with(
