@@ -315,6 +315,25 @@ def families():
         Fixture("gpt-neo-bf16", gpt_neo(), B16, prompt=24),
         Fixture("jais2-bf16", small("jais2"), B16),
         Fixture("cwm-bf16", windows("cwm", num_hidden_layers=3, head_dim=6, **LLAMA3), B16, prompt=24),
+        Fixture("gpt-neox-bf16", gpt_neox(), B16),
+        Fixture("gpt-neox-in-turn-f16", gpt_neox(use_parallel_residual=False, num_attention_heads=2, attention_bias=False), torch.float16),
+        Fixture("gpt-bigcode-bf16", gptj("gpt_bigcode"), B16),
+        Fixture("gpt-bigcode-by-heads-f32", gptj("gpt_bigcode", multi_query=False, scale_attn_weights=False, n_layer=1)),
+        Fixture("persimmon-bf16", small("persimmon", hidden_size=24, num_attention_heads=3), B16, older_config=True),
+        Fixture("nanochat-bf16", small("nanochat", hidden_size=24), B16),
+        Fixture("exaone-moe-bf16", windows("exaone_moe", num_hidden_layers=3, head_dim=6, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=8,
+                                           sliding_window_pattern=2), B16, prompt=24),
+        Fixture("granitemoeshared-bf16", small("granitemoeshared", intermediate_size=8, num_local_experts=4, num_experts_per_tok=2, shared_intermediate_size=12,
+                                               residual_multiplier=0.4, attention_multiplier=0.2), B16),
+        Fixture("internlm3-bf16", small("internlm3", head_dim=8, attention_bias=True, mlp_bias=True), B16),
+        Fixture("youtu-bf16", latent("youtu", tie_word_embeddings=False), B16),
+        Fixture("hyperclovax-bf16", small("hyperclovax", embedding_multiplier=3.0, logits_scaling=0.5, residual_multiplier=0.4, attention_multiplier=0.2), B16),
+        Fixture("qwen2-vl-text-half-bf16", with_images("qwen2_vl", small("qwen2_vl_text", **rope("default", 1e6, mrope_section=[1, 2, 2])),
+                                                       dict(depth=1, embed_dim=8, hidden_size=20, num_heads=1), vision_start_token_id=0), B16),
+        Fixture("qwen3-vl-text-half-bf16", with_images("qwen3_vl", small("qwen3_vl_text", head_dim=8, **rope(
+            "default", 5e6, mrope_section=[2, 1, 1], mrope_interleaved=True)), dict(depth=1, num_heads=1, out_hidden_size=20, num_position_embeddings=4,
+                                                                               deepstack_visual_indexes=[0]), vision_start_token_id=0), B16, older_config=True),
+        Fixture("smolvlm-text-half-bf16", with_images("smolvlm", small("llama"), {}, scale_factor=2, tie_word_embeddings=False), B16),
     ]
 
 
@@ -340,3 +359,10 @@ def gpt_neo(**changed):
     """A GPT-Neo whose prompt is several windows long."""
     return dict(model_type="gpt_neo", vocab_size=67, hidden_size=20, num_layers=2, num_heads=2, intermediate_size=28, max_position_embeddings=40,
                 window_size=5, attention_types=[[["global", "local"], 1]], bos_token_id=1, eos_token_id=2) | changed
+
+
+def gpt_neox(**changed):
+    """A GPT-NeoX of two layers, half of whose components rotate."""
+    return dict(model_type="gpt_neox", vocab_size=67, hidden_size=24, intermediate_size=28, num_hidden_layers=2, num_attention_heads=3,
+                max_position_embeddings=64, bos_token_id=1, eos_token_id=2,
+                rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5)) | changed
