@@ -24,6 +24,7 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let model = args.model.model()?;
+    let server = args.serve.server_options()?;
     let text = model.text()?;
     let tokenizer = Tokenizer::load_in_background(text.tokenizer.clone())?;
     let mut templates = templates(&text.tokenizer)?;
@@ -40,16 +41,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let name = args.serve.name.clone();
     let name = name.unwrap_or_else(|| last_part(model.name()));
     let served = ServedModel::new(&name, session, tokenizer.wait()?, &templates, eos)?;
-    if served.template.is_none() {
-        say(format_args!(
-            "{name} has no chat template, so that /v1/chat/completions is refused; --chat-template FILE gives it one"
-        ));
-    }
-    let server = Server::start(served, args.serve.server_options()?)?;
+    let talks = served.template.is_some();
+    let server = Server::start(served, server)?;
     say(format_args!(
         "{name}: listening at http://{}",
         server.address()
     ));
+    if !talks {
+        say(format_args!(
+            "{name} has no chat template, so that /v1/chat/completions is refused; --chat-template FILE gives it one"
+        ));
+    }
     server.wait()?;
     Ok(ExitCode::SUCCESS)
 }
