@@ -18,6 +18,7 @@ pub mod interp;
 pub mod mechanisms;
 pub mod memory;
 pub mod passes;
+pub mod perplexity;
 pub mod report;
 pub mod schedule;
 pub mod spec;

@@ -4,7 +4,6 @@
 //! the prompt and the generated text (or ids, or one JSON object) and a closing line. Opening the model with `--threads`,
 //! `--context` and `--pin` is the caller's.
 
-use std::hash::{BuildHasher, Hasher, RandomState};
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 
@@ -14,13 +13,14 @@ use serde::Serialize;
 use crate::files::shown;
 use crate::generate::{GenerateError, Generation, Limits, Model, Stop, Timings, check_prompt};
 use crate::profile::Profile;
-use crate::sampling::{Sampler, SamplingError, SamplingOptions};
-use crate::session::SessionOptions;
+use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{Pending, Tokenizer, TokenizerError};
 
+mod options;
 mod output;
 mod values;
 
+pub use options::{SamplingArgs, SessionArgs};
 use output::Output;
 
 /// Options of a generation.
@@ -38,36 +38,12 @@ pub struct RunArgs {
     /// Most tokens to generate
     #[arg(short = 'n', long, value_name = "N", default_value_t = 256, value_parser = values::count, allow_negative_numbers = true)]
     pub max_tokens: usize,
-    /// Temperature; 0 always takes the likeliest token
-    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = values::temperature, allow_negative_numbers = true)]
-    pub temp: f32,
-    /// Choose among the K likeliest tokens; 0 for all [default: 40]
-    #[arg(long, value_name = "K", value_parser = values::count, allow_negative_numbers = true)]
-    pub top_k: Option<usize>,
-    /// Choose among the likeliest tokens that together reach probability P; 1 for all [default: 0.95]
-    #[arg(long, value_name = "P", value_parser = values::top_p, allow_negative_numbers = true)]
-    pub top_p: Option<f32>,
-    /// Choose among tokens at least P times as likely as the likeliest; 0 for all [default: 0.05]
-    #[arg(long, value_name = "P", value_parser = values::min_p, allow_negative_numbers = true)]
-    pub min_p: Option<f32>,
-    /// Make tokens that already occurred less likely by this factor; 1 for no change
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = values::penalty, allow_negative_numbers = true)]
-    pub repeat_penalty: f32,
-    /// Seed of the random numbers [default: a new one each time]
-    #[arg(long, value_name = "S", value_parser = values::seed, allow_negative_numbers = true)]
-    pub seed: Option<u64>,
-    /// Threads to compute with [default: as many as the system allows]
-    #[arg(short = 't', long, value_name = "K", value_parser = values::positive, allow_negative_numbers = true)]
-    pub threads: Option<usize>,
-    /// Context length, in positions [default: the model's own, at most 4096]
-    #[arg(short = 'c', long, value_name = "C", value_parser = values::positive, allow_negative_numbers = true)]
-    pub context: Option<usize>,
-    /// Pin each thread to a processor
-    #[arg(long)]
-    pub pin: bool,
-    /// Write where time went, as a trace for Perfetto and chrome://tracing
-    #[arg(long, value_name = "FILE")]
-    pub profile: Option<PathBuf>,
+    /// How tokens are chosen.
+    #[command(flatten)]
+    pub sampling: SamplingArgs,
+    /// What the model is computed with.
+    #[command(flatten)]
+    pub session: SessionArgs,
     /// Print the generated token ids, separated by commas, instead of text
     #[arg(long)]
     pub print_tokens: bool,
@@ -138,59 +114,10 @@ pub enum RunError {
     Output(#[from] io::Error),
 }
 
-impl RunArgs {
-    /// How tokens are to be chosen; draws a seed where none is given.
-    pub fn sampling(&self) -> SamplingOptions {
-        let usual = SamplingOptions::default();
-        SamplingOptions {
-            temperature: self.temp,
-            top_k: self.top_k.unwrap_or(usual.top_k),
-            top_p: self.top_p.unwrap_or(usual.top_p),
-            min_p: self.min_p.unwrap_or(usual.min_p),
-            repeat_penalty: self.repeat_penalty,
-            // The standard library's hash keys are the random numbers nearest at hand.
-            seed: self
-                .seed
-                .unwrap_or_else(|| RandomState::new().build_hasher().finish()),
-        }
-    }
-}
-
-impl RunArgs {
-    /// Refuses what would change nothing. `seed_is_used` says whether anything but sampling uses the seed.
-    ///
-    /// # Errors
-    /// The first such option.
-    pub fn check(&self, seed_is_used: bool) -> Result<(), RunError> {
-        let choosing = [
-            ("--top-k", self.top_k.is_some()),
-            ("--top-p", self.top_p.is_some()),
-            ("--min-p", self.min_p.is_some()),
-            ("--seed", self.seed.is_some() && !seed_is_used),
-        ];
-        let mut given = choosing.into_iter().filter(|(_, is_given)| *is_given);
-        match given.next() {
-            Some((option, _)) if self.temp == 0.0 => Err(RunError::NoEffect { option }),
-            Some(_) | None => Ok(()),
-        }
-    }
-
-    /// How the session is to be made that these options are about.
-    pub fn session_options(&self) -> SessionOptions {
-        SessionOptions {
-            threads: self.threads,
-            context: self.context,
-            pin: self.pin,
-            alone: true,
-            profile: self.profile.is_some(),
-            ..SessionOptions::default()
-        }
-    }
-}
-
 /// Writes the profile that a session recorded to `--profile`'s file, and a table of it to `err`.
 pub fn write_profile(
-    args: &RunArgs,
+    args: &SessionArgs,
+    quiet: bool,
     profile: Option<Profile>,
     err: &mut dyn Write,
 ) -> Result<(), RunError> {
@@ -198,7 +125,7 @@ pub fn write_profile(
         return Ok(());
     };
     save_trace(path, &profile)?;
-    if !args.quiet {
+    if !quiet {
         write!(err, "{profile}")?;
     }
     Ok(())
@@ -240,7 +167,7 @@ fn generate(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), RunError> {
-    let options = args.sampling();
+    let options = args.sampling.options();
     let (seed, sampler) = (options.seed, Sampler::new(options)?);
     let prompt = read_prompt(args)?;
     let tokenizer = load_tokenizer(args, &prompt, pending, special, err)?;

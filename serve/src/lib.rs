@@ -3,6 +3,7 @@
 //! Nothing here knows how a model is compiled: it takes the runtime's sessions and tokenizers, so that `graver` and compiled
 //! executables offer the same.
 
+pub mod chat;
 pub mod engine;
 pub mod guide;
 pub mod http;

@@ -1,6 +1,7 @@
 //! The table of commands, which have a file each, and how one is run.
 
 mod bench;
+mod chat;
 mod compile;
 mod explain;
 mod hub;
@@ -9,6 +10,7 @@ mod interrupt;
 mod model;
 mod named;
 mod outcome;
+mod perplexity;
 mod print;
 mod progress;
 mod quant;
@@ -42,6 +44,8 @@ struct Cli {
 enum Command {
     /// Compile a model in memory and generate text with it
     Run(run::Args),
+    /// Compile a model in memory and talk with it
+    Chat(chat::Args),
     /// Measure speed, what fusion is worth, and what each pass is worth
     Bench(bench::Args),
     /// Make an executable, a shared library or an object
@@ -52,6 +56,8 @@ enum Command {
     Inspect(inspect::Args),
     /// Answer requests as OpenAI's API has them, and show a page to talk to the model
     Serve(serve::Args),
+    /// Measure how well a model knows a text
+    Perplexity(perplexity::Args),
     /// List the built-in specs
     Specs(specs::Args),
     /// Write an HTML page about a model: graphs, memory, state, roofline, and what was measured
@@ -71,17 +77,19 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
     format!("{} (kernels: {kernels})", env!("CARGO_PKG_VERSION"))
 });
 
-/// The command line. `run` has a seed already, which is that of random weights as well.
+/// The command line. `run` and `chat` have a seed already, which is that of random weights as well.
 fn command() -> clap::Command {
     Cli::command()
         .version(&**VERSION)
-        .mut_subcommand("run", |run| {
-            run.mut_arg("weights_seed", |seed| {
-                seed.long("weights-seed").help(
-                "Seed of random weights, where MODEL is a spec [default: that of --seed, else 0]",
-            )
-            })
-        })
+        .mut_subcommand("run", with_two_seeds)
+        .mut_subcommand("chat", with_two_seeds)
+}
+
+fn with_two_seeds(command: clap::Command) -> clap::Command {
+    command.mut_arg("weights_seed", |seed| {
+        seed.long("weights-seed")
+            .help("Seed of random weights, where MODEL is a spec [default: that of --seed, else 0]")
+    })
 }
 
 /// Runs the command line.
@@ -121,11 +129,13 @@ fn show(message: &clap::Error) -> ExitCode {
 fn dispatch(cli: Cli) -> Outcome {
     match cli.command {
         Command::Run(args) => run::run(&args),
+        Command::Chat(args) => chat::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Explain(args) => explain::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Serve(args) => serve::run(&args),
+        Command::Perplexity(args) => perplexity::run(&args),
         Command::Specs(args) => specs::run(&args),
         Command::Report(args) => report::run(&args),
         Command::Tune(args) => tune::run(&args),

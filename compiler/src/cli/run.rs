@@ -25,9 +25,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     // One seed for everything random, sampling and weights, unless there are two.
-    let mut model = args.model.model_or_seed(args.run.seed)?;
+    let mut model = args.model.model_or_seed(args.run.sampling.seed)?;
     let seed_is_weights_too = model.has_random_weights() && !args.model.has_seed();
-    args.run.check(seed_is_weights_too)?;
+    args.run.sampling.check(seed_is_weights_too)?;
     let mut out = print::open()?;
     model.instruments.checks = args.checked;
     model.instruments.verified = args.checked;
@@ -38,11 +38,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
         bos: loaded.model.bos,
         eos: text.eos_with(&loaded.model.eos),
     };
-    let options = args.run.session_options();
+    let options = args.run.session.options();
     let mut session = open(loaded, &model.options()?, options)?;
     let mut sequence = Sequence::new(&mut session);
     let err = &mut io::stderr().lock();
     cli::run(&args.run, &mut sequence, tokenizer, &special, &mut out, err)?;
-    cli::write_profile(&args.run, session.profile(), err)?;
+    cli::write_profile(&args.run.session, args.run.quiet, session.profile(), err)?;
     Ok(ExitCode::SUCCESS)
 }

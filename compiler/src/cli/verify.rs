@@ -16,6 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::model::{ModelArgs, WeightedModelArgs, open};
 use super::outcome::Outcome;
+use super::perplexity::{self, WindowArgs};
 use super::print::{json, print};
 
 #[derive(clap::Args)]
@@ -26,6 +27,11 @@ pub(crate) struct Args {
     /// those of the model without either]
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
+    /// Compare perplexities over a text: of the model with --quantize or --kv, and of the one without either
+    #[arg(long, value_name = "FILE", conflicts_with_all = ["golden", "tokens", "checked"])]
+    text: Option<PathBuf>,
+    #[command(flatten)]
+    windows: WindowArgs,
     /// Tokens to compare on where there are no reference logits [default: 80; 256 written by the unquantised model with --quantize
     /// or a KV cache below f32]
     #[arg(long, value_name = "N", conflicts_with = "golden", value_parser = clap::value_parser!(u32).range(1..))]
@@ -45,6 +51,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut model = args.model.model()?;
     model.instruments.checks = args.checked;
     model.instruments.verified = true;
+    if let Some(text) = &args.text {
+        return perplexity::compare(&model, text, args.windows, args.threads, args.json);
+    }
     if model.quant.rounds() {
         return rounded(&model, args);
     }

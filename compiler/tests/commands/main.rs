@@ -1,6 +1,7 @@
 //! The `graver` program from outside: what it prints, where, and with which exit code.
 #![allow(clippy::print_stderr, reason = "tests that cannot run here say so")]
 
+mod chat;
 mod checkpoints;
 mod errors;
 mod gguf;
@@ -9,6 +10,7 @@ mod hints;
 mod inspect;
 mod options;
 mod output;
+mod perplexity;
 mod run;
 mod serve;
 mod tune;

@@ -110,7 +110,7 @@ fn run(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Box<dyn StdError>> {
-    cli.run.check(false)?;
+    cli.run.sampling.check(false)?;
     let artifact = open()?;
     let told = match (cli.info, cli.check) {
         (true, _) => print_info(&artifact, cli.run.json, out),
@@ -147,12 +147,17 @@ fn generate(
 ) -> Result<(), Box<dyn StdError>> {
     let tokenizer = Tokenizer::load_in_background(artifact.tokenizer()?)?;
     let manifest = artifact.manifest();
-    let mut session = artifact.session(cli.weights.as_deref(), cli.run.session_options())?;
+    let mut session = artifact.session(cli.weights.as_deref(), cli.run.session.options())?;
     let special = SpecialIds {
         bos: manifest.bos,
         eos: manifest.eos.clone(),
     };
     let mut model = Sequence::new(&mut session);
     cli::run(&cli.run, &mut model, tokenizer, &special, out, err)?;
-    Ok(cli::write_profile(&cli.run, session.profile(), err)?)
+    Ok(cli::write_profile(
+        &cli.run.session,
+        cli.run.quiet,
+        session.profile(),
+        err,
+    )?)
 }

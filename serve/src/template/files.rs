@@ -7,6 +7,7 @@
 use std::path::Path;
 
 use graver_runtime::files::{self, MAX_CONFIG};
+use graver_runtime::tokenizer::Source;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -14,6 +15,12 @@ use super::error::TemplateError;
 
 /// The name of the template for everything that has none of its own.
 const DEFAULT: &str = "default";
+
+/// Special tokens, and templates where they are not in files of their own.
+const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
+/// What is expected of it, in messages.
+const CONFIG_EXPECTED: &str =
+    "an object with chat_template as a string or a list of names and templates";
 
 /// Names of special tokens that templates know.
 const TOKENS: [&str; 7] = [
@@ -53,14 +60,48 @@ impl TemplateFiles {
         }
     }
 
+    /// What stands beside a tokenizer: in its folder, or in the configuration that comes with it where it is in a GGUF file or in an artifact.
+    ///
+    /// # Errors
+    /// A file that cannot be read or is not what it should be.
+    pub fn of_tokenizer(source: &Source) -> Result<TemplateFiles, TemplateError> {
+        match source {
+            Source::Files(files) => {
+                TemplateFiles::find(files.tokenizer.parent().unwrap_or(Path::new("")))
+            }
+            Source::Bytes { place, files } => {
+                let at = Path::new(place).join(TOKENIZER_CONFIG);
+                let config = files.config.as_deref();
+                let config = config.map(|bytes| parse(&at, CONFIG_EXPECTED, bytes));
+                Ok(TemplateFiles::of_config(
+                    config.transpose()?.unwrap_or_default(),
+                ))
+            }
+            Source::Missing(_) => Ok(TemplateFiles::default()),
+        }
+    }
+
     /// What a checkpoint's folder has; no templates where there are none.
     ///
     /// # Errors
     /// A file that cannot be read or is not what it should be.
     pub fn find(folder: &Path) -> Result<TemplateFiles, TemplateError> {
-        let config = folder.join("tokenizer_config.json");
-        let expected = "an object with chat_template as a string or a list of names and templates";
-        let config: Config = read_json(&config, expected)?.unwrap_or_default();
+        let config = read_json(&folder.join(TOKENIZER_CONFIG), CONFIG_EXPECTED)?;
+        let mut found = TemplateFiles::of_config(config.unwrap_or_default());
+        let jinja = jinja_files(folder)?;
+        let path = folder.join("chat_template.json");
+        if !jinja.is_empty() {
+            found.templates = jinja;
+        } else if let Some(file) = read_json::<Config>(&path, CONFIG_EXPECTED)? {
+            let own = file.templates();
+            if !own.is_empty() {
+                found.templates = own;
+            }
+        }
+        Ok(found)
+    }
+
+    fn of_config(config: Config) -> TemplateFiles {
         let mut tokens = Map::new();
         for name in TOKENS {
             let text = match config.rest.get(name) {
@@ -72,17 +113,8 @@ impl TemplateFiles {
                 tokens.insert(name.into(), text.into());
             }
         }
-        let mut templates = jinja_files(folder)?;
-        if templates.is_empty() {
-            let path = folder.join("chat_template.json");
-            let expected = "an object with chat_template as a string";
-            let file: Option<Config> = read_json(&path, expected)?;
-            templates = file.map(Config::templates).unwrap_or_default();
-        }
-        if templates.is_empty() {
-            templates = config.templates();
-        }
-        Ok(TemplateFiles { templates, tokens })
+        let templates = config.templates();
+        TemplateFiles { templates, tokens }
     }
 }
 
@@ -124,13 +156,19 @@ fn read_json<T: for<'de> Deserialize<'de>>(
     if !files::is_there(path) {
         return Ok(None);
     }
-    let bytes = files::read(path, MAX_CONFIG)?;
-    let failed = |source| TemplateError::Json {
+    parse(path, expected, &files::read(path, MAX_CONFIG)?).map(Some)
+}
+
+fn parse<T: for<'de> Deserialize<'de>>(
+    path: &Path,
+    expected: &'static str,
+    bytes: &[u8],
+) -> Result<T, TemplateError> {
+    serde_json::from_slice(bytes).map_err(|source| TemplateError::Json {
         path: path.into(),
         expected,
         source,
-    };
-    serde_json::from_slice(&bytes).map(Some).map_err(failed)
+    })
 }
 
 /// `chat_template.jinja` and the files of `additional_chat_templates/`, by name.

@@ -1,6 +1,6 @@
 //! What options are if they are not given, and which of their values are refused.
 
-use super::super::RunArgs;
+use super::super::SamplingArgs;
 use super::parse;
 
 #[test]
@@ -11,20 +11,20 @@ fn defaults_are_the_customary_ones() {
         ..Default::default()
     };
     assert_eq!(
-        RunArgs {
+        SamplingArgs {
             seed: Some(9),
-            ..args.clone()
+            ..args.sampling.clone()
         }
-        .sampling(),
+        .options(),
         customary
     );
     assert_eq!(
-        (args.max_tokens, args.threads, args.context),
+        (args.max_tokens, args.session.threads, args.session.context),
         (256, None, None)
     );
     assert_ne!(
-        args.sampling().seed,
-        args.sampling().seed,
+        args.sampling.options().seed,
+        args.sampling.options().seed,
         "a new seed each time"
     );
 }
@@ -35,7 +35,9 @@ fn what_changes_nothing_at_temperature_0_is_refused() {
     for option in ["--top-k", "--top-p", "--min-p", "--seed"] {
         let check = |temp: &str, seed_is_used| {
             let args = parse(&["--temp", temp, option, "1"]).unwrap();
-            args.check(seed_is_used).map_err(|error| error.to_string())
+            args.sampling
+                .check(seed_is_used)
+                .map_err(|error| error.to_string())
         };
         assert_eq!(
             check("0", false),
@@ -47,7 +49,10 @@ fn what_changes_nothing_at_temperature_0_is_refused() {
         assert_eq!(check("0", true).is_ok(), option == "--seed");
     }
     let args = parse(&["--temp", "0", "--repeat-penalty", "1.5"]).unwrap();
-    assert!(args.check(false).is_ok(), "it changes which is likeliest");
+    assert!(
+        args.sampling.check(false).is_ok(),
+        "it changes which is likeliest"
+    );
 }
 
 #[test]
