@@ -275,7 +275,12 @@ fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
             n * (2 * c.taps + usize::from(c.act.is_some())) as u64 + norm(c.norm, n)
         }
         // Decay, product with the key, correction, product with the query.
-        Cut::DeltaRule(d) => n * 7 * d.key_dim as u64 + norm(d.norm, n) + u64::from(d.gated) * n,
+        Cut::DeltaRule(d) => {
+            n * if d.corrects { 7 } else { 5 } * d.key_dim as u64
+                + 2 * u64::from(d.skip) * n
+                + norm(d.norm, n)
+                + u64::from(d.gated) * n
+        }
         Cut::GroupedMatmul(m) => {
             let (rows, k) = routed(graph, node, &m.grouping, step);
             rows * m.rows as u64 * (2 * k + u64::from(m.bias))

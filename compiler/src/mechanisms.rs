@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::driver::Loaded;
 use crate::spec::model::{
     Attention, DeltaNet, Inner, Item, KeyValue, LatentAttention, LatentQuery, Mlp, Model, Moe,
-    Norm, NormKind, QkNorm, Reach, Rope, Score, Step, StepOp,
+    Norm, NormKind, QkNorm, Reach, Recurrence, Rope, Score, ShortConv, Step, StepOp,
 };
 use crate::units::counted;
 
@@ -125,6 +125,9 @@ fn short(step: &Step) -> String {
         | StepOp::Attention(_)
         | StepOp::LatentAttention(_)
         | StepOp::DeltaNet(_)
+        | StepOp::ShortConv(_)
+        | StepOp::Decay(_)
+        | StepOp::Recurrence(_)
         | StepOp::Mlp(_)
         | StepOp::Moe(_) => step.name.clone(),
     }
@@ -172,6 +175,8 @@ fn facts(model: &Model, step: &Step) -> Vec<(&'static str, String)> {
                     .map(|n| ("QK-norm", format!("{} over each head", norm(n)))),
             );
         }
+        StepOp::ShortConv(c) => out.push(("convolution", convolution(c))),
+        StepOp::Recurrence(r) => out.push(("attention", recurrence(r))),
         StepOp::Mlp(m) => out.push(("feed-forward", mlp(m))),
         StepOp::Moe(m) => {
             out.push(("feed-forward", experts(m)));
@@ -182,6 +187,7 @@ fn facts(model: &Model, step: &Step) -> Vec<(&'static str, String)> {
         | StepOp::Norm(_)
         | StepOp::Linear(_)
         | StepOp::Scale(_)
+        | StepOp::Decay(_)
         | StepOp::Pick
         | StepOp::Act(_)
         | StepOp::Add(_)
@@ -258,6 +264,25 @@ fn delta(d: &DeltaNet) -> String {
     format!(
         "gated delta rule, {} heads of {} × {}, {} key heads, a decay for each {decay}, convolution over {}{gate}",
         d.value_heads, d.key_dim, d.value_dim, d.key_heads, d.taps
+    )
+}
+
+fn convolution(c: &ShortConv) -> String {
+    let act = c.act.map_or(String::new(), |a| format!(", {}", a.name()));
+    format!(
+        "of {} channels over {} positions{act}",
+        c.weight.shape[0], c.taps
+    )
+}
+
+fn recurrence(r: &Recurrence) -> String {
+    let kind = match r.corrects {
+        true => "delta rule",
+        false => "linear recurrence",
+    };
+    format!(
+        "{kind}, {} heads of {} × {}, {} key heads",
+        r.heads, r.key_dim, r.value_dim, r.key_heads
     )
 }
 
@@ -370,6 +395,9 @@ fn embedding(model: &Model) -> String {
         | StepOp::Attention(_)
         | StepOp::LatentAttention(_)
         | StepOp::DeltaNet(_)
+        | StepOp::ShortConv(_)
+        | StepOp::Decay(_)
+        | StepOp::Recurrence(_)
         | StepOp::Mlp(_)
         | StepOp::Moe(_) => short(s),
     };

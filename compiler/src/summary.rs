@@ -214,6 +214,7 @@ fn step_mha_width(step: &ModelStep) -> usize {
         StepOp::Attention(a) => 2 * a.heads * a.head_dim,
         StepOp::LatentAttention(a) => a.heads * (a.head_dim() + a.value_dim),
         StepOp::DeltaNet(d) => d.value_heads * (d.key_dim + d.value_dim),
+        StepOp::Recurrence(r) => r.heads * (r.key_dim + r.value_dim),
         StepOp::Embed { .. }
         | StepOp::PositionEmbed { .. }
         | StepOp::Norm(_)
@@ -226,6 +227,8 @@ fn step_mha_width(step: &ModelStep) -> usize {
         | StepOp::MatchRms { .. }
         | StepOp::Scale(_)
         | StepOp::Softcap(_)
+        | StepOp::ShortConv(_)
+        | StepOp::Decay(_)
         | StepOp::Mlp(_)
         | StepOp::Moe(_) => 0,
     }

@@ -161,7 +161,8 @@ pub type MatmulFn = unsafe extern "C" fn(
 pub type MapFn = unsafe extern "C" fn(x: *mut f32, n: usize);
 
 /// Steps of the gated delta rule (Yang, Kautz & Hatamizadeh 2025) on the state of one head, `S [rows, columns]`, token after token:
-/// `S ← diag(decay) S`, `S ← S + k · β (v − Sᵀ k)ᵀ`, `out = scale · Sᵀ q`. Strides are in elements.
+/// `S ← diag(decay) S`, `S ← S + k · β (v − Sᵀ k)ᵀ`, `out = scale · Sᵀ q`; without correction `β v` is added alone. Strides are in
+/// elements.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub struct DeltaRun {
@@ -201,6 +202,8 @@ pub struct DeltaRun {
     pub out_stride: usize,
     /// Multiplies the results.
     pub scale: f32,
+    /// Whether what the state gives for a key is taken off the value: 0 or 1.
+    pub corrects: u32,
 }
 
 /// Takes the steps of a [`DeltaRun`]. A column's result depends on no other column, and not on where a run of tokens is cut.

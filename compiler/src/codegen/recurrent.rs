@@ -5,13 +5,13 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::IntCC;
-use cranelift_codegen::ir::{InstBuilder, Value};
+use cranelift_codegen::ir::{InstBuilder, Value, types};
 use graver_runtime::abi::{DeltaRun, KernelTable, StepContext};
 
 use super::kernel::{Rows, Site};
 use super::norms::norm;
 use super::tiles::{Tile, by_segment};
-use super::vectors::{activate, combine, copy, scale_by};
+use super::vectors::{activate, add_weighted, combine, copy, scale_by};
 use super::writer::{Count, Lanes, Writer};
 use crate::graph::{Binary, DecayOperands, DeltaRule, NodeId, NormVectors, RecurrentId, ShortConv};
 use crate::schedule::Work;
@@ -211,6 +211,11 @@ pub(super) fn delta_rule(e: &mut Writer, s: &Site, d: &DeltaRule) {
             of(o.decay, head, decays),
             of(o.beta, head, 1),
         ];
+        let skip = o.skip.map(|id| {
+            let base = s.pointer(e, id);
+            let at = e.at(base, head, 4);
+            e.load(Lanes::One, at, 0)
+        });
         let out = s.out(e);
         let row = out.row(e, segment.start_row);
         let out = Rows {
@@ -225,6 +230,9 @@ pub(super) fn delta_rule(e: &mut Writer, s: &Site, d: &DeltaRule) {
             out,
         };
         rule.steps(e, segment.queries);
+        if let Some(skip) = skip {
+            rule.add_values(e, segment.queries, skip);
+        }
         rule.follow(e, s, (o.norm, o.gate), segment, head);
     });
 }
@@ -275,7 +283,19 @@ impl Head<'_> {
         }
         let scale = e.float(self.d.scale);
         e.store(scale, run, offset_of!(DeltaRun, scale));
+        let corrects = e.b.ins().iconst(types::I32, i64::from(self.d.corrects));
+        e.store(corrects, run, offset_of!(DeltaRun, corrects));
         e.micro(offset_of!(KernelTable, delta_rule), &[run], None);
+    }
+
+    /// `out += skip · v` for all tokens.
+    fn add_values(&self, e: &mut Writer, tokens: Value, skip: Value) {
+        let [_, _, v, _, _] = self.inputs;
+        let n = Count::Known(self.d.value_dim);
+        e.repeat(tokens, |e, t| {
+            let (from, to) = (v.row(e, t), self.out.row(e, t));
+            add_weighted(e, from, to, n, Some(skip));
+        });
     }
 
     /// Norm and gate of the head's results.

@@ -442,5 +442,6 @@ pub(super) fn activation_kernel(a: crate::graph::Activation) -> usize {
         A::Relu2 => offset_of!(KernelTable, relu2),
         A::Sigmoid => offset_of!(KernelTable, sigmoid),
         A::Tanh => offset_of!(KernelTable, tanh),
+        A::Softplus => offset_of!(KernelTable, softplus),
     }
 }

@@ -1,6 +1,6 @@
 //! Short convolution and the gated delta rule, token after token, as they are defined.
 
-use super::rows::{activate, norm};
+use super::rows::{activate, norm, softplus};
 use super::values::{Rows, Scene};
 use crate::graph::{
     DecayOperands, DeltaOperands, DeltaRule, NormVectors, ShortConv, ShortConvOperands,
@@ -32,7 +32,6 @@ pub(super) fn short_conv(scene: &mut Scene, c: &ShortConv, o: ShortConvOperands<
 /// `exp(−exp(rate[h]) · softplus(x + bias))`.
 pub(super) fn decay(heads: usize, o: DecayOperands<&Rows>) -> Rows {
     let DecayOperands { x, rate, bias } = o;
-    let softplus = |v: f64| if v > 20.0 { v } else { v.exp().ln_1p() };
     let each = |(i, v): (usize, &f32)| {
         let column = i % x.width;
         let rate = f64::from(rate.data[column / (x.width / heads)]).exp();
@@ -69,6 +68,7 @@ struct Inputs<'a> {
     v: &'a [f32],
     decay: &'a [f32],
     beta: f32,
+    skip: f32,
 }
 
 impl<'a> Inputs<'a> {
@@ -81,6 +81,7 @@ impl<'a> Inputs<'a> {
             v: head(o.v, h, d.value_dim),
             decay: head(o.decay, h, o.decay.width / d.heads),
             beta: head(o.beta, h, 1)[0],
+            skip: o.skip.map_or(0.0, |s| s.data[h]),
         }
     }
 }
@@ -96,11 +97,15 @@ fn token(d: &DeltaRule, state: &mut [f32], x: Inputs) -> Vec<f32> {
         by.iter().enumerate().map(term).sum::<f64>() as f32
     };
     for j in 0..d.value_dim {
-        let change = x.beta * (x.v[j] - product(state, x.k, j));
+        let found = match d.corrects {
+            true => product(state, x.k, j),
+            false => 0.0,
+        };
+        let change = x.beta * (x.v[j] - found);
         for (i, k) in x.k.iter().enumerate() {
             state[i * d.value_dim + j] += k * change;
         }
     }
-    let out = (0..d.value_dim).map(|j| d.scale * product(state, x.q, j));
+    let out = (0..d.value_dim).map(|j| d.scale * product(state, x.q, j) + x.skip * x.v[j]);
     out.collect()
 }

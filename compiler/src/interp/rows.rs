@@ -111,8 +111,14 @@ pub(crate) fn activate(a: Activation, x: f32) -> f32 {
         Activation::Relu2 => v.max(0.0) * v.max(0.0),
         Activation::Sigmoid => 1.0 / (1.0 + (-v).exp()),
         Activation::Tanh => v.tanh(),
+        Activation::Softplus => softplus(v),
     };
     y as f32
+}
+
+/// `ln(1 + eᵛ)`; above 20 that is `v` to all digits of f32.
+pub(super) fn softplus(v: f64) -> f64 {
+    if v > 20.0 { v } else { v.exp().ln_1p() }
 }
 
 /// erf by its Maclaurin series near zero and the continued fraction of erfc beyond (Abramowitz & Stegun 7.1.5, 7.1.14).

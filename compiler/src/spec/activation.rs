@@ -13,11 +13,12 @@ impl Activation {
             Activation::Relu2 => "relu2",
             Activation::Sigmoid => "sigmoid",
             Activation::Tanh => "tanh",
+            Activation::Softplus => "softplus",
         }
     }
 
     /// All of them.
-    pub const ALL: [Activation; 7] = [
+    pub const ALL: [Activation; 8] = [
         Activation::Silu,
         Activation::Gelu,
         Activation::GeluTanh,
@@ -25,5 +26,6 @@ impl Activation {
         Activation::Relu2,
         Activation::Sigmoid,
         Activation::Tanh,
+        Activation::Softplus,
     ];
 }

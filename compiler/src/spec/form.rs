@@ -109,6 +109,7 @@ pub(super) const NORM: Keys = &[
     ("gain", Object(WEIGHT)),
     ("bias", Object(WEIGHT)),
     ("unit_offset", Plain),
+    ("group", Plain),
 ];
 pub(super) const LINEAR_STEP: Keys = &[
     ("out", Plain),
@@ -197,6 +198,29 @@ pub(super) const DELTA_NET: Keys = &[
     ("gate_act", Plain),
     ("norm", Object(NORM)),
     ("o", OneOf(LINEAR_OR_WEIGHT)),
+];
+pub(super) const SHORT_CONV: Keys = &[
+    ("taps", Plain),
+    ("weight", Object(WEIGHT)),
+    ("bias", Object(WEIGHT)),
+    ("act", Plain),
+];
+pub(super) const DECAY: Keys = &[
+    ("heads", Plain),
+    ("rate", Object(WEIGHT)),
+    ("bias", Object(WEIGHT)),
+];
+pub(super) const RECURRENCE: Keys = &[
+    ("heads", Plain),
+    ("key_heads", Plain),
+    ("key_dim", Plain),
+    ("q", Plain),
+    ("k", Plain),
+    ("decay", Plain),
+    ("write", Plain),
+    ("correct", Plain),
+    ("scale", Plain),
+    ("skip", Object(WEIGHT)),
 ];
 pub(super) const CONVOLVED: Keys = &[
     ("weight", Object(WEIGHT)),
@@ -290,12 +314,15 @@ pub(super) enum OpName {
     Attention,
     LatentAttention,
     DeltaNet,
+    ShortConv,
+    Decay,
+    Recurrence,
     Mlp,
     Moe,
 }
 
 /// Every `op` with its reader and its keys beside those of every step.
-const OPS: [(&str, OpName, Keys); 19] = [
+const OPS: [(&str, OpName, Keys); 22] = [
     ("embed", OpName::Embed, EMBED),
     ("position_embed", OpName::PositionEmbed, POSITION_EMBED),
     ("rms_norm", OpName::Norm, NORM),
@@ -317,6 +344,9 @@ const OPS: [(&str, OpName, Keys); 19] = [
         LATENT_ATTENTION,
     ),
     ("delta_net", OpName::DeltaNet, DELTA_NET),
+    ("short_conv", OpName::ShortConv, SHORT_CONV),
+    ("decay", OpName::Decay, DECAY),
+    ("recurrence", OpName::Recurrence, RECURRENCE),
     ("mlp", OpName::Mlp, MLP),
     ("moe", OpName::Moe, MOE),
 ];

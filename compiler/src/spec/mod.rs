@@ -33,6 +33,7 @@ mod params;
 mod part;
 mod plain;
 mod read;
+mod recurrence;
 mod recurrent;
 mod rope;
 mod schema;

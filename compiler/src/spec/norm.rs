@@ -1,6 +1,7 @@
 //! Norms: steps of their own, and parts of others.
 
 use super::at::At;
+use super::attention::dividing;
 use super::error::{Fault, Read, unknown};
 use super::form;
 use super::model::{Norm, NormKind, StepOp};
@@ -30,6 +31,10 @@ pub(super) fn norm(node: &Node<'_, '_>, slot: &str, width: usize) -> Read<Norm> 
             )));
         }
     };
+    let group = fields
+        .optional("group")?
+        .map(|_| dividing(&fields, "group", ("its width", width)))
+        .transpose()?;
     let eps_node = fields.required("eps")?;
     let eps = eps_node.real()?;
     if eps < 0.0 {
@@ -41,7 +46,7 @@ pub(super) fn norm(node: &Node<'_, '_>, slot: &str, width: usize) -> Read<Norm> 
     }
     let vector = |key: &'static str| {
         let node = fields.optional(key)?;
-        node.map(|n| weight(&n, format!("{slot}.{key}"), vec![width]))
+        node.map(|n| weight(&n, format!("{slot}.{key}"), vec![group.unwrap_or(width)]))
             .transpose()
     };
     Ok(Norm {
@@ -50,5 +55,6 @@ pub(super) fn norm(node: &Node<'_, '_>, slot: &str, width: usize) -> Read<Norm> 
         gain: vector("gain")?,
         bias: vector("bias")?,
         unit_offset: fields.flag("unit_offset")?,
+        group,
     })
 }

@@ -31,6 +31,12 @@ impl Part {
             (Part::Embed | Part::Head, StepOp::DeltaNet(_)) => {
                 misplaced("delta_net", keeps, layers_only)
             }
+            (Part::Embed | Part::Head, StepOp::ShortConv(_)) => {
+                misplaced("short_conv", keeps, layers_only)
+            }
+            (Part::Embed | Part::Head, StepOp::Recurrence(_)) => {
+                misplaced("recurrence", keeps, layers_only)
+            }
             (Part::Head, StepOp::Embed { .. }) => {
                 misplaced("embed", "looks rows up by token", by_token)
             }
@@ -40,7 +46,11 @@ impl Part {
             (Part::Head, StepOp::Moe(_)) => misplaced("moe", "sorts tokens by expert", by_token),
             (
                 Part::Layer,
-                StepOp::Attention(_) | StepOp::LatentAttention(_) | StepOp::DeltaNet(_),
+                StepOp::Attention(_)
+                | StepOp::LatentAttention(_)
+                | StepOp::DeltaNet(_)
+                | StepOp::ShortConv(_)
+                | StepOp::Recurrence(_),
             ) => Ok(()),
             (
                 Part::Embed | Part::Layer,
@@ -58,6 +68,7 @@ impl Part {
                 | StepOp::Mul(_)
                 | StepOp::WeightedSum { .. }
                 | StepOp::MatchRms { .. }
+                | StepOp::Decay(_)
                 | StepOp::Mlp(_),
             ) => Ok(()),
         }

@@ -12,7 +12,7 @@ use super::read::{Fields, Node};
 use super::weights::{linear, row_by_row, weight};
 
 /// Most positions that a convolution sees.
-const MAX_TAPS: usize = 64;
+pub(super) const MAX_TAPS: usize = 64;
 
 /// Reads the step.
 pub(super) fn delta_net(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {

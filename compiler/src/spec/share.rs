@@ -65,7 +65,11 @@ fn shared_by(step: &Step) -> Option<usize> {
 fn keeps_state(step: &Step) -> bool {
     matches!(
         step.op,
-        StepOp::Attention(_) | StepOp::LatentAttention(_) | StepOp::DeltaNet(_)
+        StepOp::Attention(_)
+            | StepOp::LatentAttention(_)
+            | StepOp::DeltaNet(_)
+            | StepOp::ShortConv(_)
+            | StepOp::Recurrence(_)
     )
 }
 

@@ -7,7 +7,7 @@ use super::limits::MAX_STEPS;
 use super::model::{Step, StepOp};
 use super::read::Node;
 use super::seen::Seen;
-use super::{attention, latent, mlp, moe, norm, plain, recurrent, values};
+use super::{attention, latent, mlp, moe, norm, plain, recurrence, recurrent, values};
 
 /// Reads a list of steps whose input has `width` components (none for token ids); gives their output's width.
 ///
@@ -90,6 +90,9 @@ fn read(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         OpName::Attention => attention::attention(at),
         OpName::LatentAttention => latent::latent_attention(at),
         OpName::DeltaNet => recurrent::delta_net(at),
+        OpName::ShortConv => recurrence::short_conv(at),
+        OpName::Decay => recurrence::decay(at),
+        OpName::Recurrence => recurrence::recurrence(at),
         OpName::Mlp => mlp::mlp_step(at),
         OpName::Moe => moe::moe(at),
     }

@@ -64,7 +64,7 @@ fn vector(at: &At<'_, '_, '_>, node: &Node<'_, '_>, width: usize) -> Read<Operan
 }
 
 /// The name of a value of a certain width.
-fn value(at: &At<'_, '_, '_>, node: &Node<'_, '_>, width: usize) -> Read<String> {
+pub(super) fn value(at: &At<'_, '_, '_>, node: &Node<'_, '_>, width: usize) -> Read<String> {
     let name = node.literal("the name of a value")?;
     let found = at.seen.width(name).map_err(|f| node.fault(f))?;
     if found == width {

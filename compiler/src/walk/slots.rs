@@ -102,9 +102,24 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
         }
         StepOp::LatentAttention(attention) => latent_slots(attention, slots),
         StepOp::DeltaNet(net) => delta_slots(net, slots),
+        StepOp::ShortConv(conv) => {
+            slots.push(Slot {
+                weight: &conv.weight,
+                role: Role::Filter,
+            });
+            slots.extend(conv.bias.iter().map(bias));
+        }
+        StepOp::Decay(decay) => slots.extend([&decay.rate, &decay.bias].map(bias)),
+        StepOp::Recurrence(r) => slots.extend(r.skip.iter().map(bias)),
         StepOp::Mlp(mlp) => mlp_slots(mlp, slots),
         StepOp::Moe(moe) => moe_slots(moe, slots),
     }
+}
+
+/// A vector of small numbers.
+fn bias(weight: &Weight) -> Slot<'_> {
+    let role = Role::Bias;
+    Slot { weight, role }
 }
 
 fn operand_slots<'a>(operand: &'a Operand, slots: &mut Vec<Slot<'a>>) {

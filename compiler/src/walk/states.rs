@@ -66,6 +66,12 @@ pub(crate) fn states(model: &Model, section: Section) -> Vec<State> {
                     Kept::Fixed([d.value_heads, d.key_dim, d.value_dim]),
                 );
             }
+            StepOp::ShortConv(c) => {
+                add("past", Kept::Fixed([1, c.taps - 1, c.weight.shape[0]]));
+            }
+            StepOp::Recurrence(r) => {
+                add("state", Kept::Fixed([r.heads, r.key_dim, r.value_dim]));
+            }
             StepOp::Embed { .. }
             | StepOp::PositionEmbed { .. }
             | StepOp::Norm(_)
@@ -78,6 +84,7 @@ pub(crate) fn states(model: &Model, section: Section) -> Vec<State> {
             | StepOp::Mul(_)
             | StepOp::WeightedSum { .. }
             | StepOp::MatchRms { .. }
+            | StepOp::Decay(_)
             | StepOp::Mlp(_)
             | StepOp::Moe(_) => {}
         }

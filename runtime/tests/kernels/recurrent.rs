@@ -15,6 +15,7 @@ struct Case {
     columns: usize,
     tokens: usize,
     decays: usize,
+    corrects: bool,
     q: Vec<f32>,
     k: Vec<f32>,
     v: Vec<f32>,
@@ -34,6 +35,7 @@ impl Case {
             columns,
             tokens,
             decays,
+            corrects: true,
             q: values(tokens * rows),
             k: values(tokens * rows).iter().map(|k| k * small).collect(),
             v: values(tokens * columns),
@@ -70,6 +72,7 @@ impl Case {
                     .wrapping_add(first * self.columns),
                 out_stride: self.columns,
                 scale: 0.5,
+                corrects: self.corrects.into(),
             };
             // SAFETY: all arrays have the sizes that the run says, from its first token on.
             unsafe { (table.delta_rule)(&run) };
@@ -93,8 +96,11 @@ fn agree(place: &str, found: &[f32], expected: &[f32]) {
 fn every_shape_of_a_head() {
     for columns in (1..=17).chain([31, 32, 33, 40, 47, 64, 100, 128]) {
         for (rows, tokens) in [(1, 3), (5, 1), (19, 4), (128, 2)] {
-            for decays in [1, rows] {
-                let case = Case::new(rows, columns, tokens, decays);
+            for (decays, corrects) in [(1, true), (rows, true), (1, false)] {
+                let case = Case {
+                    corrects,
+                    ..Case::new(rows, columns, tokens, decays)
+                };
                 let (out, state) = case.run(scalar_table(), tokens);
                 for (isa, table) in sets() {
                     let place = format!("{} {rows} × {columns}, {decays} decays", isa.name());

@@ -113,7 +113,7 @@ impl<'a> Builder<'a> {
     /// A state of fixed size by its name.
     pub(super) fn recurrent(&self, name: &str) -> RecurrentId {
         let at = self.graph.recurrent.iter().position(|s| s.name == name);
-        RecurrentId(at.expect("the walk gives the states of every delta net") as u32)
+        RecurrentId(at.expect("the walk gives the states of every step that keeps one") as u32)
     }
 
     pub(super) fn embed(mut self) -> Block {
@@ -292,6 +292,9 @@ impl<'a> Builder<'a> {
             StepOp::Attention(a) => self.attention(a, here(), name),
             StepOp::LatentAttention(a) => self.latent_attention(a, here(), name),
             StepOp::DeltaNet(d) => self.delta_net(d, here(), name),
+            StepOp::ShortConv(c) => self.short_conv(c, here(), name),
+            StepOp::Decay(d) => self.decay(d, here(), name),
+            StepOp::Recurrence(r) => self.recurrence(r, here(), name),
             StepOp::Mlp(m) => self.mlp(m, here(), name),
             StepOp::Moe(m) => self.moe(m, here(), name),
         }
@@ -316,7 +319,7 @@ impl<'a> Builder<'a> {
         let op = Norm {
             kind: n.kind,
             eps: n.eps,
-            group,
+            group: n.group.unwrap_or(group),
             gain,
             bias,
             unit_offset: n.unit_offset,

@@ -1,9 +1,11 @@
-//! A gated delta network as plain operations.
+//! A gated delta network, and steps with a state of fixed size, as plain operations.
 
 use super::builder::Builder;
 use crate::graph::nodes::NodeId;
-use crate::graph::ops::{DeltaRule, Op, ShortConv};
-use crate::spec::model::{Activation, Convolved, DeltaNet, LowRank, Norm as ModelNorm, Projection};
+use crate::graph::ops::{Binary, DeltaRule, Op, ShortConv};
+use crate::spec::model::{
+    self, Activation, Convolved, DeltaNet, LowRank, Norm as ModelNorm, Projection,
+};
 
 impl Builder<'_> {
     pub(super) fn delta_net(&mut self, d: &DeltaNet, x: NodeId, name: &str) -> NodeId {
@@ -32,18 +34,66 @@ impl Builder<'_> {
         self.linear(&d.o, y, &at("o"))
     }
 
+    pub(super) fn short_conv(&mut self, c: &model::ShortConv, x: NodeId, name: &str) -> NodeId {
+        let weight = self.weight(&c.weight);
+        let mut y = self.convolution(c.taps, [x, weight], &format!("{name}.past"), name);
+        if let Some(bias) = &c.bias {
+            let (bias, add) = (self.weight(bias), Op::Binary(Binary::Add));
+            y = self.graph.add(add, &[y, bias], &format!("{name}.bias"));
+        }
+        match c.act {
+            Some(act) => self.activated(act, y, &format!("{name}.act")),
+            None => y,
+        }
+    }
+
+    pub(super) fn decay(&mut self, d: &model::Decay, x: NodeId, name: &str) -> NodeId {
+        let (rate, bias) = (self.weight(&d.rate), self.weight(&d.bias));
+        self.graph
+            .add(Op::Decay { heads: d.heads }, &[x, rate, bias], name)
+    }
+
+    pub(super) fn recurrence(&mut self, r: &model::Recurrence, v: NodeId, name: &str) -> NodeId {
+        let [q, k, decay, write] = [&r.q, &r.k, &r.decay, &r.write].map(|n| self.value(n));
+        let skip = r.skip.as_ref().map(|w| self.weight(w));
+        let rule = DeltaRule {
+            heads: r.heads,
+            key_heads: r.key_heads,
+            key_dim: r.key_dim,
+            value_dim: r.value_dim,
+            scale: r.scale,
+            corrects: r.corrects,
+            skip: skip.is_some(),
+            norm: None,
+            gated: false,
+            state: self.recurrent(&format!("{name}.state")),
+        };
+        let operands: Vec<_> = [q, k, v, decay, write].into_iter().chain(skip).collect();
+        self.graph.add(Op::DeltaRule(rule), &operands, name)
+    }
+
+    /// The convolution alone; its state is called `past`.
+    fn convolution(
+        &mut self,
+        taps: usize,
+        operands: [NodeId; 2],
+        past: &str,
+        name: &str,
+    ) -> NodeId {
+        let conv = ShortConv {
+            taps,
+            act: None,
+            norm: None,
+            state: self.recurrent(past),
+        };
+        self.graph.add(Op::ShortConv(conv), &operands, name)
+    }
+
     fn convolved(&mut self, d: &DeltaNet, c: &Convolved, x: NodeId, name: &str) -> NodeId {
         let y = self.linear(&c.linear, x, name);
         let w = self.weight(&c.conv);
-        let state = self.recurrent(&format!("{name}_past"));
-        let conv = ShortConv {
-            taps: d.taps,
-            act: None,
-            norm: None,
-            state,
-        };
-        let conv = Op::ShortConv(conv);
-        let y = self.graph.add(conv, &[y, w], &format!("{name}_conv"));
+        let (past, at) = (format!("{name}_past"), format!("{name}_conv"));
+        let y = self.convolution(d.taps, [y, w], &past, &at);
         match d.act {
             Some(act) => self.activated(act, y, &format!("{name}_act")),
             None => y,
@@ -57,6 +107,8 @@ impl Builder<'_> {
             key_dim: d.key_dim,
             value_dim: d.value_dim,
             scale: d.scale,
+            corrects: true,
+            skip: false,
             norm: None,
             gated: false,
             state: self.recurrent(&format!("{name}.state")),

@@ -57,6 +57,8 @@ pub enum Role {
     Decay,
     /// How much of a value is written.
     Beta,
+    /// How much of a value passes by the state.
+    Skip,
     /// The only matrix, or family of matrices.
     Weight,
     /// The only bias, or family of biases.
@@ -180,6 +182,7 @@ impl fmt::Display for Role {
             Role::Rate => "rate",
             Role::Decay => "decay",
             Role::Beta => "beta",
+            Role::Skip => "skip",
             Role::Weight => "w",
             Role::Bias => "bias",
             Role::Term(j) => return write!(f, "x{j}"),

@@ -25,7 +25,8 @@ pub struct ShortConv {
 /// The gated delta rule (Yang, Kautz & Hatamizadeh 2025); with a decay for each component of a key it is Kimi delta attention
 /// (Kimi Team 2025).
 ///
-/// For each token and head: `S ← diag(decay) S`, `S ← S + k · β (v − Sᵀ k)ᵀ`, `out = scale · Sᵀ q`.
+/// For each token and head: `S ← diag(decay) S`, `S ← S + k · β (v − Sᵀ k)ᵀ`, `out = scale · Sᵀ q + skip · v`. Without correction
+/// what the state gives for the key is not taken off, and it is the recurrence of Mamba-2 (Dao & Gu 2024).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct DeltaRule {
     /// Heads of the state and of the values.
@@ -38,6 +39,10 @@ pub struct DeltaRule {
     pub value_dim: usize,
     /// Multiplies the result.
     pub scale: f32,
+    /// Takes `Sᵀ k` off the value.
+    pub corrects: bool,
+    /// Adds the value, times a number for each head that is an operand.
+    pub skip: bool,
     /// Normalises the result of each head.
     pub norm: Option<Norm>,
     /// Multiplies the result by an operand of its shape, after the norm.
@@ -79,6 +84,8 @@ pub struct DeltaOperands<T> {
     pub decay: T,
     /// `[T, heads]`.
     pub beta: T,
+    /// `[heads]`.
+    pub skip: Option<T>,
     /// Of the norm of results.
     pub norm: NormVectors<T>,
     /// Of the result's shape.
@@ -169,6 +176,7 @@ impl DeltaRule {
             v: take(Role::V, Reads::Rows),
             decay: take(Role::Decay, Reads::Rows),
             beta: take(Role::Beta, Reads::Rows),
+            skip: self.skip.then(|| take(Role::Skip, Reads::Vector)),
             norm: NormVectors::of(self.norm.as_ref(), NormAt::Around, take),
             gate: self.gated.then(|| take(Role::Gate, Reads::Rows)),
         }
@@ -198,6 +206,7 @@ impl DeltaRule {
             found,
             format!("{} or {all}", self.heads),
         )?;
+        o.skip.map_or(Ok(()), |s| rule.vector(s, self.heads))?;
         rule.recurrent(self.state, [self.heads, self.key_dim, self.value_dim])?;
         let shape = vec![o.q.shape[0], Dim::Const(values)];
         if let Some(norm) = &self.norm {
@@ -217,6 +226,8 @@ impl DeltaRule {
             set("value_dim", self.value_dim),
             float("scale", self.scale),
         ];
+        out.extend((!self.corrects).then(|| flag("additive")));
+        out.extend(self.skip.then(|| flag("skip")));
         out.extend(self.norm.iter().map(Norm::word));
         out.extend(self.gated.then(|| flag("gated")));
         out.push(set("state", self.state));
@@ -230,6 +241,8 @@ impl DeltaRule {
             key_dim: w.get("key_dim")?,
             value_dim: w.get("value_dim")?,
             scale: w.get("scale")?,
+            corrects: !w.has("additive"),
+            skip: w.has("skip"),
             norm: Norm::read_within(w)?,
             gated: w.has("gated"),
             state: w.recurrent()?,

@@ -6,7 +6,7 @@ use super::attention::Attention;
 use super::latent::LatentAttention;
 use super::moe::Moe;
 use super::parts::{Activation, Linear, Mlp, Norm};
-use super::recurrent::DeltaNet;
+use super::recurrent::{Decay, DeltaNet, Recurrence, ShortConv};
 use super::weight::Weight;
 
 /// A layer's shape: a list of residual branches.
@@ -140,6 +140,12 @@ pub enum StepOp {
     LatentAttention(Box<LatentAttention>),
     /// The gated delta rule with its projections.
     DeltaNet(Box<DeltaNet>),
+    /// A causal convolution over a few positions.
+    ShortConv(Box<ShortConv>),
+    /// How much of a state stays.
+    Decay(Box<Decay>),
+    /// A linear recurrence of named values.
+    Recurrence(Box<Recurrence>),
     /// A feed-forward block, gated where `gate` is there.
     Mlp(Mlp),
     /// A mixture of experts, of which a router picks a few for each token.

@@ -18,7 +18,7 @@ pub use latent::{LatentAttention, LatentQuery};
 pub use layer::{Item, LayerKind, Operand, Step, StepOp};
 pub use moe::{Gating, Groups, Inner, Moe, Route, Score};
 pub use parts::{Activation, Linear, Mlp, Norm, NormKind};
-pub use recurrent::{Convolved, DeltaNet, LowRank, Projection};
+pub use recurrent::{Convolved, Decay, DeltaNet, LowRank, Projection, Recurrence, ShortConv};
 pub use rope::{LongFreqs, Rope};
 pub use weight::{Blocks, Range, Weight};
 pub use whole::{Model, Section};

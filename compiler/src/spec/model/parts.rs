@@ -17,6 +17,9 @@ pub struct Norm {
     pub bias: Option<Weight>,
     /// Gain is stored as `g − 1`: multiply by `1 + g`.
     pub unit_offset: bool,
+    /// Components that are normalised together; all of them if not given.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub group: Option<usize>,
 }
 
 /// Kinds of normalisation.
@@ -73,4 +76,6 @@ pub enum Activation {
     Sigmoid,
     /// Hyperbolic tangent.
     Tanh,
+    /// `ln(1 + eˣ)`.
+    Softplus,
 }

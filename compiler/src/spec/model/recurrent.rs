@@ -51,6 +51,58 @@ pub struct DeltaNet {
     pub o: Linear,
 }
 
+/// A causal convolution of each channel by itself.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ShortConv {
+    /// Positions that it sees, its own included.
+    pub taps: usize,
+    /// `[channels, taps]`.
+    pub weight: Weight,
+    /// `[channels]`.
+    pub bias: Option<Weight>,
+    /// Applied to the sum.
+    pub act: Option<Activation>,
+}
+
+/// How much of a state stays: `exp(−exp(rate) · softplus(x + bias))`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Decay {
+    /// Heads with a rate each; divides the width.
+    pub heads: usize,
+    /// `[heads]`.
+    pub rate: Weight,
+    /// As wide as the input.
+    pub bias: Weight,
+}
+
+/// A linear recurrence over values, `[heads · value_dim]`, with everything else from named values: `S ← decay S`,
+/// `S ← S + k · write (v − Sᵀ k)ᵀ`, `out = scale · Sᵀ q + skip · v`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Recurrence {
+    /// Heads of values, each with a state.
+    pub heads: usize,
+    /// Heads of queries and keys; divides `heads`.
+    pub key_heads: usize,
+    /// Width of a query or key head.
+    pub key_dim: usize,
+    /// Width of a value head.
+    pub value_dim: usize,
+    /// Name of the queries, `[key_heads · key_dim]`.
+    pub q: String,
+    /// Name of the keys, `[key_heads · key_dim]`.
+    pub k: String,
+    /// Name of how much stays, `[heads]` or `[heads · key_dim]`.
+    pub decay: String,
+    /// Name of how much is written, `[heads]`.
+    pub write: String,
+    /// Takes `Sᵀ k` off the value.
+    pub corrects: bool,
+    /// Multiplies the result.
+    pub scale: f32,
+    /// How much of a value passes by the state, `[heads]`.
+    pub skip: Option<Weight>,
+}
+
 /// A projection followed by a causal convolution of each of its channels.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Convolved {

@@ -127,6 +127,7 @@ fn norm(gain: Weight, unit_offset: bool) -> Step {
         gain: Some(gain),
         bias: None,
         unit_offset,
+        group: None,
     };
     Step::new("norm", StepOp::Norm(norm))
 }

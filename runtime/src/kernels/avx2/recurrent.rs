@@ -12,20 +12,35 @@ const STRIP: usize = 4;
 pub(super) unsafe extern "C" fn delta_rule(run: *const DeltaRun) {
     // SAFETY: the caller gives a run.
     let run = unsafe { &*run };
+    // SAFETY: the caller has the instructions, and gives a run.
+    unsafe {
+        match run.corrects {
+            0 => strips::<false>(run),
+            _ => strips::<true>(run),
+        }
+    }
+}
+
+/// All columns.
+///
+/// # Safety
+/// AVX2, FMA and F16C; a run as [`DeltaRun`] describes it.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn strips<const CORRECTS: bool>(run: &DeltaRun) {
     let all = first_lanes(8);
     let mut column = 0;
     // SAFETY: each strip ends at or before the last column, the last one by its mask.
     unsafe {
         while column + 8 * STRIP <= run.columns {
-            strip::<STRIP, true>(run, column, all);
+            strip::<STRIP, true, CORRECTS>(run, column, all);
             column += 8 * STRIP;
         }
         while column + 8 <= run.columns {
-            strip::<1, true>(run, column, all);
+            strip::<1, true, CORRECTS>(run, column, all);
             column += 8;
         }
         if column < run.columns {
-            strip::<1, false>(run, column, first_lanes(run.columns - column));
+            strip::<1, false, CORRECTS>(run, column, first_lanes(run.columns - column));
         }
     }
 }
@@ -36,7 +51,11 @@ pub(super) unsafe extern "C" fn delta_rule(run: *const DeltaRun) {
 /// AVX2, FMA and F16C; a run as [`DeltaRun`] describes it, which has these columns.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-unsafe fn strip<const V: usize, const WHOLE: bool>(run: &DeltaRun, column: usize, lanes: __m256i) {
+unsafe fn strip<const V: usize, const WHOLE: bool, const CORRECTS: bool>(
+    run: &DeltaRun,
+    column: usize,
+    lanes: __m256i,
+) {
     // SAFETY: rows are below `run.rows`, tokens below `run.tokens`, columns inside the strip.
     unsafe {
         let state = run.state.add(column);
@@ -45,7 +64,7 @@ unsafe fn strip<const V: usize, const WHOLE: bool>(run: &DeltaRun, column: usize
             let decay = run.decay.add(t * run.decay_stride);
             let step = usize::from(run.decays > 1);
             let mut found = [_mm256_setzero_ps(); V];
-            for i in 0..run.rows {
+            for i in 0..if CORRECTS { run.rows } else { 0 } {
                 let by = _mm256_set1_ps(*k.add(i) * *decay.add(i * step));
                 let row = state.add(i * run.columns);
                 for (j, found) in found.iter_mut().enumerate() {

@@ -29,7 +29,12 @@ unsafe fn step(run: &DeltaRun, column: usize, t: usize) {
             .map(|i| decay(i) * *state(i) * *k.add(i))
             .sum();
         let value = *run.v.add(t * run.v_stride + column);
-        let change = (value - found) * *run.beta.add(t * run.beta_stride);
+        let off = if run.corrects != 0 {
+            value - found
+        } else {
+            value
+        };
+        let change = off * *run.beta.add(t * run.beta_stride);
         let mut sum = 0.0;
         for i in 0..run.rows {
             let s = state(i);
