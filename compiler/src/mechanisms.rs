@@ -297,7 +297,12 @@ fn rotary(rope: &Rope, head_dim: usize) -> String {
         Some(_) | None => "",
     };
     // The slowest pair's wavelength says how the frequencies were scaled, whatever the rule was called.
-    let slowest = rope.freqs.iter().copied().map(f32::abs);
+    let slowest = rope
+        .freqs
+        .iter()
+        .copied()
+        .map(f32::abs)
+        .filter(|f| *f > 0.0);
     let slowest = slowest.fold(f32::INFINITY, f32::min);
     format!(
         "RoPE on {} of {head_dim} components, {pairs}{way}, longest wavelength {:.3e}",

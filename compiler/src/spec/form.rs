@@ -194,6 +194,7 @@ pub(super) const DELTA_NET: Keys = &[
     ("rate", Object(WEIGHT)),
     ("decay_bias", Object(WEIGHT)),
     ("beta", OneOf(LINEAR_OR_WEIGHT)),
+    ("beta_scale", Plain),
     ("gate", OneOf(PROJECTION)),
     ("gate_act", Plain),
     ("norm", Object(NORM)),

@@ -71,6 +71,7 @@ pub(super) fn delta_net(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
             value_heads,
             width,
         )?,
+        beta_scale: fields.value("beta_scale", Node::real)?.unwrap_or(1.0),
         gate: fields
             .optional("gate")?
             .map(|n| projection(&n, &at.slot("gate"), (values, width)))

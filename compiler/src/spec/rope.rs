@@ -234,10 +234,20 @@ impl Plain {
             }
             Scaling::DynamicBase => (self.with_dynamic_base(table.required("factor")?), 1.0),
             Scaling::ByWavelength => (self.by_wavelength(table)?, 1.0),
+            Scaling::Proportional => (self.proportional(table)?, 1.0),
             Scaling::ByLength => return self.by_length(table),
             Scaling::Yarn => self.yarn(table)?,
         };
         Ok((freqs, scale, None))
+    }
+
+    /// Frequencies of the whole width, of which those beyond a part are 0.
+    fn proportional(&self, table: &Table<'_, '_>) -> Read<Vec<f32>> {
+        let factor = table.number("factor")?.unwrap_or(1.0) as f32;
+        let part = table.number("partial_rotary_factor")?.unwrap_or(1.0);
+        let turning = (part * self.dim as f64) as usize / 2;
+        let freq = |(i, f): (usize, f32)| if i < turning { f / factor } else { 0.0 };
+        Ok(self.freqs().into_iter().enumerate().map(freq).collect())
     }
 
     fn by_length(&self, table: &Table<'_, '_>) -> Read<Scaled> {

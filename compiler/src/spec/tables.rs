@@ -22,6 +22,8 @@ pub(super) enum Scaling {
     /// Each by a factor of its own, of which there are two lists: for sequences up to the original length and for longer ones,
     /// with a scale on the scores (LongRoPE, Ding et al. 2024).
     ByLength,
+    /// Only the first pairs turn, a part of them that the parameters give; the others have frequency 0.
+    Proportional,
     /// YaRN (Peng et al. 2023): a ramp over the components, and a scale on the scores.
     Yarn,
 }

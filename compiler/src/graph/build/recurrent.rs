@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use crate::graph::nodes::NodeId;
-use crate::graph::ops::{Binary, DeltaRule, Op, ShortConv};
+use crate::graph::ops::{Binary, DeltaRule, Op, ShortConv, Unary};
 use crate::spec::model::{
     self, Activation, Convolved, DeltaNet, LowRank, Norm as ModelNorm, Projection,
 };
@@ -19,7 +19,11 @@ impl Builder<'_> {
             .graph
             .add(Op::Decay { heads }, &[decay, rate, bias], &at("keep"));
         let beta = self.linear(&d.beta, x, &at("beta"));
-        let beta = self.activated(Activation::Sigmoid, beta, &at("beta_act"));
+        let mut beta = self.activated(Activation::Sigmoid, beta, &at("beta_act"));
+        if d.beta_scale != 1.0 {
+            let scale = Op::Unary(Unary::Scale(d.beta_scale));
+            beta = self.graph.add(scale, &[beta], &at("beta_scale"));
+        }
         let gate = d.gate.as_ref().map(|g| {
             let gate = self.projection(g, x, &at("gate"));
             self.activated(d.gate_act, gate, &at("gate_act"))

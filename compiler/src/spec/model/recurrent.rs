@@ -41,6 +41,8 @@ pub struct DeltaNet {
     pub decay_bias: Weight,
     /// How much is corrected, before a sigmoid, `[value_heads, in]`.
     pub beta: Linear,
+    /// Multiplies that sigmoid: 2 lets a state change its sign.
+    pub beta_scale: f32,
     /// Multiplies the result, `[value_heads · value_dim, in]`.
     pub gate: Option<Projection>,
     /// Applied to the gate.
