@@ -279,7 +279,7 @@ def families():
         Fixture("lfm2-moe-bf16", small("lfm2_moe", hidden_size=16, num_hidden_layers=3, layer_types=["conv", "full_attention", "conv"], num_dense_layers=1, moe_intermediate_size=8,
                                        num_experts=4, num_experts_per_tok=2), B16),
         Fixture("olmo-hybrid-bf16", small("olmo_hybrid", hidden_size=16, num_hidden_layers=2, layer_types=["linear_attention", "full_attention"], linear_num_key_heads=1,
-                                          linear_num_value_heads=2, linear_key_head_dim=6, linear_value_head_dim=5, intermediate_size=20), B16),
+                                          linear_num_value_heads=2, linear_key_head_dim=12, linear_value_head_dim=6, intermediate_size=20), B16),
         Fixture("gemma4-e-bf16", windows("gemma4_text", num_hidden_layers=5, layer_types=["sliding_attention", "full_attention", "sliding_attention", "sliding_attention", "full_attention"],
                                          head_dim=6, global_head_dim=8, hidden_size_per_layer_input=4, vocab_size_per_layer_input=67, num_kv_shared_layers=2,
                                          use_double_wide_mlp=True), B16, prompt=24),
