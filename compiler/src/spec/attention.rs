@@ -3,7 +3,8 @@
 use super::at::At;
 use super::error::{Fault, Read, unknown};
 use super::form;
-use super::limits::{MAX_CONTEXT, MAX_HEADS, MAX_WIDTH};
+use super::heads::{dividing, width_of};
+use super::limits::{MAX_CONTEXT, MAX_HEADS};
 use super::model::{Attention, KeyValue, PositionScale, QkNorm, Reach, Rope, SourceLayer, StepOp};
 use super::norm::norm;
 use super::read::{Fields, Node};
@@ -67,33 +68,6 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
             .transpose()?,
     };
     Ok((StepOp::Attention(Box::new(attention)), at.around.hidden))
-}
-
-/// A number of heads that divides another, and is that other where the key is absent or null.
-pub(super) fn dividing(
-    fields: &Fields<'_, '_>,
-    key: &str,
-    (name, of): (&'static str, usize),
-) -> Read<usize> {
-    let divisor = |node: &Node<'_, '_>| {
-        let value = node.whole(1, MAX_HEADS)?;
-        match of.is_multiple_of(value) {
-            true => Ok(value),
-            false => Err(node.fault(Fault::NotADivisor { value, name, of })),
-        }
-    };
-    Ok(fields.value(key, divisor)?.unwrap_or(of))
-}
-
-/// Width of so many heads together.
-pub(super) fn width_of(node: &Node<'_, '_>, heads: usize, dim: usize) -> Read<usize> {
-    match heads * dim {
-        width if width <= MAX_WIDTH => Ok(width),
-        _ => Err(node.fault(Fault::Range {
-            found: format!("{heads} heads of {dim} components"),
-            expected: format!("at most {MAX_WIDTH} components together"),
-        })),
-    }
 }
 
 /// An earlier layer than this one.

@@ -1,9 +1,10 @@
 //! The step `latent_attention`: multi-head latent attention with its projections.
 
 use super::at::At;
-use super::attention::{rope, width_of};
+use super::attention::rope;
 use super::error::{Fault, Read};
 use super::form;
+use super::heads::width_of;
 use super::limits::{MAX_HEADS, MAX_WIDTH};
 use super::model::{LatentAttention, LatentQuery, StepOp};
 use super::norm::norm;

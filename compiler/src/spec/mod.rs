@@ -15,6 +15,7 @@ mod error;
 mod expr;
 mod form;
 mod gguf;
+mod heads;
 mod items;
 mod json;
 mod kinds;

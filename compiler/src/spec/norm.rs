@@ -1,9 +1,9 @@
 //! Norms: steps of their own, and parts of others.
 
 use super::at::At;
-use super::attention::dividing;
 use super::error::{Fault, Read, unknown};
 use super::form;
+use super::heads::dividing;
 use super::model::{Norm, NormKind, StepOp};
 use super::read::Node;
 use super::weights::weight;

@@ -1,8 +1,8 @@
 //! Steps with a state of fixed size, one mechanism each, for specs to combine: `short_conv`, `decay`, `recurrence`.
 
 use super::at::At;
-use super::attention::{dividing, width_of};
 use super::error::{Fault, Read};
+use super::heads::{dividing, width_of};
 use super::limits::{MAX_HEADS, MAX_WIDTH};
 use super::mlp::activation;
 use super::model::{Decay, Recurrence, ShortConv, StepOp};

@@ -1,9 +1,9 @@
 //! The step `delta_net`: the gated delta rule with its projections, convolutions and gates.
 
 use super::at::At;
-use super::attention::{dividing, width_of};
 use super::error::{Read, unknown};
 use super::form;
+use super::heads::{dividing, width_of};
 use super::limits::{MAX_HEADS, MAX_WIDTH};
 use super::mlp::activation;
 use super::model::{Activation, Convolved, DeltaNet, Linear, LowRank, Projection, StepOp};
