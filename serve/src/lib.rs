@@ -7,4 +7,5 @@ pub mod chat;
 pub mod engine;
 pub mod guide;
 pub mod http;
+mod marks;
 pub mod template;

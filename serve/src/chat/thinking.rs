@@ -1,7 +1,6 @@
 //! Tells what a model thinks from what it answers, as text comes piece by piece.
 
-/// Marks around what is thought.
-const MARKS: [(&str, &str); 2] = [("<think>", "</think>"), ("[THINK]", "[/THINK]")];
+use crate::marks::{REASONING, begun};
 
 /// Takes pieces of text apart.
 #[derive(Debug, Default)]
@@ -29,10 +28,10 @@ impl Splitter {
     /// A splitter after a prompt, which may have begun to think already.
     pub(super) fn after(prompt: &str) -> Splitter {
         let prompt = prompt.trim_end();
-        let begun = MARKS.iter().find(|(begin, _)| prompt.ends_with(begin));
+        let inside = REASONING.iter().find(|marks| prompt.ends_with(marks.open));
         Splitter {
-            inside: begun.map(|(_, end)| *end),
-            thinking: begun.map(|_| String::new()),
+            inside: inside.map(|marks| marks.close),
+            thinking: inside.map(|_| String::new()),
             ..Splitter::default()
         }
     }
@@ -47,7 +46,8 @@ impl Splitter {
             self.held.drain(..mark.len());
             self.cross(mark);
         }
-        let kept = self.possible_mark();
+        let kept = self.marks().map(|mark| begun(&self.held, mark)).max();
+        let kept = kept.unwrap_or(0);
         let settled = self.held.len() - kept;
         let settled: String = self.held.drain(..settled).collect();
         self.part(settled, &mut parts);
@@ -65,7 +65,7 @@ impl Splitter {
     /// Marks that matter where the text is.
     fn marks(&self) -> impl Iterator<Item = &'static str> {
         let inside = self.inside;
-        let begins = MARKS.iter().map(|(begin, _)| *begin);
+        let begins = REASONING.iter().map(|marks| marks.open);
         let begins = begins.filter(move |_| inside.is_none());
         begins.filter(|_| !self.has_answered).chain(inside)
     }
@@ -79,27 +79,13 @@ impl Splitter {
         is_first.then_some((at, mark))
     }
 
-    /// Length of the end of what is held that may be the beginning of a mark.
-    fn possible_mark(&self) -> usize {
-        let fits = |length: &usize| {
-            let Some(end) = self.held.get(self.held.len() - length..) else {
-                return false;
-            };
-            self.marks().any(|mark| mark.starts_with(end))
-        };
-        (1..self.held.len().min(8) + 1)
-            .rev()
-            .find(fits)
-            .unwrap_or(0)
-    }
-
     fn cross(&mut self, mark: &'static str) {
         self.inside = match self.inside {
             Some(_) => None,
-            None => MARKS
-                .iter()
-                .find(|(begin, _)| *begin == mark)
-                .map(|(_, end)| *end),
+            None => {
+                let begun = REASONING.iter().find(|marks| marks.open == mark);
+                begun.map(|marks| marks.close)
+            }
         };
         if self.inside.is_some() {
             self.thinking.get_or_insert_default();

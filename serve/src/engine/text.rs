@@ -5,6 +5,8 @@
 use graver_runtime::stream::TextStream;
 use graver_runtime::tokenizer::{Tokenizer, TokenizerError};
 
+use crate::marks::begun;
+
 /// Ids at the end of a prompt that decide how the first token of its continuation reads.
 const NEIGHBOURS: usize = 8;
 
@@ -75,15 +77,6 @@ impl Stops {
         let rest = self.held.split_off(self.held.len() - kept);
         (std::mem::replace(&mut self.held, rest), false)
     }
-}
-
-/// Bytes at the end of `text` that `stop` begins with.
-fn begun(text: &str, stop: &str) -> usize {
-    let most = text.len().min(stop.len() - 1);
-    (1..=most)
-        .rev()
-        .find(|&n| text.as_bytes().ends_with(&stop.as_bytes()[..n]))
-        .unwrap_or(0)
 }
 
 #[cfg(test)]

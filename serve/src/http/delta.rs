@@ -3,7 +3,8 @@
 //! Marks may lie across pieces: what could be the beginning of one is held back until that is decided.
 
 use super::calls::{self, Call};
-use super::format::{CallMarks, ChatFormat, Marks};
+use super::format::{CallMarks, ChatFormat};
+use crate::marks::{Marks, begun};
 
 /// Something new of an answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -176,15 +177,6 @@ fn called(text: &str, marks: Option<Marks>, deltas: &mut Vec<Delta>) {
         }
         (None, None) => say(Delta::Content, text, deltas),
     }
-}
-
-/// Bytes at the end of `text` that `mark` begins with.
-fn begun(text: &str, mark: &str) -> usize {
-    let most = text.len().min(mark.len().saturating_sub(1));
-    (1..=most)
-        .rev()
-        .find(|&n| text.as_bytes().ends_with(&mark.as_bytes()[..n]))
-        .unwrap_or(0)
 }
 
 #[cfg(test)]

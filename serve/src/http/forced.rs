@@ -3,8 +3,9 @@
 use serde_json::{Value, json};
 
 use super::constraints::Followed;
-use super::format::{CallMarks, ChatFormat, Marks};
+use super::format::{CallMarks, ChatFormat};
 use crate::guide::BLANKS;
+use crate::marks::Marks;
 
 /// Which calls an answer may or has to make.
 #[derive(Clone, Debug, PartialEq, Eq)]

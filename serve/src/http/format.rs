@@ -1,5 +1,6 @@
 //! How a model marks, in its text, what it thinks and which tools it calls; read off its chat template.
 
+use crate::marks::{Marks, REASONING};
 use crate::template::TemplateFiles;
 
 /// The marks of a model.
@@ -9,13 +10,6 @@ pub struct ChatFormat {
     pub(super) reasoning: Option<Marks>,
     /// Of calls.
     pub(super) calls: Option<CallMarks>,
-}
-
-/// A beginning and an end.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Marks {
-    pub(super) open: &'static str,
-    pub(super) close: &'static str,
 }
 
 /// How calls are marked.
@@ -28,18 +22,6 @@ pub(super) enum CallMarks {
     /// An answer that is an object with a name is a call.
     Bare,
 }
-
-/// Marks of reasoning that templates name.
-const REASONING: [Marks; 2] = [
-    Marks {
-        open: "<think>",
-        close: "</think>",
-    },
-    Marks {
-        open: "[THINK]",
-        close: "[/THINK]",
-    },
-];
 
 /// Marks around calls that templates name.
 const BETWEEN: [Marks; 1] = [Marks {
