@@ -5,10 +5,9 @@ use std::process::ExitCode;
 
 use graver::driver::Purpose;
 use graver_runtime::files::{self, MAX_CONFIG};
-use graver_runtime::tokenizer::{Source, Tokenizer};
+use graver_runtime::tokenizer::Tokenizer;
 use graver_serve::http::{ServeArgs, ServedModel, Server};
-use graver_serve::template::{Named, TemplateError, TemplateFiles};
-use serde_json::Value;
+use graver_serve::template::TemplateFiles;
 
 use super::model::{WeightedModelArgs, open};
 use super::outcome::Outcome;
@@ -27,12 +26,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let server = args.serve.server_options()?;
     let text = model.text()?;
     let tokenizer = Tokenizer::load_in_background(text.tokenizer.clone())?;
-    let mut templates = templates(&text.tokenizer)?;
+    let mut templates = TemplateFiles::of_tokenizer(&text.tokenizer)?;
     if let Some(file) = &args.serve.chat_template {
-        templates.templates = vec![Named {
-            name: "default".into(),
-            template: String::from_utf8_lossy(&files::read(file, MAX_CONFIG)?).into_owned(),
-        }];
+        templates = TemplateFiles::of(&files::read_text(file, MAX_CONFIG)?, templates.tokens);
     }
     let loaded = model.load(Purpose::Run)?;
     let eos = text.eos_with(&loaded.model.eos);
@@ -54,30 +50,6 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     server.wait()?;
     Ok(ExitCode::SUCCESS)
-}
-
-/// The chat templates beside a tokenizer.
-fn templates(tokenizer: &Source) -> Result<TemplateFiles, TemplateError> {
-    match tokenizer {
-        Source::Files(files) => {
-            let folder = files.tokenizer.parent();
-            TemplateFiles::find(folder.unwrap_or(Path::new("")))
-        }
-        Source::Bytes { files, .. } => Ok(in_config(files.config.as_deref().unwrap_or(b"null"))),
-        Source::Missing(_) => Ok(TemplateFiles::default()),
-    }
-}
-
-/// The template of a `tokenizer_config.json` that the program made or carries itself.
-fn in_config(config: &[u8]) -> TemplateFiles {
-    let config: Value = serde_json::from_slice(config).unwrap_or(Value::Null);
-    let texts = config.as_object().into_iter().flatten();
-    let tokens = texts.filter(|(name, value)| name.ends_with("_token") && value.is_string());
-    let tokens = tokens.map(|(name, text)| (name.clone(), text.clone()));
-    match config.get("chat_template").and_then(Value::as_str) {
-        Some(template) => TemplateFiles::of(template, tokens.collect()),
-        None => TemplateFiles::default(),
-    }
 }
 
 /// What a path is called without the folders before it.
