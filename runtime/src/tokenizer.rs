@@ -23,6 +23,7 @@ mod limits;
 mod pieces;
 mod source;
 
+pub use declared::SPECIAL_TOKENS;
 use declared::{Beside, Declarations, Declared};
 pub use error::TokenizerError;
 pub use source::{Files, Missing, Source, names};
@@ -170,8 +171,13 @@ fn from_bytes(place: &str, files: &Files<Cow<'static, [u8]>>) -> Result<Tokenize
         .filter(|(_, token)| token.special || added.is_special_token(&token.content))
         .map(|(&id, _)| id)
         .collect();
-    let byte_fallback = library.get_decoder().is_some_and(falls_back_to_bytes);
-    let byte_level = library.get_decoder().is_some_and(pieces::is_byte_level);
+    let decodes = |is| {
+        library
+            .get_decoder()
+            .is_some_and(|d| pieces::any_decoder(d, is))
+    };
+    let byte_fallback = decodes(|d| matches!(d, DecoderWrapper::ByteFallback(_)));
+    let byte_level = decodes(|d| matches!(d, DecoderWrapper::ByteLevel(_)));
     Ok(Tokenizer {
         library,
         name,
@@ -255,23 +261,6 @@ fn find_bos(
             token: text.into(),
         }),
         Some(_) | None => Ok(Bos::None),
-    }
-}
-
-fn falls_back_to_bytes(decoder: &DecoderWrapper) -> bool {
-    match decoder {
-        DecoderWrapper::ByteFallback(_) => true,
-        DecoderWrapper::Sequence(sequence) => {
-            sequence.get_decoders().iter().any(falls_back_to_bytes)
-        }
-        DecoderWrapper::BPE(_)
-        | DecoderWrapper::ByteLevel(_)
-        | DecoderWrapper::WordPiece(_)
-        | DecoderWrapper::Metaspace(_)
-        | DecoderWrapper::CTC(_)
-        | DecoderWrapper::Replace(_)
-        | DecoderWrapper::Fuse(_)
-        | DecoderWrapper::Strip(_) => false,
     }
 }
 

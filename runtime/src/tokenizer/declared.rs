@@ -23,7 +23,7 @@ use collect::Collected;
 use value::{Full, Token};
 
 /// Names that every tokenizer knows, in order. Others that end with `_token` follow in the order of the file.
-const NAMED: [&str; 7] = [
+pub const SPECIAL_TOKENS: [&str; 7] = [
     "bos_token",
     "eos_token",
     "unk_token",
@@ -118,7 +118,7 @@ impl Declared {
         // A name that every tokenizer knows may stand for a token whose properties are listed.
         for (_, token) in named
             .iter_mut()
-            .filter(|(n, _)| NAMED.contains(&n.as_str()))
+            .filter(|(n, _)| SPECIAL_TOKENS.contains(&n.as_str()))
         {
             if let Some(full) = by_text.get(token.text()) {
                 *token = Token::Full((*full).clone());

@@ -50,19 +50,11 @@ impl Tokenizer {
     }
 }
 
-/// Whether pieces are written in the alphabet of byte-level tokenizers.
-pub(super) fn is_byte_level(decoder: &DecoderWrapper) -> bool {
+/// Whether a decoder, or one of those that it runs in turn, is of a kind.
+pub(super) fn any_decoder(decoder: &DecoderWrapper, is: fn(&DecoderWrapper) -> bool) -> bool {
     match decoder {
-        DecoderWrapper::ByteLevel(_) => true,
-        DecoderWrapper::Sequence(sequence) => sequence.get_decoders().iter().any(is_byte_level),
-        DecoderWrapper::BPE(_)
-        | DecoderWrapper::ByteFallback(_)
-        | DecoderWrapper::WordPiece(_)
-        | DecoderWrapper::Metaspace(_)
-        | DecoderWrapper::CTC(_)
-        | DecoderWrapper::Replace(_)
-        | DecoderWrapper::Fuse(_)
-        | DecoderWrapper::Strip(_) => false,
+        DecoderWrapper::Sequence(all) => all.get_decoders().iter().any(|d| any_decoder(d, is)),
+        one => is(one),
     }
 }
 

@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use graver_runtime::files::{self, MAX_CONFIG};
-use graver_runtime::tokenizer::Source;
+use graver_runtime::tokenizer::{SPECIAL_TOKENS, Source};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value as Json};
 
@@ -21,17 +21,6 @@ const TOKENIZER_CONFIG: &str = "tokenizer_config.json";
 /// What is expected of it, in messages.
 const CONFIG_EXPECTED: &str =
     "an object with chat_template as a string or a list of names and templates";
-
-/// Names of special tokens that templates know.
-const TOKENS: [&str; 7] = [
-    "bos_token",
-    "eos_token",
-    "unk_token",
-    "sep_token",
-    "pad_token",
-    "cls_token",
-    "mask_token",
-];
 
 /// Templates as they are stored, and what special tokens read as.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -103,7 +92,7 @@ impl TemplateFiles {
 
     fn of_config(config: Config) -> TemplateFiles {
         let mut tokens = Map::new();
-        for name in TOKENS {
+        for name in SPECIAL_TOKENS {
             let text = match config.rest.get(name) {
                 Some(Json::String(text)) => Some(text.as_str()),
                 Some(Json::Object(token)) => token.get("content").and_then(Json::as_str),

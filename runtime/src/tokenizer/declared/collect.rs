@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde_json::Value;
 
 use super::value::{Full, Token};
-use super::{Beside, NAMED, Result};
+use super::{Beside, Result, SPECIAL_TOKENS};
 
 const EXTRA: &str = "extra_special_tokens";
 /// What [`EXTRA`] was called.
@@ -98,7 +98,7 @@ impl Collected {
 
     /// A name that every tokenizer knows; null takes it away.
     fn take_common(&mut self, file: &Beside<'_>, key: &str, value: &Value) -> Result<()> {
-        let Some(name) = NAMED.into_iter().find(|name| *name == key) else {
+        let Some(name) = SPECIAL_TOKENS.into_iter().find(|name| *name == key) else {
             return Ok(());
         };
         match value {
@@ -139,7 +139,7 @@ impl Collected {
     /// All names with their tokens, in the order in which they are added.
     pub(super) fn named(&self) -> Vec<(String, Token)> {
         let mut all = Names::default();
-        for name in NAMED {
+        for name in SPECIAL_TOKENS {
             if let Some(token) = self.common.get(name) {
                 all.put(name, token.clone());
             }
@@ -164,7 +164,7 @@ impl Collected {
 }
 
 fn is_own(key: &str) -> bool {
-    key.ends_with("_token") && !NAMED.contains(&key)
+    key.ends_with("_token") && !SPECIAL_TOKENS.contains(&key)
 }
 
 fn is_empty(value: &Value) -> bool {
