@@ -1,0 +1,139 @@
+//! The manifest: what an artifact says about itself, and what a session is opened by.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::CacheType;
+
+/// What an artifact says about itself; JSON inside the artifact, printed by `--info`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Manifest {
+    /// [`super::ABI_VERSION`] of the compiler.
+    pub abi: u32,
+    /// Version of the compiler.
+    pub compiler: String,
+    /// Name of the spec, `llama`.
+    pub spec: String,
+    /// Target processor, `x86-64-v3`.
+    pub target: String,
+    /// Processor features the code needs, by their Rust names (`avx2`, `fma`).
+    pub features: Vec<String>,
+    /// Passes that ran, in order.
+    pub passes: Vec<String>,
+    /// Vocabulary size, the width of a row of logits.
+    pub vocab: usize,
+    /// Width of the residual stream.
+    pub hidden: usize,
+    /// Number of layers.
+    pub layers: usize,
+    /// The longest context the model was made for.
+    pub context: usize,
+    /// What keys and values are kept in.
+    pub cache: CacheType,
+    /// Bytes of weights in each element type, over all tensors.
+    pub weight_types: BTreeMap<String, usize>,
+    /// Tokens that end a generation (`eos_token_id` of the configs, one or several).
+    pub eos: Vec<u32>,
+    /// Token that the config says begins a sequence; the tokenizer decides whether it is added to text.
+    pub bos: Option<u32>,
+    /// The decode program.
+    pub decode: ProgramInfo,
+    /// The prefill program.
+    pub prefill: ProgramInfo,
+    /// Lengths of a sequence, ascending, beyond which its earlier positions would have been computed otherwise.
+    pub length_switches: Vec<usize>,
+    /// State buffers of one slot.
+    pub states: Vec<StateInfo>,
+    /// Weight slots, in the order generated code indexes them.
+    pub weights: Vec<WeightInfo>,
+    /// Where weight bytes are.
+    pub blobs: Vec<BlobInfo>,
+}
+
+/// Memory needs of one program.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ProgramInfo {
+    /// The most tokens of one step.
+    pub max_tokens: usize,
+    /// Arena bytes of buffers whose size is fixed.
+    pub arena_bytes: usize,
+    /// Further arena bytes for each position of the context.
+    pub arena_bytes_per_position: usize,
+    /// Scratch bytes of one thread.
+    pub scratch_bytes: usize,
+    /// Queries per attention tile.
+    pub query_tile: usize,
+    /// Kernels of the program's blocks in order, which time stamps refer to; empty where the code has none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub kernels: Vec<KernelInfo>,
+}
+
+/// A kernel, for people.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KernelInfo {
+    /// Place in the spec: `layers.dense.attention.q+k+v`.
+    pub at: String,
+    /// The operation: `matmul`.
+    pub op: String,
+}
+
+/// One state buffer: its size is `fixed_bytes + positions · bytes_per_position`, where `positions` is the context or, for
+/// rings, at most `ring` rows plus the largest step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StateInfo {
+    /// For people: `layers.3.attention.kv`.
+    pub name: String,
+    /// Bytes for each position held.
+    pub bytes_per_position: usize,
+    /// Bytes that do not depend on the context.
+    pub fixed_bytes: usize,
+    /// For a ring: rows in the window.
+    pub ring: Option<usize>,
+}
+
+/// A weight slot: bytes `offset..offset + bytes` of a blob.
+///
+/// In JSON an array of its fields: models with many experts have tens of thousands of slots.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(from = "WeightRow", into = "WeightRow")]
+pub struct WeightInfo {
+    /// Tensor (or part of one) the slot holds.
+    pub name: String,
+    /// Index into [`Manifest::blobs`].
+    pub blob: usize,
+    /// First byte.
+    pub offset: usize,
+    /// Bytes from the first to the last that generated code may read.
+    pub bytes: usize,
+}
+
+type WeightRow = (String, usize, usize, usize);
+
+impl From<WeightRow> for WeightInfo {
+    fn from((name, blob, offset, bytes): WeightRow) -> WeightInfo {
+        WeightInfo {
+            name,
+            blob,
+            offset,
+            bytes,
+        }
+    }
+}
+
+impl From<WeightInfo> for WeightRow {
+    fn from(info: WeightInfo) -> WeightRow {
+        (info.name, info.blob, info.offset, info.bytes)
+    }
+}
+
+/// A run of weight bytes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct BlobInfo {
+    /// Name of the `.weights` file it is mapped from, beside the artifact; `None` for the artifact's own file.
+    pub file: Option<String>,
+    /// First byte, counted from where that file's weights start.
+    pub offset: usize,
+    /// Length in bytes.
+    pub bytes: usize,
+}
