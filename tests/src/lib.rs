@@ -1,9 +1,11 @@
 //! What the tests share: opening a checkpoint or preset and compiling it in memory; filetests.
 
 pub mod arena;
+pub mod browser;
 pub mod filetest;
 pub mod fuzz;
 pub mod gguf;
+pub mod http;
 pub mod programs;
 pub mod share;
 

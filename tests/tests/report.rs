@@ -3,13 +3,11 @@
 //! Needs Chromium; where there is none, the test says so and passes.
 #![allow(clippy::print_stderr, reason = "a skipped test says so")]
 
-use std::path::Path;
-use std::process::Command;
-
 use graver::driver::CompileOptions;
 use graver::report::{Measured, page};
 use graver::spec::{self, SpecSource};
 use graver::summary::{Machine, summarize};
+use graver_tests::browser::{browse, browser};
 use graver_tests::load_shapes;
 
 /// What a reader does: waits for the page, and clicks a node of the fused graph.
@@ -35,47 +33,16 @@ fn made(name: &str, preset: &str) -> String {
     page(&format!("{name} {preset}"), &loaded, &options, measured)
 }
 
-/// The document after its scripts have run, and what it logged.
-fn browse(browser: &str, dir: &Path, html: &str) -> (String, String) {
-    let file = dir.join("page.html");
-    std::fs::write(&file, html).unwrap();
-    let output = Command::new(browser)
-        .args([
-            "--headless=new",
-            "--no-sandbox",
-            "--disable-gpu",
-            "--enable-logging=stderr",
-        ])
-        .args([
-            "--window-size=1400,2000",
-            "--virtual-time-budget=10000",
-            "--dump-dom",
-        ])
-        .arg(format!("--user-data-dir={}", dir.join("profile").display()))
-        .arg(format!("file://{}", file.display()))
-        .output()
-        .unwrap();
-    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-    (text(output.stdout), text(output.stderr))
-}
-
-fn browser() -> Option<&'static str> {
-    let runs = |name: &&str| Command::new(name).arg("--version").output().is_ok();
-    ["chromium", "chromium-browser", "google-chrome"]
-        .into_iter()
-        .find(runs)
-}
-
 fn check(name: &str, preset: &str) {
     let Some(browser) = browser() else {
         eprintln!("skipped: report of {name} {preset}: no chromium on this machine");
         return;
     };
-    let dir = std::env::temp_dir().join(format!("graver-report-{name}-{}", std::process::id()));
-    std::fs::create_dir_all(&dir).unwrap();
-    let html = made(name, preset).replace("</body>", READER);
-    let (dom, log) = browse(browser, &dir, &html);
-    let _ = std::fs::remove_dir_all(&dir);
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("page.html");
+    std::fs::write(&file, made(name, preset).replace("</body>", READER)).unwrap();
+    let options = ["--window-size=1400,2000", "--virtual-time-budget=10000"];
+    let (dom, log) = browse(browser, &options, &format!("file://{}", file.display()));
     let errors: Vec<_> = log.lines().filter(|l| l.contains("CONSOLE")).collect();
     assert!(errors.is_empty(), "{name}: {errors:#?}");
     assert!(

@@ -150,22 +150,18 @@ fn real(name: &str) -> Option<String> {
     }
 }
 
+/// What a model makes of the beginning of a sentence.
+fn continued(model: &str) -> String {
+    let prompt = ["-p", "The capital of France is"];
+    graver_with(&[&["run", model], &prompt[..], &["-n", "6", "--temp", "0"]].concat()).ok()
+}
+
 #[test]
 fn a_real_model_of_byte_pairs_writes_text() {
     let Some(model) = real("SmolLM2-135M-Instruct.Q4_1.gguf") else {
         return;
     };
-    let out = graver_with(&[
-        "run",
-        &model,
-        "-p",
-        "The capital of France is",
-        "-n",
-        "6",
-        "--temp",
-        "0",
-    ])
-    .ok();
+    let out = continued(&model);
     assert!(out.starts_with("The capital of France is Paris"), "{out}");
     let shown = graver(&format!("inspect {model}")).ok();
     assert!(
@@ -179,17 +175,7 @@ fn a_real_model_of_pieces_writes_text() {
     let Some(model) = real("gemma-3-270m.Q4_K_M.gguf") else {
         return;
     };
-    let out = graver_with(&[
-        "run",
-        &model,
-        "-p",
-        "The capital of France is",
-        "-n",
-        "6",
-        "--temp",
-        "0",
-    ])
-    .ok();
+    let out = continued(&model);
     assert!(out.starts_with("The capital of France is "), "{out}");
     assert!(out.len() > 40, "{out}");
 }

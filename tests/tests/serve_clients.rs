@@ -1,0 +1,280 @@
+//! Clients of the server of all kinds: none that hangs up, crawls, sends nonsense or asks for too much holds others up; the official
+//! one works.
+#![allow(clippy::print_stderr, reason = "a skipped test says so")]
+
+use std::io::{Read, Write};
+use std::net::{Shutdown, TcpStream};
+use std::path::Path;
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use graver_tests::http::{
+    Answer, chat, connect, get, greedy, post, raw, read_answer, request, run, server, wait_idle,
+};
+use serde_json::{Value, json};
+
+#[test]
+fn clients_that_hang_up_free_their_slots() {
+    let server = server(2, |_| {});
+    for stream in [true, false] {
+        let endless = greedy(
+            json!({"max_tokens": 480, "n": 2, "ignore_eos": true, "stream": stream, "logprobs": 20}),
+        );
+        let mut connection = connect(server.address());
+        let text = request("POST", "/v1/completions", "", &endless.to_string());
+        connection.write_all(text.as_bytes()).unwrap();
+        let before = server.engine().counts().steps.get();
+        while server.engine().counts().steps.get() == before {
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        drop(connection);
+        wait_idle(&server);
+    }
+    let counts = server.engine().counts();
+    assert_eq!(counts.abandoned.get() + counts.finished.get(), 4);
+    assert_eq!(
+        post(&server, "/v1/completions", &greedy(json!({}))).status,
+        200
+    );
+}
+
+#[test]
+fn too_many_are_told_to_come_again() {
+    let server = server(1, |o| o.engine.queue = 1);
+    let endless =
+        greedy(json!({"max_tokens": 480, "ignore_eos": true, "stream": true, "logprobs": 20}));
+    let text = request("POST", "/v1/completions", "", &endless.to_string());
+    let mut held: Vec<TcpStream> = vec![];
+    for _ in 0..2 {
+        let mut connection = connect(server.address());
+        connection.write_all(text.as_bytes()).unwrap();
+        connection.read_exact(&mut [0; 12]).unwrap();
+        held.push(connection);
+    }
+    // The first may be complete before this comes, or the second be under way: then there is room.
+    let answers: Vec<Answer> = (0..6)
+        .map(|_| {
+            let mut connection = connect(server.address());
+            connection.write_all(text.as_bytes()).unwrap();
+            let mut start = [0; 12];
+            connection.read_exact(&mut start).unwrap();
+            let status = String::from_utf8_lossy(&start)[9..12].parse().unwrap();
+            match status {
+                429 => {
+                    let mut rest = String::new();
+                    connection.read_to_string(&mut rest).unwrap();
+                    Answer {
+                        status,
+                        headers: rest.to_lowercase(),
+                        body: String::new(),
+                    }
+                }
+                _ => {
+                    held.push(connection);
+                    Answer {
+                        status,
+                        headers: String::new(),
+                        body: String::new(),
+                    }
+                }
+            }
+        })
+        .collect();
+    let refused = answers
+        .iter()
+        .find(|a| a.status == 429)
+        .expect("one of six at once was too many");
+    assert!(refused.headers.contains("retry-after: 1"), "{refused:?}");
+    assert!(refused.headers.contains("queue_full"), "{refused:?}");
+}
+
+#[test]
+fn bodies_that_are_no_requests_are_refused() {
+    let server = server(1, |o| o.max_body = 4096);
+    let send = |body: &[u8]| {
+        let mut bytes = format!("POST /v1/completions HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: {}\r\n\r\n", body.len()).into_bytes();
+        bytes.extend(body);
+        raw(server.address(), &bytes)
+    };
+    assert_eq!(send(b"{\"prompt\": \"\xff\xfe\"}").status, 400);
+    assert_eq!(send(b"").status, 400);
+    assert_eq!(send("[".repeat(4000).as_bytes()).status, 400);
+    let deep = format!(
+        "{{\"prompt\": \"a\", \"x\": {}{}}}",
+        "[".repeat(1500),
+        "]".repeat(1500)
+    );
+    assert_eq!(send(deep.as_bytes()).status, 400);
+    assert_eq!(send(&[b' '; 5000]).status, 413);
+    assert_eq!(
+        get(&server, &format!("/{}", "a".repeat(100_000))).status / 100,
+        4
+    );
+    let many: String = (0..200).map(|i| format!("X-{i}: a\r\n")).collect();
+    assert_eq!(
+        raw(
+            server.address(),
+            request("GET", "/health", &many, "").as_bytes()
+        )
+        .status,
+        431
+    );
+    assert_eq!(
+        raw(server.address(), b"not HTTP at all\r\n\r\n").status,
+        400
+    );
+    assert_eq!(
+        post(&server, "/v1/completions", &greedy(json!({}))).status,
+        200
+    );
+}
+
+#[test]
+fn slow_and_half_closed_clients_are_given_up() {
+    let server = server(1, |o| {
+        (o.header_time, o.read_time) = (Duration::from_millis(300), Duration::from_millis(300));
+    });
+    let start = Instant::now();
+    let mut headers = connect(server.address());
+    headers.write_all(b"GET /health HTTP/1.1\r\nHost:").unwrap();
+    let mut body = connect(server.address());
+    body.write_all(b"POST /v1/completions HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: 100\r\n\r\n{\"pro").unwrap();
+    let half = connect(server.address());
+    half.shutdown(Shutdown::Write).unwrap();
+    let mut kept = connect(server.address());
+    kept.write_all(b"GET /health HTTP/1.1\r\nHost: here\r\n\r\n")
+        .unwrap();
+    // Others do not notice.
+    assert_eq!(get(&server, "/health").status, 200);
+    assert_eq!(read_answer(body).status, 408);
+    for mut connection in [headers, half, kept] {
+        let mut rest = vec![];
+        connection.read_to_end(&mut rest).unwrap();
+    }
+    assert!(start.elapsed() < Duration::from_secs(20));
+}
+
+/// Ten thousand, or as many as this process may have both ends of.
+#[test]
+fn thousands_of_idle_connections_are_no_burden() {
+    let server = server(1, |o| o.header_time = Duration::from_secs(300));
+    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
+    let files = limits
+        .lines()
+        .find(|line| line.starts_with("Max open files"))
+        .unwrap();
+    let files = files.split_whitespace().nth(3).unwrap();
+    let most = files.parse().map_or(10_000, |files: usize| files / 2 - 400);
+    let idle: Vec<TcpStream> = (0..most.min(10_000))
+        .map(|_| connect(server.address()))
+        .collect();
+    let start = Instant::now();
+    let answer = post(&server, "/v1/completions", &greedy(json!({})));
+    assert_eq!(answer.status, 200);
+    assert!(
+        start.elapsed() < Duration::from_secs(20),
+        "beside {} connections",
+        idle.len()
+    );
+}
+
+#[test]
+fn draining_answers_what_was_asked_and_then_ends() {
+    let server = server(1, |_| {});
+    let long = greedy(json!({"max_tokens": 200, "ignore_eos": true, "stream": true}));
+    let text = request("POST", "/v1/completions", "", &long.to_string());
+    let mut connection = connect(server.address());
+    connection.write_all(text.as_bytes()).unwrap();
+    while server.engine().counts().steps.get() == 0 {
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    server.drain();
+    let events = read_answer(connection).events();
+    assert_eq!(
+        events.last().unwrap()["choices"][0]["finish_reason"],
+        "length"
+    );
+    server.wait().unwrap();
+    assert!(TcpStream::connect(server.address()).is_err());
+}
+
+/// The official client, where a virtual environment with it can be made: see `tests/openai/run`.
+#[test]
+fn the_official_python_client_works_unchanged() {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("openai/run");
+    let server = server(4, |o| o.key = Some("secret".into()));
+    let url = format!("http://{}/v1", server.address());
+    match run(Command::new("bash").arg(script).args([&url, "secret"])) {
+        (Some(0), _) => {}
+        (Some(77), text) => {
+            eprintln!("skipped: the_official_python_client_works_unchanged: {text}");
+        }
+        (code, text) => panic!("{code:?}: {text}"),
+    }
+}
+
+/// 64 clients over 16 slots, a third of which hang up: for $GRAVER_LOAD_SECONDS, or a few.
+#[test]
+fn many_clients_that_come_and_go_are_answered_as_if_alone() {
+    let runs = Command::new("python3").arg("--version").output().is_ok();
+    if !runs {
+        eprintln!("skipped: many_clients_that_come_and_go_are_answered_as_if_alone: no python3");
+        return;
+    }
+    let server = server(16, |_| {});
+    let seconds = std::env::var("GRAVER_LOAD_SECONDS").unwrap_or_else(|_| "5".into());
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("load/load.py");
+    let url = format!("http://{}/v1", server.address());
+    let options = ["--clients", "64", "--seconds", &seconds, "--same", "8"];
+    let (code, text) = run(Command::new("python3").arg(script).arg(&url).args(options));
+    assert_eq!(code, Some(0), "{text}");
+}
+
+/// What cannot be followed, and what takes too much, is refused, and others do not wait for it.
+#[test]
+fn schemas_that_explode_are_refused() {
+    let server = server(1, |_| {});
+    let start = Instant::now();
+    let nested = (0..400).fold(
+        json!({"type": "string"}),
+        |inner, _| json!({"anyOf": [inner, {"type": "null"}]}),
+    );
+    let huge = json!({"type": "string", "pattern": "^((a{1,500}b{1,500}){1,500}c){1,500}$"});
+    let loops = json!({"$ref": "#"});
+    let many: Vec<Value> = (0..60).map(|i| json!({"anyOf": [{"required": [format!("a{i}")]}, {"required": [format!("b{i}")]}]})).collect();
+    let product = json!({"type": "object", "allOf": many});
+    for schema in [nested, huge, loops, product, json!({"type": "nonsense"})] {
+        let wanted = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
+        let answer = post(
+            &server,
+            "/v1/chat/completions",
+            &chat(json!({"response_format": wanted, "max_tokens": 5})),
+        );
+        assert!(
+            answer.status == 400 || answer.status == 200,
+            "{schema}: {answer:?}"
+        );
+    }
+    for (grammar, expected) in [
+        ("start: missing", "grammar"),
+        ("", "grammar"),
+        ("start: /(/", "grammar"),
+    ] {
+        let answer = post(
+            &server,
+            "/v1/completions",
+            &greedy(json!({"grammar": grammar})),
+        );
+        assert_eq!(answer.status, 400, "{grammar}: {answer:?}");
+        assert!(answer.error().contains(expected), "{answer:?}");
+    }
+    assert!(
+        start.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(
+        post(&server, "/v1/completions", &greedy(json!({}))).status,
+        200
+    );
+}
