@@ -158,7 +158,11 @@ fn facts(model: &Model, step: &Step) -> Vec<(&'static str, String)> {
                 a.rope
                     .map(|r| ("positions", rotary(&model.ropes[r], a.head_dim))),
             );
-            out.extend(a.qk_norm.as_ref().map(|n| ("QK-norm", qk_norm(n))));
+            out.extend(
+                a.qk_norm
+                    .as_ref()
+                    .map(|n| ("QK-norm", qk_norm(n, a.head_dim))),
+            );
         }
         StepOp::LatentAttention(a) => {
             out.push(("attention", latent(a)));
@@ -311,11 +315,12 @@ fn rotary(rope: &Rope, head_dim: usize) -> String {
     )
 }
 
-fn qk_norm(n: &QkNorm) -> String {
-    let over = if n.per_head {
-        "each head"
-    } else {
-        "the whole projection"
+fn qk_norm(n: &QkNorm, head_dim: usize) -> String {
+    let gains = n.k.iter().filter_map(|k| k.gain.as_ref()).chain(&n.q.gain);
+    let over = match (n.per_head, gains.map(|g| g.shape[0]).max() > Some(head_dim)) {
+        (true, false) => "each head",
+        (true, true) => "each head, which has a gain of its own",
+        (false, _) => "the whole projection",
     };
     let place = if n.after_rope { "after" } else { "before" };
     format!("{} over {over}, {place} RoPE", norm(&n.q))

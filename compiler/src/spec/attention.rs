@@ -102,7 +102,7 @@ fn position_scale(node: &Node<'_, '_>) -> Read<PositionScale> {
     })
 }
 
-/// `{"over": "head" | "projection", "after_rope": false, "q": norm, "k": norm}`.
+/// `{"over": "head" | "heads" | "projection", "after_rope": false, "q": norm, "k": norm}`.
 fn qk_norm(
     node: &Node<'_, '_>,
     slot: &str,
@@ -111,21 +111,28 @@ fn qk_norm(
 ) -> Read<QkNorm> {
     let fields = node.object(form::QK_NORM)?;
     let over = fields.required("over")?;
-    let per_head = match over.literal("`head` or `projection`")? {
-        "head" => true,
-        "projection" => false,
+    let (per_head, is_shared) = match over.literal("`head`, `heads` or `projection`")? {
+        "head" => (true, true),
+        "heads" => (true, false),
+        "projection" => (false, false),
         other => {
             return Err(over.fault(unknown(
                 "extent of a norm",
                 other,
-                ["head", "projection"].into_iter(),
+                ["head", "heads", "projection"].into_iter(),
             )));
         }
     };
-    let one = |key: &'static str, node: &Node<'_, '_>, projection: usize| {
-        let width = if per_head { head_dim } else { projection };
-        norm(node, &format!("{slot}.{key}_norm"), width)
-    };
+    let one =
+        |key: &'static str, node: &Node<'_, '_>, projection: usize| {
+            let width = if is_shared { head_dim } else { projection };
+            let norm = norm(node, &format!("{slot}.{key}_norm"), width)?;
+            match per_head && !is_shared && norm.unit_offset {
+                true => Err(node
+                    .wrong("a norm without `unit_offset`, where each head has a gain of its own")),
+                false => Ok(norm),
+            }
+        };
     let maybe = |key| {
         let node = fields.optional(key)?;
         node.map(|n| one(key, &n, widths.1)).transpose()

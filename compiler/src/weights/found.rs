@@ -171,7 +171,7 @@ impl Found {
             return Ok((Some(how), Encoding::Float(held)));
         }
         let header = stored.header();
-        if !same_shape(&header.shape, &layout.stored) {
+        if !same_shape(&header.shape, &layout.stored, weight.shape.len()) {
             let expected = layout.stored.clone();
             let found = &header.shape;
             return Err(misshapen(&header.name, label, weight, found, expected));
@@ -395,9 +395,13 @@ fn convert(
     Ok(())
 }
 
-/// Whether two shapes hold the same elements in the same order: dimensions of one element may be there or not.
-fn same_shape(a: &[usize], b: &[usize]) -> bool {
+/// Whether two shapes hold the same elements in the same order: dimensions of one element may be there or not, and a weight of one
+/// dimension may be stored in several (gains of heads).
+fn same_shape(a: &[usize], b: &[usize], dimensions: usize) -> bool {
     let long = |n: &&usize| **n != 1;
+    if dimensions == 1 && b.len() == 1 {
+        return a.iter().try_fold(1, |n: usize, d| n.checked_mul(*d)) == Some(b[0]);
+    }
     a.iter().filter(long).eq(b.iter().filter(long))
 }
 

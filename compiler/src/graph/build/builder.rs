@@ -312,19 +312,31 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn norm(&mut self, n: &model::Norm, group: usize, x: NodeId, name: &str) -> NodeId {
-        let (gain, bias) = (n.gain.is_some(), n.bias.is_some());
+        let is_shared = |w: &&Weight| w.shape.iter().product::<usize>() == group;
+        let gain = n.gain.as_ref().filter(is_shared);
+        let bias = n.bias.as_ref().filter(is_shared);
         let mut operands = vec![x];
-        operands.extend(n.gain.as_ref().map(|w| self.weight(w)));
-        operands.extend(n.bias.as_ref().map(|w| self.weight(w)));
+        operands.extend(gain.map(|w| self.weight(w)));
+        operands.extend(bias.map(|w| self.weight(w)));
         let op = Norm {
             kind: n.kind,
             eps: n.eps,
             group: n.group.unwrap_or(group),
-            gain,
-            bias,
+            gain: gain.is_some(),
+            bias: bias.is_some(),
             unit_offset: n.unit_offset,
         };
-        self.graph.add(Op::Norm(op), &operands, name)
+        let mut y = self.graph.add(Op::Norm(op), &operands, name);
+        // Gains and biases that groups do not share belong to whole rows.
+        if let Some(w) = n.gain.as_ref().filter(|w| !is_shared(w)) {
+            y = self.times(y, self.weight(w), &format!("{name}.gain"));
+        }
+        if let Some(w) = n.bias.as_ref().filter(|w| !is_shared(w)) {
+            let operands = [y, self.weight(w)];
+            let name = format!("{name}.bias");
+            y = self.graph.add(Op::Binary(Binary::Add), &operands, &name);
+        }
+        y
     }
 
     pub(super) fn activated(&mut self, act: Activation, x: NodeId, name: &str) -> NodeId {

@@ -116,7 +116,7 @@ pub struct QkNorm {
     pub per_head: bool,
     /// Follows RoPE rather than coming before it.
     pub after_rope: bool,
-    /// Gain `[head_dim]`, or `[heads · head_dim]`.
+    /// Gain `[head_dim]`, or `[heads · head_dim]`, also where each head is normed by itself.
     pub q: Norm,
     /// Gain `[head_dim]`, or `[kv_heads · head_dim]`; none where keys come from another layer.
     pub k: Option<Norm>,

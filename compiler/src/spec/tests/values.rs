@@ -134,3 +134,36 @@ fn sections_are_objects_of_the_config() {
         "small: config_section: found 3, expected a key of the config"
     );
 }
+
+#[test]
+fn gains_of_a_head_are_its_own_or_shared() {
+    let with = |over: &str, unit_offset: bool| {
+        let mut spec = small();
+        let norm = |gain| json!({ "op": "rms_norm", "eps": 1e-6, "gain": gain, "unit_offset": unit_offset });
+        let norms = json!({ "over": over, "q": norm("l.{i}.q_norm"), "k": norm("l.{i}.k_norm") });
+        spec["layers"]["dense"][0]["residual"][1]["qk_norm"] = norms;
+        bind(&spec, &config())
+    };
+    for (over, per_head, numbers) in [
+        ("head", true, 4),
+        ("heads", true, 16),
+        ("projection", false, 16),
+    ] {
+        let bound = with(over, false).unwrap();
+        let norms = attention(&bound, 0).qk_norm.as_ref().unwrap();
+        let gain = norms.q.gain.as_ref().unwrap();
+        assert_eq!(
+            (norms.per_head, &gain.shape[..]),
+            (per_head, &[numbers][..]),
+            "{over}"
+        );
+    }
+    assert!(with("projection", true).is_ok());
+    let said = with("heads", true).unwrap_err().to_string();
+    assert!(
+        said.contains("qk_norm.q") && said.contains("without `unit_offset`"),
+        "{said}"
+    );
+    let said = with("rows", false).unwrap_err().to_string();
+    assert!(said.contains("`heads`"), "{said}");
+}

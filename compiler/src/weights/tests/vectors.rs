@@ -186,3 +186,22 @@ fn numbers_of_each_head_are_floats_of_one_vector() {
     let end = "vectors that a tensor stacks for all experts cannot be taken by head";
     assert!(found.ends_with(end), "{found}");
 }
+
+#[test]
+fn of_several_dimensions_are_read_in_order() {
+    let tensors = |rows: usize| {
+        let numbers: Vec<f32> = (0..rows * 8).map(|i| i as f32).collect();
+        let shape: &'static [usize] = if rows == 4 { &[4, 8] } else { &[3, 8] };
+        [
+            ("g", "BF16", shape, bf16_bytes(&numbers)),
+            ("w", "F32", &[32, 32][..], vec![0; 4096]),
+            ("b", "F32", &[32][..], vec![0; 128]),
+        ]
+    };
+    let model = head("g", "w", "b");
+    let weights = resolved(&model, json!({}), &tensors(4)).unwrap();
+    let numbers: Vec<f32> = (0..32).map(|i| i as f32).collect();
+    is_f32(&weights, &weights.head[0], &numbers);
+    let said = resolved(&model, json!({}), &tensors(3)).unwrap_err();
+    assert!(said.to_string().contains("[3, 8]"), "{said}");
+}
