@@ -324,6 +324,8 @@ def families():
         Fixture("opt-bf16", opt(), B16),
         Fixture("opt-norms-after-bf16", opt(do_layer_norm_before=False, word_embed_proj_dim=12), B16),
         Fixture("cohere-bf16", small("cohere", logit_scale=0.5), B16),
+        Fixture("cohere-gains-of-heads-bf16", small("cohere", num_attention_heads=5, num_key_value_heads=1, hidden_size=30, use_qk_norm=True, logit_scale=0.5),
+                B16),
         Fixture("gemma-bf16", small("gemma", head_dim=8, hidden_act="gelu"), B16, older_config=True),
         Fixture("glm-bf16", small("glm", head_dim=8), B16),
         Fixture("ministral-bf16", windows("ministral", num_hidden_layers=3, head_dim=6, layer_types=["full_attention", "sliding_attention",
@@ -353,6 +355,16 @@ def families():
             "default", 5e6, mrope_section=[2, 1, 1], mrope_interleaved=True)), dict(depth=1, num_heads=1, out_hidden_size=20, num_position_embeddings=4,
                                                                                deepstack_visual_indexes=[0]), vision_start_token_id=0), B16, older_config=True),
         Fixture("smolvlm-text-half-bf16", with_images("smolvlm", small("llama"), {}, scale_factor=2, tie_word_embeddings=False), B16),
+        Fixture("mellum-bf16", windows("mellum", num_hidden_layers=3, head_dim=6, moe_intermediate_size=8, num_experts=4, num_experts_per_tok=2,
+                                       layer_types=["sliding_attention", "full_attention", "sliding_attention"],
+                                       mlp_layer_types=["dense", "sparse", "sparse"]), B16, prompt=24),
+        Fixture("iquestcoder-bf16", small("iquestcoder", head_dim=8, attention_bias=True), B16),
+        Fixture("biogpt-bf16", small("biogpt", max_position_embeddings=40, tie_word_embeddings=False), B16),
+        Fixture("axk1-bf16", latent("axk1", n_routed_experts=6, n_group=3, topk_group=2, n_shared_experts=1, mlp_layer_types=["dense", "sparse"]), B16),
+        Fixture("qwen3-vl-moe-text-half-bf16", with_images("qwen3_vl_moe", small("qwen3_vl_moe_text", head_dim=8, num_experts=4, num_experts_per_tok=2,
+                                                                                 moe_intermediate_size=8, mlp_only_layers=[0], **rope(
+            "default", 5e6, mrope_section=[2, 1, 1], mrope_interleaved=True)), dict(depth=1, num_heads=1, out_hidden_size=20, num_position_embeddings=4,
+                                                                               deepstack_visual_indexes=[0]), vision_start_token_id=0), B16, layout=[layouts.with_experts_transposed]),
     ]
 
 

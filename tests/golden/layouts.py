@@ -46,3 +46,8 @@ def with_experts_stacked(tensors, _config):
         stacks[f"{block}.experts.gate_up_proj"] = torch.stack([torch.cat([part(e, "gate"), part(e, "up")]) for e in range(number)])
         stacks[f"{block}.experts.down_proj"] = torch.stack([part(e, "down") for e in range(number)])
     return {name: t for name, t in tensors.items() if ".experts." not in name} | stacks
+
+
+def with_experts_transposed(tensors, _config):
+    """Stacks of experts as `[in, out]` each."""
+    return {name: t.transpose(1, 2).contiguous() if t.ndim == 3 and ".experts." in name else t for name, t in tensors.items()}
