@@ -281,6 +281,8 @@ fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
                 + norm(d.norm, n)
                 + u64::from(d.gated) * n
         }
+        // Decay and its exponential, write, product with the query.
+        Cut::Scan(c) => n * (7 * c.key_dim + 1 + 2 * usize::from(c.skip)) as u64,
         Cut::GroupedMatmul(m) => {
             let (rows, k) = routed(graph, node, &m.grouping, step);
             rows * m.rows as u64 * (2 * k + u64::from(m.bias))

@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::driver::Loaded;
 use crate::spec::model::{
-    Attention, DeltaNet, Inner, Item, KeyValue, LatentAttention, LatentQuery, Mlp, Model, Moe,
-    Norm, NormKind, QkNorm, Reach, Recurrence, Rope, Score, ShortConv, Step, StepOp,
+    Attention, DeltaNet, Inner, Item, KeyValue, LatentAttention, LatentQuery, Made, Mlp, Model,
+    Moe, Norm, NormKind, QkNorm, Reach, Recurrence, Rope, Score, ShortConv, Step, StepOp,
 };
 use crate::units::counted;
 
@@ -113,6 +113,8 @@ fn short(step: &Step) -> String {
         StepOp::Norm(n) => norm(n),
         StepOp::Scale(c) => format!("× {c}"),
         StepOp::Softcap(c) => format!("soft-cap {c}"),
+        StepOp::Clamp { least, most } => format!("clamp to {least} … {most}"),
+        StepOp::Xielu(_) => "xIELU".into(),
         StepOp::Embed { .. }
         | StepOp::PositionEmbed { .. }
         | StepOp::Linear(_)
@@ -198,7 +200,9 @@ fn facts(model: &Model, step: &Step) -> Vec<(&'static str, String)> {
         | StepOp::Mul(_)
         | StepOp::WeightedSum { .. }
         | StepOp::MatchRms { .. }
-        | StepOp::Softcap(_) => {}
+        | StepOp::Softcap(_)
+        | StepOp::Clamp { .. }
+        | StepOp::Xielu(_) => {}
     }
     out
 }
@@ -221,8 +225,24 @@ fn grouped(a: &Attention) -> String {
     if a.sinks.is_some() {
         out += ", sinks";
     }
-    if a.gate.is_some() {
-        out += ", output gated by a sigmoid";
+    if a.value_dim != a.head_dim {
+        out += &format!(", values of {}", a.value_dim);
+    }
+    if a.value_scale != 1.0 {
+        out += &format!(", values × {}", a.value_scale);
+    }
+    if let Some(Made::Slopes { most }) = a.slopes.as_ref().and_then(|w| w.made) {
+        out += &format!(", scores that fall with the distance (ALiBi, exponents up to {most})");
+    }
+    if let Some(c) = a.clip {
+        out += &format!(", queries, keys and values clipped at {c}");
+    }
+    if let Some(gate) = &a.gate {
+        let each = match gate.linear.weight.shape[0] == a.heads {
+            true => "each head",
+            false => "output",
+        };
+        out += &format!(", {each} gated by {}", gate.act.name());
     }
     if let Some(p) = a.position_scale {
         out += &format!(", queries scaled by position from {} on", p.every);
@@ -362,6 +382,15 @@ fn routing(m: &Moe) -> String {
         "{score} of {} scores",
         if r.after { "the chosen" } else { "all" }
     );
+    if m.routed_by.is_some() {
+        out += ", of a value of its own";
+    }
+    if r.near.is_some() {
+        out += ", one choice after another among those near it";
+    }
+    if r.expert_scale {
+        out += ", a factor for each expert";
+    }
     if r.correction {
         out += ", a bias for the choice";
     }
@@ -396,6 +425,8 @@ fn embedding(model: &Model) -> String {
         | StepOp::Linear(_)
         | StepOp::Scale(_)
         | StepOp::Softcap(_)
+        | StepOp::Clamp { .. }
+        | StepOp::Xielu(_)
         | StepOp::Pick
         | StepOp::Act(_)
         | StepOp::Add(_)

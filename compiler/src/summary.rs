@@ -211,7 +211,7 @@ fn mha_width(items: &[Item]) -> usize {
 
 fn step_mha_width(step: &ModelStep) -> usize {
     match &step.op {
-        StepOp::Attention(a) => 2 * a.heads * a.head_dim,
+        StepOp::Attention(a) => a.heads * (a.head_dim + a.value_dim),
         StepOp::LatentAttention(a) => a.heads * (a.head_dim() + a.value_dim),
         StepOp::DeltaNet(d) => d.value_heads * (d.key_dim + d.value_dim),
         StepOp::Recurrence(r) => r.heads * (r.key_dim + r.value_dim),
@@ -227,6 +227,8 @@ fn step_mha_width(step: &ModelStep) -> usize {
         | StepOp::MatchRms { .. }
         | StepOp::Scale(_)
         | StepOp::Softcap(_)
+        | StepOp::Clamp { .. }
+        | StepOp::Xielu(_)
         | StepOp::ShortConv(_)
         | StepOp::Decay(_)
         | StepOp::Mlp(_)

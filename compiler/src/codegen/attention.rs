@@ -13,7 +13,7 @@ use graver_runtime::abi::{KEY_BLOCK, KernelTable, StepContext};
 
 use super::cache::cache_heads;
 use super::kernel::Site;
-use super::online::{KeyPass, RunningSums, Sinks, divide_rows};
+use super::online::{KeyPass, RunningSums, Sinks, divide_rows, slope_of};
 use super::share::Share;
 use super::tiles::Tile;
 use super::vectors::{combine, copy, fill, scale_by, scaled_copy};
@@ -60,6 +60,7 @@ fn prefill(e: &mut Writer, s: &Site, a: &Attention) {
             cache: cache_heads(e, s, a, tile.slot, key_head),
             keys: tile.keys(e, a.reach),
             position: (tile.position, 1),
+            slopes: slope_of(e, s, a, head, 0),
             sinks: Sinks::of(e, s, a, head, 0, always),
         };
         let sums = RunningSums::of(e, s, a);
@@ -195,6 +196,7 @@ fn run_of_keys(
             cache: cache_heads(e, s, a, tile.slot, heads.key),
             keys: (from, end),
             position: (tile.position, 0),
+            slopes: slope_of(e, s, a, heads.first, 4),
             sinks: Sinks::of(e, s, a, heads.first, 4, first),
         };
         let sums = RunningSums::of(e, s, a);

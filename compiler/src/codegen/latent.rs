@@ -111,6 +111,7 @@ impl SegmentHead<'_> {
                 cache: made,
                 keys: (zero, zero),
                 position: (e.add(self.span.position, first), 1),
+                slopes: None,
                 sinks: None,
             };
             (pass, self.sums(e, s, &options, first))
@@ -223,6 +224,7 @@ impl SegmentHead<'_> {
                 cache: cache_heads(e, s, &l.attention, self.span.slot, zero),
                 keys: (zero, e.add(end, rows)),
                 position: (end, 1),
+                slopes: None,
                 sinks: None,
             };
             let sums = self.sums(e, s, &l.attention, zero);

@@ -20,6 +20,7 @@ mod products;
 mod recurrent;
 mod route;
 mod rows;
+mod scan;
 mod share;
 mod streams;
 mod target;
@@ -347,6 +348,7 @@ fn emit_kernel(e: &mut Writer, site: &Site, tile: Option<Value>) {
         Cut::LatentAttention(l) => latent::emit(e, site, l),
         Cut::ShortConv(c) => recurrent::short_conv(e, site, c),
         Cut::DeltaRule(d) => recurrent::delta_rule(e, site, d),
+        Cut::Scan(c) => scan::scan(e, site, c),
         Cut::GroupByExpert(g) => experts::group(e, site, g),
         Cut::GroupedMatmul(m) => experts::grouped_matmul(e, site, m),
         Cut::ExpertsIn(x) => experts::experts_in(e, site, x),

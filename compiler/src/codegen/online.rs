@@ -14,7 +14,7 @@ use super::cache::{CacheRows, WidenedRows};
 use super::kernel::Site;
 use super::products::Product;
 use super::tiles::first_key;
-use super::vectors::{differs_from_one, fill, scale_by, scaled_copy};
+use super::vectors::{add_ramp, differs_from_one, fill, scale_by, scaled_copy};
 use super::writer::{Count, Lanes, Writer};
 use crate::graph::Attention;
 use crate::schedule::scratch::AttentionScratch;
@@ -30,8 +30,25 @@ pub(super) struct KeyPass<'a> {
     pub(super) keys: (Value, Value),
     /// Position of row 0's query, and how many positions each further row's comes later.
     pub(super) position: (Value, usize),
+    /// Where row 0 finds what its scores fall by with the distance, and bytes to where each further row does.
+    pub(super) slopes: Option<(Value, usize)>,
     /// What the rows' sums start with.
     pub(super) sinks: Option<Sinks>,
+}
+
+/// Where a head finds its slope, where there are slopes.
+pub(super) fn slope_of(
+    e: &mut Writer,
+    s: &Site,
+    a: &Attention,
+    head: Value,
+    step: usize,
+) -> Option<(Value, usize)> {
+    let slopes = s.read(|take| a.operands(take)).slopes;
+    slopes.map(|slopes| {
+        let all = s.pointer(e, slopes);
+        (e.at(all, head, 4), step)
+    })
 }
 
 /// Logits that sums start with, where this pass is the one over a query's first keys.
@@ -156,6 +173,9 @@ impl KeyPass<'_> {
         let some = e.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, seen, 0);
         e.when(some, |e| {
             let scale = self.cap(e, first, seen);
+            let key = e.add(k, start);
+            let before = e.sub(key, position);
+            let scale = self.slope(e, (first, seen), scale, r, before);
             let state = e.at(sums.state, r, 8);
             let factor = e.micro(
                 offset_of!(KernelTable, softmax_block),
@@ -184,6 +204,26 @@ impl KeyPass<'_> {
         scale_by(e, scores, Count::Dynamic(n), inner);
         e.map(offset_of!(KernelTable, tanh), scores, n);
         e.float(c)
+    }
+
+    /// Adds what scores fall by with the distance, the first key being so many positions from row `r`'s query; returns the scale
+    /// that is left for the softmax.
+    fn slope(
+        &self,
+        e: &mut Writer,
+        (scores, n): (Value, Value),
+        scale: Value,
+        r: Value,
+        first: Value,
+    ) -> Value {
+        let Some((slopes, step)) = self.slopes else {
+            return scale;
+        };
+        let at = e.at(slopes, r, step);
+        let slope = e.load(Lanes::One, at, 0);
+        scale_by(e, scores, Count::Dynamic(n), scale);
+        add_ramp(e, scores, n, slope, first);
+        e.float(1.0)
     }
 
     fn mix(&self, e: &mut Writer, sums: RunningSums, first: Value, n: Value) {

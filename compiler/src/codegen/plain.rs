@@ -14,7 +14,7 @@ use super::cache::WidenedRows;
 use super::kernel::Site;
 use super::products::Product;
 use super::tiles::{Tile, first_key};
-use super::vectors::{fill, scale_by};
+use super::vectors::{add_ramp, fill, scale_by};
 use super::writer::{Count, Lanes, Writer};
 use crate::graph::Attention;
 use crate::schedule::query_tile;
@@ -37,8 +37,8 @@ fn key_head(e: &mut Writer, a: &Attention, head: Value) -> Value {
 /// Scores of the tile whose index is `tile`.
 pub(super) fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
     let tile = Tile::load(e, tile);
-    let q = s.read(|take| a.scores_operands(take)).q;
-    let q = s.rows(e, q);
+    let o = s.read(|take| a.scores_operands(take));
+    let q = s.rows(e, o.q);
     let (side, widened) = (
         s.keys(a.state),
         WidenedRows::of(e, s, UnfusedScratch::of(s.graph, a, s.kind).widened),
@@ -66,10 +66,20 @@ pub(super) fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
                 product.emit(e, false);
             });
         });
+        let slope = o.slopes.map(|slopes| {
+            let all = s.pointer(e, slopes);
+            let own = e.at(all, head, 4);
+            e.load(Lanes::One, own, 0)
+        });
         e.repeat(tile.queries, |e, r| {
             let offset = e.mul(r, out_stride);
             let row = e.at(out, offset, 4);
             scale_and_cap(e, a, row, seen);
+            if let Some(slope) = slope {
+                let position = e.add(tile.position, r);
+                let first = e.sub(keys.0, position);
+                add_ramp(e, row, seen, slope, first);
+            }
         });
     });
 }

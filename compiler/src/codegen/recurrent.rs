@@ -19,7 +19,7 @@ use crate::schedule::scratch::{ConvScratch, DecayScratch, DeltaScratch};
 
 impl Site<'_> {
     /// Address of a slot's recurrent state.
-    fn recurrent(&self, e: &mut Writer, id: RecurrentId, slot: Value) -> Value {
+    pub(super) fn recurrent(&self, e: &mut Writer, id: RecurrentId, slot: Value) -> Value {
         let bases = e.field(offset_of!(StepContext, slot_base));
         let at = e.at(bases, slot, 8);
         let base = e.field_at(at, 0);
@@ -194,14 +194,22 @@ pub(super) fn delta_rule(e: &mut Writer, s: &Site, d: &DeltaRule) {
     by_segment(e, s, d.heads, |e, segment, head| {
         let group = e.int(d.group());
         let key_head = e.b.ins().udiv(head, group);
-        let decays = s.graph.width(o.decay) / d.heads;
+        // A vector that all tokens see has no columns.
+        let constant = s.graph.weight(o.decay).map(|w| w.shape[0]);
+        let decays = constant.unwrap_or_else(|| s.graph.width(o.decay)) / d.heads;
         let state = s.recurrent(e, d.state, segment.slot);
         let mut of = |id: NodeId, head: Value, dim: usize| {
-            let rows = s.rows(e, id);
-            let row = rows.row(e, segment.start_row);
+            let (first, stride) = match s.graph.weight(id) {
+                // All tokens see the same.
+                Some(_) => (s.pointer(e, id), 0),
+                None => {
+                    let rows = s.rows(e, id);
+                    (rows.row(e, segment.start_row), rows.stride)
+                }
+            };
             Rows {
-                base: e.at(row, head, dim * 4),
-                ..rows
+                base: e.at(first, head, dim * 4),
+                stride,
             }
         };
         let inputs = [

@@ -187,11 +187,11 @@ pub(super) fn own_groups(
     };
     let table = e.scratch(scratch.table);
     let scores = s.rows(e, o.scores);
-    let correction = o.correction.map(|id| s.pointer(e, id));
+    let each = Each::of(e, s, &o);
     let tokens = e.tokens();
     e.repeat(tokens, |e, t| {
         let (from, to) = (scores.row(e, t), routes.row(e, t));
-        route(e, r, from, correction, to, &scratch.route);
+        route(e, r, from, each, to, &scratch.route);
     });
     let table = Table::new(s, table, grouping);
     table.fill(e, routes, tokens);
@@ -228,25 +228,41 @@ impl RoutePlaces {
     }
 }
 
+/// Addresses of numbers that there are for each expert.
+#[derive(Clone, Copy)]
+pub(super) struct Each {
+    correction: Option<Value>,
+    expert_scale: Option<Value>,
+}
+
+impl Each {
+    pub(super) fn of(e: &mut Writer, s: &Site, o: &RouteOperands<NodeId>) -> Each {
+        Each {
+            correction: o.correction.map(|id| s.pointer(e, id)),
+            expert_scale: o.expert_scale.map(|id| s.pointer(e, id)),
+        }
+    }
+}
+
 /// Routes one token: from scores `[experts]` to weights `[top_k]` and experts `[top_k]`.
 pub(super) fn route(
     e: &mut Writer,
     r: &Route,
     from: Value,
-    correction: Option<Value>,
+    each: Each,
     to: Value,
     scratch: &RouteScratch,
 ) {
     let w = RoutePlaces::at(e, scratch);
     let n = e.int(r.experts);
     copy(e, from, w.scores, r.experts, 1.0);
-    if !r.after {
+    if !r.after && r.near.is_none() {
         score(e, r.score, w.scores, r.experts, w.state);
     }
     e.repeat(n, |e, i| {
         let (from, to) = (e.at(w.scores, i, 4), e.at(w.choice, i, 4));
         let mut v = e.load(Lanes::One, from, 0);
-        if let Some(c) = correction {
+        if let Some(c) = each.correction {
             let at = e.at(c, i, 4);
             let c = e.load(Lanes::One, at, 0);
             v = e.b.ins().fadd(v, c);
@@ -267,9 +283,57 @@ pub(super) fn route(
     e.repeat(k, |e, _| {
         let best = pick(e, w.keys, zero, n);
         take(e, w.keys, best);
+        if let Some(near) = r.near {
+            weigh_near(e, w, best, n, near);
+        }
     });
     emit_chosen(e, r, w, to, n);
     weights(e, r, w, to);
+    if let Some(factors) = each.expert_scale {
+        scale_each(e, r, factors, to);
+    }
+}
+
+/// Multiplies each weight by its expert's number.
+fn scale_each(e: &mut Writer, r: &Route, factors: Value, to: Value) {
+    let k = e.int(r.top_k);
+    e.repeat(k, |e, j| {
+        let expert = expert_of(e, to, j, r.top_k);
+        let (at, factor) = (e.at(to, j, 4), e.at(factors, expert, 4));
+        let (weight, factor) = (e.load(Lanes::One, at, 0), e.load(Lanes::One, factor, 0));
+        let weight = e.b.ins().fmul(weight, factor);
+        e.store(weight, at, 0);
+    });
+}
+
+/// Makes a weight of the score of the expert that has just been taken: its part in a softmax over it and those that are left and near.
+fn weigh_near(e: &mut Writer, w: RoutePlaces, best: Value, n: Value, near: f32) {
+    let (own, one) = (e.at(w.scores, best, 4), e.float(1.0));
+    let most = e.load(Lanes::One, own, 0);
+    let sum = e.var(F32, one);
+    e.repeat(n, |e, i| {
+        let (at, near) = (e.at(w.scores, i, 4), e.float(near));
+        let score = e.load(Lanes::One, at, 0);
+        let (less, size) = (e.b.ins().fsub(score, most), e.b.ins().fabs(score));
+        let size = e.b.ins().fmax(size, most);
+        let (more, taken) = (e.b.ins().fneg(less), is_taken(e, w.keys, i));
+        let part = e.b.ins().fdiv(more, size);
+        // Of two zeros the part is no number, and they are not apart.
+        let apart = e.b.ins().fcmp(FloatCC::GreaterThan, part, near);
+        let out = e.b.ins().bor(apart, taken);
+        let counts = e.b.ins().bxor_imm_u(out, 1);
+        e.when(counts, |e| {
+            let one = e.int(1);
+            e.store(less, w.state, 0);
+            e.map(offset_of!(KernelTable, exp), w.state, one);
+            let (term, old) = (e.load(Lanes::One, w.state, 0), e.b.use_var(sum));
+            let new = e.b.ins().fadd(old, term);
+            e.b.def_var(sum, new);
+        });
+    });
+    let sum = e.b.use_var(sum);
+    let weight = e.b.ins().fdiv(one, sum);
+    e.store(weight, own, 0);
 }
 
 /// Turns scores into what weights are made from, in place.

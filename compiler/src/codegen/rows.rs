@@ -14,7 +14,7 @@ use super::kernel::Site;
 use super::norms::{NormBefore, norm, quantize};
 use super::recurrent;
 use super::streams;
-use super::vectors::{activate, combine, copy, scale_by, scaled_copy, widen};
+use super::vectors::{activate, clamp, combine, copy, scale_by, scaled_copy, widen};
 use super::writer::{Count, Lanes, Writer};
 use crate::graph::{
     Binary, KeysValues, LookUp, Norm, NormOperands, Op, Pair, Scaled, Single, Unary,
@@ -93,6 +93,7 @@ fn row(e: &mut Writer, s: &Site, t: Value) {
         Op::WeightedSum(w) => streams::weighted_sum(e, s, w, t),
         Op::MatchRms { least } => streams::match_rms(e, s, *least, t),
         Op::Cutoff { by } => streams::cutoff(e, s, *by, t),
+        Op::Xielu(x) => streams::xielu(e, s, x, t),
         Op::Decay { heads } => recurrent::decay(e, s, *heads, t),
         Op::HeadSlice(c) => heads::slice(e, s, c, t),
         Op::HeadConcat(c) => heads::concat(e, s, c, t),
@@ -129,6 +130,7 @@ fn row(e: &mut Writer, s: &Site, t: Value) {
         | Op::LatentAttention(_)
         | Op::ShortConv(_)
         | Op::DeltaRule(_)
+        | Op::Scan(_)
         | Op::GroupByExpert(_)
         | Op::GroupedMatmul(_)
         | Op::ExpertsIn(_)
@@ -248,6 +250,7 @@ fn unary(e: &mut Writer, op: Unary, from: Value, to: Value, n: usize) {
             let count = e.int(n);
             activate(e, a, to, count);
         }
+        Unary::Clamp { least, most } => clamp(e, from, to, n, [least, most]),
         Unary::Softcap(c) => {
             copy(e, from, to, n, 1.0 / c);
             let count = e.int(n);

@@ -1,4 +1,4 @@
-//! Kernels on values that run beside each other: weighted sums, matching of magnitudes, cut-offs.
+//! Kernels on values that run beside each other: weighted sums, matching of magnitudes, cut-offs, learned curvature.
 
 use std::mem::offset_of;
 
@@ -9,7 +9,8 @@ use graver_runtime::abi::KernelTable;
 
 use super::kernel::Site;
 use super::writer::{Count, Lanes, Writer};
-use crate::graph::{MatchedRows, NodeId, Single, WeightedSum};
+use crate::graph::{MatchedRows, NodeId, Single, WeightedSum, Xielu, XieluOperands};
+use crate::schedule::scratch::XieluScratch;
 
 /// One row of a weighted sum, its terms added in order.
 pub(super) fn weighted_sum(e: &mut Writer, s: &Site, w: &WeightedSum, t: Value) {
@@ -100,4 +101,45 @@ pub(super) fn cutoff(e: &mut Writer, s: &Site, by: f32, t: Value) {
     });
     let n = e.int(n);
     e.map(offset_of!(KernelTable, relu), to, n);
+}
+
+/// One row through a non-linearity with learned curvature.
+pub(super) fn xielu(e: &mut Writer, s: &Site, op: &Xielu, t: Value) {
+    let (o, n) = (s.read(XieluOperands::of), s.width());
+    let (from, to) = (s.row(e, o.x, t), s.out_row(e, t));
+    let curves = e.scratch(XieluScratch::of().curves);
+    for (i, id) in [o.positive, o.negative].into_iter().enumerate() {
+        let at = s.pointer(e, id);
+        let x = e.load(Lanes::One, at, 0);
+        e.store(x, curves, i * 4);
+    }
+    let two = e.int(2);
+    e.map(offset_of!(KernelTable, softplus), curves, two);
+    let (above, below) = (e.load(Lanes::One, curves, 0), e.load(Lanes::One, curves, 4));
+    let (beta, eps, one) = (e.float(op.beta), e.float(op.eps), e.float(1.0));
+    let below = e.b.ins().fadd(below, beta);
+    e.each(Count::Known(n), |e, i, lanes| {
+        let (from, to, eps) = (e.add(from, i), e.add(to, i), e.splat(lanes, eps));
+        let x = e.load(lanes, from, 0);
+        let x = e.b.ins().fmin(x, eps);
+        e.store(x, to, 0);
+    });
+    let count = e.int(n);
+    e.map(offset_of!(KernelTable, exp), to, count);
+    e.each(Count::Known(n), |e, i, lanes| {
+        let (from, to) = (e.add(from, i), e.add(to, i));
+        let (x, power) = (e.load(lanes, from, 0), e.load(lanes, to, 0));
+        let [above, below, beta, one] = [above, below, beta, one].map(|v| e.splat(lanes, v));
+        let curve = e.b.ins().fmul(x, above);
+        let curve = e.b.ins().fmul(curve, x);
+        let less = e.b.ins().fsub(power, one);
+        let less = e.b.ins().fsub(less, x);
+        let less = e.b.ins().fmul(less, below);
+        let (bent, line) = (
+            e.where_positive(lanes, x, curve, less),
+            e.b.ins().fmul(x, beta),
+        );
+        let y = e.b.ins().fadd(bent, line);
+        e.store(y, to, 0);
+    });
 }

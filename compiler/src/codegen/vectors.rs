@@ -3,6 +3,7 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::condcodes::FloatCC;
+use cranelift_codegen::ir::types::F32;
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{Dtype, KernelTable};
 
@@ -75,6 +76,32 @@ pub(super) fn add_weighted(e: &mut Writer, from: Value, to: Value, n: Count, w: 
         }
         let y = e.b.ins().fadd(y, x);
         e.store(y, to, 0);
+    });
+}
+
+/// `x[i] += slope · (first + i)`, `first` being a whole number.
+pub(super) fn add_ramp(e: &mut Writer, at: Value, n: Value, slope: Value, first: Value) {
+    e.each(Count::Dynamic(n), |e, i, lanes| {
+        let place = e.b.ins().ushr_imm_u(i, 2);
+        let place = e.add(first, place);
+        let place = e.b.ins().fcvt_from_sint(F32, place);
+        let (at, place, slope) = (e.add(at, i), e.ramp(lanes, place), e.splat(lanes, slope));
+        let (x, step) = (e.load(lanes, at, 0), e.b.ins().fmul(place, slope));
+        let y = e.b.ins().fadd(x, step);
+        e.store(y, at, 0);
+    });
+}
+
+/// `to[i]`, cut off at both ends: `min(max(from[i], least), most)`.
+pub(super) fn clamp(e: &mut Writer, from: Value, to: Value, n: usize, [least, most]: [f32; 2]) {
+    let (least, most) = (e.float(least), e.float(most));
+    e.each(Count::Known(n), |e, i, lanes| {
+        let (from, to) = (e.add(from, i), e.add(to, i));
+        let (least, most) = (e.splat(lanes, least), e.splat(lanes, most));
+        let x = e.load(lanes, from, 0);
+        let x = e.b.ins().fmax(x, least);
+        let x = e.b.ins().fmin(x, most);
+        e.store(x, to, 0);
     });
 }
 

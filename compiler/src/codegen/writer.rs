@@ -6,10 +6,10 @@
 
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, F32X4, I32, I64};
 use cranelift_codegen::ir::{
-    AbiParam, Block, GlobalValue, InstBuilder, MemFlagsData, Signature, Type, Value,
+    AbiParam, Block, Endianness, GlobalValue, InstBuilder, MemFlagsData, Signature, Type, Value,
 };
 use cranelift_codegen::isa::CallConv;
 use cranelift_frontend::{FunctionBuilder, Variable};
@@ -21,6 +21,9 @@ use crate::schedule::scratch::Area;
 const FIXED: MemFlagsData = MemFlagsData::trusted().with_readonly().with_can_move();
 /// Loads and stores of activations; nothing promises their alignment to a vector.
 const DATA: MemFlagsData = MemFlagsData::new().with_notrap();
+
+/// A vector whose lanes are seen as another type.
+const LITTLE: MemFlagsData = MemFlagsData::new().with_endianness(Endianness::Little);
 
 /// How many elements an operation handles at once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -260,6 +263,39 @@ impl<'a> Writer<'a> {
         match lanes {
             Lanes::Four => self.b.ins().splat(F32X4, scalar),
             Lanes::One => scalar,
+        }
+    }
+
+    /// `first`, and in further lanes each 1 more than in the lane before.
+    pub(super) fn ramp(&mut self, lanes: Lanes, first: Value) -> Value {
+        match lanes {
+            Lanes::One => first,
+            Lanes::Four => {
+                let steps: Vec<u8> = [0f32, 1.0, 2.0, 3.0]
+                    .into_iter()
+                    .flat_map(f32::to_le_bytes)
+                    .collect();
+                let steps = self.b.func.dfg.constants.insert(steps.into());
+                let (first, steps) = (
+                    self.b.ins().splat(F32X4, first),
+                    self.b.ins().vconst(F32X4, steps),
+                );
+                self.b.ins().fadd(first, steps)
+            }
+        }
+    }
+
+    /// `x` where it is above 0, and `y` elsewhere, lane by lane.
+    pub(super) fn where_positive(&mut self, lanes: Lanes, of: Value, x: Value, y: Value) -> Value {
+        let zero = self.float(0.0);
+        let zero = self.splat(lanes, zero);
+        let above = self.b.ins().fcmp(FloatCC::GreaterThan, of, zero);
+        match lanes {
+            Lanes::One => self.b.ins().select(above, x, y),
+            Lanes::Four => {
+                let mask = self.b.ins().bitcast(F32X4, LITTLE, above);
+                self.b.ins().bitselect(mask, x, y)
+            }
         }
     }
 

@@ -63,9 +63,9 @@ fn visible(scene: &Scene, a: &Attention, t: usize) -> std::ops::Range<usize> {
 }
 
 /// `[heads, T, keys]`.
-pub(super) fn scores(scene: &Scene, a: &Attention, q: &Rows) -> Rows {
+pub(super) fn scores(scene: &Scene, a: &Attention, q: &Rows, slopes: Option<&Rows>) -> Rows {
     let keys = &scene.caches[a.state.0 as usize].keys;
-    let score = |h: usize, query: &[f32], s: usize| {
+    let score = |h: usize, (t, query): (usize, &[f32]), s: usize| {
         let g = h / a.group() * a.head_dim;
         let head = &query[h * a.head_dim..(h + 1) * a.head_dim];
         let dot: f64 = head
@@ -74,11 +74,13 @@ pub(super) fn scores(scene: &Scene, a: &Attention, q: &Rows) -> Rows {
             .map(|(x, y)| f64::from(*x) * f64::from(*y))
             .sum();
         let v = dot as f32 * a.scale;
-        a.softcap.map_or(v, |c| (v / c).tanh() * c)
+        let v = a.softcap.map_or(v, |c| (v / c).tanh() * c);
+        let distance = (scene.start + t) as f32 - s as f32;
+        slopes.map_or(v, |slopes| v - slopes.data[h] * distance)
     };
     let mut data = vec![];
     for h in 0..a.heads {
-        for query in q.iter() {
+        for query in q.iter().enumerate() {
             data.extend((0..keys.len()).map(|s| score(h, query, s)));
         }
     }

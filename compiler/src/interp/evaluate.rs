@@ -7,9 +7,10 @@ use super::rows::{
 use super::values::{Rows, Scene};
 use super::{attend, experts, heads, recurrent, streams};
 use crate::graph::{
-    Attention, DecayOperands, Dest, EpilogueOperands, GroupedRows, HeadMatmul, HeadMatmulOperands,
-    KeysValues, LatentAttention, LatentOperands, LookUp, MatchedRows, NormOperands, Op, Pair,
-    Reads, Role, RouteOperands, Scaled, ScaledRows, Single, SoftmaxOperands,
+    Attention, AttentionOperands, DecayOperands, Dest, EpilogueOperands, GroupedRows, HeadMatmul,
+    HeadMatmulOperands, KeysValues, LatentAttention, LatentOperands, LookUp, MatchedRows,
+    NormOperands, Op, Pair, Reads, Role, RouteOperands, Scaled, ScaledRows, Single,
+    SoftmaxOperands, XieluOperands,
 };
 
 /// The value of an operation.
@@ -60,16 +61,16 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, operands: &[&Rows]) -> Rows {
         }
         Op::CacheRead { .. } => Rows::default(),
         Op::Epilogue { parts } => joined_epilogues(scene, parts, &EpilogueOperands::of(parts, o)),
-        Op::Scores(a) => attend::scores(scene, a, a.scores_operands(o).q),
+        Op::Scores(a) => {
+            let o = a.scores_operands(o);
+            attend::scores(scene, a, o.q, o.slopes)
+        }
         Op::Softmax(a) => {
             let SoftmaxOperands { x, sinks } = a.softmax_operands(o);
             attend::softmax(scene, a, x, sinks)
         }
         Op::Mix(a) => attend::mix(scene, a, a.mix_operands(o).p),
-        Op::Attention(a) => {
-            let o = a.operands(o);
-            attention(scene, a, o.q, o.sinks)
-        }
+        Op::Attention(a) => attention(scene, a, a.operands(o)),
         Op::LatentAttention(l) => latent_attention(scene, l, l.operands(o)),
         Op::GatherRows | Op::Copy => Single::of(o).x.clone(),
         Op::Slice { start, len } => slice(Single::of(o).x, *start, *len),
@@ -104,6 +105,8 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, operands: &[&Rows]) -> Rows {
         Op::Cutoff { by } => streams::cutoff(*by, Single::of(o).x),
         Op::ShortConv(c) => recurrent::short_conv(scene, c, c.operands(o)),
         Op::Decay { heads } => recurrent::decay(*heads, DecayOperands::of(o)),
+        Op::Xielu(x) => streams::xielu(x, XieluOperands::of(o)),
+        Op::Scan(c) => recurrent::scan(scene, c, &c.operands(o)),
         Op::DeltaRule(d) => recurrent::delta_rule(scene, d, &d.operands(o)),
         Op::ExpertsIn(e) => experts::experts_in(e, &e.operands(o)),
         Op::ExpertsOut(e) => experts::experts_out(e, &e.operands(o)),
@@ -115,11 +118,17 @@ fn latent_attention(scene: &Scene, l: &LatentAttention, o: LatentOperands<&Rows>
         let weight = o.weight;
         heads::matmul(m, HeadMatmulOperands { x, weight })
     };
-    let sums = attention(scene, &l.attention, &by_head(&l.queries, o.q), None);
+    let bare = AttentionOperands {
+        q: &by_head(&l.queries, o.q),
+        after: o.after,
+        slopes: None,
+        sinks: None,
+    };
+    let sums = attention(scene, &l.attention, bare);
     by_head(&l.results, &sums)
 }
 
-fn attention(scene: &Scene, a: &Attention, q: &Rows, sinks: Option<&Rows>) -> Rows {
-    let scores = attend::scores(scene, a, q);
-    attend::mix(scene, a, &attend::softmax(scene, a, &scores, sinks))
+fn attention(scene: &Scene, a: &Attention, o: AttentionOperands<&Rows>) -> Rows {
+    let scores = attend::scores(scene, a, o.q, o.slopes);
+    attend::mix(scene, a, &attend::softmax(scene, a, &scores, o.sinks))
 }

@@ -11,17 +11,21 @@ use crate::graph::{
 
 /// For each row of scores the weights of its experts, and which they are.
 pub(super) fn route(r: &Route, o: RouteOperands<&Rows>) -> Rows {
-    let correction = o.correction.map(|c| c.data.as_slice());
+    let each = [o.correction, o.expert_scale].map(|c| c.map(|c| c.data.as_slice()));
     let data = o
         .scores
         .iter()
-        .flat_map(|row| route_row(r, row, correction))
+        .flat_map(|row| route_row(r, row, each))
         .collect();
     Rows::new(data, 2 * r.top_k)
 }
 
-fn route_row(r: &Route, logits: &[f32], correction: Option<&[f32]>) -> Vec<f32> {
-    let scores = if r.after {
+fn route_row(
+    r: &Route,
+    logits: &[f32],
+    [correction, expert_scale]: [Option<&[f32]>; 2],
+) -> Vec<f32> {
+    let scores = if r.after || r.near.is_some() {
         logits.to_vec()
     } else {
         score(r.score, logits)
@@ -45,10 +49,41 @@ fn route_row(r: &Route, logits: &[f32], correction: Option<&[f32]>) -> Vec<f32> 
     if r.after {
         weights = score(r.score, &weights);
     }
+    if let Some(near) = r.near {
+        weights = one_by_one(&choice, &chosen, near);
+    }
     let sum: f32 = weights.iter().sum();
     let divisor = r.renormalise.map_or(1.0, |eps| sum + eps);
-    let weights = weights.iter().map(|w| w / divisor * r.scale);
+    let factor = |e: usize| expert_scale.map_or(r.scale, |s| s[e] * r.scale);
+    let weights = weights
+        .iter()
+        .zip(&chosen)
+        .map(|(w, e)| w / divisor * factor(*e));
     weights.chain(chosen.iter().map(|e| *e as f32)).collect()
+}
+
+/// The weight of each choice among those that are left where it is made, and near it.
+fn one_by_one(scores: &[f32], chosen: &[usize], near: f32) -> Vec<f32> {
+    let mut left: Vec<usize> = (0..scores.len()).collect();
+    let mut weights = vec![0.0; chosen.len()];
+    for _ in chosen {
+        let best = *left
+            .iter()
+            .reduce(|a, b| if scores[*b] > scores[*a] { b } else { a })
+            .expect("no more are chosen than there are");
+        let most = scores[best];
+        let is_near = |e: &&usize| {
+            let s = scores[**e];
+            let apart = (most - s) / s.abs().max(most) > near;
+            **e == best || !apart
+        };
+        let terms = left.iter().filter(is_near);
+        let sum: f64 = terms.map(|e| f64::from(scores[*e] - most).exp()).sum();
+        let place = chosen.iter().position(|e| *e == best);
+        weights[place.expect("the best are chosen")] = (1.0 / sum) as f32;
+        left.retain(|e| *e != best);
+    }
+    weights
 }
 
 fn score(kind: Score, x: &[f32]) -> Vec<f32> {
@@ -231,8 +266,10 @@ pub(super) fn combine(g: &Grouping, weighted: bool, x: &Rows, table: &Rows) -> R
 /// Each row multiplied by its number.
 pub(super) fn scale_rows(o: ScaledRows<&Rows>) -> Rows {
     let ScaledRows { x, by } = o;
-    let row = |(row, s): (&[f32], &f32)| row.iter().map(|v| v * s).collect::<Vec<_>>();
-    Rows::new(x.iter().zip(&by.data).flat_map(row).collect(), x.width)
+    let each = x.width / by.width;
+    let heads = x.data.chunks_exact(each).zip(&by.data);
+    let data = heads.flat_map(|(head, s)| head.iter().map(move |v| v * s));
+    Rows::new(data.collect(), x.width)
 }
 
 /// The table of groups: made before, or from scores.

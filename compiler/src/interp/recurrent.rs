@@ -1,9 +1,10 @@
-//! Short convolution and the gated delta rule, token after token, as they are defined.
+//! Short convolution, the gated delta rule and the selective scan, token after token, as they are defined.
 
 use super::rows::{activate, norm, softplus};
 use super::values::{Rows, Scene};
 use crate::graph::{
-    DecayOperands, DeltaOperands, DeltaRule, NormVectors, ShortConv, ShortConvOperands,
+    DecayOperands, DeltaOperands, DeltaRule, NormVectors, Scan, ScanOperands, ShortConv,
+    ShortConvOperands,
 };
 
 /// The last rows of earlier steps stand before those of this one.
@@ -73,8 +74,11 @@ struct Inputs<'a> {
 
 impl<'a> Inputs<'a> {
     fn of(d: &DeltaRule, o: &DeltaOperands<&'a Rows>, t: usize, h: usize) -> Inputs<'a> {
-        let head =
-            |rows: &'a Rows, h: usize, dim: usize| &rows.data[t * rows.width + h * dim..][..dim];
+        let head = |rows: &'a Rows, h: usize, dim: usize| {
+            // Every token sees a vector.
+            let row = t % (rows.data.len() / rows.width);
+            &rows.data[row * rows.width + h * dim..][..dim]
+        };
         Inputs {
             q: head(o.q, h / d.group(), d.key_dim),
             k: head(o.k, h / d.group(), d.key_dim),
@@ -108,4 +112,26 @@ fn token(d: &DeltaRule, state: &mut [f32], x: Inputs) -> Vec<f32> {
     }
     let out = (0..d.value_dim).map(|j| d.scale * product(state, x.q, j) + x.skip * x.v[j]);
     out.collect()
+}
+
+pub(super) fn scan(scene: &mut Scene, c: &Scan, o: &ScanOperands<&Rows>) -> Rows {
+    let state = &mut scene.memories[c.state.0 as usize];
+    let channels = o.v.width;
+    let mut out = vec![];
+    for (t, v) in o.v.iter().enumerate() {
+        let row = |rows: &Rows| rows.data[t * rows.width..][..rows.width].to_vec();
+        let [q, k, write] = [o.q, o.k, o.write].map(row);
+        for (i, v) in v.iter().enumerate() {
+            let mut sum = o.skip.map_or(0.0, |skip| f64::from(skip.data[i] * v));
+            for j in 0..c.key_dim {
+                let rate = f64::from(o.rate.data[i * c.key_dim + j]).exp();
+                let decay = (-rate * f64::from(write[i])).exp() as f32;
+                let s = &mut state[j * channels + i];
+                *s = *s * decay + k[j] * write[i] * v;
+                sum += f64::from(*s) * f64::from(q[j]);
+            }
+            out.push(sum as f32);
+        }
+    }
+    Rows::new(out, channels)
 }

@@ -94,6 +94,9 @@ pub(super) fn unary(op: Unary, x: f32) -> f32 {
         Unary::Act(a) => activate(a, x),
         Unary::Scale(c) => x * c,
         Unary::Softcap(c) => (x / c).tanh() * c,
+        Unary::Clamp { least, .. } if x < least => least,
+        Unary::Clamp { most, .. } if x > most => most,
+        Unary::Clamp { .. } => x,
     }
 }
 

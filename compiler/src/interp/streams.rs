@@ -1,7 +1,8 @@
-//! Operations on values that run beside each other: weighted sums, matching of magnitudes, cut-offs.
+//! Operations on values that run beside each other: weighted sums, matching of magnitudes, cut-offs, learned curvature.
 
+use super::rows::{map, softplus};
 use super::values::Rows;
-use crate::graph::{MatchedRows, SumOperands, WeightedSum};
+use crate::graph::{MatchedRows, SumOperands, WeightedSum, Xielu, XieluOperands};
 
 /// A sum of rows, weighted by columns of `by`.
 pub(super) fn weighted_sum(w: &WeightedSum, o: &SumOperands<&Rows>) -> Rows {
@@ -38,4 +39,17 @@ pub(super) fn cutoff(by: f32, x: &Rows) -> Rows {
         x.iter().map(|v| (v - at).max(0.0)).collect::<Vec<_>>()
     };
     Rows::new(x.iter().flat_map(row).collect(), x.width)
+}
+
+pub(super) fn xielu(op: &Xielu, o: XieluOperands<&Rows>) -> Rows {
+    let [above, below] = [o.positive, o.negative].map(|w| softplus(f64::from(w.data[0])));
+    let beta = f64::from(op.beta);
+    map(o.x, |x| {
+        let v = f64::from(x);
+        let bent = match x > 0.0 {
+            true => above * v * v,
+            false => (beta + below) * (v.min(f64::from(op.eps)).exp_m1() - v),
+        };
+        (bent + beta * v) as f32
+    })
 }

@@ -271,10 +271,8 @@ impl Tail {
         let Some((sum, added)) = first else {
             return tail;
         };
-        let scaled = *graph.op(added) == Op::ScaleRows && graph.only_user(added).is_some();
         tail.end = sum;
-        if scaled {
-            let ScaledRows { x, by } = graph.read(added, ScaledRows::of);
+        if let Some(ScaledRows { x, by }) = scaled(graph, added) {
             (tail.shared, tail.shared_gate) = (Some(x), Some(by));
         } else if second.is_some() {
             tail.shared = Some(added);
@@ -287,6 +285,13 @@ impl Tail {
         }
         tail
     }
+}
+
+/// Rows that are multiplied by a number each, which nothing else reads.
+fn scaled(graph: &Graph, id: NodeId) -> Option<ScaledRows<NodeId>> {
+    let is_alone = *graph.op(id) == Op::ScaleRows && graph.only_user(id).is_some();
+    let rows = is_alone.then(|| graph.read(id, ScaledRows::of))?;
+    (graph.width(rows.by) == 1).then_some(rows)
 }
 
 /// The sum of rows that alone reads `id`, and what it adds.

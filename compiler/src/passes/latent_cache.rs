@@ -201,6 +201,7 @@ fn readers(graph: &Graph, write: NodeId) -> Result<([NodeId; 2], Attention), &'s
         && graph.only_user(scores) == Some(softmax)
         && graph.only_user(softmax) == Some(mix)
         && options.kv_heads == options.heads
-        && !options.sinks;
+        && !options.sinks
+        && !options.slopes;
     chained.then_some(([scores, mix], options)).ok_or(why)
 }

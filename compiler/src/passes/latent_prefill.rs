@@ -4,7 +4,7 @@
 //! y = attention(q · w_k by head) · w_v by head  =>  y = latent_attention(q, w)
 //! ```
 //!
-//! Requires that nothing else reads what comes between, and attention to all keys without sinks. Prefill only: decode's few
+//! Requires that nothing else reads what comes between, and attention to all keys without sinks or slopes. Prefill only: decode's few
 //! queries always absorb, all heads reading each latent together.
 
 use super::candidate::Candidate;
@@ -29,8 +29,8 @@ fn fuse(graph: &mut Graph, attention: NodeId, kind: ProgramKind) -> Candidate {
     let &Op::Attention(options) = graph.op(attention) else {
         unreachable!("filtered")
     };
-    if options.sinks || options.reach != Reach::Full {
-        return Candidate::kept(&name, "it has sinks, or does not see all keys");
+    if options.sinks || options.slopes || options.reach != Reach::Full {
+        return Candidate::kept(&name, "it has sinks or slopes, or does not see all keys");
     }
     let read = graph.read(attention, |take| options.operands(take));
     let (queries, written) = (read.q, read.after);

@@ -21,7 +21,7 @@ pub(crate) use experts::{
     ActivateScratch, ExpertsInScratch, ExpertsOutScratch, RouteScratch, RoutingScratch,
 };
 pub(crate) use products::{EpilogueScratch, MatmulScratch, QuantizeScratch};
-pub(crate) use recurrent::{ConvScratch, DecayScratch, DeltaScratch};
+pub(crate) use recurrent::{ConvScratch, DecayScratch, DeltaScratch, ScanScratch, XieluScratch};
 
 /// The scratch of the kernel that computes `node`.
 pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch {
@@ -65,6 +65,12 @@ pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch
         }
         Op::DeltaRule(_) => {
             DeltaScratch::take(layout);
+        }
+        Op::Scan(c) => {
+            ScanScratch::take(layout, c);
+        }
+        Op::Xielu(_) => {
+            XieluScratch::take(layout);
         }
         Op::Decay { heads } => {
             DecayScratch::take(layout, *heads);

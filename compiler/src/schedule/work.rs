@@ -9,6 +9,9 @@ use super::columns::columns;
 use super::experts;
 use crate::graph::{Cut, Graph, Grouping, HeadMatmul, NodeId, ProgramKind, ShortConv};
 
+/// Channels that a selective scan takes together: with 16 rows of state, all that it works on stays in the first-level cache.
+pub(super) const SCANNED: usize = 64;
+
 /// How a kernel's work is cut.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Work {
@@ -77,6 +80,10 @@ pub(super) fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
                 count: graph.width(node).div_ceil(width),
             }
         }
+        Cut::Scan(_) => Work::SegmentsByColumns {
+            width: SCANNED,
+            count: graph.width(node).div_ceil(SCANNED),
+        },
         Cut::GroupByExpert(_) => Work::Once,
         Cut::GroupedMatmul(m) => {
             let matrix = graph.read(node, |take| m.operands(take)).matrix;

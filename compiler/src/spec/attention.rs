@@ -5,7 +5,11 @@ use super::error::{Fault, Read, unknown};
 use super::form;
 use super::heads::{dividing, width_of};
 use super::limits::{MAX_CONTEXT, MAX_HEADS};
-use super::model::{Attention, KeyValue, PositionScale, QkNorm, Reach, Rope, SourceLayer, StepOp};
+use super::mlp::activation;
+use super::model::{
+    Activation, Attention, Gate, KeyValue, Made, PositionScale, QkNorm, Reach, Rope, SourceLayer,
+    StepOp, Weight,
+};
 use super::norm::norm;
 use super::read::{Fields, Node};
 use super::weights::{linear, weight};
@@ -18,7 +22,11 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let kv_heads = dividing(&fields, "n_kv_heads", ("n_heads", heads))?;
     let head_dim = fields.required("head_dim")?.whole(1, MAX_HEADS)?;
     let q_width = width_of(&at.node, heads, head_dim)?;
-    let kv_width = kv_heads * head_dim;
+    let value_dim = fields
+        .value("value_dim", |n| n.whole(1, MAX_HEADS))?
+        .unwrap_or(head_dim);
+    let out_width = width_of(&at.node, heads, value_dim)?;
+    let (k_width, v_width) = (kv_heads * head_dim, kv_heads * value_dim);
     let matrix =
         |key: &'static str, out, inner| linear(&fields.required(key)?, &at.slot(key), out, inner);
     let reach = reach(&fields, at.around.context)?;
@@ -26,12 +34,13 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         Some(source) => KeyValue::Shared(source),
         None => {
             let positions = reach.limit().unwrap_or(at.around.context);
-            at.add_state([2, kv_width, positions])?;
-            KeyValue::Own(matrix("k", kv_width, width)?, matrix("v", kv_width, width)?)
+            at.add_state([1, k_width + v_width, positions])?;
+            KeyValue::Own(matrix("k", k_width, width)?, matrix("v", v_width, width)?)
         }
     };
     let norms = fields.optional("qk_norm")?;
-    let norms = norms.map(|n| qk_norm(&n, &at.name, head_dim, (q_width, kv_width)));
+    let heads_of = |dim| [heads * dim, kv_heads * dim];
+    let norms = norms.map(|n| qk_norm(&n, &at.name, [head_dim, value_dim], heads_of));
     let mut norms = norms.transpose()?;
     if let (KeyValue::Shared(_), Some(norms)) = (&kv, &mut norms) {
         // The layer that keeps keys and values has normed them.
@@ -41,13 +50,13 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         heads,
         kv_heads,
         head_dim,
+        value_dim,
+        value_scale: fields.value("value_scale", Node::real)?.unwrap_or(1.0),
+        clip: fields.value("clip", Node::above_zero)?,
         q: matrix("q", q_width, width)?,
         kv,
-        gate: fields
-            .optional("gate")?
-            .map(|n| linear(&n, &at.slot("gate"), q_width, width))
-            .transpose()?,
-        o: matrix("o", at.around.hidden, q_width)?,
+        gate: gate(at, &fields, (heads, out_width), width)?,
+        o: matrix("o", at.around.hidden, out_width)?,
         qk_norm: norms,
         rope: fields
             .optional("rope")?
@@ -62,12 +71,53 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
             .optional("sinks")?
             .map(|n| weight(&n, at.slot("sinks"), vec![heads]))
             .transpose()?,
+        slopes: fields
+            .optional("alibi")?
+            .map(|n| alibi(&n, at.slot("slopes"), heads))
+            .transpose()?,
         position_scale: fields
             .optional("position_scale")?
             .map(|n| position_scale(&n))
             .transpose()?,
     };
     Ok((StepOp::Attention(Box::new(attention)), at.around.hidden))
+}
+
+/// `"gate": w, "gate_over": "component" | "head", "gate_act": "'sigmoid'"`.
+fn gate(
+    at: &At<'_, '_, '_>,
+    fields: &Fields<'_, '_>,
+    (heads, out_width): (usize, usize),
+    width: usize,
+) -> Read<Option<Gate>> {
+    let Some(node) = fields.optional("gate")? else {
+        return Ok(None);
+    };
+    let over = fields.optional("gate_over")?;
+    let rows = match over.as_ref().map(|n| n.literal("`component` or `head`")) {
+        None => out_width,
+        Some(name) => match name? {
+            "component" => out_width,
+            "head" => heads,
+            other => {
+                let known = ["component", "head"].into_iter();
+                let node = over.unwrap_or(node);
+                return Err(node.fault(unknown("extent of a gate", other, known)));
+            }
+        },
+    };
+    let act = fields.optional("gate_act")?;
+    Ok(Some(Gate {
+        linear: linear(&node, &at.slot("gate"), rows, width)?,
+        act: act.map_or(Ok(Activation::Sigmoid), |n| activation(&n))?,
+    }))
+}
+
+/// `{"most": 8}`: the slopes of all heads.
+fn alibi(node: &Node<'_, '_>, slot: String, heads: usize) -> Read<Weight> {
+    let most = node.object(form::ALIBI)?.value("most", Node::above_zero)?;
+    let most = most.unwrap_or(8.0);
+    Ok(Weight::made(slot, heads, Made::Slopes { most }))
 }
 
 /// An earlier layer than this one.
@@ -106,8 +156,8 @@ fn position_scale(node: &Node<'_, '_>) -> Read<PositionScale> {
 fn qk_norm(
     node: &Node<'_, '_>,
     slot: &str,
-    head_dim: usize,
-    widths: (usize, usize),
+    [head_dim, value_dim]: [usize; 2],
+    widths: impl Fn(usize) -> [usize; 2],
 ) -> Read<QkNorm> {
     let fields = node.object(form::QK_NORM)?;
     let over = fields.required("over")?;
@@ -124,8 +174,8 @@ fn qk_norm(
         }
     };
     let one =
-        |key: &'static str, node: &Node<'_, '_>, projection: usize| {
-            let width = if is_shared { head_dim } else { projection };
+        |key: &'static str, node: &Node<'_, '_>, (head, projection): (usize, usize)| {
+            let width = if is_shared { head } else { projection };
             let norm = norm(node, &format!("{slot}.{key}_norm"), width)?;
             match per_head && !is_shared && norm.unit_offset {
                 true => Err(node
@@ -133,16 +183,18 @@ fn qk_norm(
                 false => Ok(norm),
             }
         };
-    let maybe = |key| {
+    let [q_width, k_width] = widths(head_dim);
+    let [_, v_width] = widths(value_dim);
+    let maybe = |key, widths| {
         let node = fields.optional(key)?;
-        node.map(|n| one(key, &n, widths.1)).transpose()
+        node.map(|n| one(key, &n, widths)).transpose()
     };
     Ok(QkNorm {
         per_head,
         after_rope: fields.flag("after_rope")?,
-        q: one("q", &fields.required("q")?, widths.0)?,
-        k: maybe("k")?,
-        v: maybe("v")?,
+        q: one("q", &fields.required("q")?, (head_dim, q_width))?,
+        k: maybe("k", (head_dim, k_width))?,
+        v: maybe("v", (value_dim, v_width))?,
     })
 }
 

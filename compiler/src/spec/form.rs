@@ -118,6 +118,13 @@ pub(super) const LINEAR_STEP: Keys = &[
 ];
 pub(super) const SCALE: Keys = &[("by", Plain)];
 pub(super) const SOFTCAP: Keys = &[("cap", Plain)];
+pub(super) const CLAMP: Keys = &[("least", Plain), ("most", Plain)];
+pub(super) const XIELU: Keys = &[
+    ("positive", Object(WEIGHT)),
+    ("negative", Object(WEIGHT)),
+    ("beta", Plain),
+    ("eps", Plain),
+];
 pub(super) const PICK: Keys = &[];
 pub(super) const ACTIVATION: Keys = &[("act", Plain)];
 pub(super) const ADD: Keys = &[("value", Plain), ("vector", Object(WEIGHT))];
@@ -131,9 +138,14 @@ pub(super) const MATCH_RMS: Keys = &[("like", Plain), ("least", Plain)];
 pub(super) const ATTENTION: Keys = &[
     ("share", Plain),
     ("gate", OneOf(LINEAR_OR_WEIGHT)),
+    ("gate_over", Plain),
+    ("gate_act", Plain),
     ("n_heads", Plain),
     ("n_kv_heads", Plain),
     ("head_dim", Plain),
+    ("value_dim", Plain),
+    ("value_scale", Plain),
+    ("clip", Plain),
     ("q", OneOf(LINEAR_OR_WEIGHT)),
     ("k", OneOf(LINEAR_OR_WEIGHT)),
     ("v", OneOf(LINEAR_OR_WEIGHT)),
@@ -145,8 +157,10 @@ pub(super) const ATTENTION: Keys = &[
     ("window", Plain),
     ("chunk", Plain),
     ("sinks", Object(WEIGHT)),
+    ("alibi", Object(ALIBI)),
     ("position_scale", Object(POSITION_SCALE)),
 ];
+pub(super) const ALIBI: Keys = &[("most", Plain)];
 pub(super) const QK_NORM: Keys = &[
     ("over", Plain),
     ("after_rope", Plain),
@@ -217,12 +231,14 @@ pub(super) const RECURRENCE: Keys = &[
     ("key_dim", Plain),
     ("q", Plain),
     ("k", Plain),
-    ("decay", Plain),
+    ("decay", Object(CONSTANT_DECAY)),
+    ("rate", Object(WEIGHT)),
     ("write", Plain),
     ("correct", Plain),
     ("scale", Plain),
     ("skip", Object(WEIGHT)),
 ];
+pub(super) const CONSTANT_DECAY: Keys = &[("most", Plain), ("first", Plain), ("per_layer", Plain)];
 pub(super) const CONVOLVED: Keys = &[
     ("weight", Object(WEIGHT)),
     ("bias", Object(WEIGHT)),
@@ -252,10 +268,12 @@ pub(super) const MOE: Keys = &[
     ("down", OneOf(LINEAR_OR_WEIGHT)),
     ("pairs", OneOf(LINEAR_OR_WEIGHT)),
     ("weigh", Plain),
+    ("out", Plain),
     ("gating", Object(GATING)),
     ("shared", Object(SHARED)),
 ];
 pub(super) const ROUTER: Keys = &[
+    ("from", Plain),
     ("weight", Object(WEIGHT)),
     ("bias", Object(WEIGHT)),
     ("score", Plain),
@@ -264,6 +282,8 @@ pub(super) const ROUTER: Keys = &[
     ("groups", Object(GROUPS)),
     ("renormalise", Plain),
     ("scale", Plain),
+    ("expert_scale", Object(WEIGHT)),
+    ("near", Plain),
 ];
 pub(super) const GROUPS: Keys = &[("count", Plain), ("top", Plain), ("best", Plain)];
 pub(super) const GATING: Keys = &[("alpha", Plain), ("limit", Plain), ("offset", Plain)];
@@ -306,6 +326,8 @@ pub(super) enum OpName {
     Linear,
     Scale,
     Softcap,
+    Clamp,
+    Xielu,
     Pick,
     Activation,
     Add,
@@ -323,7 +345,7 @@ pub(super) enum OpName {
 }
 
 /// Every `op` with its reader and its keys beside those of every step.
-const OPS: [(&str, OpName, Keys); 22] = [
+const OPS: [(&str, OpName, Keys); 24] = [
     ("embed", OpName::Embed, EMBED),
     ("position_embed", OpName::PositionEmbed, POSITION_EMBED),
     ("rms_norm", OpName::Norm, NORM),
@@ -332,6 +354,8 @@ const OPS: [(&str, OpName, Keys); 22] = [
     ("linear", OpName::Linear, LINEAR_STEP),
     ("scale", OpName::Scale, SCALE),
     ("softcap", OpName::Softcap, SOFTCAP),
+    ("clamp", OpName::Clamp, CLAMP),
+    ("xielu", OpName::Xielu, XIELU),
     ("pick", OpName::Pick, PICK),
     ("activation", OpName::Activation, ACTIVATION),
     ("add", OpName::Add, ADD),

@@ -4,6 +4,8 @@
 use serde_json::{Value, json};
 
 const KEY: &str = "$number";
+/// The key under which newer configs name such a number, since JSON has none.
+const PUBLISHED_KEY: &str = "__float__";
 const NAMES: [&str; 3] = ["NaN", "Infinity", "-Infinity"];
 
 /// Most values in a file, keys of objects counted as well: of a file of 16 MB they could take a gigabyte.
@@ -122,7 +124,10 @@ fn infinite(token: &[u8]) -> Option<&'static str> {
 /// The number that a value is.
 pub(super) fn number(value: &Value) -> Option<f64> {
     match value {
-        Value::Object(map) if map.len() == 1 => map.get(KEY)?.as_str()?.parse().ok(),
+        Value::Object(map) if map.len() == 1 => {
+            let name = map.get(KEY).or_else(|| map.get(PUBLISHED_KEY))?.as_str()?;
+            NAMES.contains(&name).then(|| name.parse().ok())?
+        }
         other => other.as_f64(),
     }
 }
@@ -182,8 +187,11 @@ mod tests {
     #[test]
     fn numbers_that_python_writes() {
         let value = read(
-            r#"{"a": NaN, "b": [Infinity, -Infinity], "c": "NaN, \"Infinity", "d": 1e999, "e": -1e999}"#,
+            r#"{"a": NaN, "b": [Infinity, -Infinity], "c": "NaN, \"Infinity", "d": 1e999, "e": -1e999,
+                "f": {"__float__": "Infinity"}, "g": {"__float__": "12"}}"#,
         );
+        assert_eq!(number(&value["f"]), Some(f64::INFINITY));
+        assert_eq!(number(&value["g"]), None);
         assert!(number(&value["a"]).unwrap().is_nan());
         assert_eq!(number(&value["b"][0]), Some(f64::INFINITY));
         assert_eq!(number(&value["b"][1]), Some(f64::NEG_INFINITY));

@@ -2,10 +2,10 @@
 //!
 //! ```text
 //! { "op": "moe", "experts": n, "top_k": k, "ffn": n, "act": name,
-//!   "router": { "weight": w, "bias": w, "score": name, "after": false, "correction": w,
-//!               "groups": { "count": n, "top": n, "best": n }, "renormalise": eps, "scale": 1.0 },
+//!   "router": { "from": name, "weight": w, "bias": w, "score": name, "after": false, "correction": w,
+//!               "groups": { "count": n, "top": n, "best": n }, "renormalise": eps, "scale": 1.0, "expert_scale": w, "near": n },
 //!   "gate": w, "up": w, "down": w, "pairs": w, "weigh": "output" | "input",
-//!   "gating": { "alpha": 1.0, "limit": null, "offset": 0.0 },
+//!   "out": n, "gating": { "alpha": 1.0, "limit": null, "offset": 0.0 },
 //!   "shared": { "ffn": n, "gate": w, "up": w, "down": w, "weigh": w } }
 //! ```
 //!
@@ -16,7 +16,7 @@ use super::error::{Fault, Read, unknown};
 use super::form;
 use super::limits::MAX_WIDTH;
 use super::mlp::{activation, mlp};
-use super::model::{Activation, Gating, Groups, Inner, Linear, Mlp, Moe, Route, StepOp};
+use super::model::{Activation, Gating, Groups, Inner, Linear, Mlp, Moe, Route, Score, StepOp};
 use super::read::{Fields, Node};
 use super::tables;
 use super::weights::{expert_linear, linear, weight};
@@ -27,7 +27,11 @@ const MAX_EXPERTS: usize = 1 << 16;
 /// Reads the step.
 pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let fields = at.fields()?;
-    let (width, hidden) = (at.width()?, at.around.hidden);
+    let width = at.width()?;
+    let out_node = fields.optional("out")?;
+    let out = out_node
+        .as_ref()
+        .map_or(Ok(at.around.hidden), |n| n.whole(1, MAX_WIDTH))?;
     let experts = fields.required("experts")?.whole(1, MAX_EXPERTS)?;
     let top_k = fields.required("top_k")?.whole(1, experts)?;
     let ffn = fields.required("ffn")?.whole(1, MAX_WIDTH)?;
@@ -35,7 +39,19 @@ pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let node = fields.required("router")?;
     let router = node.object(form::ROUTER)?;
     let shared = fields.optional("shared")?;
-    let correction = router.optional("correction")?;
+    let each = |key: &'static str| {
+        let slot = at.slot(&format!("router.{key}"));
+        let node = router.optional(key)?;
+        node.map(|n| weight(&n, slot, vec![experts])).transpose()
+    };
+    let (routed_by, router_width) = match router.optional("from")? {
+        Some(node) => {
+            let name = node.literal("the name of a value")?;
+            let width = at.seen.width(name).map_err(|f| node.fault(f))?;
+            (Some(name.to_string()), width)
+        }
+        None => (None, width),
+    };
     let (shared, shared_gate) = match shared {
         Some(node) => self::shared(&node, at, width, act)?,
         None => (None, None),
@@ -43,17 +59,17 @@ pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let moe = Moe {
         experts,
         top_k,
-        router: scores(&router, &at.slot("router"), experts, width)?,
+        router: scores(&router, &at.slot("router"), experts, router_width)?,
+        routed_by,
         route: route(&node, &router, experts, top_k)?,
-        correction: correction
-            .map(|n| weight(&n, at.slot("router.correction"), vec![experts]))
-            .transpose()?,
+        correction: each("correction")?,
+        expert_scale: each("expert_scale")?,
         weigh_input: weigh_input(&fields)?,
         inner: inner(&fields, &at.name, [ffn, width, experts])?,
         down: expert_linear(
             &fields.required("down")?,
             &at.slot("down"),
-            hidden,
+            out,
             ffn,
             experts,
         )?,
@@ -61,7 +77,14 @@ pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         shared,
         shared_gate,
     };
-    Ok((StepOp::Moe(Box::new(moe)), hidden))
+    if let Some(node) = out_node.filter(|_| moe.shared.is_some() && out != at.around.hidden) {
+        let found = format!("{out}, beside a shared expert");
+        return Err(node.fault(Fault::Range {
+            found,
+            expected: format!("hidden = {}, or no `shared`", at.around.hidden),
+        }));
+    }
+    Ok((StepOp::Moe(Box::new(moe)), out))
 }
 
 /// The router's matrix, `[experts, width]`.
@@ -103,7 +126,8 @@ fn route(
             expected: format!("room for top_k = {top_k} experts"),
         }));
     }
-    Ok(Route {
+    let near = fields.value("near", Node::above_zero)?;
+    let route = Route {
         experts,
         top_k,
         score,
@@ -112,7 +136,16 @@ fn route(
         groups,
         renormalise: fields.value("renormalise", Node::real)?,
         scale: fields.value("scale", Node::real)?.unwrap_or(1.0),
-    })
+        expert_scale: fields.optional("expert_scale")?.is_some(),
+        near,
+    };
+    let simple = route.score == Score::Softmax && !route.after && !route.correction;
+    match near.is_none() || simple && route.groups.is_none() {
+        true => Ok(route),
+        false => Err(node.wrong(
+            "a router with `near` whose score is 'softmax', without `after`, `correction` and `groups`",
+        )),
+    }
 }
 
 fn groups(node: &Node<'_, '_>, experts: usize) -> Read<Groups> {

@@ -62,6 +62,8 @@ impl Part {
                 | StepOp::Linear(_)
                 | StepOp::Scale(_)
                 | StepOp::Softcap(_)
+                | StepOp::Clamp { .. }
+                | StepOp::Xielu(_)
                 | StepOp::Pick
                 | StepOp::Act(_)
                 | StepOp::Add(_)

@@ -68,3 +68,24 @@ pub(super) fn softcap(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let cap = at.fields()?.required("cap")?.above_zero()?;
     Ok((StepOp::Softcap(cap), at.width()?))
 }
+
+/// `{"op": "clamp", "least": 0, "most": 1}`, of which one may be absent.
+pub(super) fn clamp(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields()?;
+    let (least, most) = (
+        fields.value("least", Node::real)?,
+        fields.value("most", Node::real)?,
+    );
+    if least.is_none() && most.is_none() {
+        return Err(at.node.wrong("a step with `least`, `most` or both"));
+    }
+    let least = least.unwrap_or(f32::NEG_INFINITY);
+    let most = most.unwrap_or(f32::INFINITY);
+    if least > most {
+        return Err(at.node.fault(Fault::Range {
+            found: format!("least = {least}"),
+            expected: format!("at most `most` = {most}"),
+        }));
+    }
+    Ok((StepOp::Clamp { least, most }, at.width()?))
+}

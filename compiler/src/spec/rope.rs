@@ -274,7 +274,18 @@ impl Plain {
             true => (1.0 + factor.ln() / self.original.ln()).sqrt(),
             false => 1.0,
         };
-        let scale = table.number("attention_factor")?.unwrap_or(grown);
+        let scale = match (table.number("short_mscale")?, table.number("long_mscale")?) {
+            (None, None) => table.number("attention_factor")?.unwrap_or(grown),
+            (Some(short), Some(long)) if short == long => short,
+            (short, long) => {
+                let name = |scale: Option<f64>| scale.map_or("none".into(), |s| s.to_string());
+                let (short, long) = (name(short), name(long));
+                return Err(table.at.fault(Fault::Range {
+                    found: format!("short_mscale = {short} and long_mscale = {long}"),
+                    expected: "the same scale for short and long sequences".into(),
+                }));
+            }
+        };
         let short: Vec<f32> = stretched("short_factor")?;
         // Where both lists are the same, nothing changes with the length.
         let long = (long.freqs != short).then_some(long);

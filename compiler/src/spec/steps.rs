@@ -81,6 +81,8 @@ fn read(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         OpName::Linear => plain::linear_step(at),
         OpName::Scale => plain::scale(at),
         OpName::Softcap => plain::softcap(at),
+        OpName::Clamp => plain::clamp(at),
+        OpName::Xielu => values::xielu(at),
         OpName::Pick => values::pick(at),
         OpName::Activation => values::activation_step(at),
         OpName::Add => values::add(at),

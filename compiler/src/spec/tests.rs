@@ -8,6 +8,7 @@ mod absent;
 mod extensions;
 mod language;
 mod limits;
+mod mechanisms;
 mod published;
 mod ropes;
 mod schema;

@@ -7,7 +7,7 @@ use super::at::At;
 use super::error::{Fault, Read};
 use super::limits::MAX_WIDTH;
 use super::mlp::activation;
-use super::model::{Operand, StepOp};
+use super::model::{Operand, StepOp, Xielu};
 use super::read::Node;
 use super::weights::weight;
 
@@ -107,4 +107,20 @@ pub(super) fn match_rms(at: &At<'_, '_, '_>) -> Out {
     let like = value(at, &fields.required("like")?, width)?;
     let least = fields.required("least")?.real()?;
     Ok((StepOp::MatchRms { like, least }, width))
+}
+
+/// `{"op": "xielu", "positive": w, "negative": w, "beta": 0.5, "eps": -1e-6}`.
+pub(super) fn xielu(at: &At<'_, '_, '_>) -> Out {
+    let fields = at.fields()?;
+    let scalar = |key: &'static str| {
+        let node = fields.required(key)?;
+        weight(&node, at.slot(key), vec![1])
+    };
+    let xielu = Xielu {
+        positive: scalar("positive")?,
+        negative: scalar("negative")?,
+        beta: fields.value("beta", Node::real)?.unwrap_or(0.5),
+        eps: fields.value("eps", Node::real)?.unwrap_or(-1e-6),
+    };
+    Ok((StepOp::Xielu(Box::new(xielu)), at.width()?))
 }

@@ -56,6 +56,7 @@ fn weights(
             part: None,
             columns: None,
             family,
+            made: None,
         });
     }
     if !node.value.is_object() {
@@ -74,6 +75,7 @@ fn weights(
         part: None,
         columns: None,
         family,
+        made: None,
     };
     let mut weight = stored(&fields, weight)?;
     let Some(list) = names.value.as_array() else {

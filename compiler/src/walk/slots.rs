@@ -1,14 +1,14 @@
 //! The weight slots of a model, in the order in which generated code indexes them.
 //!
 //! Inside the embedding, a layer or the head, slots come in the order of the steps, and inside a step in the order below
-//! (weight before bias; Q, K, V, the norms of Q and K, the sinks, O; gate, up, down; the router before the experts, those
+//! (weight before bias; Q, K, V, the norms of Q and K, the sinks, the slopes, O; gate, up, down; the router before the experts, those
 //! of all tokens last). A family of experts is one slot, which stands for as many pointers. All layers of a kind have the
 //! same slots.
 
 use super::steps::steps;
 use crate::spec::model::{
-    Attention, DeltaNet, Inner, KeyValue, LatentAttention, LatentQuery, Linear, LowRank, Mlp,
-    Model, Moe, Norm, Operand, Projection, Section, Step, StepOp, Weight,
+    Attention, DeltaNet, Forgetting, Inner, KeyValue, LatentAttention, LatentQuery, Linear,
+    LowRank, Mlp, Model, Moe, Norm, Operand, Projection, Recurrence, Section, Step, StepOp, Weight,
 };
 
 /// A weight and what it is for.
@@ -29,7 +29,7 @@ pub(crate) enum Role {
     ByHead,
     /// A matrix whose few products choose or weigh much: experts, or what a state keeps.
     Router,
-    /// The weights of a convolution, `[channels, taps]`; always f32, as vectors are.
+    /// The weights of a convolution, `[channels, taps]`, or rates of decay, `[channels, key_dim]`; always f32, as vectors are.
     Filter,
     /// A table of rows, looked up by token.
     Table,
@@ -81,6 +81,7 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
         StepOp::Norm(norm) => norm_slots(norm, slots),
         StepOp::Linear(linear) => linear_slots(linear, slots),
         StepOp::Scale(_) | StepOp::Softcap(_) | StepOp::Act(_) | StepOp::Pick => {}
+        StepOp::Clamp { .. } => {}
         StepOp::WeightedSum { .. } | StepOp::MatchRms { .. } => {}
         StepOp::Add(operand) | StepOp::Mul(operand) => operand_slots(operand, slots),
         StepOp::Attention(attention) => {
@@ -90,14 +91,13 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
                 linear_slots(k, slots);
                 linear_slots(v, slots);
             }
-            attention.gate.iter().for_each(|g| linear_slots(g, slots));
+            let gate = attention.gate.iter();
+            gate.for_each(|g| linear_slots(&g.linear, slots));
             let norms = attention.qk_norm.iter();
             let norms = norms.flat_map(|n| std::iter::once(&n.q).chain(&n.k).chain(&n.v));
             norms.for_each(|norm| norm_slots(norm, slots));
-            slots.extend(attention.sinks.iter().map(|weight| Slot {
-                weight,
-                role: Role::Bias,
-            }));
+            slots.extend(attention.sinks.iter().map(bias));
+            slots.extend(attention.slopes.iter().map(bias));
             linear_slots(o, slots);
         }
         StepOp::LatentAttention(attention) => latent_slots(attention, slots),
@@ -110,10 +110,23 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
             slots.extend(conv.bias.iter().map(bias));
         }
         StepOp::Decay(decay) => slots.extend([&decay.rate, &decay.bias].map(bias)),
-        StepOp::Recurrence(r) => slots.extend(r.skip.iter().map(bias)),
+        StepOp::Recurrence(r) => recurrence_slots(r, slots),
+        StepOp::Xielu(x) => slots.extend([&x.positive, &x.negative].map(bias)),
         StepOp::Mlp(mlp) => mlp_slots(mlp, slots),
         StepOp::Moe(moe) => moe_slots(moe, slots),
     }
+}
+
+fn recurrence_slots<'a>(r: &'a Recurrence, slots: &mut Vec<Slot<'a>>) {
+    match &r.decay {
+        Forgetting::Factor(operand) => operand_slots(operand, slots),
+        Forgetting::Rates(weight) => slots.push(Slot {
+            weight,
+            role: Role::Filter,
+        }),
+    }
+    operand_slots(&r.write, slots);
+    slots.extend(r.skip.iter().map(bias));
 }
 
 /// A vector of small numbers.
@@ -138,9 +151,10 @@ fn mlp_slots<'a>(mlp: &'a Mlp, slots: &mut Vec<Slot<'a>>) {
 
 fn moe_slots<'a>(moe: &'a Moe, slots: &mut Vec<Slot<'a>>) {
     slots_as(Role::Router, &moe.router, slots);
-    slots.extend(moe.correction.iter().map(|weight| Slot {
+    slots.extend(moe.correction.iter().map(bias));
+    slots.extend(moe.expert_scale.iter().map(|weight| Slot {
         weight,
-        role: Role::Bias,
+        role: Role::Gain { unit_offset: false },
     }));
     match &moe.inner {
         Inner::Plain(one) | Inner::Paired(one) => linear_slots(one, slots),

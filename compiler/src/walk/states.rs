@@ -1,7 +1,7 @@
 //! The state that steps keep from one step of a sequence to the next, in the order of the table of states.
 
 use super::steps::steps;
-use crate::spec::model::{DeltaNet, Model, Reach, Section, StepOp};
+use crate::spec::model::{DeltaNet, Forgetting, Model, Reach, Section, StepOp};
 
 /// State of one step of a section.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,7 +44,7 @@ pub(crate) fn states(model: &Model, section: Section) -> Vec<State> {
                 Kept::KeysValues {
                     heads: a.kv_heads,
                     key_dim: a.head_dim,
-                    value_dim: a.head_dim,
+                    value_dim: a.value_dim,
                     reach: a.reach,
                 },
             ),
@@ -70,7 +70,11 @@ pub(crate) fn states(model: &Model, section: Section) -> Vec<State> {
                 add("past", Kept::Fixed([1, c.taps - 1, c.weight.shape[0]]));
             }
             StepOp::Recurrence(r) => {
-                add("state", Kept::Fixed([r.heads, r.key_dim, r.value_dim]));
+                let sizes = match r.decay {
+                    Forgetting::Factor(_) => [r.heads, r.key_dim, r.value_dim],
+                    Forgetting::Rates(_) => [1, r.key_dim, r.heads],
+                };
+                add("state", Kept::Fixed(sizes));
             }
             StepOp::Embed { .. }
             | StepOp::PositionEmbed { .. }
@@ -78,6 +82,8 @@ pub(crate) fn states(model: &Model, section: Section) -> Vec<State> {
             | StepOp::Linear(_)
             | StepOp::Scale(_)
             | StepOp::Softcap(_)
+            | StepOp::Clamp { .. }
+            | StepOp::Xielu(_)
             | StepOp::Pick
             | StepOp::Act(_)
             | StepOp::Add(_)

@@ -9,6 +9,7 @@ use half::{bf16, f16};
 use rayon::prelude::*;
 
 use super::view::Tensor;
+use crate::spec::model::Made;
 
 /// Elements drawn from one generator: the grain of parallel work.
 const CHUNK: usize = 1 << 16;
@@ -47,12 +48,14 @@ impl Recipe {
     }
 }
 
-/// How to draw a tensor: `mean + deviation · N(0, 1)`.
+/// How to draw a tensor: `mean + deviation · N(0, 1)`, unless its numbers are made of sizes.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Draw {
     pub(super) dtype: Dtype,
     pub(super) mean: f32,
     pub(super) deviation: f32,
+    /// What its numbers are, and in which layer.
+    pub(super) made: Option<(Made, Option<usize>)>,
 }
 
 /// Numbers that come from one generator: a seed, how to draw, and where they go.
@@ -91,9 +94,21 @@ fn mix(x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
+/// Writes a vector whose numbers are made of sizes: f32, and of one chunk, since heads are not so many.
+pub(super) fn write_made(made: Made, layer: Option<usize>, out: &mut [u8]) {
+    let numbers = made.numbers(out.len() / 4, layer);
+    let places = out.chunks_exact_mut(4);
+    places
+        .zip(numbers)
+        .for_each(|(out, v)| out.copy_from_slice(&v.to_le_bytes()));
+}
+
 /// Fills one chunk. The normal distribution is approximated by the sum of two triangular ones, four uniform numbers of 16
 /// bits each: no logarithm, and no value beyond 3.5 deviations, which random weights are better without.
 pub(super) fn fill((seed, draw, out): Chunk<'_>) {
+    if let Some((made, layer)) = draw.made {
+        return write_made(made, layer, out);
+    }
     // The sum of four uniform numbers in 0..65536 has mean 131070 and this deviation.
     const DEVIATION: f32 = 37_837.3;
     let mut counter = seed;

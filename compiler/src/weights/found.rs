@@ -6,27 +6,28 @@
 use super::blobs::{Blob, Weights, Widened};
 use super::blocked::Rows;
 use super::checkpoint::Checkpoint;
+use super::drawing::write_made;
 use super::error::WeightsError;
 use super::file::FileBytes;
 use super::file_error::Unplaced;
 use super::header::{HeaderTensor, weight_type};
+use super::left_over::check_left_over;
 use super::nearest::nearest;
 use super::published::{Published, Stored, Widen};
-use super::resolve::{At, Candidate, Layout, Progress, candidates, walk, with_prefixes};
+use super::resolve::{At, Candidate, Layout, Progress, candidates, walk};
 use super::storage::StorageType;
 use super::view::{Tensor, View};
 use super::widen::{Conversion, widen};
-use crate::spec::model::{Blocks, Model, Weight};
+use crate::spec::model::{Blocks, Made, Model, Weight};
 use crate::walk::{Role, Slot};
 use graver_runtime::abi::{Dtype, Encoding, Quant};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::ops::Range;
 
 /// Alignment of tensors in memory of our own, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
 /// Bytes of converted tensors between which memory is given back.
 const AT_ONCE: usize = 32 << 20;
-/// How many left-over tensors a message lists.
-const LEFT_OVER_EXAMPLES: usize = 4;
 
 /// Finds, checks and describes all weights of `model` in `checkpoint`.
 pub(super) fn find(
@@ -38,7 +39,7 @@ pub(super) fn find(
     let (embed, layers, head) = walk(model, |slot, label, place| {
         found.view(&checkpoint, model, slot, label, place)
     })?;
-    check_left_over(model, &checkpoint, &found)?;
+    check_left_over(model, &checkpoint, (&found.used, &found.expected))?;
     found.into_weights(checkpoint, embed, layers, head, progress)
 }
 
@@ -53,6 +54,8 @@ struct Found {
     by_name: HashMap<Held, usize>,
     /// Conversions to make, in the order of their bytes in the new blob.
     conversions: Vec<Conversion>,
+    /// Vectors that are in no tensor, in the same blob: where, what, and of which layer.
+    made: Vec<(Range<usize>, Made, Option<usize>)>,
     converted_bytes: usize,
     /// How the checkpoint stores what it quantises.
     published: Published,
@@ -68,6 +71,7 @@ impl Found {
             tensors: vec![],
             by_name: HashMap::new(),
             conversions: vec![],
+            made: vec![],
             converted_bytes: 0,
             published,
             used: BTreeSet::new(),
@@ -83,6 +87,9 @@ impl Found {
         label: &str,
         at: At,
     ) -> Result<View, WeightsError> {
+        if let Some(made) = slot.weight.made {
+            return self.made(checkpoint, slot.weight, label, (made, at.layer));
+        }
         let tried = candidates(model, slot.weight, at);
         let stored = |name: &str| self.published.stored(checkpoint, name);
         let found = tried.iter().position(|c| stored(&c.name).is_some());
@@ -119,6 +126,29 @@ impl Found {
             Encoding::Float(dtype) => layout.view(&weight, tensor, found, dtype),
             Encoding::Quantized(quant) => panels(&weight, tensor, found, quant),
         })
+    }
+
+    /// A vector that is in no tensor: its numbers go where converted ones do.
+    fn made(
+        &mut self,
+        checkpoint: &Checkpoint,
+        weight: &Weight,
+        label: &str,
+        (made, layer): (Made, Option<usize>),
+    ) -> Result<View, WeightsError> {
+        let layout = Layout::of(weight, label, None, None)?;
+        let (offset_bytes, bytes) = (self.converted_bytes, weight.shape[0] * 4);
+        self.converted_bytes = (offset_bytes + bytes).next_multiple_of(ALIGNMENT);
+        self.made
+            .push((offset_bytes..offset_bytes + bytes, made, layer));
+        self.tensors.push(Tensor {
+            name: label.to_string(),
+            blob: checkpoint.files.len(),
+            offset_bytes,
+            bytes,
+        });
+        let tensor = self.tensors.len() - 1;
+        Ok(layout.view(weight, tensor, &self.tensors[tensor], Dtype::F32))
     }
 
     /// Checks that shards leave no doubt about the names that were `tried` before one was `found`, if one was; if none was, and
@@ -288,11 +318,14 @@ impl Found {
         head: Vec<View>,
         progress: Progress<'_>,
     ) -> Result<Weights, WeightsError> {
-        let converted = if self.conversions.is_empty() || checkpoint.is_shape {
+        let converted = if self.converted_bytes == 0 || checkpoint.is_shape {
             Blob::Empty
         } else {
             let mut memory = Blob::zeroed(self.converted_bytes)?;
             convert(&checkpoint, &self.conversions, &mut memory, progress)?;
+            for (place, made, layer) in self.made {
+                write_made(made, layer, &mut memory[place]);
+            }
             Blob::Owned(memory)
         };
         let widened = widened(&checkpoint, &self.conversions);
@@ -428,67 +461,4 @@ fn misshapen(
         expected,
         note,
     }
-}
-
-fn check_left_over(
-    model: &Model,
-    checkpoint: &Checkpoint,
-    found: &Found,
-) -> Result<(), WeightsError> {
-    let ignored: Vec<String> = model
-        .ignore
-        .iter()
-        .flat_map(|pattern| with_prefixes(&model.prefixes, pattern.clone()))
-        .collect();
-    let is_ignored = |name: &str| {
-        ignored
-            .iter()
-            .any(|pattern| matches(pattern.as_bytes(), name.as_bytes()))
-    };
-    // What an index does not list is there to be found, not part of the model.
-    let listed = checkpoint.tensors.iter().filter(|(_, t)| t.listed);
-    let left: Vec<&String> = listed
-        .map(|(name, _)| name)
-        .filter(|name| !found.used.contains(*name) && !is_ignored(name))
-        .collect();
-    if left.is_empty() {
-        return Ok(());
-    }
-    let nearest = |name: &String| {
-        nearest(
-            std::slice::from_ref(name),
-            found.expected.iter().map(String::as_str),
-        )
-    };
-    let examples = left
-        .iter()
-        .take(LEFT_OVER_EXAMPLES)
-        .map(|name| ((*name).clone(), nearest(name)))
-        .collect();
-    Err(WeightsError::LeftOver {
-        count: left.len(),
-        examples,
-    })
-}
-
-/// Whether `name` matches `pattern`, in which `*` stands for any number of characters.
-///
-/// Greedy with one point to go back to, so that no pattern takes more than `pattern · name` steps.
-fn matches(pattern: &[u8], name: &[u8]) -> bool {
-    let (mut p, mut n) = (0, 0);
-    let mut retry: Option<(usize, usize)> = None;
-    while n < name.len() {
-        if pattern.get(p) == Some(&b'*') {
-            retry = Some((p, n));
-            p += 1;
-        } else if pattern.get(p) == Some(&name[n]) {
-            (p, n) = (p + 1, n + 1);
-        } else if let Some((star, from)) = retry {
-            retry = Some((star, from + 1));
-            (p, n) = (star + 1, from + 1);
-        } else {
-            return false;
-        }
-    }
-    pattern[p..].iter().all(|byte| *byte == b'*')
 }

@@ -23,6 +23,7 @@ mod gguf;
 mod header;
 mod index;
 mod kinds;
+mod left_over;
 mod name;
 mod nearest;
 mod pack;

@@ -7,9 +7,8 @@ use super::blobs::{Blob, Weights};
 use super::drawing::{Draw, Recipe, fill, name_seed};
 use super::error::WeightsError;
 use super::resolve::{At, Layout, Walked, candidates, walk};
-use super::view::Tensor;
-use crate::spec::model::Section;
-use crate::spec::model::{Model, StepOp};
+use super::view::{Tensor, View};
+use crate::spec::model::{Made, Model, Section, StepOp};
 use crate::walk::{Role, Slot, slots};
 use graver_runtime::abi::Dtype;
 use rayon::prelude::*;
@@ -126,6 +125,9 @@ struct Plan {
 impl Plan {
     fn walk(&mut self, model: &Model) -> Result<Walked, WeightsError> {
         walk(model, |slot, label, at| {
+            if let Some(made) = slot.weight.made {
+                return self.made(slot, label, (made, at.layer));
+            }
             let tried = candidates(model, slot.weight, at);
             // A tensor that another slot has already, such as the embedding for a tied head, is shared, unless one of the
             // two needs it in f32.
@@ -155,6 +157,22 @@ impl Plan {
         })
     }
 
+    /// A vector that no checkpoint holds, which is not drawn either.
+    fn made(
+        &mut self,
+        slot: &Slot<'_>,
+        label: &str,
+        made: (Made, Option<usize>),
+    ) -> Result<View, WeightsError> {
+        let draw = Draw {
+            made: Some(made),
+            ..self.draw_of(slot)
+        };
+        let layout = Layout::of(slot.weight, label, None, None)?;
+        let tensor = self.place(label, draw, &layout.stored)?;
+        Ok(layout.view(slot.weight, tensor, &self.tensors[tensor], draw.dtype))
+    }
+
     fn add(
         &mut self,
         name: &str,
@@ -162,6 +180,13 @@ impl Plan {
         stored: &[usize],
     ) -> Result<usize, WeightsError> {
         let draw = self.draw_of(slot);
+        let tensor = self.place(name, draw, stored)?;
+        self.by_name.insert((name.to_string(), draw.dtype), tensor);
+        Ok(tensor)
+    }
+
+    /// Makes room for a tensor after the others.
+    fn place(&mut self, name: &str, draw: Draw, stored: &[usize]) -> Result<usize, WeightsError> {
         let end = byte_size(stored, draw.dtype).and_then(|bytes| {
             Some((
                 bytes,
@@ -183,8 +208,6 @@ impl Plan {
             bytes,
         });
         self.draws.push(draw);
-        self.by_name
-            .insert((name.to_string(), draw.dtype), self.tensors.len() - 1);
         self.total_bytes = end;
         Ok(self.tensors.len() - 1)
     }
@@ -199,39 +222,23 @@ impl Plan {
     fn draw_of(&self, slot: &Slot<'_>) -> Draw {
         // The last dimension of the graph's shape is what a product sums over.
         let fan_in = slot.weight.shape.last().copied().unwrap_or(1).max(1) as f32;
-        let dtype = self.dtype_of(slot.role);
-        match slot.role {
-            Role::Matrix | Role::ByHead | Role::Router => Draw {
-                dtype,
-                mean: 0.0,
-                deviation: fan_in.sqrt().recip(),
-            },
+        let (mean, deviation) = match slot.role {
+            Role::Matrix | Role::ByHead | Role::Router | Role::Filter => {
+                (0.0, fan_in.sqrt().recip())
+            }
             // A tied table is also the output projection, so it has a matrix's scale, and learned positions must not
             // drown it.
-            Role::Table | Role::Positions => Draw {
-                dtype,
-                mean: 0.0,
-                deviation: if self.is_tied {
-                    fan_in.sqrt().recip()
-                } else {
-                    1.0
-                },
-            },
-            Role::Gain { unit_offset } => Draw {
-                dtype,
-                mean: if unit_offset { 0.0 } else { 1.0 },
-                deviation: 0.2,
-            },
-            Role::Filter => Draw {
-                dtype,
-                mean: 0.0,
-                deviation: fan_in.sqrt().recip(),
-            },
-            Role::Bias => Draw {
-                dtype,
-                mean: 0.0,
-                deviation: 0.3,
-            },
+            Role::Table | Role::Positions if self.is_tied => (0.0, fan_in.sqrt().recip()),
+            Role::Table | Role::Positions => (0.0, 1.0),
+            Role::Gain { unit_offset: true } => (0.0, 0.2),
+            Role::Gain { unit_offset: false } => (1.0, 0.2),
+            Role::Bias => (0.0, 0.3),
+        };
+        Draw {
+            dtype: self.dtype_of(slot.role),
+            mean,
+            deviation,
+            made: None,
         }
     }
 

@@ -4,7 +4,7 @@ use cranelift_codegen::ir::Value;
 
 use super::activate::activate_row;
 use crate::codegen::kernel::Site;
-use crate::codegen::route::{Table, route};
+use crate::codegen::route::{Each, Table, route};
 use crate::codegen::vectors::{add_weighted, copy, scaled_copy};
 use crate::codegen::writer::{Count, Lanes, Writer};
 use crate::graph::{Activate, Form, GroupedRows, Grouping, Route, RouteOperands, ScaledRows};
@@ -14,8 +14,8 @@ use crate::schedule::scratch::{ActivateScratch, RouteScratch};
 pub(in crate::codegen) fn route_row(e: &mut Writer, s: &Site, r: &Route, i: Value) {
     let o = s.read(|take| RouteOperands::of(r, take));
     let (from, out) = (s.row(e, o.scores, i), s.out_row(e, i));
-    let correction = o.correction.map(|id| s.pointer(e, id));
-    route(e, r, from, correction, out, &RouteScratch::of(r));
+    let each = Each::of(e, s, &o);
+    route(e, r, from, each, out, &RouteScratch::of(r));
 }
 
 /// Row `i` of the tokens at each of their experts.
@@ -40,12 +40,18 @@ pub(in crate::codegen) fn gather(
     }
 }
 
-/// Row `i` multiplied by its number.
+/// Row `i` multiplied by its number, or each of its heads by one of their own.
 pub(in crate::codegen) fn scale_row(e: &mut Writer, s: &Site, i: Value) {
     let o = s.read(ScaledRows::of);
     let (from, by, out) = (s.row(e, o.x, i), s.row(e, o.by, i), s.out_row(e, i));
-    let by = e.load(Lanes::One, by, 0);
-    scaled_copy(e, from, out, Count::Known(s.width()), by);
+    let heads = s.graph.width(o.by);
+    let (each, heads) = (s.width() / heads, e.int(heads));
+    e.repeat(heads, |e, h| {
+        let (from, out) = (e.at(from, h, each * 4), e.at(out, h, each * 4));
+        let by = e.at(by, h, 4);
+        let by = e.load(Lanes::One, by, 0);
+        scaled_copy(e, from, out, Count::Known(each), by);
+    });
 }
 
 /// Row `i` of what lies between an expert's matrices.

@@ -3,19 +3,23 @@
 use super::builder::Builder;
 use crate::graph::dim::Dim;
 use crate::graph::nodes::{Graph, NodeId};
-use crate::graph::ops::{Attention, Op, Rope};
+use crate::graph::ops::{Attention, Op, Rope, Unary};
 use crate::graph::program::rope_input;
-use crate::spec::model::{self, Activation, KeyValue};
+use crate::spec::model::{self, KeyValue};
 
 impl Builder<'_> {
     pub(super) fn attention(&mut self, a: &model::Attention, x: NodeId, name: &str) -> NodeId {
         let at = |part: &str| format!("{name}.{part}");
-        let q = self.linear(&a.q, x, &at("q"));
+        let q = self.clipped(a, &a.q, x, &at("q"));
         let kv = match &a.kv {
-            KeyValue::Own(k, v) => Some((self.linear(k, x, &at("k")), self.linear(v, x, &at("v")))),
+            KeyValue::Own(k, v) => Some((
+                self.clipped(a, k, x, &at("k")),
+                self.clipped(a, v, x, &at("v")),
+            )),
             KeyValue::Shared(_) => None,
         };
-        let gate = a.gate.as_ref().map(|g| self.linear(g, x, &at("gate")));
+        let gate = a.gate.as_ref();
+        let gate = gate.map(|g| (self.linear(&g.linear, x, &at("gate")), g.act));
         let ([q, k], v) = self.normed(a, [Some(q), kv.map(|kv| kv.0)], kv.map(|kv| kv.1), name);
         let mut q = q.expect("attention has queries");
         if let Some(p) = a.position_scale {
@@ -26,20 +30,45 @@ impl Builder<'_> {
             heads: a.heads,
             kv_heads: a.kv_heads,
             head_dim: a.head_dim,
-            value_dim: a.head_dim,
+            value_dim: a.value_dim,
             scale: a.scale,
             softcap: a.softcap,
             reach: a.reach,
             sinks: a.sinks.is_some(),
+            slopes: a.slopes.is_some(),
             state: self.cache(name),
         };
-        let sinks = a.sinks.as_ref().map(|w| self.weight(w));
-        let mut mix = self.attend(op, q, k.zip(v), sinks, name);
-        if let Some(gate) = gate {
-            let open = self.activated(Activation::Sigmoid, gate, &at("gate_act"));
-            mix = self.times(mix, open, &at("gated"));
+        let [sinks, slopes] = [&a.sinks, &a.slopes].map(|w| w.as_ref().map(|w| self.weight(w)));
+        let mut mix = self.attend(op, q, k.zip(v), (sinks, slopes), name);
+        if a.value_scale != 1.0 {
+            // A sum of scaled values is a scaled sum of values, which no cache write has to wait for.
+            let scale = Op::Unary(Unary::Scale(a.value_scale));
+            mix = self.graph.add(scale, &[mix], &at("value_scale"));
+        }
+        if let Some((gate, act)) = gate {
+            let open = self.activated(act, gate, &at("gate_act"));
+            let name = at("gated");
+            mix = match self.graph.width(open) == self.graph.width(mix) {
+                true => self.times(mix, open, &name),
+                false => self.graph.add(Op::ScaleRows, &[mix, open], &name),
+            };
         }
         self.linear(&a.o, mix, &at("o"))
+    }
+
+    /// A projection, cut off where the attention says so.
+    fn clipped(
+        &mut self,
+        a: &model::Attention,
+        l: &model::Linear,
+        x: NodeId,
+        name: &str,
+    ) -> NodeId {
+        let y = self.linear(l, x, name);
+        a.clip.map_or(y, |c| {
+            let clamp = Op::Unary(Unary::Clamp { least: -c, most: c });
+            self.graph.add(clamp, &[y], &format!("{name}_clip"))
+        })
     }
 
     /// Norms and rotation of queries and keys, and the norm of values.
@@ -51,13 +80,18 @@ impl Builder<'_> {
         name: &str,
     ) -> ([Option<NodeId>; 2], Option<NodeId>) {
         let norms = a.qk_norm.as_ref();
-        let group = |g: &Graph, n: &model::QkNorm, id| match n.per_head {
-            true => a.head_dim,
+        let group = |g: &Graph, n: &model::QkNorm, (id, dim)| match n.per_head {
+            true => dim,
             false => g.width(id),
         };
         let normalise = |b: &mut Self, x: &mut Option<NodeId>, norm: Option<&model::Norm>, part| {
             if let (Some(n), Some(id), Some(norm)) = (norms, *x, norm) {
-                let group = group(&b.graph, n, id);
+                let dim = if part == "v_norm" {
+                    a.value_dim
+                } else {
+                    a.head_dim
+                };
+                let group = group(&b.graph, n, (id, dim));
                 *x = Some(b.norm(norm, group, id, &format!("{name}.{part}")));
             }
         };
@@ -109,7 +143,7 @@ impl Builder<'_> {
         op: Attention,
         q: NodeId,
         kv: Option<(NodeId, NodeId)>,
-        sinks: Option<NodeId>,
+        (sinks, slopes): (Option<NodeId>, Option<NodeId>),
         name: &str,
     ) -> NodeId {
         let at = |part: &str| format!("{name}.{part}");
@@ -121,7 +155,8 @@ impl Builder<'_> {
             }
             None => self.graph.add(Op::CacheRead { state }, &[], &at("cache")),
         };
-        let scores = self.graph.add(Op::Scores(op), &[q, written], &at("scores"));
+        let operands: Vec<NodeId> = [q, written].into_iter().chain(slopes).collect();
+        let scores = self.graph.add(Op::Scores(op), &operands, &at("scores"));
         let operands: Vec<NodeId> = std::iter::once(scores).chain(sinks).collect();
         let p = self.graph.add(Op::Softmax(op), &operands, &at("softmax"));
         self.graph.add(Op::Mix(op), &[p, written], &at("mix"))

@@ -7,7 +7,7 @@ use graver_runtime::abi::{CacheType, Encoding};
 use crate::graph::decl::{RecurrentDecl, StateDecl, WeightDecl};
 use crate::graph::dim::{Dim, RecurrentId, StateId};
 use crate::graph::nodes::{Graph, NodeId};
-use crate::graph::ops::{Binary, Matmul, Norm, Op, Unary, WeightedSum};
+use crate::graph::ops::{Binary, Matmul, Norm, Op, Unary, WeightedSum, Xielu};
 use crate::graph::program::{Block, rope_input};
 use crate::spec::model::{self, Activation, Item, Model, Operand, Section, Step, StepOp, Weight};
 use crate::walk::{self, Kept, State};
@@ -263,6 +263,17 @@ impl<'a> Builder<'a> {
             StepOp::Softcap(c) => self
                 .graph
                 .add(Op::Unary(Unary::Softcap(*c)), &[here()], name),
+            StepOp::Clamp { least, most } => {
+                let (least, most) = (*least, *most);
+                let clamp = Op::Unary(Unary::Clamp { least, most });
+                self.graph.add(clamp, &[here()], name)
+            }
+            StepOp::Xielu(x) => {
+                let (beta, eps) = (x.beta, x.eps);
+                let operands = [here(), self.weight(&x.positive), self.weight(&x.negative)];
+                self.graph
+                    .add(Op::Xielu(Xielu { beta, eps }), &operands, name)
+            }
             StepOp::Pick => here(),
             StepOp::Act(a) => self.activated(*a, here(), name),
             StepOp::Add(o) => {
@@ -300,7 +311,7 @@ impl<'a> Builder<'a> {
         }
     }
 
-    fn operand(&mut self, o: &Operand) -> NodeId {
+    pub(super) fn operand(&mut self, o: &Operand) -> NodeId {
         match o {
             Operand::Value(name) => self.value(name),
             Operand::Vector(w) | Operand::Scalar(w) => self.weight(w),

@@ -49,7 +49,13 @@ impl Builder<'_> {
         let k = self
             .graph
             .add(Op::HeadConcat(join), &[own, shared], &at("k"));
-        let mix = self.attend(self.latent_options(a, name), q, Some((k, v)), None, name);
+        let mix = self.attend(
+            self.latent_options(a, name),
+            q,
+            Some((k, v)),
+            (None, None),
+            name,
+        );
         self.linear(&a.o, mix, &at("o"))
     }
 
@@ -75,6 +81,7 @@ impl Builder<'_> {
             softcap: None,
             reach: Reach::Full,
             sinks: false,
+            slopes: false,
             state: self.cache(name),
         }
     }

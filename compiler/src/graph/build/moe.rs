@@ -10,9 +10,11 @@ impl Builder<'_> {
         let at = |part: &str| format!("{name}.{part}");
         let model::Route { experts, top_k, .. } = m.route;
         let grouping = Grouping { experts, top_k };
-        let scores = self.linear(&m.router, x, &at("router"));
-        let correction = m.correction.as_ref().map(|w| self.weight(w));
-        let operands: Vec<_> = std::iter::once(scores).chain(correction).collect();
+        let routed_by = m.routed_by.as_ref().map_or(x, |name| self.value(name));
+        let scores = self.linear(&m.router, routed_by, &at("router"));
+        let each = m.correction.iter().chain(&m.expert_scale);
+        let each: Vec<_> = each.map(|w| self.weight(w)).collect();
+        let operands: Vec<_> = std::iter::once(scores).chain(each).collect();
         let routes = self.graph.add(Op::Route(m.route), &operands, &at("route"));
         let groups = self
             .graph

@@ -2,9 +2,9 @@
 
 use super::builder::Builder;
 use crate::graph::nodes::NodeId;
-use crate::graph::ops::{Binary, DeltaRule, Op, ShortConv, Unary};
+use crate::graph::ops::{Binary, DeltaRule, Op, Scan, ShortConv, Unary};
 use crate::spec::model::{
-    self, Activation, Convolved, DeltaNet, LowRank, Norm as ModelNorm, Projection,
+    self, Activation, Convolved, DeltaNet, Forgetting, LowRank, Norm as ModelNorm, Projection,
 };
 
 impl Builder<'_> {
@@ -58,8 +58,22 @@ impl Builder<'_> {
     }
 
     pub(super) fn recurrence(&mut self, r: &model::Recurrence, v: NodeId, name: &str) -> NodeId {
-        let [q, k, decay, write] = [&r.q, &r.k, &r.decay, &r.write].map(|n| self.value(n));
+        let [q, k] = [&r.q, &r.k].map(|n| self.value(n));
+        let write = self.operand(&r.write);
         let skip = r.skip.as_ref().map(|w| self.weight(w));
+        let decay = match &r.decay {
+            Forgetting::Factor(operand) => self.operand(operand),
+            Forgetting::Rates(rate) => {
+                let scan = Scan {
+                    key_dim: r.key_dim,
+                    skip: skip.is_some(),
+                    state: self.recurrent(&format!("{name}.state")),
+                };
+                let operands = [q, k, v, write, self.weight(rate)];
+                let operands: Vec<_> = operands.into_iter().chain(skip).collect();
+                return self.graph.add(Op::Scan(scan), &operands, name);
+            }
+        };
         let rule = DeltaRule {
             heads: r.heads,
             key_heads: r.key_heads,

@@ -26,6 +26,8 @@ pub struct Attention {
     pub reach: Reach,
     /// Has an operand with a logit for each head, `[heads]`, that the softmax's sum starts with.
     pub sinks: bool,
+    /// Has an operand with what scores fall by with each position of distance, for each head, `[heads]`.
+    pub slopes: bool,
     /// The KV state.
     pub state: StateId,
 }
@@ -58,7 +60,9 @@ pub struct AttentionOperands<T> {
     pub q: T,
     /// What writes the state, or says that an earlier layer has.
     pub after: T,
-    /// `[heads]`.
+    /// `[heads]`, read where scores are made.
+    pub slopes: Option<T>,
+    /// `[heads]`, read by the softmax.
     pub sinks: Option<T>,
 }
 
@@ -112,6 +116,7 @@ impl Attention {
         AttentionOperands {
             q: take(Role::Q, Reads::Rows),
             after: take(Role::After, Reads::Order),
+            slopes: self.slopes.then(|| take(Role::Slopes, Reads::Vector)),
             sinks: self.sinks.then(|| take(Role::Sinks, Reads::Vector)),
         }
     }
@@ -121,6 +126,7 @@ impl Attention {
         AttentionOperands {
             q: take(Role::Q, Reads::Rows),
             after: take(Role::After, Reads::Order),
+            slopes: self.slopes.then(|| take(Role::Slopes, Reads::Vector)),
             sinks: None,
         }
     }
@@ -154,8 +160,8 @@ impl Attention {
         rule: &Rule,
         o: &AttentionOperands<Given>,
     ) -> Result<Shape, ShapeError> {
-        self.queries_fit(rule, o.q)?;
-        self.sinks_fit(rule, o.sinks)?;
+        self.queries_fit(rule, o)?;
+        self.each_head(rule, o.sinks)?;
         Ok(self.result())
     }
 
@@ -164,7 +170,7 @@ impl Attention {
         rule: &Rule,
         o: &AttentionOperands<Given>,
     ) -> Result<Shape, ShapeError> {
-        self.queries_fit(rule, o.q)?;
+        self.queries_fit(rule, o)?;
         Ok(self.score_shape())
     }
 
@@ -174,7 +180,7 @@ impl Attention {
         o: &SoftmaxOperands<Given>,
     ) -> Result<Shape, ShapeError> {
         self.are_scores(rule, o.x)?;
-        self.sinks_fit(rule, o.sinks)?;
+        self.each_head(rule, o.sinks)?;
         Ok(o.x.shape.clone())
     }
 
@@ -195,15 +201,17 @@ impl Attention {
         rule.check(&what, *x.shape == expected, said, wanted)
     }
 
-    fn sinks_fit(&self, rule: &Rule, sinks: Option<Given>) -> Result<(), ShapeError> {
-        sinks.map_or(Ok(()), |s| rule.vector(s, self.heads))
+    /// That there is a number for each head.
+    fn each_head(&self, rule: &Rule, numbers: Option<Given>) -> Result<(), ShapeError> {
+        numbers.map_or(Ok(()), |n| rule.vector(n, self.heads))
     }
 
-    /// That queries and state fit.
-    fn queries_fit(&self, rule: &Rule, q: Given) -> Result<(), ShapeError> {
+    /// That queries, slopes and state fit.
+    fn queries_fit(&self, rule: &Rule, o: &AttentionOperands<Given>) -> Result<(), ShapeError> {
         self.state_fits(rule)?;
-        rule.of_tokens(q)?;
-        rule.has_width(q, self.heads * self.head_dim)
+        self.each_head(rule, o.slopes)?;
+        rule.of_tokens(o.q)?;
+        rule.has_width(o.q, self.heads * self.head_dim)
     }
 
     fn state_fits(&self, rule: &Rule) -> Result<(), ShapeError> {
@@ -245,6 +253,7 @@ impl Attention {
             Reach::Chunk(c) => out.push(set("chunk", c)),
         }
         out.extend(self.sinks.then(|| flag("sinks")));
+        out.extend(self.slopes.then(|| flag("slopes")));
         out.push(set("state", self.state));
         out
     }
@@ -262,6 +271,7 @@ impl Attention {
             softcap: w.maybe("softcap")?,
             reach: reach.unwrap_or(Reach::Full),
             sinks: w.has("sinks"),
+            slopes: w.has("slopes"),
             state: w.state("state")?,
         })
     }
@@ -339,8 +349,9 @@ impl LatentAttention {
             format!("{found:?}"),
             format!("{expected:?}"),
         )?;
-        let plain = a.kv_heads == 1 && !a.sinks && a.reach == Reach::Full && self.results.keep == 0;
-        let wanted = "to all keys of one head, without sinks";
+        let bare = !a.sinks && !a.slopes;
+        let plain = a.kv_heads == 1 && bare && a.reach == Reach::Full && self.results.keep == 0;
+        let wanted = "to all keys of one head, without sinks and slopes";
         rule.check("attention", plain, "with options", wanted)?;
         self.results.product_shape(rule, rows, o.weight)
     }

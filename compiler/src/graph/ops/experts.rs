@@ -56,6 +56,8 @@ pub struct RouteOperands<T> {
     pub scores: T,
     /// `[experts]`.
     pub correction: Option<T>,
+    /// `[experts]`.
+    pub expert_scale: Option<T>,
 }
 
 /// Operands of what goes from tokens to rows of experts, or back.
@@ -233,6 +235,9 @@ impl<T> RouteOperands<T> {
             correction: route
                 .correction
                 .then(|| take(Role::Correction, Reads::Vector)),
+            expert_scale: route
+                .expert_scale
+                .then(|| take(Role::ExpertScale, Reads::Vector)),
         }
     }
 }
@@ -396,8 +401,8 @@ pub(super) fn route_shape(
     grouping.fits(rule)?;
     let width = rule.width(o.scores)?;
     rule.check("scores", width == r.experts, width, r.experts)?;
-    let correction = |c| rule.vector(c, r.experts);
-    o.correction.map_or(Ok(()), correction)?;
+    let mut each = o.correction.into_iter().chain(o.expert_scale);
+    each.try_for_each(|x| rule.vector(x, r.experts))?;
     if let Some(g) = r.groups {
         let whole = g.count > 0 && r.experts.is_multiple_of(g.count);
         let expected = format!("a divisor of {}", r.experts);
@@ -430,6 +435,7 @@ pub(super) fn route_words(r: &Route) -> Vec<Attr> {
     }));
     out.extend(r.renormalise.map(|eps| float("renormalise", eps)));
     out.extend((r.scale != 1.0).then(|| float("scale", r.scale)));
+    out.extend(r.near.map(|near| float("near", near)));
     out
 }
 
@@ -454,5 +460,7 @@ pub(super) fn read_route(w: &Words) -> Result<Route, AttrError> {
         groups: w.find("groups").map(|a| groups(w.inside(a))).transpose()?,
         renormalise: w.maybe("renormalise")?,
         scale: w.maybe("scale")?.unwrap_or(1.0),
+        expert_scale: w.given(Role::ExpertScale),
+        near: w.maybe("near")?,
     })
 }

@@ -7,6 +7,7 @@ use super::experts::{GroupedMatmul, Grouping};
 use super::heads::HeadMatmul;
 use super::matmul::Matmul;
 use super::recurrent::{DeltaRule, ShortConv};
+use super::scan::Scan;
 use crate::graph::dim::{RecurrentId, StateId};
 
 /// The facts of an operation.
@@ -51,6 +52,8 @@ pub enum Cut<'a> {
     ShortConv(&'a ShortConv),
     /// By segments and heads.
     DeltaRule(&'a DeltaRule),
+    /// By segments and channels.
+    Scan(&'a Scan),
     /// Not at all: in one piece.
     GroupByExpert(Grouping),
     /// By experts and rows of their matrices.

@@ -10,9 +10,11 @@ mod matmul;
 mod norm;
 mod op;
 mod operand;
+mod read;
 mod recurrent;
 mod rows;
 mod rule;
+mod scan;
 mod words;
 
 pub use attention::*;
@@ -27,6 +29,7 @@ pub use op::Op;
 pub use operand::*;
 pub use recurrent::*;
 pub use rows::*;
+pub use scan::*;
 
 pub(super) use rule::{Given, Rule, ShapeError};
 pub(super) use words::{Attr, AttrError, Words};

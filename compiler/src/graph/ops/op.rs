@@ -6,12 +6,10 @@
 use super::attention::{Attention, KeysValues, LatentAttention, cache_write_shape};
 use super::epilogue::{
     Epilogue, EpilogueOperands, Rope, epilogue_shape, position_scale_fits, position_scale_words,
-    read_position_scale,
 };
 use super::expert_block::{ExpertsIn, ExpertsOut};
 use super::experts::{
-    Activate, GroupedMatmul, GroupedRows, Grouping, RouteOperands, read_route, route_shape,
-    route_words,
+    Activate, GroupedMatmul, GroupedRows, Grouping, RouteOperands, route_shape, route_words,
 };
 use super::facts::{Cut, Facts, Flops};
 use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
@@ -20,13 +18,14 @@ use super::norm::{Norm, NormOperands, quantize_shape};
 use super::operand::{Pair, Reads, Role, Single, Take};
 use super::recurrent::{DecayOperands, DeltaRule, ShortConv, decay_shape};
 use super::rows::{
-    Binary, LookUp, MatchedRows, Scaled, ScaledRows, Unary, WeightedSum, embed_words, gather_shape,
-    slice_shape,
+    Binary, LookUp, MatchedRows, Scaled, ScaledRows, Unary, WeightedSum, Xielu, XieluOperands,
+    embed_words, gather_shape, slice_shape,
 };
 use super::rule::{Given, Rule, ShapeError};
-use super::words::{Attr, AttrError, Words, activation, float, set, tree};
+use super::scan::Scan;
+use super::words::{Attr, float, set, tree};
 use crate::graph::dim::{Dim, Shape, StateId, WeightId};
-use crate::spec::model::{NormKind, PositionScale, Route};
+use crate::spec::model::{PositionScale, Route};
 
 /// An operation.
 #[derive(Clone, Debug, PartialEq)]
@@ -162,6 +161,10 @@ pub enum Op {
     },
     /// The gated delta rule.
     DeltaRule(DeltaRule),
+    /// The selective scan.
+    Scan(Scan),
+    /// A non-linearity with learned curvature.
+    Xielu(Xielu),
     /// Gather, products and activation of all experts.
     ExpertsIn(ExpertsIn),
     /// Products and weighted sum of all experts, with what is added to it.
@@ -187,6 +190,8 @@ impl Op {
             Op::Unary(Unary::Act(a)) => Facts::rows(a.name(), 1),
             Op::Unary(Unary::Scale(_)) => Facts::rows("scale", 1),
             Op::Unary(Unary::Softcap(_)) => Facts::rows("softcap", 3),
+            Op::Unary(Unary::Clamp { .. }) => Facts::rows("clamp", 2),
+            Op::Xielu(_) => Facts::rows("xielu", 7),
             Op::Rope(_) => Facts::rows("rope", 3),
             Op::PositionScale(_) => Facts::rows("position_scale", 1),
             Op::CacheWrite { state } => Facts::rows("cache_write", 0).writes([*state]),
@@ -230,6 +235,7 @@ impl Op {
             }
             Op::ShortConv(c) => Facts::new("short_conv", Cut::ShortConv(c)).recurrent(c.state),
             Op::DeltaRule(d) => Facts::new("delta_rule", Cut::DeltaRule(d)).recurrent(d.state),
+            Op::Scan(c) => Facts::new("scan", Cut::Scan(c)).recurrent(c.state),
             Op::GroupByExpert(g) => Facts::new("group_by_expert", Cut::GroupByExpert(*g)),
             Op::GroupedMatmul(m) => Facts::new("grouped_matmul", Cut::GroupedMatmul(m)),
             Op::ExpertsIn(e) => Facts::new("experts_in", Cut::ExpertsIn(e)).int8(e.quantize_y),
@@ -288,6 +294,8 @@ impl Op {
             Op::ShortConv(c) => walked(c.operands(take)),
             Op::Decay { .. } => walked(DecayOperands::of(take)),
             Op::DeltaRule(d) => walked(d.operands(take)),
+            Op::Scan(c) => walked(c.operands(take)),
+            Op::Xielu(_) => walked(XieluOperands::of(take)),
             Op::ExpertsIn(e) => walked(e.operands(take)),
             Op::ExpertsOut(e) => walked(e.operands(take)),
         }
@@ -355,6 +363,8 @@ impl Op {
             Op::ShortConv(c) => c.shape(rule, &c.operands(o)),
             Op::Decay { heads } => decay_shape(*heads, rule, &DecayOperands::of(o)),
             Op::DeltaRule(d) => d.shape(rule, &d.operands(o)),
+            Op::Scan(c) => c.shape(rule, &c.operands(o)),
+            Op::Xielu(_) => XieluOperands::of(o).shape(rule),
             Op::ExpertsIn(e) => e.shape(rule, &e.operands(o)),
             Op::ExpertsOut(e) => e.shape(rule, &e.operands(o)),
         }
@@ -396,96 +406,14 @@ impl Op {
             Op::ShortConv(c) => c.words(),
             Op::Decay { heads } => vec![set("heads", heads)],
             Op::DeltaRule(d) => d.words(),
+            Op::Scan(c) => c.words(),
+            Op::Xielu(x) => x.words(),
+            Op::Unary(Unary::Clamp { least, most }) => {
+                vec![float("least", *least), float("most", *most)]
+            }
             Op::ExpertsIn(e) => e.words(),
             Op::ExpertsOut(e) => e.words(),
         }
-    }
-
-    /// The operation that a name, options and the operands' names make.
-    pub(in crate::graph) fn read(w: &Words) -> Result<Op, AttrError> {
-        let weighted = || Ok((Grouping::read(w)?, w.has("weighted")));
-        Ok(match w.op {
-            "embed" => Op::Embed {
-                scale: w.maybe("scale")?.unwrap_or(1.0),
-                limit: w.maybe("limit")?,
-            },
-            "position_rows" => Op::PositionRows {
-                offset: w.get("offset")?,
-            },
-            "rope_angles" => Op::RopeAngles {
-                rope: w.get("rope")?,
-                rotary_dim: w.get("dim")?,
-            },
-            "rms_norm" => Op::Norm(Norm::read(w, NormKind::Rms)?),
-            "layer_norm" => Op::Norm(Norm::read(w, NormKind::Layer)?),
-            "l2_norm" => Op::Norm(Norm::read(w, NormKind::L2)?),
-            "matmul" => Op::Matmul(Matmul::read(w)?),
-            "quantize" => Op::Quantize {
-                norm: Norm::read_within(w)?,
-            },
-            "add" => Op::Binary(Binary::Add),
-            "mul" => Op::Binary(Binary::Mul),
-            "scale" => Op::Unary(Unary::Scale(w.get("by")?)),
-            "softcap" => Op::Unary(Unary::Softcap(w.get("by")?)),
-            "rope" => Op::Rope(Rope::read(w)?),
-            "position_scale" => Op::PositionScale(read_position_scale(w)?),
-            "cache_read" => Op::CacheRead {
-                state: w.state("state")?,
-            },
-            "cache_write" => Op::CacheWrite {
-                state: w.state("state")?,
-            },
-            "epilogue" => Op::Epilogue {
-                parts: w
-                    .parts()
-                    .map(|p| Epilogue::read(&p))
-                    .collect::<Result<_, _>>()?,
-            },
-            "scores" => Op::Scores(Attention::read(w)?),
-            "softmax" => Op::Softmax(Attention::read(w)?),
-            "mix" => Op::Mix(Attention::read(w)?),
-            "attention" => Op::Attention(Attention::read(w)?),
-            "latent_attention" => Op::LatentAttention(LatentAttention::read(w)?),
-            "gather_rows" => Op::GatherRows,
-            "slice" => Op::Slice {
-                start: w.get("start")?,
-                len: w.get("len")?,
-            },
-            "copy" => Op::Copy,
-            "head_slice" => Op::HeadSlice(HeadColumns::read(w)?),
-            "head_concat" => Op::HeadConcat(HeadConcat::read(w)?),
-            "head_matmul" => Op::HeadMatmul(HeadMatmul::read(w)?),
-            "scale_rows" => Op::ScaleRows,
-            "scale_by" => Op::ScaleBy,
-            "weighted_sum" => Op::WeightedSum(WeightedSum::read(w)?),
-            "match_rms" => Op::MatchRms {
-                least: w.get("least")?,
-            },
-            "cutoff" => Op::Cutoff { by: w.get("by")? },
-            "route" => Op::Route(read_route(w)?),
-            "group_by_expert" => Op::GroupByExpert(Grouping::read(w)?),
-            "gather_tokens" => {
-                let (grouping, weighted) = weighted()?;
-                Op::GatherTokens { grouping, weighted }
-            }
-            "combine" => {
-                let (grouping, weighted) = weighted()?;
-                Op::Combine { grouping, weighted }
-            }
-            "grouped_matmul" => Op::GroupedMatmul(GroupedMatmul::read(w)?),
-            "activate" => Op::Activate(Activate::read(w)?),
-            "short_conv" => Op::ShortConv(ShortConv::read(w)?),
-            "decay" => Op::Decay {
-                heads: w.get("heads")?,
-            },
-            "delta_rule" => Op::DeltaRule(DeltaRule::read(w)?),
-            "experts_in" => Op::ExpertsIn(ExpertsIn::read(w)?),
-            "experts_out" => Op::ExpertsOut(ExpertsOut::read(w)?),
-            other => match activation(other) {
-                Some(a) => Op::Unary(Unary::Act(a)),
-                None => return Err(AttrError::Unknown(other.into())),
-            },
-        })
     }
 }
 

@@ -33,12 +33,16 @@ pub enum Role {
     Residual,
     /// Logits that the sums of a softmax start with.
     Sinks,
+    /// What scores fall by with the distance.
+    Slopes,
     /// The table of groups.
     Groups,
     /// A router's scores.
     Scores,
     /// What is added to scores where experts are chosen.
     Correction,
+    /// What multiplies an expert's weight.
+    ExpertScale,
     /// The output of a shared expert.
     Shared,
     /// What multiplies the output of a shared expert.
@@ -59,6 +63,10 @@ pub enum Role {
     Beta,
     /// How much of a value passes by the state.
     Skip,
+    /// Curvature above 0.
+    Positive,
+    /// Curvature below 0.
+    Negative,
     /// The only matrix, or family of matrices.
     Weight,
     /// The only bias, or family of biases.
@@ -170,9 +178,11 @@ impl fmt::Display for Role {
             Role::Angles => "angles",
             Role::Residual => "residual",
             Role::Sinks => "sinks",
+            Role::Slopes => "slopes",
             Role::Groups => "groups",
             Role::Scores => "scores",
             Role::Correction => "correction",
+            Role::ExpertScale => "expert_scale",
             Role::Shared => "shared",
             Role::SharedGate => "shared_gate",
             Role::Gate => "gate",
@@ -183,6 +193,8 @@ impl fmt::Display for Role {
             Role::Decay => "decay",
             Role::Beta => "beta",
             Role::Skip => "skip",
+            Role::Positive => "positive",
+            Role::Negative => "negative",
             Role::Weight => "w",
             Role::Bias => "bias",
             Role::Term(j) => return write!(f, "x{j}"),

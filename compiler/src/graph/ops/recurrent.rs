@@ -80,9 +80,9 @@ pub struct DeltaOperands<T> {
     pub k: T,
     /// `[T, heads · value_dim]`.
     pub v: T,
-    /// `[T, heads]` or `[T, heads · key_dim]`.
+    /// `[T, heads]` or `[T, heads · key_dim]`, or a vector that all tokens see.
     pub decay: T,
-    /// `[T, heads]`.
+    /// `[T, heads]`, or a vector that all tokens see.
     pub beta: T,
     /// `[heads]`.
     pub skip: Option<T>,
@@ -162,6 +162,17 @@ pub(super) fn decay_shape(
     Ok(o.x.shape.clone())
 }
 
+/// How many numbers a token has: of rows, or of a vector that all tokens see.
+fn each_token(rule: &Rule, x: Given) -> Result<usize, ShapeError> {
+    match x.shape.as_slice() {
+        [Dim::Const(n)] => Ok(*n),
+        _ => {
+            rule.of_tokens(x)?;
+            rule.width(x)
+        }
+    }
+}
+
 impl DeltaRule {
     /// Heads of the state that share a key.
     pub fn group(&self) -> usize {
@@ -174,8 +185,8 @@ impl DeltaRule {
             q: take(Role::Q, Reads::Rows),
             k: take(Role::K, Reads::Rows),
             v: take(Role::V, Reads::Rows),
-            decay: take(Role::Decay, Reads::Rows),
-            beta: take(Role::Beta, Reads::Rows),
+            decay: take(Role::Decay, Reads::RowsOrVector),
+            beta: take(Role::Beta, Reads::RowsOrVector),
             skip: self.skip.then(|| take(Role::Skip, Reads::Vector)),
             norm: NormVectors::of(self.norm.as_ref(), NormAt::Around, take),
             gate: self.gated.then(|| take(Role::Gate, Reads::Rows)),
@@ -188,22 +199,20 @@ impl DeltaRule {
         rule.check("key_heads", whole, self.key_heads, divisor)?;
         let keys = self.key_heads * self.key_dim;
         let values = self.heads * self.value_dim;
-        for (x, n) in [
-            (o.q, keys),
-            (o.k, keys),
-            (o.v, values),
-            (o.beta, self.heads),
-        ] {
+        for (x, n) in [(o.q, keys), (o.k, keys), (o.v, values)] {
             rule.has_width(x, n)?;
-        }
-        for x in [o.q, o.k, o.v, o.decay, o.beta] {
             rule.of_tokens(x)?;
         }
-        let (found, all) = (rule.width(o.decay)?, self.heads * self.key_dim);
+        let (beta, decay, all) = (
+            each_token(rule, o.beta)?,
+            each_token(rule, o.decay)?,
+            self.heads * self.key_dim,
+        );
+        rule.check("width of beta", beta == self.heads, beta, self.heads)?;
         rule.check(
             "width of decay",
-            found == self.heads || found == all,
-            found,
+            decay == self.heads || decay == all,
+            decay,
             format!("{} or {all}", self.heads),
         )?;
         o.skip.map_or(Ok(()), |s| rule.vector(s, self.heads))?;

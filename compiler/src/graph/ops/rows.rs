@@ -24,6 +24,13 @@ pub enum Unary {
     Scale(f32),
     /// `c · tanh(x / c)`.
     Softcap(f32),
+    /// `min(max(x, least), most)`.
+    Clamp {
+        /// The least result.
+        least: f32,
+        /// The largest one.
+        most: f32,
+    },
 }
 
 /// A sum of values, each weighted by a column of `by`.
@@ -35,6 +42,26 @@ pub struct WeightedSum {
     pub count: usize,
 }
 
+/// A non-linearity with learned curvature on either side of 0 (Huang & Schlag 2025, xIELU).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Xielu {
+    /// The slope at 0.
+    pub beta: f32,
+    /// What the exponential below 0 sees at most.
+    pub eps: f32,
+}
+
+/// Operands of that non-linearity.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct XieluOperands<T> {
+    /// The rows.
+    pub x: T,
+    /// `[1]`.
+    pub positive: T,
+    /// `[1]`.
+    pub negative: T,
+}
+
 /// The operand of a look-up.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct LookUp<T> {
@@ -42,12 +69,12 @@ pub(crate) struct LookUp<T> {
     pub table: T,
 }
 
-/// Operands of rows that are scaled each by a number of its own.
+/// Operands of rows that are scaled each by a number of its own, or by one for each head.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ScaledRows<T> {
     /// `[rows, n]`.
     pub x: T,
-    /// `[rows, 1]`.
+    /// `[rows, heads]`.
     pub by: T,
 }
 
@@ -159,8 +186,10 @@ impl<T> ScaledRows<T> {
 
 impl ScaledRows<Given<'_>> {
     pub(super) fn shape(&self, rule: &Rule) -> Result<Shape, ShapeError> {
-        rule.width(self.x)?;
-        rule.same_shape(self.by, &[self.x.shape[0], Dim::Const(1)])?;
+        let (n, heads) = (rule.width(self.x)?, rule.width(self.by)?);
+        let whole = heads > 0 && n.is_multiple_of(heads);
+        rule.check("width of by", whole, heads, format!("a divisor of {n}"))?;
+        rule.same_rows(self.by, self.x)?;
         Ok(self.x.shape.clone())
     }
 }
@@ -178,6 +207,38 @@ impl<T> Scaled<T> {
 impl Scaled<Given<'_>> {
     pub(super) fn shape(&self, rule: &Rule) -> Result<Shape, ShapeError> {
         rule.vector(self.by, 1)?;
+        rule.as_it_is(self.x)
+    }
+}
+
+impl Xielu {
+    pub(super) fn words(&self) -> Vec<Attr> {
+        vec![float("beta", self.beta), float("eps", self.eps)]
+    }
+
+    pub(super) fn read(w: &Words) -> Result<Xielu, AttrError> {
+        Ok(Xielu {
+            beta: w.get("beta")?,
+            eps: w.get("eps")?,
+        })
+    }
+}
+
+impl<T> XieluOperands<T> {
+    /// The walk.
+    pub(crate) fn of(take: Take<T>) -> Self {
+        XieluOperands {
+            x: take(Role::X, Reads::Rows),
+            positive: take(Role::Positive, Reads::Vector),
+            negative: take(Role::Negative, Reads::Vector),
+        }
+    }
+}
+
+impl XieluOperands<Given<'_>> {
+    pub(super) fn shape(&self, rule: &Rule) -> Result<Shape, ShapeError> {
+        rule.vector(self.positive, 1)?;
+        rule.vector(self.negative, 1)?;
         rule.as_it_is(self.x)
     }
 }

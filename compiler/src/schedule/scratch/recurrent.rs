@@ -1,10 +1,10 @@
-//! Scratch of recurrent layers.
+//! Scratch of recurrent layers, and of a non-linearity.
 
 use graver_runtime::abi::DeltaRun;
 
 use super::area::{Area, Layout};
-use crate::graph::ShortConv;
-use crate::schedule::work::channels;
+use crate::graph::{Scan, ShortConv};
+use crate::schedule::work::{SCANNED, channels};
 
 /// Of a short convolution.
 #[derive(Clone, Copy, Debug)]
@@ -62,6 +62,52 @@ impl DecayScratch {
     pub(super) fn take(layout: &mut Layout, heads: usize) -> Self {
         DecayScratch {
             rates: layout.take(heads * 4),
+        }
+    }
+}
+
+/// Of a selective scan.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct ScanScratch {
+    /// Rates of a run of channels, `[key_dim, channels]`.
+    pub rates: Area,
+    /// What is left of each number of their state, the same way.
+    pub decays: Area,
+    /// What is written of each channel.
+    pub written: Area,
+}
+
+impl ScanScratch {
+    /// The layout of scan `c`.
+    pub(crate) fn of(c: &Scan) -> Self {
+        Self::take(&mut Layout::new(), c)
+    }
+
+    pub(super) fn take(layout: &mut Layout, c: &Scan) -> Self {
+        ScanScratch {
+            rates: layout.take(c.key_dim * SCANNED * 4),
+            decays: layout.take(c.key_dim * SCANNED * 4),
+            written: layout.take(SCANNED * 4),
+        }
+    }
+}
+
+/// Of a non-linearity with learned curvature.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct XieluScratch {
+    /// Curvature above and below 0.
+    pub curves: Area,
+}
+
+impl XieluScratch {
+    /// The layout.
+    pub(crate) fn of() -> Self {
+        Self::take(&mut Layout::new())
+    }
+
+    pub(super) fn take(layout: &mut Layout) -> Self {
+        XieluScratch {
+            curves: layout.take(2 * 4),
         }
     }
 }

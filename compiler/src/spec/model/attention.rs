@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::parts::{Linear, Norm};
+use super::parts::{Activation, Linear, Norm};
 use super::weight::Weight;
 
 /// Multi-head attention with grouped keys and values (Ainslie et al. 2023).
@@ -14,13 +14,19 @@ pub struct Attention {
     pub kv_heads: usize,
     /// Width of a query or key head.
     pub head_dim: usize,
+    /// Width of a value head.
+    pub value_dim: usize,
     /// `[heads · head_dim, in]`.
     pub q: Linear,
     /// Where keys and values come from.
     pub kv: KeyValue,
-    /// `[heads · head_dim, in]`: what attention gives is multiplied by its sigmoid (Qiu et al. 2025, gated attention).
-    pub gate: Option<Linear>,
-    /// `[hidden, heads · head_dim]`.
+    /// Multiplies the values.
+    pub value_scale: f32,
+    /// Queries, keys and values are cut off at this, and at minus this, where they are made.
+    pub clip: Option<f32>,
+    /// What the result is multiplied by.
+    pub gate: Option<Gate>,
+    /// `[hidden, heads · value_dim]`.
     pub o: Linear,
     /// Norm of queries and of keys.
     pub qk_norm: Option<QkNorm>,
@@ -37,13 +43,24 @@ pub struct Attention {
     /// A logit for each query head that stands in the softmax's sum without a key of its own, `[heads]` (Xiao et al. 2024,
     /// attention sinks).
     pub sinks: Option<Weight>,
+    /// How much each head's scores fall with the distance, `[heads]` (Press et al. 2022, ALiBi).
+    pub slopes: Option<Weight>,
+}
+
+/// A gate behind attention (Qiu et al. 2025, gated attention).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Gate {
+    /// `[heads · value_dim, in]`, or `[heads, in]`, a number for each head.
+    pub linear: Linear,
+    /// Applied to it.
+    pub act: Activation,
 }
 
 /// Where attention's keys and values come from.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum KeyValue {
-    /// Projections `[kv_heads · head_dim, in]` of keys and of values.
+    /// Projections of keys, `[kv_heads · head_dim, in]`, and of values, `[kv_heads · value_dim, in]`.
     Own(Linear, Linear),
     /// The state of an earlier layer.
     Shared(SourceLayer),
@@ -120,6 +137,6 @@ pub struct QkNorm {
     pub q: Norm,
     /// Gain `[head_dim]`, or `[kv_heads · head_dim]`; none where keys come from another layer.
     pub k: Option<Norm>,
-    /// The same for values.
+    /// The same for values, with their width.
     pub v: Option<Norm>,
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 use super::attention::Attention;
 use super::latent::LatentAttention;
 use super::moe::Moe;
-use super::parts::{Activation, Linear, Mlp, Norm};
+use super::parts::{Activation, Linear, Mlp, Norm, Operand, Xielu};
 use super::recurrent::{Decay, DeltaNet, Recurrence, ShortConv};
 use super::weight::Weight;
 
@@ -112,6 +112,15 @@ pub enum StepOp {
     Scale(f32),
     /// `cap · tanh(x / cap)`.
     Softcap(f32),
+    /// `min(max(x, least), most)`.
+    Clamp {
+        /// The least result.
+        least: f32,
+        /// The largest one.
+        most: f32,
+    },
+    /// A non-linearity with learned curvature.
+    Xielu(Box<Xielu>),
     /// The named value it reads, as it is.
     Pick,
     /// A non-linearity.
@@ -150,16 +159,4 @@ pub enum StepOp {
     Mlp(Mlp),
     /// A mixture of experts, of which a router picks a few for each token.
     Moe(Box<Moe>),
-}
-
-/// The second operand of an elementwise step.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Operand {
-    /// A named value of the same width.
-    Value(String),
-    /// A vector `[n]` that every row sees.
-    Vector(Weight),
-    /// One number, `[1]`, for everything.
-    Scalar(Weight),
 }

@@ -6,6 +6,7 @@
 mod attention;
 mod latent;
 mod layer;
+mod made;
 mod moe;
 mod parts;
 mod recurrent;
@@ -13,12 +14,15 @@ mod rope;
 mod weight;
 mod whole;
 
-pub use attention::{Attention, KeyValue, PositionScale, QkNorm, Reach, SourceLayer};
+pub use attention::{Attention, Gate, KeyValue, PositionScale, QkNorm, Reach, SourceLayer};
 pub use latent::{LatentAttention, LatentQuery};
-pub use layer::{Item, LayerKind, Operand, Step, StepOp};
+pub use layer::{Item, LayerKind, Step, StepOp};
+pub use made::Made;
 pub use moe::{Gating, Groups, Inner, Moe, Route, Score};
-pub use parts::{Activation, Linear, Mlp, Norm, NormKind};
-pub use recurrent::{Convolved, Decay, DeltaNet, LowRank, Projection, Recurrence, ShortConv};
+pub use parts::{Activation, Linear, Mlp, Norm, NormKind, Operand, Xielu};
+pub use recurrent::{
+    Convolved, Decay, DeltaNet, Forgetting, LowRank, Projection, Recurrence, ShortConv,
+};
 pub use rope::{LongFreqs, Rope};
 pub use weight::{Blocks, Range, Weight};
 pub use whole::{Model, Section};

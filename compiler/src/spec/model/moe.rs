@@ -16,8 +16,12 @@ pub struct Moe {
     pub router: Linear,
     /// How scores become a choice and weights.
     pub route: Route,
+    /// The value that the router reads, where it is not what the experts do.
+    pub routed_by: Option<String>,
     /// `[experts]`: added to the scores for the choice alone.
     pub correction: Option<Weight>,
+    /// `[experts]`: multiplies the weights of those chosen.
+    pub expert_scale: Option<Weight>,
     /// Weights multiply the experts' input rather than their output.
     pub weigh_input: bool,
     /// Families `[ffn, in]`.
@@ -65,6 +69,11 @@ pub struct Route {
     pub renormalise: Option<f32>,
     /// Multiplies the weights at last.
     pub scale: f32,
+    /// There is a number for each expert, which multiplies its weight.
+    pub expert_scale: bool,
+    /// Experts are chosen one after the other, each weighed by a softmax over it and those not chosen before it whose scores are
+    /// near, `(best − score) / max(|score|, best)` being at most this (Liu et al. 2024, SparseMixer).
+    pub near: Option<f32>,
 }
 
 /// Scoring functions of routers.

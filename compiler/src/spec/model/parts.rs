@@ -79,3 +79,29 @@ pub enum Activation {
     /// `ln(1 + eˣ)`.
     Softplus,
 }
+
+/// A non-linearity with learned curvature on either side of 0 (Huang & Schlag 2025): `p x² + β x` above it, and
+/// `n (e^min(x, eps) − 1 − x) + β x` elsewhere, where `p = softplus(positive)` and `n = β + softplus(negative)`.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Xielu {
+    /// `[1]`.
+    pub positive: Weight,
+    /// `[1]`.
+    pub negative: Weight,
+    /// The slope at 0.
+    pub beta: f32,
+    /// Below 0, by so little that it changes nothing but rounding.
+    pub eps: f32,
+}
+
+/// The second operand of an elementwise step.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operand {
+    /// A named value of the same width.
+    Value(String),
+    /// A vector `[n]` that every row sees.
+    Vector(Weight),
+    /// One number, `[1]`, for everything.
+    Scalar(Weight),
+}

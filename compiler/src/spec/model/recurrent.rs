@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::parts::{Activation, Linear, Norm};
+use super::parts::{Activation, Linear, Norm, Operand};
 use super::weight::Weight;
 
 /// A gated delta network (Yang, Kautz & Hatamizadeh 2025), of which Kimi delta attention (Kimi Team 2025) is the one with a decay
@@ -93,16 +93,26 @@ pub struct Recurrence {
     pub q: String,
     /// Name of the keys, `[key_heads · key_dim]`.
     pub k: String,
-    /// Name of how much stays, `[heads]` or `[heads · key_dim]`.
-    pub decay: String,
-    /// Name of how much is written, `[heads]`.
-    pub write: String,
+    /// How much stays.
+    pub decay: Forgetting,
+    /// How much is written, `[heads]`.
+    pub write: Operand,
     /// Takes `Sᵀ k` off the value.
     pub corrects: bool,
     /// Multiplies the result.
     pub scale: f32,
     /// How much of a value passes by the state, `[heads]`.
     pub skip: Option<Weight>,
+}
+
+/// What decides how much of a state stays.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Forgetting {
+    /// A number for each head, or for each component of its keys: a value, or the same for all tokens.
+    Factor(Operand),
+    /// `exp(−exp(rate) · write)` with a rate for each component, `[heads, key_dim]` (Gu & Dao 2023, Mamba); values have one component.
+    Rates(Weight),
 }
 
 /// A projection followed by a causal convolution of each of its channels.

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use super::made::Made;
+
 /// A matrix or vector of the checkpoint, or part of one.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Weight {
@@ -23,6 +25,9 @@ pub struct Weight {
     /// So many weights of this shape, one for each expert. `{e}` in a tensor's name stands for the expert; a tensor without it
     /// stacks all of them along a dimension in front.
     pub family: Option<usize>,
+    /// In no tensor: made of sizes.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub made: Option<Made>,
 }
 
 /// A run of rows or columns of a tensor.
@@ -72,6 +77,21 @@ impl Blocks {
 }
 
 impl Weight {
+    /// A vector of `n` numbers that no tensor holds.
+    pub(crate) fn made(slot: String, n: usize, made: Made) -> Weight {
+        Weight {
+            slot,
+            tensors: Vec::new(),
+            others: Vec::new(),
+            shape: vec![n],
+            transposed: false,
+            part: None,
+            columns: None,
+            family: None,
+            made: Some(made),
+        }
+    }
+
     /// This, and the same as other checkpoints store it, in the order in which they are looked for.
     pub(crate) fn all_stored(&self) -> impl Iterator<Item = &Weight> {
         std::iter::once(self).chain(&self.others)

@@ -112,6 +112,7 @@ fn weight(slot: &str, tensor: &str, shape: &[usize]) -> Weight {
         part: None,
         columns: None,
         family: None,
+        made: None,
     }
 }
 
