@@ -365,6 +365,34 @@ def families():
                                                                                  moe_intermediate_size=8, mlp_only_layers=[0], **rope(
             "default", 5e6, mrope_section=[2, 1, 1], mrope_interleaved=True)), dict(depth=1, num_heads=1, out_hidden_size=20, num_position_embeddings=4,
                                                                                deepstack_visual_indexes=[0]), vision_start_token_id=0), B16, layout=[layouts.with_experts_transposed]),
+        Fixture("falcon-h1-bf16", falcon_h1(), B16),
+        Fixture("falcon-h1-norm-first-f16", falcon_h1(mamba_rms_norm=True, mamba_proj_bias=True, projectors_bias=True, mamba_conv_bias=False), torch.float16, older_config=True),
+        Fixture("falcon-h1-gate-first-bf16", falcon_h1(mamba_rms_norm=True, mamba_norm_before_gate=False, tie_word_embeddings=True), B16),
+        Fixture("bloom-bf16", bloom(tie_word_embeddings=False), B16, prompt=24),
+        Fixture("bloom-norms-in-the-stream-f32", bloom(hidden_size=16, n_head=4, apply_residual_connection_post_layernorm=True, tie_word_embeddings=False), prompt=24),
+        Fixture("mpt-clipped-bf16", dict(model_type="mpt", vocab_size=67, d_model=24, n_heads=6, n_layers=2, max_seq_len=64, attn_config=dict(clip_qkv=0.7),
+                                         bos_token_id=1, eos_token_id=2), B16, prompt=24),
+        Fixture("olmo-clipped-f16", small("olmo", clip_qkv=0.6), torch.float16),
+        Fixture("apertus-bf16", small("apertus"), B16),
+        Fixture("mamba-bf16", mamba(), B16),
+        Fixture("mamba-biases-f32", mamba(use_bias=True, use_conv_bias=False, time_step_rank=7, conv_kernel=3, tie_word_embeddings=False, hidden_size=12)),
+        Fixture("falcon-mamba-bf16", mamba(model_type="falcon_mamba", tie_word_embeddings=False), B16),
+        Fixture("jamba-bf16", small("jamba", num_hidden_layers=3, hidden_size=16, intermediate_size=8, mamba_d_state=5, mamba_dt_rank=3, attn_layer_period=3, attn_layer_offset=1,
+                                    num_experts=3, num_experts_per_tok=2), B16),
+        Fixture("minimax-f32", small("minimax", hidden_size=16, head_dim=6, intermediate_size=8, num_hidden_layers=3, vocab_size=61, num_local_experts=3, num_experts_per_tok=2,
+                                     layer_types=["linear_attention", "full_attention", "linear_attention"], block_size=5, full_attn_alpha_factor=1.3,
+                                     full_attn_beta_factor=0.7, linear_attn_alpha_factor=1.5, linear_attn_beta_factor=0.8, mlp_alpha_factor=1.2, mlp_beta_factor=0.6), prompt=24),
+        Fixture("gemma4-experts-bf16", windows("gemma4_text", num_hidden_layers=2, hidden_size=16, intermediate_size=12, head_dim=6, global_head_dim=10, num_attention_heads=4,
+                                               num_key_value_heads=2, hidden_size_per_layer_input=0, layer_types=["sliding_attention", "full_attention"],
+                                               enable_moe_block=True, num_experts=4, top_k_experts=2, moe_intermediate_size=8), B16, prompt=24),
+        Fixture("phimoe-bf16", small("phimoe", intermediate_size=8, num_local_experts=5, router_jitter_noise=0.3, attention_bias=True, lm_head_bias=True), B16),
+        Fixture("mimo-v2-flash-bf16", small("mimo_v2_flash", num_hidden_layers=3, head_dim=12, v_head_dim=6, num_attention_heads=4, sliding_window=5,
+                                            layer_types=["full_attention", "sliding_attention", "full_attention"], mlp_layer_types=["dense", "sparse", "dense"],
+                                            moe_intermediate_size=8, num_experts_per_tok=2, n_routed_experts=4), B16, prompt=24),
+        Fixture("nemotron-h-latent-bf16", dict(model_type="nemotron_h", vocab_size=61, hidden_size=16, mamba_num_heads=4, mamba_head_dim=4, n_groups=1, ssm_state_size=5,
+                                               num_attention_heads=2, num_key_value_heads=1, head_dim=6, intermediate_size=20, layers_block_type=["mamba", "moe"],
+                                               n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, moe_shared_expert_intermediate_size=10,
+                                               moe_latent_size=12, max_position_embeddings=64), B16),
     ]
 
 
@@ -397,3 +425,20 @@ def gpt_neox(**changed):
     return dict(model_type="gpt_neox", vocab_size=67, hidden_size=24, intermediate_size=28, num_hidden_layers=2, num_attention_heads=3,
                 max_position_embeddings=64, bos_token_id=1, eos_token_id=2,
                 rope_parameters=dict(rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.5)) | changed
+
+
+def falcon_h1(**changed):
+    """A Falcon-H1 of two layers, all of whose multipliers differ."""
+    return small("falcon_h1", mamba_d_ssm=16, mamba_n_heads=4, mamba_n_groups=2, mamba_d_state=5, ssm_multipliers=[0.4, 0.3, 0.2, 0.5, 0.7],
+                 mlp_multipliers=[0.9, 0.4], ssm_in_multiplier=1.25, ssm_out_multiplier=0.6, attention_in_multiplier=0.8, attention_out_multiplier=0.9,
+                 key_multiplier=0.5, embedding_multiplier=2.0, lm_head_multiplier=0.5) | changed
+
+
+def bloom(**changed):
+    """A BLOOM of two layers, whose heads are no power of two."""
+    return dict(model_type="bloom", vocab_size=67, hidden_size=20, n_layer=2, n_head=5, bos_token_id=1, eos_token_id=2, pad_token_id=None) | changed
+
+
+def mamba(model_type="mamba", **changed):
+    """A Mamba of two layers, or one of its relatives."""
+    return dict(model_type=model_type, vocab_size=61, hidden_size=16, num_hidden_layers=2, state_size=5, bos_token_id=1, eos_token_id=2, pad_token_id=None) | changed

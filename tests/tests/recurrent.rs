@@ -12,7 +12,7 @@ use graver_runtime::abi::CacheType;
 use graver_runtime::session::{Segment, Session, SessionOptions, Wanted};
 use graver_tests::{compile, tiny};
 
-const SPECS: [&str; 2] = ["qwen3_next", "kimi_linear"];
+const SPECS: [&str; 4] = ["qwen3_next", "kimi_linear", "jamba", "minimax"];
 const LENGTH: usize = 260;
 const VOCAB: usize = 211;
 /// Allowed, in standard deviations of the logits: two orders of sums in f32.
@@ -64,8 +64,8 @@ impl Sequence {
 }
 
 /// Two sequences of each spec, made once.
-fn sequences() -> &'static [[Sequence; 2]; 2] {
-    static ONCE: OnceLock<[[Sequence; 2]; 2]> = OnceLock::new();
+fn sequences() -> &'static [[Sequence; 2]; 4] {
+    static ONCE: OnceLock<[[Sequence; 2]; 4]> = OnceLock::new();
     ONCE.get_or_init(|| SPECS.map(|spec| [0, 3].map(|seed| Sequence::of(spec, seed))))
 }
 
