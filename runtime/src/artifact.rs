@@ -16,10 +16,12 @@ use crate::mapped::{Blob, WeightSource};
 use crate::session::{Program, Session, SessionOptions};
 use crate::tokenizer::{Files, Missing, Source};
 
+mod load;
 #[cfg(feature = "artifact")]
 mod main;
 mod own_file;
 
+pub use load::LoadError;
 #[cfg(feature = "artifact")]
 pub(crate) use main::main;
 
@@ -120,14 +122,16 @@ impl Artifact {
         Session::new(self.program.clone(), self.weights(weights)?, options)
     }
 
-    /// Where the tokenizer is: in the artifact, or nowhere.
+    /// Where the tokenizer is: in the artifact, or, where somebody else linked it, in its file of weights, or nowhere. `weights` is
+    /// that file's place, as for [`Artifact::weights`].
     ///
     /// The bytes stay mapped until the process ends.
     ///
     /// # Errors
     /// A file that is not as the compiler wrote it.
-    pub fn tokenizer(&self) -> Result<Source, Error> {
-        let appendix = self.appendix()?;
+    pub fn tokenizer(&self, weights: Option<&Path>) -> Result<Source, Error> {
+        let beside = self.file_of_weights(weights)?;
+        let appendix = self.appendix()?.or(beside.as_ref());
         let carried = |name| {
             let file = appendix.map(|appendix| appendix.file(name));
             let file = file.transpose()?.flatten();
@@ -171,6 +175,15 @@ impl Artifact {
                 })
             }
             Some(_) | None => Ok(()),
+        }
+    }
+
+    /// The file of weights beside code that has no appendix of its own.
+    fn file_of_weights(&self, file: Option<&Path>) -> Result<Option<Appendix>, Error> {
+        let names = self.manifest().blobs.iter().find_map(|b| b.file.as_deref());
+        match (&self.own, names) {
+            (Own::Plain(_), Some(name)) => Ok(Some(self.external(name, file)?)),
+            (Own::Plain(_), None) | (Own::Carrier(..) | Own::Lost(_), _) => Ok(None),
         }
     }
 

@@ -18,6 +18,28 @@ pub trait Model {
     fn context(&self) -> usize;
     /// Number of token ids.
     fn vocab(&self) -> usize;
+    /// Positions that are filled.
+    fn position(&self) -> usize {
+        0
+    }
+}
+
+impl<M: Model + ?Sized> Model for &mut M {
+    fn feed(&mut self, tokens: &[u32]) -> Result<&[f32], ModelError> {
+        (**self).feed(tokens)
+    }
+
+    fn context(&self) -> usize {
+        (**self).context()
+    }
+
+    fn vocab(&self) -> usize {
+        (**self).vocab()
+    }
+
+    fn position(&self) -> usize {
+        (**self).position()
+    }
 }
 
 /// When to stop.
@@ -116,8 +138,8 @@ impl Timings {
 }
 
 /// A generation under way.
-pub struct Generation<'m> {
-    model: &'m mut dyn Model,
+pub struct Generation<M> {
+    model: M,
     sampler: Sampler,
     limits: Limits,
     /// Tokens in the model's sequence.
@@ -131,9 +153,9 @@ pub struct Generation<'m> {
     prompt_done: Instant,
 }
 
-/// Checks that a prompt can be fed to a model whose sequence is empty.
+/// Checks that a prompt can be fed to a model.
 pub fn check_prompt(model: &dyn Model, prompt: &[u32]) -> Result<(), GenerateError> {
-    let (context, vocab) = (model.context(), model.vocab());
+    let (context, vocab) = (model.context() - model.position(), model.vocab());
     if prompt.is_empty() {
         return Err(GenerateError::EmptyPrompt);
     }
@@ -153,30 +175,30 @@ pub fn check_prompt(model: &dyn Model, prompt: &[u32]) -> Result<(), GenerateErr
     }
 }
 
-impl<'m> Generation<'m> {
-    /// Feeds the prompt to a model whose sequence is empty.
+impl<M: Model> Generation<M> {
+    /// Feeds the prompt to a model, after what its sequence holds.
     pub fn start(
-        model: &'m mut dyn Model,
+        mut model: M,
         prompt: &[u32],
         mut sampler: Sampler,
         limits: Limits,
-    ) -> Result<Generation<'m>, GenerateError> {
-        check_prompt(model, prompt)?;
+    ) -> Result<Generation<M>, GenerateError> {
+        check_prompt(&model, prompt)?;
         sampler.observe(prompt);
         let start = Instant::now();
-        let logits = model.feed(prompt).map_err(|source| GenerateError::Model {
-            position: 0,
-            source,
-        })?;
+        let position = model.position();
+        let logits = model
+            .feed(prompt)
+            .map_err(|source| GenerateError::Model { position, source })?;
         let prompt_done = Instant::now();
-        let position = prompt.len();
+        let position = position + prompt.len();
         let next = match limits.max_tokens {
             0 => None,
             _ => Some(draw(&mut sampler, logits, position)?),
         };
         let prompt_time = prompt_done - start;
         let timings = Timings {
-            prompt_tokens: position,
+            prompt_tokens: prompt.len(),
             prompt_time,
             ..Timings::default()
         };

@@ -99,7 +99,7 @@ pub struct Size(pub usize);
 
 impl Display for Size {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let units = [(1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
+        let units = [(1e12, "TB"), (1e9, "GB"), (1e6, "MB"), (1e3, "kB")];
         let bytes = self.0 as f64;
         match units.into_iter().find(|(unit, _)| bytes >= *unit) {
             Some((unit, name)) => {
@@ -125,5 +125,6 @@ mod tests {
         assert_eq!(text(25_640), "25.6 kB");
         assert_eq!(text(999_000_000), "999 MB");
         assert_eq!(text(16_060_000_000), "16.1 GB");
+        assert_eq!(text(1_342_000_000_000), "1.34 TB");
     }
 }

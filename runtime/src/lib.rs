@@ -31,5 +31,9 @@ pub mod text;
 pub mod threads;
 pub mod tokenizer;
 pub mod tune;
+pub mod writing;
 
 pub use error::Error;
+
+/// The interface of shared libraries and objects, for C.
+pub const HEADER: &str = include_str!("../include/graver.h");

@@ -49,10 +49,22 @@ fn has_large_pages() -> bool {
     setting.is_ok_and(|s| s.contains("[always]") || s.contains("[madvise]"))
 }
 
-/// Bytes that can be had without pushing others out.
-fn available() -> Option<usize> {
+/// Bytes of memory that can be had without pushing others out: of the machine, and of the group that this process is in.
+pub fn available() -> Option<usize> {
     let all = std::fs::read_to_string("/proc/meminfo").ok()?;
-    kib_of(all.lines(), "MemAvailable:").map(|kib| kib << 10)
+    let machine = kib_of(all.lines(), "MemAvailable:").map(|kib| kib << 10)?;
+    Some(machine.min(left_to_group().unwrap_or(usize::MAX)))
+}
+
+/// Bytes up to the limit of a container's own group; what only caches a file makes room.
+fn left_to_group() -> Option<usize> {
+    let read = |name: &str| std::fs::read_to_string(format!("/sys/fs/cgroup/{name}")).ok();
+    let number = |name| -> Option<usize> { read(name)?.trim().parse().ok() };
+    let (limit, used) = (number("memory.max")?, number("memory.current")?);
+    let stat = read("memory.stat")?;
+    let cached = stat.lines().find_map(|line| line.strip_prefix("file "));
+    let cached: usize = cached?.trim().parse().ok()?;
+    Some(limit.saturating_sub(used.saturating_sub(cached)))
 }
 
 /// Whether most places of a map come in large pages; reads a few of them first, since pages are mapped as they are touched.

@@ -9,6 +9,8 @@
 //! run of more than [`HELD_BYTES`] (a script that the vocabulary does not cover, never garbage) characters are shown as they
 //! are completed; if such a run is spoilt later, what was shown stays and only the rest becomes `�`.
 
+use std::ops::Deref;
+
 use crate::tokenizer::{Tokenizer, TokenizerError};
 
 /// The longest run of byte pieces that is held back. Bytes drawn at random stay valid UTF-8 that long once in 10⁵ runs.
@@ -16,10 +18,10 @@ pub const HELD_BYTES: usize = 16;
 
 const REPLACEMENT: char = '\u{FFFD}';
 
-/// Turns ids into text as they come.
+/// Turns ids into text as they come. The tokenizer is borrowed, or shared (`Arc`).
 #[derive(Debug)]
-pub struct TextStream<'t> {
-    tokenizer: &'t Tokenizer,
+pub struct TextStream<T> {
+    tokenizer: T,
     /// The last ids: some whose text has been emitted, for their neighbours' sake, then those that are held.
     window: Vec<u32>,
     /// How many ids of the window have been emitted completely.
@@ -40,9 +42,9 @@ struct ByteRun {
     spoilt: bool,
 }
 
-impl<'t> TextStream<'t> {
+impl<T: Deref<Target = Tokenizer>> TextStream<T> {
     /// A stream at the start of a text.
-    pub fn new(tokenizer: &'t Tokenizer) -> TextStream<'t> {
+    pub fn new(tokenizer: T) -> TextStream<T> {
         let (window, emitted, run) = (Vec::new(), String::new(), ByteRun::default());
         TextStream {
             tokenizer,
@@ -54,16 +56,11 @@ impl<'t> TextStream<'t> {
     }
 
     /// A stream that goes on where a prompt, whose text has been shown already, ends.
-    pub fn after(
-        tokenizer: &'t Tokenizer,
-        prompt: &[u32],
-    ) -> Result<TextStream<'t>, TokenizerError> {
+    pub fn after(tokenizer: T, prompt: &[u32]) -> Result<TextStream<T>, TokenizerError> {
         let mut stream = TextStream::new(tokenizer);
-        stream.window = prompt
-            .iter()
-            .copied()
-            .filter(|&id| !tokenizer.is_silent(id))
-            .collect();
+        let tokenizer = &stream.tokenizer;
+        let shown = prompt.iter().copied();
+        stream.window = shown.filter(|&id| !tokenizer.is_silent(id)).collect();
         let bytes = stream
             .window
             .iter()

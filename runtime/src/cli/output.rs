@@ -15,12 +15,12 @@ pub(super) struct Output<'a> {
 }
 
 enum Format<'a> {
-    Text(TextStream<'a>),
+    Text(TextStream<&'a Tokenizer>),
     Ids {
         first: bool,
     },
     Json {
-        text: Option<(TextStream<'a>, String)>,
+        text: Option<(TextStream<&'a Tokenizer>, String)>,
         prompt: Vec<u32>,
         tokens: Vec<u32>,
     },
@@ -115,7 +115,7 @@ fn show_prompt<'a>(
     ids: &[u32],
     tokenizer: &'a Tokenizer,
     out: &mut dyn Write,
-) -> Result<TextStream<'a>, RunError> {
+) -> Result<TextStream<&'a Tokenizer>, RunError> {
     if let Prompt::Text(text) = prompt {
         show(out, text)?;
         return Ok(TextStream::after(tokenizer, ids)?);

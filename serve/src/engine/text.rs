@@ -12,7 +12,7 @@ const NEIGHBOURS: usize = 8;
 
 /// The text of one continuation.
 pub(super) struct Text<'t> {
-    stream: Option<TextStream<'t>>,
+    stream: Option<TextStream<&'t Tokenizer>>,
     stops: Stops,
 }
 
