@@ -1,4 +1,4 @@
-/* A language model compiled by Graver: token ids in, logits out.
+/* A language model compiled by Graver: token ids in, logits out; or text in, text out.
  *
  *     graver *model = graver_open(NULL);
  *     if (!model) { fprintf(stderr, "%s\n", graver_error()); exit(1); }
@@ -7,6 +7,13 @@
  *     const float *logits = graver_logits(model, 0);        // graver_vocab(model) numbers
  *     ... choose the next token, feed it, read the logits again ...
  *     graver_close(model);
+ *
+ * With text, where the model was compiled from a folder with a tokenizer:
+ *
+ *     int show(void *data, uint32_t token, const char *text, size_t n) { return fwrite(text, 1, n, stdout) != n; }
+ *     ...
+ *     size_t n = graver_tokenize(model, "Once upon a time", tokens, ROOM);
+ *     if (n == GRAVER_FAILED || n > ROOM || graver_generate(model, 0, tokens, n, NULL, show, NULL)) { ... }
  *
  * Threads. A model computes with threads of its own; a call returns when the work is done. One model must not be used by
  * two threads at once, whichever functions they call; it may be used by one thread after another. Several models, opened
@@ -110,6 +117,44 @@ int graver_truncate(graver *model, size_t sequence, size_t position);
 
 /* Makes one sequence an independent copy of another. Returns 0 or -1. */
 int graver_copy(graver *model, size_t from, size_t to);
+
+/* What functions that count return where they fail. */
+#define GRAVER_FAILED ((size_t)-1)
+
+/* Token ids of a prompt, which ends with a zero, with the special tokens that the model's files ask for. Writes as many as there is room
+ * for, and returns how many there are, which may be more; or GRAVER_FAILED. `tokens` may be NULL where room is 0. */
+size_t graver_tokenize(const graver *model, const char *text, uint32_t *tokens, size_t room);
+
+/* Text of token ids, without special tokens. Writes as many whole characters as there is room for, and a zero; returns the text's length in
+ * bytes without the zero, which may be more; or GRAVER_FAILED. `text` may be NULL where room is 0. */
+size_t graver_detokenize(const graver *model, const uint32_t *tokens, size_t n_tokens, char *text, size_t room);
+
+/* How a text goes on. With all fields 0 the likeliest token is taken each time, until the text or the context ends. */
+typedef struct graver_sampling {
+    size_t size;          /* sizeof(graver_sampling), so that a library with another header can tell; 0: it cannot */
+    size_t max_tokens;    /* tokens at most; 0: as many as the context has room for */
+    float temperature;    /* logits are divided by it; 0: the likeliest token each time */
+    float top_p;          /* of the likeliest tokens, those that together reach this probability; 0: all */
+    float min_p;          /* tokens at least so likely, measured against the likeliest; 0: all */
+    float repeat_penalty; /* tokens that occurred before become less likely by this factor; 0 or 1: they do not */
+    size_t top_k;         /* only so many of the likeliest tokens; 0: all */
+    uint64_t seed;        /* of the random numbers */
+    int ignore_eos;       /* not 0: go on after a token that ends a text */
+} graver_sampling;
+
+/* Stands for a token where there is none: text that was held back, at the end. */
+#define GRAVER_NO_TOKEN UINT32_MAX
+
+/* Hears of each token as it is chosen, with the text that it settles: n_bytes bytes of UTF-8, whole characters, without a zero at the end;
+ * often its own, sometimes none yet. Without a tokenizer there is never any text. Returns 0 to go on, another number to stop. It must not
+ * call functions with this model. */
+typedef int (*graver_piece)(void *data, uint32_t token, const char *text, size_t n_bytes);
+
+/* Appends tokens to a sequence, at least one, and goes on from there, calling `callback` with `data` for each token. The sequence then
+ * holds all of these tokens but the last. NULL for sampling means all fields 0. Logits of earlier calls are gone. Returns 0 or -1; after
+ * -1 the sequence may hold some of the tokens. */
+int graver_generate(graver *model, size_t sequence, const uint32_t *tokens, size_t n_tokens, const graver_sampling *sampling,
+                    graver_piece callback, void *data);
 
 /* What was compiled, as JSON: spec, sizes, types, passes, target, tokens that end a text (`eos`). Lives as long as the model. */
 const char *graver_manifest(const graver *model);

@@ -5,16 +5,23 @@
 //! at a time, and arrays have the lengths given. The `SAFETY` comments call that the header's rules. What can be seen to break
 //! them is an error: NULL, an address that no such array can have, options of another header.
 
-use std::cell::RefCell;
+mod guard;
+mod handle;
+mod text;
+
 use std::ffi::{CStr, CString, OsStr, c_char, c_int};
 use std::os::unix::ffi::OsStrExt;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
+use std::sync::OnceLock;
 
+use self::guard::{LAST_ERROR, Misuse, Outcome, guarded, not_null, slice, status};
+use self::handle::{Handle, Text, number};
 use crate::Error;
 use crate::abi::CompiledModel;
 use crate::artifact::{self, Artifact};
 use crate::session::{Logits, Segment, Session, SessionOptions, Wanted};
+use crate::tokenizer::{Missing, Source};
 
 unsafe extern "C" {
     /// The model that this archive is linked with.
@@ -37,15 +44,6 @@ unsafe extern "C" fn graver_main(argc: c_int, argv: *const *const c_char) -> c_i
     };
     // What happened has been printed by then.
     catch_unwind(AssertUnwindSafe(main)).map_or(1, c_int::from)
-}
-
-/// `graver` of the header.
-struct Handle {
-    session: Session,
-    manifest: CString,
-    /// First of `rows` rows of logits, in memory of the session's that the next step overwrites.
-    logits: *const f32,
-    rows: usize,
 }
 
 /// `graver_options` of the header.
@@ -79,44 +77,6 @@ struct CSegment {
     tokens: *const u32,
     n_tokens: usize,
 }
-
-thread_local! {
-    static LAST_ERROR: RefCell<CString> = RefCell::default();
-}
-
-/// A call that makes no sense.
-#[derive(Debug, thiserror::Error)]
-enum Misuse {
-    #[error("{function}: {argument} is NULL; expected a pointer as graver.h describes it")]
-    Null {
-        function: &'static str,
-        argument: &'static str,
-    },
-    #[error(
-        "{function}: {argument} has {found} elements at address {address:#x}; expected an address that such an array can have"
-    )]
-    Array {
-        function: &'static str,
-        argument: &'static str,
-        found: usize,
-        address: usize,
-    },
-    #[error(
-        "graver_open: options.size is {found}; expected 0, or sizeof(graver_options), which is {expected} for this library: compile the program with the header that was written with the library"
-    )]
-    Size { found: usize, expected: usize },
-    #[error("{function}: wanted is {found}; expected GRAVER_NONE, GRAVER_LAST or GRAVER_ALL")]
-    Wanted {
-        function: &'static str,
-        found: c_int,
-    },
-    #[error(
-        "{function}: a fault inside the library, described on standard error; please report it"
-    )]
-    Panic { function: &'static str },
-}
-
-type Outcome<T> = Result<T, Box<dyn std::error::Error>>;
 
 #[unsafe(no_mangle)]
 unsafe extern "C" fn graver_open(options: *const Options) -> *mut Handle {
@@ -303,9 +263,24 @@ unsafe fn open(options: *const Options) -> Outcome<Handle> {
     };
     let artifact = open_artifact()?;
     let weights = weights.map(|path| Path::new(OsStr::from_bytes(path.to_bytes())));
+    let manifest = artifact.manifest();
+    let source = match artifact.tokenizer(weights) {
+        // Code whose file is lost runs all the same, if its weights are elsewhere.
+        Err(Error::OwnFile { .. }) => Source::Missing(Missing::Artifact {
+            place: "the library".into(),
+        }),
+        found => found?,
+    };
+    let text = Text {
+        source,
+        tokenizer: OnceLock::new(),
+        eos: manifest.eos.clone(),
+        bos: manifest.bos,
+    };
     Ok(Handle {
         session: artifact.session(weights, options)?,
-        manifest: CString::new(serde_json::to_string(&**artifact.manifest())?)?,
+        manifest: CString::new(serde_json::to_string(&**manifest)?)?,
+        text,
         logits: std::ptr::null(),
         rows: 0,
     })
@@ -329,46 +304,6 @@ unsafe fn read_options(options: *const Options) -> Result<Options, Misuse> {
     Ok(unsafe { options.read() })
 }
 
-/// An array of the caller's; no elements need no address.
-///
-/// # Safety
-/// `data`, if it is an address that `n` elements can have, is that of `n` elements that live and stay as they are for as long as
-/// the result is used.
-unsafe fn slice<'a, T>(
-    function: &'static str,
-    argument: &'static str,
-    data: *const T,
-    n: usize,
-) -> Result<&'a [T], Misuse> {
-    if n == 0 {
-        return Ok(&[]);
-    }
-    if data.is_null() {
-        return Err(Misuse::Null { function, argument });
-    }
-    let bytes = n.checked_mul(size_of::<T>());
-    let end = bytes.and_then(|bytes| data.addr().checked_add(bytes));
-    if !data.is_aligned() || end.is_none() || bytes.is_none_or(|b| b > isize::MAX as usize) {
-        return Err(Misuse::Array {
-            function,
-            argument,
-            found: n,
-            address: data.addr(),
-        });
-    }
-    // SAFETY: the caller promises `n` elements that live and stay as they are; the address is aligned, and the length is one of memory
-    // (checked).
-    Ok(unsafe { std::slice::from_raw_parts(data, n) })
-}
-
-fn not_null<T>(
-    function: &'static str,
-    argument: &'static str,
-    value: Option<T>,
-) -> Result<T, Misuse> {
-    value.ok_or(Misuse::Null { function, argument })
-}
-
 fn wanted_of(function: &'static str, wanted: c_int) -> Result<Wanted, Misuse> {
     match wanted {
         0 => Ok(Wanted::None),
@@ -382,12 +317,6 @@ fn rows(logits: &Logits<'_>) -> (*const f32, usize) {
     (logits.values().as_ptr(), logits.n_rows())
 }
 
-/// A number of a model; 0 for NULL.
-fn number(model: Option<&Handle>, get: impl FnOnce(&Handle) -> usize) -> usize {
-    let number = || model.map_or(0, get);
-    catch_unwind(AssertUnwindSafe(number)).unwrap_or(0)
-}
-
 fn change(
     function: &'static str,
     model: Option<&mut Handle>,
@@ -397,23 +326,4 @@ fn change(
         let model = not_null(function, "model", model)?;
         Ok(change(&mut model.session)?)
     })
-}
-
-fn status(function: &'static str, call: impl FnOnce() -> Outcome<()>) -> c_int {
-    guarded(function, call).map_or(-1, |()| 0)
-}
-
-/// The call's result; `None`, and a text for `graver_error`, where it fails or panics.
-fn guarded<T>(function: &'static str, call: impl FnOnce() -> Outcome<T>) -> Option<T> {
-    let outcome = catch_unwind(AssertUnwindSafe(call));
-    let error = match outcome {
-        Ok(Ok(value)) => return Some(value),
-        Ok(Err(error)) => error.to_string(),
-        Err(_) => Misuse::Panic { function }.to_string(),
-    };
-    // A name in a file may hold zeros, with which C's texts end.
-    let error = CString::new(error.replace('\0', "\\0")).unwrap_or_default();
-    // A thread that is about to end may have no place for it any more.
-    let _ = LAST_ERROR.try_with(|last| last.replace(error));
-    None
 }

@@ -7,6 +7,7 @@ use std::process::ExitStatus;
 use cranelift_module::ModuleError;
 use cranelift_object::object::write::Error as ObjectError;
 use graver_runtime::files::shown;
+use graver_runtime::info::Size;
 
 use crate::codegen::TargetError;
 use crate::weights::WeightsError;
@@ -57,6 +58,21 @@ pub enum CompileError {
         folder: PathBuf,
         /// The system's reason.
         source: io::Error,
+    },
+    /// A file system without room for the output.
+    #[error(
+        "{}: the weights take {}, and {} are free in this folder; make room, choose another place with -o FILE, or round the matrices (--quantize q4)",
+        shown(folder),
+        Size(*bytes as usize),
+        Size(*free as usize)
+    )]
+    NoRoom {
+        /// Folder of the output.
+        folder: PathBuf,
+        /// Bytes of the weights.
+        bytes: u64,
+        /// Bytes that are free.
+        free: u64,
     },
     /// An output that cannot be written.
     #[error(

@@ -22,6 +22,9 @@ const SYMBOLS: &str = "symbols.txt";
 /// What a shared library shows; everything else is its own, so that two of them can be loaded side by side.
 const EXPORTED: &str = "{ global: graver_*; local: *; };\n";
 
+/// One function of every file of the archive that has some of the interface.
+const WANTED: [&str; 2] = ["graver_open", "graver_generate"];
+
 /// Arguments that an object has to be linked with, besides itself and [`ARCHIVE`].
 pub fn link_arguments() -> &'static [&'static str] {
     // The compiler's support library is linked in, since a system without a compiler may lack the shared one.
@@ -66,7 +69,8 @@ fn command(program: &str, kind: ArtifactKind, staging: &Staging, name: &str) -> 
     cc.arg("-o").arg(format!("./{name}"));
     if kind == ArtifactKind::SharedLibrary {
         // The archive's functions are wanted although nothing in the object calls them.
-        cc.args(["-shared", "-Wl,--undefined=graver_open", "-Wl,-Bsymbolic"]);
+        cc.args(["-shared", "-Wl,-Bsymbolic"]);
+        cc.args(WANTED.map(|name| format!("-Wl,--undefined={name}")));
         let exports = Staging::part(EXPORTS);
         cc.arg(format!("-Wl,--version-script={exports}"));
         // Programs look for the library by its name, not by the path it had when they were linked.

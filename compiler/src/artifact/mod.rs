@@ -16,6 +16,7 @@ mod object;
 mod options;
 mod perf_map;
 mod pieces;
+mod pkg_config;
 mod placing;
 mod planned;
 mod staging;

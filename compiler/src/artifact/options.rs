@@ -6,8 +6,6 @@ use std::path::{Path, PathBuf};
 
 use graver_runtime::tokenizer::Files;
 
-/// The interface of shared libraries and objects, for C.
-pub(super) const HEADER: &str = include_str!("../../../runtime/include/graver.h");
 /// Name of the runtime's archive beside an object.
 pub const ARCHIVE: &str = "libgraver_runtime.a";
 
@@ -40,7 +38,7 @@ pub struct WriteOptions<'a> {
     pub kind: ArtifactKind,
     /// Where weights go; an object's are always in a file of their own.
     pub weights: Placement,
-    /// Contents of the tokenizer's files, which an executable carries; without them it takes token ids only.
+    /// Contents of the tokenizer's files, which the artifact carries; without them it takes token ids only.
     pub tokenizer: Option<&'a Files<Cow<'static, [u8]>>>,
 }
 

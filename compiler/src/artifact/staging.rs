@@ -4,8 +4,10 @@
 //! folder beside them, on the same file system, and moved into place when everything is done; until then, and after any
 //! error, nothing of the outside has changed and nothing stays behind.
 
+use std::ffi::CString;
 use std::fs::{self, File};
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
@@ -51,6 +53,19 @@ impl Staging {
             folder: folder.into(),
             names: names.iter().map(|name| name.to_string()).collect(),
         })
+    }
+
+    /// Refuses what the file system has no room for, before any of it is written.
+    pub(super) fn expect_room(&self, bytes: u64) -> Result<(), CompileError> {
+        match free_bytes(self.temporary.path()) {
+            Some(free) if free < bytes => Err(CompileError::NoRoom {
+                folder: self.folder.clone(),
+                bytes,
+                free,
+            }),
+            // A system that does not say is asked by writing.
+            Some(_) | None => Ok(()),
+        }
     }
 
     /// Where files are made.
@@ -155,6 +170,16 @@ impl Staging {
     }
 }
 
+/// Bytes that a file in this folder may grow by.
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let path = CString::new(folder.as_os_str().as_bytes()).ok()?;
+    // SAFETY: plain numbers, for which zeros are a value.
+    let mut found: libc::statvfs = unsafe { std::mem::zeroed() };
+    // SAFETY: the path ends with a zero, and the answer is written to `found`.
+    let failed = unsafe { libc::statvfs(path.as_ptr(), &raw mut found) } != 0;
+    (!failed).then(|| found.f_bavail.saturating_mul(found.f_frsize))
+}
+
 fn folder_of(out: &Path) -> &Path {
     match out.parent() {
         Some(folder) if folder != Path::new("") => folder,
@@ -175,6 +200,18 @@ fn check_target(path: &Path) -> Result<(), CompileError> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_there_is_no_room_for_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let staging = Staging::begin(&folder.path().join("main"), &["main"]).unwrap();
+        staging.expect_room(1).unwrap();
+        let message = staging.expect_room(u64::MAX).unwrap_err().to_string();
+        assert!(
+            message.contains("the weights take 18446744 TB, and "),
+            "{message}"
+        );
+    }
 
     /// Stages two files; `meanwhile` does something to the folder before they are moved.
     fn commit(meanwhile: impl FnOnce(&Path)) -> (TempDir, Result<Vec<Written>, CompileError>) {

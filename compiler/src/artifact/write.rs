@@ -6,15 +6,16 @@
 use std::borrow::Cow;
 use std::io::Write;
 
+use graver_runtime::HEADER;
 use graver_runtime::abi::{BlobInfo, Manifest};
 use graver_runtime::tokenizer::Files;
 
 use super::append::{Carried, Run, append, offsets};
 use super::error::CompileError;
-use super::options::{ARCHIVE, ArtifactKind, HEADER, Placement, Progress, WriteOptions, Written};
+use super::options::{ARCHIVE, ArtifactKind, Placement, Progress, WriteOptions, Written};
 use super::planned::PlannedModel;
 use super::staging::Staging;
-use super::{layout, link, object};
+use super::{layout, link, object, pkg_config};
 use crate::weights::Weights;
 
 /// Writes an artifact of a planned model with its weights; returns its files, the main one first.
@@ -30,6 +31,7 @@ pub fn write(
     let names = Names::of(options)?;
     let staging = Staging::begin(options.out, &names.all())?;
     let (run, slots) = layout::lay_out(weights);
+    staging.expect_room(run.bytes as u64)?;
     let runs = [run];
     let manifest = Manifest {
         blobs: blobs(&runs, names.weights.as_deref()),
@@ -39,7 +41,13 @@ pub fn write(
     let object = object::object(model, &manifest, options.kind)?;
     let (checksum, mut inside) = (object.manifest_checksum, runs.as_slice());
     if let Some(name) = &names.weights {
-        staging.write(name, |file| append(file, checksum, &runs, &[], progress))?;
+        let beside = match options.kind {
+            ArtifactKind::Object => carried(options),
+            ArtifactKind::Executable | ArtifactKind::SharedLibrary => vec![],
+        };
+        staging.write(name, |file| {
+            append(file, checksum, &runs, &beside, progress)
+        })?;
         inside = &[];
     }
     match options.kind {
@@ -58,6 +66,10 @@ pub fn write(
     if let Some(name) = &names.header {
         staging.write(name, |file| file.write_all(HEADER.as_bytes()))?;
     }
+    if let Some(name) = &names.pkg_config {
+        let text = pkg_config::file(&names.main, options.kind, &manifest.spec);
+        staging.write(name, |file| file.write_all(text.as_bytes()))?;
+    }
     staging.commit()
 }
 
@@ -65,6 +77,7 @@ pub fn write(
 struct Names {
     main: String,
     header: Option<String>,
+    pkg_config: Option<String>,
     weights: Option<String>,
     archive: Option<String>,
 }
@@ -91,6 +104,7 @@ impl Names {
         let is_library = options.kind != ArtifactKind::Executable;
         let names = Names {
             header: is_library.then(|| format!("{stem}.h")),
+            pkg_config: is_library.then(|| format!("{stem}.pc")),
             weights: is_external.then(|| format!("{stem}.weights")),
             archive: is_object.then(|| ARCHIVE.to_string()),
             main,
@@ -105,7 +119,7 @@ impl Names {
 
     /// All of them, the main one first.
     fn all(&self) -> Vec<&str> {
-        let others = [&self.header, &self.weights, &self.archive];
+        let others = [&self.header, &self.pkg_config, &self.weights, &self.archive];
         let others = others.into_iter().flatten();
         std::iter::once(&self.main)
             .chain(others)
@@ -124,13 +138,9 @@ fn blobs(runs: &[Run<'_>], file: Option<&str>) -> Vec<BlobInfo> {
     runs.iter().zip(offsets(runs)).map(info).collect()
 }
 
-/// The tokenizer's files; only a command line has a use for them.
+/// The tokenizer's files: in the artifact itself or, with an object, in its file of weights.
 fn carried<'a>(options: &WriteOptions<'a>) -> Vec<Carried<'a>> {
-    let files = match options.kind {
-        ArtifactKind::Executable => options.tokenizer,
-        ArtifactKind::SharedLibrary | ArtifactKind::Object => None,
-    };
-    let files = files.into_iter().flat_map(Files::all);
+    let files = options.tokenizer.into_iter().flat_map(Files::all);
     let file = |(name, contents): (_, &'a Cow<'static, [u8]>)| Carried { name, contents };
     files.map(file).collect()
 }

@@ -14,6 +14,9 @@ const GREEDY: &str = include_str!("greedy.c");
 /// A text that crosses the length at which rotations change, in every way there is.
 const LENGTHS: &str = include_str!("lengths.c");
 
+/// Text, and what happens to those who do not keep to the interface.
+const TEXT: &str = include_str!("text.c");
+
 /// Compiles `greedy.c` in a folder, with further arguments for the C compiler.
 fn compile_c(folder: &Path, arguments: &[&str]) {
     compile_source(folder, GREEDY, arguments);
@@ -65,9 +68,90 @@ fn a_shared_library_works_from_c() {
     let folder = folder();
     let said = compile(&bible(), &folder.path().join("model.so"), &["--emit", "so"]);
     assert!(said.contains("link with: cc main.c "), "{said}");
-    assert_eq!(listing(folder.path()), ["model.h", "model.so"]);
+    assert_eq!(listing(folder.path()), ["model.h", "model.pc", "model.so"]);
     compile_c(folder.path(), &["./model.so", "-Wl,-rpath,$ORIGIN"]);
     check_continuations(folder.path());
+}
+
+/// What `pkg-config` says of a package in a folder, as arguments.
+fn pkg_config(folder: &Path, package: &str) -> Vec<String> {
+    let mut command = Command::new("pkg-config");
+    command.env("PKG_CONFIG_PATH", folder);
+    let said = output(command.args(["--cflags", "--libs", package]));
+    assert!(
+        said.status.success(),
+        "{}",
+        String::from_utf8_lossy(&said.stderr)
+    );
+    let said = String::from_utf8(said.stdout).unwrap();
+    said.split_whitespace().map(String::from).collect()
+}
+
+/// Text in and out, in a library and, with the tokenizer in its file of weights, an object, as `pkg-config` has them linked.
+#[test]
+fn texts_go_on_from_c() {
+    let prompt = "In the beginning";
+    let arguments = ["run", "-p", prompt, "-n", "24", "--temp", "0", "-q"];
+    let run = ok(GRAVER, &arguments);
+    let expected = run.strip_prefix(prompt).unwrap();
+    for (emit, main) in [("so", "model.so"), ("obj", "model.o")] {
+        let folder = folder();
+        compile(&bible(), &folder.path().join(main), &["--emit", emit]);
+        let arguments = pkg_config(folder.path(), "model");
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        compile_source(folder.path(), TEXT, &arguments);
+        let text = ok(folder.path().join("greedy"), &[prompt]);
+        assert_eq!(text, expected.trim_end_matches('\n'), "{emit}");
+    }
+}
+
+/// The page's own C program, linked as the page says.
+#[test]
+fn the_program_of_the_documentation_works() {
+    let page = fs::read_to_string(root().join("docs/embedding.md")).unwrap();
+    let (_, program) = page.split_once("```c\n").unwrap();
+    let (program, _) = program.split_once("```").unwrap();
+    let folder = folder();
+    compile(&bible(), &folder.path().join("model.so"), &["--emit", "so"]);
+    let arguments = pkg_config(folder.path(), "model");
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    compile_source(folder.path(), program, &arguments);
+    let none: [&str; 0] = [];
+    assert!(ok(folder.path().join("greedy"), &none).len() > 20);
+}
+
+/// Without a tokenizer there are ids, and an error that says why there is no text.
+#[test]
+fn a_library_without_a_tokenizer_has_no_text() {
+    let folder = folder();
+    let out = folder.path().join("model.so");
+    compile(Path::new("llama"), &out, &["--emit", "so"]);
+    let main = r#"
+        #include "model.h"
+        #include <stdio.h>
+        static int hear(void *data, uint32_t token, const char *text, size_t n) {
+            (void)text;
+            *(size_t *)data += token != GRAVER_NO_TOKEN;
+            return n != 0;
+        }
+        int main(void) {
+            graver *model = graver_open(NULL);
+            uint32_t tokens[2] = {1, 2};
+            size_t heard = 0;
+            graver_sampling sampling = {0};
+            sampling.max_tokens = 3;
+            sampling.ignore_eos = 1;
+            if (graver_tokenize(model, "a", tokens, 2) != GRAVER_FAILED) return 1;
+            puts(graver_error());
+            if (graver_generate(model, 0, tokens, 2, &sampling, hear, &heard) || heard != 3) return 2;
+            graver_close(model);
+            return 0;
+        }
+    "#;
+    compile_source(folder.path(), main, &["./model.so", "-Wl,-rpath,$ORIGIN"]);
+    let none: [&str; 0] = [];
+    let said = ok(folder.path().join("greedy"), &none);
+    assert!(said.contains("compiled without a tokenizer"), "{said}");
 }
 
 #[test]
@@ -131,6 +215,9 @@ fn a_shared_library_shows_the_interface_and_nothing_else() {
         "graver_logits",
         "graver_close",
         "graver_error",
+        "graver_tokenize",
+        "graver_detokenize",
+        "graver_generate",
     ] {
         assert!(names.contains(&name), "{name} is not in {names:?}");
     }
@@ -188,7 +275,13 @@ fn an_object_links_with_the_archive_beside_it() {
     let said = compile(&bible(), &folder.path().join("model.o"), &["--emit", "obj"]);
     assert_eq!(
         listing(folder.path()),
-        ["libgraver_runtime.a", "model.h", "model.o", "model.weights"]
+        [
+            "libgraver_runtime.a",
+            "model.h",
+            "model.o",
+            "model.pc",
+            "model.weights"
+        ]
     );
     let line = said
         .lines()
