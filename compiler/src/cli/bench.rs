@@ -120,7 +120,7 @@ impl BenchArgs {
             bar.set_message(what.to_string());
             bar.set_position((1000.0 * share) as u64);
         };
-        let (label, points) = (model.label(), self.points(loaded.model.context));
+        let (label, points) = (model.label()?, self.points(loaded.model.context));
         if points.is_empty() {
             return Err("nothing to measure: --prompt and --gen are both 0".into());
         }

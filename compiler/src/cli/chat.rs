@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut out = print::open()?;
     let text = model.text()?;
     let templates = TemplateFiles::of_tokenizer(&text.tokenizer)?;
-    let name = shown(model.name()).to_string();
+    let name = shown(&model.name()?).to_string();
     let mut chat = Chat::prepare(&args.chat, &name, text.tokenizer.clone(), templates)?;
     let loaded = model.load(Purpose::Run)?;
     chat.eos = text.eos_with(&loaded.model.eos);

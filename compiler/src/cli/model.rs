@@ -4,22 +4,20 @@ use std::error::Error;
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use graver::Model;
 use graver::artifact::check_jit;
 use graver::codegen::{Instruments, Target};
 use graver::contents::Contents;
-use graver::driver::{self, CompileOptions, Loaded, ModelSource, OpenError, Purpose};
-use graver::embedded;
+use graver::driver::{self, CompileOptions, Loaded, OpenError, Purpose};
+use graver::named::Named;
 use graver::passes::PassOptions;
 use graver::summary::{Machine, Summary, summarize};
-use graver::text;
 use graver::weights::QuantChoice;
-use graver_runtime::files::{is_there, shown};
 use graver_runtime::info::Size;
+use graver_runtime::pages;
 use graver_runtime::session::{Session, SessionOptions};
 use graver_runtime::text::LoadedText;
-use graver_runtime::tokenizer::{Missing, Source};
 
-use super::named::{self, Named};
 use super::print::say;
 use super::progress::while_loading;
 use super::quant::QuantArgs;
@@ -27,15 +25,18 @@ use super::quant::QuantArgs;
 /// Which model, and how it is compiled.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct ModelArgs {
-    /// A checkpoint folder, a .gguf file, or a spec (a file, or the name of a built-in one) with random weights [default: the built-in
-    /// 0.7M model]
+    /// A checkpoint folder, a .gguf file, owner/name in Hugging Face's cache, or a spec with random weights: SPEC or SPEC:PRESET, built
+    /// in or a file [default: the built-in 0.7M model]
     model: Option<PathBuf>,
-    /// Spec to use instead of the built-in one that matches config.json
-    #[arg(long, value_name = "FILE")]
+    /// Spec to use instead of the one that matches config.json: a file, or the name of a built-in one
+    #[arg(long, value_name = "SPEC")]
     spec: Option<PathBuf>,
     /// Sizes to use where MODEL is a spec [default: tiny]
     #[arg(long, value_name = "NAME")]
     preset: Option<String>,
+    /// Sizes to use where MODEL is a spec, or is left out: those of a config.json, with random weights
+    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    config: Option<PathBuf>,
     /// Of random weights.
     #[arg(skip)]
     seed: Option<u64>,
@@ -71,37 +72,14 @@ impl WeightedModelArgs {
 
     /// The model with its seed, or else with `seed`, which is of use for other things as well.
     pub(crate) fn model_or_seed(&self, seed: Option<u64>) -> Result<ModelArgs, Box<dyn Error>> {
-        if self.weights_seed.is_some() && !self.model.has_random_weights() {
-            return Err(ModelError::Seed.into());
+        if let Some(seed) = self.weights_seed {
+            self.model.found()?.with_seed(seed)?;
         }
         Ok(ModelArgs {
             seed: self.weights_seed.or(seed),
             ..self.model.clone()
         })
     }
-}
-
-/// An option that does not go with MODEL.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum ModelError {
-    #[error(
-        "--preset {preset}: MODEL is {what}, which has sizes of its own; presets are for specs"
-    )]
-    Preset { preset: String, what: &'static str },
-    #[error(
-        "a seed for weights: MODEL has weights of its own; a seed is for specs, whose weights are random"
-    )]
-    Seed,
-    #[error(
-        "--spec {}: MODEL is {what}; --spec is for checkpoint folders",
-        shown(spec)
-    )]
-    Spec { spec: PathBuf, what: &'static str },
-    #[error(
-        "--spec {}: no such file; a built-in spec is chosen by config.json alone, and `graver specs` lists them",
-        shown(spec)
-    )]
-    NoSpecFile { spec: PathBuf },
 }
 
 #[derive(Args, Clone, Debug)]
@@ -136,21 +114,8 @@ impl ModelArgs {
         if purpose == Purpose::Run {
             check_jit()?;
         }
-        let named = self.named()?;
-        let source = match &named {
-            Named::Embedded => ModelSource::Embedded,
-            Named::Folder(dir) => ModelSource::Checkpoint {
-                dir,
-                spec: self.spec.as_deref(),
-            },
-            Named::Gguf(path) => ModelSource::Gguf {
-                path,
-                spec: self.spec.as_deref(),
-                floats: self.quant.floats(),
-            },
-            Named::Spec(spec) => ModelSource::preset(spec, self.preset(), self.seed.unwrap_or(0))?,
-        };
-        let loaded = while_loading(|progress| driver::load(&source, purpose, quantize, progress))?;
+        let (model, floats) = (self.found()?, self.quant.floats());
+        let loaded = while_loading(|progress| model.load(purpose, quantize, floats, progress))?;
         for w in &loaded.weights.widened {
             say(format_args!(
                 "{} has no kernel yet: {} in {} tensor{} became {} of f32",
@@ -166,104 +131,73 @@ impl ModelArgs {
 
     /// What is known of text: the tokenizer, and the tokens that end one.
     pub(crate) fn text(&self) -> Result<LoadedText, Box<dyn Error>> {
-        let tokenizer = match self.named()? {
-            Named::Folder(folder) => return Ok(text::folder_text(&folder)?),
-            Named::Gguf(path) => return Ok(text::gguf_text(&path)?),
-            Named::Spec(_) => Source::Missing(Missing::Spec {
-                name: shown(self.name()).to_string(),
-            }),
-            Named::Embedded => embedded::tokenizer(),
-        };
-        Ok(LoadedText {
-            tokenizer,
-            eos: vec![],
-        })
+        Ok(self.found()?.text()?)
     }
 
     /// Whether weights are drawn, from a seed.
     pub(crate) fn has_random_weights(&self) -> bool {
-        self.model.is_some() && !self.has_weights()
-    }
-
-    /// Whether MODEL is a folder or file with weights of its own.
-    fn has_weights(&self) -> bool {
-        let found = named::find(self.model.as_deref());
-        matches!(found, Ok(Named::Folder(_) | Named::Gguf(_)))
+        self.found().is_ok_and(|model| model.has_random_weights())
     }
 
     /// What to call the model: a folder, or a spec with the name of its sizes.
-    pub(crate) fn label(&self) -> String {
-        match &self.model {
-            None => embedded::NAME.into(),
-            Some(model) if self.has_weights() => shown(model).to_string(),
-            Some(model) => format!("{} {}", shown(model), self.preset()),
-        }
+    pub(crate) fn label(&self) -> Result<String, Box<dyn Error>> {
+        Ok(self.found()?.label())
     }
 
     /// What the model was called on the command line.
-    pub(crate) fn name(&self) -> &Path {
-        self.model.as_deref().unwrap_or(Path::new(embedded::NAME))
+    pub(crate) fn name(&self) -> Result<PathBuf, Box<dyn Error>> {
+        Ok(self.found()?.name().into())
     }
 
     /// What the model is and costs, by its shapes, on `machine`.
     pub(crate) fn summary(&self, machine: Option<Machine>) -> Result<Summary, Box<dyn Error>> {
+        let model = self.found()?;
         let loaded = self.load(Purpose::Inspect)?;
-        let file = match self.named()? {
-            Named::Gguf(path) => Some(Contents::of_gguf(&path)?),
-            Named::Embedded | Named::Folder(_) | Named::Spec(_) => None,
+        let file = match model.named() {
+            Named::Gguf(path) => Some(Contents::of_gguf(path)?),
+            Named::Embedded | Named::Folder(_) | Named::Spec(..) => None,
         };
-        let summary = summarize(&self.label(), &loaded, &self.options()?, machine);
+        let summary = summarize(&model.label(), &loaded, &self.options()?, machine);
         Ok(Summary { file, ..summary })
     }
 
-    /// The same choices for another model; `SPEC:PRESET` names a built-in spec's sizes too. A folder has sizes of its own.
+    /// The same choices for another model. A folder, and a spec named with a preset, have sizes of their own.
     pub(crate) fn with_model(&self, model: &Path) -> ModelArgs {
-        let has_weights = matches!(
-            named::find(Some(model)),
-            Ok(Named::Folder(_) | Named::Gguf(_))
-        );
-        let preset = self.preset.clone().filter(|_| !has_weights);
-        let named = model.to_str().and_then(|text| text.rsplit_once(':'));
-        let (model, preset) = match named {
-            Some((spec, preset)) if !model.exists() => (Path::new(spec), Some(preset.into())),
-            Some(_) | None => (model, preset),
-        };
+        let takes_preset =
+            Model::open(model).is_ok_and(|found| matches!(found.named(), Named::Spec(_, None)));
         ModelArgs {
             model: Some(model.into()),
             spec: None,
-            preset,
+            config: None,
+            preset: self.preset.clone().filter(|_| takes_preset),
             ..self.clone()
         }
     }
 
-    fn preset(&self) -> &str {
-        self.preset.as_deref().unwrap_or("tiny")
-    }
-
-    /// Where the model comes from. Options that do not go with it are refused.
-    fn named(&self) -> Result<Named<'_>, Box<dyn Error>> {
-        let named = named::find(self.model.as_deref())?;
-        let (what, is_spec) = match &named {
-            Named::Embedded => ("the built-in model", false),
-            Named::Folder(_) => ("a checkpoint folder", false),
-            Named::Gguf(_) => ("a GGUF file", false),
-            Named::Spec(_) => ("a spec itself", true),
+    /// The model that is meant. Options that do not go with it are refused.
+    fn found(&self) -> Result<Model, graver::Error> {
+        let mut model = match (&self.model, &self.config) {
+            (Some(path), _) => Model::open(path)?,
+            (None, Some(config)) => match &self.spec {
+                // Sizes without a spec choose one; with a spec, that is the model.
+                Some(spec) => return Model::open(spec)?.with_config(config),
+                None => Model::from_config(config)?,
+            },
+            (None, None) => Model::built_in(),
         };
-        if let Some(preset) = self.preset.clone().filter(|_| !is_spec) {
-            return Err(ModelError::Preset { preset, what }.into());
+        if let Some(preset) = &self.preset {
+            model = model.with_preset(preset)?;
         }
-        match (&self.spec, &named) {
-            (None, _) => {}
-            (Some(spec), Named::Folder(_) | Named::Gguf(_)) if is_there(spec) => {}
-            (Some(spec), Named::Folder(_) | Named::Gguf(_)) => {
-                return Err(ModelError::NoSpecFile { spec: spec.clone() }.into());
-            }
-            (Some(spec), Named::Embedded | Named::Spec(_)) => {
-                let spec = spec.clone();
-                return Err(ModelError::Spec { spec, what }.into());
-            }
+        if let Some(config) = self.config.as_ref().filter(|_| self.model.is_some()) {
+            model = model.with_config(config)?;
         }
-        Ok(named)
+        if let Some(spec) = &self.spec {
+            model = model.with_spec(spec)?;
+        }
+        match self.seed.filter(|_| model.has_random_weights()) {
+            Some(seed) => model.with_seed(seed),
+            None => Ok(model),
+        }
     }
 
     pub(crate) fn passes(&self) -> Result<PassOptions, Box<dyn Error>> {
@@ -300,7 +234,7 @@ fn perf_map() -> Option<PathBuf> {
     wanted.then(|| PathBuf::from(format!("/tmp/perf-{}.map", std::process::id())))
 }
 
-/// Compiles in memory.
+/// Compiles in memory. Weights that memory has no room for are read from their file again in every step, which a line says.
 pub(crate) fn open(
     loaded: Loaded,
     options: &CompileOptions,
@@ -310,5 +244,14 @@ pub(crate) fn open(
         symbols: perf_map(),
         ..options.clone()
     };
+    let (needed, available) = (loaded.weights.mapped_bytes(), pages::available());
+    if let Some(available) = available.filter(|available| *available < needed) {
+        say(format_args!(
+            "the weights take {}, and {} of memory are available: what does not fit is read from the file again for every token; --quantize \
+             makes them smaller",
+            Size(needed),
+            Size(available)
+        ));
+    }
     driver::open(loaded, &options, session)
 }

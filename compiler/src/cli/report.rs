@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         profile,
     };
     let html = page(
-        &args.model.label(),
+        &args.model.label()?,
         &loaded,
         &args.model.options()?,
         measured,

@@ -34,8 +34,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let eos = text.eos_with(&loaded.model.eos);
     let options = args.serve.session_options();
     let session = open(loaded, &model.options()?, options)?;
-    let name = args.serve.name.clone();
-    let name = name.unwrap_or_else(|| last_part(model.name()));
+    let name = match &args.serve.name {
+        Some(name) => name.clone(),
+        None => last_part(&model.name()?),
+    };
     let served = ServedModel::new(&name, session, tokenizer.wait()?, &templates, eos)?;
     let talks = served.template.is_some();
     let server = Server::start(served, server)?;

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use crate::embedded;
 use crate::spec::model::Model;
-use crate::spec::{self, Spec, SpecSource};
+use crate::spec::{self, Spec};
 use crate::weights::{
     self, Blob, Checkpoint, GgufModel, QuantChoice, RandomWeights, Source, Weights, WeightsError,
     split_kinds,
@@ -32,14 +32,14 @@ pub enum ModelSource<'a> {
     Checkpoint {
         /// The folder.
         dir: &'a Path,
-        /// A spec's file, instead of the built-in spec that matches `config.json`.
+        /// A spec's file or name, instead of the built-in spec that matches `config.json`.
         spec: Option<&'a Path>,
     },
     /// A model in a GGUF file, or in several of which this is one.
     Gguf {
         /// The file.
         path: &'a Path,
-        /// A spec's file, instead of the built-in spec that takes the architecture.
+        /// A spec's file or name, instead of the built-in spec that takes the architecture.
         spec: Option<&'a Path>,
         /// Whether all weights become floats; otherwise those in blocks of integers may be packed, if that loses nothing, so that
         /// what they are multiplied with is rounded to int8.
@@ -171,7 +171,7 @@ fn bind_gguf(
     let files = GgufModel::open(path)?;
     let facts = files.facts()?;
     let (spec, config) = match spec {
-        Some(file) => spec::load(SpecSource::File(file))?.of_gguf(&facts)?,
+        Some(named) => spec::load_named(named)?.of_gguf(&facts)?,
         None => spec::for_gguf(&facts)?,
     };
     let model = spec.bind(&config)?;
@@ -199,10 +199,10 @@ fn bind_random(
     Ok((model, source))
 }
 
-/// The spec in a file, or else the built-in one that matches a config.
-fn spec_for(config: &Value, file: Option<&Path>) -> Result<Spec, spec::Error> {
-    match file {
-        Some(file) => spec::load(SpecSource::File(file)),
+/// The spec that was named, or else the built-in one that matches a config.
+fn spec_for(config: &Value, named: Option<&Path>) -> Result<Spec, spec::Error> {
+    match named {
+        Some(named) => spec::load_named(named),
         None => spec::for_config(config),
     }
 }
@@ -235,6 +235,7 @@ impl Loaded {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::spec::SpecSource;
     use graver_runtime::abi::{Encoding, Quant};
 
     /// What code is made from: of every slot its name, encoding, stride and size.

@@ -43,7 +43,7 @@ pub(super) fn manifest(
     };
     Manifest {
         abi: ABI_VERSION,
-        compiler: env!("CARGO_PKG_VERSION").into(),
+        compiler: crate::VERSION.into(),
         spec: model.name.clone(),
         target: options.target.name.clone(),
         features: options.target.features.clone(),

@@ -40,7 +40,7 @@ pub enum Dim {
 pub(crate) type Shape = Vec<Dim>;
 
 /// A shape as graphs print it: `[T, 64]`.
-pub(crate) fn shape_text(shape: &[Dim]) -> String {
+pub fn shape_text(shape: &[Dim]) -> String {
     let dims: Vec<_> = shape.iter().map(Dim::to_string).collect();
     format!("[{}]", dims.join(", "))
 }

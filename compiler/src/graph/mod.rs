@@ -16,13 +16,13 @@ mod verify;
 pub use build::Storage;
 pub(crate) use build::build;
 pub use decl::{RecurrentDecl, StateDecl, WeightDecl};
-pub(crate) use dim::shape_text;
+pub use dim::shape_text;
 pub use dim::{Dim, RecurrentId, StateId, WeightId};
 pub use dot::dot;
 pub use nodes::{Graph, Node, NodeId};
 pub use ops::*;
 pub use program::{Block, Program, ProgramKind, UnknownProgram};
-pub(crate) use text::op_text;
+pub use text::op_text;
 pub use text::{ParseError, parse};
 pub use verify::{VerifyError, verify};
 

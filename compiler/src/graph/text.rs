@@ -142,7 +142,7 @@ impl Graph {
 }
 
 /// An operation with its options, without operands: `matmul {part(rows=8)}`.
-pub(crate) fn op_text(op: &Op) -> String {
+pub fn op_text(op: &Op) -> String {
     let words: Vec<_> = op.words().iter().map(Attr::to_string).collect();
     match words.is_empty() {
         true => op.name().into(),

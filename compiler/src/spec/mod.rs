@@ -57,7 +57,7 @@ pub use json::{JsonError, parse_json};
 pub(crate) use near::distance as edit_distance;
 pub use near::nearest;
 pub use schema::schema;
-pub use source::{SpecSource, load, read_config};
+pub use source::{SpecSource, load, load_named, read_config};
 pub use whole::{Result, Spec};
 
 #[cfg(test)]

@@ -48,7 +48,8 @@ pub(super) fn rope(name: &str, node: &Node<'_, '_>, context: usize) -> Read<Rope
         original: original as f64,
         context: context as f64,
     };
-    let (mut freqs, scale, mut long) = plain.scaled(table.scaling()?, &table)?;
+    let rule = table.scaling()?;
+    let (mut freqs, scale, mut long) = plain.scaled(rule, &table)?;
     if fields.flag("backwards")? {
         let long = long.iter_mut().flat_map(|l| &mut l.freqs);
         freqs.iter_mut().chain(long).for_each(|f| *f = -*f);
@@ -64,6 +65,8 @@ pub(super) fn rope(name: &str, node: &Node<'_, '_>, context: usize) -> Read<Rope
     }
     Ok(Rope {
         name: name.into(),
+        theta: base,
+        scaling: (rule != Scaling::None).then(|| table.rule().unwrap_or_default().into()),
         freqs,
         scale,
         interleaved: fields.flag("interleaved")?,
@@ -116,8 +119,12 @@ impl<'s, 'a> Table<'s, 'a> {
         Ok(Table { at, map })
     }
 
+    /// What the config calls the scaling. Older ones call the key `type`.
+    fn rule(&self) -> Option<&str> {
+        self.get("rope_type").or(self.get("type"))?.as_str()
+    }
+
     fn scaling(&self) -> Read<Scaling> {
-        // Older configs call the key `type`.
         let Some(value) = self.get("rope_type").or(self.get("type")) else {
             return Ok(Scaling::None);
         };

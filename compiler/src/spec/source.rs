@@ -56,6 +56,23 @@ pub fn load(source: SpecSource<'_>) -> Result<Spec> {
     })
 }
 
+/// The spec that `name` stands for: a built-in one, or a file.
+///
+/// # Errors
+/// Names that nothing has; as [`load`].
+pub fn load_named(name: &Path) -> Result<Spec> {
+    match name
+        .to_str()
+        .filter(|n| builtin::builtin_names().contains(n))
+    {
+        Some(builtin) => load(SpecSource::Builtin(builtin)),
+        None if name.components().count() == 1 && !files::is_there(name) => {
+            load(SpecSource::Builtin(&name.to_string_lossy()))
+        }
+        None => load(SpecSource::File(name)),
+    }
+}
+
 /// Reads a `config.json`.
 ///
 /// # Errors

@@ -46,9 +46,9 @@ impl Spec {
         config.get(section)?.get("model_type")?.as_str()
     }
 
-    /// Names of the spec's presets.
+    /// Names of the spec's presets: its own or, where it has none, those of the nearest spec it extends, which has the same numbers.
     pub fn presets(&self) -> Vec<&str> {
-        let presets = self.merged["presets"].as_object();
+        let presets = self.preset_table().as_object();
         presets
             .into_iter()
             .flat_map(|p| p.keys())
@@ -56,21 +56,40 @@ impl Spec {
             .collect()
     }
 
+    fn preset_table(&self) -> &Value {
+        let own = std::iter::once(&self.merged);
+        let parents = self.files.iter().skip(1).map(|(_, file)| file);
+        let mut tables = own.chain(parents).map(|spec| &spec["presets"]);
+        let has_any = |table: &&Value| table.as_object().is_some_and(|t| !t.is_empty());
+        tables.find(has_any).unwrap_or(&Value::Null)
+    }
+
     /// The config of a preset, as a `config.json` would have it.
+    ///
+    /// # Errors
+    /// A preset that there is not.
     pub fn preset(&self, name: &str) -> Result<Value> {
-        let Some(preset) = self.merged["presets"].get(name) else {
+        let Some(preset) = self.preset_table().get(name) else {
             let known: Vec<String> = self.presets().into_iter().map(String::from).collect();
+            let file = self.files[0].0.clone();
+            if known.is_empty() {
+                return Err(Error::NoPresets { file });
+            }
             let nearest = nearest(name, known.iter().map(String::as_str));
             return Err(Error::UnknownPreset {
-                file: self.files[0].0.clone(),
+                file,
                 name: name.into(),
                 known,
                 nearest,
             });
         };
         let mut config = preset.clone();
-        if let (Some(map), Some(first)) = (config.as_object_mut(), self.model_types().first()) {
-            map.entry("model_type").or_insert_with(|| (*first).into());
+        // What a parent's sizes are of is not what this spec takes.
+        let is_own = self.merged["presets"].get(name).is_some();
+        if let (Some(map), Some(own)) = (config.as_object_mut(), self.model_types().first())
+            && !(is_own && map.contains_key("model_type"))
+        {
+            map.insert("model_type".into(), (*own).into());
         }
         Ok(config)
     }

@@ -77,6 +77,13 @@ impl Weights {
         self.blobs.iter_mut().for_each(Blob::settle);
     }
 
+    /// Bytes of tensors that lie in mapped files, which memory need not have room for.
+    pub fn mapped_bytes(&self) -> usize {
+        let is_mapped = |t: &&Tensor| matches!(self.blobs[t.blob], Blob::Mapped(_));
+        let mapped = self.tensors.iter().filter(is_mapped);
+        mapped.map(|tensor| tensor.bytes).sum()
+    }
+
     /// Bytes of all tensors together.
     pub fn total_bytes(&self) -> usize {
         self.tensors.iter().map(|tensor| tensor.bytes).sum()
@@ -118,8 +125,12 @@ impl Blob {
     }
 
     /// Zeroed memory of `bytes` bytes, in large pages where the system has them: with small ones a thread that streams
-    /// weights waits for addresses, and reads half as much in a second.
+    /// weights waits for addresses, and reads half as much in a second. What is not there is not promised: more than is available is
+    /// an error now, not the end of the process later.
     pub(super) fn zeroed(bytes: usize) -> Result<MmapMut, WeightsError> {
+        if let Some(available) = pages::available().filter(|available| *available < bytes) {
+            return Err(WeightsError::NoMemoryFor { bytes, available });
+        }
         let map = MmapMut::map_anon(bytes.max(1));
         let map = map.map_err(|source| WeightsError::Memory { bytes, source })?;
         // Only a wish: a kernel without large pages says no, and nothing else changes.

@@ -7,6 +7,7 @@ use super::name::{Name, list};
 use crate::spec::JsonError;
 use graver_runtime::abi::{Encoding, Quant};
 use graver_runtime::files::{FileError, shown};
+use graver_runtime::info::Size;
 use std::fmt;
 use std::path::PathBuf;
 use thiserror::Error;
@@ -220,6 +221,18 @@ pub enum WeightsError {
         shape: Vec<usize>,
         /// Why not.
         problem: &'static str,
+    },
+    /// Converted, packed or random weights that memory has no room for.
+    #[error(
+        "the weights need {} of memory, and {} are available; choose smaller sizes (--preset), or round the matrices (--quantize q4)",
+        Size(*bytes),
+        Size(*available)
+    )]
+    NoMemoryFor {
+        /// Bytes wanted.
+        bytes: usize,
+        /// Bytes that the system has left.
+        available: usize,
     },
     /// No memory for converted or random weights.
     #[error("cannot allocate {bytes} bytes for weights: {source}; try a smaller preset")]

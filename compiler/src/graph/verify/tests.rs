@@ -56,6 +56,8 @@ fn sound() -> Program {
         sources: vec![None, Some(0)],
         ropes: vec![Rope {
             name: "rope".into(),
+            theta: 10_000.0,
+            scaling: None,
             freqs: vec![1.0; 2],
             scale: 1.0,
             interleaved: false,

@@ -34,7 +34,7 @@ pub enum Error {
     },
     /// No built-in spec has this name.
     #[error(
-        "there is no built-in spec `{name}`{}; known are {}; `--spec FILE` takes a spec from a file",
+        "there is no built-in spec `{name}`{}; known are {}; a spec of your own is named by its file's path",
         hint(nearest),
         list(known)
     )]
@@ -92,6 +92,14 @@ pub enum Error {
         found: Kind,
         /// The model types of all built-in specs.
         known: Vec<String>,
+    },
+    /// The spec has no sizes at all.
+    #[error(
+        "{file}: presets: none here, nor in a spec that it extends; give sizes with --config FILE (a config.json), or add a preset"
+    )]
+    NoPresets {
+        /// The spec's file.
+        file: String,
     },
     /// The spec has no such preset.
     #[error(

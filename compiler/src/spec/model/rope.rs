@@ -7,6 +7,10 @@ use serde::Serialize;
 pub struct Rope {
     /// Name in the spec.
     pub name: String,
+    /// Base of the frequencies before they were scaled, for people.
+    pub theta: f64,
+    /// What the config calls the rule they were scaled by, if they were, for people.
+    pub scaling: Option<String>,
     /// Angular frequency per pair, `[rotary_dim / 2]`; below zero where pairs turn the other way.
     pub freqs: Vec<f32>,
     /// Multiplies cos and sin (YaRN's attention scale).

@@ -158,15 +158,22 @@ fn a_preset_too_large_for_memory_is_an_error() {
             vec![linear(weight("w", "w", &[n, n]), None)],
         )
     };
-    for n in [1 << 26, 1 << 33] {
-        let error =
-            resolve(&huge(n), Source::Random(RandomWeights::new(0, Dtype::F32))).unwrap_err();
-        let message = error.to_string();
-        assert!(
-            message.starts_with("cannot allocate ") && message.ends_with("; try a smaller preset"),
-            "{message}"
-        );
-    }
+    let said = |n| {
+        let source = Source::Random(RandomWeights::new(0, Dtype::F32));
+        resolve(&huge(n), source).unwrap_err().to_string()
+    };
+    let message = said(1 << 26);
+    assert!(
+        message.starts_with("the weights need 18014 TB of memory, and ")
+            && message.contains(" are available; choose smaller sizes (--preset), "),
+        "{message}"
+    );
+    // More than addresses can be counted for.
+    let message = said(1 << 33);
+    assert!(
+        message.starts_with("cannot allocate ") && message.ends_with("; try a smaller preset"),
+        "{message}"
+    );
 }
 
 #[test]

@@ -1,135 +1,248 @@
-//! What the MODEL argument stands for; and, where it stands for nothing, what it was probably meant to be.
+//! What stands for a model (a folder, a file, a name), and, where nothing does, what was probably meant.
+//!
+//! In: a path or a name as a user writes it. Out: where the model comes from. Folders and files go before names; nothing is read
+//! but what is needed to tell one thing from another.
 
-use std::borrow::Cow;
+mod hub;
+
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 
-use graver::spec::{self, Spec, SpecSource};
-use graver::weights::Foreign;
 use graver_runtime::files::{self, FileError, is_there, shown};
 use serde_json::Value;
 
-use super::hub;
+use crate::spec::{self, Spec, SpecSource};
+use crate::weights::Foreign;
 
 /// Where a model comes from.
-pub(super) enum Named<'a> {
+#[derive(Clone, Debug)]
+pub enum Named {
     /// Inside the program.
     Embedded,
     /// A checkpoint folder.
-    Folder(Cow<'a, Path>),
+    Folder(PathBuf),
     /// A GGUF file.
     Gguf(PathBuf),
-    /// A spec, with random weights.
-    Spec(Spec),
+    /// A spec, with random weights, and the preset that was named with it (`llama:3.1-8b`).
+    Spec(Spec, Option<String>),
 }
 
-/// A MODEL that does not stand for one.
+impl Named {
+    /// What it is, in words.
+    pub fn what(&self) -> &'static str {
+        match self {
+            Named::Embedded => "the built-in model",
+            Named::Folder(_) => "a checkpoint folder",
+            Named::Gguf(_) => "a GGUF file",
+            Named::Spec(..) => "a spec",
+        }
+    }
+}
+
+/// A name that does not stand for a model.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum NamedError {
+pub enum NamedError {
+    /// A name without a folder before it, which nothing has.
     #[error(
-        "{}: neither a checkpoint folder nor a spec{}; expected a folder with a config.json, a .gguf file, a spec's .json file, or one of {}",
+        "{}: neither a checkpoint folder nor a spec{}; expected a folder with a config.json, a .gguf file, a spec's .json file, owner/name of a model in Hugging Face's cache, or a built-in spec, which `graver specs` lists",
         shown(model),
-        nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default(),
-        spec::builtin_names().join(", ")
+        nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default()
     )]
     Unknown {
+        /// What was given.
         model: PathBuf,
+        /// The most similar built-in spec.
         nearest: Option<String>,
     },
+    /// A path at which nothing is.
     #[error(
         "{}: no such file or folder; expected a checkpoint folder, a .gguf file or a spec's .json file. Nothing is downloaded: a model from a hub has to be in a folder or in the hub's cache already",
         shown(path)
     )]
-    NotThere { path: PathBuf },
+    NotThere {
+        /// The path.
+        path: PathBuf,
+    },
+    /// Something is there, and cannot be looked at.
     #[error("{}: cannot be opened: {source}", shown(path))]
-    Closed { path: PathBuf, source: io::Error },
+    Closed {
+        /// The path.
+        path: PathBuf,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A link to nothing.
     #[error(
         "{}: a broken link, to {}; give the folder or file itself",
         shown(path),
         shown(target)
     )]
-    BrokenLink { path: PathBuf, target: PathBuf },
+    BrokenLink {
+        /// The link.
+        path: PathBuf,
+        /// Where it leads.
+        target: PathBuf,
+    },
+    /// A file of weights, without what describes them.
     #[error(
         "{}: a file of weights alone; expected the folder that it lies in, with its config.json",
         shown(path)
     )]
-    WeightFile { path: PathBuf },
+    WeightFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A format that is not read.
     #[error(
         "{}: {what}, which cannot be read; expected a checkpoint folder with a config.json and .safetensors files",
         shown(path)
     )]
-    Foreign { path: PathBuf, what: &'static str },
+    Foreign {
+        /// The file.
+        path: PathBuf,
+        /// Its format, in words.
+        what: &'static str,
+    },
+    /// A file beside a checkpoint's weights.
     #[error(
         "{}: a checkpoint's file, not a spec; give the folder that it lies in: {}",
         shown(path),
         shown(folder)
     )]
-    CheckpointFile { path: PathBuf, folder: PathBuf },
+    CheckpointFile {
+        /// The file.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// A checkpoint's configuration.
+    #[error(
+        "{}: a checkpoint's configuration, not a spec; give the folder that it lies in: {}, or, for its sizes with random weights, --config {}",
+        shown(path),
+        shown(folder),
+        shown(path)
+    )]
+    Config {
+        /// The file.
+        path: PathBuf,
+        /// Its folder.
+        folder: PathBuf,
+    },
+    /// A file that is nothing known.
     #[error(
         "{}: a file, but neither a spec's .json file nor a checkpoint folder; expected one of the two",
         shown(path)
     )]
-    OtherFile { path: PathBuf },
+    OtherFile {
+        /// The file.
+        path: PathBuf,
+    },
+    /// A folder that is no checkpoint.
     #[error(
         "{}: no config.json in this folder{found}; expected a checkpoint folder, with a config.json and .safetensors files{}",
         shown(folder),
         instead.as_ref().map(|i| format!(" (did you mean {}?)", shown(i))).unwrap_or_default()
     )]
     NoConfig {
+        /// The folder.
         folder: PathBuf,
+        /// What is in it instead.
         found: String,
+        /// A checkpoint inside it.
         instead: Option<PathBuf>,
     },
+    /// A folder with more than one model.
     #[error("{}: several GGUF files; give one of them: {}", shown(folder), names.join(", "))]
-    SeveralGguf { folder: PathBuf, names: Vec<String> },
+    SeveralGguf {
+        /// The folder.
+        folder: PathBuf,
+        /// Names of the files.
+        names: Vec<String>,
+    },
+    /// A model of the hub's cache, without files.
     #[error(
         "{}: in the cache of Hugging Face at {}, but without a snapshot; fetch the model again, or give a folder",
         shown(model),
         shown(place)
     )]
-    Cache { model: PathBuf, place: PathBuf },
+    Cache {
+        /// `owner/name`.
+        model: PathBuf,
+        /// Its place in the cache.
+        place: PathBuf,
+    },
+    /// A file that cannot be read.
     #[error(transparent)]
     File(#[from] FileError),
+    /// A spec with a mistake.
     #[error(transparent)]
     Spec(#[from] spec::Error),
 }
 
 type Result<T> = std::result::Result<T, NamedError>;
 
-/// Looks at what MODEL names.
-pub(super) fn find(model: Option<&Path>) -> Result<Named<'_>> {
-    let Some(path) = model else {
-        return Ok(Named::Embedded);
-    };
+/// What `path` stands for: a folder, a file, a built-in spec, `SPEC:PRESET`, or `owner/name` of a model in the hub's cache.
+///
+/// # Errors
+/// A path that stands for nothing, or for something that is no model.
+pub fn find(path: &Path) -> Result<Named> {
     if path.is_dir() {
-        return folder(Cow::Borrowed(path));
+        return folder(path);
     }
-    if let Some(name) = path.to_str().filter(|n| spec::builtin_names().contains(n)) {
-        return Ok(Named::Spec(spec::load(SpecSource::Builtin(name))?));
+    if let Some(spec) = builtin(path)? {
+        return Ok(Named::Spec(spec, None));
     }
-    match fs::metadata(path) {
-        Ok(_) => file(path),
-        Err(source) => match hub::find(path) {
-            Ok(Some(snapshot)) => folder(Cow::Owned(snapshot)),
-            Ok(None) => Err(nothing(path, source)),
-            Err(hub::NoSnapshot(place)) => Err(NamedError::Cache {
-                model: path.into(),
-                place,
-            }),
-        },
+    let source = match fs::metadata(path) {
+        Ok(_) => return file(path),
+        Err(source) => source,
+    };
+    if let Some((spec, preset)) = with_preset(path)? {
+        return Ok(Named::Spec(spec, Some(preset)));
+    }
+    match hub::find(path) {
+        Ok(Some(snapshot)) => folder(&snapshot),
+        Ok(None) => Err(nothing(path, source)),
+        Err(hub::NoSnapshot(place)) => Err(NamedError::Cache {
+            model: path.into(),
+            place,
+        }),
     }
 }
 
+/// A built-in spec, by its name.
+fn builtin(path: &Path) -> Result<Option<Spec>> {
+    let name = path.to_str().filter(|n| spec::builtin_names().contains(n));
+    Ok(name
+        .map(|n| spec::load(SpecSource::Builtin(n)))
+        .transpose()?)
+}
+
+/// `SPEC:PRESET`, where the spec is a built-in one or a file.
+fn with_preset(path: &Path) -> Result<Option<(Spec, String)>> {
+    let Some((spec, preset)) = path.to_str().and_then(|text| text.rsplit_once(':')) else {
+        return Ok(None);
+    };
+    let spec = Path::new(spec);
+    let found = match builtin(spec)? {
+        None if spec.is_file() => match file(spec)? {
+            Named::Spec(spec, _) => Some(spec),
+            Named::Embedded | Named::Folder(_) | Named::Gguf(_) => None,
+        },
+        found => found,
+    };
+    Ok(found.map(|spec| (spec, preset.into())))
+}
+
 /// A folder: a checkpoint, or one model in a GGUF file.
-fn folder(path: Cow<'_, Path>) -> Result<Named<'_>> {
+fn folder(path: &Path) -> Result<Named> {
     if !is_there(&path.join("config.json"))
-        && let Some(gguf) = gguf_in(&path)?
+        && let Some(gguf) = gguf_in(path)?
     {
         return Ok(Named::Gguf(gguf));
     }
-    check_folder(&path)?;
-    Ok(Named::Folder(path))
+    check_folder(path)?;
+    Ok(Named::Folder(path.into()))
 }
 
 /// The only GGUF model in a folder: a file, or the first of those that it is split into.
@@ -163,7 +276,7 @@ fn file_name(path: &Path) -> String {
 }
 
 /// A file: a spec, if anything.
-fn file(path: &Path) -> Result<Named<'_>> {
+fn file(path: &Path) -> Result<Named> {
     let (opened, _) = files::open(path)?;
     let extension = path.extension().and_then(|e| e.to_str()).unwrap_or("");
     if extension == "gguf" || is_gguf(&opened) {
@@ -173,17 +286,17 @@ fn file(path: &Path) -> Result<Named<'_>> {
         let path = path.into();
         return Err(NamedError::Foreign { path, what });
     }
+    let folder = match path.parent() {
+        Some(folder) if folder != Path::new("") => folder.into(),
+        Some(_) | None => ".".into(),
+    };
+    let path = path.to_path_buf();
     match extension {
-        "safetensors" => Err(NamedError::WeightFile { path: path.into() }),
-        "json" if is_of_checkpoint(path) => Err(NamedError::CheckpointFile {
-            path: path.into(),
-            folder: match path.parent() {
-                Some(folder) if folder != Path::new("") => folder.into(),
-                Some(_) | None => ".".into(),
-            },
-        }),
-        "json" => Ok(Named::Spec(spec::load(SpecSource::File(path))?)),
-        _ => Err(NamedError::OtherFile { path: path.into() }),
+        "safetensors" => Err(NamedError::WeightFile { path }),
+        "json" if is_beside_weights(&path) => Err(NamedError::CheckpointFile { path, folder }),
+        "json" if is_config(&path) => Err(NamedError::Config { path, folder }),
+        "json" => Ok(Named::Spec(spec::load(SpecSource::File(&path))?, None)),
+        _ => Err(NamedError::OtherFile { path }),
     }
 }
 
@@ -202,8 +315,8 @@ fn foreign(extension: &str) -> Option<&'static str> {
     }
 }
 
-/// Files that lie in every checkpoint folder; a `config.json` under another name is known by what is in it.
-fn is_of_checkpoint(path: &Path) -> bool {
+/// Files that lie in every checkpoint folder.
+fn is_beside_weights(path: &Path) -> bool {
     const NAMES: [&str; 5] = [
         "generation_config.json",
         "model.safetensors.index.json",
@@ -212,13 +325,14 @@ fn is_of_checkpoint(path: &Path) -> bool {
         "special_tokens_map.json",
     ];
     let name = path.file_name().and_then(|name| name.to_str());
-    if name.is_some_and(|name| NAMES.contains(&name)) {
-        return true;
-    }
+    name.is_some_and(|name| NAMES.contains(&name))
+}
+
+/// A checkpoint's configuration, which may have another name: a spec has its model types under `match`.
+fn is_config(path: &Path) -> bool {
     let config: Option<Value> = files::read(path, files::MAX_CONFIG)
         .ok()
         .and_then(|text| spec::parse_json(&text).ok());
-    // A spec has its model types under `match`.
     config.is_some_and(|c| c.get("model_type").is_some() || c.get("architectures").is_some())
 }
 
@@ -242,11 +356,12 @@ fn nothing(path: &Path, source: io::Error) -> NamedError {
 
 /// What a name was probably meant to be.
 fn nearest(name: &str) -> Option<String> {
-    let names = spec::builtin_names();
-    match name.split_once(':') {
-        Some((spec, preset)) if names.contains(&spec) => Some(format!("{spec} --preset {preset}")),
-        Some(_) | None => spec::nearest(name, names),
-    }
+    let (spec, preset) = match name.split_once(':') {
+        Some((spec, preset)) => (spec, format!(":{preset}")),
+        None => (name, String::new()),
+    };
+    let nearest = spec::nearest(spec, spec::builtin_names())?;
+    Some(nearest + &preset)
 }
 
 /// A folder without a config.json is not a checkpoint.
