@@ -8,10 +8,13 @@
 //! beside the profiles' folders, so that debug, release, clippy and tests share what is in it. It gets none of the flags
 //! that were meant for this build (`RUSTFLAGS`, `target-cpu=native` among them, and clippy's wrapper): what is compiled
 //! here runs on other machines. It works offline and with the lock file as it is, since the outer cargo has resolved and
-//! fetched the same packages already: the runtime is one of its own dependencies.
+//! fetched the same packages already: the runtime is one of its own dependencies, whose build script says where its source is, be
+//! it a checkout or a published package.
 
 #[path = "build/archive.rs"]
 mod archive;
+#[path = "build/version.rs"]
+mod version;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
@@ -20,9 +23,16 @@ use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
     let out = variable("OUT_DIR");
-    let root = variable("CARGO_MANIFEST_DIR").join("..");
-    list_specs(&root.join("specs"), &out.join("builtin_specs.rs"))?;
-    let mut archive = fs::read(build_runtime(&root, &out)?)?;
+    let package = variable("CARGO_MANIFEST_DIR");
+    println!(
+        "cargo::rustc-env=GRAVER_TARGET={}",
+        variable("TARGET").display()
+    );
+    fs::write(out.join("version.txt"), version::version(&package))?;
+    // A link to the repository's folder; in a published package, a folder.
+    list_specs(&package.join("specs"), &out.join("builtin_specs.rs"))?;
+    let runtime = variable("DEP_GRAVER_RUNTIME_FOLDER");
+    let mut archive = fs::read(build_runtime(&runtime, &out)?)?;
     fs::write(out.join("runtime.symbols"), archive::slim(&mut archive))?;
     let packed = lz4_flex::compress_prepend_size(&archive);
     fs::write(out.join("runtime.a.lz4"), packed)
@@ -59,33 +69,49 @@ fn list_specs(folder: &Path, table: &Path) -> io::Result<()> {
     )
 }
 
-/// Builds the runtime's archive and returns where it is.
-fn build_runtime(root: &Path, out: &Path) -> io::Result<PathBuf> {
+/// Builds the runtime's archive from its source and returns where it is.
+fn build_runtime(source: &Path, out: &Path) -> io::Result<PathBuf> {
     for input in [
-        "runtime/src",
-        "runtime/Cargo.toml",
+        "src",
+        "include",
         "Cargo.toml",
-        "Cargo.lock",
+        "../Cargo.toml",
+        "../Cargo.lock",
     ] {
-        println!("cargo::rerun-if-changed={}", root.join(input).display());
+        let input = source.join(input);
+        // What is not there would be taken for changed each time.
+        if input.exists() {
+            println!("cargo::rerun-if-changed={}", input.display());
+        }
     }
     let (folder, target) = (nested_target_folder(out), variable("TARGET"));
+    let build = |more: &[&str]| nested_cargo(source, &folder).args(more).status();
+    let mut status = build(&["--locked", "--offline"])?;
+    if !status.success() && !source.join("../Cargo.lock").exists() {
+        // A published package that was resolved to other versions than its lock file has.
+        status = build(&[])?;
+    }
+    if !status.success() {
+        let message = format!("the runtime of compiled models was not built ({status}), see above");
+        return Err(io::Error::other(message));
+    }
+    Ok(folder.join(target).join("artifact/libgraver_runtime.a"))
+}
+
+/// A cargo that builds the runtime's archive into a target folder of its own.
+fn nested_cargo(source: &Path, folder: &Path) -> Command {
     let mut cargo = Command::new(variable("CARGO"));
     cargo
-        .args([
-            "rustc",
-            "--locked",
-            "--offline",
-            "--lib",
-            "--crate-type=staticlib",
-        ])
+        .args(["rustc", "--lib", "--crate-type=staticlib"])
         .args(["--features=artifact", "--profile=artifact"])
+        // Published packages have no profiles.
+        .args(["--config", "profile.artifact.inherits=\"release\""])
         .arg("--manifest-path")
-        .arg(root.join("runtime/Cargo.toml"))
+        .arg(source.join("Cargo.toml"))
         .arg("--target")
-        .arg(&target)
+        .arg(variable("TARGET"))
         .arg("--target-dir")
-        .arg(&folder);
+        .arg(folder);
     let ours = env::vars_os().map(|(name, _)| name);
     for name in ours.filter(|name| is_for_this_build(name)) {
         cargo.env_remove(name);
@@ -93,12 +119,7 @@ fn build_runtime(root: &Path, out: &Path) -> io::Result<PathBuf> {
     // An empty list of flags goes before any that a configuration file has.
     cargo.env("CARGO_ENCODED_RUSTFLAGS", "");
     cargo.env("RUSTC", variable("RUSTC"));
-    let status = cargo.status()?;
-    if !status.success() {
-        let message = format!("the runtime of compiled models was not built ({status}), see above");
-        return Err(io::Error::other(message));
-    }
-    Ok(folder.join(target).join("artifact/libgraver_runtime.a"))
+    cargo
 }
 
 /// `target/runtime` for an output folder such as `target/release/build/graver-1234/out`, else a folder in the latter.

@@ -6,6 +6,7 @@
 use serde::Serialize;
 
 use crate::driver::Loaded;
+use crate::kind_names::kind_names;
 use crate::spec::model::{
     Attention, DeltaNet, Inner, Item, KeyValue, LatentAttention, LatentQuery, Made, Mlp, Model,
     Moe, Norm, NormKind, QkNorm, Reach, Recurrence, Rope, Score, ShortConv, Step, StepOp,
@@ -58,10 +59,11 @@ fn steps(items: &[Item]) -> impl Iterator<Item = &Step> {
     items.iter().flat_map(Item::steps)
 }
 
-/// `3 × dense, 58 × sparse`.
+/// `3 × dense, 58 × sparse`; kinds with one name by what sets them apart: `3 × dense (window of 512), 1 × dense (full attention)`.
 fn layers(model: &Model) -> String {
-    let kinds = model.kinds.iter().enumerate();
-    let text = kinds.map(|(i, kind)| format!("{} × {}", layers_of(model, i), kind.name));
+    let names = kind_names(model);
+    let kinds = names.iter().enumerate();
+    let text = kinds.map(|(i, name)| format!("{} × {name}", layers_of(model, i)));
     text.collect::<Vec<_>>().join(", ")
 }
 
@@ -160,11 +162,9 @@ fn facts(model: &Model, step: &Step) -> Vec<(&'static str, String)> {
                 a.rope
                     .map(|r| ("positions", rotary(&model.ropes[r], a.head_dim))),
             );
-            out.extend(
-                a.qk_norm
-                    .as_ref()
-                    .map(|n| ("QK-norm", qk_norm(n, a.head_dim))),
-            );
+            let norm = a.qk_norm.as_ref();
+            let norm = norm.map(|n| qk_norm(n, a.head_dim, a.rope.is_some()));
+            out.extend(norm.map(|text| ("QK-norm", text)));
         }
         StepOp::LatentAttention(a) => {
             out.push(("attention", latent(a)));
@@ -320,30 +320,28 @@ fn rotary(rope: &Rope, head_dim: usize) -> String {
         Some(first) if *first < 0.0 => ", backwards",
         Some(_) | None => "",
     };
-    // The slowest pair's wavelength says how the frequencies were scaled, whatever the rule was called.
-    let slowest = rope
-        .freqs
-        .iter()
-        .copied()
-        .map(f32::abs)
-        .filter(|f| *f > 0.0);
-    let slowest = slowest.fold(f32::INFINITY, f32::min);
-    format!(
-        "RoPE on {} of {head_dim} components, {pairs}{way}, longest wavelength {:.3e}",
-        rope.rotary_dim(),
-        std::f32::consts::TAU / slowest
-    )
+    let part = match rope.rotary_dim() {
+        all if all == head_dim => String::new(),
+        part => format!(" on {part} of {head_dim} components"),
+    };
+    let scaling = rope.scaling.as_ref();
+    let scaling = scaling.map_or(String::new(), |rule| format!(", {rule} scaling"));
+    format!("RoPE{part}, θ = {}{scaling}, {pairs}{way}", rope.theta)
 }
 
-fn qk_norm(n: &QkNorm, head_dim: usize) -> String {
+fn qk_norm(n: &QkNorm, head_dim: usize, has_rope: bool) -> String {
     let gains = n.k.iter().filter_map(|k| k.gain.as_ref()).chain(&n.q.gain);
     let over = match (n.per_head, gains.map(|g| g.shape[0]).max() > Some(head_dim)) {
         (true, false) => "each head",
         (true, true) => "each head, which has a gain of its own",
         (false, _) => "the whole projection",
     };
-    let place = if n.after_rope { "after" } else { "before" };
-    format!("{} over {over}, {place} RoPE", norm(&n.q))
+    let place = match (has_rope, n.after_rope) {
+        (false, _) => "",
+        (true, true) => ", after RoPE",
+        (true, false) => ", before RoPE",
+    };
+    format!("{} over {over}{place}", norm(&n.q))
 }
 
 fn experts(m: &Moe) -> String {
@@ -446,15 +444,17 @@ fn embedding(model: &Model) -> String {
 }
 
 fn head(loaded: &Loaded) -> String {
-    let weights = &loaded.weights;
-    let tied = weights
-        .head
-        .iter()
-        .any(|h| weights.embed.iter().any(|e| e.tensor == h.tensor));
     let steps: Vec<_> = loaded.model.head.iter().map(short).collect();
-    format!(
-        "{}{}",
-        steps.join(" → "),
-        if tied { ", tied to the embedding" } else { "" }
-    )
+    let tied = match is_tied(loaded) {
+        true => ", tied to the embedding",
+        false => "",
+    };
+    steps.join(" → ") + tied
+}
+
+/// Whether the head reads the embedding's table.
+pub(crate) fn is_tied(loaded: &Loaded) -> bool {
+    let weights = &loaded.weights;
+    let is_embedding = |tensor| weights.embed.iter().any(|e| e.tensor == tensor);
+    weights.head.iter().any(|h| is_embedding(h.tensor))
 }

@@ -14,7 +14,7 @@ use crate::contents::Contents;
 use crate::cost::{self, Cost, Step};
 use crate::driver::{self, CompileOptions, Loaded};
 use crate::explain::{Counts, counts};
-use crate::mechanisms::{Mechanism, mechanisms};
+use crate::mechanisms::{Mechanism, is_tied, mechanisms};
 use crate::schedule::largest_step;
 use crate::spec::model::{Item, Model, Step as ModelStep, StepOp};
 use crate::units::{bytes, count, counted, flops};
@@ -45,6 +45,8 @@ pub struct Summary {
     pub parameters: u64,
     /// Weights that one token of decode reads: of a table one row, of experts those that are chosen.
     pub active_parameters: u64,
+    /// Whether the head reads the embedding's table, of which a token otherwise reads one row.
+    pub tied: bool,
     /// Bytes of all weights.
     pub weight_bytes: u64,
     /// What the model is made of.
@@ -121,6 +123,7 @@ pub fn summarize(
         parameters,
         // A tied head reads the whole table, the embedding a row of it again.
         active_parameters: decode_once.cost.parameters.min(parameters),
+        tied: is_tied(loaded),
         weight_bytes: loaded.weights.total_bytes() as u64,
         mechanisms: mechanisms(loaded),
         state: state_size(model, &planned[0], options),
@@ -253,7 +256,7 @@ impl Summary {
     pub fn rows(&self) -> Vec<(String, String)> {
         let mut out = vec![
             row("parameters", count(self.parameters)),
-            row("read per token", count(self.active_parameters)),
+            row("read per token", self.read_per_token()),
             row("weights", bytes(self.weight_bytes)),
         ];
         out.extend(self.file.iter().flat_map(Contents::rows));
@@ -284,6 +287,16 @@ impl Summary {
             out.push(row(&name, s));
         }
         out
+    }
+}
+
+impl Summary {
+    fn read_per_token(&self) -> String {
+        let read = count(self.active_parameters);
+        match self.tied {
+            true => read,
+            false => format!("{read} (without the embedding table)"),
+        }
     }
 }
 
@@ -392,21 +405,78 @@ fn place(names: &[&str], name: &str) -> usize {
         .map_or(names.len(), |i| i + 1)
 }
 
+/// Columns of a comparison that is not written for a terminal.
+const COLUMNS: usize = 120;
+/// Columns that a value has at least.
+const LEAST: usize = 24;
+
 impl fmt::Display for Comparison {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let names = [&self.models[0].model, &self.models[1].model];
-        let width = names[0].chars().count().max(names[1].chars().count());
+        f.write_str(&self.text(COLUMNS))
+    }
+}
+
+impl Comparison {
+    /// Both models beside each other, in so many columns.
+    pub fn text(&self, columns: usize) -> String {
+        let names = self.rows.iter().map(|row| row.name.chars().count());
+        let first = names.max().unwrap_or(0);
+        let width = (columns.saturating_sub(first + 4) / 2).max(LEAST);
+        let mut out = String::new();
+        let heading = [0, 1].map(|i| self.models[i].model.as_str());
+        beside(&mut out, "", heading, [first, width]);
         for row in &self.rows {
             let value = |i: usize| row.values[i].as_deref().unwrap_or("none");
-            if row.same {
-                writeln!(f, "{}\n  {:<width$}  {}", row.name, "both", value(0))?;
-                continue;
-            }
-            writeln!(f, "{}", row.name)?;
-            for (i, name) in names.iter().enumerate() {
-                writeln!(f, "  {name:<width$}  {}", value(i))?;
-            }
+            let second = if row.same { "same" } else { value(1) };
+            beside(&mut out, &row.name, [value(0), second], [first, width]);
         }
-        Ok(())
+        out
+    }
+}
+
+/// A row of three columns, as many lines as its values need.
+fn beside(out: &mut String, name: &str, values: [&str; 2], [first, width]: [usize; 2]) {
+    let [left, right] = values.map(|value| wrapped(value, width));
+    for i in 0..left.len().max(right.len()) {
+        let name = if i == 0 { name } else { "" };
+        let line = |of: &[String]| of.get(i).cloned().unwrap_or_default();
+        let (left, right) = (line(&left), line(&right));
+        let text = format!("{name:<first$}  {left:<width$}  {right}");
+        out.push_str(text.trim_end());
+        out.push('\n');
+    }
+}
+
+/// A text in lines of at most so many columns, broken at spaces; a longer word has a line of its own.
+fn wrapped(text: &str, width: usize) -> Vec<String> {
+    let mut lines = vec![String::new()];
+    for word in text.split(' ') {
+        let last = lines.len() - 1;
+        let line = &mut lines[last];
+        match line.chars().count() + 1 + word.chars().count() {
+            _ if line.is_empty() => line.push_str(word),
+            n if n <= width => {
+                line.push(' ');
+                line.push_str(word);
+            }
+            _ => lines.push(word.into()),
+        }
+    }
+    lines
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_beside_each_other_and_broken_at_spaces() {
+        let mut out = String::new();
+        beside(&mut out, "positions", ["RoPE, rotate-half", "none"], [9, 8]);
+        beside(&mut out, "context", ["512", "same"], [9, 8]);
+        assert_eq!(
+            out,
+            "positions  RoPE,     none\n           rotate-half\ncontext    512       same\n"
+        );
     }
 }

@@ -74,6 +74,8 @@ fn angles(graph: &mut Graph, ropes: &mut Vec<Rope>, width: usize) -> NodeId {
     };
     ropes.push(Rope {
         name: "rope".into(),
+        theta: 10_000.0,
+        scaling: None,
         freqs: vec![1.0; width / 2],
         scale: 1.0,
         interleaved: false,

@@ -22,6 +22,8 @@ use super::progress::Bar;
 /// The bar of weights that are written.
 const LOOK: &str = "weights {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
 
+const INTERRUPTED: &str = "interrupted; nothing was left behind";
+
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
@@ -88,8 +90,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     model.instruments.stamps = args.profile;
     let target = Target::named(&args.target_cpu)?;
     let placement = args.placement()?;
-    let out = args.out.clone();
-    let out = out.unwrap_or_else(|| default_out(model.name(), args.emit));
+    let (out, name) = (args.out.clone(), model.name()?);
+    let out = out.unwrap_or_else(|| default_out(&name, args.emit));
     let text = model.text()?;
     let tokenizer = text.tokenizer.clone().read()?;
     // A tokenizer that cannot be loaded is better found now than by the user of the executable.
@@ -114,7 +116,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
         interrupt::check()
     });
     bar.clear();
-    let written = written?;
+    let written = match written {
+        // `cc` has the terminal too: what it complains about then is the interruption.
+        Err(_) if interrupt::check().is_err() => return Err(INTERRUPTED.into()),
+        written => written?,
+    };
     if !args.quiet {
         print(report(&written, args.emit, started.elapsed(), missing))?;
     }
@@ -147,15 +153,18 @@ impl Args {
     }
 }
 
-/// `stories260k` for a folder, `llama` for `specs/llama.json`.
+/// `stories260k` for a folder, `llama` for `specs/llama.json` and `llama:3.1-8b`, `Llama-3.2-1B` for a model of a hub's cache.
 fn default_out(model: &Path, kind: Kind) -> PathBuf {
     let path = model.canonicalize().unwrap_or_else(|_| model.into());
-    let name = match path.is_dir() {
-        true => path.file_name(),
-        false => path.file_stem(),
+    let is_named = path.extension().is_some_and(|e| e == "gguf" || e == "json");
+    let name = match path.is_file() && is_named {
+        true => path.file_stem(),
+        false => path.file_name(),
     };
     let mut name = name.unwrap_or("model".as_ref()).to_os_string();
     if let Some(text) = name.to_str() {
+        let preset = text.rsplit_once(':').filter(|_| !path.exists());
+        let text = preset.map_or(text, |(spec, _)| spec.trim_end_matches(".json"));
         name = text.replace(' ', "-").into();
     }
     name.push(kind.suffix());
@@ -198,6 +207,24 @@ fn quoted(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn outputs_are_called_what_the_model_is_called() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("mine.v2.json");
+        std::fs::write(&file, "{}").unwrap();
+        for (model, expected) in [
+            ("llama", "llama"),
+            ("llama:3.1-8b", "llama"),
+            ("meta-llama/Llama-3.2-1B", "Llama-3.2-1B"),
+            (file.to_str().unwrap(), "mine.v2"),
+            ("some/mine.json:tiny", "mine"),
+            ("embedded model", "embedded-model"),
+        ] {
+            let out = default_out(Path::new(model), Kind::Exe);
+            assert_eq!(out, Path::new(expected), "{model}");
+        }
+    }
 
     #[test]
     fn paths_are_quoted_for_a_shell_where_they_need_it() {

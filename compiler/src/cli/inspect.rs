@@ -11,6 +11,7 @@ use graver::summary::{Machine, compare};
 use super::model::ModelArgs;
 use super::outcome::Outcome;
 use super::print::{json, print};
+use super::terminal;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -22,7 +23,7 @@ pub(crate) struct Args {
     /// Which of the two programs to print: decode or prefill [default: decode]
     #[arg(long, value_name = "NAME", requires = "emit")]
     program: Option<ProgramKind>,
-    /// Compare with this model: a folder, a spec, or SPEC:PRESET
+    /// Compare with this model, side by side
     #[arg(long, value_name = "MODEL")]
     compare: Option<PathBuf>,
     /// Memory bandwidth, to predict speed by
@@ -66,7 +67,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
             let both = compare(summary, args.model.with_model(other).summary(machine)?);
             match args.json {
                 true => json(&both)?,
-                false => both.to_string(),
+                false => match terminal::columns() {
+                    Some(columns) => both.text(columns),
+                    None => both.to_string(),
+                },
             }
         }
     };

@@ -3,12 +3,12 @@
 mod bench;
 mod chat;
 mod compile;
+mod completions;
 mod explain;
-mod hub;
 mod inspect;
 mod interrupt;
+mod man;
 mod model;
-mod named;
 mod outcome;
 mod perplexity;
 mod print;
@@ -18,6 +18,7 @@ mod report;
 mod run;
 mod serve;
 mod specs;
+mod terminal;
 mod tune;
 mod verify;
 
@@ -28,7 +29,7 @@ use std::process::ExitCode;
 use std::sync::LazyLock;
 
 use self::outcome::Outcome;
-use self::print::say;
+use self::print::{say, say_error};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use graver_runtime::kernels::Isa;
 
@@ -66,19 +67,27 @@ enum Command {
     Tune(tune::Args),
     /// Compare the compiled code with golden logits or, pass by pass, with the plain interpreter
     Verify(verify::Args),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::Args),
+    /// Write manual pages into a folder
+    Man(man::Args),
 }
 
-/// The version, and whose kernels run on this processor.
+/// The version with its commit, what it was built for, and whose kernels run on this processor.
 static VERSION: LazyLock<String> = LazyLock::new(|| {
     let kernels = match Isa::chosen() {
         Ok(isa) => isa.name().to_string(),
         Err(error) => error.to_string(),
     };
-    format!("{} (kernels: {kernels})", env!("CARGO_PKG_VERSION"))
+    format!(
+        "{} (target: {}, kernels: {kernels})",
+        graver::VERSION,
+        graver::TARGET
+    )
 });
 
 /// The command line. `run` and `chat` have a seed already, which is that of random weights as well.
-fn command() -> clap::Command {
+pub(crate) fn command() -> clap::Command {
     Cli::command()
         .version(&**VERSION)
         .mut_subcommand("run", with_two_seeds)
@@ -104,7 +113,7 @@ pub(crate) fn main() -> ExitCode {
     // The hook has said what happened.
     let outcome = panic::catch_unwind(|| dispatch(cli)).unwrap_or(Ok(ExitCode::from(PANICKED)));
     outcome.unwrap_or_else(|e| {
-        say(format_args!("error: {e}"));
+        say_error(e);
         ExitCode::FAILURE
     })
 }
@@ -119,7 +128,7 @@ fn show(message: &clap::Error) -> ExitCode {
     };
     match lost {
         Some(lost) => {
-            say(format_args!("error: {lost}"));
+            say_error(lost);
             ExitCode::FAILURE
         }
         None => ExitCode::from(message.exit_code() as u8),
@@ -140,6 +149,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Report(args) => report::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Verify(args) => verify::run(&args),
+        Command::Completions(args) => completions::run(&args),
+        Command::Man(args) => man::run(&args),
     }
 }
 

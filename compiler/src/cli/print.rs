@@ -7,6 +7,7 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use clap::builder::Styles;
 use graver_runtime::stdout;
 use serde::Serialize;
 
@@ -44,6 +45,19 @@ pub(crate) fn say(line: impl Display) {
     let _ = writeln!(io::stderr(), "{}", harmless(&line.to_string()));
 }
 
+/// Prints what went wrong to standard error, its first word coloured as the parser of the command line colours it: for a terminal, and
+/// where the environment does not forbid it (`NO_COLOR`).
+pub(crate) fn say_error(message: impl Display) {
+    let _ = write_error(&mut anstream::stderr(), message);
+}
+
+fn write_error(out: &mut dyn Write, message: impl Display) -> io::Result<()> {
+    let style = Styles::styled();
+    let style = style.get_error();
+    let message = message.to_string();
+    writeln!(out, "{style}error:{style:#} {}", harmless(&message))
+}
+
 /// The text with control characters written out: names come from files, and a terminal would do what they say.
 fn harmless(text: &str) -> Cow<'_, str> {
     let is_harmful = |c: char| c.is_control() && c != '\n' && c != '\t';
@@ -72,3 +86,26 @@ extern "C" fn note_closed() {
 #[used]
 #[unsafe(link_section = ".init_array")]
 static NOTE_CLOSED: extern "C" fn() = note_closed;
+
+#[cfg(test)]
+mod tests {
+    use anstream::StripStream;
+
+    use super::*;
+
+    #[test]
+    fn errors_are_coloured_as_those_of_the_command_line() {
+        let mut coloured = vec![];
+        write_error(&mut coloured, "no \u{1b}[2J model").unwrap();
+        let text = String::from_utf8(coloured).unwrap();
+        let parsed = clap::Command::new("graver").try_get_matches_from(["graver", "--nothing"]);
+        let parsed = parsed.unwrap_err().render().ansi().to_string();
+        let word = "error:\u{1b}[0m";
+        let begin = |text: &str| text[..text.find(word).expect(word)].to_string();
+        assert_eq!(begin(&text), begin(&parsed));
+        assert!(text.ends_with(" no \\u{1b}[2J model\n"), "{text:?}");
+        let mut plain = vec![];
+        write_error(&mut StripStream::new(&mut plain), "no model").unwrap();
+        assert_eq!(String::from_utf8(plain).unwrap(), "error: no model\n");
+    }
+}

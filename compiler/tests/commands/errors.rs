@@ -47,6 +47,10 @@ fn spec_file(edit: impl FnOnce(&mut Value)) -> (TempDir, String) {
 fn model_that_is_neither_folder_nor_spec() {
     let message = graver("run llamma").refused();
     assert!(message.starts_with("llamma: neither a checkpoint folder nor a spec (did you mean `llama`?); expected a folder"), "{message}");
+    assert!(
+        message.ends_with("or a built-in spec, which `graver specs` lists"),
+        "{message}"
+    );
     let file = format!("{}/model.safetensors", fixture("qwen3-f32"));
     let message = graver(&format!("run {file}")).refused();
     assert!(
@@ -94,7 +98,7 @@ fn presets_are_for_specs() {
     let dir = fixture("qwen3-f32");
     assert_eq!(
         graver(&format!("inspect {dir} --preset tiny")).refused(),
-        "--preset tiny: MODEL is a checkpoint folder, which has sizes of its own; presets are for specs"
+        "preset tiny: a checkpoint folder has sizes of its own; presets are for specs"
     );
 }
 

@@ -35,9 +35,13 @@ fn names_of_hubs_and_paths_that_lead_nowhere() {
             )
         );
     }
-    let message = said(folder.path(), "llama:8b");
+    assert_eq!(
+        said(folder.path(), "llama:8b"),
+        "llama.json: presets: no preset `8b`; there are `tiny`, `smollm2-135m`, `3.2-1b`, `3.1-8b`"
+    );
+    let message = said(folder.path(), "llamma:3.1-8b");
     assert!(
-        message.contains("(did you mean `llama --preset 8b`?)"),
+        message.contains("(did you mean `llama:3.1-8b`?)"),
         "{message}"
     );
     let message = said(folder.path(), "qwen33");
@@ -74,19 +78,34 @@ fn broken_links_and_what_cannot_be_opened() {
 fn files_of_a_checkpoint_in_place_of_its_folder() {
     let folder = TempDir::new().unwrap();
     let dir = fixture("qwen3-f32");
-    assert_eq!(
-        said(folder.path(), &format!("{dir}/config.json")),
-        format!(
-            "{dir}/config.json: a checkpoint's file, not a spec; give the folder that it lies in: {dir}"
+    for (path, lies_in) in [
+        (format!("{dir}/config.json"), dir.as_str()),
+        ("config.json".into(), "."),
+        ("renamed.json".into(), "."),
+    ] {
+        fs::copy(
+            format!("{dir}/config.json"),
+            folder.path().join("config.json"),
         )
-    );
-    for name in ["config.json", "tokenizer.json", "renamed.json"] {
-        fs::copy(format!("{dir}/config.json"), folder.path().join(name)).unwrap();
+        .unwrap();
+        fs::copy(
+            format!("{dir}/config.json"),
+            folder.path().join("renamed.json"),
+        )
+        .unwrap();
         assert_eq!(
-            said(folder.path(), name),
-            format!("{name}: a checkpoint's file, not a spec; give the folder that it lies in: .")
+            said(folder.path(), &path),
+            format!(
+                "{path}: a checkpoint's configuration, not a spec; give the folder that it lies in: {lies_in}, or, for its sizes with random \
+                 weights, --config {path}"
+            )
         );
     }
+    fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
+    assert_eq!(
+        said(folder.path(), "tokenizer.json"),
+        "tokenizer.json: a checkpoint's file, not a spec; give the folder that it lies in: ."
+    );
     let message = said(folder.path(), &format!("{dir}/model.safetensors"));
     assert!(
         message.contains("a file of weights alone; expected the folder"),

@@ -66,6 +66,75 @@ fn the_spec_of_the_tutorial_verifies() {
     )
     .ok();
     assert!(said.contains("passed: largest difference"), "{said}");
+    // One that extends another and has no sizes has those of the other.
+    let granite = blocks.iter().find(|b| b.contains("Granite")).unwrap();
+    fs::write(folder.path().join("granite.json"), granite).unwrap();
+    let said = graver_in(folder.path(), &["verify", "granite.json"]).ok();
+    assert!(said.contains("passed: largest difference"), "{said}");
+    // A mistake in it is what is complained about.
+    let wrong = granite.replace("residual_multiplier ?? 1.0", "residual_multiplier ?? ");
+    fs::write(folder.path().join("granite.json"), wrong).unwrap();
+    let message = graver_in(folder.path(), &["verify", "granite.json"]).refused();
+    assert!(
+        message.starts_with("granite.json: params.residual_scale: "),
+        "{message}"
+    );
+    // One that stands alone needs some.
+    let text = fs::read_to_string(super::repository("specs/llama.json")).unwrap();
+    let mut alone: Value = serde_json::from_str(&text).unwrap();
+    alone.as_object_mut().unwrap().remove("presets");
+    fs::write(folder.path().join("alone.json"), alone.to_string()).unwrap();
+    let message = graver_in(folder.path(), &["inspect", "alone.json"]).refused();
+    assert_eq!(
+        message,
+        "alone.json: presets: none here, nor in a spec that it extends; give sizes with --config FILE (a config.json), or add a preset"
+    );
+}
+
+/// Words for what layers have, and none for what they have not.
+#[test]
+fn mechanisms_are_named_as_the_field_names_them() {
+    let line = |model: &str, name: &str| {
+        let text = graver(&format!("inspect {model}")).ok();
+        let line = text.lines().find(|l| l.starts_with(name)).unwrap();
+        line[name.len()..].trim_start().to_string()
+    };
+    assert_eq!(
+        line("llama:3.2-1b", "positions"),
+        "RoPE, θ = 500000, llama3 scaling, rotate-half"
+    );
+    assert_eq!(
+        line("gemma3", "layers"),
+        "6 × dense (window of 5), 1 × dense (full attention)"
+    );
+    assert!(line("llama:3.1-8b", "read per token").ends_with(" (without the embedding table)"));
+    assert!(!line("gemma3", "read per token").contains("without"));
+    assert!(!line("smollm3", "positions").contains("wavelength"));
+    let llama4 = graver("inspect llama4 --json").ok();
+    assert!(!llama4.contains("before RoPE"), "{llama4}");
+}
+
+/// Completions and manual pages are made of the same tables as the help.
+#[test]
+fn shells_and_man_know_every_command() {
+    for shell in ["bash", "zsh", "fish", "elvish", "powershell"] {
+        let script = graver(&format!("completions {shell}")).ok();
+        assert!(
+            script.contains("no-fuse") && script.contains("perplexity"),
+            "{shell}"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let pages = folder.path().join("man1");
+    let listed = graver_in(folder.path(), &["man", "man1"]).ok();
+    assert!(listed.lines().any(|l| l == "man1/graver-run.1"), "{listed}");
+    let page = fs::read_to_string(pages.join("graver-run.1")).unwrap();
+    assert!(
+        page.contains("graver\\-run") && page.contains("\\-\\-prompt"),
+        "{page}"
+    );
+    let top = fs::read_to_string(pages.join("graver.1")).unwrap();
+    assert!(top.contains("graver\\-verify(1)"), "{top}");
 }
 
 /// The page is generated: `graver specs --markdown > docs/architectures.md`.

@@ -23,7 +23,7 @@ fn options_of_specs_are_refused_where_there_are_weights() {
             };
             let message = refused(&format!("{verb} {model} {seed} 5"));
             assert!(
-                message.contains("MODEL has weights of its own; a seed is for specs"),
+                message.contains("has weights of its own; a seed is for specs"),
                 "{verb} {model}: {message}"
             );
         }
@@ -55,18 +55,87 @@ fn a_spec_beside_a_spec_is_refused() {
     let spec = spec.display();
     for verb in ["run", "inspect", "explain"] {
         let message = refused(&format!("{verb} qwen3 --spec {spec}"));
-        let expected = "MODEL is a spec itself; --spec is for checkpoint folders";
+        let expected =
+            "the model is a spec; a spec is chosen for checkpoint folders and GGUF files";
         assert!(message.contains(expected), "{message}");
         let message = refused(&format!("{verb} --spec {spec}"));
-        let expected = "MODEL is the built-in model; --spec is for";
+        let expected = "the model is the built-in model; a spec is chosen for";
         assert!(message.contains(expected), "{message}");
     }
+}
+
+/// A spec for a checkpoint is a file, or the name of a built-in one.
+#[test]
+fn a_spec_is_named_or_a_file() {
     let dir = fixture("qwen3-f32");
-    let message = refused(&format!("inspect {dir} --spec qwen3"));
+    let spec = super::repository("specs/qwen3.json");
+    let chosen = graver(&format!("inspect {dir}")).ok();
+    for spec in ["qwen3", &spec.display().to_string()] {
+        assert_eq!(graver(&format!("inspect {dir} --spec {spec}")).ok(), chosen);
+    }
+    let message = refused(&format!("inspect {dir} --spec qwen33"));
     assert!(
-        message.contains("--spec qwen3: no such file; a built-in spec is chosen by config.json"),
+        message.contains("there is no built-in spec `qwen33` (did you mean `qwen3`?)"),
         "{message}"
     );
+    let message = refused(&format!("inspect {dir} --spec ./mine.json"));
+    assert!(
+        message.contains("mine.json: cannot open: No such file"),
+        "{message}"
+    );
+}
+
+/// `SPEC:PRESET` goes wherever a model goes.
+#[test]
+fn a_spec_may_be_named_with_its_preset() {
+    let spec = super::repository("specs/llama.json");
+    let apart = graver("inspect llama --preset 3.1-8b").ok();
+    assert_eq!(graver("inspect llama:3.1-8b").ok(), apart);
+    let file = format!("{}:3.1-8b", spec.display());
+    assert_eq!(graver(&format!("inspect {file}")).ok(), apart);
+    graver("run llama:tiny --tokens 1 -n 1 -q").ok();
+    let both = graver("inspect llama:tiny --compare gemma3:tiny").ok();
+    assert!(
+        both.contains("  llama tiny  ") && both.contains("  gemma3 tiny\n"),
+        "{both}"
+    );
+    let message = refused("inspect llama:tiny --preset 3.1-8b");
+    assert!(
+        message.contains("preset 3.1-8b: the model is named with a preset already, tiny"),
+        "{message}"
+    );
+}
+
+/// Sizes from a configuration: of a spec, or with the built-in spec that takes it.
+#[test]
+fn a_configuration_gives_a_spec_its_sizes() {
+    let config = format!("{}/config.json", fixture("qwen3-f32"));
+    let read_per_token = |args: &str| {
+        let text = graver(args).ok();
+        let line = text.lines().find(|l| l.starts_with("read per token"));
+        line.unwrap().to_string()
+    };
+    let own = read_per_token(&format!("inspect {}", fixture("qwen3-f32")));
+    for args in [
+        format!("inspect --config {config}"),
+        format!("inspect qwen3 --config {config}"),
+        format!("inspect --spec qwen3 --config {config}"),
+    ] {
+        assert_eq!(read_per_token(&args), own, "{args}");
+    }
+    graver(&format!("run --config {config} --tokens 1 -n 1 -q")).ok();
+    let message = refused(&format!(
+        "inspect {} --config {config}",
+        fixture("qwen3-f32")
+    ));
+    assert!(
+        message.contains(
+            "a checkpoint folder has sizes of its own; a configuration gives a spec its sizes"
+        ),
+        "{message}"
+    );
+    let message = refused(&format!("inspect qwen3 --preset tiny --config {config}"));
+    assert!(message.contains("cannot be used with"), "{message}");
 }
 
 #[test]

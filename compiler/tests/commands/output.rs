@@ -114,7 +114,7 @@ fn the_version_says_which_kernels_run() {
         String::from_utf8(command.output().unwrap().stdout).unwrap()
     };
     for isa in Isa::available() {
-        let expected = format!(" (kernels: {})\n", isa.name());
+        let expected = format!(" (target: {}, kernels: {})\n", graver::TARGET, isa.name());
         assert!(version(isa.name()).ends_with(&expected));
     }
     let fastest = Isa::available().last().unwrap();

@@ -2,11 +2,14 @@
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use crate::{GRAVER, bible, compile, complaint, folder, listing, output, start, write_program};
+use crate::{
+    GRAVER, bible, compile, complaint, fails, folder, listing, output, start, write_program,
+};
 
 /// A compilation of the committed model that has not begun.
 fn compilation(out: &Path) -> Command {
@@ -257,8 +260,8 @@ fn an_interrupted_compilation_leaves_nothing_behind() {
     let folder = folder();
     let spec = folder.path().join("endless.json");
     let text = fs::read_to_string(large_spec(folder.path())).unwrap();
-    // Tens of gigabytes: more than is written before the signal comes.
-    let text = text.replace("\"num_hidden_layers\": 4", "\"num_hidden_layers\": 4000");
+    // Gigabytes: more than is written before the signal comes.
+    let text = text.replace("\"num_hidden_layers\": 4", "\"num_hidden_layers\": 600");
     fs::write(&spec, text).unwrap();
     let mut command = Command::new(GRAVER);
     command
@@ -278,10 +281,63 @@ fn an_interrupted_compilation_leaves_nothing_behind() {
     );
     let message = complaint(&child.wait_with_output().unwrap());
     assert!(
-        message.ends_with("model: cannot be written: interrupted; nothing was left behind\n"),
+        message.ends_with("error: interrupted; nothing was left behind\n"),
         "{message}"
     );
     assert_eq!(listing(folder.path()), ["endless.json", "large.json"]);
+}
+
+/// Ctrl-C reaches the linker as well, whose end is not what is complained about.
+#[test]
+fn an_interruption_while_linking_is_no_fault_of_the_linker() {
+    let folder = folder();
+    let cc = folder.path().join("slow-cc");
+    let script = "#!/bin/sh\ntouch started\nwhile :; do sleep 0.05; done\n";
+    write_program(&cc, script.as_bytes());
+    let mut command = Command::new(GRAVER);
+    command
+        .args(["compile", "llama", "-o"])
+        .arg(folder.path().join("model"))
+        .env("CC", &cc)
+        .process_group(0)
+        .stdout(Stdio::null())
+        .stderr(Stdio::piped());
+    let child = start(&mut command);
+    let has_begun = || {
+        let staging = listing(folder.path());
+        let staging = staging.into_iter().find(|n| n.starts_with(".graver-"));
+        staging.is_some_and(|s| folder.path().join(s).join("new/started").exists())
+    };
+    while !has_begun() {
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // To the whole group, as a terminal does.
+    let group = format!("-{}", child.id());
+    assert!(
+        output(Command::new("kill").args(["-INT", "--", &group]))
+            .status
+            .success()
+    );
+    let message = complaint(&child.wait_with_output().unwrap());
+    assert_eq!(message, "error: interrupted; nothing was left behind\n");
+    assert_eq!(listing(folder.path()), ["slow-cc"]);
+}
+
+/// What the disk has no room for is not begun.
+#[test]
+fn a_model_larger_than_the_disk_is_refused_before_it_is_written() {
+    let folder = folder();
+    let out = folder.path().join("huge").display().to_string();
+    let message = fails(GRAVER, &["compile", "deepseek_v3:671b", "-o", &out]);
+    assert!(
+        message.contains("the weights take 1.34 TB, and "),
+        "{message}"
+    );
+    assert!(
+        message.contains(" free in this folder; make room, "),
+        "{message}"
+    );
+    assert_eq!(listing(folder.path()), [""; 0]);
 }
 
 /// Whether weights are being written somewhere in this folder: the linked code alone is smaller.

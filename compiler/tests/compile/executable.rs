@@ -201,11 +201,7 @@ fn info_says_what_was_compiled() {
     let text = ok(&program, &["--info"]);
     for line in [
         "spec          llama\n",
-        concat!(
-            "compiler      graver ",
-            env!("CARGO_PKG_VERSION"),
-            ", interface "
-        ),
+        &format!("compiler      graver {}, interface ", graver::VERSION),
         "target        x86-64-v3, needs cmpxchg16b sse3 ssse3",
         " merge-projections bias-epilogue ",
         "weights       in this file (f32 ",

@@ -2,17 +2,20 @@
 
 use std::error::Error as StdError;
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, IsTerminal, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 
+use clap::builder::Styles;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser};
 
 use super::Artifact;
 use crate::Error;
+use crate::abi::Manifest;
 use crate::cli::{self, RunArgs, RunError, SpecialIds};
 use crate::files::shown;
 use crate::info;
@@ -30,6 +33,9 @@ struct Cli {
     /// Say what was compiled, and for what processor (with --json as JSON), and stop
     #[arg(long)]
     info: bool,
+    /// Print the model, the compiler's version, the target and the kernels, and stop
+    #[arg(short = 'V', long, conflicts_with_all = ["info", "check"])]
+    version: bool,
     /// Read code, weights and all, compare them with what was written, and stop
     #[arg(long, conflicts_with = "info")]
     check: bool,
@@ -52,14 +58,20 @@ pub(crate) fn main(arguments: Vec<OsString>, open: impl FnOnce() -> Result<Artif
         let mut out = out.map_err(RunError::Output)?;
         run(&cli, open, &mut out, &mut err.lock())
     }));
-    let message = match outcome {
+    say_error(match outcome {
         Ok(Ok(())) => return 0,
-        Ok(Err(error)) => format!("error: {error}"),
+        Ok(Err(error)) => error.to_string(),
         // What happened has been printed by then.
-        Err(_) => "error: this is a bug in Graver or in a library it uses; please report it".into(),
-    };
-    let _ = writeln!(err, "{message}");
+        Err(_) => "this is a bug in Graver or in a library it uses; please report it".into(),
+    });
     1
+}
+
+/// Prints what went wrong, its first word in colour for a terminal, as the parser of the command line does.
+fn say_error(message: impl Display) {
+    let style = Styles::styled();
+    let style = style.get_error();
+    let _ = writeln!(anstream::stderr(), "{style}error:{style:#} {message}");
 }
 
 /// Shows help, or what is wrong with the command line.
@@ -70,7 +82,7 @@ fn show(message: &clap::Error, out: io::Result<File>) -> u8 {
     };
     match printed {
         Err(error) if !message.use_stderr() && error.kind() != io::ErrorKind::BrokenPipe => {
-            let _ = writeln!(io::stderr(), "error: {}", RunError::Output(error));
+            say_error(RunError::Output(error));
             1
         }
         Ok(()) | Err(_) => message.exit_code() as u8,
@@ -82,10 +94,11 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
     let mut command = Cli::command();
     let matches = command.try_get_matches_from_mut(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
-    let alone: Option<(&str, &[&str])> = match (cli.info, cli.check) {
-        (true, _) => Some(("--info", &["info", "json"])),
-        (false, true) => Some(("--check", &["check", "weights"])),
-        (false, false) => None,
+    let alone: Option<(&str, &[&str])> = match (cli.info, cli.check, cli.version) {
+        (true, ..) => Some(("--info", &["info", "json"])),
+        (_, true, _) => Some(("--check", &["check", "weights"])),
+        (.., true) => Some(("--version", &["version"])),
+        (false, false, false) => None,
     };
     let Some((verb, allowed)) = alone else {
         return Ok(cli);
@@ -112,18 +125,31 @@ fn run(
 ) -> Result<(), Box<dyn StdError>> {
     cli.run.sampling.check(false)?;
     let artifact = open()?;
-    let told = match (cli.info, cli.check) {
-        (true, _) => print_info(&artifact, cli.run.json, out),
-        (false, true) => {
+    let told = match (cli.info, cli.check, cli.version) {
+        (true, ..) => print_info(&artifact, cli.run.json, out),
+        (_, true, _) => {
             artifact.check(cli.weights.as_deref())?;
             writeln!(out, "{}: OK, all checksums match", shown(artifact.path()))
         }
-        (false, false) => return generate(cli, &artifact, out, err),
+        (.., true) => writeln!(out, "{}", version(artifact.manifest())),
+        (false, false, false) => return generate(cli, &artifact, out, err),
     };
     match told {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
         told => Ok(told.map_err(RunError::Output)?),
     }
+}
+
+/// `llama, compiled by graver 0.1.0 (target: native, kernels: avx2)`.
+fn version(manifest: &Manifest) -> String {
+    let kernels = match Isa::chosen() {
+        Ok(isa) => isa.name().to_string(),
+        Err(error) => format!("none: {error}"),
+    };
+    format!(
+        "{}, compiled by graver {} (target: {}, kernels: {kernels})",
+        manifest.spec, manifest.compiler, manifest.target
+    )
 }
 
 fn print_info(artifact: &Artifact, json: bool, out: &mut dyn Write) -> io::Result<()> {
@@ -145,7 +171,7 @@ fn generate(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Box<dyn StdError>> {
-    let tokenizer = Tokenizer::load_in_background(artifact.tokenizer()?)?;
+    let tokenizer = Tokenizer::load_in_background(artifact.tokenizer(cli.weights.as_deref())?)?;
     let manifest = artifact.manifest();
     let mut session = artifact.session(cli.weights.as_deref(), cli.run.session.options())?;
     let special = SpecialIds {

@@ -1,0 +1,22 @@
+//! `graver completions`: what a shell has to know to complete commands and options.
+
+use std::process::ExitCode;
+
+use clap_complete::Shell;
+
+use super::outcome::Outcome;
+use super::print::print;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The shell
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let mut script = vec![];
+    clap_complete::generate(args.shell, &mut super::command(), "graver", &mut script);
+    print(String::from_utf8_lossy(&script))?;
+    Ok(ExitCode::SUCCESS)
+}

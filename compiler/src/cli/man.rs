@@ -1,0 +1,55 @@
+//! `graver man`: manual pages, one for the program and one for each command.
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use graver_runtime::files::shown;
+
+use super::outcome::Outcome;
+use super::print::print;
+
+#[derive(clap::Args)]
+pub(crate) struct Args {
+    /// The folder, such as ~/.local/share/man/man1; made if it is not there
+    folder: PathBuf,
+}
+
+pub(crate) fn run(args: &Args) -> Outcome {
+    let failed = |path: &Path, e| format!("{}: {e}; choose another folder", shown(path));
+    std::fs::create_dir_all(&args.folder).map_err(|e| failed(&args.folder, e))?;
+    let mut listed = String::new();
+    for (name, page) in pages()? {
+        let path = args.folder.join(name);
+        std::fs::write(&path, page).map_err(|e| failed(&path, e))?;
+        listed += &format!("{}\n", shown(&path));
+    }
+    print(listed)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Names and texts of all pages.
+fn pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
+    // Kernels differ from machine to machine, and pages should not.
+    let mut command = super::command().version(graver::VERSION);
+    command.build();
+    let mut all = vec![command.clone()];
+    all.extend(
+        command
+            .get_subcommands()
+            .filter(|c| c.get_name() != "help")
+            .cloned(),
+    );
+    let page = |command: clap::Command| {
+        let name = match command.get_name() {
+            "graver" => "graver.1".to_string(),
+            verb => format!("graver-{verb}.1"),
+        };
+        let title = name.trim_end_matches(".1").to_string();
+        let mut text = vec![];
+        clap_mangen::Man::new(command.display_name(title.clone()))
+            .title(title)
+            .render(&mut text)?;
+        Ok((name, text))
+    };
+    all.into_iter().map(page).collect()
+}
