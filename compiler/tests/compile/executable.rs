@@ -176,9 +176,11 @@ fn compiling_again_gives_the_same_bytes() {
         "b",
         "b.weights",
         "c.h",
+        "c.pc",
         "c.so",
         "d.h",
         "d.o",
+        "d.pc",
         "d.weights",
         "libgraver_runtime.a",
     ];
