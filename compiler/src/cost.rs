@@ -262,7 +262,8 @@ fn reach(op: &Op) -> Reach {
 fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
     let n = elements(graph, node, step);
     match graph.op(node).facts().cut {
-        Cut::View | Cut::GroupByExpert(_) => 0,
+        // A collective takes the time of its messages, which are counted apart.
+        Cut::View | Cut::GroupByExpert(_) | Cut::Collective(_) => 0,
         Cut::Rows(each) => rows_of(graph.shape(node), step) * each.of_row(graph.width(node)) as u64,
         Cut::Matmul(m) => matmul(graph, node, m, step),
         Cut::HeadMatmul(m) => head_matmul(graph, node, m, step),

@@ -10,8 +10,9 @@ use serde::Serialize;
 
 use crate::codegen::{Instruments, Planned};
 use crate::driver::{Loaded, plain_program, plan_program};
-use crate::graph::ProgramKind;
+use crate::graph::{Program, ProgramKind};
 use crate::passes::{Outcome, PASSES, PassOptions, PassReport};
+use crate::shard::{RanksError, Sharding, Shared};
 use crate::units::counted;
 
 /// Every candidate of every pass, and what the passes together came to.
@@ -21,6 +22,9 @@ pub struct Explanation {
     pub spec: String,
     /// Layer kinds, each with the number of its layers.
     pub kinds: Vec<Kind>,
+    /// How ranks share the model, where there are several; passes and programs are then those of the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sharing: Option<Sharing>,
     /// In the order in which they run.
     pub passes: Vec<PassExplanation>,
     /// Decode and prefill.
@@ -34,6 +38,28 @@ pub struct Kind {
     pub name: String,
     /// How many layers are of it.
     pub layers: usize,
+}
+
+/// How ranks share a model.
+#[derive(Clone, Debug, Serialize)]
+pub struct Sharing {
+    /// How many.
+    pub ranks: usize,
+    /// Times that they meet in a step.
+    pub meetings: usize,
+    /// Products that could be shared.
+    pub products: Vec<SharedProduct>,
+}
+
+/// A product that ranks could share.
+#[derive(Clone, Debug, Serialize)]
+pub struct SharedProduct {
+    /// Place in the spec: `layers.dense.attention.o`.
+    pub at: String,
+    /// Whether they do.
+    pub shared: bool,
+    /// What is dealt out, or why all ranks compute all of it.
+    pub reason: String,
 }
 
 /// What one pass did.
@@ -82,29 +108,62 @@ pub struct Counts {
     pub barriers: usize,
 }
 
-/// Plans both programs with `passes`, and tells what happened.
-pub fn explain(loaded: &Loaded, passes: &PassOptions, cache: CacheType) -> Explanation {
+/// Plans both programs with `passes` for `ranks` ranks, and tells what happened.
+///
+/// # Errors
+/// Numbers of ranks that there cannot be.
+pub fn explain(
+    loaded: &Loaded,
+    passes: &PassOptions,
+    cache: CacheType,
+    ranks: usize,
+) -> Result<Explanation, RanksError> {
     let none = PassOptions {
         no_fuse: true,
         ..PassOptions::default()
     };
     let kinds = [ProgramKind::Decode, ProgramKind::Prefill];
-    let plan = |kind, passes: &PassOptions| {
-        let program = plain_program(loaded, kind, cache);
-        plan_program(program, passes, Instruments::default())
+    let plain = kinds.map(|kind| plain_program(loaded, kind, cache));
+    let sharding = Sharding::plan(&plain[0], ranks)?;
+    let first = plain
+        .each_ref()
+        .map(|program| sharding.rank(program, 0).program);
+    let plan = |program: &Program, passes: &PassOptions| {
+        plan_program(program.clone(), passes, Instruments::default())
     };
-    let plain = kinds.map(|kind| plan(kind, &none).0);
-    let fused = kinds.map(|kind| plan(kind, passes));
+    let sharing = (ranks > 1).then(|| sharing(&sharding, &plain[0], &first[0]));
+    let plain = first.each_ref().map(|program| plan(program, &none).0);
+    let fused = first.each_ref().map(|program| plan(program, passes));
     let totals = plain.iter().zip(&fused).map(|(plain, (fused, _))| Totals {
         program: fused.program.kind.to_string(),
         plain: counts(plain),
         fused: counts(fused),
     });
-    Explanation {
+    Ok(Explanation {
         spec: loaded.model.name.clone(),
         kinds: layer_kinds(loaded),
+        sharing,
         programs: totals.collect(),
         passes: pass_explanations(passes, &fused),
+    })
+}
+
+fn sharing(sharding: &Sharding, whole: &Program, first: &Program) -> Sharing {
+    let product = |shared: Shared| {
+        let is_shared = shared.outcome.is_ok();
+        let (Ok(reason) | Err(reason)) = shared.outcome;
+        SharedProduct {
+            at: shared.at,
+            shared: is_shared,
+            reason,
+        }
+    };
+    let places = first.collectives();
+    let meetings = |b| places.iter().filter(|(block, ..)| *block == b).count();
+    Sharing {
+        ranks: sharding.ranks(),
+        meetings: first.run_order().map(meetings).sum(),
+        products: sharding.products(whole).into_iter().map(product).collect(),
     }
 }
 
@@ -178,12 +237,29 @@ impl fmt::Display for Explanation {
             .map(|k| format!("{} × {}", k.layers, k.name))
             .collect();
         writeln!(f, "{}: layers {}", self.spec, kinds.join(", "))?;
+        if let Some(sharing) = &self.sharing {
+            write!(f, "\n{sharing}")?;
+        }
         for story in &self.passes {
             write!(f, "\n{story}")?;
         }
         writeln!(f)?;
         for t in &self.programs {
             writeln!(f, "{t}")?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for Sharing {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let meetings = counted(self.meetings, "time");
+        writeln!(f, "{} ranks, which meet {meetings} a step", self.ranks)?;
+        let places = self.products.iter().map(|p| p.at.chars().count());
+        let width = places.max().unwrap_or(0);
+        for SharedProduct { at, shared, reason } in &self.products {
+            let verdict = if *shared { "shared" } else { "whole " };
+            writeln!(f, "  {at:<width$}  {verdict}  {reason}")?;
         }
         Ok(())
     }

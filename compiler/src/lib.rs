@@ -45,6 +45,7 @@ pub mod passes;
 pub mod perplexity;
 pub mod report;
 pub mod schedule;
+pub mod shard;
 pub mod spec;
 pub mod summary;
 pub mod text;

@@ -2,7 +2,8 @@
 //!
 //! A kernel is a node that computes something. Its work is cut into chunks by shape alone, never by the number of threads.
 //! A barrier stands before a kernel that reads what another kernel has written since the last barrier; the first kernel of
-//! a block always has one. Kernels between two barriers form an *epoch*, the unit of the memory plan.
+//! a block always has one. Kernels between two barriers form an *epoch*, the unit of the memory plan. A collective is an epoch of
+//! its own.
 
 mod columns;
 mod experts;
@@ -144,13 +145,17 @@ fn kernels(graph: &Graph, kind: ProgramKind) -> Vec<Kernel> {
             .iter()
             .any(|o| fresh.contains(&root(graph, *o)));
         let per_tile = matches!(op, Op::Scores(_) | Op::Softmax(_) | Op::Mix(_));
-        let barrier = out.is_empty() || reads_fresh || per_tile || claims == CLAIM_COUNTERS;
+        let is_collective = |op: &Op| matches!(op, Op::Collective(_));
+        let before = out.last().is_some_and(|k| is_collective(graph.op(k.node)));
+        let alone = per_tile || before || is_collective(op);
+        let barrier = out.is_empty() || reads_fresh || alone || claims == CLAIM_COUNTERS;
         if barrier {
             fresh.clear();
             claims = 0;
             epoch += usize::from(!out.is_empty());
         }
-        let claimed = (kind == ProgramKind::Prefill).then_some(claims);
+        let is_claimed = kind == ProgramKind::Prefill && !is_collective(op);
+        let claimed = is_claimed.then_some(claims);
         claims += 1;
         fresh.insert(node);
         let (work, scratch) = (work(graph, node, kind), scratch::scratch(graph, node, kind));

@@ -12,11 +12,14 @@ pub mod manifest;
 pub mod quant;
 
 pub use cache::{CACHE_GROUP, CacheType, NarrowFn, WidenFn};
-pub use manifest::{BlobInfo, KernelInfo, Manifest, ProgramInfo, StateInfo, WeightInfo};
+pub use manifest::{
+    BlobInfo, CollectiveInfo, CollectiveKind, KernelInfo, Manifest, ProgramInfo, RankInfo,
+    StateInfo, WeightInfo,
+};
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 13;
+pub const ABI_VERSION: u32 = 14;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -120,7 +123,17 @@ pub struct StepContext {
     pub chunk: unsafe extern "C" fn(*const StepContext, usize, usize, usize, usize) -> usize,
     /// The runtime's own data for checks.
     pub checker: *const core::ffi::c_void,
+    /// `collective(ctx, index, from, stride, to, rows)`: hands rows of this rank, `stride` floats apart, to collective `index` of
+    /// the program, and returns once what all ranks' rows become is at `to`. Called by thread 0 alone, between two barriers, by
+    /// code of models that several ranks share.
+    pub collective: CollectiveFn,
+    /// The runtime's own data for `collective`.
+    pub ranks: *const core::ffi::c_void,
 }
+
+/// See [`StepContext::collective`].
+pub type CollectiveFn =
+    unsafe extern "C" fn(*const StepContext, usize, *const f32, usize, *mut f32, usize);
 
 /// Added to the number of bytes of a checked access that writes.
 pub const CHECK_WRITE: usize = 1 << 63;

@@ -201,6 +201,45 @@ pub enum Error {
         /// The most there can be.
         max: usize,
     },
+    /// A rank that is gone.
+    #[error(transparent)]
+    RankLost(#[from] crate::ranks::RankLost),
+    /// A rank has something else than this one.
+    #[error(
+        "rank {rank}: its {what} is {found}, expected {expected}; start all ranks from one compilation"
+    )]
+    Rank {
+        /// Which.
+        rank: usize,
+        /// What differs.
+        what: &'static str,
+        /// What it has.
+        found: String,
+        /// What this one has.
+        expected: String,
+    },
+    /// What rank 0 says cannot be read.
+    #[error("what rank 0 says cannot be read: {source}; start all ranks from one compilation")]
+    RankCommand {
+        /// The reason.
+        source: serde_json::Error,
+    },
+    /// A part of a model that is asked for as if it were the whole.
+    #[error("this is the part of rank {rank} of {ranks}: start all ranks together")]
+    PartOfModel {
+        /// Which.
+        rank: usize,
+        /// Of how many.
+        ranks: usize,
+    },
+    /// Several ranks, of which there is none.
+    #[error("no ranks: expected at least 1")]
+    NoRanks,
+    /// A sequence's state is spread over ranks.
+    #[error(
+        "a sequence's state cannot be copied out while several ranks share the model; compute it again instead"
+    )]
+    SnapshotOfRanks,
     /// A worker thread could not be started.
     #[error("cannot start worker thread {thread}: {source}; fewer --threads may help")]
     Spawn {

@@ -19,6 +19,7 @@ mod memory;
 pub mod pages;
 mod past;
 pub mod profile;
+pub mod ranks;
 pub mod sampling;
 pub mod sequence;
 pub mod session;

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use crate::abi::{CLAIM_COUNTERS, KernelTable, Manifest, StepContext};
+use crate::abi::{CLAIM_COUNTERS, KernelTable, Manifest, RankInfo, StepContext};
 use crate::checked::{self, CheckOptions, Checked, Checker};
 use crate::cpu;
 use crate::error::Error;
 use crate::mapped::WeightSource;
 use crate::memory::Region;
 use crate::profile::{Profile, Profiler, no_stamp};
+use crate::ranks::{Command, Link, no_collective};
 use crate::sizes::{self, sized};
 use crate::state::{Snapshot, States};
 use crate::step::StepLists;
@@ -21,8 +22,10 @@ use crate::threads::{self, Pool};
 
 mod again;
 mod checks;
+mod feed;
 mod logits;
 mod program;
+mod ranks;
 
 pub use logits::Logits;
 pub use program::Program;
@@ -89,6 +92,8 @@ pub struct Session {
     checker: Option<Box<Checker>>,
     /// Rows of several steps, for `feed` with [`Wanted::All`].
     collected: Vec<f32>,
+    /// To the ranks that have the rest of the model.
+    link: Option<Box<Link>>,
 }
 
 /// On cache lines of their own: every thread writes to them.
@@ -105,6 +110,19 @@ impl Session {
     /// Fails if the program is of another ABI, needs processor features that are missing, or states sizes that do not fit
     /// the weights or the memory.
     pub fn new(
+        program: Program,
+        weights: WeightSource,
+        options: SessionOptions,
+    ) -> Result<Session, Error> {
+        match program.manifest.rank {
+            Some(RankInfo { rank, ranks, .. }) if ranks > 1 => {
+                Err(Error::PartOfModel { rank, ranks })
+            }
+            Some(_) | None => Session::make(program, weights, options),
+        }
+    }
+
+    fn make(
         program: Program,
         weights: WeightSource,
         options: SessionOptions,
@@ -168,6 +186,7 @@ impl Session {
             counters: Box::new(Counters([0; CLAIM_COUNTERS])),
             lists: StepLists::with_capacity(max_tokens),
             collected: Vec::new(),
+            link: None,
             pool,
             program,
             weights,
@@ -185,54 +204,9 @@ impl Session {
             return Err(Error::StepTooLong { tokens, max });
         }
         self.check(segments)?;
-        self.begin(segments)?;
+        self.begin(segments, || Command::step(segments, wanted))?;
         self.run(segments, tokens, wanted)?;
         Ok(self.step_logits())
-    }
-
-    /// Appends any number of tokens to one sequence, in as many steps as that takes, and gives the logits wanted of all of
-    /// them. After an error nothing has changed.
-    pub fn feed(
-        &mut self,
-        slot: usize,
-        tokens: &[u32],
-        wanted: Wanted,
-    ) -> Result<Logits<'_>, Error> {
-        let max = self.max_step();
-        if tokens.len() <= max {
-            return self.step(&[Segment { slot, tokens }], wanted);
-        }
-        self.check(&[Segment { slot, tokens }])?;
-        self.states.reserve(slot, tokens.len())?;
-        if wanted == Wanted::All {
-            // The last that can fail: until then, the rows of the call before stay where they are.
-            self.reserve_rows(tokens.len())?;
-        }
-        self.begin(&[Segment { slot, tokens }])?;
-        let last = (tokens.len() - 1) / max;
-        for (index, tokens) in tokens.chunks(max).enumerate() {
-            let wanted = if index < last && wanted == Wanted::Last {
-                Wanted::None
-            } else {
-                wanted
-            };
-            self.run(&[Segment { slot, tokens }], tokens.len(), wanted)?;
-            if wanted == Wanted::All {
-                let rows = step_rows(
-                    &self.logits,
-                    self.lists.logit_rows.len(),
-                    self.program.manifest.vocab,
-                );
-                self.collected.extend_from_slice(rows);
-            }
-        }
-        match wanted {
-            Wanted::All => Ok(Logits {
-                values: &self.collected,
-                vocab: self.vocab(),
-            }),
-            Wanted::Last | Wanted::None => Ok(self.step_logits()),
-        }
     }
 
     /// What the program says about itself.
@@ -288,7 +262,8 @@ impl Session {
     /// the length ([`Manifest::length_switches`]): logits are then those of a text so long from the start, and growing up to
     /// that length computes nothing again.
     pub fn expect(&mut self, slot: usize, positions: usize) -> Result<(), Error> {
-        self.states.expect(slot, positions)
+        self.states.expect(slot, positions)?;
+        self.tell(|| Command::Expect { slot, positions })
     }
 
     /// Positions filled in a slot.
@@ -298,7 +273,8 @@ impl Session {
 
     /// Forgets what a sequence holds after its first `position` positions; see [`States::truncate`].
     pub fn truncate(&mut self, slot: usize, position: usize) -> Result<(), Error> {
-        self.states.truncate(slot, position)
+        self.states.truncate(slot, position)?;
+        self.tell(|| Command::Truncate { slot, position })
     }
 
     /// The first position, other than 0, to which a sequence can be cut now; see [`States::truncate`].
@@ -308,21 +284,25 @@ impl Session {
 
     /// Begins a new sequence in a slot.
     pub fn reset(&mut self, slot: usize) -> Result<(), Error> {
-        self.states.reset(slot)
+        self.states.reset(slot)?;
+        self.tell(|| Command::Reset { slot })
     }
 
     /// Makes the sequence in `to` an independent copy of the one in `from`.
     pub fn copy(&mut self, from: usize, to: usize) -> Result<(), Error> {
-        self.states.copy(from, to)
+        self.states.copy(from, to)?;
+        self.tell(|| Command::Copy { from, to })
     }
 
     /// Copies a sequence's state out.
     pub fn snapshot(&self, slot: usize) -> Result<Snapshot, Error> {
+        self.check_alone()?;
         self.states.snapshot(slot)
     }
 
     /// Puts a sequence's state back, into any slot.
     pub fn restore(&mut self, slot: usize, snapshot: &Snapshot) -> Result<(), Error> {
+        self.check_alone()?;
         self.states.restore(slot, snapshot)
     }
 
@@ -380,6 +360,9 @@ impl Session {
                 .expect("segments are checked")
         });
         let mut context = self.step_context();
+        if let Some(link) = &mut self.link {
+            link.begin_step(program, &mut context);
+        }
         let begin = self
             .profiler
             .as_mut()
@@ -403,6 +386,9 @@ impl Session {
             self.states
                 .advance(segment.slot, segment.tokens.len())
                 .expect("segments are checked");
+        }
+        if let Some(link) = &self.link {
+            link.check()?;
         }
         let Some(checker) = &mut self.checker else {
             return Ok(());
@@ -450,6 +436,8 @@ impl Session {
             admit: checked::admit_nothing,
             chunk: checked::same_chunk,
             checker: std::ptr::null(),
+            collective: no_collective,
+            ranks: std::ptr::null(),
         }
     }
 
@@ -460,19 +448,6 @@ impl Session {
             values: step_rows(&self.logits, self.lists.logit_rows.len(), vocab),
             vocab,
         }
-    }
-
-    /// Empties `collected` and makes room for `rows` rows.
-    fn reserve_rows(&mut self, rows: usize) -> Result<(), Error> {
-        let values = sized("logits", rows.checked_mul(self.vocab()))?;
-        self.collected.clear();
-        let source = std::io::ErrorKind::OutOfMemory.into();
-        let failed = |_| Error::Memory {
-            what: "logits",
-            bytes: values * size_of::<f32>(),
-            source,
-        };
-        self.collected.try_reserve_exact(values).map_err(failed)
     }
 }
 

@@ -2,6 +2,8 @@
 //!
 //! Built in buffers that are reused, so that decoding allocates nothing. Segments are checked before they get here.
 
+use serde::{Deserialize, Serialize};
+
 use crate::abi::Span;
 
 /// Some tokens that continue one sequence.
@@ -14,7 +16,7 @@ pub struct Segment<'a> {
 }
 
 /// Whose logits a step is to compute.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Wanted {
     /// Nobody's: the step only extends the state.
     None,

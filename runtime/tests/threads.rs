@@ -60,6 +60,8 @@ fn context<T>(shared: &T, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext {
     unsafe extern "C" fn same(_: Of, _: usize, i: usize, _: usize, _: usize) -> usize {
         i
     }
+    unsafe extern "C" fn no_ranks(_: Of, _: usize, _: *const f32, _: usize, _: *mut f32, _: usize) {
+    }
     StepContext {
         n_tokens: 0,
         n_logit_rows: 0,
@@ -93,6 +95,8 @@ fn context<T>(shared: &T, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext {
         admit: no_constants,
         chunk: same,
         checker: std::ptr::null(),
+        collective: no_ranks,
+        ranks: std::ptr::null(),
     }
 }
 

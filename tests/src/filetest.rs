@@ -20,6 +20,7 @@ use graver::driver::plan_program;
 use graver::dump::DumpStage;
 use graver::graph::{self, Graph, Program, ProgramKind};
 use graver::passes::{self, PASSES, Pass, PassOptions};
+use graver::shard::Sharding;
 
 use crate::programs::around;
 
@@ -130,11 +131,13 @@ pub fn check_area(area: &str) {
 /// The result of a command on an input.
 ///
 /// - `pass NAME decode|prefill`: every site with its outcome, then the graph afterwards;
+/// - `shard RANKS RANK`: every product that ranks could share, then the graph and the weights of one of them;
 /// - `verify`: the message of the parser or the verifier, or `valid`;
 /// - a stage of [`DumpStage`] and `decode|prefill`: what `inspect --emit` shows of it, nothing fused.
 fn evaluate(command: &[&str], input: &str) -> Result<String, String> {
     match command {
         ["pass", name, kind] => run_pass(pass(name)?, input, word(kind)?),
+        ["shard", ranks, rank] => shard(input, word(ranks)?, word(rank)?),
         ["verify"] => Ok(verify(input)),
         [stage, kind] => emit_block(word(stage)?, around(read(input)?, word(kind)?)),
         other => Err(format!("no command reads `{}`", other.join(" "))),
@@ -162,6 +165,26 @@ fn run_pass(pass: &Pass, input: &str, kind: ProgramKind) -> Result<String, Strin
     let mut out: String = candidates.iter().map(|c| format!("{c}\n")).collect();
     if out.is_empty() {
         out.push_str("no site\n");
+    }
+    Ok(out + &graph.to_string())
+}
+
+fn shard(input: &str, ranks: usize, rank: usize) -> Result<String, String> {
+    let program = around(read(input)?, ProgramKind::Decode);
+    let sharding = Sharding::plan(&program, ranks).map_err(|e| e.to_string())?;
+    let products = sharding.products(&program).into_iter();
+    let products =
+        products.filter_map(|p| Some((p.at.strip_prefix("layers.layer.")?.to_string(), p.outcome)));
+    let mut out: String = products
+        .map(|(at, outcome)| match outcome {
+            Ok(what) => format!("shared {at}: {what}\n"),
+            Err(why) => format!("whole {at}: {why}\n"),
+        })
+        .collect();
+    let part = sharding.rank(&program, rank);
+    let graph = &part.program.blocks[1].graph;
+    for (weight, share) in graph.weights.iter().zip(&part.shares[1]) {
+        out += &format!("@{}: {share}\n", weight.slot);
     }
     Ok(out + &graph.to_string())
 }

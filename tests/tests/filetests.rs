@@ -19,6 +19,11 @@ fn schedules() {
 }
 
 #[test]
+fn sharding() {
+    check_area("shard");
+}
+
+#[test]
 fn memory() {
     check_area("memory");
 }

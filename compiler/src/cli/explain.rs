@@ -8,11 +8,14 @@ use graver::explain::explain;
 use super::model::ModelArgs;
 use super::outcome::Outcome;
 use super::print::{json, print};
+use super::ranks::RanksArgs;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
+    #[command(flatten)]
+    ranks: RanksArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -20,7 +23,8 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = args.model.load(Purpose::Inspect)?;
-    let explanation = explain(&loaded, &args.model.passes()?, args.model.quant.cache());
+    let (passes, cache) = (args.model.passes()?, args.model.quant.cache());
+    let explanation = explain(&loaded, &passes, cache, args.ranks.ranks())?;
     match args.json {
         true => print(json(&explanation)?)?,
         false => print(explanation)?,

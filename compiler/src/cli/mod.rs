@@ -14,6 +14,7 @@ mod perplexity;
 mod print;
 mod progress;
 mod quant;
+mod ranks;
 mod report;
 mod run;
 mod serve;

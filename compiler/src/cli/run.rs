@@ -8,9 +8,10 @@ use graver_runtime::cli::{self, RunArgs, SpecialIds};
 use graver_runtime::sequence::Sequence;
 use graver_runtime::tokenizer::Tokenizer;
 
-use super::model::{WeightedModelArgs, open};
+use super::model::WeightedModelArgs;
 use super::outcome::Outcome;
 use super::print;
+use super::ranks::RanksArgs;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -18,6 +19,8 @@ pub(crate) struct Args {
     model: WeightedModelArgs,
     #[command(flatten)]
     run: RunArgs,
+    #[command(flatten)]
+    ranks: RanksArgs,
     /// Compare every access of generated code with what its kernel may touch; many times slower, same results
     #[arg(long, conflicts_with = "profile")]
     checked: bool,
@@ -39,7 +42,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         eos: text.eos_with(&loaded.model.eos),
     };
     let options = args.run.session.options();
-    let mut session = open(loaded, &model.options()?, options)?;
+    let mut session = args.ranks.open(loaded, &model.options()?, options)?;
     let mut sequence = Sequence::new(&mut session);
     let err = &mut io::stderr().lock();
     cli::run(&args.run, &mut sequence, tokenizer, &special, &mut out, err)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use graver::divergence::{Bounds, DivergenceReport, Reference, against_reference};
 use graver::driver::{CompileOptions, Loaded, Purpose};
-use graver::verify::oracle::{against_interpreter, any_tokens};
+use graver::verify::oracle::{any_tokens, ranks_against_interpreter};
 use graver::verify::{Golden, Report, against_golden};
 use graver::weights::WeightsError;
 use graver_runtime::abi::CacheType;
@@ -18,6 +18,7 @@ use super::model::{ModelArgs, WeightedModelArgs, open};
 use super::outcome::Outcome;
 use super::perplexity::{self, WindowArgs};
 use super::print::{json, print};
+use super::ranks::RanksArgs;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -39,6 +40,8 @@ pub(crate) struct Args {
     /// Threads to compute with
     #[arg(short = 't', long)]
     threads: Option<usize>,
+    #[command(flatten)]
+    ranks: RanksArgs,
     /// Also compare every access of generated code with what its kernel may touch; many times slower, same results
     #[arg(long)]
     checked: bool,
@@ -87,7 +90,7 @@ fn with_golden(model: &ModelArgs, args: &Args, path: &Path) -> Outcome {
         context: Some(golden.positions()),
         ..SessionOptions::default()
     };
-    let mut session = open(loaded, &model.options()?, options)?;
+    let mut session = args.ranks.open(loaded, &model.options()?, options)?;
     let report = against_golden(&mut session, &golden, path)?;
     match args.json {
         true => print(json(&report)?)?,
@@ -109,7 +112,9 @@ fn with_interpreter(model: &ModelArgs, args: &Args) -> Outcome {
     bar.enable_steady_tick(Duration::from_millis(200));
     let mut progress = |pass: &str| bar.set_message(format!("comparing: {pass}"));
     let options = model.options()?;
-    let report = against_interpreter(loaded, &options, &tokens, args.threads, &mut progress)?;
+    let (ranks, threads) = (args.ranks.ranks(), args.ranks.threads(args.threads));
+    let options = (&options, ranks);
+    let report = ranks_against_interpreter(loaded, options, &tokens, threads, &mut progress)?;
     bar.finish_and_clear();
     match args.json {
         true => print(json(&report)?)?,
@@ -133,11 +138,8 @@ fn rounded(model: &ModelArgs, args: &Args) -> Outcome {
         context: Some(reference.tokens.len()),
         ..SessionOptions::default()
     };
-    let mut session = open(
-        finite(model.load(Purpose::Run)?)?,
-        &model.options()?,
-        options,
-    )?;
+    let loaded = finite(model.load(Purpose::Run)?)?;
+    let mut session = args.ranks.open(loaded, &model.options()?, options)?;
     let report = against_reference(&mut session, &reference, Bounds::of(model.quant.choice()))?;
     match args.json {
         true => print(json(&report)?)?,

@@ -7,6 +7,7 @@ mod attention;
 mod barriers;
 mod cache;
 mod checks;
+mod collective;
 mod epilogue;
 mod experts;
 mod heads;
@@ -290,7 +291,7 @@ impl Unit<'_> {
             if instruments.checks {
                 e.enter_kernel(place, tile);
             }
-            emit_kernel(e, &site, tile);
+            emit_kernel(e, program, &site, tile);
         })
     }
 
@@ -334,7 +335,7 @@ impl Unit<'_> {
     }
 }
 
-fn emit_kernel(e: &mut Writer, site: &Site, tile: Option<Value>) {
+fn emit_kernel(e: &mut Writer, program: &Program, site: &Site, tile: Option<Value>) {
     let tile = || tile.expect("a kernel of a tile is called with its index");
     match site.op().facts().cut {
         Cut::View => unreachable!("no kernel is made for a view"),
@@ -353,6 +354,9 @@ fn emit_kernel(e: &mut Writer, site: &Site, tile: Option<Value>) {
         Cut::GroupedMatmul(m) => experts::grouped_matmul(e, site, m),
         Cut::ExpertsIn(x) => experts::experts_in(e, site, x),
         Cut::ExpertsOut(x) => experts::experts_out(e, site, x),
+        Cut::Collective(_) => {
+            collective::emit(e, site, program.collective(site.block, site.kernel.node))
+        }
     }
 }
 

@@ -134,7 +134,8 @@ fn row(e: &mut Writer, s: &Site, t: Value) {
         | Op::GroupByExpert(_)
         | Op::GroupedMatmul(_)
         | Op::ExpertsIn(_)
-        | Op::ExpertsOut(_) => unreachable!("not cut by rows"),
+        | Op::ExpertsOut(_)
+        | Op::Collective(_) => unreachable!("not cut by rows"),
     }
 }
 

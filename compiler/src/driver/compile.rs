@@ -6,6 +6,7 @@ use graver_runtime::Error;
 use graver_runtime::abi::{CacheType, Dtype, Encoding};
 use graver_runtime::session::{self, Session, SessionOptions};
 
+use super::error::OpenError;
 use super::load::Loaded;
 use super::manifest::manifest;
 use super::options::CompileOptions;
@@ -18,17 +19,6 @@ use crate::passes::{self, PassOptions, PassReport};
 use crate::schedule::schedule;
 use crate::spec::model::{Section, Weight};
 use crate::weights::Weights;
-
-/// Why no session was opened.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// Code.
-    #[error(transparent)]
-    Jit(#[from] JitError),
-    /// The runtime.
-    #[error(transparent)]
-    Runtime(#[from] Error),
-}
 
 /// Compiles a model in memory and makes it ready to run: code does what `options` or `session` asks for, be it time stamps or
 /// checks.
@@ -85,7 +75,12 @@ pub fn plan(loaded: &Loaded, options: &CompileOptions) -> PlannedModel {
     let [decode, prefill] = programs.each_ref().map(|p| &p.program);
     agree::expect(agree::programs(decode, prefill), "as they are planned");
     PlannedModel {
-        manifest: Arc::new(manifest(loaded, &programs, options)),
+        manifest: Arc::new(manifest(
+            (&loaded.model, &loaded.weights),
+            &programs,
+            options,
+            None,
+        )),
         programs,
         target: options.target.clone(),
         symbols: options.symbols.clone(),

@@ -4,39 +4,40 @@
 //! runtime wants them stated. The artifact's writer changes only where weights lie.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use graver_runtime::abi::{
-    ABI_VERSION, BlobInfo, Encoding, KernelInfo, Manifest, ProgramInfo, StateInfo, WeightInfo,
+    ABI_VERSION, BlobInfo, CollectiveInfo, CollectiveKind, Encoding, KernelInfo, Manifest,
+    ProgramInfo, RankInfo, StateInfo, WeightInfo,
 };
 
-use super::load::Loaded;
 use super::options::CompileOptions;
 use crate::agree;
 use crate::codegen::Planned;
-use crate::graph::Program;
+use crate::graph::{Collective, NodeId, Program};
 use crate::schedule::{max_tokens, query_tile};
 use crate::spec::model::Model;
 use crate::weights::{Blob, Weights};
 
-/// What the artifact says about itself; blobs are those of `loaded.weights`, in place.
+/// What the artifact says about itself; blobs are those of `weights`, in place.
 pub(super) fn manifest(
-    loaded: &Loaded,
+    (model, weights): (&Model, &Weights),
     planned: &[Planned; 2],
     options: &CompileOptions,
+    rank: Option<RankInfo>,
 ) -> Manifest {
-    let model = &loaded.model;
     let states = states(&planned[0].program);
     for program in planned.each_ref().map(|p| &p.program) {
         agree::expect(agree::states(program, &states), "in the manifest");
-        agree::expect(agree::slots(program, &loaded.weights), "in the manifest");
+        agree::expect(agree::slots(program, weights), "in the manifest");
     }
-    let weights = loaded.weights.views().map(|v| WeightInfo {
+    let slots = weights.views().map(|v| WeightInfo {
         name: v.name.clone(),
         blob: v.blob,
         offset: v.offset_bytes,
         bytes: v.bytes,
     });
-    let blob = |b: &Blob| BlobInfo {
+    let blob = |b: &Arc<Blob>| BlobInfo {
         file: None,
         offset: 0,
         bytes: b.as_bytes().len(),
@@ -58,15 +59,16 @@ pub(super) fn manifest(
         layers: model.layers.len(),
         context: model.context,
         cache: options.cache,
-        weight_types: weight_types(&loaded.weights),
+        weight_types: weight_types(weights),
         eos: model.eos.clone(),
         bos: model.bos,
         decode: program_info(&planned[0]),
         prefill: program_info(&planned[1]),
         length_switches: length_switches(model),
         states,
-        weights: weights.collect(),
-        blobs: loaded.weights.blobs.iter().map(blob).collect(),
+        weights: slots.collect(),
+        blobs: weights.blobs.iter().map(blob).collect(),
+        rank,
     }
 }
 
@@ -114,7 +116,29 @@ fn program_info(p: &Planned) -> ProgramInfo {
         } else {
             vec![]
         },
+        collectives: collectives(&p.program),
     }
+}
+
+/// Where ranks meet, in the order in which code numbers these places.
+fn collectives(program: &Program) -> Vec<CollectiveInfo> {
+    let info = |(block, id, collective): (usize, NodeId, Collective)| {
+        let graph = &program.blocks[block].graph;
+        let own = graph.width(graph.input(id));
+        let (kind, first) = match collective {
+            Collective::AllReduce => (CollectiveKind::AllReduce, 0),
+            Collective::AllGather { first, .. } => (CollectiveKind::AllGather, first),
+        };
+        CollectiveInfo {
+            at: format!("{}.{}", program.place(block), graph.node(id).name),
+            kind,
+            times: program.run_order().filter(|b| *b == block).count(),
+            first,
+            own,
+            width: graph.width(id),
+        }
+    };
+    program.collectives().into_iter().map(info).collect()
 }
 
 /// Keys, values and recurrent states of every layer, in the order of the state table.

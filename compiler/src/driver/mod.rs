@@ -16,11 +16,15 @@
 //! ```
 
 mod compile;
+mod error;
 mod load;
 mod manifest;
 mod options;
+mod ranks;
 
-pub use compile::{OpenError, compile, open, plain_program, plan, plan_program, start};
+pub use compile::{compile, open, plain_program, plan, plan_program, start};
+pub use error::{OpenError, PlanRanksError};
 pub use load::{LoadError, LoadProgress, LoadStage, Loaded, ModelSource, Purpose, load};
 pub use manifest::states;
 pub use options::CompileOptions;
+pub use ranks::{PlannedRank, open_ranks, plan_ranks, start_ranks};

@@ -10,6 +10,7 @@ mod dot;
 mod nodes;
 mod ops;
 mod program;
+mod share;
 mod text;
 mod verify;
 
@@ -22,6 +23,7 @@ pub use dot::dot;
 pub use nodes::{Graph, Node, NodeId};
 pub use ops::*;
 pub use program::{Block, Program, ProgramKind, UnknownProgram};
+pub use share::Share;
 pub use text::op_text;
 pub use text::{ParseError, parse};
 pub use verify::{VerifyError, verify};

@@ -1,7 +1,8 @@
 //! A whole model: one graph for the embedding, one for each kind of layer, one for the head, and the order in which they run.
 
 use super::dim::RecurrentId;
-use super::nodes::Graph;
+use super::nodes::{Graph, NodeId};
+use super::ops::{Collective, Op};
 
 /// Which of a model's two programs this is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -56,6 +57,32 @@ impl Program {
         std::iter::once(0)
             .chain(self.layers.iter().copied())
             .chain(std::iter::once(self.head()))
+    }
+
+    /// Where ranks meet: of each collective the block, the node and what it is, block by block. Code counts them in this order.
+    pub fn collectives(&self) -> Vec<(usize, NodeId, Collective)> {
+        let of_block = |(b, block): (usize, &Block)| {
+            let graph = &block.graph;
+            let found = graph
+                .order()
+                .into_iter()
+                .filter_map(|id| match graph.op(id) {
+                    Op::Collective(c) => Some((b, id, *c)),
+                    _ => None,
+                });
+            found.collect::<Vec<_>>()
+        };
+        self.blocks.iter().enumerate().flat_map(of_block).collect()
+    }
+
+    /// The number under which code knows a collective.
+    ///
+    /// # Panics
+    /// Where the node is none.
+    pub(crate) fn collective(&self, block: usize, node: NodeId) -> usize {
+        let all = self.collectives();
+        let at = all.iter().position(|(b, id, _)| (*b, *id) == (block, node));
+        at.expect("the node is a collective of the program")
     }
 
     /// Index of the first weight slot of each block in run order.

@@ -19,6 +19,7 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, operands: &[&Rows]) -> Rows {
     let o = &mut |_: Role, _: Reads| operands.next().expect("an operation has its operands");
     match op {
         Op::Input(_) | Op::Weight(_) => unreachable!("named, not computed"),
+        Op::Collective(_) => unreachable!("where all ranks meet"),
         Op::Embed { scale, limit } => {
             let row = |&t: &u32| match limit {
                 Some(limit) if t as usize >= *limit => 0,

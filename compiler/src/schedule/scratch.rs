@@ -102,7 +102,8 @@ pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch
         | Op::ScaleBy
         | Op::WeightedSum(_)
         | Op::MatchRms { .. }
-        | Op::Cutoff { .. } => {}
+        | Op::Cutoff { .. }
+        | Op::Collective(_) => {}
     }
     Scratch {
         areas: std::mem::take(&mut layout.areas),

@@ -84,7 +84,7 @@ pub(super) fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
             width: SCANNED,
             count: graph.width(node).div_ceil(SCANNED),
         },
-        Cut::GroupByExpert(_) => Work::Once,
+        Cut::GroupByExpert(_) | Cut::Collective(_) => Work::Once,
         Cut::GroupedMatmul(m) => {
             let matrix = graph.read(node, |take| m.operands(take)).matrix;
             expert_work(graph, node, &m.grouping, (m.rows, matrix.weight), kind)

@@ -5,25 +5,27 @@
 //! ways of feeding the tokens. So a difference is a pass's if the graph has it too, and code generation's if not.
 
 use std::fmt;
-use std::sync::Arc;
 
 use graver_runtime::session::SessionOptions;
 use serde::Serialize;
 
 use super::{Comparison, Golden, TOLERANCE, VerifyError, compare_paths};
-use crate::artifact::{JitError, PlannedModel, jit};
-use crate::codegen::Planned;
-use crate::driver::{self, CompileOptions, Loaded};
-use crate::interp::Interpreter;
+use crate::driver::{
+    self, CompileOptions, Loaded, OpenError, PlanRanksError, PlannedRank, plan_ranks, start_ranks,
+};
+use crate::graph::ProgramKind;
+use crate::interp::{Interpreter, WeightBytes};
 use crate::passes::{PASSES, PassOptions};
-use crate::weights::Weights;
 
 /// Why the comparison could not be made.
 #[derive(Debug, thiserror::Error)]
 pub enum OracleError {
-    /// Code could not be made.
+    /// Code could not be made, or not be run.
     #[error(transparent)]
-    Jit(#[from] JitError),
+    Open(#[from] OpenError),
+    /// Ranks could not be planned.
+    #[error(transparent)]
+    Ranks(#[from] PlanRanksError),
     /// The model fails to run.
     #[error(transparent)]
     Run(#[from] VerifyError),
@@ -47,6 +49,8 @@ pub struct PassCheck {
 pub struct OracleReport {
     /// Tokens that were fed.
     pub tokens: usize,
+    /// Ranks that shared the model.
+    pub ranks: usize,
     /// In the order of the passes.
     pub passes: Vec<PassCheck>,
     /// The first pass after which something differs, and what.
@@ -62,8 +66,8 @@ pub struct OracleReport {
 /// A model planned with the first few passes.
 struct AfterPass {
     pass: String,
-    /// Nothing where the pass changed nothing.
-    planned: Option<PlannedModel>,
+    /// The parts of all ranks; nothing where the pass changed nothing.
+    planned: Option<Vec<PlannedRank>>,
 }
 
 /// Token ids to feed a model of any kind: drawn from the whole vocabulary, the same each time.
@@ -86,33 +90,42 @@ pub fn against_interpreter(
     threads: Option<usize>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<OracleReport, OracleError> {
-    let stages = stages(&loaded, options);
-    let weights = Arc::new(loaded.weights);
+    ranks_against_interpreter(loaded, (options, 1), tokens, threads, progress)
+}
+
+/// [`against_interpreter`] for so many ranks that share the model, each with so many threads; the interpreter has the whole model.
+///
+/// # Errors
+/// As there, and numbers of ranks that there cannot be.
+pub fn ranks_against_interpreter(
+    loaded: Loaded,
+    (options, ranks): (&CompileOptions, usize),
+    tokens: &[u32],
+    threads: Option<usize>,
+    progress: &mut dyn FnMut(&str),
+) -> Result<OracleReport, OracleError> {
+    let whole = driver::plain_program(&loaded, ProgramKind::Prefill, options.cache);
+    let logits = Interpreter::new(&whole, &loaded.weights.slots()).step(tokens);
     let reference = Golden {
         input_ids: tokens.to_vec(),
-        logits: interpret(&plain(&stages)[1], &weights, tokens),
+        logits,
         greedy_ids: vec![],
         greedy_gap: vec![],
     };
     let mut passes = vec![];
-    for stage in stages {
+    for stage in stages(&loaded, options, ranks)? {
         progress(&stage.pass);
-        passes.push(check(stage, &weights, &reference, options, threads)?);
+        passes.push(check(stage, &reference, options, threads)?);
     }
-    Ok(report(tokens.len(), passes))
-}
-
-/// Both programs with nothing fused: what the first stage is.
-fn plain(stages: &[AfterPass]) -> &[Planned; 2] {
-    &stages[0]
-        .planned
-        .as_ref()
-        .expect("the first stage is always planned")
-        .programs
+    Ok(report((tokens.len(), ranks), passes))
 }
 
 /// The model with nothing fused, and after each enabled pass.
-fn stages(loaded: &Loaded, options: &CompileOptions) -> Vec<AfterPass> {
+fn stages(
+    loaded: &Loaded,
+    options: &CompileOptions,
+    ranks: usize,
+) -> Result<Vec<AfterPass>, PlanRanksError> {
     let plan = |limit: usize| {
         let passes = PassOptions {
             limit: Some(limit),
@@ -122,10 +135,13 @@ fn stages(loaded: &Loaded, options: &CompileOptions) -> Vec<AfterPass> {
             passes,
             ..options.clone()
         };
-        driver::plan(loaded, &options)
+        plan_ranks(loaded, &options, ranks)
     };
-    let text = |p: &PlannedModel| p.programs.each_ref().map(|p| p.program.to_string());
-    let first = plan(0);
+    let text = |parts: &[PlannedRank]| {
+        let programs = parts.iter().flat_map(|p| &p.model.programs);
+        programs.map(|p| p.program.to_string()).collect::<Vec<_>>()
+    };
+    let first = plan(0)?;
     let mut before = text(&first);
     let mut out = vec![AfterPass {
         pass: "nothing fused".into(),
@@ -136,7 +152,7 @@ fn stages(loaded: &Loaded, options: &CompileOptions) -> Vec<AfterPass> {
             .iter()
             .position(|p| p.name == pass.name)
             .expect("one of the list");
-        let planned = plan(at + 1);
+        let planned = plan(at + 1)?;
         let after = text(&planned);
         let changed = after != before;
         before = after;
@@ -145,12 +161,11 @@ fn stages(loaded: &Loaded, options: &CompileOptions) -> Vec<AfterPass> {
             planned: changed.then_some(planned),
         });
     }
-    out
+    Ok(out)
 }
 
 fn check(
     stage: AfterPass,
-    weights: &Arc<Weights>,
     reference: &Golden,
     options: &CompileOptions,
     threads: Option<usize>,
@@ -163,20 +178,20 @@ fn check(
             code: vec![],
         });
     };
-    let graphs = planned.programs.iter().map(|p| {
-        let logits = interpret(p, weights, &reference.input_ids);
-        reference.difference(&format!("graph of {}", p.program.kind), &logits)
+    let graphs = [ProgramKind::Decode, ProgramKind::Prefill].into_iter();
+    let graphs = graphs.enumerate().map(|(program, kind)| {
+        let logits = interpret(&planned, program, &reference.input_ids);
+        reference.difference(&format!("graph of {kind}"), &logits)
     });
     let graphs = graphs.collect();
-    let program = jit(&planned)?;
     let session = SessionOptions {
         threads,
         context: Some(reference.input_ids.len()),
         checks: options.checks(),
         ..SessionOptions::default()
     };
-    let session = driver::start(program, weights, session);
-    let code = compare_paths(&mut session.map_err(VerifyError::from)?, reference)?;
+    let mut session = start_ranks(planned, options, &session)?;
+    let code = compare_paths(&mut session, reference)?;
     Ok(PassCheck {
         pass: stage.pass,
         changed: true,
@@ -185,7 +200,7 @@ fn check(
     })
 }
 
-fn report(tokens: usize, passes: Vec<PassCheck>) -> OracleReport {
+fn report((tokens, ranks): (usize, usize), passes: Vec<PassCheck>) -> OracleReport {
     let all = || {
         passes
             .iter()
@@ -203,6 +218,7 @@ fn report(tokens: usize, passes: Vec<PassCheck>) -> OracleReport {
     let passed = first_difference.is_none();
     OracleReport {
         tokens,
+        ranks,
         passes,
         first_difference,
         largest,
@@ -211,17 +227,26 @@ fn report(tokens: usize, passes: Vec<PassCheck>) -> OracleReport {
     }
 }
 
-/// All logits of `tokens`, fed to an empty sequence at once, `[tokens, vocab]`.
-fn interpret(planned: &Planned, weights: &Weights, tokens: &[u32]) -> Vec<f32> {
-    Interpreter::new(&planned.program, &weights.slots()).step(tokens)
+/// All logits of `tokens`, fed to an empty sequence of program 0, decode, or 1, prefill, at once, `[tokens, vocab]`.
+fn interpret(parts: &[PlannedRank], program: usize, tokens: &[u32]) -> Vec<f32> {
+    let slots: Vec<_> = parts.iter().map(|p| p.weights.slots()).collect();
+    let ranks = parts.iter().zip(&slots).map(|(part, slots)| {
+        let program = &part.model.programs[program].program;
+        (program, slots as &dyn WeightBytes)
+    });
+    Interpreter::of_ranks(ranks).step(tokens)
 }
 
 impl fmt::Display for OracleReport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(
             f,
-            "{} tokens, largest differences in standard deviations of the interpreter's logits",
-            self.tokens
+            "{} tokens{}, largest differences in standard deviations of the interpreter's logits",
+            self.tokens,
+            match self.ranks {
+                1 => String::new(),
+                n => format!(" on {n} ranks"),
+            }
         )?;
         for p in &self.passes {
             writeln!(f, "{p}")?;

@@ -1,5 +1,7 @@
 //! The weights of a model as they are held: runs of bytes, tensors in them, and a view for every slot.
 
+use std::sync::Arc;
+
 use graver_runtime::pages;
 use memmap2::{Mmap, MmapMut};
 
@@ -13,7 +15,7 @@ use crate::spec::model::{Model, Section};
 #[derive(Debug)]
 pub struct Weights {
     /// Runs of bytes that tensors lie in.
-    pub(crate) blobs: Vec<Blob>,
+    pub(crate) blobs: Vec<Arc<Blob>>,
     /// Whole tensors, each once however many views it has.
     pub(crate) tensors: Vec<Tensor>,
     /// Slots of [`Model::embed`].
@@ -74,12 +76,14 @@ impl Weights {
 
     /// Prepares for steps in this process, which read all weights again and again.
     pub fn settle(&mut self) {
-        self.blobs.iter_mut().for_each(Blob::settle);
+        // What is shared already is in use where it is.
+        let own = self.blobs.iter_mut().filter_map(Arc::get_mut);
+        own.for_each(Blob::settle);
     }
 
     /// Bytes of tensors that lie in mapped files, which memory need not have room for.
     pub fn mapped_bytes(&self) -> usize {
-        let is_mapped = |t: &&Tensor| matches!(self.blobs[t.blob], Blob::Mapped(_));
+        let is_mapped = |t: &&Tensor| matches!(*self.blobs[t.blob], Blob::Mapped(_));
         let mapped = self.tensors.iter().filter(is_mapped);
         mapped.map(|tensor| tensor.bytes).sum()
     }
@@ -127,7 +131,7 @@ impl Blob {
     /// Zeroed memory of `bytes` bytes, in large pages where the system has them: with small ones a thread that streams
     /// weights waits for addresses, and reads half as much in a second. What is not there is not promised: more than is available is
     /// an error now, not the end of the process later.
-    pub(super) fn zeroed(bytes: usize) -> Result<MmapMut, WeightsError> {
+    pub(crate) fn zeroed(bytes: usize) -> Result<MmapMut, WeightsError> {
         if let Some(available) = pages::available().filter(|available| *available < bytes) {
             return Err(WeightsError::NoMemoryFor { bytes, available });
         }

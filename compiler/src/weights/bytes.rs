@@ -54,7 +54,7 @@ impl ByteSource<'_> {
 impl Weights {
     /// The bytes of a whole tensor.
     pub(crate) fn byte_source<'a>(&'a self, held: &'a Tensor) -> ByteSource<'a> {
-        match &self.blobs[held.blob] {
+        match &*self.blobs[held.blob] {
             Blob::Recipe(recipe) => {
                 ByteSource::Made(Box::new(move |out| recipe.write(held, PIECE, out)))
             }

@@ -23,6 +23,7 @@ use crate::walk::{Role, Slot};
 use graver_runtime::abi::{Dtype, Encoding, Quant};
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::ops::Range;
+use std::sync::Arc;
 
 /// Alignment of tensors in memory of our own, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
@@ -329,15 +330,15 @@ impl Found {
             Blob::Owned(memory)
         };
         let widened = widened(&checkpoint, &self.conversions);
-        let mut blobs: Vec<Blob> = checkpoint
+        let mut blobs: Vec<Arc<Blob>> = checkpoint
             .files
             .into_iter()
             .map(|file| match file.bytes {
-                FileBytes::Mapped(map) => Blob::Mapped(map),
-                FileBytes::Held(memory) => Blob::Owned(memory),
+                FileBytes::Mapped(map) => Arc::new(Blob::Mapped(map)),
+                FileBytes::Held(memory) => Arc::new(Blob::Owned(memory)),
             })
             .collect();
-        blobs.push(converted);
+        blobs.push(Arc::new(converted));
         Ok(Weights {
             widened,
             blobs,

@@ -61,6 +61,7 @@ pub(crate) use random::RandomWeights;
 #[cfg(test)]
 pub(crate) use source::resolve;
 pub(crate) use source::{Source, resolve_with};
+pub(crate) use view::Tensor;
 
 #[cfg(test)]
 mod tests;

@@ -102,7 +102,7 @@ impl Weights {
 
     /// All of a tensor that is drawn only where it is written; none where its bytes are there.
     fn drawn(&self, tensor: &Tensor, piece: usize) -> io::Result<Option<Vec<u8>>> {
-        let Blob::Recipe(recipe) = &self.blobs[tensor.blob] else {
+        let Blob::Recipe(recipe) = &*self.blobs[tensor.blob] else {
             return Ok(None);
         };
         let mut bytes = Vec::new();

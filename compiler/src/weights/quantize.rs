@@ -10,6 +10,7 @@
 //! products are rounded, is checked to be finite, and not too large for a scale.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use graver_runtime::abi::{Encoding, Quant};
 
@@ -200,7 +201,7 @@ impl PackPlan {
     fn with_packed(self, weights: Weights, packed: Blob) -> Weights {
         let [embed, head] = self.views;
         let mut blobs = weights.blobs;
-        blobs.push(packed);
+        blobs.push(Arc::new(packed));
         Weights {
             blobs,
             tensors: self.tensors,
@@ -231,7 +232,7 @@ impl Weights {
         self.tensors = kept;
         for (i, blob) in self.blobs.iter_mut().enumerate() {
             if self.tensors.iter().all(|t| t.blob != i) {
-                *blob = Blob::Empty;
+                *blob = Arc::new(Blob::Empty);
             }
         }
     }

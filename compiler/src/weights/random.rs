@@ -13,6 +13,7 @@ use crate::walk::{Role, Slot, slots};
 use graver_runtime::abi::Dtype;
 use rayon::prelude::*;
 use std::collections::HashMap;
+use std::sync::Arc;
 
 /// Alignment of tensors, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
@@ -100,7 +101,7 @@ fn lay_out(
     let (embed, layers, head) = plan.walk(model)?;
     let blob = bytes(&plan)?;
     Ok(Weights {
-        blobs: vec![blob],
+        blobs: vec![Arc::new(blob)],
         tensors: plan.tensors,
         embed,
         layers,

@@ -49,6 +49,47 @@ pub struct Manifest {
     pub weights: Vec<WeightInfo>,
     /// Where weight bytes are.
     pub blobs: Vec<BlobInfo>,
+    /// Which of several ranks this is for; nothing where one has the whole model.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rank: Option<RankInfo>,
+}
+
+/// One of the ranks that share a model.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RankInfo {
+    /// Which.
+    pub rank: usize,
+    /// Of how many.
+    pub ranks: usize,
+    /// The same for all ranks of one model, and for no others.
+    pub model: u64,
+}
+
+/// Where ranks meet.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CollectiveInfo {
+    /// Place in the spec: `layers.dense.attention.o.reduce`.
+    pub at: String,
+    /// What becomes of the rows that they come with.
+    pub kind: CollectiveKind,
+    /// Times that a step comes there: the layers of its kind.
+    pub times: usize,
+    /// First of this rank's columns in the result.
+    pub first: usize,
+    /// This rank's columns.
+    pub own: usize,
+    /// Columns of the result.
+    pub width: usize,
+}
+
+/// What ranks do where they meet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum CollectiveKind {
+    /// Sum up.
+    AllReduce,
+    /// Set columns side by side.
+    AllGather,
 }
 
 /// Memory needs of one program.
@@ -67,6 +108,9 @@ pub struct ProgramInfo {
     /// Kernels of the program's blocks in order, which time stamps refer to; empty where the code has none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub kernels: Vec<KernelInfo>,
+    /// Where ranks meet, in the order in which code numbers these places; none where there is one rank.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub collectives: Vec<CollectiveInfo>,
 }
 
 /// A kernel, for people.

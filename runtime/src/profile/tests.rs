@@ -20,6 +20,7 @@ fn profiler(threads: usize) -> Profiler {
         scratch_bytes: 0,
         query_tile: 1,
         kernels,
+        collectives: vec![],
     };
     let kernels = vec![info("embed.table"), info("layers.dense.attention.o")];
     Profiler::new(threads, &program(kernels), &program(vec![]))

@@ -4,13 +4,21 @@
 
 use super::{Segment, Session, Wanted};
 use crate::error::Error;
+use crate::ranks::Command;
 
 impl Session {
-    /// Prepares for steps that take all of `segments`, which have been checked. After an error nothing has changed.
-    pub(super) fn begin(&mut self, segments: &[Segment<'_>]) -> Result<(), Error> {
+    /// Prepares for steps that take all of `segments`, which have been checked; other ranks are told by `command`. After an error
+    /// nothing has changed.
+    pub(super) fn begin(
+        &mut self,
+        segments: &[Segment<'_>],
+        command: impl FnOnce() -> Command,
+    ) -> Result<(), Error> {
         for &Segment { slot, tokens } in segments {
             self.states.reserve(slot, tokens.len())?;
         }
+        // Nothing that follows fails but for reasons that end all ranks.
+        self.tell(command)?;
         for &Segment { slot, tokens } in segments {
             if self.states.begin(slot, tokens.len())? {
                 self.compute_again(slot)?;

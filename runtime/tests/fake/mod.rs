@@ -81,6 +81,7 @@ impl Default for Fake {
             scratch_bytes: 64,
             query_tile,
             kernels: Vec::new(),
+            collectives: Vec::new(),
         };
         let manifest = Manifest {
             abi: ABI_VERSION,
@@ -117,6 +118,7 @@ impl Default for Fake {
                 offset: 0,
                 bytes: VOCAB * 4 + 4,
             }],
+            rank: None,
         };
         Fake {
             manifest,

@@ -2,6 +2,7 @@
 //! which state it touches, and whether its result is int8.
 
 use super::attention::{Attention, LatentAttention};
+use super::collective::Collective;
 use super::expert_block::{ExpertsIn, ExpertsOut};
 use super::experts::{GroupedMatmul, Grouping};
 use super::heads::HeadMatmul;
@@ -62,6 +63,8 @@ pub enum Cut<'a> {
     ExpertsIn(&'a ExpertsIn),
     /// By rows of the matrices, all experts of a token together.
     ExpertsOut(&'a ExpertsOut),
+    /// Not at all: one thread meets the other ranks, while the others wait.
+    Collective(Collective),
 }
 
 /// Floating-point operations that a row takes.

@@ -1,6 +1,7 @@
 //! Operations: what each is, in a file for each family with its options, operands, shape and text; and the closed set of them.
 
 mod attention;
+mod collective;
 mod epilogue;
 mod expert_block;
 mod experts;
@@ -18,6 +19,7 @@ mod scan;
 mod words;
 
 pub use attention::*;
+pub use collective::*;
 pub use epilogue::*;
 pub use expert_block::*;
 pub use experts::*;

@@ -4,6 +4,7 @@
 //! done to the result; [`Attention`] carries its options. An unfused graph uses the same operations with nothing set.
 
 use super::attention::{Attention, KeysValues, LatentAttention, cache_write_shape};
+use super::collective::Collective;
 use super::epilogue::{
     Epilogue, EpilogueOperands, Rope, epilogue_shape, position_scale_fits, position_scale_words,
 };
@@ -169,6 +170,8 @@ pub enum Op {
     ExpertsIn(ExpertsIn),
     /// Products and weighted sum of all experts, with what is added to it.
     ExpertsOut(ExpertsOut),
+    /// The ranks that share a model meet.
+    Collective(Collective),
 }
 
 impl Op {
@@ -240,6 +243,7 @@ impl Op {
             Op::GroupedMatmul(m) => Facts::new("grouped_matmul", Cut::GroupedMatmul(m)),
             Op::ExpertsIn(e) => Facts::new("experts_in", Cut::ExpertsIn(e)).int8(e.quantize_y),
             Op::ExpertsOut(e) => Facts::new("experts_out", Cut::ExpertsOut(e)),
+            Op::Collective(c) => Facts::new(c.name(), Cut::Collective(*c)),
         }
     }
 
@@ -274,6 +278,7 @@ impl Op {
             Op::HeadSlice(_) | Op::Copy | Op::GroupByExpert(_) | Op::Cutoff { .. } => {
                 walked(Single::of(take));
             }
+            Op::Collective(_) => walked(Single::of(take)),
             Op::HeadMatmul(m) => walked(m.operands(take)),
             Op::Rope(r) => walked(r.operands(take)),
             Op::CacheWrite { .. } => walked(KeysValues::of(take)),
@@ -367,6 +372,7 @@ impl Op {
             Op::Xielu(_) => XieluOperands::of(o).shape(rule),
             Op::ExpertsIn(e) => e.shape(rule, &e.operands(o)),
             Op::ExpertsOut(e) => e.shape(rule, &e.operands(o)),
+            Op::Collective(c) => c.shape(rule, &Single::of(o)),
         }
     }
 
@@ -413,6 +419,7 @@ impl Op {
             }
             Op::ExpertsIn(e) => e.words(),
             Op::ExpertsOut(e) => e.words(),
+            Op::Collective(c) => c.words(),
         }
     }
 }

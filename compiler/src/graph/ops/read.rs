@@ -1,6 +1,7 @@
 //! The operation that text names.
 
 use super::attention::{Attention, LatentAttention};
+use super::collective::Collective;
 use super::epilogue::{Epilogue, Rope, read_position_scale};
 use super::expert_block::{ExpertsIn, ExpertsOut};
 use super::experts::{Activate, GroupedMatmul, Grouping, read_route};
@@ -101,6 +102,7 @@ impl Op {
             "scan" => Op::Scan(Scan::read(w)?),
             "experts_in" => Op::ExpertsIn(ExpertsIn::read(w)?),
             "experts_out" => Op::ExpertsOut(ExpertsOut::read(w)?),
+            "all_reduce" | "all_gather" => Op::Collective(Collective::read(w)?),
             other => match activation(other) {
                 Some(a) => Op::Unary(Unary::Act(a)),
                 None => return Err(AttrError::Unknown(other.into())),

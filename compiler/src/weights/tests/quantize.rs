@@ -149,7 +149,7 @@ fn a_tied_head_shares_and_vectors_stay() {
 fn files_that_nothing_reads_any_more_are_let_go() {
     let file = file(&[("w", "F32", &[3, 5], f32_bytes(&ramp(15)))]);
     let weights = packed(&matrix_model(weight("w", "w", &[3, 5])), &file, Q8);
-    assert!(matches!(weights.blobs[0], Blob::Empty));
+    assert!(matches!(*weights.blobs[0], Blob::Empty));
     assert_eq!(weights.head[0].encoding, Encoding::Quantized(Quant::Q8));
 }
 
@@ -171,7 +171,7 @@ fn packed_when_written_is_packed_the_same() {
     let mut written = vec![];
     later.byte_source(tensor).write(&mut written).unwrap();
     assert_eq!(written, expected);
-    let Blob::Packing(packing) = &later.blobs[tensor.blob] else {
+    let Blob::Packing(packing) = &*later.blobs[tensor.blob] else {
         panic!("a blob yet to be packed");
     };
     // One panel at once, some, all.

@@ -1,0 +1,120 @@
+//! The line for a model that several ranks share: the plain programs are sharded, and go on as others do, rank by rank.
+
+use std::sync::Arc;
+
+use graver_runtime::Error;
+use graver_runtime::abi::RankInfo;
+use graver_runtime::appendix::Checksum;
+use graver_runtime::ranks::local::{self, LocalRank, MakeSession};
+use graver_runtime::session::{Session, SessionOptions};
+
+use super::compile::{plain_program, plan_program};
+use super::error::{OpenError, PlanRanksError};
+use super::load::Loaded;
+use super::manifest::manifest;
+use super::options::CompileOptions;
+use crate::agree;
+use crate::artifact::{PlannedModel, jit, weight_source};
+use crate::graph::{Program, ProgramKind};
+use crate::shard::Sharding;
+use crate::weights::Weights;
+
+/// One rank's part of a model, as code is made from it.
+#[derive(Debug)]
+pub struct PlannedRank {
+    /// Its programs and manifest.
+    pub model: PlannedModel,
+    /// Its weights, which share bytes with those of the others.
+    pub weights: Weights,
+}
+
+/// Plans both programs for each of `ranks` ranks.
+///
+/// # Errors
+/// A number of ranks that there cannot be, and no memory for weights that are copied.
+///
+/// # Panics
+/// As [`plan`](super::plan).
+pub fn plan_ranks(
+    loaded: &Loaded,
+    options: &CompileOptions,
+    ranks: usize,
+) -> Result<Vec<PlannedRank>, PlanRanksError> {
+    let kinds = [ProgramKind::Decode, ProgramKind::Prefill];
+    let plain = kinds.map(|kind| plain_program(loaded, kind, options.cache));
+    let sharding = Sharding::plan(&plain[0], ranks)?;
+    let model = checksum(&plain[0], ranks);
+    let rank = |rank| {
+        let parts = plain.each_ref().map(|program| sharding.rank(program, rank));
+        let weights = loaded.weights.share(&plain[0], &parts[0].shares)?;
+        let programs = parts.map(|part| {
+            let (passes, instruments) = (&options.passes, options.instruments);
+            plan_program(part.program, passes, instruments).0
+        });
+        let [decode, prefill] = programs.each_ref().map(|p| &p.program);
+        agree::expect(agree::programs(decode, prefill), "as they are planned");
+        agree::expect(agree::sizes(decode, &loaded.model), "as they are planned");
+        let info = RankInfo { rank, ranks, model };
+        let manifest = manifest((&loaded.model, &weights), &programs, options, Some(info));
+        let model = PlannedModel {
+            manifest: Arc::new(manifest),
+            programs,
+            target: options.target.clone(),
+            symbols: options.symbols.clone(),
+        };
+        Ok(PlannedRank { model, weights })
+    };
+    (0..ranks).map(rank).collect()
+}
+
+/// What tells the parts of one model from those of others: its graphs, and for how many ranks it is sharded.
+fn checksum(program: &Program, ranks: usize) -> u64 {
+    let mut sum = Checksum::default();
+    sum.update(program.to_string().as_bytes());
+    sum.update(&ranks.to_le_bytes());
+    sum.finish()
+}
+
+/// Compiles a model in memory for ranks that are threads of this process, each with the threads that `session` says.
+///
+/// # Errors
+/// As [`open`](super::open), and of any rank.
+pub fn open_ranks(
+    mut loaded: Loaded,
+    options: &CompileOptions,
+    ranks: usize,
+    session: SessionOptions,
+) -> Result<Session, OpenError> {
+    let mut options = options.clone();
+    options.instruments.stamps |= session.profile;
+    options.instruments.checks |= session.checks.is_some();
+    loaded.weights.settle();
+    let planned = plan_ranks(&loaded, &options, ranks)?;
+    drop(loaded);
+    start_ranks(planned, &options, &session)
+}
+
+/// Starts ranks that are planned, as threads of this process.
+///
+/// # Errors
+/// As [`open_ranks`].
+pub fn start_ranks(
+    planned: Vec<PlannedRank>,
+    options: &CompileOptions,
+    session: &SessionOptions,
+) -> Result<Session, OpenError> {
+    let mut makers: Vec<MakeSession> = vec![];
+    for PlannedRank { model, weights } in planned {
+        let program = jit(&model)?;
+        let session = SessionOptions {
+            checks: session.checks.or(options.checks()),
+            ..session.clone()
+        };
+        let make = move |rank: LocalRank| -> Result<Session, Error> {
+            let weights = weight_source(&Arc::new(weights));
+            Session::of_rank(program, weights, session, Box::new(rank))
+        };
+        makers.push(Box::new(make));
+    }
+    Ok(local::start(makers)?)
+}

@@ -1,0 +1,152 @@
+//! Shards a program: from the plain graph of a model to one for each of the ranks that share it, before anything is fused.
+//!
+//! A value lies on the ranks in one of three ways. It is *whole*: all have the same bits. It is *split*: each rank has some
+//! units of it, heads or columns. Or it is a *summand*: the sum over all ranks is the value. What a product makes of a whole
+//! value is split if ranks have different rows of its weight; what one makes of a split value is a summand, ranks having the columns that
+//! go with their units:
+//!
+//! ```text
+//! q = matmul(x, Wq); …; y = matmul(mix, Wo); h = h + y
+//!   =>  q' = matmul(x, rows of Wq); …; y' = matmul(mix', columns of Wo); h = h + all_reduce(y')
+//! ```
+//!
+//! So a layer of attention and an MLP meets twice. Heads go with the key head that they share; where there are fewer key heads than
+//! ranks, several ranks have the same one. Experts are split inside: every rank has some columns of each, so that all have the same
+//! work whatever a router chooses. Logits are gathered. Everything else is whole, and so is whatever there is no rule for
+//! (`needs.rs`) or cannot be cut: it is computed by every rank, and `explain` says why.
+//!
+//! `region.rs` finds what is split together, `plan.rs` plans a block, `rank.rs` builds a rank's graph, `weights.rs` says which bytes a
+//! rank reads. All ranks have the same nodes in the same order, so that they meet at the same collectives.
+
+mod deal;
+mod layout;
+mod needs;
+mod plan;
+mod rank;
+mod region;
+mod weights;
+
+use std::collections::BTreeSet;
+use std::ops::Range;
+
+use self::plan::{BlockPlan, plan};
+use self::rank::rank_graph;
+use crate::graph::{Block, NodeId, Program, Share, StateId};
+
+/// The most ranks that can share a model.
+pub const MAX_RANKS: usize = 1024;
+
+/// How a program is shared by ranks: the same for decode and prefill, and for all ranks.
+#[derive(Debug)]
+pub struct Sharding {
+    ranks: usize,
+    blocks: Vec<BlockPlan>,
+}
+
+/// A program for one rank.
+#[derive(Clone, Debug)]
+pub struct RankProgram {
+    /// Its graphs.
+    pub program: Program,
+    /// For each block, what the rank has of each weight in the order of their table.
+    pub shares: Vec<Vec<Share>>,
+}
+
+/// A product that ranks could share, and what became of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shared {
+    /// Place in the spec: `layers.dense.attention.o`.
+    pub at: String,
+    /// What is dealt out, with the products that are made of it; or why all ranks compute everything.
+    pub outcome: Result<String, String>,
+}
+
+/// A number of ranks that cannot share a model.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("{ranks} ranks: expected 1 to {MAX_RANKS}")]
+pub struct RanksError {
+    /// How many were asked for.
+    pub ranks: usize,
+}
+
+impl Sharding {
+    /// Plans how `ranks` ranks share a plain program.
+    ///
+    /// # Errors
+    /// No ranks, or more than there can be.
+    pub fn plan(program: &Program, ranks: usize) -> Result<Sharding, RanksError> {
+        if !(1..=MAX_RANKS).contains(&ranks) {
+            return Err(RanksError { ranks });
+        }
+        let mut whole = vec![BTreeSet::new(); program.blocks.len()];
+        loop {
+            let planned = program.blocks.iter().zip(&whole);
+            let blocks: Vec<BlockPlan> = match ranks {
+                1 => planned.map(|_| BlockPlan::default()).collect(),
+                _ => planned.map(|(b, w)| plan(&b.graph, ranks, w)).collect(),
+            };
+            let differing = differing(program, &blocks);
+            if differing.is_empty() {
+                return Ok(Sharding { ranks, blocks });
+            }
+            for (block, state) in differing {
+                whole[block].insert(state);
+            }
+        }
+    }
+
+    /// How many ranks.
+    pub fn ranks(&self) -> usize {
+        self.ranks
+    }
+
+    /// The program of a rank.
+    ///
+    /// # Panics
+    /// If the program is not the one that was planned for, or of another kind; or where a rule is broken by a mistake of ours.
+    pub fn rank(&self, program: &Program, rank: usize) -> RankProgram {
+        let block = |(block, plan): (&Block, &BlockPlan)| {
+            let (graph, shares) = rank_graph(&block.graph, plan, rank);
+            let name = block.name.clone();
+            (Block { name, graph }, shares)
+        };
+        let (blocks, shares) = program.blocks.iter().zip(&self.blocks).map(block).unzip();
+        let program = Program {
+            blocks,
+            ..program.clone()
+        };
+        program.expect_valid("as it is sharded");
+        RankProgram { program, shares }
+    }
+
+    /// Every product that ranks could share, block by block.
+    pub fn products(&self, program: &Program) -> Vec<Shared> {
+        let blocks = self.blocks.iter().enumerate();
+        let ends = blocks.flat_map(|(block, plan)| plan.ends.iter().map(move |end| (block, end)));
+        let shared = |(block, (id, outcome)): (usize, &(NodeId, Result<String, String>))| {
+            let name = &program.blocks[block].graph.node(*id).name;
+            Shared {
+                at: format!("{}.{name}", program.place(block)),
+                outcome: outcome.clone(),
+            }
+        };
+        ends.map(shared).collect()
+    }
+}
+
+/// States that are not dealt out in the layers that read them as in those that write them.
+fn differing(program: &Program, blocks: &[BlockPlan]) -> Vec<(usize, StateId)> {
+    let heads = |block: usize, state| -> Option<Vec<Range<usize>>> {
+        blocks[block].heads(&program.blocks[block].graph, state)
+    };
+    let mut out = vec![];
+    for (layer, source) in program.sources.iter().enumerate() {
+        let Some(source) = *source else { continue };
+        let (reader, writer) = (program.layers[layer], program.layers[source]);
+        let states = program.blocks[reader].graph.states.len() as u32;
+        let differ = |s: &StateId| heads(reader, *s) != heads(writer, *s);
+        let differing = (0..states).map(StateId).filter(differ);
+        out.extend(differing.flat_map(|s| [(reader, s), (writer, s)]));
+    }
+    out
+}

@@ -1,0 +1,49 @@
+//! What ranks need of each other: sums, runs of numbers side by side, and bytes.
+
+/// How ranks reach each other. All ranks call the same functions in the same order, with lengths that fit each other.
+pub trait Communicator: Send {
+    /// Which rank this is.
+    fn rank(&self) -> usize;
+
+    /// How many there are.
+    fn ranks(&self) -> usize;
+
+    /// Writes to `sum` the sum of what all ranks bring, taken in the order of ranks, so that all have the same bits.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    fn all_reduce(&mut self, own: &[f32], sum: &mut [f32]) -> Result<(), RankLost>;
+
+    /// Writes to `all` what all ranks bring, in the order of ranks; rank `r` brings `lengths[r]` numbers.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    fn all_gather(
+        &mut self,
+        own: &[f32],
+        lengths: &[usize],
+        all: &mut [f32],
+    ) -> Result<(), RankLost>;
+
+    /// Replaces `bytes` by those of rank 0.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    fn broadcast(&mut self, bytes: &mut Vec<u8>) -> Result<(), RankLost>;
+
+    /// The bytes that each rank brings, in the order of ranks.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    fn exchange(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>, RankLost>;
+}
+
+/// A rank that is gone: the others cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("rank {rank} is gone: {why}")]
+pub struct RankLost {
+    /// Which.
+    pub rank: usize,
+    /// What it said last.
+    pub why: String,
+}

@@ -1,0 +1,14 @@
+//! Ranks that share a model: each has a session of its own part, and all take the same steps.
+//!
+//! Rank 0 is asked; what it is asked it tells the others ([`command`]), which follow. In the midst of a step ranks meet where their code
+//! says so ([`Link`]), through a [`Communicator`]: threads of one process ([`local`]), or processes.
+
+mod command;
+mod communicator;
+mod link;
+pub mod local;
+
+pub use communicator::{Communicator, RankLost};
+
+pub(crate) use command::Command;
+pub(crate) use link::{Link, no_collective};
