@@ -139,7 +139,7 @@ mod tests {
             (starts.collect::<Vec<_>>(), deal.units(Side::Many))
         };
         assert_eq!(columns(160, 3), (vec![0, 64, 128], 160));
-        assert_eq!(columns(50, 4), (vec![0, 16, 32, 40], 50));
+        assert_eq!(columns(50, 4), (vec![0, 16, 32, 48], 50));
         assert_eq!(columns(5, 4), (vec![0, 2, 3, 4], 5));
         assert!(Deal::columns(3, 4).is_err());
     }
