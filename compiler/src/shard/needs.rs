@@ -126,5 +126,7 @@ fn need(graph: &Graph, id: NodeId, lot: Lot, role: Role, operand: NodeId) -> Nee
 
 /// Numbers of a row, or of a vector that all rows see.
 fn numbers(graph: &Graph, operand: NodeId) -> usize {
-    graph.weight(operand).map_or_else(|| graph.width(operand), |w| w.shape[0])
+    graph
+        .weight(operand)
+        .map_or_else(|| graph.width(operand), |w| w.shape[0])
 }
