@@ -108,30 +108,48 @@ pub struct Counts {
     pub barriers: usize,
 }
 
-/// Plans both programs with `passes` for `ranks` ranks, and tells what happened.
+/// Plans both programs with `passes`, and tells what happened.
+pub fn explain(loaded: &Loaded, passes: &PassOptions, cache: CacheType) -> Explanation {
+    let plain = plain_programs(loaded, cache);
+    explained(loaded, passes, &plain, &Sharding::of_one(&plain[0]))
+}
+
+/// [`explain`] for `ranks` ranks that share the model.
 ///
 /// # Errors
 /// Numbers of ranks that there cannot be.
-pub fn explain(
+pub fn explain_ranks(
     loaded: &Loaded,
     passes: &PassOptions,
     cache: CacheType,
     ranks: usize,
 ) -> Result<Explanation, RanksError> {
+    let plain = plain_programs(loaded, cache);
+    let sharding = Sharding::plan(&plain[0], ranks)?;
+    Ok(explained(loaded, passes, &plain, &sharding))
+}
+
+fn plain_programs(loaded: &Loaded, cache: CacheType) -> [Program; 2] {
+    [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| plain_program(loaded, kind, cache))
+}
+
+fn explained(
+    loaded: &Loaded,
+    passes: &PassOptions,
+    plain: &[Program; 2],
+    sharding: &Sharding,
+) -> Explanation {
     let none = PassOptions {
         no_fuse: true,
         ..PassOptions::default()
     };
-    let kinds = [ProgramKind::Decode, ProgramKind::Prefill];
-    let plain = kinds.map(|kind| plain_program(loaded, kind, cache));
-    let sharding = Sharding::plan(&plain[0], ranks)?;
-    let first = plain
-        .each_ref()
-        .map(|program| sharding.rank(program, 0).program);
+    let first = plain.each_ref();
+    let first = first.map(|program| sharding.rank(program, 0).program);
     let plan = |program: &Program, passes: &PassOptions| {
         plan_program(program.clone(), passes, Instruments::default())
     };
-    let sharing = (ranks > 1).then(|| sharing(&sharding, &plain[0], &first[0]));
+    let shares = sharding.ranks() > 1;
+    let sharing = shares.then(|| sharing(sharding, &plain[0], &first[0]));
     let plain = first.each_ref().map(|program| plan(program, &none).0);
     let fused = first.each_ref().map(|program| plan(program, passes));
     let totals = plain.iter().zip(&fused).map(|(plain, (fused, _))| Totals {
@@ -139,13 +157,13 @@ pub fn explain(
         plain: counts(plain),
         fused: counts(fused),
     });
-    Ok(Explanation {
+    Explanation {
         spec: loaded.model.name.clone(),
         kinds: layer_kinds(loaded),
         sharing,
         programs: totals.collect(),
         passes: pass_explanations(passes, &fused),
-    })
+    }
 }
 
 fn sharing(sharding: &Sharding, whole: &Program, first: &Program) -> Sharing {

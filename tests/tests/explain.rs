@@ -12,7 +12,7 @@ fn explained(name: &str, preset: &str, passes: &PassOptions) -> Explanation {
     let spec = spec::load(SpecSource::Builtin(name)).unwrap();
     let config = spec.preset(preset).unwrap();
     let loaded = load_shapes(&spec, &config, None).unwrap();
-    explain(&loaded, passes, CacheType::F32, 1).expect("one rank")
+    explain(&loaded, passes, CacheType::F32)
 }
 
 fn check_text(name: &str) {

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use graver::driver::Purpose;
-use graver::explain::explain;
+use graver::explain::explain_ranks;
 
 use super::model::ModelArgs;
 use super::outcome::Outcome;
@@ -24,7 +24,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = args.model.load(Purpose::Inspect)?;
     let (passes, cache) = (args.model.passes()?, args.model.quant.cache());
-    let explanation = explain(&loaded, &passes, cache, args.ranks.ranks())?;
+    let explanation = explain_ranks(&loaded, &passes, cache, args.ranks.ranks())?;
     match args.json {
         true => print(json(&explanation)?)?,
         false => print(explanation)?,

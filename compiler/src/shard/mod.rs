@@ -70,6 +70,15 @@ pub struct RanksError {
 }
 
 impl Sharding {
+    /// One rank, which has the whole program.
+    pub fn of_one(program: &Program) -> Sharding {
+        let blocks = program.blocks.iter().map(|_| BlockPlan::default());
+        Sharding {
+            ranks: 1,
+            blocks: blocks.collect(),
+        }
+    }
+
     /// Plans how `ranks` ranks share a plain program.
     ///
     /// # Errors
@@ -78,13 +87,14 @@ impl Sharding {
         if !(1..=MAX_RANKS).contains(&ranks) {
             return Err(RanksError { ranks });
         }
+        if ranks == 1 {
+            return Ok(Sharding::of_one(program));
+        }
         let mut whole = vec![BTreeSet::new(); program.blocks.len()];
         loop {
             let planned = program.blocks.iter().zip(&whole);
-            let blocks: Vec<BlockPlan> = match ranks {
-                1 => planned.map(|_| BlockPlan::default()).collect(),
-                _ => planned.map(|(b, w)| plan(&b.graph, ranks, w)).collect(),
-            };
+            let blocks = planned.map(|(block, whole)| plan(&block.graph, ranks, whole));
+            let blocks: Vec<BlockPlan> = blocks.collect();
             let differing = differing(program, &blocks);
             if differing.is_empty() {
                 return Ok(Sharding { ranks, blocks });
