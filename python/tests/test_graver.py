@@ -77,7 +77,8 @@ def test_sequences_go_together(compiled):
     a, b = session.encode(PROMPT), session.encode("And God said")
     both = session.step([(0, a), (1, b)])
     assert both.shape == (2, session.vocab)
-    assert (both[0] == session.logits(a)[-1]).all()
+    # Long steps run another program than short ones, which rounds otherwise.
+    assert np.allclose(both[0], session.logits(a)[-1], rtol=0, atol=1e-3 * both[0].std())
     session.copy(1, 0)
     assert session.position(0) == session.position(1) == len(b)
     session.truncate(1)

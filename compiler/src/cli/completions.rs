@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use clap::Command;
 use clap_complete::Shell;
 
 use super::outcome::Outcome;
@@ -14,9 +15,10 @@ pub(crate) struct Args {
     shell: Shell,
 }
 
-pub(crate) fn run(args: &Args) -> Outcome {
+/// Prints the script for the program's own command line.
+pub(crate) fn run(args: &Args, mut command: Command) -> Outcome {
     let mut script = vec![];
-    clap_complete::generate(args.shell, &mut super::command(), "graver", &mut script);
+    clap_complete::generate(args.shell, &mut command, "graver", &mut script);
     print(String::from_utf8_lossy(&script))?;
     Ok(ExitCode::SUCCESS)
 }

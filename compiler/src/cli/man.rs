@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+use clap::Command;
 use graver_runtime::files::shown;
 
 use super::outcome::Outcome;
@@ -14,11 +15,12 @@ pub(crate) struct Args {
     folder: PathBuf,
 }
 
-pub(crate) fn run(args: &Args) -> Outcome {
+/// Writes a page for the program, and one for each command of its command line.
+pub(crate) fn run(args: &Args, command: Command) -> Outcome {
     let failed = |path: &Path, e| format!("{}: {e}; choose another folder", shown(path));
     std::fs::create_dir_all(&args.folder).map_err(|e| failed(&args.folder, e))?;
     let mut listed = String::new();
-    for (name, page) in pages()? {
+    for (name, page) in pages(command)? {
         let path = args.folder.join(name);
         std::fs::write(&path, page).map_err(|e| failed(&path, e))?;
         listed += &format!("{}\n", shown(&path));
@@ -28,9 +30,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 /// Names and texts of all pages.
-fn pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
+fn pages(command: Command) -> std::io::Result<Vec<(String, Vec<u8>)>> {
     // Kernels differ from machine to machine, and pages should not.
-    let mut command = super::command().version(graver::VERSION);
+    let mut command = command.version(graver::VERSION);
     command.build();
     let mut all = vec![command.clone()];
     all.extend(
@@ -39,7 +41,7 @@ fn pages() -> std::io::Result<Vec<(String, Vec<u8>)>> {
             .filter(|c| c.get_name() != "help")
             .cloned(),
     );
-    let page = |command: clap::Command| {
+    let page = |command: Command| {
         let name = match command.get_name() {
             "graver" => "graver.1".to_string(),
             verb => format!("graver-{verb}.1"),

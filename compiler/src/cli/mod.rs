@@ -88,7 +88,7 @@ static VERSION: LazyLock<String> = LazyLock::new(|| {
 });
 
 /// The command line. `run` and `chat` have a seed already, which is that of random weights as well.
-pub(crate) fn command() -> clap::Command {
+fn command() -> clap::Command {
     Cli::command()
         .version(&**VERSION)
         .mut_subcommand("run", with_two_seeds)
@@ -150,8 +150,8 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Report(args) => report::run(&args),
         Command::Tune(args) => tune::run(&args),
         Command::Verify(args) => verify::run(&args),
-        Command::Completions(args) => completions::run(&args),
-        Command::Man(args) => man::run(&args),
+        Command::Completions(args) => completions::run(&args, command()),
+        Command::Man(args) => man::run(&args, command()),
     }
 }
 

@@ -224,7 +224,7 @@ pub enum WeightsError {
     },
     /// Converted, packed or random weights that memory has no room for.
     #[error(
-        "the weights need {} of memory, and {} are available; choose smaller sizes (--preset), or round the matrices (--quantize q4)",
+        "the weights need {} of memory, and {} are available; choose smaller sizes (--preset), or `graver compile`, which makes weights piece by piece",
         Size(*bytes),
         Size(*available)
     )]

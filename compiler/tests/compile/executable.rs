@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::{
     GRAVER, bible, comma, compile, complaint, continuations, fails, folder, listing, ok, output,
-    root, stories, write_program,
+    root, run, stories, write_program,
 };
 
 /// What the model's author published, from the prompt on.
@@ -189,6 +189,31 @@ fn compiling_again_gives_the_same_bytes() {
         let read = |folder: &Path| fs::read(folder.join(&name)).unwrap();
         assert!(read(first.path()) == read(second.path()), "{name} differs");
     }
+}
+
+/// What a program says of itself is about the model, not about the library that runs it.
+#[test]
+fn help_and_version_are_about_the_model() {
+    let folder = folder();
+    let program = folder.path().join("llama");
+    compile(Path::new("llama"), &program, &[]);
+    for help in ["--help", "-h"] {
+        let text = ok(&program, &[help]);
+        assert!(
+            text.starts_with("A language model, compiled by Graver\n"),
+            "{text}"
+        );
+    }
+    for version in ["--version", "-V"] {
+        let text = ok(&program, &[version]);
+        let expected = format!(
+            "llama, compiled by graver {} (target: x86-64-v3, kernels: ",
+            graver::VERSION
+        );
+        assert!(text.starts_with(&expected), "{text}");
+    }
+    let refused = run(&program, &["--version", "--info"]);
+    assert_eq!(refused.status.code(), Some(2));
 }
 
 #[test]

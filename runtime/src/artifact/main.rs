@@ -24,9 +24,9 @@ use crate::sequence::Sequence;
 use crate::stdout;
 use crate::tokenizer::Tokenizer;
 
-/// A language model, compiled by Graver
+/// The command line; `about` alone would be what the package says of itself.
 #[derive(Parser)]
-#[command(about)]
+#[command(about = "A language model, compiled by Graver", long_about = None)]
 struct Cli {
     #[command(flatten)]
     run: RunArgs,
