@@ -3,6 +3,29 @@
 use std::fmt::{self, Display, Formatter};
 
 use crate::abi::{BlobInfo, Manifest, ProgramInfo, StateInfo};
+use crate::appendix::Checksum;
+
+impl Manifest {
+    /// Checksum of what decides what a step costs, but for the passes and the processor: sizes, states, and every weight slot with
+    /// its tensor and bytes. Whoever shows figures of one model beside the shape of another can tell by it. Values of weights
+    /// are no part of it.
+    pub fn model_checksum(&self) -> String {
+        let mut checksum = Checksum::default();
+        let sizes = [self.vocab, self.hidden, self.layers, self.context];
+        let mut text = format!(
+            "{} {sizes:?} {} {:?}",
+            self.spec, self.cache, self.weight_types
+        );
+        for state in &self.states {
+            text += &format!("\n{state:?}");
+        }
+        checksum.update(text.as_bytes());
+        for weight in &self.weights {
+            checksum.update(format!("\n{} {}", weight.name, weight.bytes).as_bytes());
+        }
+        format!("{:016x}", checksum.finish())
+    }
+}
 
 /// The manifest as lines of a name and a value.
 pub fn describe(manifest: &Manifest) -> String {

@@ -5,14 +5,17 @@
 //! without stamps has no trace of any of this.
 
 mod clock;
+mod lengths;
 mod recorder;
+mod text;
 mod trace;
 
 use serde::{Deserialize, Serialize};
 
-use crate::abi::{KernelInfo, ProgramInfo, STRETCHES, StepContext, WAITING, stretch};
+use crate::abi::{KernelInfo, Manifest, STRETCHES, StepContext, WAITING, stretch};
 
 use self::clock::Clock;
+use self::lengths::{PREEMPTED_NS, PREEMPTED_TIMES, Typical};
 use self::recorder::{Recorder, Sum, entering, leaving};
 
 pub(crate) use self::clock::now;
@@ -25,6 +28,9 @@ const TIMELINE: usize = 50_000;
 /// What was measured.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Profile {
+    /// Checksum of the model's shape, [`Manifest::model_checksum`]; empty in files of before there was one.
+    #[serde(default)]
+    pub model_checksum: String,
     /// Threads, the caller included.
     pub threads: usize,
     /// Decode and prefill, as far as they ran.
@@ -67,6 +73,18 @@ pub struct KernelTime {
     pub busy_ns: Vec<u64>,
     /// For each thread, the time spent waiting for the others before it or in its midst.
     pub wait_ns: Vec<u64>,
+    /// For each thread, the median of its calls, to some 3 %.
+    #[serde(default)]
+    pub median_ns: Vec<u64>,
+    /// For each thread, the longest of its calls.
+    #[serde(default)]
+    pub largest_ns: Vec<u64>,
+    /// Calls, of all threads, during which the thread lost its processor: they took over four times the median and 100 µs more.
+    #[serde(default)]
+    pub preempted: u64,
+    /// How much longer than the median those took, for each thread.
+    #[serde(default)]
+    pub lost_ns: Vec<u64>,
 }
 
 /// A stretch of one thread's time.
@@ -88,6 +106,7 @@ pub struct Span {
 
 /// Records a session's steps.
 pub(crate) struct Profiler {
+    model_checksum: String,
     recorder: Recorder,
     clock: Clock,
     programs: [Steps; 2],
@@ -104,9 +123,10 @@ struct Steps {
 }
 
 impl Profiler {
-    pub(crate) fn new(threads: usize, decode: &ProgramInfo, prefill: &ProgramInfo) -> Profiler {
-        let info = [decode, prefill].map(|p| p.kernels.clone());
+    pub(crate) fn new(threads: usize, manifest: &Manifest) -> Profiler {
+        let info = [&manifest.decode, &manifest.prefill].map(|p| p.kernels.clone());
         Profiler {
+            model_checksum: manifest.model_checksum(),
             recorder: Recorder::new(threads, [info[0].len(), info[1].len()], TIMELINE),
             clock: Clock::start(),
             programs: info.map(Steps::new),
@@ -147,6 +167,7 @@ impl Profiler {
         let threads = 0..self.recorder.threads();
         let shown = |thread| self.recorder.timeline(thread).count() as u64;
         Profile {
+            model_checksum: self.model_checksum.clone(),
             threads: threads.len(),
             programs: [0, 1].map(|program| self.program(program, ns)).into(),
             dropped: self.recorder.stretches() - threads.clone().map(shown).sum::<u64>(),
@@ -163,7 +184,10 @@ impl Profiler {
             wall,
         } = &self.programs[program];
         let threads = 0..self.recorder.threads();
-        let sums: Vec<_> = threads.map(|t| self.recorder.sums(t, program)).collect();
+        let sums: Vec<_> = threads
+            .clone()
+            .map(|t| self.recorder.sums(t, program))
+            .collect();
         let time = |kinds: &[usize]| -> Vec<u64> {
             let ticks = |sums: &[Sum]| kinds.iter().map(|s| sums[*s].ticks).sum::<u64>();
             sums.iter().map(|of| scale(ticks(of), ns)).collect()
@@ -172,11 +196,22 @@ impl Profiler {
             let [begun, resumed] = [stretch(k, false), stretch(k, true)];
             let mut waits = vec![begun + WAITING, resumed + WAITING];
             waits.extend((k == 0).then(|| entering(info.len())));
+            let typical: Vec<_> = threads
+                .clone()
+                .map(|t| self.typical(t, program, k, ns))
+                .collect();
+            let each = |of: fn(&Typical) -> f64| -> Vec<u64> {
+                typical.iter().map(|t| (of(t) * ns) as u64).collect()
+            };
             KernelTime {
                 kernel: kernel.clone(),
                 calls: sums[0][begun].count,
                 busy_ns: time(&[begun, resumed]),
                 wait_ns: time(&waits),
+                median_ns: each(|t| t.median),
+                largest_ns: each(|t| t.largest as f64),
+                preempted: typical.iter().map(|t| t.preempted).sum(),
+                lost_ns: each(|t| t.lost),
             }
         });
         ProgramProfile {
@@ -188,6 +223,11 @@ impl Profiler {
             kernels: kernels.collect(),
             end_wait_ns: time(&[leaving(info.len())]),
         }
+    }
+
+    fn typical(&self, thread: usize, program: usize, kernel: usize, ns: f64) -> Typical {
+        let lengths = self.recorder.lengths(thread, program, kernel);
+        lengths.typical(|median| PREEMPTED_TIMES * median + PREEMPTED_NS / ns)
     }
 
     /// A thread's part of the timeline; that of thread 0 has the steps as well.
@@ -278,49 +318,21 @@ impl KernelInfo {
     }
 }
 
-impl std::fmt::Display for Profile {
-    /// A table of source blocks, and of the kernels that take most time.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        for p in self.programs.iter().filter(|p| p.steps > 0) {
-            let per_step = p.wall_ns as f64 / p.steps as f64 / 1e6;
-            writeln!(
-                f,
-                "{}: {} steps of {per_step:.3} ms on {} threads",
-                p.program, p.steps, self.threads
-            )?;
-            let all = (p.wall_ns * self.threads as u64).max(1) as f64;
-            let line = |f: &mut std::fmt::Formatter<'_>, name: &str, busy: u64, wait: u64| {
-                let share = |ns: u64| 100.0 * ns as f64 / all;
-                writeln!(
-                    f,
-                    "  {name:<40} {:5.1} %  waiting {:5.1} %",
-                    share(busy),
-                    share(wait)
-                )
-            };
-            for (name, busy, wait) in p.groups() {
-                line(f, &name, busy, wait)?;
-            }
-            line(f, "end of step", 0, p.end_wait_ns.iter().sum())?;
-            let mut kernels: Vec<_> = p.kernels.iter().collect();
-            kernels.sort_by_key(|k| std::cmp::Reverse(k.busy_ns.iter().sum::<u64>()));
-            for k in kernels.iter().take(8) {
-                let (busy, wait) = (k.busy_ns.iter().sum(), k.wait_ns.iter().sum());
-                line(
-                    f,
-                    &format!("  {} ({})", k.kernel.at, k.kernel.op),
-                    busy,
-                    wait,
-                )?;
-            }
-        }
-        match self.dropped {
-            0 => Ok(()),
-            n => writeln!(
-                f,
-                "the timeline ends before {n} later stretches, which the sums have"
-            ),
-        }
+impl KernelTime {
+    /// Nanoseconds of a usual call: the slowest thread's median.
+    pub fn median(&self) -> u64 {
+        self.median_ns.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Nanoseconds of the longest call of any thread.
+    pub fn largest(&self) -> u64 {
+        self.largest_ns.iter().copied().max().unwrap_or(0)
+    }
+
+    /// Time spent in it on all threads, without what was lost to preemption.
+    pub fn usual_ns(&self) -> u64 {
+        let (busy, lost): (u64, u64) = (self.busy_ns.iter().sum(), self.lost_ns.iter().sum());
+        busy.saturating_sub(lost)
     }
 }
 

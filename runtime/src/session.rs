@@ -168,7 +168,7 @@ impl Session {
         if options.alone && checker.is_none() {
             pool = pool.alone_where_crowded();
         }
-        let profiler = || Profiler::new(threads, &manifest.decode, &manifest.prefill);
+        let profiler = || Profiler::new(threads, &manifest);
         Ok(Session {
             profiler: options.profile.then(profiler),
             checker,
@@ -221,11 +221,8 @@ impl Session {
 
     /// Forgets what was recorded so far: after warming up.
     pub fn reset_profile(&mut self) {
-        let Manifest {
-            decode, prefill, ..
-        } = &*self.program.manifest;
         if let Some(profiler) = &mut self.profiler {
-            *profiler = Profiler::new(self.pool.threads(), decode, prefill);
+            *profiler = Profiler::new(self.pool.threads(), &self.program.manifest);
         }
     }
 

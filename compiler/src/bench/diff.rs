@@ -113,6 +113,8 @@ mod tests {
             headline: Headline::default(),
             format: FORMAT,
             model: "m".into(),
+            model_checksum: String::new(),
+            verdict: None,
             weight_bytes: 1,
             processor: None,
             kernels: "scalar".into(),

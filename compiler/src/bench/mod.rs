@@ -9,6 +9,7 @@ mod headline;
 mod record;
 mod stats;
 mod text;
+mod verdict;
 
 use std::sync::Arc;
 use std::time::Instant;
@@ -24,6 +25,7 @@ use crate::codegen::{Instruments, Planned};
 use crate::cost::{self, Cost, Step};
 use crate::driver::{self, CompileOptions, Loaded, plain_program, plan_program};
 use crate::explain::{Counts, counts};
+use crate::graph::ProgramKind;
 use crate::passes::{Outcome, PASSES, PassOptions};
 
 pub use diff::{Difference, Differences, diff};
@@ -32,6 +34,7 @@ pub use record::{
 };
 pub use stats::Ratio;
 use stats::{median, quantile};
+use verdict::{Saved, verdict};
 
 /// One of the things that are compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -133,8 +136,7 @@ pub fn profiled(passes: &PassOptions) -> Variant {
 
 /// Passes that fuse something somewhere.
 fn acting(loaded: &Loaded, options: &CompileOptions) -> Vec<&'static str> {
-    use crate::graph::ProgramKind::{Decode, Prefill};
-    let reports = [Decode, Prefill].map(|kind| {
+    let reports = [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| {
         let plain = plain_program(loaded, kind, options.cache);
         plan_program(plain, &options.passes, Instruments::default()).1
     });
@@ -147,6 +149,25 @@ fn acting(loaded: &Loaded, options: &CompileOptions) -> Vec<&'static str> {
         sites.any(|(_, site)| matches!(site.outcome, Outcome::Fused(_)))
     };
     PASSES.iter().map(|p| p.name).filter(|n| fused(n)).collect()
+}
+
+/// The pass that saves most barriers of a decode step, by itself.
+fn most_saving(loaded: &Loaded, options: &CompileOptions) -> Option<Saved> {
+    let barriers = |passes: &PassOptions| {
+        let plain = plain_program(loaded, ProgramKind::Decode, options.cache);
+        counts(&plan_program(plain, passes, Instruments::default()).0).barriers
+    };
+    let with_all = barriers(&options.passes);
+    let saved = options.passes.enabled().into_iter().map(|pass| {
+        let mut without = options.passes.clone();
+        without.disabled.push(pass.name.into());
+        let barriers = barriers(&without).saturating_sub(with_all);
+        Saved {
+            pass: pass.name,
+            barriers,
+        }
+    });
+    saved.filter(|s| s.barriers > 0).max_by_key(|s| s.barriers)
 }
 
 /// A compiled variant.
@@ -183,6 +204,8 @@ pub fn run(
     let weight_bytes = loaded.weights.total_bytes() as u64;
     progress("measuring the machine", 0.0);
     let integers = loaded.weights.views().any(|v| v.encoding.quant().is_some());
+    let model_checksum = driver::plan(&loaded, options).manifest.model_checksum();
+    let saved = most_saving(&loaded, options);
     let mut gflops_ceiling = 0.0;
     let mut contenders = compile(loaded, options, variants, points, settings)?;
     let mut spent = Spent::default();
@@ -212,9 +235,15 @@ pub fn run(
                 .collect(),
         });
     }
+    let busy = Busy {
+        lost: spent.lost(settings.threads),
+        steal: spent.steal(),
+    };
     Ok(Report {
         format: FORMAT,
         model: model.into(),
+        model_checksum,
+        verdict: verdict(&reports, busy.is_busy(), saved.as_ref()),
         weight_bytes,
         processor: cpu::model_name(),
         kernels: kernels.name().into(),
@@ -222,10 +251,7 @@ pub fn run(
         threads: settings.threads,
         rounds: settings.rounds,
         gflops_ceiling,
-        busy: Busy {
-            lost: spent.lost(settings.threads),
-            steal: spent.steal(),
-        },
+        busy,
         headline: Headline::of(&reports),
         points: reports,
         profile: contenders.iter().find_map(|c| c.session.profile()),

@@ -54,6 +54,13 @@ pub struct Report {
     pub format: u32,
     /// What the caller calls the model.
     pub model: String,
+    /// Checksum of its shape, [`Manifest::model_checksum`](graver_runtime::abi::Manifest::model_checksum); empty in files of before
+    /// there was one.
+    #[serde(default)]
+    pub model_checksum: String,
+    /// What fusion is worth and which pass matters most, in a sentence, if that was measured.
+    #[serde(default)]
+    pub verdict: Option<String>,
     /// Bytes of its weights.
     pub weight_bytes: u64,
     /// Model of the processor, where the system says.

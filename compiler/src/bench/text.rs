@@ -28,6 +28,9 @@ impl Report {
                 let _ = writeln!(out, "| {} |", v.cells(self.busy).join(" | "));
             }
         }
+        if let Some(verdict) = &self.verdict {
+            let _ = writeln!(out, "\n{verdict}");
+        }
         out
     }
 
@@ -55,7 +58,10 @@ impl fmt::Display for Report {
         for p in &self.points {
             write!(f, "\n{}", p.shown(self.busy))?;
         }
-        Ok(())
+        match &self.verdict {
+            Some(verdict) => writeln!(f, "\n{verdict}"),
+            None => Ok(()),
+        }
     }
 }
 

@@ -6,9 +6,10 @@
 
 use std::cell::UnsafeCell;
 
-use crate::abi::{StepContext, stretch};
+use crate::abi::{STRETCHES, StepContext, WAITING, stretch};
 
 use super::clock::now;
+use super::lengths::Lengths;
 
 /// Between two steps, a thread is in none of the stretches that are summed up.
 const IDLE: usize = u32::MAX as usize;
@@ -33,6 +34,10 @@ pub(super) struct ThreadLog {
     first: usize,
     /// One for each stretch of decode, then of prefill.
     sums: Box<[Sum]>,
+    /// One for each kernel of decode, then of prefill, as `sums` has them.
+    lengths: Box<[Lengths]>,
+    /// Time spent so far in the call that goes on.
+    call: u64,
     timeline: Box<[Beginning]>,
     /// Entries of the timeline that are filled.
     filled: usize,
@@ -118,6 +123,11 @@ impl Recorder {
         &sums[..stretches(self.kernels[program])]
     }
 
+    /// How long the calls of one thread and kernel of a program took.
+    pub(super) fn lengths(&self, thread: usize, program: usize, kernel: usize) -> &Lengths {
+        &self.log(thread).lengths[self.first(program) / STRETCHES + kernel]
+    }
+
     /// How many stretches all sums are of.
     pub(super) fn stretches(&self) -> u64 {
         let sums = (0..self.threads()).flat_map(|thread| self.log(thread).sums.iter());
@@ -187,11 +197,14 @@ impl ThreadLog {
     fn new(kernels: [usize; 2], room: usize) -> ThreadLog {
         // Not zero, so that the pages are there already and no step pays for them.
         let touched = Beginning { at: 1, stretch: 1 };
+        let all: usize = kernels.map(stretches).iter().sum();
         ThreadLog {
             current: IDLE,
             since: 0,
             first: 0,
-            sums: vec![Sum::default(); kernels.map(stretches).iter().sum()].into(),
+            sums: vec![Sum::default(); all].into(),
+            lengths: vec![Lengths::new(); all / STRETCHES].into(),
+            call: 0,
             timeline: vec![touched; room].into(),
             filled: 0,
         }
@@ -204,14 +217,33 @@ impl ThreadLog {
 
     fn begin(&mut self, stretch: usize, at: u64) {
         if let Some(sum) = self.sums.get_mut(self.current) {
-            sum.ticks += at.saturating_sub(self.since);
+            let ticks = at.saturating_sub(self.since);
+            sum.ticks += ticks;
             sum.count += 1;
+            self.count_call(ticks, stretch);
         }
         (self.current, self.since) = (stretch, at);
         if let Some(entry) = self.timeline.get_mut(self.filled) {
             let stretch = stretch as u32;
             *entry = Beginning { at, stretch };
             self.filled += 1;
+        }
+    }
+
+    /// Adds a stretch that took `ticks` to the call that it is part of, which ends unless `next` is a later part of it: a call
+    /// goes on beyond the barriers inside it.
+    fn count_call(&mut self, ticks: u64, next: usize) {
+        let (kernel, kind) = (self.current / STRETCHES, self.current % STRETCHES);
+        if kind == WAITING {
+            return;
+        }
+        if kind & WAITING == 0 {
+            self.call += ticks;
+        }
+        let goes_on = next / STRETCHES == kernel && next % STRETCHES > WAITING;
+        if !goes_on {
+            self.lengths[kernel].add(self.call);
+            self.call = 0;
         }
     }
 

@@ -1,8 +1,11 @@
 //! Sums and traces of made-up stamps.
 
+use std::collections::BTreeMap;
+
 use serde_json::Value;
 
 use super::*;
+use crate::abi::{CacheType, ProgramInfo};
 
 fn info(at: &str) -> KernelInfo {
     KernelInfo {
@@ -23,7 +26,32 @@ fn profiler(threads: usize) -> Profiler {
         collectives: vec![],
     };
     let kernels = vec![info("embed.table"), info("layers.dense.attention.o")];
-    Profiler::new(threads, &program(kernels), &program(vec![]))
+    Profiler::new(threads, &manifest(program(kernels), program(vec![])))
+}
+
+fn manifest(decode: ProgramInfo, prefill: ProgramInfo) -> Manifest {
+    Manifest {
+        abi: 0,
+        compiler: String::new(),
+        spec: "made up".into(),
+        target: String::new(),
+        features: vec![],
+        passes: vec![],
+        vocab: 1,
+        hidden: 1,
+        layers: 1,
+        context: 1,
+        cache: CacheType::F32,
+        weight_types: BTreeMap::new(),
+        eos: vec![],
+        bos: None,
+        decode,
+        prefill,
+        length_switches: vec![],
+        states: vec![],
+        weights: vec![],
+        blobs: vec![],
+    }
 }
 
 /// A step of 100 ticks on two threads. Kernel 0 begins without a barrier; thread 1 waits for the other before kernel 1, which
@@ -79,6 +107,34 @@ fn kernels_and_waits_make_up_the_step() {
         ("attention".to_string(), 75, 20),
     ];
     assert_eq!(p.groups(), groups);
+}
+
+/// A barrier inside a kernel does not cut its call in two, and waiting is no part of it.
+#[test]
+fn calls_are_measured_whole_and_a_preempted_one_is_marked() {
+    let mut profiler = profiler(2);
+    (0..9).for_each(|_| step(&mut profiler));
+    let usual = profiler.program(0, 1.0);
+    assert_eq!(usual.kernels[0].largest_ns, [40, 10]);
+    assert_eq!(usual.kernels[1].largest_ns, [10 + 20, 20 + 25]);
+    let close = |found: u64, expected: u64| found.abs_diff(expected) <= 1 + expected / 32;
+    assert!(close(usual.kernels[1].median(), 45), "{usual:?}");
+    assert_eq!(usual.kernels[1].preempted, 0);
+    let long = 5_000_000;
+    let log = profiler.recorder.log_mut(1);
+    log.stamp(stretch(1, false), 10_000);
+    log.stamp(stretch(2, false), 10_000 + long);
+    let lost = profiler.program(0, 1.0);
+    let kernel = &lost.kernels[1];
+    assert_eq!((kernel.preempted, kernel.largest_ns[1]), (1, long));
+    assert!(close(kernel.median(), 45), "{kernel:?}");
+    assert!(close(kernel.lost_ns[1], long), "{kernel:?}");
+    assert!(kernel.usual_ns() < long / 10, "{kernel:?}");
+    let shown = profiler.profile().to_string();
+    assert!(
+        shown.contains(" !\n") && shown.contains("1 call lost "),
+        "{shown}"
+    );
 }
 
 #[test]
