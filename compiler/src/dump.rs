@@ -2,17 +2,20 @@
 //!
 //! In: the name of a stage, and a bound model or a planned program. Out: text. Nothing here decides anything.
 
+mod bound;
+mod excerpts;
+
 use std::fmt;
 use std::str::FromStr;
 
-use serde_json::Value;
-
 use crate::artifact::{ListingError, listings};
-use crate::codegen::{Instruments, Listing, Planned};
-use crate::driver::{CompileOptions, Loaded, plain_program, plan_program};
+use crate::codegen::{Listing, Planned};
+use crate::disasm;
+use crate::driver::{CompileOptions, Loaded, plain_program};
 use crate::graph::{ProgramKind, dot};
+use crate::history::History;
 use crate::passes::{self, PASSES, PassOptions};
-use crate::spec::model::Model;
+use crate::select::{self, Chosen, UnknownKernel};
 use crate::spec::nearest;
 
 /// A stage whose result can be looked at.
@@ -116,47 +119,79 @@ impl fmt::Display for DumpStage {
     }
 }
 
-/// The text of a stage of a model's program; it needs no weights.
+/// Why a stage has no text.
+#[derive(Debug, thiserror::Error)]
+pub enum DumpError {
+    /// Machine code for a processor that code cannot be made for.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
+    /// A name of no kernel.
+    #[error("--kernel: {0}")]
+    Kernel(#[from] UnknownKernel),
+    /// The spec, of which no kernel has a part.
+    #[error(
+        "--kernel chooses among kernels, and a spec has none yet: leave it out with --emit spec"
+    )]
+    NoKernels,
+}
+
+/// The text of a stage of a model's program, or, of the kernels that `kernel` names, their part of it; it needs no weights.
 ///
 /// # Errors
-/// Machine code for a processor that code cannot be made for.
+/// Machine code for a processor that code cannot be made for, and names of no kernel.
 pub fn dump(
     loaded: &Loaded,
     options: &CompileOptions,
     kind: ProgramKind,
     what: DumpStage,
-) -> Result<String, ListingError> {
+    kernel: Option<&str>,
+) -> Result<String, DumpError> {
     if what == DumpStage::Spec {
-        return Ok(bound_spec(&loaded.model));
-    }
-    let mut program = plain_program(loaded, kind, options.cache);
-    if let DumpStage::Graph(limit) = what {
-        let limit = limit.into_iter().chain(options.passes.limit).min();
-        let passes = PassOptions {
-            limit,
-            ..options.passes.clone()
+        return match kernel {
+            Some(_) => Err(DumpError::NoKernels),
+            None => Ok(bound::spec(&loaded.model)),
         };
-        passes::run(&mut program, &passes);
-        return Ok(program.to_string());
     }
-    let planned = plan_program(program, &options.passes, Instruments::default()).0;
-    if let Some(text) = what.of_planned(&planned) {
-        return Ok(text);
-    }
-    let text = |l: Listing| {
-        let body = if what == DumpStage::Clif {
-            l.clif
-        } else {
-            l.asm.unwrap_or_default()
-        };
-        format!("; {}\n{body}", l.name)
+    let plain = plain_program(loaded, kind, options.cache);
+    let history = History::of(plain, &options.passes);
+    let chosen = kernel
+        .map(|name| select::kernels(&history.planned, name))
+        .transpose()?;
+    let text = match (what, chosen) {
+        (DumpStage::Graph(limit), chosen) => {
+            let passes = PassOptions {
+                limit: limit.into_iter().chain(options.passes.limit).min(),
+                ..options.passes.clone()
+            };
+            let mut program = history.before.clone();
+            passes::run(&mut program, &passes);
+            match chosen {
+                None => program.to_string(),
+                Some(chosen) => excerpts::graph(&program, &history, &chosen),
+            }
+        }
+        (DumpStage::Schedule, Some(chosen)) => excerpts::schedule(&history, &chosen),
+        (DumpStage::Memory, Some(chosen)) => excerpts::memory(&history, &chosen),
+        (DumpStage::Dot, chosen) => excerpts::dot(&history, chosen.as_deref()),
+        (DumpStage::Clif | DumpStage::Asm, chosen) => {
+            let functions = listings(&history.planned, &options.target)?;
+            let is_wanted = |l: &Listing| match (&chosen, l.kernel) {
+                (None, _) => true,
+                (Some(chosen), Some((block, kernel))) => chosen.contains(&Chosen { block, kernel }),
+                (Some(_), None) => false,
+            };
+            let texts = functions
+                .iter()
+                .filter(|l| is_wanted(l))
+                .map(|l| match what {
+                    DumpStage::Clif => format!("; {}\n{}", l.name, l.clif),
+                    _ => disasm::text(&l.name, &l.code),
+                });
+            texts.collect::<Vec<_>>().join("\n")
+        }
+        (other, _) => other.of_planned(&history.planned).unwrap_or_default(),
     };
-    let functions = listings(&planned, &options.target)?;
-    Ok(functions
-        .into_iter()
-        .map(text)
-        .collect::<Vec<_>>()
-        .join("\n"))
+    Ok(text)
 }
 
 impl DumpStage {
@@ -166,80 +201,9 @@ impl DumpStage {
             DumpStage::Graph(_) => Some(planned.program.to_string()),
             DumpStage::Schedule => Some(planned.schedule.to_string()),
             DumpStage::Memory => Some(planned.memory.text(&planned.program)),
-            DumpStage::Dot => Some(dot(&planned.program)),
+            DumpStage::Dot => Some(dot(&planned.program, &|_, _| Some(vec![]))),
             DumpStage::Spec | DumpStage::Clif | DumpStage::Asm => None,
         }
-    }
-}
-
-/// A bound spec as JSON, what is absent or false left out.
-fn bound_spec(model: &Model) -> String {
-    // By way of text, which has the shortest digits that give back each float32; a value would have the widened ones.
-    let text = serde_json::to_string(model).unwrap_or_default();
-    let value = serde_json::from_str(&text).unwrap_or_default();
-    let mut out = String::new();
-    write_json(&without_absent(value), 0, 0, &mut out);
-    out + "\n"
-}
-
-fn without_absent(value: Value) -> Value {
-    let absent = |v: &Value| match v {
-        Value::Null | Value::Bool(false) => true,
-        Value::Array(list) => list.is_empty(),
-        Value::Bool(true) | Value::Number(_) | Value::String(_) | Value::Object(_) => false,
-    };
-    match value {
-        Value::Object(map) => {
-            let kept = map.into_iter().filter(|(_, v)| !absent(v));
-            Value::Object(kept.map(|(k, v)| (k, without_absent(v))).collect())
-        }
-        Value::Array(list) => Value::Array(list.into_iter().map(without_absent).collect()),
-        other => other,
-    }
-}
-
-/// Columns of a line.
-const WIDTH: usize = 120;
-
-/// JSON on as few lines as fit, so that a weight or a norm is a line and not ten; `column` is where it begins.
-fn write_json(value: &Value, indent: usize, column: usize, out: &mut String) {
-    let line = on_one_line(value);
-    if column + line.len() < WIDTH {
-        return out.push_str(&line);
-    }
-    let (open, close, parts): (char, char, Vec<(String, &Value)>) = match value {
-        Value::Object(map) => {
-            let parts = map.iter().map(|(k, v)| (format!("{k:?}: "), v));
-            ('{', '}', parts.collect())
-        }
-        Value::Array(list) => {
-            let parts = list.iter().map(|v| (String::new(), v));
-            ('[', ']', parts.collect())
-        }
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {
-            return out.push_str(&line);
-        }
-    };
-    out.push(open);
-    for (i, (key, v)) in parts.iter().enumerate() {
-        out.push_str(&format!("\n{:1$}{key}", "", indent + 2));
-        write_json(v, indent + 2, indent + 2 + key.len(), out);
-        out.push_str(if i + 1 < parts.len() { "," } else { "" });
-    }
-    out.push_str(&format!("\n{:1$}{close}", "", indent));
-}
-
-fn on_one_line(value: &Value) -> String {
-    let join = |parts: Vec<String>| parts.join(", ");
-    match value {
-        Value::Object(map) => {
-            let parts = map
-                .iter()
-                .map(|(k, v)| format!("{k:?}: {}", on_one_line(v)));
-            format!("{{ {} }}", join(parts.collect()))
-        }
-        Value::Array(list) => format!("[{}]", join(list.iter().map(on_one_line).collect())),
-        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value.to_string(),
     }
 }
 

@@ -368,7 +368,7 @@ impl MemoryPlan {
             self.scratch_bytes,
         );
         let mut s = format!(
-            "{} arena {fixed} bytes + {more} per position, scratch {scratch} per thread\n",
+            "{} arena {fixed} bytes + {more} per position, scratch {scratch} per thread; an epoch ends at a barrier\n",
             program.kind
         );
         let plans = self.blocks.iter().zip(&self.workspaces);

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod cache;
 pub mod manifest;
+pub mod names;
 pub mod quant;
 
 pub use cache::{CACHE_GROUP, CacheType, NarrowFn, WidenFn};

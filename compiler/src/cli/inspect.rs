@@ -8,6 +8,7 @@ use graver::dump::{DumpStage, dump};
 use graver::graph::ProgramKind;
 use graver::summary::{Machine, compare};
 
+use super::machine::positive;
 use super::model::ModelArgs;
 use super::outcome::Outcome;
 use super::print::{json, print};
@@ -23,6 +24,9 @@ pub(crate) struct Args {
     /// Which of the two programs to print: decode or prefill [default: decode]
     #[arg(long, value_name = "NAME", requires = "emit")]
     program: Option<ProgramKind>,
+    /// Print only the kernels at this place in the spec, or with it in theirs: layers.dense.mlp.down, q+k+v
+    #[arg(long, value_name = "NAME", requires = "emit")]
+    kernel: Option<String>,
     /// Compare with this model, side by side
     #[arg(long, value_name = "MODEL")]
     compare: Option<PathBuf>,
@@ -37,13 +41,6 @@ pub(crate) struct Args {
     json: bool,
 }
 
-fn positive(text: &str) -> Result<f64, String> {
-    match text.parse::<f64>() {
-        Ok(x) if x.is_finite() && x > 0.0 => Ok(x),
-        _ => Err(format!("{text}: expected a number above 0")),
-    }
-}
-
 pub(crate) fn run(args: &Args) -> Outcome {
     if let Some(stage) = args.emit {
         if stage == DumpStage::Spec && args.program.is_some() {
@@ -53,7 +50,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         }
         let program = args.program.unwrap_or(ProgramKind::Decode);
         let loaded = args.model.load(Purpose::Inspect)?;
-        let text = dump(&loaded, &args.model.options()?, program, stage)?;
+        let kernel = args.kernel.as_deref();
+        let text = dump(&loaded, &args.model.options()?, program, stage, kernel)?;
         print(text)?;
         return Ok(ExitCode::SUCCESS);
     }

@@ -18,6 +18,8 @@ pub(super) struct Site<'a> {
     pub(super) graph: &'a Graph,
     pub(super) plan: &'a MemoryPlan,
     pub(super) block: usize,
+    /// Of the kernel, in its block.
+    pub(super) index: usize,
     pub(super) kernel: &'a Kernel,
     pub(super) ropes: &'a [crate::spec::model::Rope],
 }

@@ -3,6 +3,7 @@
 //! One function for each kernel, one for each block, one entry for each program. The entry walks a table of layers, which
 //! lies in read-only data beside the code: block, first weight pointer, first state offset.
 
+mod annotate;
 mod attention;
 mod barriers;
 mod cache;
@@ -13,9 +14,11 @@ mod experts;
 mod heads;
 mod kernel;
 mod latent;
+mod listing;
 mod matmul;
 mod norms;
 mod online;
+mod places;
 mod plain;
 mod products;
 mod recurrent;
@@ -40,12 +43,15 @@ use cranelift_frontend::{FunctionBuilder, FunctionBuilderContext};
 use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleError};
 use graver_runtime::abi::{StepContext, stretch};
 
+use self::annotate::{Annotated, annotate};
 use self::kernel::Site;
+use self::places::Places;
 use self::writer::{Writer, kernel_signature, signature};
 use crate::graph::{Cut, Program, ProgramKind};
 use crate::memory::MemoryPlan;
 use crate::schedule::{Kernel, Schedule};
 
+pub use listing::{Listing, MachineCode, Note, NoteKind};
 pub use target::{DEFAULT_TARGET, Target, TargetError};
 
 /// A program with its schedule and memory plan: what code is made from.
@@ -78,17 +84,6 @@ impl Planned {
         let before = &self.schedule.blocks[..block];
         before.iter().map(|b| b.kernels.len()).sum::<usize>() + index
     }
-}
-
-/// Intermediate text of a function, for `inspect`.
-#[derive(Clone, Debug)]
-pub struct Listing {
-    /// Symbol.
-    pub name: String,
-    /// Cranelift IR.
-    pub clif: String,
-    /// Machine code as Cranelift prints it.
-    pub asm: Option<String>,
 }
 
 /// Emits all functions of a program into `module` and returns its entry, exported as `symbol`.
@@ -180,6 +175,7 @@ impl Unit<'_> {
         name: &str,
         linkage: Linkage,
         signature: Signature,
+        site: Option<&Site>,
         body: impl FnOnce(&mut Writer, &mut dyn Module),
     ) -> Emitted<FuncId> {
         let id = self.module.declare_function(name, linkage, &signature)?;
@@ -197,21 +193,39 @@ impl Unit<'_> {
                 panic!("{name}: {what}\n{}", self.context.func.display());
             }
         }
-        if let Some(listings) = &mut self.listings {
-            self.context.set_disasm(true);
+        let annotated = self.listings.is_some().then(|| self.annotated(site));
+        self.module.define_function(id, &mut self.context)?;
+        if let (Some(listings), Some(annotated)) = (&mut self.listings, annotated) {
             listings.push(Listing {
                 name: name.into(),
-                clif: self.context.func.display().to_string(),
-                asm: None,
+                kernel: site.map(|s| (s.block, s.index)),
+                code: machine_code(&self.context, &annotated),
+                clif: annotated.clif,
             });
-        }
-        self.module.define_function(id, &mut self.context)?;
-        if let Some(listings) = &mut self.listings {
-            let asm = self.context.compiled_code().and_then(|c| c.vcode.clone());
-            listings.last_mut().expect("just pushed").asm = asm;
         }
         self.module.clear_context(&mut self.context);
         Ok(id)
+    }
+
+    /// The function that was just written, with comments on what it reaches.
+    fn annotated(&mut self, site: Option<&Site>) -> Annotated {
+        self.context.set_disasm(true);
+        let places = site.map(Places::of).unwrap_or_default();
+        let declarations = self.module.declarations();
+        let symbol = |namespace, index| match namespace {
+            0 => {
+                let id = FuncId::from_u32(index);
+                declarations
+                    .get_function_decl(id)
+                    .linkage_name(id)
+                    .into_owned()
+            }
+            _ => {
+                let id = DataId::from_u32(index);
+                declarations.get_data_decl(id).linkage_name(id).into_owned()
+            }
+        };
+        annotate(&mut self.context.func, &places, &symbol)
     }
 
     fn block(&mut self, index: usize) -> Emitted<FuncId> {
@@ -224,7 +238,7 @@ impl Unit<'_> {
         }
         let name = self.own_name(format!("{}.{}", self.kind(), symbol_part(&block.name)));
         let signature = kernel_signature(self.module.target_config().default_call_conv);
-        self.function(&name, Linkage::Local, signature, |e, module| {
+        self.function(&name, Linkage::Local, signature, None, |e, module| {
             let mut at = 0;
             while at < kernels.len() {
                 let run = kernels[at..].iter().take_while(|k| k.per_tile).count();
@@ -262,6 +276,7 @@ impl Unit<'_> {
             graph,
             plan: &planned.memory,
             block,
+            index,
             kernel,
             ropes,
         };
@@ -277,22 +292,28 @@ impl Unit<'_> {
         let rope_ids = self.ropes.clone();
         let place = planned.kernel_place(block, index);
         let instruments = planned.instruments;
-        self.function(&name, Linkage::Local, signature, |e, module| {
-            let addresses = rope_ids
-                .iter()
-                .map(|id| module.declare_data_in_func(*id, e.b.func))
-                .collect();
-            e.rope_data = addresses;
-            e.stamped = instruments.stamps.then_some(place);
-            let tile = kernel.per_tile.then(|| {
-                let entry = e.b.current_block().expect("just begun");
-                e.b.block_params(entry)[4]
-            });
-            if instruments.checks {
-                e.enter_kernel(place, tile);
-            }
-            emit_kernel(e, program, &site, tile);
-        })
+        self.function(
+            &name,
+            Linkage::Local,
+            signature,
+            Some(&site),
+            |e, module| {
+                let addresses = rope_ids
+                    .iter()
+                    .map(|id| module.declare_data_in_func(*id, e.b.func))
+                    .collect();
+                e.rope_data = addresses;
+                e.stamped = instruments.stamps.then_some(place);
+                let tile = kernel.per_tile.then(|| {
+                    let entry = e.b.current_block().expect("just begun");
+                    e.b.block_params(entry)[4]
+                });
+                if instruments.checks {
+                    e.enter_kernel(place, tile);
+                }
+                emit_kernel(e, program, &site, tile);
+            },
+        )
     }
 
     /// The entry: embedding, each layer of the table, and the head where logits are wanted.
@@ -316,7 +337,7 @@ impl Unit<'_> {
             .then(|| stretch(done, false));
         let call_conv = self.module.target_config().default_call_conv;
         let signature = signature(call_conv, &[I64, I64], None);
-        self.function(symbol, Linkage::Export, signature, |e, module| {
+        self.function(symbol, Linkage::Export, signature, None, |e, module| {
             let global = module.declare_data_in_func(table, e.b.func);
             let base = e.b.ins().symbol_value(I64, global);
             let zero = e.int(0);
@@ -416,6 +437,23 @@ fn call_layer(
         e.jump(done);
     }
     e.b.switch_to_block(done);
+}
+
+/// The code of a function that was just compiled.
+fn machine_code(context: &Context, annotated: &Annotated) -> MachineCode {
+    let Some(code) = context.compiled_code() else {
+        return MachineCode::default();
+    };
+    let located = code.buffer.get_srclocs_sorted().iter();
+    let notes = located.filter_map(|l| {
+        let note = annotated.note(l.loc)?.clone();
+        Some((l.start as usize, l.end as usize, note))
+    });
+    MachineCode {
+        bytes: code.buffer.data().to_vec(),
+        notes: notes.collect(),
+        text: code.vcode.clone().unwrap_or_default(),
+    }
 }
 
 /// A name as assemblers and debuggers like it.

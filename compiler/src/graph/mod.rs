@@ -24,6 +24,7 @@ pub use nodes::{Graph, Node, NodeId};
 pub use ops::*;
 pub use program::{Block, Program, ProgramKind, UnknownProgram};
 pub use share::Share;
+pub(crate) use text::Excerpt;
 pub use text::op_text;
 pub use text::{ParseError, parse};
 pub use verify::{VerifyError, verify};

@@ -4,7 +4,7 @@
 //! on how the graph was built.
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 
 use graver_runtime::abi::quant::block_row_bytes;
 use petgraph::Direction;
@@ -38,6 +38,8 @@ pub struct Node {
 struct Placed {
     node: Node,
     number: usize,
+    /// Nodes whose work it does now.
+    absorbed: BTreeSet<NodeId>,
 }
 
 /// One block's computation.
@@ -89,7 +91,11 @@ impl Graph {
     fn place(&mut self, node: Node) -> NodeId {
         let number = self.added;
         self.added += 1;
-        let index = self.nodes.add_node(Placed { node, number });
+        let index = self.nodes.add_node(Placed {
+            node,
+            number,
+            absorbed: BTreeSet::new(),
+        });
         NodeId { number, index }
     }
 
@@ -277,21 +283,74 @@ impl Graph {
     /// Puts `new` in the place of `old` for all its readers, and removes `old` with all that only it read.
     pub fn replace(&mut self, old: NodeId, new: NodeId) {
         self.replace_uses(old, new);
-        self.sweep(old);
+        let mut gone = BTreeSet::new();
+        let mut beside = BTreeSet::new();
+        self.sweep(old, &mut gone, &mut beside);
+        // What others read as well is still there, and `new` does it for itself, unless it reads it too.
+        let behind = self.behind(new);
+        let copied = |id: &NodeId| self.contains(*id) && !behind.contains(id);
+        gone.extend(beside.into_iter().filter(copied));
+        // What a node that `new` reads was credited with is done there.
+        for id in &behind {
+            gone.retain(|n| !self.absorbed(*id).contains(n));
+        }
+        self.absorb(new, &gone);
+    }
+
+    /// Notes that `id` does the work of `nodes`, which are there still: where several nodes are put in the place of one, for those
+    /// that the last of them reads.
+    pub(crate) fn credit(&mut self, id: NodeId, nodes: &[NodeId]) {
+        let mut all: BTreeSet<NodeId> = nodes.iter().copied().collect();
+        all.extend(nodes.iter().flat_map(|n| self.absorbed(*n).iter().copied()));
+        self.absorb(id, &all);
     }
 
     /// Removes a node that nothing reads, and in turn what then nothing reads any more: but inputs and weights, whose tables are
-    /// laid out already, what the block hands on, and what writes state.
-    pub(crate) fn sweep(&mut self, id: NodeId) {
+    /// laid out already, what the block hands on, and what writes state. `gone` gets what was removed, with all that it did,
+    /// and `beside` what of their operands is left.
+    fn sweep(&mut self, id: NodeId, gone: &mut BTreeSet<NodeId>, beside: &mut BTreeSet<NodeId>) {
         let operands = self.operands(id);
+        gone.extend(self.absorbed(id));
+        gone.insert(id);
         self.remove(id);
         for o in operands {
-            let unread = self.contains(o) && self.users(o).is_empty();
-            let stays = |op: &Op| op.writes_cache() || matches!(op, Op::Input(_) | Op::Weight(_));
-            if unread && !self.is_output(o) && !stays(self.op(o)) {
-                self.sweep(o);
+            if !self.contains(o) || matches!(self.op(o), Op::Input(_) | Op::Weight(_)) {
+                continue;
+            }
+            let unread = self.users(o).is_empty();
+            match unread && !self.is_output(o) && !self.op(o).writes_cache() {
+                true => self.sweep(o, gone, beside),
+                false => drop(beside.insert(o)),
             }
         }
+    }
+
+    /// Nodes whose work a node does now, in whose place it was put, with those in whose place they had been: for people, who ask
+    /// what became of an operation. Empty for operations of the graph as it was built.
+    pub(crate) fn absorbed(&self, id: NodeId) -> &BTreeSet<NodeId> {
+        &self.nodes[id.index].absorbed
+    }
+
+    /// Notes that `id`, and what it is a view of, does the work of `nodes`.
+    fn absorb(&mut self, id: NodeId, nodes: &BTreeSet<NodeId>) {
+        self.nodes[id.index].absorbed.extend(nodes);
+        if self.op(id).is_view() {
+            for whole in self.operands(id) {
+                self.absorb(whole, nodes);
+            }
+        }
+    }
+
+    /// Nodes that `id` is computed from.
+    fn behind(&self, id: NodeId) -> BTreeSet<NodeId> {
+        let mut waiting = self.operands(id);
+        let mut behind = BTreeSet::new();
+        while let Some(id) = waiting.pop() {
+            if behind.insert(id) {
+                waiting.extend(self.operands(id));
+            }
+        }
+        behind
     }
 
     /// Whether a node is (still) there.

@@ -18,7 +18,7 @@
 mod error;
 mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use self::error::LineError;
@@ -138,6 +138,29 @@ impl Graph {
             _ if node.name.is_empty() => writeln!(f),
             _ => writeln!(f, " ; {}", node.name),
         }
+    }
+}
+
+/// Some nodes of a graph as text, with the weights that they read.
+pub(crate) struct Excerpt<'a> {
+    /// Where they are.
+    pub(crate) graph: &'a Graph,
+    /// Which.
+    pub(crate) nodes: &'a BTreeSet<NodeId>,
+}
+
+impl fmt::Display for Excerpt<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Excerpt { graph, nodes } = self;
+        let read: BTreeSet<NodeId> = nodes.iter().flat_map(|id| graph.operands(*id)).collect();
+        for weight in read.iter().filter_map(|id| graph.weight(*id)) {
+            writeln!(f, "{weight}")?;
+        }
+        let names = graph.names();
+        let order = graph.order().into_iter();
+        order
+            .filter(|id| nodes.contains(id))
+            .try_for_each(|id| graph.write_node(f, id, &names))
     }
 }
 

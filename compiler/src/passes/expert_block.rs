@@ -40,6 +40,7 @@ fn fuse(graph: &mut Graph, combine: NodeId, kind: ProgramKind) -> Candidate {
     let out = found.experts_out(graph, &routing, inside, &tail);
     let shared = tail.shared.map(|_| "the shared expert");
     let residual = tail.residual.map(|_| "the residual");
+    graph.credit(inside, &found.inside());
     graph.replace(tail.end, out);
     let mut with: Vec<&str> = shared.into_iter().chain(residual).collect();
     with.extend(routing.own.map(|_| "routing by each thread"));
@@ -147,6 +148,13 @@ impl ExpertBlock {
             routes,
             route,
         })
+    }
+
+    /// What the first of the two kernels does.
+    fn inside(&self) -> Vec<NodeId> {
+        let rounded = self.round_tokens.into_iter().chain(self.round_inside);
+        let products = [self.gather, self.act].into_iter().chain(rounded);
+        products.chain(self.into.iter().copied()).collect()
     }
 
     fn routing(&self, graph: &Graph, kind: ProgramKind) -> Routing {

@@ -33,7 +33,7 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Candidate {
     };
     let written = expanded.write_latent(graph, &name);
     expanded.absorb(graph, written);
-    graph.sweep(write);
+    graph.replace(write, written);
     Candidate::fused(&name, "one latent for all heads")
 }
 
@@ -43,7 +43,9 @@ struct Expanded {
     joined: NodeId,
     latent: Links,
     shared: Links,
-    /// Width of the latent.
+    /// What expands the latent,
+    product: NodeId,
+    /// whose width is this.
     rank: usize,
     /// The weight that expands the latent, and each head's rows of it.
     weight: NodeId,
@@ -93,6 +95,7 @@ impl Expanded {
             joined,
             latent,
             shared,
+            product,
             rank: graph.width(latent_end),
             weight,
             key_rows,
@@ -167,6 +170,16 @@ impl Expanded {
         let scores = graph.add(Op::Scores(options), &[q, written], &at("scores"));
         let p = graph.add(Op::Softmax(options), &[scores], &at("softmax"));
         let latents = graph.add(Op::Mix(options), &[p, written], &at("mix"));
+        let [old_scores, old_mix] = self.attention;
+        let old_softmax = graph.input(old_mix);
+        for (new, old) in [
+            (q, self.product),
+            (scores, old_scores),
+            (p, old_softmax),
+            (latents, old_mix),
+        ] {
+            graph.credit(new, &[old]);
+        }
         let results = by_head(columns(self.rank, self.rank), self.value_rows, true, 0);
         let y = graph.add(results, &[latents, self.weight], &at("absorb_v"));
         graph.replace(mix, y);

@@ -24,6 +24,104 @@ fn every_stage_has_a_text() {
     assert_eq!(first_line("dot"), "digraph program {");
 }
 
+/// Every stage of one kernel, by any part of its place.
+#[test]
+fn a_kernel_is_followed_through_all_stages() {
+    let emit = |args: &str| graver(&format!("inspect llama --emit {args} --kernel q+k+v")).ok();
+    let graph = emit("graph");
+    assert!(
+        graph.starts_with("# decode.layers.dense.attention.q+k+v\nweight @"),
+        "{graph}"
+    );
+    assert_eq!(graph.matches(" = ").count(), 1, "{graph}");
+    let on_the_way = emit("graph:merge-projections");
+    assert!(on_the_way.contains(" = rope "), "{on_the_way}");
+    assert_eq!(emit("schedule").lines().count(), 2);
+    assert!(emit("memory").contains("scratch "), "{}", emit("memory"));
+    let dot = emit("dot");
+    assert!(
+        dot.contains("attention.q+k+v\\n") && dot.contains("qkv-epilogue"),
+        "{dot}"
+    );
+    let whole = graver("inspect llama --emit clif").ok();
+    let one = emit("clif");
+    assert!(one.starts_with("; decode.dense.0.attention.q_k_v.matmul\n") && whole.contains(&one));
+    assert_eq!(one.matches("\nfunction ").count(), 1);
+}
+
+/// What is not taken apart says which function and field it is all the same.
+#[test]
+fn code_names_what_it_reaches() {
+    for name in ["llama", "qwen3_moe", "deepseek_v3", "kimi_linear"] {
+        for program in ["decode", "prefill"] {
+            let clif = graver(&format!("inspect {name} --emit clif --program {program}")).ok();
+            let loads = clif
+                .lines()
+                .filter(|l| l.contains(" = load.") && l.contains(" v0+"));
+            let unnamed: Vec<_> = loads.filter(|l| !l.contains("  ; ")).collect();
+            assert!(unnamed.is_empty(), "{name}: {unnamed:#?}");
+            let calls = clif.lines().filter(|l| l.contains("call_indirect"));
+            let unnamed: Vec<_> = calls.filter(|l| !l.contains("  ; ")).collect();
+            assert!(unnamed.is_empty(), "{name}: {unnamed:#?}");
+        }
+    }
+    let clif = graver("inspect llama --emit clif --kernel q+k+v").ok();
+    for named in [
+        "; kernels.matmul_f32(",
+        "; arena[h]",
+        "; scratch[tile]",
+        "; state[attention.kv.k]",
+        "; @attention.q",
+    ] {
+        assert!(clif.contains(named), "{named}: {clif}");
+    }
+    let clif = graver("inspect llama --emit clif --kernel embed").ok();
+    assert!(
+        clif.contains("; kernels.rope_angles(positions[…], "),
+        "{clif}"
+    );
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn machine_code_has_addresses_bytes_loops_and_names() {
+    let asm = graver("inspect llama --emit asm --kernel q+k+v").ok();
+    let first = asm.lines().next().unwrap_or_default();
+    assert!(
+        first.starts_with("; decode.dense.0.attention.q_k_v.matmul: ") && first.ends_with(" loops"),
+        "{first}"
+    );
+    let second = asm.lines().nth(1).unwrap_or_default();
+    assert!(
+        second.trim_start().starts_with("0  55 ") && second.ends_with("push rbp"),
+        "{second}"
+    );
+    for expected in [
+        "┌",
+        "│",
+        "└",
+        " ret\n",
+        "; kernels.matmul_f32(",
+        "; arena[h]",
+    ] {
+        assert!(asm.contains(expected), "{expected}: {asm}");
+    }
+    let block = graver("inspect llama --emit asm").ok();
+    assert!(
+        block.contains("call decode.dense.0.attention.q_k_v.matmul\n"),
+        "{block}"
+    );
+}
+
+#[test]
+fn a_name_of_no_kernel_gets_the_nearest_one() {
+    let said = graver("inspect llama --emit asm --kernel layers.dense.mlp.dwn").refused();
+    let expected = "--kernel: no kernel is called `layers.dense.mlp.dwn` (did you mean `layers.dense.mlp.down`?); there are embed";
+    assert!(said.starts_with(expected), "{said}");
+    let said = graver("inspect llama --emit spec --kernel mlp").refused();
+    assert!(said.contains("leave it out with --emit spec"), "{said}");
+}
+
 #[test]
 fn passes_show_in_the_graph() {
     let has_silu = |more: &str| {

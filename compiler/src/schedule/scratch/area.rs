@@ -5,6 +5,8 @@ use graver_runtime::abi::MATMUL_SCRATCH;
 /// Some bytes of a thread's scratch.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Area {
+    /// What it is for, as listings call it.
+    pub name: &'static str,
     /// First byte, counted from the start of the thread's scratch.
     pub offset: usize,
     /// How many.
@@ -13,6 +15,7 @@ pub struct Area {
 
 /// What micro-kernels for products may use, at the start of every thread's scratch. Between products it is free.
 pub(crate) const PRODUCTS: Area = Area {
+    name: "products",
     offset: 0,
     bytes: MATMUL_SCRATCH,
 };
@@ -34,8 +37,9 @@ impl Layout {
     }
 
     /// The next `bytes` bytes.
-    pub(super) fn take(&mut self, bytes: usize) -> Area {
+    pub(super) fn take(&mut self, name: &'static str, bytes: usize) -> Area {
         let area = Area {
+            name,
             offset: self.end,
             bytes,
         };
@@ -69,7 +73,11 @@ mod tests {
     #[test]
     fn areas_follow_each_other_on_lines_of_their_own() {
         let mut layout = Layout::new();
-        let (a, none, b) = (layout.take(5), layout.take(0), layout.take(64));
+        let (a, none, b) = (
+            layout.take("a", 5),
+            layout.take("none", 0),
+            layout.take("b", 64),
+        );
         assert_eq!(a.offset, MATMUL_SCRATCH);
         assert_eq!((none.offset, none.bytes), (MATMUL_SCRATCH + 64, 0));
         assert_eq!(b.offset, MATMUL_SCRATCH + 64);

@@ -35,10 +35,10 @@ impl AttentionScratch {
     ) -> Self {
         let rows = attention_rows(a, kind);
         AttentionScratch {
-            scores: layout.take(rows * KEY_BLOCK * 4),
-            values: layout.take(rows * a.value_dim * 4),
-            state: layout.take(rows * 2 * 4),
-            widened: layout.take(widened_bytes(graph, a, kind)),
+            scores: layout.take("scores", rows * KEY_BLOCK * 4),
+            values: layout.take("values", rows * a.value_dim * 4),
+            state: layout.take("state", rows * 2 * 4),
+            widened: layout.take("widened", widened_bytes(graph, a, kind)),
         }
     }
 }
@@ -63,7 +63,7 @@ impl UnfusedScratch {
         kind: ProgramKind,
     ) -> Self {
         UnfusedScratch {
-            widened: layout.take(widened_bytes(graph, a, kind)),
+            widened: layout.take("widened", widened_bytes(graph, a, kind)),
         }
     }
 }
@@ -83,7 +83,7 @@ impl SoftmaxScratch {
 
     pub(super) fn take(layout: &mut Layout) -> Self {
         SoftmaxScratch {
-            state: layout.take(2 * 4),
+            state: layout.take("state", 2 * 4),
         }
     }
 }
@@ -122,13 +122,13 @@ impl LatentScratch {
         let sums = (PREFILL_TOKENS * l.value_dim()).max(QUERY_TILE * l.rank());
         let latents = EXPANDED_KEYS.max(QUERY_TILE) * l.attention.head_dim;
         LatentScratch {
-            keys: layout.take(EXPANDED_KEYS * l.key_dim() * 4),
-            values: layout.take(EXPANDED_KEYS * l.value_dim() * 4),
-            latents: layout.take(latents * 4),
-            scores: layout.take(QUERY_TILE * KEY_BLOCK * 4),
-            sums: layout.take(sums * 4),
-            state: layout.take(PREFILL_TOKENS * 2 * 4),
-            widened: layout.take(widened_bytes(graph, &l.attention, kind)),
+            keys: layout.take("keys", EXPANDED_KEYS * l.key_dim() * 4),
+            values: layout.take("values", EXPANDED_KEYS * l.value_dim() * 4),
+            latents: layout.take("latents", latents * 4),
+            scores: layout.take("scores", QUERY_TILE * KEY_BLOCK * 4),
+            sums: layout.take("sums", sums * 4),
+            state: layout.take("state", PREFILL_TOKENS * 2 * 4),
+            widened: layout.take("widened", widened_bytes(graph, &l.attention, kind)),
         }
     }
 }

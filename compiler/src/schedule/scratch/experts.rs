@@ -32,12 +32,12 @@ impl RouteScratch {
     pub(super) fn take(layout: &mut Layout, r: &Route) -> Self {
         let groups = r.groups.map_or(0, |g| g.count) * 4;
         RouteScratch {
-            scores: layout.take(r.experts * 4),
-            choice: layout.take(r.experts * 4),
-            keys: layout.take(r.experts * 4),
-            worth: layout.take(groups),
-            group_keys: layout.take(groups),
-            state: layout.take(2 * 4),
+            scores: layout.take("scores", r.experts * 4),
+            choice: layout.take("choice", r.experts * 4),
+            keys: layout.take("keys", r.experts * 4),
+            worth: layout.take("worth", groups),
+            group_keys: layout.take("group_keys", groups),
+            state: layout.take("state", 2 * 4),
         }
     }
 }
@@ -63,8 +63,8 @@ impl RoutingScratch {
             }
         };
         RoutingScratch {
-            routes: layout.take(tokens * 2 * g.top_k * 4),
-            table: layout.take(table * 4),
+            routes: layout.take("routes", tokens * 2 * g.top_k * 4),
+            table: layout.take("table", table * 4),
             route: RouteScratch::take(layout, r),
         }
     }
@@ -85,7 +85,7 @@ impl ActivateScratch {
 
     pub(super) fn take(layout: &mut Layout, graph: &Graph, node: NodeId) -> Self {
         ActivateScratch {
-            pairs: layout.take(2 * graph.width(node) * 4),
+            pairs: layout.take("pairs", 2 * graph.width(node) * 4),
         }
     }
 }
@@ -127,11 +127,11 @@ impl ExpertsInScratch {
         let prepared = if has_prologue(e) { tokens } else { 0 };
         let route = e.route.as_ref();
         ExpertsInScratch {
-            prepared: layout.take(prepared * prologue_row_bytes(graph, node, e)),
-            gathered: layout.take(tile * tile_row_bytes(graph, node)),
-            row: layout.take(if passes_floats { floats } else { 0 }),
-            tile: layout.take(2 * chunk),
-            staged: layout.take(if e.quantize_y { chunk } else { 0 }),
+            prepared: layout.take("prepared", prepared * prologue_row_bytes(graph, node, e)),
+            gathered: layout.take("gathered", tile * tile_row_bytes(graph, node)),
+            row: layout.take("row", if passes_floats { floats } else { 0 }),
+            tile: layout.take("tile", 2 * chunk),
+            staged: layout.take("staged", if e.quantize_y { chunk } else { 0 }),
             routing: route.map(|r| RoutingScratch::take(layout, &e.grouping, r, kind)),
         }
     }
@@ -164,8 +164,8 @@ impl ExpertsOutScratch {
         let chunk = chunk_rows(graph, node, kind) * 4;
         let route = e.route.as_ref();
         ExpertsOutScratch {
-            tile: layout.take(expert_tile(kind) * chunk),
-            sums: layout.take(max_tokens(kind) * chunk),
+            tile: layout.take("tile", expert_tile(kind) * chunk),
+            sums: layout.take("sums", max_tokens(kind) * chunk),
             routing: route.map(|r| RoutingScratch::take(layout, &e.grouping, r, kind)),
         }
     }

@@ -38,10 +38,10 @@ impl MatmulScratch {
         let tile = tokens * widest.unwrap_or(0) * 4;
         let rounds_norm = m.quantize_x && m.norm.is_some();
         MatmulScratch {
-            rows: layout.take(tokens * Self::row_bytes(m, k)),
-            norm: layout.take(if rounds_norm { k * 4 } else { 0 }),
-            tile: layout.take(tile),
-            staged: layout.take(if m.quantize_y { tile } else { 0 }),
+            rows: layout.take("rows", tokens * Self::row_bytes(m, k)),
+            norm: layout.take("norm", if rounds_norm { k * 4 } else { 0 }),
+            tile: layout.take("tile", tile),
+            staged: layout.take("staged", if m.quantize_y { tile } else { 0 }),
         }
     }
 
@@ -70,7 +70,7 @@ impl QuantizeScratch {
 
     pub(super) fn take(layout: &mut Layout, graph: &Graph, node: NodeId) -> Self {
         QuantizeScratch {
-            norm: layout.take(graph.width(node) * 4),
+            norm: layout.take("norm", graph.width(node) * 4),
         }
     }
 }
@@ -91,7 +91,7 @@ impl EpilogueScratch {
     pub(super) fn take(layout: &mut Layout, parts: &[Epilogue]) -> Self {
         let widest = parts.iter().map(|p| p.rows).max();
         EpilogueScratch {
-            part: layout.take(widest.unwrap_or(0) * 4),
+            part: layout.take("part", widest.unwrap_or(0) * 4),
         }
     }
 }

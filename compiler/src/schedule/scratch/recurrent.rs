@@ -21,7 +21,7 @@ impl ConvScratch {
 
     pub(super) fn take(layout: &mut Layout, c: &ShortConv) -> Self {
         ConvScratch {
-            taps: layout.take(c.taps * channels(c) * 4),
+            taps: layout.take("taps", c.taps * channels(c) * 4),
         }
     }
 }
@@ -41,7 +41,7 @@ impl DeltaScratch {
 
     pub(super) fn take(layout: &mut Layout) -> Self {
         DeltaScratch {
-            run: layout.take(size_of::<DeltaRun>()),
+            run: layout.take("run", size_of::<DeltaRun>()),
         }
     }
 }
@@ -61,7 +61,7 @@ impl DecayScratch {
 
     pub(super) fn take(layout: &mut Layout, heads: usize) -> Self {
         DecayScratch {
-            rates: layout.take(heads * 4),
+            rates: layout.take("rates", heads * 4),
         }
     }
 }
