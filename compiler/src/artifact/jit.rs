@@ -69,18 +69,23 @@ pub fn jit(model: &PlannedModel) -> Result<Program, JitError> {
     })
 }
 
-struct BlobOf(Arc<Weights>, usize);
+struct BlobOf<W>(Arc<W>, usize);
 
-impl AsRef<[u8]> for BlobOf {
+impl<W: AsRef<Weights>> AsRef<[u8]> for BlobOf<W> {
     fn as_ref(&self) -> &[u8] {
-        self.0.blobs[self.1].as_bytes()
+        self.0.as_ref().as_ref().blobs[self.1].as_bytes()
     }
 }
 
 /// The weights as the runtime takes them: the same bytes, in place.
-pub(crate) fn weight_source(weights: &Arc<Weights>) -> WeightSource {
+pub(crate) fn weight_source<W>(weights: &Arc<W>) -> WeightSource
+where
+    W: AsRef<Weights> + Send + Sync + 'static,
+{
     let blob = |i: usize| Blob::shared(Arc::new(BlobOf(Arc::clone(weights), i)));
     WeightSource {
-        blobs: (0..weights.blobs.len()).map(blob).collect(),
+        blobs: (0..weights.as_ref().as_ref().blobs.len())
+            .map(blob)
+            .collect(),
     }
 }

@@ -5,8 +5,10 @@ mod chat;
 mod compile;
 mod completions;
 mod explain;
+mod explore;
 mod inspect;
 mod interrupt;
+mod machine;
 mod man;
 mod model;
 mod outcome;
@@ -20,6 +22,7 @@ mod run;
 mod serve;
 mod specs;
 mod terminal;
+mod title;
 mod tune;
 mod verify;
 
@@ -54,6 +57,8 @@ enum Command {
     Compile(compile::Args),
     /// List every fusion candidate: fused or not, and why
     Explain(explain::Args),
+    /// Show every kernel beside its operations, its code and its cost on a page, and switch passes off and on
+    Explore(explore::Args),
     /// Summarise a model, compare two, or print any compiler stage
     Inspect(inspect::Args),
     /// Answer requests as OpenAI's API has them, and show a page to talk to the model
@@ -143,6 +148,7 @@ fn dispatch(cli: Cli) -> Outcome {
         Command::Bench(args) => bench::run(&args),
         Command::Compile(args) => compile::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Explore(args) => explore::run(&args),
         Command::Inspect(args) => inspect::run(&args),
         Command::Serve(args) => serve::run(&args),
         Command::Perplexity(args) => perplexity::run(&args),

@@ -46,11 +46,14 @@ pub fn open(
 ///
 /// # Errors
 /// Options that do not fit the model, or the memory.
-pub fn start(
+pub fn start<W>(
     program: session::Program,
-    weights: &Arc<Weights>,
+    weights: &Arc<W>,
     options: SessionOptions,
-) -> Result<Session, Error> {
+) -> Result<Session, Error>
+where
+    W: AsRef<Weights> + Send + Sync + 'static,
+{
     Session::new(program, weight_source(weights), options)
 }
 

@@ -207,6 +207,12 @@ fn spec_for(config: &Value, named: Option<&Path>) -> Result<Spec, spec::Error> {
     }
 }
 
+impl AsRef<Weights> for Loaded {
+    fn as_ref(&self) -> &Weights {
+        &self.weights
+    }
+}
+
 impl Loaded {
     /// The model with its matrices rounded to integers in groups, for the purpose that it was loaded for.
     ///

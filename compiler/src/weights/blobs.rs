@@ -41,6 +41,12 @@ pub struct Widened {
     pub held_bytes: usize,
 }
 
+impl AsRef<Weights> for Weights {
+    fn as_ref(&self) -> &Weights {
+        self
+    }
+}
+
 impl Weights {
     /// The bytes of every slot of the pointer table, in order.
     pub fn slots(&self) -> Vec<&[u8]> {

@@ -14,7 +14,6 @@ use tokio::net::TcpStream;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 
-use super::app::App;
 use super::socket::give_up_after;
 
 /// Bytes of a request's headers.
@@ -33,13 +32,22 @@ pub(super) struct Limits {
     pub(super) signals: bool,
 }
 
+/// How far the end has come, for what stands behind the answers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Ending {
+    /// Nothing more is asked.
+    Drain,
+    /// Nothing more is answered.
+    End,
+}
+
 /// Answers until it is asked to end, and then until all is answered that was asked before.
 pub(super) async fn serve(
     listener: TcpListener,
     router: Router,
-    app: Arc<App>,
     limits: Limits,
     mut stopped: watch::Receiver<bool>,
+    ending: impl Fn(Ending),
 ) -> io::Result<()> {
     let listener = tokio::net::TcpListener::from_std(listener)?;
     let mut signals = limits.signals.then(Signals::new).transpose()?;
@@ -54,14 +62,14 @@ pub(super) async fn serve(
         }
     }
     drop(listener);
-    app.engine.drain();
+    ending(Ending::Drain);
     let all_closed = connections.shutdown();
     tokio::select! {
         () = all_closed => {}
         () = tokio::time::sleep(limits.drain_time) => {}
         () = Signals::next(&mut signals) => {}
     }
-    app.engine.end();
+    ending(Ending::End);
     Ok(())
 }
 

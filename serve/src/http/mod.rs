@@ -19,6 +19,7 @@ mod events;
 mod forced;
 mod format;
 mod listen;
+mod local;
 mod logprobs;
 mod messages;
 mod metrics;
@@ -31,5 +32,6 @@ mod tokens;
 
 pub use args::{ArgsError, ServeArgs};
 pub use constraints::Followed;
+pub use local::{Answer, Answering, LocalPage};
 pub use model::{ChatFormat, ServedModel};
 pub use server::{ServeError, Server, ServerOptions};

@@ -13,7 +13,7 @@ use tokio::sync::watch;
 use super::app::{App, now, router};
 use super::body::BodyLimits;
 use super::constraints::{Followed, compile};
-use super::listen::{Limits, serve};
+use super::listen::{Ending, Limits, serve};
 use super::model::ServedModel;
 use super::socket;
 use crate::engine::{ConstraintError, Engine, EngineOptions, StartError};
@@ -125,14 +125,18 @@ impl Server {
         };
         let app = Arc::new(app(model, options)?);
         let (stop, stopped) = watch::channel(false);
-        let (router, engine) = (router(Arc::clone(&app)), Arc::clone(&app));
+        let (router, behind) = (router(Arc::clone(&app)), Arc::clone(&app));
         let builder = std::thread::Builder::new().name("http".into());
         let thread = builder.spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
                 .max_blocking_threads(4)
                 .build()?;
-            runtime.block_on(serve(listener, router, engine, limits, stopped))
+            let ending = |how| match how {
+                Ending::Drain => behind.engine.drain(),
+                Ending::End => behind.engine.end(),
+            };
+            runtime.block_on(serve(listener, router, limits, stopped, ending))
         })?;
         Ok(Server {
             address,
