@@ -11,8 +11,8 @@ use graver_tests::browser::{browse, browser};
 use graver_tests::load_shapes;
 
 /// What a reader does: waits for the page, and clicks a node of the fused graph.
-const READER: &str = "<script>document.querySelector('[data-side=after] .node')\
-    .dispatchEvent(new MouseEvent('click', { bubbles: true }));</script></body>";
+const READER: &str =
+    "<script>document.querySelector('[data-side=after] .node').click();</script></body>";
 
 fn made(name: &str, preset: &str) -> String {
     let spec = spec::load(SpecSource::Builtin(name)).unwrap();
@@ -41,8 +41,14 @@ fn check(name: &str, preset: &str) {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("page.html");
     std::fs::write(&file, made(name, preset).replace("</body>", READER)).unwrap();
-    let options = ["--window-size=1400,2000", "--virtual-time-budget=10000"];
-    let (dom, log) = browse(browser, &options, &format!("file://{}", file.display()));
+    for size in ["1400,2000", "390,840"] {
+        opens(browser, name, size, &format!("file://{}", file.display()));
+    }
+}
+
+fn opens(browser: &str, name: &str, size: &str, url: &str) {
+    let window = format!("--window-size={size}");
+    let (dom, log) = browse(browser, &[&window, "--virtual-time-budget=10000"], url);
     let errors: Vec<_> = log.lines().filter(|l| l.contains("CONSOLE")).collect();
     assert!(errors.is_empty(), "{name}: {errors:#?}");
     assert!(
@@ -52,7 +58,7 @@ fn check(name: &str, preset: &str) {
     for side in ["before", "after"] {
         let graph = dom.split(&format!("data-side=\"{side}\"")).nth(1);
         let graph = graph.unwrap_or_else(|| panic!("{name}: no graph {side}"));
-        let graph = graph.split("</svg>").next().unwrap();
+        let graph = graph.split("</div>").next().unwrap();
         assert!(graph.matches("class=\"node").count() >= 5, "{name} {side}");
     }
     assert!(
@@ -60,6 +66,12 @@ fn check(name: &str, preset: &str) {
         "{name}: nothing is selected"
     );
     assert!(dom.contains("detail open"), "{name}: no details show");
+    assert!(
+        dom.matches("class=\"hue on\"").count() > 1,
+        "{name}: the clicked kernel is not led to its operations"
+    );
+    let dots = dom.matches("class=\"dotno").count();
+    assert!(dots > 2, "{name}: {dots} dots of the roofline are labelled");
     assert!(
         dom.contains("Beside llama4 scout") && dom.contains("chunks of 8192"),
         "{name}: the other model does not show"

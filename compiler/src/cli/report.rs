@@ -1,21 +1,22 @@
-//! `graver report`: one page about a model.
+//! `graver report`: one page about a model, or about its code.
 
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use graver::bench;
-use graver::driver::{Loaded, Purpose};
+use graver::driver::{self, Purpose};
+use graver::explore::{self, About, Times, view};
 use graver::report::{Measured, page};
-use graver::summary::Machine;
 use graver_runtime::files::{self, shown};
 use graver_runtime::profile::Profile;
-use graver_runtime::{ceilings, cpu};
 use serde_json::Value;
 
+use super::machine::MachineArgs;
 use super::model::ModelArgs;
 use super::outcome::Outcome;
 use super::print::print;
+use super::title::title;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -33,9 +34,11 @@ pub(crate) struct Args {
     /// Compare with this model: a folder, a spec, or SPEC:PRESET
     #[arg(long, value_name = "MODEL")]
     compare: Option<PathBuf>,
-    /// Threads to measure the peaks of [default: as many as the system allows]
-    #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
-    threads: Option<u16>,
+    /// Write the page of graver explore instead: every kernel beside its operations, its code and its cost
+    #[arg(long, conflicts_with_all = ["bench", "compare"])]
+    code: bool,
+    #[command(flatten)]
+    machine: MachineArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -43,28 +46,40 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let bench = args.bench.as_deref().map(read_bench).transpose()?;
     let profile = args.profile.as_deref().map(read_profile).transpose()?;
     let loaded = args.model.load(Purpose::Inspect)?;
-    let machine = machine(args.threads, &loaded);
-    let beside = |other: &PathBuf| {
-        let other = args.model.with_model(other);
-        let gbps = machine.gbps_for(&other.load(Purpose::Inspect)?);
-        let machine = Machine {
-            gbps,
-            ..machine.ceilings
-        };
-        other.summary(Some(machine))
+    let options = args.model.options()?;
+    let own = Own {
+        name: title(&args.model)?,
+        checksum: driver::plan(&loaded, &options).manifest.model_checksum(),
     };
-    let measured = Measured {
-        machine: Some(machine.ceilings),
-        beside: args.compare.as_ref().map(beside).transpose()?,
-        bench,
-        profile,
+    if let Some((path, bench)) = args.bench.as_deref().zip(bench.as_ref()) {
+        own.expect(path, &bench.model_checksum, &format!("of {}", bench.model))?;
+    }
+    if let Some((path, profile)) = args.profile.as_deref().zip(profile.as_ref()) {
+        own.expect(path, &profile.model_checksum, "of another model")?;
+    }
+    let limits = args.machine.limits(&loaded);
+    let html = match args.code {
+        true => {
+            let summary = args.model.summary(Some(limits.machine))?;
+            let about = About::of(&own.name, &summary, false);
+            let times = profile.as_ref().map(Times::of);
+            explore::page(&about, &view(&loaded, &options)?, times.as_ref())
+        }
+        false => {
+            let beside = |other: &PathBuf| {
+                let other = args.model.with_model(other);
+                other.summary(Some(limits.for_other(&other.load(Purpose::Inspect)?)))
+            };
+            let measured = Measured {
+                machine: Some(limits.machine),
+                is_assumed: !limits.is_measured(),
+                beside: args.compare.as_ref().map(beside).transpose()?,
+                bench,
+                profile,
+            };
+            page(&own.name, &loaded, &options, measured)
+        }
     };
-    let html = page(
-        &args.model.label()?,
-        &loaded,
-        &args.model.options()?,
-        measured,
-    );
     std::fs::write(&args.output, &html)
         .map_err(|e| format!("{}: {e}; choose another -o", shown(&args.output)))?;
     let (path, kilobytes) = (shown(&args.output), html.len() / 1000);
@@ -72,43 +87,50 @@ pub(crate) fn run(args: &Args) -> Outcome {
     Ok(ExitCode::SUCCESS)
 }
 
-/// What the machine reaches with a model.
-struct Measurement {
-    threads: usize,
-    /// As many bytes were read as the model has, which come from memory or, where they fit, from caches.
-    bytes: usize,
-    ceilings: Machine,
+/// The model that the page is about.
+struct Own {
+    name: String,
+    checksum: String,
 }
 
-/// No cache is as large.
-const FROM_MEMORY: usize = 512 << 20;
-
-fn bytes_read(loaded: &Loaded) -> usize {
-    loaded.weights.total_bytes().min(FROM_MEMORY)
-}
-
-fn machine(threads: Option<u16>, loaded: &Loaded) -> Measurement {
-    let threads = threads.map_or_else(cpu::available_threads, usize::from);
-    let bytes = bytes_read(loaded);
-    let ceilings = Machine {
-        gbps: ceilings::gbps(threads, bytes),
-        gflops: ceilings::gflops(threads),
-    };
-    Measurement {
-        threads,
-        bytes,
-        ceilings,
-    }
-}
-
-impl Measurement {
-    /// For another model: the same figure if both come from memory, so that noise does not set them apart.
-    fn gbps_for(&self, other: &Loaded) -> f64 {
-        match bytes_read(other) {
-            bytes if bytes == self.bytes => self.ceilings.gbps,
-            bytes => ceilings::gbps(self.threads, bytes),
+impl Own {
+    /// Complains about figures of another model.
+    fn expect(&self, path: &Path, found: &str, of: &str) -> Result<(), FiguresError> {
+        let (path, name) = (path.to_path_buf(), self.name.clone());
+        match found {
+            found if found == self.checksum => Ok(()),
+            "" => Err(FiguresError::Unknown { path, name }),
+            found => Err(FiguresError::Other {
+                path,
+                name,
+                of: of.into(),
+                found: found.into(),
+                expected: self.checksum.clone(),
+            }),
         }
     }
+}
+
+/// Figures that do not go with the model.
+#[derive(Debug, thiserror::Error)]
+enum FiguresError {
+    #[error(
+        "{}: its figures are {of}, not of {name}: model checksum {found}, expected {expected}; measure this model, with the same \
+         --quantize and --kv",
+        shown(path)
+    )]
+    Other {
+        path: PathBuf,
+        name: String,
+        of: String,
+        found: String,
+        expected: String,
+    },
+    #[error(
+        "{}: it does not say of which model its figures are, having been written by an earlier version; measure {name} again",
+        shown(path)
+    )]
+    Unknown { path: PathBuf, name: String },
 }
 
 fn read_bench(path: &Path) -> Result<bench::Report, Box<dyn Error>> {

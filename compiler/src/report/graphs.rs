@@ -1,12 +1,11 @@
-//! The graphs of a program before and after the passes, each node with the passes that made it what it is.
-
-use std::collections::BTreeMap;
+//! The graphs of a program before and after the passes: which operations each kernel does, and which passes made it so.
 
 use serde::Serialize;
 
 use crate::cost::{self, Cost, Step};
-use crate::graph::{Graph, NodeId, Op, Program, op_text, shape_text};
-use crate::passes::{self, PASSES, PassOptions};
+use crate::graph::{Graph, NodeId, Op, op_text, shape_text};
+use crate::history::History;
+use crate::schedule::root;
 
 /// One block, before and after.
 #[derive(Serialize)]
@@ -15,15 +14,17 @@ pub(super) struct BlockGraphs {
     place: String,
     /// How many layers are of this kind; 1 for embedding and head.
     layers: usize,
+    /// Operations as the spec has them.
     before: Drawn,
+    /// Kernels.
     after: Drawn,
 }
 
 #[derive(Serialize)]
 struct Drawn {
     nodes: Vec<DrawnNode>,
-    /// From, to, and what it is there.
-    edges: Vec<(usize, usize, String)>,
+    /// From, to.
+    edges: Vec<(usize, usize)>,
 }
 
 #[derive(Serialize)]
@@ -35,147 +36,85 @@ struct DrawnNode {
     /// All of the operation.
     text: String,
     shape: String,
-    /// Only shows memory.
-    is_view: bool,
     /// Indices of the passes that made it, or, before, of the one that took it away.
     passes: Vec<usize>,
+    /// Of a kernel, the operations that it does, by index.
+    origins: Vec<usize>,
     /// Slots, types and shapes.
     weights: Vec<String>,
     cost: Cost,
 }
 
-/// A node as passes leave it or change it.
-type Key = (String, String);
-
-/// A program with the history of its nodes.
-pub(super) struct Traced {
-    before: Program,
-    after: Program,
-    /// For each block, which passes made a node.
-    made: Vec<BTreeMap<Key, Vec<usize>>>,
-    /// For each block, which pass took a node away.
-    gone: Vec<BTreeMap<Key, usize>>,
-}
-
-impl Traced {
-    /// Runs the passes one by one and watches what becomes of every node.
-    pub(super) fn run(before: Program, options: &PassOptions) -> Traced {
-        let mut after = before.clone();
-        let n = before.blocks.len();
-        let (mut made, mut gone) = (vec![BTreeMap::new(); n], vec![BTreeMap::new(); n]);
-        for pass in options.enabled() {
-            let index = PASSES.iter().position(|p| p.name == pass.name);
-            let index = index.expect("an enabled pass is in the list");
-            let was: Vec<_> = after.blocks.iter().map(|b| keys(&b.graph)).collect();
-            passes::run_pass(pass, &mut after);
-            for (b, was) in was.iter().enumerate() {
-                let is = keys(&after.blocks[b].graph);
-                trace(was, &is, index, &mut made[b], &mut gone[b]);
-            }
-        }
-        Traced {
-            before,
-            after,
-            made,
-            gone,
-        }
-    }
-
-    pub(super) fn blocks(&self, step: Step) -> Vec<BlockGraphs> {
-        let block = |i: usize| BlockGraphs {
-            place: self.before.place(i),
-            layers: self.before.run_order().filter(|b| *b == i).count(),
-            before: draw(&self.before.blocks[i].graph, step, &|k| {
-                self.gone[i].get(k).copied().into_iter().collect()
-            }),
-            after: draw(&self.after.blocks[i].graph, step, &|k| {
-                self.made[i].get(k).cloned().unwrap_or_default()
-            }),
+/// All blocks of a program.
+pub(super) fn blocks(history: &History, step: Step) -> Vec<BlockGraphs> {
+    let block = |i: usize| {
+        let (plain, fused) = (&history.before.blocks[i].graph, history.after(i));
+        let operations = plain.all(|op| !matches!(op, Op::Weight(_) | Op::Input(_)));
+        let kernels = fused.all(|op| !op.is_view());
+        let gone = |id| history.gone_by(i, id).into_iter().collect();
+        let origins = |id| {
+            let own = history.origins(i, id);
+            let places = operations.iter().enumerate();
+            places
+                .filter(|(_, o)| own.contains(o))
+                .map(|(place, _)| place)
+                .collect()
         };
-        (0..self.before.blocks.len()).map(block).collect()
-    }
-}
-
-fn trace(
-    was: &[Key],
-    is: &[Key],
-    pass: usize,
-    made: &mut BTreeMap<Key, Vec<usize>>,
-    gone: &mut BTreeMap<Key, usize>,
-) {
-    for key in was.iter().filter(|k| !is.contains(k)) {
-        gone.entry(key.clone()).or_insert(pass);
-    }
-    for key in is.iter().filter(|k| !was.contains(k)) {
-        // A node that is gone lives on in the new node at the same place.
-        let old = was.iter().find(|k| k.0 == key.0 && !is.contains(k));
-        let mut history = old.and_then(|k| made.get(k)).cloned().unwrap_or_default();
-        history.push(pass);
-        made.insert(key.clone(), history);
-    }
-}
-
-/// Place and operation of every node.
-fn keys(graph: &Graph) -> Vec<Key> {
-    let nodes = graph.order().into_iter();
-    nodes.map(|id| key(graph, id)).collect()
-}
-
-fn key(graph: &Graph, id: NodeId) -> Key {
-    let node = graph.node(id);
-    (node.name.clone(), op_text(&node.op))
-}
-
-fn draw(graph: &Graph, step: Step, passes: &dyn Fn(&Key) -> Vec<usize>) -> Drawn {
-    let is_weight = |id: &NodeId| matches!(graph.op(*id), Op::Weight(_));
-    let shown: Vec<_> = graph
-        .order()
-        .into_iter()
-        .filter(|id| !is_weight(id))
-        .collect();
-    let index = |id: NodeId| shown.iter().position(|s| *s == id);
-    let mut edges = vec![];
-    for (to, id) in shown.iter().enumerate() {
-        for ((role, _), from) in graph.op(*id).roles().into_iter().zip(graph.operands(*id)) {
-            edges.extend(index(from).map(|from| (from, to, role.to_string())));
+        BlockGraphs {
+            place: history.before.place(i),
+            layers: history.before.run_order().filter(|b| *b == i).count(),
+            before: draw(plain, &operations, step, &gone, &|_| vec![]),
+            after: draw(
+                fused,
+                &kernels,
+                step,
+                &|id| history.passes_of(i, id),
+                &origins,
+            ),
         }
-    }
+    };
+    (0..history.before.blocks.len()).map(block).collect()
+}
+
+type Indices<'a> = &'a dyn Fn(NodeId) -> Vec<usize>;
+
+fn draw(graph: &Graph, shown: &[NodeId], step: Step, passes: Indices, origins: Indices) -> Drawn {
+    let place = |id: NodeId| shown.iter().position(|s| *s == id);
+    // Where a view is not shown, what it is a view of.
+    let source = |o: NodeId| place(o).or_else(|| place(root(graph, o)));
+    let reads = |(to, id): (usize, &NodeId)| {
+        let from = graph.operands(*id).into_iter().filter_map(source);
+        from.map(|from| (from, to)).collect::<Vec<_>>()
+    };
+    let mut edges: Vec<_> = shown.iter().enumerate().flat_map(reads).collect();
+    edges.dedup();
+    let node = |id: &NodeId| DrawnNode {
+        op: graph.op(*id).name(),
+        name: graph.node(*id).name.clone(),
+        text: op_text(graph.op(*id)),
+        shape: shape_text(graph.shape(*id)),
+        passes: passes(*id),
+        origins: origins(*id),
+        weights: weights(graph, *id),
+        cost: match graph.op(*id).is_view() {
+            true => Cost::default(),
+            false => cost::kernel(graph, *id, step),
+        },
+    };
     Drawn {
-        nodes: shown
-            .iter()
-            .map(|id| draw_node(graph, *id, step, passes))
-            .collect(),
+        nodes: shown.iter().map(node).collect(),
         edges,
     }
 }
 
-fn draw_node(
-    graph: &Graph,
-    id: NodeId,
-    step: Step,
-    passes: &dyn Fn(&Key) -> Vec<usize>,
-) -> DrawnNode {
-    let node = graph.node(id);
-    let weights = graph
+fn weights(graph: &Graph, id: NodeId) -> Vec<String> {
+    let read = graph
         .operands(id)
         .into_iter()
         .filter_map(|o| graph.weight(o));
-    DrawnNode {
-        op: node.op.name(),
-        name: node.name.clone(),
-        text: op_text(&node.op),
-        shape: shape_text(&node.shape),
-        is_view: node.op.is_view(),
-        passes: passes(&key(graph, id)),
-        weights: weights
-            .map(|w| match w.count {
-                1 => w.to_string(),
-                n => format!("{w} × {n}"),
-            })
-            .collect(),
-        cost: match node.op.is_view() {
-            true => Cost::default(),
-            false => cost::kernel(graph, id, step),
-        },
-    }
+    read.map(|w| match w.count {
+        1 => w.to_string(),
+        n => format!("{w} × {n}"),
+    })
+    .collect()
 }

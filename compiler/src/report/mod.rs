@@ -1,7 +1,7 @@
 //! One HTML page about a model: its graphs before and after the passes, memory, state, roofline, ablation, profile.
 //!
-//! In: a loaded model (shapes will do), whatever was measured of it, and another to set beside it. Out: a page that needs no network: data as JSON, two
-//! libraries and a script that draws. What the page shows is decided here; how it looks, in `page.js` and `page.css`.
+//! In: a loaded model (shapes will do), whatever was measured of it, and another to set beside it. Out: a page that needs no network: data as JSON, and a
+//! script that draws. What the page shows is decided here; how it looks, in `page.js` and `page.css`.
 
 mod graphs;
 mod memory;
@@ -10,22 +10,23 @@ use graver_runtime::profile::Profile;
 use serde::Serialize;
 
 use crate::bench;
-use crate::codegen::{Instruments, Planned};
 use crate::cost::{self, KernelCost, Step};
-use crate::driver::{CompileOptions, Loaded, plain_program, plan_program};
+use crate::driver::{CompileOptions, Loaded, plain_program};
 use crate::graph::ProgramKind;
+use crate::history::History;
 use crate::passes::PASSES;
 use crate::summary::{Comparison, Machine, Summary, compare, summarize};
 
-use self::graphs::{BlockGraphs, Traced};
+use self::graphs::BlockGraphs;
 use self::memory::Arena;
 
 const PAGE: &str = include_str!("page.html");
 const STYLE: &str = include_str!("page.css");
-const SCRIPT: &str = include_str!("page.js");
-const LIBRARIES: [&str; 2] = [
-    include_str!("../../vendor/d3.min.js"),
-    include_str!("../../vendor/dagre.min.js"),
+const SCRIPT: [&str; 4] = [
+    include_str!("draw.js"),
+    include_str!("graphs.js"),
+    include_str!("charts.js"),
+    include_str!("page.js"),
 ];
 
 /// What was measured, as far as it was, and what to compare with.
@@ -33,6 +34,8 @@ const LIBRARIES: [&str; 2] = [
 pub struct Measured {
     /// The machine's ceilings.
     pub machine: Option<Machine>,
+    /// Whether those were given rather than measured.
+    pub is_assumed: bool,
     /// Fused against unfused, and every pass.
     pub bench: Option<bench::Report>,
     /// Where time goes.
@@ -48,6 +51,7 @@ struct Data {
     rows: Vec<(String, String)>,
     passes: Vec<PassInfo>,
     programs: Vec<ProgramData>,
+    is_assumed: bool,
     bench: Option<bench::Report>,
     profile: Option<Profile>,
     /// The model, mechanism by mechanism, beside another.
@@ -87,6 +91,7 @@ pub fn page(name: &str, loaded: &Loaded, options: &CompileOptions, measured: Mea
         programs: [ProgramKind::Decode, ProgramKind::Prefill]
             .map(|kind| program(loaded, kind, options, measured.profile.as_ref()))
             .into(),
+        is_assumed: measured.is_assumed,
         bench: measured.bench,
         profile: measured.profile,
     };
@@ -95,8 +100,7 @@ pub fn page(name: &str, loaded: &Loaded, options: &CompileOptions, measured: Mea
     // The order matters: what is put in is not searched again for what comes before it.
     PAGE.replace("{{title}}", &title)
         .replace("{{style}}", STYLE)
-        .replace("{{script}}", SCRIPT)
-        .replace("{{libraries}}", &LIBRARIES.join("\n"))
+        .replace("{{script}}", &SCRIPT.concat())
         // A `</script>` in a name would end the script early.
         .replace("{{data}}", &json.replace("</", "<\\/"))
 }
@@ -113,15 +117,13 @@ fn program(
         ProgramKind::Prefill => Step::prefill(loaded.model.context.min(512), 0),
     };
     let step = profile.and_then(|p| step_of(p, kind)).unwrap_or(usual);
-    let plain = || plain_program(loaded, kind, options.cache);
-    let traced = Traced::run(plain(), &options.passes);
-    let planned: Planned = plan_program(plain(), &options.passes, Instruments::default()).0;
+    let history = History::of(plain_program(loaded, kind, options.cache), &options.passes);
     ProgramData {
         program: kind.to_string(),
         step,
-        blocks: traced.blocks(step),
-        kernels: cost::kernels(&planned, step),
-        arena: Arena::of(&planned),
+        blocks: graphs::blocks(&history, step),
+        kernels: cost::kernels(&history.planned, step),
+        arena: Arena::of(&history.planned),
     }
 }
 
@@ -151,10 +153,14 @@ mod tests {
         let page = page("a </script> & b", &loaded, &options, Measured::default());
         assert!(!page.contains("{{"), "a place was left open");
         assert!(page.contains("<title>a &lt;/script> &amp; b"));
-        assert_eq!(page.matches("</script>").count(), 3);
+        assert_eq!(page.matches("</script>").count(), 2);
         for outside in ["<link", "src=\"http", "@import", "fetch("] {
-            let own = page.replace(LIBRARIES[0], "").replace(LIBRARIES[1], "");
-            assert!(!own.contains(outside), "{outside}");
+            assert!(!page.contains(outside), "{outside}");
         }
+        assert!(
+            page.len() < 150_000,
+            "{} bytes for a small model",
+            page.len()
+        );
     }
 }

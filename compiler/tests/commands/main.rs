@@ -11,6 +11,7 @@ mod inspect;
 mod options;
 mod output;
 mod perplexity;
+mod report;
 mod run;
 mod serve;
 mod tune;
