@@ -48,7 +48,8 @@ impl History {
                 history.watch(index, &was.blocks[b].graph, &after.blocks[b].graph);
             }
             for (b, candidate) in report.candidates {
-                blocks[b].remark(index, &was.blocks[b].graph, candidate);
+                let [was, is] = [&was, &after].map(|p| &p.blocks[b].graph);
+                blocks[b].remark(index, was, is, candidate);
             }
         }
         let none = PassOptions {
@@ -138,13 +139,27 @@ impl BlockHistory {
         self.made.extend(new.difference(&old).map(|id| (*id, pass)));
     }
 
-    /// Keeps what a pass said of the place `candidate.at` in the graph that it found.
-    fn remark(&mut self, pass: usize, was: &Graph, candidate: Candidate) {
+    /// Keeps what a pass said of the place `candidate.at` in the graph that it found: of what is there, and of all that the pass put
+    /// in its place.
+    fn remark(&mut self, pass: usize, was: &Graph, is: &Graph, candidate: Candidate) {
         let is_there = |id: &NodeId| {
             let name = &was.node(*id).name;
             *name == candidate.at || (name.is_empty() && was.op(*id).name() == candidate.at)
         };
-        let about = was.order().into_iter().filter(is_there).collect();
+        let mut about: BTreeSet<NodeId> = was.order().into_iter().filter(is_there).collect();
+        let new: BTreeSet<NodeId> = is
+            .order()
+            .into_iter()
+            .filter(|id| !was.contains(*id))
+            .collect();
+        let replaces = |id: &NodeId| !is.absorbed(*id).is_disjoint(&about);
+        let mut waiting: Vec<NodeId> = new.iter().copied().filter(replaces).collect();
+        while let Some(id) = waiting.pop() {
+            if about.insert(id) {
+                let operands = is.operands(id).into_iter();
+                waiting.extend(operands.filter(|o| new.contains(o)));
+            }
+        }
         self.remarks.push(Remark {
             pass,
             about,

@@ -186,6 +186,10 @@ impl Walk<'_> {
                 opcode: Opcode::Iadd,
                 args,
             } => self.sum(args),
+            InstructionData::Unary {
+                opcode: Opcode::Ireduce | Opcode::Uextend,
+                arg,
+            } => (self.get(arg), None),
             InstructionData::Load { arg, offset, .. } => {
                 let address = self.get(arg).map(|a| plus(a, i64::from(i32::from(offset))));
                 let text = address.as_ref().and_then(|a| self.text(a));

@@ -6,7 +6,7 @@ use iced_x86::{
     Decoder, DecoderOptions, FlowControl, Formatter, Instruction, IntelFormatter, OpKind, Register,
 };
 
-use super::{Disassembly, Line};
+use super::listing::{Disassembly, Line};
 use crate::codegen::{MachineCode, Note, NoteKind};
 
 pub(super) fn disassemble(code: &MachineCode) -> Disassembly {
@@ -195,7 +195,7 @@ mod tests {
              ┌        2  c5 f8 10 04 07                 vmovups xmm0, [rdi+rax]                         ; arena[h]…\n\
              │        7  48 83 c0 10                    add rax, 0x10\n\
              │        b  48 39 f0                       cmp rax, rsi\n\
-             └        e  7c f2                          jl 0x2\n\
+             └        e  7c f2                          jl 2\n\
              \x20       10  c3                             ret\n\
              ; 9 bytes of constants\n"
         );

@@ -56,6 +56,8 @@ pub struct Graph {
     pub recurrent: Vec<RecurrentDecl>,
     /// Values the block hands on, by name.
     pub outputs: Vec<(String, NodeId)>,
+    /// Nodes whose work others were credited with while they were there.
+    credited: BTreeSet<NodeId>,
 }
 
 impl Graph {
@@ -288,20 +290,18 @@ impl Graph {
         self.sweep(old, &mut gone, &mut beside);
         // What others read as well is still there, and `new` does it for itself, unless it reads it too.
         let behind = self.behind(new);
-        let copied = |id: &NodeId| self.contains(*id) && !behind.contains(id);
+        let copied =
+            |id: &NodeId| self.contains(*id) && !behind.contains(id) && !self.credited.contains(id);
         gone.extend(beside.into_iter().filter(copied));
-        // What a node that `new` reads was credited with is done there.
-        for id in &behind {
-            gone.retain(|n| !self.absorbed(*id).contains(n));
-        }
         self.absorb(new, &gone);
     }
 
-    /// Notes that `id` does the work of `nodes`, which are there still: where several nodes are put in the place of one, for those
-    /// that the last of them reads.
+    /// Notes that `id` does the work of `nodes`, which are there still, so that what is put in their place does not: where several
+    /// nodes are put in the place of one.
     pub(crate) fn credit(&mut self, id: NodeId, nodes: &[NodeId]) {
         let mut all: BTreeSet<NodeId> = nodes.iter().copied().collect();
         all.extend(nodes.iter().flat_map(|n| self.absorbed(*n).iter().copied()));
+        self.credited.extend(nodes);
         self.absorb(id, &all);
     }
 
@@ -310,8 +310,10 @@ impl Graph {
     /// and `beside` what of their operands is left.
     fn sweep(&mut self, id: NodeId, gone: &mut BTreeSet<NodeId>, beside: &mut BTreeSet<NodeId>) {
         let operands = self.operands(id);
-        gone.extend(self.absorbed(id));
-        gone.insert(id);
+        if !self.credited.contains(&id) {
+            gone.extend(self.absorbed(id));
+            gone.insert(id);
+        }
         self.remove(id);
         for o in operands {
             if !self.contains(o) || matches!(self.op(o), Op::Input(_) | Op::Weight(_)) {

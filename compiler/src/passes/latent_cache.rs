@@ -32,8 +32,7 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Candidate {
         Err(why) => return Candidate::kept(&name, why),
     };
     let written = expanded.write_latent(graph, &name);
-    expanded.absorb(graph, written);
-    graph.replace(write, written);
+    expanded.absorb(graph, write, written);
     Candidate::fused(&name, "one latent for all heads")
 }
 
@@ -133,7 +132,7 @@ impl Expanded {
     }
 
     /// `q · w_k`, attention to the latents, and `· w_v`, in the place of the attention to keys and values.
-    fn absorb(&self, graph: &mut Graph, written: NodeId) {
+    fn absorb(&self, graph: &mut Graph, write: NodeId, written: NodeId) {
         let [scores, mix] = self.attention;
         let (old, rest) = (self.options, self.options.head_dim - self.key_rows.len);
         let latent_key = self.rank + rest;
@@ -172,17 +171,20 @@ impl Expanded {
         let latents = graph.add(Op::Mix(options), &[p, written], &at("mix"));
         let [old_scores, old_mix] = self.attention;
         let old_softmax = graph.input(old_mix);
+        let results = by_head(columns(self.rank, self.rank), self.value_rows, true, 0);
+        let y = graph.add(results, &[latents, self.weight], &at("absorb_v"));
+        let expands = self.product;
         for (new, old) in [
-            (q, self.product),
+            (q, expands),
             (scores, old_scores),
             (p, old_softmax),
             (latents, old_mix),
+            (y, expands),
         ] {
             graph.credit(new, &[old]);
         }
-        let results = by_head(columns(self.rank, self.rank), self.value_rows, true, 0);
-        let y = graph.add(results, &[latents, self.weight], &at("absorb_v"));
-        graph.replace(mix, y);
+        graph.replace(write, written);
+        graph.replace(old_mix, y);
     }
 }
 

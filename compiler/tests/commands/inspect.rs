@@ -75,7 +75,7 @@ fn code_names_what_it_reaches() {
     ] {
         assert!(clif.contains(named), "{named}: {clif}");
     }
-    let clif = graver("inspect llama --emit clif --kernel embed").ok();
+    let clif = graver("inspect llama --emit clif --kernel rope.rope").ok();
     assert!(
         clif.contains("; kernels.rope_angles(positions[…], "),
         "{clif}"
