@@ -57,8 +57,8 @@ function asmHtml(asm) {
   const long = Math.min(34, Math.max(...asm.lines.map(l => l.note ? l.text.length : 0), 20));
   return asm.lines.map(l => {
     const depth = Math.min(3, l.loops.length);
-    const jump = /^(j\w+) (0x[0-9a-f]+)$/.exec(l.text);
-    const text = jump ? `${jump[1]} <span class="jump" data-to="${parseInt(jump[2], 16)}">${jump[2]}</span>${' '.repeat(Math.max(0, long - l.text.length))}`
+    const jump = /^(j\w+) (0x[0-9a-f]+|\d)$/.exec(l.text);
+    const text = jump ? `${jump[1]} <span class="jump" data-to="${Number(jump[2])}">${jump[2]}</span>${' '.repeat(Math.max(0, long - l.text.length))}`
       : escape(l.text.padEnd(l.note ? long : 0));
     return `<span class="l${depth ? ` d${depth}` : ''}" data-a="${l.address}">${gutter(l, asm.loops)}<span class="a">${l.address.toString(16).padStart(5)}</span>  ` +
       `<span class="b" title="${l.bytes}">${l.bytes}</span><span class="opc">${text}</span>${l.note ? `  ${note(l.note)}` : ''}</span>`;

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use graver_serve::http::Answer;
 use serde::Serialize;
 
-use super::{About, measure, page, view};
+use super::document::{About, page};
+use super::measure::measure;
+use super::view::view;
 use crate::driver::{CompileOptions, Loaded};
 use crate::passes::PassOptions;
 

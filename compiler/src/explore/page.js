@@ -185,7 +185,7 @@ document.addEventListener('keydown', e => {
   next.focus();
   next.click();
 });
-addEventListener('resize', drawEdges);
+new ResizeObserver(drawEdges).observe($('spine'));
 linkNames($('views'));
 
 const wanted = new URLSearchParams(location.hash.slice(1));

@@ -5,6 +5,7 @@ const scaled = (n, unit) => {
   while (n >= 999.5 && i + 1 < prefixes.length) { n /= 1000; i += 1; }
   return `${i === 0 && Number.isInteger(n) ? n : n.toPrecision(3)} ${prefixes[i]}${unit}`;
 };
+const digits = n => n >= 1000 ? Math.round(n).toLocaleString('en') : n.toPrecision(3);
 const bytes = n => scaled(n, 'B');
 const flops = n => scaled(n, 'FLOP');
 const time = ns => ns < 1000 ? `${Math.round(ns)} ns` : ns < 1e6 ? `${(ns / 1e3).toPrecision(3)} µs` : ns < 1e9 ? `${(ns / 1e6).toPrecision(3)} ms` : `${(ns / 1e9).toPrecision(3)} s`;
@@ -49,7 +50,7 @@ function costPanel(kernel, block, program, about, times) {
   const row = (name, value, kind = '') => `<tr class="${kind}"><td>${name}</td><td>${value}</td></tr>`;
   const rows = parts.map(p => row(p[0], bytes(p[1])));
   rows.push(row('operations', flops(c.flops), 'gap'));
-  if (memoryBytes(c)) rows.push(row('operations a byte of memory', (c.flops / memoryBytes(c)).toPrecision(3)));
+  if (memoryBytes(c)) rows.push(row('operations a byte of memory', digits(c.flops / memoryBytes(c))));
   if (m) {
     const bound = memoryBytes(c) / m.gbps >= c.flops / m.gflops ? 'memory' : 'arithmetic';
     rows.push(row(`at least, by ${bound}`, time(least(c, m)), 'gap'));
@@ -57,8 +58,8 @@ function costPanel(kernel, block, program, about, times) {
   if (t) {
     rows.push(row('measured, median', time(t.median_ns), 'strong'));
     rows.push(row(`largest${t.preempted ? `; ${t.preempted} lost the processor` : ''}`, time(t.largest_ns)));
-    rows.push(row('GB/s of weights and state', (memoryBytes(c) / t.median_ns).toPrecision(3)));
-    rows.push(row('GFLOP/s', (c.flops / t.median_ns).toPrecision(3)));
+    rows.push(row('GB/s of weights and state', digits(memoryBytes(c) / t.median_ns)));
+    rows.push(row('GFLOP/s', digits(c.flops / t.median_ns)));
     if (m) rows.push(row('of what the machine allows', `${(100 * least(c, m) / t.median_ns).toFixed(0)} %`, 'strong'));
   }
   const { tokens, depth } = program.step;
@@ -85,11 +86,12 @@ function roofline(kernel, program, m, times) {
   const label = v => v >= 1000 ? `${v / 1000}k` : String(+v.toPrecision(1));
   const ticks = tens(low, high).map(v => `<text x="${X(v)}" y="${h - 9}" text-anchor="middle">${label(v)}</text>`)
     .concat(tens(floor, roof).map(v => `<text x="${left - 6}" y="${Y(v) + 3.5}" text-anchor="end">${label(v)}</text>`));
-  const line = [[low, low * m.gbps], [ridge, m.gflops], [high, m.gflops]].map(p => `${X(p[0])},${Y(p[1])}`).join(' ');
+  const start = Math.max(low, floor / m.gbps);
+  const line = [[start, start * m.gbps], [ridge, m.gflops], [high, m.gflops]].map(p => `${X(p[0])},${Y(p[1])}`).join(' ');
   const mine = me ? `<line class="drop" x1="${X(me.x)}" x2="${X(me.x)}" y1="${Y(Math.min(m.gflops, me.x * m.gbps))}" y2="${Y(me.y)}"/><circle class="dot me" r="5" cx="${X(me.x)}" cy="${Y(me.y)}"/>` : '';
   return `<svg viewBox="0 0 ${w} ${h}" role="img" aria-label="Roofline">${ticks.join('')}<polyline class="roof" points="${line}"/>` +
     `${dots.filter(d => d !== me).map(d => `<circle class="dot" r="3" cx="${X(d.x)}" cy="${Y(d.y)}"><title>${escape(d.k.name)}</title></circle>`).join('')}${mine}` +
-    `<text x="${w - right}" y="${Y(m.gflops) - 5}" text-anchor="end">${m.gflops.toPrecision(3)} GFLOP/s, ${m.gbps.toPrecision(3)} GB/s</text></svg>`;
+    `<text x="${w - right}" y="${Y(m.gflops) - 5}" text-anchor="end">${digits(m.gflops)} GFLOP/s, ${digits(m.gbps)} GB/s</text></svg>`;
 }
 
 function codePanels(kernel) {
