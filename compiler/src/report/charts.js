@@ -69,7 +69,7 @@ function state() {
 function roofline() {
   const m = data.summary.machine;
   if (!m) return;
-  const said = `${m.gbps.toPrecision(3)} GB/s and ${m.gflops.toPrecision(3)} GFLOP/s`;
+  const said = `${digits(m.gbps)} GB/s and ${digits(m.gflops)} GFLOP/s`;
   const box = section('roofline', 'Roofline', (data.is_assumed ? `A machine of ${said} is assumed. ` : `Measured on this machine: ${said}. `) +
     (data.profile ? 'Kernels stand at the speed the profile measured (medians).' : 'Kernels stand at the most that these allow; with a profile, at their measured speed.') +
     ' Kernels that would cover each other share a dot, whose area is their share of a step\'s bytes: weights, state and activations.');
@@ -130,9 +130,15 @@ function roof(groups, m, w) {
   powers(f.floor, f.ceiling).forEach(v => out.push(`<line class="grid" x1="${f.left}" x2="${w - f.right}" y1="${f.y(v)}" y2="${f.y(v)}"/><text class="soft" x="${f.left - 8}" y="${f.y(v) + 4}" text-anchor="end">${tickText(v)}</text>`));
   powers(f.low, f.high).forEach(v => out.push(`<line class="grid" x1="${f.x(v)}" x2="${f.x(v)}" y1="${f.top}" y2="${f.h - f.bottom}"/><text class="soft" x="${f.x(v)}" y="${f.h - f.bottom + 17}" text-anchor="middle">${tickText(v)}</text>`));
   out.push(`<text class="soft" x="${w - f.right}" y="${f.h - 4}" text-anchor="end">operations a byte</text><text class="soft" x="${f.left + 6}" y="${f.top + 4}">GFLOP/s</text>`);
-  const line = [[f.low, Math.max(f.floor, f.low * m.gbps)], [f.ridge, m.gflops], [f.high, m.gflops]].map(p => `${f.x(p[0])},${f.y(p[1])}`);
+  const start = Math.max(f.low, f.floor / m.gbps);
+  const line = [[start, start * m.gbps], [f.ridge, m.gflops], [f.high, m.gflops]].map(p => `${f.x(p[0])},${f.y(p[1])}`);
   out.push(`<polyline class="roof" points="${line.join(' ')}"/>`);
   const taken = groups.map(g => ({ x0: f.x(g.x) - g.radius, x1: f.x(g.x) + g.radius, y0: f.y(g.y) - g.radius, y1: f.y(g.y) + g.radius }));
+  // Names keep off the roof as well.
+  for (let v = Math.max(f.low, f.floor / m.gbps); v < f.high; v *= 1.04) {
+    const [x, y] = [f.x(v), f.y(Math.min(m.gflops, v * m.gbps))];
+    taken.push({ x0: x - 3, x1: x + 3, y0: y - 2, y1: y + 2 });
+  }
   const labels = groups.map(g => label(g, f, taken));
   groups.forEach(g => {
     const about = g.kernels.map(({ k, ns }) => `<b>${escape(k.at)} (${escape(k.op)})</b>${k.times} times a step; ${flops(k.cost.flops)}, ${bytes(kernelBytes(k.cost))}${ns ? `; ${time(ns)}` : ''}`).join('');
@@ -163,7 +169,7 @@ function table(parent, groups, m) {
   const head = ['', 'kernel', 'times', 'bytes', 'op/byte', 'GFLOP/s'].concat(timed ? ['median', 'of the roof'] : []);
   const rows = groups.flatMap(g => g.kernels.map(({ k, ns }, i) => {
     const x = k.cost.flops / kernelBytes(k.cost), most = Math.min(m.gflops, x * m.gbps), speed = ns ? k.cost.flops / ns : most;
-    const cells = [k.times, bytes(kernelBytes(k.cost)), x.toPrecision(3), speed.toPrecision(3)].concat(timed ? [ns ? time(ns) : '–', ns ? `${(100 * speed / most).toFixed(0)} %` : '–'] : []);
+    const cells = [k.times, bytes(kernelBytes(k.cost)), digits(x), digits(speed)].concat(timed ? [ns ? time(ns) : '–', ns ? `${(100 * speed / most).toFixed(0)} %` : '–'] : []);
     return `<tr><td>${i === 0 ? `<span class="dotno hue" style="--h:${g.hue}">${g.no}</span>` : ''}</td><td><code>${escape(k.at.replace(/^layers\./, ''))}</code></td>${cells.map(c => `<td class="n">${c}</td>`).join('')}</tr>`;
   }));
   add(add(parent, 'div', { class: 'scroll' }), 'table', {}, `<tr>${head.map((t, i) => `<th${i > 1 ? ' class="n"' : ''}>${t}</th>`).join('')}</tr>${rows.join('')}`);

@@ -12,6 +12,7 @@ const scaled = (n, unit) => {
 const bytes = n => scaled(n, 'B');
 const flops = n => scaled(n, 'FLOP');
 const count = n => n >= 1e9 ? `${(n / 1e9).toFixed(2)} B` : n >= 1e6 ? `${(n / 1e6).toFixed(1)} M` : String(n);
+const digits = n => n >= 1000 ? Math.round(n).toLocaleString('en') : n.toPrecision(3);
 const perSecond = n => n >= 100 ? Math.round(n).toLocaleString('en') : n.toPrecision(3);
 const time = ns => ns < 1000 ? `${Math.round(ns)} ns` : ns < 1e6 ? `${(ns / 1e3).toPrecision(3)} µs` : ns < 1e9 ? `${(ns / 1e6).toPrecision(3)} ms` : `${(ns / 1e9).toPrecision(3)} s`;
 const escape = s => String(s).replace(/[&<>"]/g, c => ({ '&': '&amp;', '<': '&lt;', '>': '&gt;', '"': '&quot;' })[c]);
@@ -63,20 +64,24 @@ function tabs(parent, names, choose) {
   return pick;
 }
 
-// Charts are drawn to the width that they have, so that text keeps its size.
-const drawn = [];
+// Charts are drawn to the width that they have, so that text keeps its size, and again when that changes.
+const again = new WeakMap();
+const sizes = new ResizeObserver(entries => entries.forEach(e => {
+  const known = again.get(e.target), width = e.target.clientWidth;
+  if (!known || known.width === width || !width) return;
+  known.width = width;
+  known.draw();
+}));
+function onWidth(box, draw) {
+  again.set(box, { draw, width: box.clientWidth });
+  draw();
+  sizes.observe(box);
+}
 function chart(parent, draw) {
   const box = add(parent, 'div', { class: 'chart' });
-  const again = () => { box.innerHTML = draw(Math.max(260, box.clientWidth), box); };
-  drawn.push({ box, again, width: 0 });
-  again();
+  onWidth(box, () => { box.innerHTML = draw(Math.max(240, box.clientWidth), box); });
   return box;
 }
-let waiting = null;
-addEventListener('resize', () => {
-  clearTimeout(waiting);
-  waiting = setTimeout(() => drawn.forEach(d => { if (d.box.isConnected && d.box.clientWidth !== d.width) { d.width = d.box.clientWidth; d.again(); } }), 120);
-});
 
 // Follows the pointer, stays inside the window: says what `data-tip` has.
 const tip = document.getElementById('tip');

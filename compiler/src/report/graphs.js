@@ -50,9 +50,7 @@ function weave(parent, b) {
   const list = side => `<div class="list ${side}" data-side="${side}" style="grid-column:${side === 'before' ? 1 : 3};height:${at.height}px">${b[side].nodes.map((n, i) => node(side, n, i)).join('')}</div>`;
   box.innerHTML = `<h4>In the spec</h4><h4 class="after">Kernels</h4>${list('before')}${list('after')}<svg class="ribbons" aria-hidden="true"></svg>`;
   const svg = box.querySelector('svg.ribbons');
-  const draw = () => { svg.innerHTML = ribbons(box, b, at); };
-  drawn.push({ box, again: draw, width: 0 });
-  draw();
+  onWidth(box, () => { svg.innerHTML = ribbons(box, b, at); });
   box.addEventListener('click', e => {
     const found = e.target.closest('.node');
     if (found) choose(box, b, detail, found.closest('.list').dataset.side, Number(found.dataset.i));

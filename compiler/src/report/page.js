@@ -10,7 +10,7 @@ function overview() {
     [bytes(s.state.bytes_per_token), 'of state a token'],
     [`${decode.kernels} / ${decode.barriers}`, 'kernels / barriers of a decode step'],
   ];
-  if (decode.tokens_per_second) cards.push([perSecond(decode.tokens_per_second), `tokens/s at most, by ${m.gbps.toPrecision(3)} GB/s and ${m.gflops.toPrecision(3)} GFLOP/s`]);
+  if (decode.tokens_per_second) cards.push([perSecond(decode.tokens_per_second), `tokens/s at most, by ${digits(m.gbps)} GB/s and ${digits(m.gflops)} GFLOP/s`]);
   add(box, 'div', { class: 'cards' }, cards.map(c => `<div class="card"><b>${escape(c[0])}</b><span>${escape(c[1])}</span></div>`).join(''));
   // The comparison below has the same rows.
   if (data.comparison) return;
