@@ -98,7 +98,7 @@ enum Base {
     Field(usize),
     Weight(usize),
     StateOffset(usize),
-    SlotBase,
+    Slot,
     State(usize),
 }
 
@@ -220,9 +220,7 @@ impl Walk<'_> {
         let sum = match (&a, &b) {
             (Some(Known::Int(a)), Some(Known::Int(b))) => Some(Known::Int(a.wrapping_add(*b))),
             (
-                Some(Known::Address {
-                    of: Base::SlotBase, ..
-                }),
+                Some(Known::Address { of: Base::Slot, .. }),
                 Some(Known::Address {
                     of: Base::StateOffset(i),
                     ..
@@ -269,10 +267,10 @@ impl Walk<'_> {
                 moved: *moved,
             }),
             Base::StateTable => address(Base::StateOffset(entry(at)?)),
-            Base::Field(SLOT_BASE) => address(Base::SlotBase),
+            Base::Field(SLOT_BASE) => address(Base::Slot),
             Base::Field(ARENA | SCRATCH | LOGITS) => None,
             Base::Field(_) => self.text(from).map(Known::Named),
-            Base::Weight(_) | Base::StateOffset(_) | Base::SlotBase | Base::State(_) => None,
+            Base::Weight(_) | Base::StateOffset(_) | Base::Slot | Base::State(_) => None,
         }
     }
 
@@ -376,7 +374,7 @@ impl Walk<'_> {
                 "offset of state[{}]",
                 self.places.states.find(i)?.0
             )),
-            Base::SlotBase => Some("the slot's state".into()),
+            Base::Slot => Some("the slot's state".into()),
             Base::State(i) => Some(format!(
                 "state[{}]{}",
                 self.places.states.find(i)?.0,

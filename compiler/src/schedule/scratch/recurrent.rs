@@ -85,9 +85,9 @@ impl ScanScratch {
 
     pub(super) fn take(layout: &mut Layout, c: &Scan) -> Self {
         ScanScratch {
-            rates: layout.take(c.key_dim * SCANNED * 4),
-            decays: layout.take(c.key_dim * SCANNED * 4),
-            written: layout.take(SCANNED * 4),
+            rates: layout.take("rates", c.key_dim * SCANNED * 4),
+            decays: layout.take("decays", c.key_dim * SCANNED * 4),
+            written: layout.take("written", SCANNED * 4),
         }
     }
 }
@@ -107,7 +107,7 @@ impl XieluScratch {
 
     pub(super) fn take(layout: &mut Layout) -> Self {
         XieluScratch {
-            curves: layout.take(2 * 4),
+            curves: layout.take("curves", 2 * 4),
         }
     }
 }
