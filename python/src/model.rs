@@ -171,7 +171,7 @@ impl Model {
                 options.floats,
                 &|_, _, _| {},
             );
-            dump(&loaded.map_err(raised)?, &compile, kind, stage).map_err(raised)
+            dump(&loaded.map_err(raised)?, &compile, kind, stage, None).map_err(raised)
         })
     }
 

@@ -38,7 +38,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let runs = (!args.no_times).then(|| weights(&model, &shapes)).flatten();
     let timed = runs.is_some();
     let explorer = Explorer {
-        about: About::of(&title(&model), &summary, timed).live(),
+        about: About::of(&title(&model)?, &summary, timed).live(),
         loaded: Arc::new(runs.unwrap_or(shapes)),
         options: model.options()?,
         threads: args.machine.threads(),

@@ -61,6 +61,7 @@ function costPanel(kernel, block, program, about, times) {
     rows.push(row('GB/s of weights and state', digits(memoryBytes(c) / t.median_ns)));
     rows.push(row('GFLOP/s', digits(c.flops / t.median_ns)));
     if (m) rows.push(row('of what the machine allows', `${(100 * least(c, m) / t.median_ns).toFixed(0)} %`, 'strong'));
+    if (m && least(c, m) > t.median_ns * 1.02) rows.push(row('above 100 %: the limits were measured while the machine was busy, or what is read lies in caches', ''));
   }
   const { tokens, depth } = program.step;
   const aside = `${tokens === 1 ? '1 token' : `${tokens} tokens`}${depth ? ` after ${depth}` : ''}, one layer`;

@@ -130,6 +130,10 @@ fn calls_are_measured_whole_and_a_preempted_one_is_marked() {
     assert!(close(kernel.median(), 45), "{kernel:?}");
     assert!(close(kernel.lost_ns[1], long), "{kernel:?}");
     assert!(kernel.usual_ns() < long / 10, "{kernel:?}");
+    let mut trace = vec![];
+    profiler.profile().write_trace(&mut trace).unwrap();
+    let trace = String::from_utf8(trace).unwrap();
+    assert_eq!(trace.matches("\"preempted\":true").count(), 1);
     let shown = profiler.profile().to_string();
     assert!(
         shown.contains(" !\n") && shown.contains("1 call lost "),

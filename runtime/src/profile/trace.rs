@@ -7,6 +7,7 @@ use std::io::{self, Write};
 
 use serde_json::{Value, json};
 
+use super::lengths::{PREEMPTED_NS, PREEMPTED_TIMES};
 use super::{Profile, Span};
 
 impl Profile {
@@ -37,6 +38,17 @@ impl Profile {
         std::iter::once(row(0, "steps".into())).chain(threads)
     }
 
+    /// Whether a thread lost its processor in a kernel.
+    fn is_preempted(&self, span: &Span) -> bool {
+        let kernel = span.kernel.filter(|_| !span.wait);
+        let Some(k) = kernel.map(|k| &self.programs[span.program].kernels[k]) else {
+            return false;
+        };
+        let median = k.median_ns.get(span.thread).copied().unwrap_or(0);
+        let took = span.end_ns.saturating_sub(span.begin_ns);
+        took as f64 > PREEMPTED_TIMES * median as f64 + PREEMPTED_NS
+    }
+
     fn event(&self, span: &Span) -> Value {
         let program = &self.programs[span.program];
         let us = |ns: u64| ns as f64 / 1e3;
@@ -50,9 +62,12 @@ impl Profile {
             Some(k) => (k.at.clone(), k.group(), span.thread + 1),
         };
         let op = span.kernel.map(|k| program.kernels[k].kernel.op.as_str());
+        let mut args = json!({ "program": program.program, "op": op });
+        if self.is_preempted(span) {
+            args["preempted"] = true.into();
+        }
         json!({
-            "name": name, "cat": kind, "ph": "X", "ts": begin, "dur": length, "pid": 1, "tid": row,
-            "args": { "program": program.program, "op": op },
+            "name": name, "cat": kind, "ph": "X", "ts": begin, "dur": length, "pid": 1, "tid": row, "args": args,
         })
     }
 }
