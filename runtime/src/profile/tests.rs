@@ -51,6 +51,7 @@ fn manifest(decode: ProgramInfo, prefill: ProgramInfo) -> Manifest {
         states: vec![],
         weights: vec![],
         blobs: vec![],
+        rank: None,
     }
 }
 
