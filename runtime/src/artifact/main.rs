@@ -53,7 +53,7 @@ pub(crate) fn main(arguments: Vec<OsString>, open: impl FnOnce() -> Result<Artif
         Ok(cli) => cli,
         Err(message) => return show(&message, out),
     };
-    let mut err = io::stderr();
+    let err = io::stderr();
     let outcome = catch_unwind(AssertUnwindSafe(|| {
         let mut out = out.map_err(RunError::Output)?;
         run(&cli, open, &mut out, &mut err.lock())
