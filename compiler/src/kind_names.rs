@@ -110,7 +110,8 @@ fn told(step: &Step) -> [Option<String>; 2] {
         | StepOp::Softcap(_)
         | StepOp::Clamp { .. }
         | StepOp::Xielu(_)
-        | StepOp::Decay(_) => [None, None],
+        | StepOp::Decay(_)
+        | StepOp::Concat(_) => [None, None],
     }
 }
 

@@ -117,6 +117,7 @@ fn short(step: &Step) -> String {
         StepOp::Softcap(c) => format!("soft-cap {c}"),
         StepOp::Clamp { least, most } => format!("clamp to {least} … {most}"),
         StepOp::Xielu(_) => "xIELU".into(),
+        StepOp::Concat(value) => format!("beside {value}"),
         StepOp::Embed { .. }
         | StepOp::PositionEmbed { .. }
         | StepOp::Linear(_)
@@ -201,6 +202,7 @@ fn facts(model: &Model, step: &Step) -> Vec<(&'static str, String)> {
         | StepOp::WeightedSum { .. }
         | StepOp::MatchRms { .. }
         | StepOp::Softcap(_)
+        | StepOp::Concat(_)
         | StepOp::Clamp { .. }
         | StepOp::Xielu(_) => {}
     }
@@ -423,6 +425,7 @@ fn embedding(model: &Model) -> String {
         | StepOp::Linear(_)
         | StepOp::Scale(_)
         | StepOp::Softcap(_)
+        | StepOp::Concat(_)
         | StepOp::Clamp { .. }
         | StepOp::Xielu(_)
         | StepOp::Pick

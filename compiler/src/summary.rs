@@ -230,6 +230,7 @@ fn step_mha_width(step: &ModelStep) -> usize {
         | StepOp::MatchRms { .. }
         | StepOp::Scale(_)
         | StepOp::Softcap(_)
+        | StepOp::Concat(_)
         | StepOp::Clamp { .. }
         | StepOp::Xielu(_)
         | StepOp::ShortConv(_)

@@ -389,6 +389,19 @@ def families():
         Fixture("mimo-v2-flash-bf16", small("mimo_v2_flash", num_hidden_layers=3, head_dim=12, v_head_dim=6, num_attention_heads=4, sliding_window=5,
                                             layer_types=["full_attention", "sliding_attention", "full_attention"], mlp_layer_types=["dense", "sparse", "dense"],
                                             moe_intermediate_size=8, num_experts_per_tok=2, n_routed_experts=4), B16, prompt=24),
+        Fixture("laguna-bf16", small("laguna", num_hidden_layers=3, hidden_size=16, head_dim=6, num_key_value_heads=2, num_attention_heads_per_layer=[2, 4, 2], sliding_window=5,
+                                     layer_types=["full_attention", "sliding_attention", "full_attention"], mlp_layer_types=["dense", "sparse", "dense"], num_experts=3,
+                                     num_experts_per_tok=2, moe_intermediate_size=8, shared_expert_intermediate_size=6, **by_type(
+                                         rope("default", 5e5, partial_rotary_factor=0.67), rope("default", partial_rotary_factor=1.0))), B16, prompt=24),
+        Fixture("laguna-gate-of-components-f16", small("laguna", hidden_size=16, head_dim=8, gating="per-element", attention_bias=True, mlp_layer_types=["dense", "dense"],
+                                                       layer_types=["full_attention", "full_attention"]), torch.float16),
+        Fixture("bailing-hybrid-bf16", dict(model_type="bailing_hybrid", vocab_size=61, hidden_size=16, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=3, head_dim=4,
+                                            q_lora_rank=None, kv_lora_rank=10, qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=5, intermediate_size=20, layer_group_size=2,
+                                            first_k_dense_replace=1, moe_intermediate_size=8, num_local_experts=4, num_experts_per_tok=2, n_group=2, topk_group=1,
+                                            max_position_embeddings=64, num_mtp_layers=0, bos_token_id=1, eos_token_id=2, pad_token_id=None), B16, prompt=24),
+        Fixture("zamba2-bf16", zamba2(), B16),
+        Fixture("zamba2-one-block-f16", zamba2(use_mem_rope=True, num_mem_blocks=1, num_key_value_heads=2, add_bias_linear=True,
+                                               layers_block_type=["mamba", "hybrid", "hybrid"]), torch.float16),
         Fixture("nemotron-h-latent-bf16", dict(model_type="nemotron_h", vocab_size=61, hidden_size=16, mamba_num_heads=4, mamba_head_dim=4, n_groups=1, ssm_state_size=5,
                                                num_attention_heads=2, num_key_value_heads=1, head_dim=6, intermediate_size=20, layers_block_type=["mamba", "moe"],
                                                n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, moe_shared_expert_intermediate_size=10,
@@ -442,3 +455,11 @@ def bloom(**changed):
 def mamba(model_type="mamba", **changed):
     """A Mamba of two layers, or one of its relatives."""
     return dict(model_type=model_type, vocab_size=61, hidden_size=16, num_hidden_layers=2, state_size=5, bos_token_id=1, eos_token_id=2, pad_token_id=None) | changed
+
+
+def zamba2(**changed):
+    """A Zamba 2 whose three hybrid layers share two blocks."""
+    layers = changed.get("layers_block_type", ["hybrid", "mamba", "hybrid", "hybrid"])
+    return dict(model_type="zamba2", vocab_size=61, hidden_size=12, num_hidden_layers=len(layers), layers_block_type=layers, mamba_d_state=5, n_mamba_heads=4, mamba_ngroups=2,
+                intermediate_size=14, num_attention_heads=4, num_key_value_heads=4, num_mem_blocks=2, adapter_rank=3, max_position_embeddings=64, bos_token_id=1, eos_token_id=2,
+                pad_token_id=None) | changed

@@ -28,8 +28,8 @@ impl Site<'_> {
     }
 }
 
-/// `exp(−exp(rate[h]) · softplus(x + bias))` of one row.
-pub(super) fn decay(e: &mut Writer, s: &Site, heads: usize, t: Value) {
+/// `exp(−exp(rate[h]) · softplus(x + bias))` of one row, or `exp(lower · sigmoid(exp(rate[h]) · (x + bias)))`.
+pub(super) fn decay(e: &mut Writer, s: &Site, (heads, lower): (usize, Option<f32>), t: Value) {
     let n = s.graph.width(s.kernel.node);
     let o = s.read(DecayOperands::of);
     let x = s.row(e, o.x, t);
@@ -37,16 +37,25 @@ pub(super) fn decay(e: &mut Writer, s: &Site, heads: usize, t: Value) {
     let (to, rates) = (s.out_row(e, t), e.scratch(DecayScratch::of(heads).rates));
     combine(e, Binary::Add, x, bias, to, Count::Known(n));
     let (count, heads_count) = (e.int(n), e.int(heads));
-    e.map(offset_of!(KernelTable, softplus), to, count);
+    if lower.is_none() {
+        e.map(offset_of!(KernelTable, softplus), to, count);
+    }
     copy(e, rate, rates, heads, 1.0);
     e.map(offset_of!(KernelTable, exp), rates, heads_count);
     e.repeat(heads_count, |e, h| {
         let own = e.at(rates, h, 4);
         let rate = e.load(Lanes::One, own, 0);
-        let factor = e.b.ins().fneg(rate);
+        let factor = match lower {
+            Some(_) => rate,
+            None => e.b.ins().fneg(rate),
+        };
         let head = e.at(to, h, n / heads * 4);
         scale_by(e, head, Count::Known(n / heads), factor);
     });
+    if let Some(lower) = lower {
+        e.map(offset_of!(KernelTable, sigmoid), to, count);
+        copy(e, to, to, n, lower);
+    }
     e.map(offset_of!(KernelTable, exp), to, count);
 }
 

@@ -94,7 +94,7 @@ fn row(e: &mut Writer, s: &Site, t: Value) {
         Op::MatchRms { least } => streams::match_rms(e, s, *least, t),
         Op::Cutoff { by } => streams::cutoff(e, s, *by, t),
         Op::Xielu(x) => streams::xielu(e, s, x, t),
-        Op::Decay { heads } => recurrent::decay(e, s, *heads, t),
+        Op::Decay { heads, lower } => recurrent::decay(e, s, (*heads, *lower), t),
         Op::HeadSlice(c) => heads::slice(e, s, c, t),
         Op::HeadConcat(c) => heads::concat(e, s, c, t),
         Op::GatherRows => {

@@ -105,7 +105,7 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, operands: &[&Rows]) -> Rows {
         Op::MatchRms { least } => streams::match_rms(*least, MatchedRows::of(o)),
         Op::Cutoff { by } => streams::cutoff(*by, Single::of(o).x),
         Op::ShortConv(c) => recurrent::short_conv(scene, c, c.operands(o)),
-        Op::Decay { heads } => recurrent::decay(*heads, DecayOperands::of(o)),
+        Op::Decay { heads, lower } => recurrent::decay(*heads, *lower, DecayOperands::of(o)),
         Op::Xielu(x) => streams::xielu(x, XieluOperands::of(o)),
         Op::Scan(c) => recurrent::scan(scene, c, &c.operands(o)),
         Op::DeltaRule(d) => recurrent::delta_rule(scene, d, &d.operands(o)),

@@ -31,13 +31,17 @@ pub(super) fn short_conv(scene: &mut Scene, c: &ShortConv, o: ShortConvOperands<
 }
 
 /// `exp(−exp(rate[h]) · softplus(x + bias))`.
-pub(super) fn decay(heads: usize, o: DecayOperands<&Rows>) -> Rows {
+pub(super) fn decay(heads: usize, lower: Option<f32>, o: DecayOperands<&Rows>) -> Rows {
     let DecayOperands { x, rate, bias } = o;
     let each = |(i, v): (usize, &f32)| {
         let column = i % x.width;
         let rate = f64::from(rate.data[column / (x.width / heads)]).exp();
         let v = f64::from(*v) + f64::from(bias.data[column]);
-        (-rate * softplus(v)).exp() as f32
+        let log = match lower {
+            Some(lower) => f64::from(lower) / (1.0 + (-rate * v).exp()),
+            None => -rate * softplus(v),
+        };
+        log.exp() as f32
     };
     Rows::new(x.data.iter().enumerate().map(each).collect(), x.width)
 }

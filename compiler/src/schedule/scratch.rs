@@ -72,7 +72,7 @@ pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch
         Op::Xielu(_) => {
             XieluScratch::take(layout);
         }
-        Op::Decay { heads } => {
+        Op::Decay { heads, .. } => {
             DecayScratch::take(layout, *heads);
         }
         // They work where their operands and results lie, or in what products may use.

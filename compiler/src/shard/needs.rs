@@ -64,7 +64,7 @@ fn fits(graph: &Graph, id: NodeId, deal: &Deal, lot: Lot) -> bool {
         Op::HeadSlice(c) => c.heads == units && lot.width == c.len,
         Op::HeadConcat(c) => c.heads == units && lot.width == c.width(),
         Op::ShortConv(c) => all && c.norm.is_none(),
-        Op::Decay { heads } => all && lot.width.is_multiple_of(width / heads),
+        Op::Decay { heads, .. } => all && lot.width.is_multiple_of(width / heads),
         Op::DeltaRule(d) => {
             let plain = d.norm.is_none() && !d.gated;
             plain && sides(d.heads, d.key_heads) && lot == Lot::many(d.value_dim)
@@ -116,7 +116,9 @@ fn need(graph: &Graph, id: NodeId, lot: Lot, role: Role, operand: NodeId) -> Nee
             }
         }
         (Op::Activate(a), _) if a.form == Form::Paired => split(lot.side, 2 * lot.width),
-        (Op::Decay { heads }, Role::Rate) => split(lot.side, lot.width * heads / graph.width(id)),
+        (Op::Decay { heads, .. }, Role::Rate) => {
+            split(lot.side, lot.width * heads / graph.width(id))
+        }
         (Op::DeltaRule(d), Role::Q | Role::K) => split(Side::Few, d.key_dim),
         (Op::DeltaRule(d), Role::Decay) => split(Side::Many, numbers(graph, operand) / d.heads),
         (Op::DeltaRule(_), Role::Beta | Role::Skip) => split(Side::Many, 1),

@@ -206,8 +206,9 @@ impl Made<'_> {
             Op::Mix(a) => Op::Mix(attention(a)),
             Op::HeadSlice(c) => Op::HeadSlice(HeadColumns { heads, ..*c }),
             Op::HeadConcat(c) => Op::HeadConcat(HeadConcat { heads, ..*c }),
-            Op::Decay { heads } => Op::Decay {
+            Op::Decay { heads, lower } => Op::Decay {
                 heads: columns * heads / self.graph.width(id),
+                lower: *lower,
             },
             Op::DeltaRule(d) => Op::DeltaRule(DeltaRule {
                 heads: many,

@@ -84,7 +84,7 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
 }
 
 /// `"gate": w, "gate_over": "component" | "head", "gate_act": "'sigmoid'"`.
-fn gate(
+pub(super) fn gate(
     at: &At<'_, '_, '_>,
     fields: &Fields<'_, '_>,
     (heads, out_width): (usize, usize),

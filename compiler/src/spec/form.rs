@@ -126,6 +126,7 @@ pub(super) const XIELU: Keys = &[
     ("eps", Plain),
 ];
 pub(super) const PICK: Keys = &[];
+pub(super) const CONCAT: Keys = &[("value", Plain)];
 pub(super) const ACTIVATION: Keys = &[("act", Plain)];
 pub(super) const ADD: Keys = &[("value", Plain), ("vector", Object(WEIGHT))];
 pub(super) const MUL: Keys = &[
@@ -180,6 +181,9 @@ pub(super) const LATENT_ATTENTION: Keys = &[
     ("kv_a", OneOf(LINEAR_OR_WEIGHT)),
     ("kv_norm", Object(NORM)),
     ("kv_b", OneOf(LINEAR_OR_WEIGHT)),
+    ("gate", OneOf(LINEAR_OR_WEIGHT)),
+    ("gate_over", Plain),
+    ("gate_act", Plain),
     ("o", OneOf(LINEAR_OR_WEIGHT)),
     ("rope", Object(NAME)),
     ("scale", Plain),
@@ -207,6 +211,7 @@ pub(super) const DELTA_NET: Keys = &[
     ("decay_over", Plain),
     ("rate", Object(WEIGHT)),
     ("decay_bias", Object(WEIGHT)),
+    ("decay_lower", Plain),
     ("beta", OneOf(LINEAR_OR_WEIGHT)),
     ("beta_scale", Plain),
     ("gate", OneOf(PROJECTION)),
@@ -222,6 +227,7 @@ pub(super) const SHORT_CONV: Keys = &[
 ];
 pub(super) const DECAY: Keys = &[
     ("heads", Plain),
+    ("lower", Plain),
     ("rate", Object(WEIGHT)),
     ("bias", Object(WEIGHT)),
 ];
@@ -329,6 +335,7 @@ pub(super) enum OpName {
     Clamp,
     Xielu,
     Pick,
+    Concat,
     Activation,
     Add,
     Mul,
@@ -345,7 +352,7 @@ pub(super) enum OpName {
 }
 
 /// Every `op` with its reader and its keys beside those of every step.
-const OPS: [(&str, OpName, Keys); 24] = [
+const OPS: [(&str, OpName, Keys); 25] = [
     ("embed", OpName::Embed, EMBED),
     ("position_embed", OpName::PositionEmbed, POSITION_EMBED),
     ("rms_norm", OpName::Norm, NORM),
@@ -357,6 +364,7 @@ const OPS: [(&str, OpName, Keys); 24] = [
     ("clamp", OpName::Clamp, CLAMP),
     ("xielu", OpName::Xielu, XIELU),
     ("pick", OpName::Pick, PICK),
+    ("concat", OpName::Concat, CONCAT),
     ("activation", OpName::Activation, ACTIVATION),
     ("add", OpName::Add, ADD),
     ("mul", OpName::Mul, MUL),

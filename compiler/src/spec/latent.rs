@@ -1,7 +1,7 @@
 //! The step `latent_attention`: multi-head latent attention with its projections.
 
 use super::at::At;
-use super::attention::rope;
+use super::attention::{gate, rope};
 use super::error::{Fault, Read};
 use super::form;
 use super::heads::width_of;
@@ -33,6 +33,7 @@ pub(super) fn latent_attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         kv_a: matrix("kv_a", rank + rope_dim, at.width()?)?,
         kv_norm: norm(&fields.required("kv_norm")?, &at.slot("kv_norm"), rank)?,
         kv_b: matrix("kv_b", kv_width, rank)?,
+        gate: gate(at, &fields, (heads, heads * value_dim), at.width()?)?,
         o: matrix("o", at.around.hidden, heads * value_dim)?,
         rope: fields
             .optional("rope")?

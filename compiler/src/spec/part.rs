@@ -62,6 +62,7 @@ impl Part {
                 | StepOp::Linear(_)
                 | StepOp::Scale(_)
                 | StepOp::Softcap(_)
+                | StepOp::Concat(_)
                 | StepOp::Clamp { .. }
                 | StepOp::Xielu(_)
                 | StepOp::Pick

@@ -43,6 +43,7 @@ pub(super) fn decay(at: &At<'_, '_, '_>) -> Out {
         heads,
         rate: weight(&fields.required("rate")?, at.slot("rate"), vec![heads])?,
         bias: weight(&fields.required("bias")?, at.slot("bias"), vec![width])?,
+        lower: fields.value("lower", Node::real)?,
     };
     Ok((StepOp::Decay(Box::new(decay)), width))
 }

@@ -65,6 +65,7 @@ pub(super) fn delta_net(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
             at.slot("decay_bias"),
             vec![decays],
         )?,
+        decay_lower: fields.value("decay_lower", Node::real)?,
         beta: linear(
             &fields.required("beta")?,
             &at.slot("beta"),

@@ -84,6 +84,7 @@ fn read(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         OpName::Clamp => plain::clamp(at),
         OpName::Xielu => values::xielu(at),
         OpName::Pick => values::pick(at),
+        OpName::Concat => values::concat(at),
         OpName::Activation => values::activation_step(at),
         OpName::Add => values::add(at),
         OpName::Mul => values::mul(at),

@@ -19,6 +19,21 @@ pub(super) fn pick(at: &At<'_, '_, '_>) -> Out {
     Ok((StepOp::Pick, at.width()?))
 }
 
+/// `{"op": "concat", "value": "a"}`: the input's components, then the value's.
+pub(super) fn concat(at: &At<'_, '_, '_>) -> Out {
+    let (fields, width) = (at.fields()?, at.width()?);
+    let node = fields.required("value")?;
+    let value = node.literal("the name of a value")?;
+    let own = at.seen.width(value).map_err(|f| node.fault(f))?;
+    if width + own > MAX_WIDTH {
+        return Err(at.node.fault(Fault::Range {
+            found: format!("{width} and {own} components"),
+            expected: format!("at most {MAX_WIDTH} together"),
+        }));
+    }
+    Ok((StepOp::Concat(value.into()), width + own))
+}
+
 /// `{"op": "activation", "act": "silu"}`.
 pub(super) fn activation_step(at: &At<'_, '_, '_>) -> Out {
     let act = activation(&at.fields()?.required("act")?)?;

@@ -81,7 +81,7 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
         StepOp::Norm(norm) => norm_slots(norm, slots),
         StepOp::Linear(linear) => linear_slots(linear, slots),
         StepOp::Scale(_) | StepOp::Softcap(_) | StepOp::Act(_) | StepOp::Pick => {}
-        StepOp::Clamp { .. } => {}
+        StepOp::Clamp { .. } | StepOp::Concat(_) => {}
         StepOp::WeightedSum { .. } | StepOp::MatchRms { .. } => {}
         StepOp::Add(operand) | StepOp::Mul(operand) => operand_slots(operand, slots),
         StepOp::Attention(attention) => {
@@ -182,6 +182,7 @@ fn latent_slots<'a>(attention: &'a LatentAttention, slots: &mut Vec<Slot<'a>>) {
         kv_a,
         kv_norm,
         kv_b,
+        gate,
         o,
         ..
     } = attention;
@@ -196,6 +197,7 @@ fn latent_slots<'a>(attention: &'a LatentAttention, slots: &mut Vec<Slot<'a>>) {
     linear_slots(kv_a, slots);
     norm_slots(kv_norm, slots);
     slots_as(Role::ByHead, kv_b, slots);
+    gate.iter().for_each(|g| linear_slots(&g.linear, slots));
     linear_slots(o, slots);
 }
 

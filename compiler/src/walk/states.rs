@@ -82,6 +82,7 @@ pub(crate) fn states(model: &Model, section: Section) -> Vec<State> {
             | StepOp::Linear(_)
             | StepOp::Scale(_)
             | StepOp::Softcap(_)
+            | StepOp::Concat(_)
             | StepOp::Clamp { .. }
             | StepOp::Xielu(_)
             | StepOp::Pick

@@ -5,7 +5,7 @@ use crate::graph::dim::Dim;
 use crate::graph::nodes::{Graph, NodeId};
 use crate::graph::ops::{Attention, Op, Rope, Unary};
 use crate::graph::program::rope_input;
-use crate::spec::model::{self, KeyValue};
+use crate::spec::model::{self, Activation, KeyValue};
 
 impl Builder<'_> {
     pub(super) fn attention(&mut self, a: &model::Attention, x: NodeId, name: &str) -> NodeId {
@@ -45,15 +45,24 @@ impl Builder<'_> {
             let scale = Op::Unary(Unary::Scale(a.value_scale));
             mix = self.graph.add(scale, &[mix], &at("value_scale"));
         }
-        if let Some((gate, act)) = gate {
-            let open = self.activated(act, gate, &at("gate_act"));
-            let name = at("gated");
-            mix = match self.graph.width(open) == self.graph.width(mix) {
-                true => self.times(mix, open, &name),
-                false => self.graph.add(Op::ScaleRows, &[mix, open], &name),
-            };
-        }
+        mix = self.gated(mix, gate, name);
         self.linear(&a.o, mix, &at("o"))
+    }
+
+    /// What attention gives, multiplied by a gate's product with its activation, where there is one.
+    pub(super) fn gated(
+        &mut self,
+        mix: NodeId,
+        gate: Option<(NodeId, Activation)>,
+        name: &str,
+    ) -> NodeId {
+        let Some((gate, act)) = gate else { return mix };
+        let open = self.activated(act, gate, &format!("{name}.gate_act"));
+        let name = format!("{name}.gated");
+        match self.graph.width(open) == self.graph.width(mix) {
+            true => self.times(mix, open, &name),
+            false => self.graph.add(Op::ScaleRows, &[mix, open], &name),
+        }
     }
 
     /// A projection, cut off where the attention says so.

@@ -7,7 +7,7 @@ use graver_runtime::abi::{CacheType, Encoding};
 use crate::graph::decl::{RecurrentDecl, StateDecl, WeightDecl};
 use crate::graph::dim::{Dim, RecurrentId, StateId};
 use crate::graph::nodes::{Graph, NodeId};
-use crate::graph::ops::{Binary, Matmul, Norm, Op, Unary, WeightedSum, Xielu};
+use crate::graph::ops::{Binary, HeadConcat, Matmul, Norm, Op, Unary, WeightedSum, Xielu};
 use crate::graph::program::{Block, rope_input};
 use crate::spec::model::{self, Activation, Item, Model, Operand, Section, Step, StepOp, Weight};
 use crate::walk::{self, Kept, State};
@@ -273,6 +273,15 @@ impl<'a> Builder<'a> {
                 let operands = [here(), self.weight(&x.positive), self.weight(&x.negative)];
                 self.graph
                     .add(Op::Xielu(Xielu { beta, eps }), &operands, name)
+            }
+            StepOp::Concat(value) => {
+                let (left, right) = (here(), self.value(value));
+                let join = HeadConcat {
+                    heads: 1,
+                    left: self.graph.width(left),
+                    right: self.graph.width(right),
+                };
+                self.graph.add(Op::HeadConcat(join), &[left, right], name)
             }
             StepOp::Pick => here(),
             StepOp::Act(a) => self.activated(*a, here(), name),

@@ -56,6 +56,9 @@ impl Builder<'_> {
             (None, None),
             name,
         );
+        let gate = a.gate.as_ref();
+        let gate = gate.map(|g| (self.linear(&g.linear, x, &at("gate")), g.act));
+        let mix = self.gated(mix, gate, name);
         self.linear(&a.o, mix, &at("o"))
     }
 

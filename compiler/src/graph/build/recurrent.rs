@@ -14,10 +14,12 @@ impl Builder<'_> {
             .map(|(part, c)| self.convolved(d, c, x, &at(part)));
         let decay = self.projection(&d.decay, x, &at("decay"));
         let (rate, bias) = (self.weight(&d.rate), self.weight(&d.decay_bias));
-        let heads = d.value_heads;
-        let decay = self
-            .graph
-            .add(Op::Decay { heads }, &[decay, rate, bias], &at("keep"));
+        let (heads, lower) = (d.value_heads, d.decay_lower);
+        let decay = self.graph.add(
+            Op::Decay { heads, lower },
+            &[decay, rate, bias],
+            &at("keep"),
+        );
         let beta = self.linear(&d.beta, x, &at("beta"));
         let mut beta = self.activated(Activation::Sigmoid, beta, &at("beta_act"));
         if d.beta_scale != 1.0 {
@@ -53,8 +55,9 @@ impl Builder<'_> {
 
     pub(super) fn decay(&mut self, d: &model::Decay, x: NodeId, name: &str) -> NodeId {
         let (rate, bias) = (self.weight(&d.rate), self.weight(&d.bias));
+        let (heads, lower) = (d.heads, d.lower);
         self.graph
-            .add(Op::Decay { heads: d.heads }, &[x, rate, bias], name)
+            .add(Op::Decay { heads, lower }, &[x, rate, bias], name)
     }
 
     pub(super) fn recurrence(&mut self, r: &model::Recurrence, v: NodeId, name: &str) -> NodeId {

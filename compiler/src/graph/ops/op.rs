@@ -155,10 +155,13 @@ pub enum Op {
     },
     /// A causal convolution of every channel by itself, after what its state remembers.
     ShortConv(ShortConv),
-    /// `exp(−exp(rate[h]) · softplus(x + bias))` (Gu & Dao 2023, Mamba): how much of a state stays.
+    /// `exp(−exp(rate[h]) · softplus(x + bias))` (Gu & Dao 2023, Mamba): how much of a state stays; or, with a lower bound,
+    /// `exp(lower · sigmoid(exp(rate[h]) · (x + bias)))`.
     Decay {
         /// Each has a rate.
         heads: usize,
+        /// The least logarithm of the result.
+        lower: Option<f32>,
     },
     /// The gated delta rule.
     DeltaRule(DeltaRule),
@@ -366,7 +369,7 @@ impl Op {
             Op::WeightedSum(w) => w.shape(rule, &w.operands(o)),
             Op::MatchRms { .. } => MatchedRows::of(o).shape(rule),
             Op::ShortConv(c) => c.shape(rule, &c.operands(o)),
-            Op::Decay { heads } => decay_shape(*heads, rule, &DecayOperands::of(o)),
+            Op::Decay { heads, .. } => decay_shape(*heads, rule, &DecayOperands::of(o)),
             Op::DeltaRule(d) => d.shape(rule, &d.operands(o)),
             Op::Scan(c) => c.shape(rule, &c.operands(o)),
             Op::Xielu(_) => XieluOperands::of(o).shape(rule),
@@ -410,7 +413,10 @@ impl Op {
             Op::GroupedMatmul(m) => m.words(),
             Op::Activate(a) => a.words(),
             Op::ShortConv(c) => c.words(),
-            Op::Decay { heads } => vec![set("heads", heads)],
+            Op::Decay { heads, lower } => {
+                let lower = lower.map(|l| float("lower", l));
+                std::iter::once(set("heads", heads)).chain(lower).collect()
+            }
             Op::DeltaRule(d) => d.words(),
             Op::Scan(c) => c.words(),
             Op::Xielu(x) => x.words(),

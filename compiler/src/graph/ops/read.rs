@@ -97,6 +97,7 @@ impl Op {
             "short_conv" => Op::ShortConv(ShortConv::read(w)?),
             "decay" => Op::Decay {
                 heads: w.get("heads")?,
+                lower: w.maybe("lower")?,
             },
             "delta_rule" => Op::DeltaRule(DeltaRule::read(w)?),
             "scan" => Op::Scan(Scan::read(w)?),

@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::attention::Gate;
 use super::parts::{Linear, Norm};
 
 /// Multi-head latent attention (DeepSeek-AI 2024, DeepSeek-V2): keys and values of all heads are made from one latent
@@ -26,6 +27,8 @@ pub struct LatentAttention {
     pub kv_norm: Norm,
     /// `[heads · (nope_dim + value_dim), rank]`: for each head its part of the keys, then its values.
     pub kv_b: Linear,
+    /// What the result is multiplied by.
+    pub gate: Option<Gate>,
     /// `[hidden, heads · value_dim]`.
     pub o: Linear,
     /// Index into [`Model::ropes`](super::Model::ropes).

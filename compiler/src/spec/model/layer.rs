@@ -123,6 +123,8 @@ pub enum StepOp {
     Xielu(Box<Xielu>),
     /// The named value it reads, as it is.
     Pick,
+    /// The input's components, then those of another value.
+    Concat(String),
     /// A non-linearity.
     Act(Activation),
     /// A sum with another value.

@@ -39,6 +39,8 @@ pub struct DeltaNet {
     pub rate: Weight,
     /// Added to what `decay` gives, as many.
     pub decay_bias: Weight,
+    /// The least logarithm of a decay: `exp(lower · sigmoid(exp(rate) · (decay + bias)))`.
+    pub decay_lower: Option<f32>,
     /// How much is corrected, before a sigmoid, `[value_heads, in]`.
     pub beta: Linear,
     /// Multiplies that sigmoid: 2 lets a state change its sign.
@@ -66,7 +68,7 @@ pub struct ShortConv {
     pub act: Option<Activation>,
 }
 
-/// How much of a state stays: `exp(−exp(rate) · softplus(x + bias))`.
+/// How much of a state stays: `exp(−exp(rate) · softplus(x + bias))`, or `exp(lower · sigmoid(exp(rate) · (x + bias)))`.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Decay {
     /// Heads with a rate each; divides the width.
@@ -75,6 +77,8 @@ pub struct Decay {
     pub rate: Weight,
     /// As wide as the input.
     pub bias: Weight,
+    /// The least logarithm.
+    pub lower: Option<f32>,
 }
 
 /// A linear recurrence over values, `[heads · value_dim]`, with everything else from named values: `S ← decay S`,

@@ -135,3 +135,24 @@ fn experts_of_another_width_stand_alone() {
         "{found}"
     );
 }
+
+#[test]
+fn values_stand_side_by_side() {
+    let concat = |out: usize, value: &str| {
+        json!([
+            { "name": "few", "op": "linear", "out": 3, "weight": "few", "as": "few" },
+            { "op": "concat", "from": "h", "value": value },
+            { "name": "back", "op": "linear", "out": out, "weight": "back" }
+        ])
+    };
+    let m = model(&with_steps(concat(16, "few")));
+    let Item::Residual { branches, .. } = &m.kinds[0].items[1] else {
+        panic!("no residual")
+    };
+    let StepOp::Linear(back) = &branches[0][2].op else {
+        panic!("no matrix")
+    };
+    assert_eq!(back.weight.shape, [16, 19]);
+    let unknown = message_of(concat(16, "fw"));
+    assert!(unknown.contains("did you mean `few`?"), "{unknown}");
+}
