@@ -31,11 +31,38 @@ fn main() -> io::Result<()> {
     fs::write(out.join("version.txt"), version::version(&package))?;
     // A link to the repository's folder; in a published package, a folder.
     list_specs(&package.join("specs"), &out.join("builtin_specs.rs"))?;
+    println!("cargo::rustc-env=GRAVER_MPI_LIBRARIES={}", mpi_libraries()?);
     let runtime = variable("DEP_GRAVER_RUNTIME_FOLDER");
     let mut archive = fs::read(build_runtime(&runtime, &out)?)?;
     fs::write(out.join("runtime.symbols"), archive::slim(&mut archive))?;
     let packed = lz4_flex::compress_prepend_size(&archive);
     fs::write(out.join("runtime.a.lz4"), packed)
+}
+
+/// Whether executables of ranks are wanted.
+fn has_mpi() -> bool {
+    env::var_os("CARGO_FEATURE_MPI").is_some()
+}
+
+/// What an executable that uses MPI is linked with, as MPI's own compiler says; nothing where it is not wanted.
+fn mpi_libraries() -> io::Result<String> {
+    if !has_mpi() {
+        return Ok(String::new());
+    }
+    println!("cargo::rerun-if-env-changed=MPICC");
+    let mpicc = env::var("MPICC").unwrap_or_else(|_| "mpicc".into());
+    // Open MPI's, then MPICH's.
+    for option in ["-showme:link", "-link_info"] {
+        let said = Command::new(&mpicc).arg(option).output()?;
+        if said.status.success() {
+            let text = String::from_utf8_lossy(&said.stdout).trim().to_string();
+            // MPICH's names the compiler first.
+            let options = text.split_whitespace().filter(|word| word.starts_with('-'));
+            return Ok(options.collect::<Vec<_>>().join(" "));
+        }
+    }
+    let message = format!("{mpicc} does not say what it links with; is it MPI's compiler?");
+    Err(io::Error::other(message))
 }
 
 /// A variable that cargo sets for build scripts.
@@ -100,10 +127,13 @@ fn build_runtime(source: &Path, out: &Path) -> io::Result<PathBuf> {
 
 /// A cargo that builds the runtime's archive into a target folder of its own.
 fn nested_cargo(source: &Path, folder: &Path) -> Command {
+    let mut features = vec!["artifact"];
+    features.extend(has_mpi().then_some("mpi"));
     let mut cargo = Command::new(variable("CARGO"));
     cargo
         .args(["rustc", "--lib", "--crate-type=staticlib"])
-        .args(["--features=artifact", "--profile=artifact"])
+        .arg(format!("--features={}", features.join(",")))
+        .arg("--profile=artifact")
         // Published packages have no profiles.
         .args(["--config", "profile.artifact.inherits=\"release\""])
         .arg("--manifest-path")

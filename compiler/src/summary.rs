@@ -3,6 +3,8 @@
 //! In: a loaded model (shapes will do) and which passes run. Out: a [`Summary`], which prints as text and serialises as JSON.
 //! Predictions are the roofline's: no step can be faster than memory and arithmetic allow.
 
+mod ranks;
+
 use std::collections::BTreeSet;
 use std::fmt;
 
@@ -14,10 +16,14 @@ use crate::contents::Contents;
 use crate::cost::{self, Cost, Step};
 use crate::driver::{self, CompileOptions, Loaded};
 use crate::explain::{Counts, counts};
+use crate::graph::ProgramKind;
 use crate::mechanisms::{Mechanism, is_tied, mechanisms};
 use crate::schedule::largest_step;
+use crate::shard::RanksError;
 use crate::spec::model::{Item, Model, Step as ModelStep, StepOp};
 use crate::units::{bytes, count, counted, flops};
+
+pub use self::ranks::{Link, RanksStep, RanksSummary};
 
 /// A machine's limits, given or measured.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -57,6 +63,9 @@ pub struct Summary {
     pub steps: Vec<StepCost>,
     /// What predictions assume.
     pub machine: Option<Machine>,
+    /// The same steps where ranks share the model.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ranks: Option<RanksSummary>,
     /// What is in the file, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub file: Option<Contents>,
@@ -129,7 +138,31 @@ pub fn summarize(
         state: state_size(model, &planned[0], options),
         steps: steps(model, &planned, machine),
         machine,
+        ranks: None,
         file: None,
+    }
+}
+
+impl Summary {
+    /// The same with what steps cost where `ranks` ranks share the model.
+    ///
+    /// # Errors
+    /// Numbers of ranks that there cannot be.
+    pub fn with_ranks(
+        mut self,
+        loaded: &Loaded,
+        options: &CompileOptions,
+        ranks: usize,
+        link: Option<Link>,
+    ) -> Result<Summary, RanksError> {
+        let kind = |s: &StepCost| match s.step.tokens {
+            1 => ProgramKind::Decode,
+            _ => ProgramKind::Prefill,
+        };
+        let steps: Vec<_> = self.steps.iter().map(|s| (kind(s), s.step)).collect();
+        let machine = self.machine.zip(link);
+        self.ranks = Some(ranks::summarize(loaded, options, ranks, &steps, machine)?);
+        Ok(self)
     }
 }
 
@@ -287,6 +320,7 @@ impl Summary {
             };
             out.push(row(&name, s));
         }
+        out.extend(self.ranks.iter().flat_map(RanksSummary::rows));
         out
     }
 }

@@ -13,6 +13,7 @@ use crate::abi::{ABI_VERSION, BlobInfo, CompiledModel, Manifest};
 use crate::appendix::{Appendix, Checksum};
 use crate::files::{self, shown};
 use crate::mapped::{Blob, WeightSource};
+use crate::ranks;
 use crate::session::{Program, Session, SessionOptions};
 use crate::tokenizer::{Files, Missing, Source};
 
@@ -94,6 +95,16 @@ impl Artifact {
         }
     }
 
+    /// Ranks that share the model.
+    fn ranks(&self) -> usize {
+        self.manifest().rank.map_or(1, |rank| rank.ranks)
+    }
+
+    /// Whether another rank says what is to be done.
+    pub fn follows(&self) -> bool {
+        self.manifest().rank.is_some_and(|rank| rank.rank > 0)
+    }
+
     /// Maps the weights: from the artifact's own file, and from the files its manifest names, which lie beside it or are all
     /// replaced by `file`.
     ///
@@ -119,7 +130,14 @@ impl Artifact {
     ) -> Result<Session, Error> {
         // A processor that cannot run the code is the better message where the weights are missing, too.
         crate::sizes::check_manifest(self.manifest())?;
-        Session::new(self.program.clone(), self.weights(weights)?, options)
+        let (program, weights) = (self.program.clone(), self.weights(weights)?);
+        match self.ranks() {
+            1 => Session::new(program, weights, options),
+            ranks => {
+                let communicator = ranks::of_process(ranks)?;
+                Session::of_rank(program, weights, options, communicator)
+            }
+        }
     }
 
     /// Where the tokenizer is: in the artifact, or, where somebody else linked it, in its file of weights, or nowhere. `weights` is

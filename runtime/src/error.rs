@@ -232,6 +232,32 @@ pub enum Error {
         /// Of how many.
         ranks: usize,
     },
+    /// Processes that are not as many as the model was compiled for.
+    #[error("found {found} processes, expected {expected}: start them with mpirun -n {expected}")]
+    Processes {
+        /// How many MPI has started.
+        found: usize,
+        /// Ranks that share the model.
+        expected: usize,
+    },
+    /// MPI was begun before.
+    #[error(
+        "MPI is in use in this process already; one model for each process can be shared by ranks"
+    )]
+    MpiTwice,
+    /// An MPI that does not allow threads.
+    #[error(
+        "this MPI takes calls from one thread only; use one that was built with support for threads"
+    )]
+    MpiThreads,
+    /// A runtime without MPI.
+    #[error(
+        "this is a part of a model for {ranks} ranks, and the runtime knows no MPI: build graver with --features mpi, and compile the model again"
+    )]
+    NoMpi {
+        /// Ranks that share the model.
+        ranks: usize,
+    },
     /// Several ranks, of which there is none.
     #[error("no ranks: expected at least 1")]
     NoRanks,

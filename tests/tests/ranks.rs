@@ -5,10 +5,12 @@ use std::path::{Path, PathBuf};
 use graver::driver::{open_ranks, plan_ranks};
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
+use graver::spec::{self, SpecSource};
+use graver::summary::{Link, Machine, summarize};
 use graver::verify::{Golden, TOLERANCE, against_golden};
 use graver_runtime::abi::CacheType;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_tests::{compile_options, fixture_folders, load_checkpoint};
+use graver_tests::{compile_options, fixture_folders, load_checkpoint, load_shapes, tiny};
 
 fn golden_folders() -> Vec<PathBuf> {
     let mut folders = fixture_folders();
@@ -96,4 +98,44 @@ fn threads_of_a_rank_change_no_bit() {
         };
         assert_eq!(bits(1), bits(3), "{name}");
     }
+}
+
+/// What is counted while ranks run is what is predicted from their graphs.
+#[test]
+fn ranks_bring_as_many_bytes_as_their_graphs_say() {
+    let options = compile_options(PassOptions::default(), CacheType::F32);
+    let loaded = tiny("llama");
+    let summary = summarize("", &loaded, &options, None);
+    let summary = summary.with_ranks(&loaded, &options, 3, None).unwrap();
+    let decode = &summary.ranks.unwrap().steps[0];
+    assert!(decode.meetings > 2, "{decode:?}");
+    let mut session = open_ranks(loaded, &options, 3, SessionOptions::default()).unwrap();
+    for steps in 1..3 {
+        session.feed(0, &[5], Wanted::Last).unwrap();
+        assert_eq!(session.brought_bytes(), steps * decode.brought_bytes);
+    }
+}
+
+#[test]
+fn the_largest_preset_is_planned_for_sixteen_ranks_without_weights() {
+    let spec = spec::load(SpecSource::Builtin("deepseek_v3")).unwrap();
+    let loaded = load_shapes(&spec, &spec.preset("671b").unwrap(), None).unwrap();
+    let options = compile_options(PassOptions::default(), CacheType::F32);
+    let machine = Machine {
+        gbps: 200.0,
+        gflops: 2000.0,
+    };
+    let link = Link {
+        gbps: 12.5,
+        latency_us: 5.0,
+    };
+    let alone = summarize("", &loaded, &options, Some(machine));
+    let one = alone.steps[0].tokens_per_second.unwrap();
+    let summary = alone.with_ranks(&loaded, &options, 16, Some(link)).unwrap();
+    let ranks = summary.ranks.unwrap();
+    // Twice in each layer, and where logits are gathered.
+    assert_eq!(ranks.steps[0].meetings, 2 * 61 + 1);
+    assert!(ranks.weight_bytes < summary.weight_bytes / 14);
+    let all = ranks.steps[0].tokens_per_second.unwrap();
+    assert!(all > 5.0 * one && all < 16.0 * one, "{all} against {one}");
 }

@@ -26,9 +26,16 @@ const EXPORTED: &str = "{ global: graver_*; local: *; };\n";
 const WANTED: [&str; 2] = ["graver_open", "graver_generate"];
 
 /// Arguments that an object has to be linked with, besides itself and [`ARCHIVE`].
-pub fn link_arguments() -> &'static [&'static str] {
+pub fn link_arguments() -> Vec<&'static str> {
+    let mpi = env!("GRAVER_MPI_LIBRARIES").split_whitespace();
     // The compiler's support library is linked in, since a system without a compiler may lack the shared one.
-    &["-static-libgcc", "-lpthread", "-ldl", "-lm"]
+    let own = ["-static-libgcc", "-lpthread", "-ldl", "-lm"];
+    mpi.chain(own).collect()
+}
+
+/// Whether the runtime that is linked knows MPI.
+pub fn has_mpi() -> bool {
+    cfg!(feature = "mpi")
 }
 
 /// The runtime's archive.

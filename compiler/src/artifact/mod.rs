@@ -24,7 +24,7 @@ mod write;
 
 pub use error::{CompileError, JitError};
 pub use jit::{check_jit, jit};
-pub use link::link_arguments;
+pub use link::{has_mpi, link_arguments};
 pub use listing::ListingError;
 pub(crate) use listing::listings;
 pub use options::{ARCHIVE, ArtifactKind, Placement, WriteOptions, Written};

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use clap::ValueEnum;
 use graver::artifact::{self, ARCHIVE, ArtifactKind, Placement, WriteOptions, Written};
 use graver::codegen::{DEFAULT_TARGET, Target};
-use graver::driver::{self, Purpose};
+use graver::driver::{self, Purpose, Ranks};
 use graver_runtime::files::shown;
 use graver_runtime::info::Size;
 use graver_runtime::tokenizer::{Missing, Source, Tokenizer, TokenizerError};
@@ -16,11 +16,9 @@ use graver_runtime::tokenizer::{Missing, Source, Tokenizer, TokenizerError};
 use super::interrupt;
 use super::model::WeightedModelArgs;
 use super::outcome::Outcome;
+use super::parts;
 use super::print::print;
-use super::progress::Bar;
-
-/// The bar of weights that are written.
-const LOOK: &str = "weights {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+use super::progress::{Bar, WRITING};
 
 const INTERRUPTED: &str = "interrupted; nothing was left behind";
 
@@ -43,6 +41,9 @@ pub(crate) struct Args {
     /// Compile time stamps in, which the executable's --profile needs
     #[arg(long)]
     profile: bool,
+    /// Ranks that share the model: MPI starts an executable for each, and --out names their folder
+    #[arg(long, value_name = "N", default_value_t = 1)]
+    ranks: usize,
     /// Print nothing
     #[arg(short, long)]
     quiet: bool,
@@ -96,9 +97,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let tokenizer = text.tokenizer.clone().read()?;
     // A tokenizer that cannot be loaded is better found now than by the user of the executable.
     let check = Tokenizer::load_in_background(tokenizer.clone())?;
-    let mut loaded = model.load(Purpose::Write)?;
+    let purpose = args.purpose()?;
+    let mut loaded = model.load(purpose)?;
     loaded.model.eos = text.eos_with(&loaded.model.eos);
-    let planned = driver::plan(&loaded, &model.options_for(target)?);
+    let options = model.options_for(target)?;
     let missing = args.missing(check.wait())?;
     let write = WriteOptions {
         out: &out,
@@ -110,7 +112,17 @@ pub(crate) fn run(args: &Args) -> Outcome {
         },
     };
     interrupt::catch();
-    let bar = Bar::new(LOOK, args.quiet);
+    if args.ranks != 1 {
+        let ranks = Ranks::plan(&loaded, &options, args.ranks)?;
+        let written = parts::write(&ranks, args.ranks, &write, args.quiet)?;
+        if !args.quiet {
+            print(report(&written, args.emit, started.elapsed(), missing))?;
+            print(parts::how_to_start(&out, args.ranks))?;
+        }
+        return Ok(ExitCode::SUCCESS);
+    }
+    let planned = driver::plan(&loaded, &options);
+    let bar = Bar::new(WRITING, args.quiet);
     let written = artifact::write(&planned, &loaded.weights, &write, &mut |more, all| {
         bar.advance(all, more);
         interrupt::check()
@@ -128,6 +140,22 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 impl Args {
+    /// What the model is loaded for. Parts of weights are taken from weights that are there.
+    fn purpose(&self) -> Result<Purpose, Box<dyn Error>> {
+        match (self.ranks, self.emit) {
+            (1, _) => Ok(Purpose::Write),
+            (ranks, Kind::So | Kind::Obj) => Err(format!(
+                "--ranks {ranks}: MPI starts executables; leave out --emit, or compile for one rank"
+            )
+            .into()),
+            (ranks, Kind::Exe) if !artifact::has_mpi() => Err(format!(
+                "--ranks {ranks}: this graver was built without MPI; build it with --features mpi, or use graver run --ranks"
+            )
+            .into()),
+            (_, Kind::Exe) => Ok(Purpose::Run),
+        }
+    }
+
     /// Where weights go. An object has them in a file of their own.
     fn placement(&self) -> Result<Placement, Box<dyn Error>> {
         match (self.emit, self.weights) {

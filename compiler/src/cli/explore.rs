@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let model = args.model.model()?;
     let shapes = model.load(Purpose::Inspect)?;
     let limits = args.machine.limits(&shapes);
-    let summary = model.summary(Some(limits.machine))?;
+    let summary = model.summary(Some(limits.machine), (1, None))?;
     let runs = (!args.no_times).then(|| weights(&model, &shapes)).flatten();
     let timed = runs.is_some();
     let explorer = Explorer {

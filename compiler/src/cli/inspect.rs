@@ -6,12 +6,13 @@ use std::process::ExitCode;
 use graver::driver::Purpose;
 use graver::dump::{DumpStage, dump};
 use graver::graph::ProgramKind;
-use graver::summary::{Machine, compare};
+use graver::summary::{Link, Machine, compare};
 
 use super::machine::positive;
 use super::model::ModelArgs;
 use super::outcome::Outcome;
 use super::print::{json, print};
+use super::ranks::RanksArgs;
 use super::terminal;
 
 #[derive(clap::Args)]
@@ -36,6 +37,14 @@ pub(crate) struct Args {
     /// Arithmetic throughput, to predict speed by
     #[arg(long, value_name = "GFLOP/S", requires = "gbps", value_parser = positive, allow_negative_numbers = true)]
     gflops: Option<f64>,
+    #[command(flatten)]
+    ranks: RanksArgs,
+    /// Bandwidth of the links between ranks, to predict speed by
+    #[arg(long, value_name = "GB/S", requires_all = ["latency_us", "gbps", "ranks"], value_parser = positive, allow_negative_numbers = true)]
+    link_gbps: Option<f64>,
+    /// Latency of a message between ranks, in microseconds, to predict speed by
+    #[arg(long, value_name = "US", requires = "link_gbps", value_parser = positive, allow_negative_numbers = true)]
+    latency_us: Option<f64>,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -57,12 +66,18 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     let machine = args.gbps.zip(args.gflops);
     let machine = machine.map(|(gbps, gflops)| Machine { gbps, gflops });
-    let summary = args.model.summary(machine)?;
+    let link = args.link_gbps.zip(args.latency_us);
+    let link = link.map(|(gbps, latency_us)| Link { gbps, latency_us });
+    let ranks = (args.ranks.ranks(), link);
+    let summary = args.model.summary(machine, ranks)?;
     let text = match &args.compare {
         None if args.json => json(&summary)?,
         None => summary.to_string(),
         Some(other) => {
-            let both = compare(summary, args.model.with_model(other).summary(machine)?);
+            let both = compare(
+                summary,
+                args.model.with_model(other).summary(machine, ranks)?,
+            );
             match args.json {
                 true => json(&both)?,
                 false => match terminal::columns() {

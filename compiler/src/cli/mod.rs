@@ -12,6 +12,7 @@ mod machine;
 mod man;
 mod model;
 mod outcome;
+mod parts;
 mod perplexity;
 mod print;
 mod progress;

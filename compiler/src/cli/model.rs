@@ -11,7 +11,7 @@ use graver::contents::Contents;
 use graver::driver::{self, CompileOptions, Loaded, OpenError, Purpose};
 use graver::named::Named;
 use graver::passes::PassOptions;
-use graver::summary::{Machine, Summary, summarize};
+use graver::summary::{Link, Machine, Summary, summarize};
 use graver::weights::QuantChoice;
 use graver_runtime::info::Size;
 use graver_runtime::pages;
@@ -149,16 +149,25 @@ impl ModelArgs {
         Ok(self.found()?.name().into())
     }
 
-    /// What the model is and costs, by its shapes, on `machine`.
-    pub(crate) fn summary(&self, machine: Option<Machine>) -> Result<Summary, Box<dyn Error>> {
+    /// What the model is and costs, by its shapes, on `machine`, and where so many ranks share it.
+    pub(crate) fn summary(
+        &self,
+        machine: Option<Machine>,
+        (ranks, link): (usize, Option<Link>),
+    ) -> Result<Summary, Box<dyn Error>> {
         let model = self.found()?;
         let loaded = self.load(Purpose::Inspect)?;
         let file = match model.named() {
             Named::Gguf(path) => Some(Contents::of_gguf(path)?),
             Named::Embedded | Named::Folder(_) | Named::Spec(..) => None,
         };
-        let summary = summarize(&model.label(), &loaded, &self.options()?, machine);
-        Ok(Summary { file, ..summary })
+        let options = self.options()?;
+        let summary = summarize(&model.label(), &loaded, &options, machine);
+        let summary = Summary { file, ..summary };
+        Ok(match ranks {
+            1 => summary,
+            _ => summary.with_ranks(&loaded, &options, ranks, link)?,
+        })
     }
 
     /// The same choices for another model. A folder, and a spec named with a preset, have sizes of their own.

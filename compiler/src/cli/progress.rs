@@ -6,6 +6,9 @@ use std::time::Duration;
 use graver::driver::{LoadProgress, LoadStage};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+/// The bar of weights that are written.
+pub(crate) const WRITING: &str = "weights {wide_bar} {bytes}/{total_bytes} {bytes_per_sec} {eta}";
+
 /// A bar that shows only once it is clear that the work takes a while.
 pub(crate) struct Bar {
     bar: ProgressBar,

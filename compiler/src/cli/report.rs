@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let limits = args.machine.limits(&loaded);
     let html = match args.code {
         true => {
-            let summary = args.model.summary(Some(limits.machine))?;
+            let summary = args.model.summary(Some(limits.machine), (1, None))?;
             let about = About::of(&own.name, &summary, false);
             let times = profile.as_ref().map(Times::of);
             explore::page(&about, &view(&loaded, &options)?, times.as_ref())
@@ -68,7 +68,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
         false => {
             let beside = |other: &PathBuf| {
                 let other = args.model.with_model(other);
-                other.summary(Some(limits.for_other(&other.load(Purpose::Inspect)?)))
+                other.summary(
+                    Some(limits.for_other(&other.load(Purpose::Inspect)?)),
+                    (1, None),
+                )
             };
             let measured = Measured {
                 machine: Some(limits.machine),

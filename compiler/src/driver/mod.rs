@@ -27,4 +27,4 @@ pub use error::{OpenError, PlanRanksError};
 pub use load::{LoadError, LoadProgress, LoadStage, Loaded, ModelSource, Purpose, load};
 pub use manifest::states;
 pub use options::CompileOptions;
-pub use ranks::{PlannedRank, open_ranks, plan_ranks, start_ranks};
+pub use ranks::{PlannedRank, Ranks, open_ranks, plan_ranks, start_ranks};

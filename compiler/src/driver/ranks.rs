@@ -28,25 +28,53 @@ pub struct PlannedRank {
     pub weights: Weights,
 }
 
-/// Plans both programs for each of `ranks` ranks.
-///
-/// # Errors
-/// A number of ranks that there cannot be, and no memory for weights that are copied.
-///
-/// # Panics
-/// As [`plan`](super::plan).
-pub fn plan_ranks(
-    loaded: &Loaded,
-    options: &CompileOptions,
-    ranks: usize,
-) -> Result<Vec<PlannedRank>, PlanRanksError> {
-    let kinds = [ProgramKind::Decode, ProgramKind::Prefill];
-    let plain = kinds.map(|kind| plain_program(loaded, kind, options.cache));
-    let sharding = Sharding::plan(&plain[0], ranks)?;
-    let model = checksum(&plain[0], ranks);
-    let rank = |rank| {
-        let parts = plain.each_ref().map(|program| sharding.rank(program, rank));
-        let weights = loaded.weights.share(&plain[0], &parts[0].shares)?;
+/// A model that is to be shared by ranks.
+#[derive(Debug)]
+pub struct Ranks<'a> {
+    loaded: &'a Loaded,
+    options: &'a CompileOptions,
+    /// Decode and prefill of the whole model, nothing fused.
+    plain: [Program; 2],
+    sharding: Sharding,
+    /// What tells its parts from those of others.
+    checksum: u64,
+}
+
+impl<'a> Ranks<'a> {
+    /// Plans how `ranks` ranks share a model.
+    ///
+    /// # Errors
+    /// A number of ranks that there cannot be.
+    ///
+    /// # Panics
+    /// As [`plan`](super::plan).
+    pub fn plan(
+        loaded: &'a Loaded,
+        options: &'a CompileOptions,
+        ranks: usize,
+    ) -> Result<Ranks<'a>, PlanRanksError> {
+        let kinds = [ProgramKind::Decode, ProgramKind::Prefill];
+        let plain = kinds.map(|kind| plain_program(loaded, kind, options.cache));
+        Ok(Ranks {
+            sharding: Sharding::plan(&plain[0], ranks)?,
+            checksum: checksum(&plain[0], loaded, options, ranks),
+            loaded,
+            options,
+            plain,
+        })
+    }
+
+    /// The part of one rank.
+    ///
+    /// # Errors
+    /// No memory for weights that are copied.
+    pub fn part(&self, rank: usize) -> Result<PlannedRank, PlanRanksError> {
+        let Ranks {
+            loaded, options, ..
+        } = self;
+        let parts = self.plain.each_ref();
+        let parts = parts.map(|program| self.sharding.rank(program, rank));
+        let weights = loaded.weights.share(&self.plain[0], &parts[0].shares)?;
         let programs = parts.map(|part| {
             let (passes, instruments) = (&options.passes, options.instruments);
             plan_program(part.program, passes, instruments).0
@@ -54,7 +82,11 @@ pub fn plan_ranks(
         let [decode, prefill] = programs.each_ref().map(|p| &p.program);
         agree::expect(agree::programs(decode, prefill), "as they are planned");
         agree::expect(agree::sizes(decode, &loaded.model), "as they are planned");
-        let info = RankInfo { rank, ranks, model };
+        let info = RankInfo {
+            rank,
+            ranks: self.sharding.ranks(),
+            model: self.checksum,
+        };
         let manifest = manifest((&loaded.model, &weights), &programs, options, Some(info));
         let model = PlannedModel {
             manifest: Arc::new(manifest),
@@ -63,15 +95,41 @@ pub fn plan_ranks(
             symbols: options.symbols.clone(),
         };
         Ok(PlannedRank { model, weights })
-    };
-    (0..ranks).map(rank).collect()
+    }
 }
 
-/// What tells the parts of one model from those of others: its graphs, and for how many ranks it is sharded.
-fn checksum(program: &Program, ranks: usize) -> u64 {
+/// The parts of all ranks.
+///
+/// # Errors
+/// As [`Ranks::plan`] and [`Ranks::part`].
+pub fn plan_ranks(
+    loaded: &Loaded,
+    options: &CompileOptions,
+    ranks: usize,
+) -> Result<Vec<PlannedRank>, PlanRanksError> {
+    let planned = Ranks::plan(loaded, options, ranks)?;
+    (0..ranks).map(|rank| planned.part(rank)).collect()
+}
+
+/// Bytes of each weight that a model is told from others by.
+const SAMPLE: usize = 64;
+
+/// What tells the parts of one model from those of others: its graphs, what becomes of them, some of its weights.
+fn checksum(program: &Program, loaded: &Loaded, options: &CompileOptions, ranks: usize) -> u64 {
     let mut sum = Checksum::default();
-    sum.update(program.to_string().as_bytes());
     sum.update(&ranks.to_le_bytes());
+    sum.update(program.to_string().as_bytes());
+    let passes = options.passes.enabled().into_iter().map(|pass| pass.name);
+    passes.for_each(|name| sum.update(name.as_bytes()));
+    sum.update(options.target.name.as_bytes());
+    for view in loaded
+        .weights
+        .views()
+        .filter(|view| loaded.weights.is_there(view))
+    {
+        let bytes = loaded.weights.bytes(view);
+        sum.update(&bytes[..bytes.len().min(SAMPLE)]);
+    }
     sum.finish()
 }
 

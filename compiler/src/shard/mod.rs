@@ -12,7 +12,7 @@
 //!
 //! So a layer of attention and an MLP meets twice. Heads go with the key head that they share; where there are fewer key heads than
 //! ranks, several ranks have the same one. Experts are split inside: every rank has some columns of each, so that all have the same
-//! work whatever a router chooses. Logits are gathered. Everything else is whole, and so is whatever there is no rule for
+//! work whatever a router chooses. Logits are gathered, and so is what a recurrence makes by heads where a norm over all of it follows. Everything else is whole, and so is whatever there is no rule for
 //! (`needs.rs`) or cannot be cut: it is computed by every rank, and `explain` says why.
 //!
 //! `region.rs` finds what is split together, `plan.rs` plans a block, `rank.rs` builds a rank's graph, `weights.rs` says which bytes a

@@ -3,6 +3,8 @@
 //! An operation without a rule computes all of its result on every rank. That is always right, so that rules are what makes
 //! ranks worth while, never what makes them correct.
 
+use std::ops::Range;
+
 use graver_runtime::abi::quant::GROUP;
 
 use super::deal::{Deal, Side};
@@ -52,7 +54,12 @@ fn fits(graph: &Graph, id: NodeId, deal: &Deal, lot: Lot) -> bool {
             let heads = graph.width(graph.read(id, ScaledRows::of).by);
             all && (heads == 1 || lot.width.is_multiple_of(width / heads))
         }
-        Op::Norm(n) => all && lot.width.is_multiple_of(n.group),
+        Op::Norm(n) => {
+            let whole = |columns: Range<usize>| {
+                columns.start.is_multiple_of(n.group) && columns.end.is_multiple_of(n.group)
+            };
+            all && (0..deal.ranks()).all(|rank| whole(lot.columns(deal, rank)))
+        }
         Op::Quantize { norm } => {
             let whole = |rank| lot.columns(deal, rank).start.is_multiple_of(GROUP);
             all && norm.is_none() && (0..deal.ranks()).all(whole)

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::deal::{Deal, Side};
 use super::layout::{Layout, Lot};
-use super::region::{End, Search, weight_of};
+use super::region::{End, Region, Search, weight_of};
 use crate::graph::{
     Binary, Graph, GroupedRows, NodeId, Op, Pair, ScaledRows, Single, StateId, Unary,
 };
@@ -39,17 +39,24 @@ pub(super) fn plan(graph: &Graph, ranks: usize, whole: &BTreeSet<StateId>) -> Bl
             taken: &taken,
             whole,
         };
-        let found = search.region(end);
-        let words = found.as_ref().map(|r| r.words(graph, id));
-        p.ends.push((id, words.map_err(String::clone)));
-        let Ok(region) = found else { continue };
-        let deal = p.deals.len();
-        p.deals.push(region.deal);
-        let split = |(id, lot)| (id, Layout::Split(deal, lot));
-        p.layouts.extend(region.members.into_iter().map(split));
-        if let (End::Product(id), Some(weight)) = (end, weight_of(graph, id)) {
-            p.layouts.insert(id, Layout::Partial);
-            p.columns.insert(weight, (deal, region.last));
+        let found = match (search.region(end), end) {
+            (Err(why), End::Product(id)) => {
+                let before = search.before_norm(id).ok_or(why);
+                before
+                    .map(|(value, region)| (region, End::Gathered(value), search.columns_alone(id)))
+            }
+            (found, _) => found.map(|region| (region, end, None)),
+        };
+        let words = found.as_ref().map(|(region, ..)| region.words(graph, id));
+        let words = words.map_err(String::clone);
+        p.ends.push((id, words));
+        let Ok((region, end, alone)) = found else {
+            continue;
+        };
+        p.take(graph, region, end);
+        if let Some((deal, last)) = alone {
+            p.deals.push(deal);
+            p.end_with(graph, id, last);
         }
     }
     p.ends.reverse();
@@ -68,6 +75,24 @@ fn ends(graph: &Graph) -> Vec<End> {
 }
 
 impl BlockPlan {
+    fn take(&mut self, graph: &Graph, region: Region, end: End) {
+        let deal = self.deals.len();
+        self.deals.push(region.deal);
+        let split = |(id, lot)| (id, Layout::Split(deal, lot));
+        self.layouts.extend(region.members.into_iter().map(split));
+        if let End::Product(id) = end {
+            self.end_with(graph, id, region.last);
+        }
+    }
+
+    /// A product of which each rank reads columns, by the deal that came last.
+    fn end_with(&mut self, graph: &Graph, product: NodeId, last: Lot) {
+        if let Some(weight) = weight_of(graph, product) {
+            self.layouts.insert(product, Layout::Partial);
+            self.columns.insert(weight, (self.deals.len() - 1, last));
+        }
+    }
+
     pub(super) fn layout(&self, id: NodeId) -> Layout {
         self.layouts.get(&id).copied().unwrap_or(Layout::Whole)
     }

@@ -7,6 +7,7 @@ use super::deal::{Deal, Side};
 use super::layout::{Layout, Lot};
 use super::needs::{Need, needs};
 use super::plan::BlockPlan;
+use super::region::weight_of;
 use crate::graph::{
     Attention, Collective, DeltaRule, Graph, GroupedMatmul, HeadColumns, HeadConcat, Matmul,
     NodeId, Op, Role, Share,
@@ -167,14 +168,19 @@ impl Made<'_> {
     }
 
     /// A summand: of a product, or of what is linear in one.
-    fn summand(&self, id: NodeId) -> (Op, Vec<NodeId>) {
-        let op = self.graph.op(id);
-        let operands = self.graph.operands(id);
-        // Of all ranks' summands one has the biases.
-        let has_bias = |role: Role| role != Role::Bias || self.rank == 0;
-        let roles = op.roles().into_iter().map(|(role, _)| role);
-        let kept = roles.zip(operands).filter(|(role, _)| has_bias(*role));
-        let operands = kept.map(|(_, o)| self.same[&o]).collect();
+    fn summand(&mut self, id: NodeId) -> (Op, Vec<NodeId>) {
+        let (graph, plan) = (self.graph, self.plan);
+        let op = graph.op(id);
+        let own = weight_of(graph, id).and_then(|weight| plan.columns(weight));
+        let mut operands = vec![];
+        for ((role, _), operand) in op.roles().into_iter().zip(graph.operands(id)) {
+            match (role, own) {
+                // Of all ranks' summands one has the biases.
+                (Role::Bias, _) if self.rank > 0 => {}
+                (Role::X, Some((deal, lot))) => operands.push(self.cut(operand, deal, lot)),
+                _ => operands.push(self.same[&operand]),
+            }
+        }
         let op = match op {
             Op::GroupedMatmul(m) => Op::GroupedMatmul(GroupedMatmul {
                 bias: m.bias && self.rank == 0,

@@ -32,7 +32,7 @@ pub(super) struct Region {
 pub(super) enum End {
     /// A product, of whose weight each rank reads columns.
     Product(NodeId),
-    /// What the block hands on, whose columns are gathered.
+    /// A value whose columns are gathered: what the block hands on, or what a norm over all of it reads.
     Gathered(NodeId),
 }
 
@@ -102,7 +102,7 @@ impl Search<'_> {
             let op = self.graph.op(*id);
             matches!(
                 op,
-                Op::Matmul(_) | Op::GroupedMatmul(_) | Op::Mix(_) | Op::DeltaRule(_)
+                Op::Matmul(_) | Op::GroupedMatmul(_) | Op::Mix(_) | Op::DeltaRule(_) | Op::Scan(_)
             )
         };
         match members.keys().any(makes) {
@@ -113,6 +113,42 @@ impl Search<'_> {
             }),
             false => Err("nothing before it is computed in parts".into()),
         }
+    }
+
+    /// What a norm over all heads reads before a product: it is gathered for the norm, where attention or a recurrence makes it in
+    /// parts.
+    pub(super) fn before_norm(&self, product: NodeId) -> Option<(NodeId, Region)> {
+        let mut at = self.graph.input(product);
+        loop {
+            at = match self.graph.op(at) {
+                Op::Norm(_) => break,
+                Op::Quantize { .. } | Op::Unary(_) => self.graph.input(at),
+                Op::Binary(_) if self.graph.weight(self.graph.operands(at)[1]).is_some() => {
+                    self.graph.input(at)
+                }
+                _ => return None,
+            };
+        }
+        let value = self.graph.input(at);
+        let region = self.region(End::Gathered(value)).ok()?;
+        let by_head = |id: &NodeId| {
+            let op = self.graph.op(*id);
+            matches!(op, Op::Mix(_) | Op::DeltaRule(_) | Op::Scan(_))
+        };
+        region
+            .members
+            .keys()
+            .any(by_head)
+            .then_some((value, region))
+    }
+
+    /// The columns of a product whose input is whole, if it can be cut: each rank reads its own.
+    pub(super) fn columns_alone(&self, product: NodeId) -> Option<(Deal, Lot)> {
+        let value = self.graph.input(product);
+        let deal = Deal::columns(self.graph.width(value), self.ranks).ok()?;
+        let last = Lot::many(1);
+        let fits = self.columns_fit(product, &deal, last).is_ok() && is_cut(self.graph, value);
+        fits.then_some((deal, last))
     }
 
     /// How units are dealt out: by the heads of what makes the value, if heads do, or else by its columns.
@@ -249,7 +285,10 @@ impl Search<'_> {
         lot: Lot,
     ) -> Option<String> {
         let graph = self.graph;
-        if graph.is_output(id) && end != End::Gathered(id) {
+        if end == End::Gathered(id) {
+            return None;
+        }
+        if graph.is_output(id) {
             return Some("the next block reads it".into());
         }
         let in_part = |user: NodeId, slot: usize| {
@@ -279,18 +318,22 @@ impl Search<'_> {
         if graph.weight(id).is_some() {
             return None;
         }
-        let is_cut = |o: NodeId| graph.shape(o).len() == 2 && !graph.is_quantized(o);
         let lacking = needs(graph, id, deal, lot)?.into_iter().find(|(o, need)| {
             let there = members.contains_key(o);
             match need {
                 Need::Whole => false,
                 Need::Tied(_) => !there,
-                Need::Split(_) => !there && (graph.weight(*o).is_some() || !is_cut(*o)),
+                Need::Split(_) => !there && (graph.weight(*o).is_some() || !is_cut(graph, *o)),
             }
         });
         let (operand, _) = lacking?;
         Some(format!("{} cannot be cut", graph.node(operand).name))
     }
+}
+
+/// Whether columns can be cut out of a value that is whole.
+fn is_cut(graph: &Graph, value: NodeId) -> bool {
+    graph.shape(value).len() == 2 && !graph.is_quantized(value)
 }
 
 /// The weight of a product that has one, with nothing around it.

@@ -122,7 +122,9 @@ impl<'a> Sharing<'a> {
     }
 
     fn copied(&self) -> Result<Blob, WeightsError> {
-        if self.bytes == 0 {
+        // What is only looked at has no bytes to be copied.
+        let copies = self.copies.iter();
+        if !copies.map(|c| c.0).any(|view| self.whole.is_there(view)) {
             return Ok(Blob::Empty);
         }
         let mut memory = Blob::zeroed(self.bytes)?;

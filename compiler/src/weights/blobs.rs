@@ -80,6 +80,11 @@ impl Weights {
         &self.blobs[view.blob].as_bytes()[view.offset_bytes..view.offset_bytes + view.bytes]
     }
 
+    /// Whether a view's bytes are there, rather than made where they are written.
+    pub(crate) fn is_there(&self, view: &View) -> bool {
+        !self.blobs[view.blob].as_bytes().is_empty()
+    }
+
     /// Prepares for steps in this process, which read all weights again and again.
     pub fn settle(&mut self) {
         // What is shared already is in use where it is.

@@ -171,9 +171,14 @@ fn generate(
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Box<dyn StdError>> {
+    let options = cli.run.session.options();
+    if artifact.follows() {
+        let session = artifact.session(cli.weights.as_deref(), options)?;
+        return Ok(session.follow()?);
+    }
     let tokenizer = Tokenizer::load_in_background(artifact.tokenizer(cli.weights.as_deref())?)?;
     let manifest = artifact.manifest();
-    let mut session = artifact.session(cli.weights.as_deref(), cli.run.session.options())?;
+    let mut session = artifact.session(cli.weights.as_deref(), options)?;
     let special = SpecialIds {
         bos: manifest.bos,
         eos: manifest.eos.clone(),

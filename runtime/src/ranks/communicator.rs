@@ -1,5 +1,9 @@
 //! What ranks need of each other: sums, runs of numbers side by side, and bytes.
 
+/// Numbers from which on processes sum up a part each and hand it to the others, where there are more than two: fewer are sent to
+/// all at once, which takes one exchange less.
+pub const LARGE_SUM: usize = 1 << 14;
+
 /// How ranks reach each other. All ranks call the same functions in the same order, with lengths that fit each other.
 pub trait Communicator: Send {
     /// Which rank this is.
@@ -36,6 +40,9 @@ pub trait Communicator: Send {
     /// # Errors
     /// A rank that is gone.
     fn exchange(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>, RankLost>;
+
+    /// Says that all is done, once, before anything of this rank goes. Who goes without has failed.
+    fn leave(&mut self) {}
 }
 
 /// A rank that is gone: the others cannot go on.

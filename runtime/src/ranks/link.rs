@@ -21,6 +21,8 @@ pub(crate) struct Link {
     rows: [Vec<f32>; 2],
     /// Who was lost, which ends all steps.
     lost: Option<RankLost>,
+    /// Rank 0 has said that nothing more will come.
+    is_over: bool,
     /// Numbers that this rank has brought to collectives.
     brought: u64,
     /// Threads of ranks that follow this one.
@@ -71,6 +73,7 @@ impl Link {
             program: 0,
             rows: Default::default(),
             lost: None,
+            is_over: false,
             brought: 0,
             followers: vec![],
         })
@@ -97,6 +100,7 @@ impl Link {
         self.check()?;
         let mut bytes = serde_json::to_vec(command).unwrap_or_default();
         let told = self.communicator.broadcast(&mut bytes);
+        self.is_over |= *command == Command::Quit;
         self.note(told);
         self.check()
     }
@@ -107,7 +111,10 @@ impl Link {
         let heard = self.communicator.broadcast(&mut bytes);
         self.note(heard);
         self.check()?;
-        serde_json::from_slice(&bytes).map_err(|source| Error::RankCommand { source })
+        let heard = serde_json::from_slice(&bytes);
+        let command = heard.map_err(|source| Error::RankCommand { source })?;
+        self.is_over |= command == Command::Quit;
+        Ok(command)
     }
 
     /// Begins a step of program 0, decode, or 1, prefill.
@@ -200,6 +207,9 @@ impl Drop for Link {
         // Ranks that are not there any more need not be told.
         if self.leads() && self.lost.is_none() {
             let _ = self.tell(&Command::Quit);
+        }
+        if self.is_over && self.lost.is_none() {
+            self.communicator.leave();
         }
         for follower in self.followers.drain(..) {
             let _ = follower.join();

@@ -1,14 +1,18 @@
 //! Ranks that share a model: each has a session of its own part, and all take the same steps.
 //!
 //! Rank 0 is asked; what it is asked it tells the others ([`command`]), which follow. In the midst of a step ranks meet where their code
-//! says so ([`Link`]), through a [`Communicator`]: threads of one process ([`local`]), or processes.
+//! says so ([`Link`]), through a [`Communicator`]: threads of one process ([`local`]), or processes that MPI has started.
 
 mod command;
 mod communicator;
 mod link;
 pub mod local;
+#[cfg(feature = "mpi")]
+pub mod mpi;
+mod process;
 
-pub use communicator::{Communicator, RankLost};
+pub use communicator::{Communicator, LARGE_SUM, RankLost};
 
 pub(crate) use command::Command;
 pub(crate) use link::{Link, no_collective};
+pub use process::of_process;
