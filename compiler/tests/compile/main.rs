@@ -4,6 +4,7 @@
 mod damage;
 mod errors;
 mod executable;
+mod external;
 mod library;
 mod memory;
 mod names;
