@@ -1,6 +1,7 @@
 //! Build script: what the `graver` program carries inside it, the built-in specs and the runtime of compiled models.
 //!
-//! The runtime is linked into every executable and library that `graver compile` makes, as a static archive. Cargo cannot
+//! The runtime is linked into every executable and library that `graver compile` makes, as a static archive, in which are conversations
+//! and the server, too: linkers leave out what an artifact was not compiled with. Cargo cannot
 //! yet build a dependency as another kind of crate, with another profile, and hand over the file; so a nested cargo builds
 //! it here, and `graver` includes the archive, compressed, and needs nothing beside it but the system's `cc`.
 //!
@@ -8,7 +9,7 @@
 //! beside the profiles' folders, so that debug, release, clippy and tests share what is in it. It gets none of the flags
 //! that were meant for this build (`RUSTFLAGS`, `target-cpu=native` among them, and clippy's wrapper): what is compiled
 //! here runs on other machines. It works offline and with the lock file as it is, since the outer cargo has resolved and
-//! fetched the same packages already: the runtime is one of its own dependencies, whose build script says where its source is, be
+//! fetched the same packages already: both crates are among its own dependencies, whose build scripts say where their source is, be
 //! it a checkout or a published package.
 
 #[path = "build/archive.rs"]
@@ -32,8 +33,12 @@ fn main() -> io::Result<()> {
     // A link to the repository's folder; in a published package, a folder.
     list_specs(&package.join("specs"), &out.join("builtin_specs.rs"))?;
     println!("cargo::rustc-env=GRAVER_MPI_LIBRARIES={}", mpi_libraries()?);
-    let runtime = variable("DEP_GRAVER_RUNTIME_FOLDER");
-    let mut archive = fs::read(build_runtime(&runtime, &out)?)?;
+    let (serve, runtime) = (
+        variable("DEP_GRAVER_SERVE_FOLDER"),
+        variable("DEP_GRAVER_RUNTIME_FOLDER"),
+    );
+    watch(&runtime);
+    let mut archive = fs::read(build_runtime(&serve, &out)?)?;
     fs::write(out.join("runtime.symbols"), archive::slim(&mut archive))?;
     let packed = lz4_flex::compress_prepend_size(&archive);
     fs::write(out.join("runtime.a.lz4"), packed)
@@ -96,8 +101,8 @@ fn list_specs(folder: &Path, table: &Path) -> io::Result<()> {
     )
 }
 
-/// Builds the runtime's archive from its source and returns where it is.
-fn build_runtime(source: &Path, out: &Path) -> io::Result<PathBuf> {
+/// Has this script run again when a package's source changes.
+fn watch(source: &Path) {
     for input in [
         "src",
         "include",
@@ -111,6 +116,11 @@ fn build_runtime(source: &Path, out: &Path) -> io::Result<PathBuf> {
             println!("cargo::rerun-if-changed={}", input.display());
         }
     }
+}
+
+/// Builds the archive from the source of the crate that has all of it, and returns where it is.
+fn build_runtime(source: &Path, out: &Path) -> io::Result<PathBuf> {
+    watch(source);
     let (folder, target) = (nested_target_folder(out), variable("TARGET"));
     let build = |more: &[&str]| nested_cargo(source, &folder).args(more).status();
     let mut status = build(&["--locked", "--offline"])?;
@@ -122,7 +132,7 @@ fn build_runtime(source: &Path, out: &Path) -> io::Result<PathBuf> {
         let message = format!("the runtime of compiled models was not built ({status}), see above");
         return Err(io::Error::other(message));
     }
-    Ok(folder.join(target).join("artifact/libgraver_runtime.a"))
+    Ok(folder.join(target).join("artifact/libgraver_serve.a"))
 }
 
 /// A cargo that builds the runtime's archive into a target folder of its own.

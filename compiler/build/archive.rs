@@ -4,8 +4,8 @@
 //! library brings along for debuggers takes as much room as all code), and the names of the runtime's own functions, which
 //! are worth keeping for profilers; those of other libraries take a quarter as much room as the code.
 
-/// What every name in the runtime's own crate has in it: the length and name of the crate, as Rust's manglings write them.
-const OWN: &str = "14graver_runtime";
+/// What every name in one of our own crates has in it: the length and name of the crate, as Rust's manglings write them.
+const OWN: [&str; 2] = ["14graver_runtime", "12graver_serve"];
 /// The section is not to be part of what is linked.
 const SHF_EXCLUDE: u64 = 0x8000_0000;
 /// The section is a table of symbols.
@@ -67,7 +67,11 @@ fn slim_object(object: &mut [u8], names: &mut Vec<String>) {
             );
             let entries = object[start..start + bytes].chunks_exact(SYMBOL);
             let symbols = entries.filter_map(|entry| string(object, strings + number(entry, 0, 4)));
-            names.extend(symbols.filter(|name| name.contains(OWN)).map(String::from));
+            names.extend(
+                symbols
+                    .filter(|name| OWN.iter().any(|own| name.contains(own)))
+                    .map(String::from),
+            );
         }
     }
 }

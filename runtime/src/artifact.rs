@@ -4,6 +4,7 @@
 //! source, and a [`Session`]. Works alike in an executable, a shared library and a program that was linked with an object;
 //! what an artifact carries is found through the file that its code was mapped from.
 
+use std::borrow::Cow;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -20,11 +21,16 @@ use crate::tokenizer::{Files, Missing, Source};
 mod load;
 #[cfg(feature = "artifact")]
 mod main;
+#[cfg(feature = "artifact")]
+pub mod modes;
 mod own_file;
 
 pub use load::LoadError;
 #[cfg(feature = "artifact")]
 pub(crate) use main::main;
+
+/// Name of the carried file with a model's chat templates, for executables that talk.
+pub const TEMPLATES: &str = "chat_templates.json";
 
 /// A compiled model whose manifest and own file have been checked.
 pub struct Artifact {
@@ -150,16 +156,20 @@ impl Artifact {
     pub fn tokenizer(&self, weights: Option<&Path>) -> Result<Source, Error> {
         let beside = self.file_of_weights(weights)?;
         let appendix = self.appendix()?.or(beside.as_ref());
-        let carried = |name| {
-            let file = appendix.map(|appendix| appendix.file(name));
-            let file = file.transpose()?.flatten();
-            Ok::<_, Error>(file.map(|blob| Box::leak(Box::new(blob)).as_slice().into()))
-        };
         let place = shown(self.path()).to_string();
+        let carried = |name| Ok::<_, Error>(lasting(appendix, name)?.map(Cow::Borrowed));
         Ok(match Files::find(carried)? {
             Some(files) => Source::Bytes { place, files },
             None => Source::Missing(Missing::Artifact { place }),
         })
+    }
+
+    /// A file that the artifact carries; it stays mapped until the process ends.
+    ///
+    /// # Errors
+    /// A file that is not as the compiler wrote it.
+    pub fn carried(&self, name: &str) -> Result<Option<&'static [u8]>, Error> {
+        lasting(self.appendix()?, name)
     }
 
     /// Reads everything, weights included, and compares it with what was written.
@@ -232,6 +242,13 @@ impl Artifact {
         appendix.check_manifest(self.manifest_checksum)?;
         Ok(appendix)
     }
+}
+
+/// A file that an appendix carries, mapped until the process ends.
+fn lasting(appendix: Option<&Appendix>, name: &str) -> Result<Option<&'static [u8]>, Error> {
+    let file = appendix.map(|appendix| appendix.file(name));
+    let file = file.transpose()?.flatten();
+    Ok(file.map(|blob| Box::leak(Box::new(blob)).as_slice()))
 }
 
 /// A manifest as an object carries it: JSON, compressed, because a model with many experts has as many slots as a library

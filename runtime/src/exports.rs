@@ -19,6 +19,7 @@ use self::guard::{LAST_ERROR, Misuse, Outcome, guarded, not_null, slice, status}
 use self::handle::{Handle, Text, number};
 use crate::Error;
 use crate::abi::CompiledModel;
+use crate::artifact::modes::{Entry, Modes};
 use crate::artifact::{self, Artifact};
 use crate::session::{Logits, Segment, Session, SessionOptions, Wanted};
 use crate::tokenizer::{Missing, Source};
@@ -28,9 +29,14 @@ unsafe extern "C" {
     static graver_model: CompiledModel;
 }
 
-/// `main` of a generated executable, called by the one in its object.
+/// `main` of a generated executable, called by the one in its object, with the modes it was compiled with: entries, or NULL.
 #[unsafe(no_mangle)]
-unsafe extern "C" fn graver_main(argc: c_int, argv: *const *const c_char) -> c_int {
+unsafe extern "C" fn graver_main(
+    argc: c_int,
+    argv: *const *const c_char,
+    chat: Option<Entry>,
+    serve: Option<Entry>,
+) -> c_int {
     // A reader that has gone is not an error, as in any Rust program; C's start leaves the signal on.
     // SAFETY: the signal is one that may be ignored, and no other thread runs yet.
     unsafe { libc::signal(libc::SIGPIPE, libc::SIG_IGN) };
@@ -40,7 +46,7 @@ unsafe extern "C" fn graver_main(argc: c_int, argv: *const *const c_char) -> c_i
     };
     let main = || {
         let arguments = (0..usize::try_from(argc).unwrap_or(0)).map(argument);
-        artifact::main(arguments.collect(), open_artifact)
+        artifact::main(arguments.collect(), Modes { chat, serve }, open_artifact)
     };
     // What happened has been printed by then.
     catch_unwind(AssertUnwindSafe(main)).map_or(1, c_int::from)

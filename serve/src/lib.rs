@@ -3,6 +3,8 @@
 //! Nothing here knows how a model is compiled: it takes the runtime's sessions and tokenizers, so that `graver` and compiled
 //! executables offer the same.
 
+#[cfg(feature = "artifact")]
+mod artifact;
 pub mod chat;
 pub mod engine;
 pub mod guide;

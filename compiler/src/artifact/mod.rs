@@ -27,7 +27,7 @@ pub use jit::{check_jit, jit};
 pub use link::{has_mpi, link_arguments};
 pub use listing::ListingError;
 pub(crate) use listing::listings;
-pub use options::{ARCHIVE, ArtifactKind, Placement, WriteOptions, Written};
+pub use options::{ARCHIVE, ArtifactKind, Modes, Placement, WriteOptions, Written};
 pub use planned::PlannedModel;
 pub use write::write;
 

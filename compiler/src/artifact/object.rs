@@ -19,7 +19,7 @@ use graver_runtime::appendix::Checksum;
 use graver_runtime::artifact::pack_manifest;
 
 use super::error::CompileError;
-use super::options::ArtifactKind;
+use super::options::{ArtifactKind, Modes};
 use super::planned::PlannedModel;
 use crate::codegen;
 
@@ -38,6 +38,7 @@ pub(super) fn object(
     model: &PlannedModel,
     manifest: &Manifest,
     kind: ArtifactKind,
+    with: Modes,
 ) -> Result<Object, CompileError> {
     let isa = model.target.isa_with(true, model.is_verified())?;
     let builder = ObjectBuilder::new(isa, "graver", default_libcall_names()).map_err(Box::new)?;
@@ -56,7 +57,7 @@ pub(super) fn object(
     };
     table.define(&mut module)?;
     if kind == ArtifactKind::Executable {
-        main(&mut module)?;
+        main(&mut module, with)?;
     }
     let functions = module.declarations().get_functions();
     let symbols = functions
@@ -128,13 +129,18 @@ impl ModelTable {
     }
 }
 
-/// `int main(int argc, char **argv) { return graver_main(argc, argv); }`: in the object, not in the runtime, so that a
-/// program with a `main` of its own can be linked with the runtime, too.
-fn main(module: &mut ObjectModule) -> Made<()> {
+/// `int main(int argc, char **argv) { return graver_main(argc, argv, chat, serve); }`: in the object, not in the runtime, so that a
+/// program with a `main` of its own can be linked with the runtime, too. Only what is named here is linked; the rest is NULL.
+fn main(module: &mut ObjectModule, with: Modes) -> Made<()> {
     let mut signature = module.make_signature();
     signature.params = vec![AbiParam::new(I32), AbiParam::new(I64)];
     signature.returns = vec![AbiParam::new(I32)];
-    let runtime = module.declare_function("graver_main", Linkage::Import, &signature)?;
+    let mut runtime = signature.clone();
+    runtime.params.extend([AbiParam::new(I64); 2]);
+    let mut entry = module.make_signature();
+    entry.params = vec![AbiParam::new(I64)];
+    let runtime = module.declare_function("graver_main", Linkage::Import, &runtime)?;
+    let modes = [("artifact_chat", with.chat), ("artifact_serve", with.serve)];
     let id = module.declare_function("main", Linkage::Export, &signature)?;
     let mut context = Context::new();
     context.func.signature = signature;
@@ -144,7 +150,17 @@ fn main(module: &mut ObjectModule) -> Made<()> {
     let block = b.create_block();
     b.append_block_params_for_function_params(block);
     b.switch_to_block(block);
-    let arguments = b.block_params(block).to_vec();
+    let mut arguments = b.block_params(block).to_vec();
+    for (name, wanted) in modes {
+        arguments.push(match wanted {
+            true => {
+                let mode = module.declare_function(name, Linkage::Import, &entry)?;
+                let mode = module.declare_func_in_func(mode, b.func);
+                b.ins().func_addr(I64, mode)
+            }
+            false => b.ins().iconst(I64, 0),
+        });
+    }
     let call = b.ins().call(runtime, &arguments);
     let status = b.inst_results(call)[0];
     b.ins().return_(&[status]);

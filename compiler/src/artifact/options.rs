@@ -29,6 +29,22 @@ pub enum Placement {
     External,
 }
 
+/// What an executable can do besides continuing a prompt.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Modes {
+    /// A conversation in a terminal, `--chat`.
+    pub chat: bool,
+    /// A server that speaks OpenAI's API, `--serve`.
+    pub serve: bool,
+}
+
+impl Modes {
+    /// Whether there is one.
+    pub fn any(self) -> bool {
+        self.chat || self.serve
+    }
+}
+
 /// Choices of how an artifact is written.
 #[derive(Clone, Debug)]
 pub struct WriteOptions<'a> {
@@ -40,6 +56,10 @@ pub struct WriteOptions<'a> {
     pub weights: Placement,
     /// Contents of the tokenizer's files, which the artifact carries; without them it takes token ids only.
     pub tokenizer: Option<&'a Files<Cow<'static, [u8]>>>,
+    /// What an executable can do in addition.
+    pub with: Modes,
+    /// The model's chat templates as an executable with modes carries them, JSON.
+    pub templates: Option<&'a Cow<'static, [u8]>>,
 }
 
 /// Hears how many more bytes are written, and how many weights there are in all; its error ends the writing.

@@ -8,6 +8,7 @@ use std::io::Write;
 
 use graver_runtime::HEADER;
 use graver_runtime::abi::{BlobInfo, Manifest};
+use graver_runtime::artifact::TEMPLATES;
 use graver_runtime::tokenizer::Files;
 
 use super::append::{Carried, Run, append, offsets};
@@ -38,7 +39,7 @@ pub fn write(
         weights: slots,
         ..Manifest::clone(&model.manifest)
     };
-    let object = object::object(model, &manifest, options.kind)?;
+    let object = object::object(model, &manifest, options.kind, options.with)?;
     let (checksum, mut inside) = (object.manifest_checksum, runs.as_slice());
     if let Some(name) = &names.weights {
         let beside = match options.kind {
@@ -138,9 +139,11 @@ fn blobs(runs: &[Run<'_>], file: Option<&str>) -> Vec<BlobInfo> {
     runs.iter().zip(offsets(runs)).map(info).collect()
 }
 
-/// The tokenizer's files: in the artifact itself or, with an object, in its file of weights.
+/// The tokenizer's files, and chat templates for who uses them: in the artifact itself or, with an object, in its file of weights.
 fn carried<'a>(options: &WriteOptions<'a>) -> Vec<Carried<'a>> {
     let files = options.tokenizer.into_iter().flat_map(Files::all);
+    let templates = options.templates.filter(|_| options.with.any());
+    let files = files.chain(templates.map(|templates| (TEMPLATES, templates)));
     let file = |(name, contents): (_, &'a Cow<'static, [u8]>)| Carried { name, contents };
     files.map(file).collect()
 }

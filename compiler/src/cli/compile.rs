@@ -1,17 +1,19 @@
 //! `graver compile`: an executable, a shared library or an object.
 
+use std::borrow::Cow;
 use std::error::Error;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::ValueEnum;
-use graver::artifact::{self, ARCHIVE, ArtifactKind, Placement, WriteOptions, Written};
+use graver::artifact::{self, ARCHIVE, ArtifactKind, Modes, Placement, WriteOptions, Written};
 use graver::codegen::{DEFAULT_TARGET, Target};
 use graver::driver::{self, Purpose, Ranks};
 use graver_runtime::files::shown;
 use graver_runtime::info::Size;
 use graver_runtime::tokenizer::{Missing, Source, Tokenizer, TokenizerError};
+use graver_serve::template::TemplateFiles;
 
 use super::interrupt;
 use super::model::WeightedModelArgs;
@@ -35,6 +37,9 @@ pub(crate) struct Args {
     /// Where weights go [default: embed; external for an object, which cannot carry them]
     #[arg(long, value_enum, value_name = "PLACE")]
     weights: Option<WeightsPlace>,
+    /// What an executable does in addition: --chat, a conversation in a terminal, and --serve, OpenAI's API over HTTP
+    #[arg(long, value_enum, value_name = "MODES", value_delimiter = ',')]
+    with: Vec<Mode>,
     /// Processor to compile for: native for this one, or a level such as x86-64-v3
     #[arg(long, value_name = "NAME", default_value = DEFAULT_TARGET)]
     target_cpu: String,
@@ -57,6 +62,14 @@ enum Kind {
     So,
     /// An object, with the runtime as an archive, weights and a C header beside it
     Obj,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    /// A conversation in a terminal
+    Chat,
+    /// A server
+    Serve,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
@@ -90,10 +103,14 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut model = args.model.model()?;
     model.instruments.stamps = args.profile;
     let target = Target::named(&args.target_cpu)?;
-    let placement = args.placement()?;
+    let (placement, with) = (args.placement()?, args.modes()?);
     let (out, name) = (args.out.clone(), model.name()?);
     let out = out.unwrap_or_else(|| default_out(&name, args.emit));
     let text = model.text()?;
+    let templates = match with.any() {
+        true => TemplateFiles::of_tokenizer(&text.tokenizer)?,
+        false => TemplateFiles::default(),
+    };
     let tokenizer = text.tokenizer.clone().read()?;
     // A tokenizer that cannot be loaded is better found now than by the user of the executable.
     let check = Tokenizer::load_in_background(tokenizer.clone())?;
@@ -102,6 +119,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     loaded.model.eos = text.eos_with(&loaded.model.eos);
     let options = model.options_for(target)?;
     let missing = args.missing(check.wait())?;
+    if let Some(missing) = missing.as_ref().filter(|_| with.any()) {
+        return Err(
+            format!("{missing}, which --with needs; leave it out, or give the model one").into(),
+        );
+    }
+    let carried = Cow::Owned(serde_json::to_vec(&templates)?);
     let write = WriteOptions {
         out: &out,
         kind: args.emit.artifact(),
@@ -110,6 +133,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
             Source::Bytes { files, .. } => Some(files),
             Source::Files(_) | Source::Missing(_) => None,
         },
+        with,
+        templates: Some(&carried),
     };
     interrupt::catch();
     if args.ranks != 1 {
@@ -135,6 +160,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
     };
     if !args.quiet {
         print(report(&written, args.emit, started.elapsed(), missing))?;
+        if with.any() && templates.templates.is_empty() {
+            print(
+                "no chat template was found: conversations need one of their own (--chat --template FILE, --serve --chat-template FILE)\n",
+            )?;
+        }
     }
     Ok(ExitCode::SUCCESS)
 }
@@ -165,6 +195,21 @@ impl Args {
             ),
             (Kind::Obj, _) | (_, Some(WeightsPlace::External)) => Ok(Placement::External),
             (Kind::Exe | Kind::So, _) => Ok(Placement::Embedded),
+        }
+    }
+
+    /// What an executable does in addition.
+    fn modes(&self) -> Result<Modes, Box<dyn Error>> {
+        let with = Modes {
+            chat: self.with.contains(&Mode::Chat),
+            serve: self.with.contains(&Mode::Serve),
+        };
+        match self.emit {
+            Kind::So | Kind::Obj if with.any() => Err(
+                "--with: only an executable has a command line; leave it out, or choose --emit exe"
+                    .into(),
+            ),
+            Kind::Exe | Kind::So | Kind::Obj => Ok(with),
         }
     }
 

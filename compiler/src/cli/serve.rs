@@ -1,17 +1,16 @@
 //! `graver serve`: compile in memory and answer requests.
 
+use std::io;
 use std::path::Path;
 use std::process::ExitCode;
 
 use graver::driver::Purpose;
-use graver_runtime::files::{self, MAX_CONFIG};
 use graver_runtime::tokenizer::Tokenizer;
-use graver_serve::http::{ServeArgs, ServedModel, Server};
+use graver_serve::http::{self, ServeArgs, ServedModel};
 use graver_serve::template::TemplateFiles;
 
 use super::model::{WeightedModelArgs, open};
 use super::outcome::Outcome;
-use super::print::say;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -26,10 +25,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let server = args.serve.server_options()?;
     let text = model.text()?;
     let tokenizer = Tokenizer::load_in_background(text.tokenizer.clone())?;
-    let mut templates = TemplateFiles::of_tokenizer(&text.tokenizer)?;
-    if let Some(file) = &args.serve.chat_template {
-        templates = TemplateFiles::of(&files::read_text(file, MAX_CONFIG)?, templates.tokens);
-    }
+    let templates = TemplateFiles::of_tokenizer(&text.tokenizer)?;
+    let templates = args.serve.templates(templates)?;
     let loaded = model.load(Purpose::Run)?;
     let eos = text.eos_with(&loaded.model.eos);
     let options = args.serve.session_options();
@@ -39,18 +36,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         None => last_part(&model.name()?),
     };
     let served = ServedModel::new(&name, session, tokenizer.wait()?, &templates, eos)?;
-    let talks = served.template.is_some();
-    let server = Server::start(served, server)?;
-    say(format_args!(
-        "{name}: listening at http://{}",
-        server.address()
-    ));
-    if !talks {
-        say(format_args!(
-            "{name} has no chat template, so that /v1/chat/completions is refused; --chat-template FILE gives it one"
-        ));
-    }
-    server.wait()?;
+    http::run(served, server, &mut io::stderr())?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -7,6 +7,7 @@ mod executable;
 mod external;
 mod library;
 mod memory;
+mod modes;
 mod names;
 mod output;
 mod own_file;

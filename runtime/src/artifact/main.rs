@@ -1,4 +1,4 @@
-//! The command line of a generated executable: what `graver run` takes, `--info` and `--check`.
+//! The command line of a generated executable: what `graver run` takes, the modes it was compiled with, `--info` and `--check`.
 
 use std::error::Error as StdError;
 use std::ffi::OsString;
@@ -14,6 +14,7 @@ use clap::parser::ValueSource;
 use clap::{Arg, CommandFactory, FromArgMatches, Parser};
 
 use super::Artifact;
+use super::modes::{self, Call, Modes};
 use crate::Error;
 use crate::abi::Manifest;
 use crate::cli::{self, RunArgs, RunError, SpecialIds};
@@ -42,29 +43,57 @@ struct Cli {
     /// File of weights to use, where they are not in the executable itself
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
+    /// Talk to the model; goes first, before options of its own, which --chat --help lists
+    #[arg(long)]
+    chat: bool,
+    /// Answer requests over HTTP, as OpenAI's API has them; goes first, before options of its own, which --serve --help lists
+    #[arg(long)]
+    serve: bool,
 }
 
 /// Does what the command line says; returns the exit code.
-pub(crate) fn main(arguments: Vec<OsString>, open: impl FnOnce() -> Result<Artifact, Error>) -> u8 {
+pub(crate) fn main(
+    arguments: Vec<OsString>,
+    modes: Modes,
+    open: fn() -> Result<Artifact, Error>,
+) -> u8 {
     // First of all, so that no file takes the place of an output that is closed.
     let out = stdout::open();
     stdout::fill_closed();
-    let cli = match parse(&arguments) {
-        Ok(cli) => cli,
-        Err(message) => return show(&message, out),
-    };
     let err = io::stderr();
-    let outcome = catch_unwind(AssertUnwindSafe(|| {
-        let mut out = out.map_err(RunError::Output)?;
+    let outcome = catch_unwind(AssertUnwindSafe(|| -> modes::Outcome {
+        if let Some(entry) = modes.named(arguments.get(1).map(AsRef::as_ref)) {
+            return Call::run(
+                entry,
+                arguments,
+                open,
+                same(&out).map_err(RunError::Output)?,
+            );
+        }
+        let cli = parse(&arguments, modes)?;
+        let mut out = same(&out).map_err(RunError::Output)?;
         run(&cli, open, &mut out, &mut err.lock())
     }));
     say_error(match outcome {
         Ok(Ok(())) => return 0,
-        Ok(Err(error)) => error.to_string(),
+        Ok(Err(error)) => match error.downcast::<clap::Error>() {
+            Ok(usage) => return show(&usage, out),
+            Err(error) => error.to_string(),
+        },
         // What happened has been printed by then.
         Err(_) => "this is a bug in Graver or in a library it uses; please report it".into(),
     });
     1
+}
+
+/// The same output once more, or why there is none.
+fn same(out: &io::Result<File>) -> io::Result<File> {
+    match out {
+        Ok(out) => out.try_clone(),
+        Err(error) => Err(error
+            .raw_os_error()
+            .map_or_else(|| error.kind().into(), io::Error::from_raw_os_error)),
+    }
 }
 
 /// Prints what went wrong, its first word in colour for a terminal, as the parser of the command line does.
@@ -90,10 +119,26 @@ fn show(message: &clap::Error, out: io::Result<File>) -> u8 {
 }
 
 /// Reads the command line. What would be ignored beside `--info` or `--check` is refused.
-fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
-    let mut command = Cli::command();
+fn parse(arguments: &[OsString], modes: Modes) -> Result<Cli, clap::Error> {
+    let mut command = Cli::command()
+        .mut_arg("chat", |arg| arg.hide(modes.chat.is_none()))
+        .mut_arg("serve", |arg| arg.hide(modes.serve.is_none()));
     let matches = command.try_get_matches_from_mut(arguments)?;
     let cli = Cli::from_arg_matches(&matches)?;
+    for (given, mode, has) in [
+        (cli.chat, modes::CHAT, modes.chat.is_some()),
+        (cli.serve, modes::SERVE, modes.serve.is_some()),
+    ] {
+        let message = match (given, has) {
+            (false, _) => continue,
+            (true, true) => format!("{mode} goes first, before options of its own"),
+            (true, false) => format!(
+                "{mode}: this executable was compiled without it; compile it again with --with {}",
+                mode.trim_start_matches('-')
+            ),
+        };
+        return Err(command.error(ErrorKind::UnknownArgument, message));
+    }
     let alone: Option<(&str, &[&str])> = match (cli.info, cli.check, cli.version) {
         (true, ..) => Some(("--info", &["info", "json"])),
         (_, true, _) => Some(("--check", &["check", "weights"])),
@@ -119,7 +164,7 @@ fn parse(arguments: &[OsString]) -> Result<Cli, clap::Error> {
 
 fn run(
     cli: &Cli,
-    open: impl FnOnce() -> Result<Artifact, Error>,
+    open: fn() -> Result<Artifact, Error>,
     out: &mut dyn Write,
     err: &mut dyn Write,
 ) -> Result<(), Box<dyn StdError>> {

@@ -11,6 +11,7 @@ use graver_runtime::session::SessionOptions;
 use super::constraints::Followed;
 use super::server::ServerOptions;
 use crate::engine::EngineOptions;
+use crate::template::TemplateFiles;
 
 /// A file that an option names is not what it should be.
 #[derive(Debug, thiserror::Error)]
@@ -100,6 +101,20 @@ pub struct ServeArgs {
 }
 
 impl ServeArgs {
+    /// The model's own templates, or the one that `--chat-template` names.
+    ///
+    /// # Errors
+    /// A file that cannot be read.
+    pub fn templates(&self, own: TemplateFiles) -> Result<TemplateFiles, FileError> {
+        match &self.chat_template {
+            None => Ok(own),
+            Some(file) => Ok(TemplateFiles::of(
+                &files::read_text(file, MAX_CONFIG)?,
+                own.tokens,
+            )),
+        }
+    }
+
     /// How the session is to be made.
     pub fn session_options(&self) -> SessionOptions {
         SessionOptions {

@@ -34,4 +34,4 @@ pub use args::{ArgsError, ServeArgs};
 pub use constraints::Followed;
 pub use local::{Answer, Answering, LocalPage};
 pub use model::{ChatFormat, ServedModel};
-pub use server::{ServeError, Server, ServerOptions};
+pub use server::{ServeError, Server, ServerOptions, run};

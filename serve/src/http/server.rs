@@ -1,7 +1,7 @@
 //! A server: bound, running on a thread of its own, asked to end, waited for.
 
 use std::collections::BTreeMap;
-use std::io;
+use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -89,6 +89,28 @@ pub enum ServeError {
     /// What all answers have to follow cannot be followed.
     #[error("{0}; mend what --json-schema or --grammar has")]
     Followed(#[from] ConstraintError),
+}
+
+/// Serves a model until the process is asked to end; says on `notes` where.
+///
+/// # Errors
+/// A server that does not start, or whose sockets fail.
+pub fn run(
+    model: ServedModel,
+    options: ServerOptions,
+    notes: &mut dyn Write,
+) -> Result<(), ServeError> {
+    let (name, talks) = (model.name.clone(), model.template.is_some());
+    let server = Server::start(model, options)?;
+    // Notes that cannot be written are not a failure.
+    let _ = writeln!(notes, "{name}: listening at http://{}", server.address());
+    if !talks {
+        let _ = writeln!(
+            notes,
+            "{name} has no chat template, so that /v1/chat/completions is refused; --chat-template FILE gives it one"
+        );
+    }
+    Ok(server.wait()?)
 }
 
 /// A server that runs. Dropped, it ends at once.
