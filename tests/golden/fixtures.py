@@ -22,7 +22,8 @@ class Fixture:
     layout: list = field(default_factory=list)
     # `model_type` in the finished config, for a family that the reference knows under another name.
     published_as: str | None = None
-    # How the matrices of layers are stored: `fp8` in blocks with scales, `mxfp4` in groups; the reference sees their values.
+    # How the matrices of layers are stored: `fp8` in blocks with scales, `mxfp4` in groups, or as a form of integers.py has it; the
+    # reference sees their values.
     quantised: str | None = None
 
 
@@ -209,6 +210,8 @@ def all_fixtures():
                 quantised="fp8"),
         Fixture("gpt-oss-mxfp4", gpt_oss(hidden_size=32, intermediate_size=32, num_hidden_layers=1, vocab_size=64), torch.bfloat16,
                 quantised="mxfp4"),
+        *(Fixture(f"llama-{form}", llama(hidden_size=64, intermediate_size=96, num_hidden_layers=1), torch.float32, quantised=form)
+          for form in ["gptq", "gptq-order", "awq", "int4", "int4-zeros", "int8", "fp8-channels"]),
         Fixture("qwen3-next-bf16", small("qwen3_next", num_hidden_layers=3, head_dim=8, linear_num_key_heads=2, linear_num_value_heads=4,
                                          linear_key_head_dim=6, linear_value_head_dim=5, moe_intermediate_size=8, num_experts=5,
                                          num_experts_per_tok=2, shared_expert_intermediate_size=6, mlp_only_layers=[1],

@@ -26,6 +26,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForImageText
 from transformers.pytorch_utils import Conv1D
 from transformers.utils import logging
 
+import integers
 from fixtures import all_fixtures
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
@@ -201,8 +202,9 @@ def amend(path, **entries):
 
 
 BLOCK = 8
-QUANTISED = dict(fp8=dict(quant_method="fp8", fmt="e4m3", activation_scheme="dynamic", weight_block_size=[BLOCK, BLOCK]),
-                 mxfp4=dict(quant_method="mxfp4"))
+QUANTISED = {name: config for name, (_, config) in integers.FORMS.items()} | dict(
+    fp8=dict(quant_method="fp8", fmt="e4m3", activation_scheme="dynamic", weight_block_size=[BLOCK, BLOCK]),
+    mxfp4=dict(quant_method="mxfp4"))
 
 
 def quantise(folder, how):
@@ -210,7 +212,11 @@ def quantise(folder, how):
     path = folder / "model.safetensors"
     plain, stored = load_file(path), {}
     for name, matrix in plain.items():
-        if how == "fp8" and matrix.ndim == 2 and ".layers." in name and "norm" not in name and not name.endswith("gate.weight"):
+        is_linear = matrix.ndim == 2 and ".layers." in name and "norm" not in name and not name.endswith("gate.weight")
+        if how in integers.FORMS and is_linear:
+            tensors, plain[name] = integers.FORMS[how][0](matrix.float())
+            stored |= {name.removesuffix(".weight") + end: tensor for end, tensor in tensors.items()}
+        elif how == "fp8" and is_linear:
             stored[name], stored[name + "_scale_inv"], plain[name] = fp8_blocks(matrix.float())
         elif how == "mxfp4" and matrix.ndim == 3:
             stored[name + "_blocks"], stored[name + "_scales"], plain[name] = mxfp4_groups(matrix.float())

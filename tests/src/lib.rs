@@ -114,7 +114,12 @@ pub fn tiny(name: &str) -> Loaded {
 /// # Errors
 /// Anything wrong with it.
 pub fn load_checkpoint(dir: &Path) -> Result<Loaded, LoadError> {
-    let source = ModelSource::Checkpoint { dir, spec: None };
+    let source = ModelSource::Checkpoint {
+        dir,
+        spec: None,
+        // Goldens are of float activations.
+        floats: true,
+    };
     driver::load(&source, Purpose::Run, None, &|_, _, _| {})
 }
 

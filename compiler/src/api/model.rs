@@ -316,7 +316,7 @@ impl Model {
         let spec = self.spec.as_deref();
         Ok(match &self.named {
             Named::Embedded => ModelSource::Embedded,
-            Named::Folder(dir) => ModelSource::Checkpoint { dir, spec },
+            Named::Folder(dir) => ModelSource::Checkpoint { dir, spec, floats },
             Named::Gguf(path) => ModelSource::Gguf { path, spec, floats },
             Named::Spec(spec, _) => self.random(spec)?,
         })

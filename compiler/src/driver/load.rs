@@ -34,6 +34,8 @@ pub enum ModelSource<'a> {
         dir: &'a Path,
         /// A spec's file or name, instead of the built-in spec that matches `config.json`.
         spec: Option<&'a Path>,
+        /// As for a GGUF file, where the folder has integers.
+        floats: bool,
     },
     /// A model in a GGUF file, or in several of which this is one.
     Gguf {
@@ -136,14 +138,20 @@ pub fn load(
 fn bind(source: &ModelSource<'_>, purpose: Purpose) -> Result<(Model, Source), LoadError> {
     match source {
         ModelSource::Embedded => bind_checkpoint(embedded::checkpoint()?, None),
-        ModelSource::Checkpoint { dir, spec }
+        ModelSource::Checkpoint { dir, spec, .. }
             if purpose == Purpose::Inspect && !Checkpoint::has_weights(dir) =>
         {
             let config = spec::read_config(&dir.join("config.json"))?;
             bind_random(&spec_for(&config, *spec)?, &config, 0, None, purpose)
         }
         ModelSource::Gguf { path, spec, floats } => bind_gguf(path, *spec, *floats, purpose),
-        ModelSource::Checkpoint { dir, spec } => bind_checkpoint(Checkpoint::open(dir)?, *spec),
+        ModelSource::Checkpoint { dir, spec, floats } => {
+            let checkpoint = Checkpoint {
+                packs: !floats,
+                ..Checkpoint::open(dir)?
+            };
+            bind_checkpoint(checkpoint, *spec)
+        }
         ModelSource::Random {
             spec,
             config,
@@ -285,7 +293,11 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let dir = folder.path();
         std::fs::write(dir.join("config.json"), config.to_string()).unwrap();
-        let source = ModelSource::Checkpoint { dir, spec: None };
+        let source = ModelSource::Checkpoint {
+            dir,
+            spec: None,
+            floats: false,
+        };
         let shape = load(&source, Purpose::Inspect, None, &|_, _, _| {}).unwrap();
         let tiny = ModelSource::preset(&spec, "tiny", 0).unwrap();
         let tiny = load(&tiny, Purpose::Inspect, None, &|_, _, _| {}).unwrap();

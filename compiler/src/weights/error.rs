@@ -134,6 +134,18 @@ pub enum WeightsError {
         /// All that are known.
         known: String,
     },
+    /// Integers stored in a way that is not known.
+    #[error(
+        "config.json: quantization_config.{key}: found {found}, expected {expected}; use the checkpoint's unquantised form"
+    )]
+    Quantization {
+        /// What says so.
+        key: &'static str,
+        /// What stands there.
+        found: String,
+        /// What can be read.
+        expected: String,
+    },
     /// Sizes of blocks that are none.
     #[error(
         "config.json: quantization_config.weight_block_size: found {found}, expected two sizes of at least 1, as in [128, 128]"

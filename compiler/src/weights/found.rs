@@ -113,11 +113,12 @@ impl Found {
         self.expected.extend(tried.into_iter().map(|c| c.name));
         // What is packed lies as `[out, in]`, whichever way round the plain form would.
         let mut weight = weight.clone();
-        if let Stored::Packed { .. } = stored {
+        if let Stored::Packed { .. } | Stored::Integers(_) = stored {
             weight.transposed = false;
         }
         let mut layout = Layout::of(&weight, label, at.layer, stack)?;
-        let (how, held) = self.check(checkpoint, slot, label, &stored, &layout, &weight)?;
+        let place = (slot, label, name.as_str());
+        let (how, held) = self.check(checkpoint, place, &stored, &layout, &weight)?;
         if weight.scattered().is_some() {
             layout = Layout::gathered(&weight);
         }
@@ -185,12 +186,14 @@ impl Found {
     fn check(
         &mut self,
         checkpoint: &Checkpoint,
-        slot: &Slot<'_>,
-        label: &str,
+        (slot, label, name): (&Slot<'_>, &str, &str),
         stored: &Stored<'_>,
         layout: &Layout,
         weight: &Weight,
     ) -> Result<(Option<Widen>, Encoding), WeightsError> {
+        if let Stored::Integers(_) = stored {
+            return self.check_integers(checkpoint, (slot, weight), (name, label), layout);
+        }
         if let (Stored::Packed { blocks, scales }, None) = (stored, weight.scattered()) {
             let names = [blocks.header.name.as_str(), scales];
             let held = match slot.role.is_vector() {
@@ -250,10 +253,8 @@ impl Found {
                 found: storage.name.into(),
             });
         }
-        let is_whole = w.part.or(w.columns).is_none() && w.family.is_none() && !w.transposed;
-        let is_product = matches!(slot.role, Role::Matrix | Role::Table);
         let bytes = checkpoint.files[checkpoint.tensors[&header.name].file].bytes(header);
-        let packed = (checkpoint.packs && is_whole && is_product && w.shape.len() == 2)
+        let packed = (checkpoint.packs && is_whole_product(slot, w))
             .then(|| Rows::of(storage, bytes, &header.shape).packable())
             .flatten();
         Ok(match packed {
@@ -263,6 +264,29 @@ impl Found {
             ),
             None => (Some(Widen::Blocked(storage)), Encoding::Float(Dtype::F32)),
         })
+    }
+
+    /// What becomes of integers: panels as [above](Found::check_blocked), or f32.
+    fn check_integers(
+        &mut self,
+        checkpoint: &Checkpoint,
+        (slot, weight): (&Slot<'_>, &Weight),
+        (name, label): (&str, &str),
+        layout: &Layout,
+    ) -> Result<(Option<Widen>, Encoding), WeightsError> {
+        let integers = self.published.integers().expect("they were found by it");
+        let matrix = integers.matrix(checkpoint, name, &layout.stored, label)?;
+        let parts = integers.names(name);
+        let packed = (checkpoint.packs && is_whole_product(slot, weight))
+            .then(|| matrix.packable(checkpoint))
+            .flatten();
+        let there = |part: &String| checkpoint.tensors.contains_key(part);
+        self.used.extend(parts.into_iter().filter(there));
+        let held = match packed {
+            Some(quant) => Encoding::Quantized(quant),
+            None => Encoding::Float(Dtype::F32),
+        };
+        Ok((Some(Widen::Integers(Box::new(matrix), packed)), held))
     }
 
     /// The tensor of a name, as stored or converted; made on first use.
@@ -350,6 +374,12 @@ impl Found {
     }
 }
 
+/// Whether a slot reads a whole matrix, through which all products go: what panels are for.
+fn is_whole_product(slot: &Slot<'_>, w: &Weight) -> bool {
+    let is_whole = w.part.or(w.columns).is_none() && w.family.is_none() && !w.transposed;
+    is_whole && matches!(slot.role, Role::Matrix | Role::Table) && w.shape.len() == 2
+}
+
 /// The type of a tensor of floats.
 fn float_type(header: &HeaderTensor, label: &str) -> Result<Dtype, WeightsError> {
     weight_type(header.dtype).ok_or_else(|| WeightsError::WrongType {
@@ -390,10 +420,17 @@ fn panels(weight: &Weight, tensor: usize, held: &Tensor, quant: Quant) -> View {
 fn widened(checkpoint: &Checkpoint, conversions: &[Conversion]) -> Vec<Widened> {
     let mut all: BTreeMap<&'static str, Widened> = BTreeMap::new();
     for c in conversions {
-        let Widen::Blocked(StorageType { name, .. }) = c.how else {
-            continue;
+        let name = match &c.how {
+            Widen::Blocked(StorageType { name, .. }) => *name,
+            Widen::Integers(matrix, None) => matrix.storage(),
+            Widen::Integers(_, Some(_))
+            | Widen::Float(_)
+            | Widen::Gathered { .. }
+            | Widen::Blocks { .. }
+            | Widen::Packed { .. }
+            | Widen::Panels(..) => continue,
         };
-        let of_type = all.entry(*name).or_insert(Widened {
+        let of_type = all.entry(name).or_insert(Widened {
             storage: name,
             tensors: 0,
             stored_bytes: 0,

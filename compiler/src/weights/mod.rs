@@ -22,6 +22,8 @@ mod found;
 mod gguf;
 mod header;
 mod index;
+mod integer_rows;
+mod integers;
 mod kinds;
 mod left_over;
 mod name;

@@ -2,19 +2,21 @@
 //!
 //! Blocks of FP8 (e4m3, Micikevicius et al. 2022) have a scale each, and become f32: their products need its precision.
 //! MXFP4 (Open Compute Project 2023) has groups of 32 e2m1 values with a power of two each, and becomes bf16, which holds
-//! them all, or f32 where a vector is stored so. Which of the two a checkpoint uses, `quantization_config` of its config
-//! says; what names go with that is data, in `published.json`.
+//! them all, or f32 where a vector is stored so. Integers of 4 and 8 bits are `integers.rs`'s. Which of them a checkpoint uses,
+//! `quantization_config` of its config says; what names go with that is data, in `published.json`.
 
 use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
 use super::file::StoredTensor;
 use super::header::{HeaderTensor, weight_type};
+use super::integers::{IntegerForm, IntegerMatrix, Integers};
 use super::storage::StorageType;
 use crate::spec::model::Blocks;
 use graver_runtime::abi::{Dtype, Quant};
 use safetensors::Dtype as StoredDtype;
 use serde::Deserialize;
 use serde_json::{Map, Value};
+use std::collections::BTreeMap;
 use std::sync::LazyLock;
 
 /// Values that share one power of two in MXFP4.
@@ -24,10 +26,26 @@ pub(super) const GROUP: usize = 32;
 #[derive(Clone, Debug, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum Method {
-    /// FP8, and a tensor of scales whose name ends with this.
-    ScaledBlocks { scales: String },
+    /// FP8, and a tensor of scales whose name ends with this: one for each block, or for what the strategy says.
+    ScaledBlocks {
+        scales: String,
+        strategy: Option<Strategy>,
+    },
     /// Two tensors whose names end with these.
     Packed { blocks: String, scales: String },
+    /// Several tensors in the place of one.
+    Integers(IntegerForm),
+    /// One of these, by the `format` that the config names.
+    Formats(BTreeMap<String, Method>),
+}
+
+/// What has a scale of its own.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Strategy {
+    Tensor,
+    Channel,
+    Block,
 }
 
 /// How one checkpoint stores its matrices.
@@ -36,6 +54,8 @@ pub(super) struct Published {
     method: Option<Method>,
     /// Rows and columns that share a scale; all of them without it.
     block: Option<[usize; 2]>,
+    /// Sizes of integers, if that is the method.
+    integers: Option<Integers>,
 }
 
 /// The tensor or tensors of one name.
@@ -48,6 +68,8 @@ pub(super) enum Stored<'a> {
         blocks: &'a StoredTensor,
         scales: String,
     },
+    /// Codes of integers, whose other tensors go by the name.
+    Integers(&'a StoredTensor),
 }
 
 /// How a tensor becomes floats.
@@ -69,6 +91,8 @@ pub(super) enum Widen {
     Blocked(&'static StorageType),
     /// From blocks to panels of a type that holds the same values.
     Panels(&'static StorageType, Quant),
+    /// From integers to panels of a type that holds the same values, or to f32.
+    Integers(Box<IntegerMatrix>, Option<Quant>),
 }
 
 static METHODS: LazyLock<Map<String, Value>> = LazyLock::new(|| {
@@ -89,9 +113,43 @@ impl Published {
             known: METHODS.keys().cloned().collect::<Vec<_>>().join(", "),
         })?;
         let method = Method::deserialize(method).expect("published.json names known methods");
+        Published::by(method, q)
+    }
+
+    fn by(method: Method, q: &Value) -> Result<Published, WeightsError> {
+        let (mut block, mut integers) = (block_size(&q["weight_block_size"])?, None);
+        match &method {
+            Method::Packed { .. } => {}
+            Method::ScaledBlocks { strategy, .. } => {
+                let weights = q["config_groups"]
+                    .as_object()
+                    .and_then(|g| g.values().next());
+                let weights = weights.map_or(&Value::Null, |group| &group["weights"]);
+                match Strategy::deserialize(&weights["strategy"])
+                    .ok()
+                    .or(*strategy)
+                {
+                    Some(Strategy::Channel) => block = Some([1, usize::MAX]),
+                    Some(Strategy::Block) => block = block_size(&weights["block_structure"])?,
+                    Some(Strategy::Tensor) | None => {}
+                }
+            }
+            Method::Integers(form) => integers = Some(Integers::of(form.clone(), q)?),
+            Method::Formats(formats) => {
+                let found = q["format"].as_str().unwrap_or("none named");
+                let one = formats.get(found).cloned();
+                let one = one.ok_or_else(|| WeightsError::Quantization {
+                    key: "format",
+                    found: found.into(),
+                    expected: formats.keys().cloned().collect::<Vec<_>>().join(" or "),
+                })?;
+                return Published::by(one, q);
+            }
+        }
         Ok(Published {
             method: Some(method),
-            block: block_size(&q["weight_block_size"])?,
+            block,
+            integers,
         })
     }
 
@@ -99,6 +157,10 @@ impl Published {
     pub(super) fn stored<'a>(&self, checkpoint: &'a Checkpoint, name: &str) -> Option<Stored<'a>> {
         if let Some(tensor) = checkpoint.tensors.get(name) {
             return Some(Stored::Plain(tensor));
+        }
+        if let Some(integers) = &self.integers {
+            let codes = checkpoint.tensors.get(&integers.codes(name)?)?;
+            return Some(Stored::Integers(codes));
         }
         let Some(Method::Packed { blocks, scales }) = &self.method else {
             return None;
@@ -111,12 +173,21 @@ impl Published {
     /// All names under which a checkpoint may have a part of what is called `name`.
     pub(super) fn names(&self, name: &str) -> Vec<String> {
         let endings = match &self.method {
-            None => vec![],
-            Some(Method::ScaledBlocks { scales }) => vec![scales],
+            None | Some(Method::Integers(_) | Method::Formats(_)) => vec![],
+            Some(Method::ScaledBlocks { scales, .. }) => vec![scales],
             Some(Method::Packed { blocks, scales }) => vec![blocks, scales],
         };
         let others = endings.into_iter().map(|end| format!("{name}{end}"));
-        std::iter::once(name.to_string()).chain(others).collect()
+        let integers = self.integers.iter().flat_map(|i| i.names(name));
+        std::iter::once(name.to_string())
+            .chain(others)
+            .chain(integers)
+            .collect()
+    }
+
+    /// The sizes of integers, where the checkpoint stores any.
+    pub(super) fn integers(&self) -> Option<&Integers> {
+        self.integers.as_ref()
     }
 
     /// How a tensor of FP8 becomes f32, its scales checked; none for tensors of other types.
@@ -126,7 +197,7 @@ impl Published {
         header: &HeaderTensor,
         slot: &str,
     ) -> Result<Option<Widen>, WeightsError> {
-        let Some(Method::ScaledBlocks { scales }) = &self.method else {
+        let Some(Method::ScaledBlocks { scales, .. }) = &self.method else {
             return Ok(None);
         };
         if header.dtype != StoredDtype::F8_E4M3 || header.shape.is_empty() {
@@ -163,14 +234,18 @@ impl Stored<'_> {
     /// How the values are stored, where that is no type of safetensors files.
     pub(super) fn storage(&self) -> Option<&'static StorageType> {
         match self {
-            Stored::Plain(tensor) | Stored::Packed { blocks: tensor, .. } => tensor.storage,
+            Stored::Plain(tensor)
+            | Stored::Packed { blocks: tensor, .. }
+            | Stored::Integers(tensor) => tensor.storage,
         }
     }
 
     /// Header of the tensor that holds the values.
     pub(super) fn header(&self) -> &HeaderTensor {
         match self {
-            Stored::Plain(tensor) | Stored::Packed { blocks: tensor, .. } => &tensor.header,
+            Stored::Plain(tensor)
+            | Stored::Packed { blocks: tensor, .. }
+            | Stored::Integers(tensor) => &tensor.header,
         }
     }
 }
@@ -210,9 +285,11 @@ impl Widen {
     /// The tensor of scales.
     pub(super) fn scales(&self) -> Option<&str> {
         match self {
-            Widen::Float(_) | Widen::Gathered { .. } | Widen::Blocked(_) | Widen::Panels(..) => {
-                None
-            }
+            Widen::Float(_)
+            | Widen::Gathered { .. }
+            | Widen::Blocked(_)
+            | Widen::Panels(..)
+            | Widen::Integers(..) => None,
             Widen::Blocks { scales, .. } | Widen::Packed { scales, .. } => Some(scales),
         }
     }
@@ -225,7 +302,8 @@ impl Widen {
             | Widen::Blocks { .. }
             | Widen::Packed { .. }
             | Widen::Blocked(_)
-            | Widen::Panels(..) => None,
+            | Widen::Panels(..)
+            | Widen::Integers(..) => None,
         }
     }
 }

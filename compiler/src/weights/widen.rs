@@ -13,6 +13,7 @@ use super::blocked::Rows;
 use super::checkpoint::Checkpoint;
 use super::error::{TensorPlace, WeightsError};
 use super::header::weight_type;
+use super::integer_rows::IntegerRows;
 use super::published::{GROUP, Widen, plane};
 use super::resolve::Progress;
 use crate::spec::model;
@@ -98,7 +99,15 @@ impl Misfit {
                 }
             }
             Misfit::Float { index, found } => {
-                let (_, columns) = plane(&checkpoint.tensors[&c.name].header.shape);
+                let columns = match &c.how {
+                    Widen::Integers(matrix, _) => matrix.columns,
+                    Widen::Float(_)
+                    | Widen::Gathered { .. }
+                    | Widen::Blocks { .. }
+                    | Widen::Packed { .. }
+                    | Widen::Blocked(_)
+                    | Widen::Panels(..) => plane(&checkpoint.tensors[&c.name].header.shape).1,
+                };
                 let place = place(&checkpoint.tensors[&c.name].header.name, columns, index);
                 WeightsError::NotFinite { place, found }
             }
@@ -115,7 +124,8 @@ impl Misfit {
                     | Widen::Gathered { .. }
                     | Widen::Blocks { .. }
                     | Widen::Blocked(_)
-                    | Widen::Panels(..) => plane(shape).1,
+                    | Widen::Panels(..)
+                    | Widen::Integers(..) => plane(shape).1,
                 };
                 WeightsError::Overflow {
                     place: place(&c.name, columns, index),
@@ -148,6 +158,7 @@ enum Source<'a> {
     },
     Blocked(Rows<'a>),
     Panels(Rows<'a>, Quant),
+    Integers(IntegerRows<'a>, Option<Quant>),
 }
 
 /// FP8 with its scales.
@@ -207,6 +218,9 @@ impl<'a> Source<'a> {
             Widen::Panels(storage, quant) => {
                 Source::Panels(Rows::of(storage, bytes, &header.shape), *quant)
             }
+            Widen::Integers(matrix, quant) => {
+                Source::Integers(IntegerRows::of(checkpoint, matrix), *quant)
+            }
         }
     }
 
@@ -218,6 +232,8 @@ impl<'a> Source<'a> {
             Source::Packed { to, .. } => GROUP * to.size(),
             Source::Blocked(rows) => rows.storage.block * 4,
             Source::Panels(rows, quant) => quant.panel_bytes(rows.columns),
+            Source::Integers(rows, Some(quant)) => quant.panel_bytes(rows.columns()),
+            Source::Integers(rows, None) => rows.columns() * 4,
         }
     }
 
@@ -259,6 +275,10 @@ impl<'a> Source<'a> {
             }
             Source::Blocked(rows) => rows.floats(first, out).map_err(Misfit::of),
             Source::Panels(rows, quant) => rows.panels(first, quant, out).map_err(Misfit::of),
+            Source::Integers(rows, Some(quant)) => {
+                rows.panels(first, quant, out).map_err(Misfit::of)
+            }
+            Source::Integers(rows, None) => rows.floats(first, out).map_err(Misfit::of),
         }
     }
 }

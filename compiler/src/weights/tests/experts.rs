@@ -276,11 +276,13 @@ fn fp8_without_a_method_is_no_weight_type() {
 
 #[test]
 fn an_unknown_method_is_an_error() {
-    let config = json!({"quantization_config": {"quant_method": "awq"}});
+    let config = json!({"quantization_config": {"quant_method": "bitsandbytes"}});
     let error = resolved(&family("w", &[1, 2], 1), config, &[]).unwrap_err();
     let message = error.to_string();
     assert!(
-        message.contains("`awq` cannot be read; known are fp8, mxfp4"),
+        message.contains(
+            "`bitsandbytes` cannot be read; known are fp8, fbgemm_fp8, mxfp4, gptq, awq, compressed-tensors"
+        ),
         "{message}"
     );
 }

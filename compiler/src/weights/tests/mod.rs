@@ -4,6 +4,7 @@ mod broken_files;
 mod experts;
 mod folders;
 mod index;
+mod integers;
 mod misfits;
 mod published;
 mod quantize;
