@@ -19,6 +19,7 @@ use tokenizers::{AddedToken, DecoderWrapper};
 
 mod declared;
 mod error;
+mod library;
 mod limits;
 mod pieces;
 mod source;
@@ -26,6 +27,7 @@ mod source;
 pub use declared::SPECIAL_TOKENS;
 use declared::{Beside, Declarations, Declared};
 pub use error::TokenizerError;
+use library::Parts;
 pub use source::{Files, Missing, Source, names};
 
 /// A loaded tokenizer.
@@ -189,14 +191,15 @@ fn from_bytes(place: &str, files: &Files<Cow<'static, [u8]>>) -> Result<Tokenize
 }
 
 fn parse_library(name: &str, bytes: &[u8]) -> Result<tokenizers::Tokenizer, TokenizerError> {
-    limits::check_file(name, bytes)?;
-    let parse = || tokenizers::Tokenizer::from_bytes(bytes);
-    catch_unwind(AssertUnwindSafe(parse))
+    let failed = |message: String| TokenizerError::Parse {
+        name: name.into(),
+        message,
+    };
+    let parts = Parts::read(bytes).map_err(|error| failed(error.to_string()))?;
+    limits::check_file(name, &parts)?;
+    catch_unwind(AssertUnwindSafe(|| parts.into_tokenizer()))
         .unwrap_or_else(|panic| Err(panic_text(&*panic).into()))
-        .map_err(|error| TokenizerError::Parse {
-            name: name.into(),
-            message: error.to_string(),
-        })
+        .map_err(|error| failed(error.to_string()))
 }
 
 /// Switches off what is meant for training batches, adds what stands in the other files only, and finds how a prompt begins.

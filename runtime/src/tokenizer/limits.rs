@@ -3,10 +3,10 @@
 //! The library makes one automaton of all added tokens, which takes up to a kilobyte for each of their bytes, whether or not
 //! any text is ever tokenized. Replacements, one after the other, multiply the length of a text.
 
-use serde::Deserialize;
 use serde_json::Value;
 
 use super::TokenizerError;
+use super::library::Parts;
 
 /// Longest added token, in bytes; real ones have some dozens.
 const LONGEST: usize = 4096;
@@ -15,29 +15,11 @@ const TOGETHER: usize = 4 << 20;
 /// Times that a text may become as long as it was; real files make three bytes of a blank.
 const LONGER: usize = 4096;
 
-/// What is read of `tokenizer.json` before the library reads it.
-#[derive(Deserialize)]
-struct Listed {
-    #[serde(default)]
-    added_tokens: Vec<Content>,
-    normalizer: Option<Value>,
-    decoder: Option<Value>,
-}
-
-#[derive(Deserialize)]
-struct Content {
-    content: String,
-}
-
-/// Checks `tokenizer.json`: the tokens that it adds itself, and its replacements. What does not parse is left for the library to
-/// complain about.
-pub(super) fn check_file(name: &str, bytes: &[u8]) -> Result<(), TokenizerError> {
-    let Ok(listed) = serde_json::from_slice::<Listed>(bytes) else {
-        return Ok(());
-    };
+/// Checks what was read of `tokenizer.json`, before the library sees it: the tokens that it adds itself, and its replacements.
+pub(super) fn check_file(name: &str, parts: &Parts) -> Result<(), TokenizerError> {
     for (place, steps) in [
-        ("normalizer", listed.normalizer),
-        ("decoder", listed.decoder),
+        ("normalizer", &parts.normalizer),
+        ("decoder", &parts.decoder),
     ] {
         let times = steps.as_ref().map_or(1, growth);
         if times > LONGER {
@@ -49,8 +31,7 @@ pub(super) fn check_file(name: &str, bytes: &[u8]) -> Result<(), TokenizerError>
             });
         }
     }
-    let tokens = listed.added_tokens.iter();
-    check(name, tokens.map(|token| token.content.as_str()))
+    check(name, parts.added())
 }
 
 /// How many times as long a text can become by the replacements among some steps, each of which replaces at least a byte.

@@ -1,0 +1,215 @@
+//! Reads `tokenizer.json`: its large parts in one pass, without a copy between the text and the library's tables.
+//!
+//! The library's own reader holds a vocabulary three times before it has its model, which for a quarter of a million tokens takes half a
+//! gigabyte and most of a second. Here a BPE goes from the text straight to the library's builder. Everything else is small, or rare, and left
+//! to the library.
+
+use std::fmt;
+
+use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+use serde_json::{Map, Value};
+use tokenizers::models::bpe::{BpeBuilder, Vocab};
+use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
+
+/// The version of the format.
+const VERSION: &str = "1.0";
+/// The model that is read here.
+const BPE: &str = "BPE";
+
+/// What `tokenizer.json` has. Truncation and padding are for training batches, and not read.
+#[derive(Deserialize)]
+pub(super) struct Parts {
+    version: Option<String>,
+    #[serde(default)]
+    added_tokens: Vec<Added>,
+    /// Changes of a text before it is cut into tokens.
+    pub(super) normalizer: Option<Value>,
+    pre_tokenizer: Option<Value>,
+    post_processor: Option<Value>,
+    /// Changes of a text that is put together.
+    pub(super) decoder: Option<Value>,
+    model: Model,
+}
+
+/// A token with its number, which the library finds anew.
+#[derive(Deserialize)]
+struct Added {
+    #[serde(flatten)]
+    token: AddedToken,
+}
+
+impl Parts {
+    pub(super) fn read(bytes: &[u8]) -> serde_json::Result<Parts> {
+        let parts: Parts = serde_json::from_slice(bytes)?;
+        match parts.version.as_deref() {
+            Some(VERSION) | None => Ok(parts),
+            Some(other) => Err(serde_json::Error::custom(format!(
+                "unknown version {other:?}, expected {VERSION:?}"
+            ))),
+        }
+    }
+
+    /// Texts of the tokens that the file adds itself.
+    pub(super) fn added(&self) -> impl Iterator<Item = &str> {
+        self.added_tokens
+            .iter()
+            .map(|added| added.token.content.as_str())
+    }
+
+    /// The library's tokenizer.
+    pub(super) fn into_tokenizer(self) -> tokenizers::Result<Tokenizer> {
+        let mut tokenizer = Tokenizer::new(self.model.0);
+        tokenizer.with_normalizer(part::<tokenizers::NormalizerWrapper>(self.normalizer)?);
+        tokenizer.with_pre_tokenizer(part::<tokenizers::PreTokenizerWrapper>(self.pre_tokenizer)?);
+        let post_processor = part::<tokenizers::PostProcessorWrapper>(self.post_processor)?;
+        tokenizer.with_post_processor(post_processor);
+        tokenizer.with_decoder(part::<tokenizers::DecoderWrapper>(self.decoder)?);
+        let added: Vec<AddedToken> = self.added_tokens.into_iter().map(|a| a.token).collect();
+        tokenizer.add_tokens(&added);
+        Ok(tokenizer)
+    }
+}
+
+fn part<T: for<'de> Deserialize<'de>>(value: Option<Value>) -> serde_json::Result<Option<T>> {
+    value.map(serde_json::from_value).transpose()
+}
+
+/// The library's model.
+struct Model(ModelWrapper);
+
+impl<'de> Deserialize<'de> for Model {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Model, D::Error> {
+        deserializer.deserialize_map(ModelVisitor)
+    }
+}
+
+struct ModelVisitor;
+
+impl<'de> Visitor<'de> for ModelVisitor {
+    type Value = Model;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a model with its type")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Model, A::Error> {
+        let mut seen = Map::new();
+        if let Some(key) = map.next_key::<String>()? {
+            let value: Value = map.next_value()?;
+            if key == "type" && value == BPE {
+                return bpe(map);
+            }
+            seen.insert(key, value);
+        }
+        while let Some((key, value)) = map.next_entry()? {
+            seen.insert(key, value);
+        }
+        let model = ModelWrapper::deserialize(Value::Object(seen)).map_err(A::Error::custom)?;
+        Ok(Model(model))
+    }
+}
+
+/// A byte-pair encoding, from its second entry on.
+fn bpe<'de, A: MapAccess<'de>>(mut map: A) -> Result<Model, A::Error> {
+    let mut builder = BpeBuilder::new();
+    let (mut vocab, mut merges) = (None, None);
+    while let Some(key) = map.next_key::<String>()? {
+        match key.as_str() {
+            "vocab" => vocab = Some(map.next_value::<Vocab>()?),
+            "merges" => merges = Some(map.next_value::<Merges>()?),
+            "dropout" => {
+                if let Some(dropout) = map.next_value()? {
+                    builder = builder.dropout(dropout);
+                }
+            }
+            "unk_token" => {
+                if let Some(token) = map.next_value()? {
+                    builder = builder.unk_token(token);
+                }
+            }
+            "continuing_subword_prefix" => {
+                if let Some(prefix) = map.next_value()? {
+                    builder = builder.continuing_subword_prefix(prefix);
+                }
+            }
+            "end_of_word_suffix" => {
+                if let Some(suffix) = map.next_value()? {
+                    builder = builder.end_of_word_suffix(suffix);
+                }
+            }
+            flag @ ("fuse_unk" | "byte_fallback" | "ignore_merges") => {
+                let Some(set) = map.next_value()? else {
+                    continue;
+                };
+                builder = match flag {
+                    "fuse_unk" => builder.fuse_unk(set),
+                    "byte_fallback" => builder.byte_fallback(set),
+                    _ => builder.ignore_merges(set),
+                };
+            }
+            _ => drop(map.next_value::<serde::de::IgnoredAny>()?),
+        }
+    }
+    let vocab = vocab.ok_or_else(|| A::Error::missing_field("vocab"))?;
+    let merges = merges.ok_or_else(|| A::Error::missing_field("merges"))?;
+    let built = builder.vocab_and_merges(vocab, merges.0).build();
+    Ok(Model(ModelWrapper::BPE(built.map_err(A::Error::custom)?)))
+}
+
+/// Pairs of tokens that become one, the first first.
+struct Merges(Vec<(String, String)>);
+
+impl<'de> Deserialize<'de> for Merges {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Merges, D::Error> {
+        let pairs = Vec::<Merge>::deserialize(deserializer)?;
+        Ok(Merges(
+            pairs.into_iter().filter_map(|pair| pair.0).collect(),
+        ))
+    }
+}
+
+/// A pair as a list, or, in older files, as a text with a space between, of which the first may be a comment.
+struct Merge(Option<(String, String)>);
+
+impl<'de> Deserialize<'de> for Merge {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Merge, D::Error> {
+        deserializer.deserialize_any(MergeVisitor)
+    }
+}
+
+struct MergeVisitor;
+
+impl<'de> Visitor<'de> for MergeVisitor {
+    type Value = Merge;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("two tokens, as a list or with a space between")
+    }
+
+    fn visit_str<E: serde::de::Error>(self, text: &str) -> Result<Merge, E> {
+        if text.starts_with("#version") {
+            return Ok(Merge(None));
+        }
+        match text.split_once(' ') {
+            Some((first, second)) if !second.contains(' ') => {
+                Ok(Merge(Some((first.into(), second.into()))))
+            }
+            Some(_) | None => Err(E::custom(format!(
+                "the merge {text:?}, expected two tokens with a space between"
+            ))),
+        }
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Merge, A::Error> {
+        let mut next = |have: usize| {
+            let token = seq.next_element::<String>()?;
+            token.ok_or_else(|| A::Error::invalid_length(have, &self))
+        };
+        let pair = (next(0)?, next(1)?);
+        match seq.next_element::<serde::de::IgnoredAny>()? {
+            None => Ok(Merge(Some(pair))),
+            Some(_) => Err(A::Error::invalid_length(3, &MergeVisitor)),
+        }
+    }
+}
