@@ -80,11 +80,10 @@ pub(crate) fn sizes(program: &Program, model: &Model) -> Result<(), VerifyError>
             return wrong(format!("reads {needed} rows of the table `{table}`"));
         }
         for (_, id) in graph.outputs.iter().filter(|(n, _)| n == "logits") {
-            let (found, expected) = (graph.width(*id), model.vocab);
+            let expected = model.output.unwrap_or(model.vocab);
+            let found = graph.width(*id);
             if found != expected {
-                return wrong(format!(
-                    "gives {found} logits, the vocabulary is {expected}"
-                ));
+                return wrong(format!("gives rows of {found}, expected {expected}"));
             }
         }
     }

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use graver::artifact::{self, ArtifactKind, Placement, WriteOptions};
+use graver::artifact::{self, ArtifactKind, Modes, Placement, WriteOptions};
 use graver::driver::{self, CompileOptions, ModelSource, Purpose};
 use graver::runtime::abi::{CacheType, Quant};
 use graver::runtime::session::{SessionOptions, Wanted};
@@ -154,6 +154,8 @@ fn library(folder: &Path, weights: Placement) -> std::path::PathBuf {
         kind: ArtifactKind::SharedLibrary,
         weights,
         tokenizer: Some(&files),
+        with: Modes::default(),
+        templates: None,
     };
     artifact::write(&planned, &loaded.weights, &options, &mut |_, _| Ok(())).unwrap();
     out

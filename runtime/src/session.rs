@@ -143,7 +143,7 @@ impl Session {
         let scratch_stride = sizes::scratch_stride(&manifest)?;
         let max_tokens = manifest.decode.max_tokens.max(manifest.prefill.max_tokens);
         let logits_bytes = max_tokens
-            .checked_mul(manifest.vocab)
+            .checked_mul(manifest.width())
             .and_then(|n| n.checked_mul(size_of::<f32>()));
         if options.profile && manifest.decode.kernels.is_empty() {
             return Err(Error::NoStamps);
@@ -440,10 +440,10 @@ impl Session {
 
     /// What the last step wrote.
     fn step_logits(&self) -> Logits<'_> {
-        let vocab = self.vocab();
+        let width = self.program.manifest.width();
         Logits {
-            values: step_rows(&self.logits, self.lists.logit_rows.len(), vocab),
-            vocab,
+            values: step_rows(&self.logits, self.lists.logit_rows.len(), width),
+            width,
         }
     }
 }

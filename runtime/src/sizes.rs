@@ -35,6 +35,7 @@ pub(crate) fn check_manifest(manifest: &Manifest) -> Result<(), Error> {
         }),
     };
     within("vocab", manifest.vocab, u32::MAX as usize)?;
+    within("output", manifest.width(), u32::MAX as usize)?;
     within("context", manifest.context, u32::MAX as usize)?;
     within(
         "decode.max_tokens",

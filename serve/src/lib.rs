@@ -6,6 +6,7 @@
 #[cfg(feature = "artifact")]
 mod artifact;
 pub mod chat;
+pub mod embeddings;
 pub mod engine;
 pub mod guide;
 pub mod http;

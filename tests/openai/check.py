@@ -34,6 +34,15 @@ def chat():
     assert [c.message.content for c in one.choices] == [c.message.content for c in two.choices]
 
 
+def embeddings():
+    found = client.embeddings.create(model=model, input=["In the beginning", "And the LORD said", "In the beginning"])
+    one, two, three = (item.embedding for item in found.data)
+    assert one == three and one != two and found.usage.prompt_tokens > 3
+    assert abs(sum(x * x for x in one) - 1) < 1e-5
+    plain = client.embeddings.create(model=model, input="In the beginning", encoding_format="float").data[0].embedding
+    assert all(abs(a - b) < 1e-7 for a, b in zip(one, plain, strict=True))
+
+
 def stream():
     whole = client.chat.completions.create(messages=messages, **usual)
     pieces = list(client.chat.completions.create(messages=messages, stream=True, stream_options={"include_usage": True}, **usual))
@@ -106,6 +115,6 @@ def errors():
         fails(openai.AuthenticationError, lambda: other.models.list())
 
 
-for check in (completion, chat, stream, stop, logprobs, tool_calls, json_schema, errors):
+for check in (completion, chat, embeddings, stream, stop, logprobs, tool_calls, json_schema, errors):
     check()
     print(check.__name__, "passes", flush=True)

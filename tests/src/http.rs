@@ -9,6 +9,7 @@ use graver::driver::{self, CompileOptions, ModelSource, Purpose};
 use graver::embedded;
 use graver_runtime::session::SessionOptions;
 use graver_runtime::tokenizer::Tokenizer;
+use graver_serve::embeddings::{Embedder, Pooling};
 use graver_serve::http::{ServedModel, Server, ServerOptions};
 use graver_serve::template::TemplateFiles;
 use serde_json::{Map, Value, json};
@@ -28,11 +29,15 @@ pub fn server(slots: usize, change: impl FnOnce(&mut ServerOptions)) -> Server {
         alone: true,
         ..SessionOptions::default()
     };
-    let session = driver::open(loaded, &CompileOptions::native().unwrap(), session).unwrap();
+    let compile = CompileOptions::native().unwrap();
+    let (session, hidden) = driver::open_with_hidden(loaded, &compile, session).unwrap();
+    let hidden = hidden.unwrap();
     let tokenizer = Tokenizer::load(&embedded::tokenizer()).unwrap();
     let templates = TemplateFiles::of(TEMPLATE, Map::new());
     let eos = vec![tokenizer.id_of("</s>").unwrap()];
-    let model = ServedModel::new("scripture", session, tokenizer, &templates, eos).unwrap();
+    let mut model = ServedModel::new("scripture", session, tokenizer, &templates, eos).unwrap();
+    let start = move || hidden.start(SessionOptions::default());
+    model.embedder = Some(Embedder::new(Pooling::Mean, Box::new(start)));
     let mut options = ServerOptions::default();
     change(&mut options);
     Server::start(model, options).unwrap()

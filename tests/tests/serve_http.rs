@@ -80,6 +80,43 @@ fn several_prompts_and_choices_are_numbered_through() {
 }
 
 #[test]
+fn embeddings_are_of_unit_length_and_in_the_order_of_their_texts() {
+    let server = server(1, |_| {});
+    let ask = |more: Value| post(&server, "/v1/embeddings", &more);
+    let vector = |answer: &Value, at: usize| -> Vec<f64> {
+        serde_json::from_value(answer["data"][at]["embedding"].clone()).unwrap()
+    };
+    let texts = ["In the beginning", "And the LORD said", "In the beginning"];
+    let answer = ask(json!({ "input": texts })).json();
+    let [one, two, three] = [0, 1, 2].map(|at| vector(&answer, at));
+    assert_eq!(one, three);
+    assert!(one != two && one.len() > 16, "{answer}");
+    let length: f64 = one.iter().map(|x| x * x).sum();
+    assert!((length - 1.0).abs() < 1e-5, "{length}");
+    let ids = post(&server, "/tokenize", &json!({ "content": texts[0] })).json();
+    let of_ids = ask(json!({ "input": ids["tokens"] })).json();
+    assert_eq!(vector(&of_ids, 0), one);
+    assert_eq!(of_ids["usage"]["prompt_tokens"], ids["count"]);
+    for (wrong, said) in [
+        (
+            json!({ "input": [] }),
+            "input: 0 of them, expected 1 to 256",
+        ),
+        (json!({ "input": [[]] }), "input: number 0 has no tokens"),
+        (
+            json!({ "input": "x", "dimensions": 3 }),
+            "dimensions: 3, expected",
+        ),
+        (json!({ "input": [1_000_000] }), "outside the vocabulary"),
+        (json!({ "input": vec![5; 5000] }), "context"),
+    ] {
+        let answer = ask(wrong);
+        assert_eq!(answer.status, 400, "{}", answer.body);
+        assert!(answer.error().contains(said), "{}", answer.error());
+    }
+}
+
+#[test]
 fn conversations_whole_and_in_pieces_are_the_same() {
     let server = server(4, |_| {});
     let asked = chat(json!({"logprobs": true, "top_logprobs": 2, "n": 2}));

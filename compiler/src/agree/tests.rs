@@ -106,7 +106,7 @@ fn logits_are_as_many_as_the_vocabulary() {
         m.vocab -= 1;
         assert_eq!(p.blocks[0].graph.weights[0].shape[0], 211);
     });
-    assert_eq!(said, "head: gives 211 logits, the vocabulary is 210");
+    assert_eq!(said, "head: gives rows of 211, expected 210");
 }
 
 #[test]

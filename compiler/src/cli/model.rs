@@ -8,7 +8,7 @@ use graver::Model;
 use graver::artifact::check_jit;
 use graver::codegen::{Instruments, Target};
 use graver::contents::Contents;
-use graver::driver::{self, CompileOptions, Loaded, OpenError, Purpose};
+use graver::driver::{self, CompileOptions, HiddenStates, Loaded, OpenError, Purpose};
 use graver::named::Named;
 use graver::passes::PassOptions;
 use graver::summary::{Link, Machine, Summary, summarize};
@@ -249,10 +249,28 @@ pub(crate) fn open(
     options: &CompileOptions,
     session: SessionOptions,
 ) -> Result<Session, OpenError> {
-    let options = CompileOptions {
+    warn_of_memory(&loaded);
+    driver::open(loaded, &with_perf_map(options), session)
+}
+
+/// [`open`], and a way to a session that gives hidden states.
+pub(crate) fn open_with_hidden(
+    loaded: Loaded,
+    options: &CompileOptions,
+    session: SessionOptions,
+) -> Result<(Session, Option<HiddenStates>), OpenError> {
+    warn_of_memory(&loaded);
+    driver::open_with_hidden(loaded, &with_perf_map(options), session)
+}
+
+fn with_perf_map(options: &CompileOptions) -> CompileOptions {
+    CompileOptions {
         symbols: perf_map(),
         ..options.clone()
-    };
+    }
+}
+
+fn warn_of_memory(loaded: &Loaded) {
     let (needed, available) = (loaded.weights.mapped_bytes(), pages::available());
     if let Some(available) = available.filter(|available| *available < needed) {
         say(format_args!(
@@ -262,5 +280,4 @@ pub(crate) fn open(
             Size(available)
         ));
     }
-    driver::open(loaded, &options, session)
 }

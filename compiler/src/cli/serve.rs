@@ -5,11 +5,13 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use graver::driver::Purpose;
+use graver_runtime::session::SessionOptions;
 use graver_runtime::tokenizer::Tokenizer;
+use graver_serve::embeddings::Embedder;
 use graver_serve::http::{self, ServeArgs, ServedModel};
 use graver_serve::template::TemplateFiles;
 
-use super::model::{WeightedModelArgs, open};
+use super::model::{WeightedModelArgs, open_with_hidden};
 use super::outcome::Outcome;
 
 #[derive(clap::Args)]
@@ -30,12 +32,20 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = model.load(Purpose::Run)?;
     let eos = text.eos_with(&loaded.model.eos);
     let options = args.serve.session_options();
-    let session = open(loaded, &model.options()?, options)?;
+    let (session, hidden) = open_with_hidden(loaded, &model.options()?, options.clone())?;
     let name = match &args.serve.name {
         Some(name) => name.clone(),
         None => last_part(&model.name()?),
     };
-    let served = ServedModel::new(&name, session, tokenizer.wait()?, &templates, eos)?;
+    let mut served = ServedModel::new(&name, session, tokenizer.wait()?, &templates, eos)?;
+    served.embedder = hidden.map(|hidden| {
+        let options = SessionOptions {
+            slots: 1,
+            ..options
+        };
+        let start = move || hidden.start(options.clone());
+        Embedder::new(args.serve.pooling, Box::new(start))
+    });
     http::run(served, server, &mut io::stderr())?;
     Ok(ExitCode::SUCCESS)
 }

@@ -18,6 +18,7 @@ use crate::memory;
 use crate::passes::{self, PassOptions, PassReport};
 use crate::schedule::schedule;
 use crate::spec::model::{Section, Weight};
+use crate::walk::slots;
 use crate::weights::Weights;
 
 /// Compiles a model in memory and makes it ready to run: code does what `options` or `session` asks for, be it time stamps or
@@ -40,6 +41,47 @@ pub fn open(
     loaded.weights.settle();
     let program = compile(&loaded, &options)?;
     Ok(start(program, &Arc::new(loaded.weights), session)?)
+}
+
+/// [`open`], and how to open a session of the same weights whose steps give hidden states instead of logits, where the head has any.
+///
+/// # Errors
+/// As [`open`].
+pub fn open_with_hidden(
+    mut loaded: Loaded,
+    options: &CompileOptions,
+    session: SessionOptions,
+) -> Result<(Session, Option<HiddenStates>), OpenError> {
+    loaded.weights.settle();
+    let program = compile(&loaded, options)?;
+    let mut hidden = None;
+    if let Some(model) = loaded.model.without_logits() {
+        let head = slots(&model, Section::Head);
+        let kept = head.iter().map(|slot| slot.weight.count()).sum();
+        loaded.weights.head.truncate(kept);
+        loaded.model = model;
+        hidden = Some(compile(&loaded, options)?);
+    }
+    let weights = Arc::new(loaded.weights);
+    let session = start(program, &weights, session)?;
+    let hidden = hidden.map(|program| HiddenStates { program, weights });
+    Ok((session, hidden))
+}
+
+/// A program that ends with hidden states, and its weights.
+pub struct HiddenStates {
+    program: session::Program,
+    weights: Arc<Weights>,
+}
+
+impl HiddenStates {
+    /// A session of it.
+    ///
+    /// # Errors
+    /// As [`start`].
+    pub fn start(&self, options: SessionOptions) -> Result<Session, Error> {
+        start(self.program.clone(), &self.weights, options)
+    }
 }
 
 /// A session of compiled code with its weights, which several can share.

@@ -55,6 +55,7 @@ pub(super) fn manifest(
             .map(|p| p.name.to_string())
             .collect(),
         vocab: model.vocab,
+        output: model.output,
         hidden: model.hidden,
         layers: model.layers.len(),
         context: model.context,

@@ -22,7 +22,9 @@ mod manifest;
 mod options;
 mod ranks;
 
-pub use compile::{compile, open, plain_program, plan, plan_program, start};
+pub use compile::{
+    HiddenStates, compile, open, open_with_hidden, plain_program, plan, plan_program, start,
+};
 pub use error::{OpenError, PlanRanksError};
 pub use load::{LoadError, LoadProgress, LoadStage, Loaded, ModelSource, Purpose, load};
 pub use manifest::states;

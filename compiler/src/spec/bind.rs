@@ -180,6 +180,7 @@ impl<'s, 'a> Spec<'s, 'a> {
             layers,
             sources,
             head,
+            output: None,
             eos,
             bos,
             prefixes,

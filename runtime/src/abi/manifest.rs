@@ -23,6 +23,9 @@ pub struct Manifest {
     pub passes: Vec<String>,
     /// Vocabulary size, the width of a row of logits.
     pub vocab: usize,
+    /// Width of a row of what a step gives, where that is hidden states instead of logits.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<usize>,
     /// Width of the residual stream.
     pub hidden: usize,
     /// Number of layers.
@@ -90,6 +93,13 @@ pub enum CollectiveKind {
     AllReduce,
     /// Set columns side by side.
     AllGather,
+}
+
+impl Manifest {
+    /// Width of a row of what a step gives.
+    pub fn width(&self) -> usize {
+        self.output.unwrap_or(self.vocab)
+    }
 }
 
 /// Memory needs of one program.

@@ -1,28 +1,28 @@
-//! What a step gives: rows of logits.
+//! What a step gives: rows of logits, or of hidden states.
 
 use std::ops::Deref;
 
-/// Rows of logits, in the order of the tokens they follow.
+/// Rows of logits, in the order of the tokens they follow; of hidden states, where the program ends with them.
 #[derive(Clone, Copy, Debug)]
 pub struct Logits<'a> {
     pub(super) values: &'a [f32],
-    pub(super) vocab: usize,
+    pub(super) width: usize,
 }
 
 impl<'a> Logits<'a> {
-    /// `[rows, vocab]`.
+    /// `[rows, width]`.
     pub fn values(&self) -> &'a [f32] {
         self.values
     }
 
     /// Number of rows.
     pub fn n_rows(&self) -> usize {
-        self.values.len() / self.vocab
+        self.values.len() / self.width
     }
 
     /// The logits of one row; panics when there is no such row.
     pub fn row(&self, row: usize) -> &'a [f32] {
-        &self.values[row * self.vocab..][..self.vocab]
+        &self.values[row * self.width..][..self.width]
     }
 
     /// The last row, if any was wanted.

@@ -91,6 +91,7 @@ impl Default for Fake {
             features: Vec::new(),
             passes: Vec::new(),
             vocab: VOCAB,
+            output: None,
             hidden: 1,
             layers: 1,
             context: CONTEXT,

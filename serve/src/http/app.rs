@@ -19,11 +19,13 @@ use super::body::BodyLimits;
 use super::chat::chat;
 use super::completions::completions;
 use super::constraints::Followed;
+use super::embeddings::embeddings;
 use super::error::{ApiError, json_response};
 use super::format::ChatFormat;
 use super::metrics::{health, metrics};
 use super::page::page;
 use super::tokens::{detokenize, tokenize};
+use crate::embeddings::Embedder;
 use crate::engine::{ConstraintError, Engine};
 use crate::guide::Guide;
 use crate::template::Template;
@@ -32,6 +34,7 @@ use crate::template::Template;
 pub(super) struct App {
     pub(super) engine: Engine,
     pub(super) tokenizer: Arc<Tokenizer>,
+    pub(super) embedder: Option<Embedder>,
     pub(super) template: Option<Template>,
     pub(super) format: ChatFormat,
     /// Marks of [`App::format`] that are special tokens, which texts do not show.
@@ -63,6 +66,7 @@ pub(super) fn router(app: Shared) -> Router {
         .route("/v1/models/{*name}", get(model))
         .route("/v1/completions", post(completions))
         .route("/v1/chat/completions", post(chat))
+        .route("/v1/embeddings", post(embeddings))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
         .layer(from_fn_with_state(Arc::clone(&app), auth::guard))

@@ -10,6 +10,7 @@ use graver_runtime::session::SessionOptions;
 
 use super::constraints::Followed;
 use super::server::ServerOptions;
+use crate::embeddings::Pooling;
 use crate::engine::EngineOptions;
 use crate::template::TemplateFiles;
 
@@ -59,6 +60,9 @@ pub struct ServeArgs {
     /// Chat template to use instead of the model's, a Jinja file
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
+    /// What embeddings are made of: the mean of all positions, or the last one
+    #[arg(long, value_name = "WHAT", default_value = "mean")]
+    pub pooling: Pooling,
     /// JSON schema that all answers follow whose requests do not say otherwise
     #[arg(long, value_name = "FILE", conflicts_with = "grammar")]
     pub json_schema: Option<PathBuf>,

@@ -1,7 +1,7 @@
 //! The server: OpenAI's API over HTTP/1.
 //!
 //! In: a compiled model as a session, its tokenizer and template. Out: `/v1/models`, `/v1/completions`, `/v1/chat/completions`,
-//! `/tokenize`, `/detokenize`, `/health`, `/metrics`, and a page to talk to the model at `/`. One thread does all input and output;
+//! `/v1/embeddings`, `/tokenize`, `/detokenize`, `/health`, `/metrics`, and a page to talk to the model at `/`. One thread does all input and output;
 //! the engine has threads of its own. Whatever a client sends is answered, or its connection closed, in bounded time and memory.
 
 mod answers;
@@ -14,6 +14,7 @@ mod chat;
 mod completions;
 mod constraints;
 mod delta;
+mod embeddings;
 mod error;
 mod events;
 mod forced;

@@ -6,6 +6,7 @@ use graver_runtime::session::Session;
 use graver_runtime::tokenizer::Tokenizer;
 
 pub use super::format::ChatFormat;
+use crate::embeddings::Embedder;
 use crate::template::{Template, TemplateError, TemplateFiles};
 
 /// A compiled model with everything that turns text into its tokens and back.
@@ -16,6 +17,8 @@ pub struct ServedModel {
     pub session: Session,
     /// Its tokenizer.
     pub tokenizer: Arc<Tokenizer>,
+    /// Gives embeddings of texts; without it they are refused.
+    pub embedder: Option<Embedder>,
     /// Its chat template; without one, conversations are refused.
     pub template: Option<Template>,
     /// How it marks what it thinks and calls.
@@ -25,7 +28,7 @@ pub struct ServedModel {
 }
 
 impl ServedModel {
-    /// A model whose templates have been found.
+    /// A model whose templates have been found, and that gives no embeddings.
     ///
     /// # Errors
     /// A template that is not Jinja.
@@ -40,6 +43,7 @@ impl ServedModel {
             name: name.into(),
             session,
             tokenizer: Arc::new(tokenizer),
+            embedder: None,
             template: Template::new(templates)?,
             format: ChatFormat::of(templates),
             eos,

@@ -221,6 +221,7 @@ fn app(model: ServedModel, options: ServerOptions) -> Result<App, ServeError> {
     let app = App {
         engine,
         tokenizer,
+        embedder: model.embedder,
         template: model.template,
         format: model.format,
         special_marks,

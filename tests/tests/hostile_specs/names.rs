@@ -1,8 +1,12 @@
 //! Kinds of layers are found by index: their names are for people, and may be anything.
 
+use std::fs;
+
+use graver::spec::{self, SpecSource};
+use graver_tests::load_preset;
 use serde_json::{Value, json};
 
-use super::{document, load, refused, runs};
+use super::{document, load, runs};
 
 /// A Llama whose only kind of layer is called `name`.
 fn called(name: &str) -> Value {

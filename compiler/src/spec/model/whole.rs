@@ -2,7 +2,7 @@
 
 use serde::Serialize;
 
-use super::layer::{LayerKind, Step};
+use super::layer::{LayerKind, Step, StepOp};
 use super::rope::Rope;
 
 /// A model: embedding, layers by kind, head.
@@ -30,6 +30,8 @@ pub struct Model {
     pub sources: Vec<Option<usize>>,
     /// From the residual stream (at the rows whose logits are wanted) to logits.
     pub head: Vec<Step>,
+    /// Width of what the head gives, where that is hidden states instead of logits.
+    pub output: Option<usize>,
     /// End-of-sequence token ids.
     pub eos: Vec<u32>,
     /// Beginning-of-sequence token id.
@@ -38,6 +40,25 @@ pub struct Model {
     pub prefixes: Vec<String>,
     /// Patterns (`*` matches anything) of tensors in a checkpoint that are no weights of this model.
     pub ignore: Vec<String>,
+}
+
+impl Model {
+    /// The model without the matrix that makes logits, and what follows it: its head gives hidden states, mostly those after the final norm.
+    /// None where nothing would be left of the head.
+    pub fn without_logits(&self) -> Option<Model> {
+        let linear = |step: &Step| match &step.op {
+            StepOp::Linear(linear) => Some(linear.weight.shape[0]),
+            _ => None,
+        };
+        let last = self.head.iter().rposition(|step| linear(step).is_some())?;
+        let head = self.head[..last].to_vec();
+        let width = head.iter().rev().find_map(linear).unwrap_or(self.hidden);
+        (!head.is_empty()).then(|| Model {
+            head,
+            output: Some(width),
+            ..self.clone()
+        })
+    }
 }
 
 /// Part of a model that has steps, weights and a graph of its own.

@@ -166,6 +166,7 @@ fn model(embed: Vec<Step>, layer: Vec<Step>, layers: usize, head: Vec<Step>) -> 
         layers: vec![0; layers],
         sources: vec![None; layers],
         head,
+        output: None,
         eos: Vec::new(),
         bos: None,
         prefixes: Vec::new(),
