@@ -38,6 +38,7 @@ fn manifest(decode: ProgramInfo, prefill: ProgramInfo) -> Manifest {
         features: vec![],
         passes: vec![],
         vocab: 1,
+        output: None,
         hidden: 1,
         layers: 1,
         context: 1,

@@ -39,7 +39,7 @@ impl Session {
                 let rows = step_rows(
                     &self.logits,
                     self.lists.logit_rows.len(),
-                    self.program.manifest.vocab,
+                    self.program.manifest.width(),
                 );
                 self.collected.extend_from_slice(rows);
             }
@@ -47,7 +47,7 @@ impl Session {
         match wanted {
             Wanted::All => Ok(Logits {
                 values: &self.collected,
-                vocab: self.vocab(),
+                width: self.program.manifest.width(),
             }),
             Wanted::Last | Wanted::None => Ok(self.step_logits()),
         }
@@ -55,7 +55,7 @@ impl Session {
 
     /// Empties `collected` and makes room for `rows` rows.
     fn reserve_rows(&mut self, rows: usize) -> Result<(), Error> {
-        let values = sized("logits", rows.checked_mul(self.vocab()))?;
+        let values = sized("logits", rows.checked_mul(self.program.manifest.width()))?;
         self.collected.clear();
         let source = std::io::ErrorKind::OutOfMemory.into();
         let failed = |_| Error::Memory {
