@@ -28,6 +28,7 @@ mod api;
 pub mod artifact;
 pub mod bench;
 pub mod codegen;
+pub mod comparison;
 pub mod contents;
 pub mod cost;
 pub mod disasm;

@@ -1,12 +1,13 @@
 //! `graver inspect`: published sizes, and what holds for every spec.
 
 use graver::codegen::{Instruments, Target};
+use graver::comparison::compare;
 use graver::cost::{self, Step};
 use graver::driver::{CompileOptions, Loaded, plain_program, plan_program};
 use graver::graph::ProgramKind;
 use graver::passes::PassOptions;
 use graver::spec::{self, SpecSource};
-use graver::summary::{Machine, Summary, compare, summarize};
+use graver::summary::{Machine, Summary, summarize};
 use graver_runtime::abi::CacheType;
 use graver_tests::load_shapes;
 

@@ -3,10 +3,11 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
+use graver::comparison::compare;
 use graver::driver::Purpose;
 use graver::dump::{DumpStage, dump};
 use graver::graph::ProgramKind;
-use graver::summary::{Link, Machine, compare};
+use graver::summary::{Link, Machine};
 
 use super::machine::positive;
 use super::model::ModelArgs;

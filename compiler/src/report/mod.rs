@@ -10,12 +10,13 @@ use graver_runtime::profile::Profile;
 use serde::Serialize;
 
 use crate::bench;
+use crate::comparison::{Comparison, compare};
 use crate::cost::{self, KernelCost, Step};
 use crate::driver::{CompileOptions, Loaded, plain_program};
 use crate::graph::ProgramKind;
 use crate::history::History;
 use crate::passes::PASSES;
-use crate::summary::{Comparison, Machine, Summary, compare, summarize};
+use crate::summary::{Machine, Summary, summarize};
 
 use self::graphs::BlockGraphs;
 use self::memory::Arena;

@@ -8,7 +8,7 @@ use std::fmt;
 use graver_runtime::ranks::LARGE_SUM;
 use serde::Serialize;
 
-use super::Machine;
+use super::machine::Machine;
 use crate::codegen::{Instruments, Planned};
 use crate::cost::{self, Step};
 use crate::driver::{CompileOptions, Loaded, plain_program, plan_program};

@@ -11,6 +11,7 @@ use super::error::WeightsError;
 use super::file::FileBytes;
 use super::file_error::Unplaced;
 use super::header::{HeaderTensor, weight_type};
+use super::integer_rows::IntegerRows;
 use super::left_over::check_left_over;
 use super::nearest::nearest;
 use super::published::{Published, Stored, Widen};
@@ -278,7 +279,7 @@ impl Found {
         let matrix = integers.matrix(checkpoint, name, &layout.stored, label)?;
         let parts = integers.names(name);
         let packed = (checkpoint.packs && is_whole_product(slot, weight))
-            .then(|| matrix.packable(checkpoint))
+            .then(|| IntegerRows::of(checkpoint, &matrix).packable())
             .flatten();
         let there = |part: &String| checkpoint.tensors.contains_key(part);
         self.used.extend(parts.into_iter().filter(there));

@@ -6,7 +6,7 @@ use half::f16;
 use rayon::prelude::*;
 
 use super::checkpoint::Checkpoint;
-use super::integers::{IntegerMatrix, Side};
+use super::integer_matrix::{IntegerMatrix, Side};
 
 /// Bytes of a word.
 const WORD_BYTES: usize = 4;

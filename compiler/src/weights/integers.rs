@@ -7,7 +7,6 @@
 
 use std::collections::BTreeMap;
 
-use graver_runtime::abi::{Dtype, Quant};
 use safetensors::Dtype as StoredDtype;
 use serde::Deserialize;
 use serde_json::Value;
@@ -15,6 +14,7 @@ use serde_json::Value;
 use super::checkpoint::Checkpoint;
 use super::error::WeightsError;
 use super::header::weight_type;
+use super::integer_matrix::{IntegerMatrix, Side};
 use super::integer_rows::IntegerRows;
 
 /// Ending of a matrix's name, in place of which the others stand.
@@ -45,13 +45,6 @@ pub(super) struct IntegerForm {
     zero_less: BTreeMap<String, i32>,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(super) enum Side {
-    In,
-    Out,
-}
-
 /// How a checkpoint stores integers.
 #[derive(Clone, Debug)]
 pub(super) struct Integers {
@@ -60,25 +53,6 @@ pub(super) struct Integers {
     /// Inputs that share a scale; all without it.
     group: Option<usize>,
     zero_less: i32,
-}
-
-/// A matrix of integers, its tensors checked.
-#[derive(Clone, Debug)]
-pub(super) struct IntegerMatrix {
-    pub(super) codes: String,
-    pub(super) scales: String,
-    pub(super) zeros: Option<String>,
-    pub(super) order: Option<String>,
-    /// Outputs and inputs.
-    pub(super) rows: usize,
-    pub(super) columns: usize,
-    pub(super) bits: usize,
-    pub(super) group: usize,
-    pub(super) zero_less: i32,
-    pub(super) in_first: bool,
-    pub(super) words_along: Side,
-    pub(super) places: Option<[usize; 8]>,
-    pub(super) scale_type: Dtype,
 }
 
 impl Integers {
@@ -220,42 +194,25 @@ impl Integers {
             places: form.places,
             scale_type: weight_type(scale_type).expect("a float"),
         };
-        matrix.check_order(checkpoint, slot)?;
+        check_order(&matrix, checkpoint, slot)?;
         Ok(matrix)
     }
 }
 
-impl IntegerMatrix {
-    /// Scales of an output.
-    pub(super) fn groups(&self) -> usize {
-        self.columns / self.group
-    }
-
-    /// What such weights are called where they become floats.
-    pub(super) fn storage(&self) -> &'static str {
-        match self.bits {
-            4 => "INT4",
-            _ => "INT8",
-        }
-    }
-
-    /// The packed layout that holds the same values, if any does.
-    pub(super) fn packable(&self, checkpoint: &Checkpoint) -> Option<Quant> {
-        IntegerRows::of(checkpoint, self).packable()
-    }
-
-    /// Groups of inputs have to be groups that there are.
-    fn check_order(&self, checkpoint: &Checkpoint, slot: &str) -> Result<(), WeightsError> {
-        let groups = self.groups();
-        match IntegerRows::of(checkpoint, self).odd_group() {
-            None => Ok(()),
-            Some((input, found)) => Err(WeightsError::Scales {
-                tensor: self.order.clone().unwrap_or_default(),
-                slot: slot.into(),
-                found: format!("group {found} for input {input}"),
-                expected: format!("0 to {}", groups - 1),
-            }),
-        }
+/// Groups of inputs have to be groups that there are.
+fn check_order(
+    matrix: &IntegerMatrix,
+    checkpoint: &Checkpoint,
+    slot: &str,
+) -> Result<(), WeightsError> {
+    match IntegerRows::of(checkpoint, matrix).odd_group() {
+        None => Ok(()),
+        Some((input, found)) => Err(WeightsError::Scales {
+            tensor: matrix.order.clone().unwrap_or_default(),
+            slot: slot.into(),
+            found: format!("group {found} for input {input}"),
+            expected: format!("0 to {}", matrix.groups() - 1),
+        }),
     }
 }
 

@@ -22,6 +22,7 @@ mod found;
 mod gguf;
 mod header;
 mod index;
+mod integer_matrix;
 mod integer_rows;
 mod integers;
 mod kinds;

@@ -123,9 +123,13 @@ fn calls_are_measured_whole_and_a_preempted_one_is_marked() {
     assert!(close(usual.kernels[1].median(), 45), "{usual:?}");
     assert_eq!(usual.kernels[1].preempted, 0);
     let long = 5_000_000;
+    // By the clock, whose start is where a trace begins.
+    let begin = now();
+    profiler.recorder.begin_step(0, begin);
     let log = profiler.recorder.log_mut(1);
-    log.stamp(stretch(1, false), 10_000);
-    log.stamp(stretch(2, false), 10_000 + long);
+    log.stamp(stretch(1, false), begin + 10);
+    log.stamp(stretch(2, false), begin + 10 + long);
+    profiler.recorder.end_step(begin + long + 20);
     let lost = profiler.program(0, 1.0);
     let kernel = &lost.kernels[1];
     assert_eq!((kernel.preempted, kernel.largest_ns[1]), (1, long));
