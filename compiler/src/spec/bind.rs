@@ -8,6 +8,7 @@ use super::at::Around;
 use super::error::{Fault, IN_CONFIG, Kind, Located, Read, in_json};
 use super::form;
 use super::json::equal;
+use super::keys;
 use super::layers::{Layers, layers};
 use super::limits::{MAX_CONTEXT, MAX_LAYERS, MAX_WIDTH};
 use super::model::{Model, Rope};
@@ -47,7 +48,7 @@ pub(super) fn bind(name: &str, doc: &Value, config: &Value) -> Read<Model> {
         }
         .at("config.json"));
     }
-    form::check(doc)?;
+    keys::check(doc)?;
     let outer = config;
     let config = &*sectioned(doc, outer)?;
     bind_to(name, doc, config, outer).map_err(|e| with_nearest(e, config))

@@ -7,8 +7,9 @@
 use serde_json::{Map, Value};
 
 use super::error::{Fault, Kind, Located};
-use super::form::{BRANCHES, step_name};
+use super::form::BRANCHES;
 use super::items::{self, is_of_item, place_of};
+use super::keys::step_name;
 use super::limits::MAX_STEPS;
 use super::near::nearest;
 

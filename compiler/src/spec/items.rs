@@ -13,7 +13,8 @@
 use serde_json::{Map, Value, json};
 
 use super::error::{Fault, Kind, Located};
-use super::form::{BRANCHES, step_name};
+use super::form::BRANCHES;
+use super::keys::step_name;
 use super::near::nearest;
 
 /// Keys of an edit that name a step.

@@ -2,7 +2,8 @@
 
 use serde_json::Value;
 
-use super::form::{BRANCHES, step_name};
+use super::form::BRANCHES;
+use super::keys::step_name;
 
 /// How much of a bound spec's JSON path stands in `doc`, a file before merging: bytes of the path, from its beginning.
 pub(super) fn depth_of(doc: &Value, path: &str) -> usize {

@@ -18,6 +18,7 @@ mod gguf;
 mod heads;
 mod items;
 mod json;
+mod keys;
 mod kinds;
 mod known;
 mod latent;

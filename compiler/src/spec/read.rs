@@ -5,8 +5,9 @@ use std::borrow::Cow;
 use serde_json::{Map, Value};
 
 use super::error::{Fault, Kind, Located, Read};
-use super::form::{self, Keys};
+use super::form::Keys;
 use super::json;
+use super::keys;
 use super::params::Names;
 
 /// A value of the spec and where it stands.
@@ -83,7 +84,7 @@ impl<'s, 'a> Node<'s, 'a> {
     pub(super) fn object_of(&self, known: &[Keys]) -> Read<Fields<'s, 'a>> {
         let fields = self.object_unchecked()?;
         self.spend(fields.map.len())?;
-        match form::unknown_key(fields.map, known) {
+        match keys::unknown_key(fields.map, known) {
             Some(fault) => Err(self.fault(fault)),
             None => Ok(fields),
         }

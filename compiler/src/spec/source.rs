@@ -9,6 +9,7 @@ use super::builtin;
 use super::error::{Error, Fault, Kind, Located};
 use super::form;
 use super::json::parse_json;
+use super::keys;
 use super::merge;
 use super::whole::{Result, Spec};
 
@@ -152,7 +153,7 @@ impl Document {
         let Some(map) = self.json.as_object() else {
             return wrong(&self.json, "(top)", "an object");
         };
-        if let Some(fault) = form::unknown_key(map, &[form::SPEC]) {
+        if let Some(fault) = keys::unknown_key(map, &[form::SPEC]) {
             return Err(fault.at("(top)"));
         }
         if let Some(condition) = map.get("if") {

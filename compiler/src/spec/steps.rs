@@ -3,6 +3,7 @@
 use super::at::{Around, At};
 use super::error::{Fault, Read};
 use super::form::{self, OpName};
+use super::keys;
 use super::limits::MAX_STEPS;
 use super::model::{Step, StepOp};
 use super::read::Node;
@@ -19,7 +20,7 @@ pub(super) fn steps(
     seen: &mut Seen,
 ) -> Read<(Vec<Step>, Option<usize>)> {
     let mut steps = Vec::new();
-    let section = form::section(&list.path);
+    let section = keys::section(&list.path);
     for mut node in list.elements()? {
         let name = name_of(&node)?.to_string();
         node.path = format!("{section}.{name}");
@@ -64,7 +65,7 @@ fn name_of<'a>(node: &Node<'_, 'a>) -> Read<&'a str> {
     if node.value.get("op").is_none() {
         return Err(node.fault(Fault::MissingKey("op")));
     }
-    let name = form::step_name(node.value);
+    let name = keys::step_name(node.value);
     let name = name.ok_or_else(|| node.wrong("a step whose `name` is a string"))?;
     match !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') {
         true => Ok(name),
