@@ -10,11 +10,10 @@ use graver_runtime::abi::{DeltaRun, KernelTable, StepContext};
 
 use super::kernel::{Rows, Site};
 use super::norms::norm;
-use super::tiles::{Tile, by_segment};
+use super::tiles::{Tile, by_segment, by_segment_and_columns};
 use super::vectors::{activate, add_weighted, combine, copy, scale_by};
 use super::writer::{Count, Lanes, Writer};
 use crate::graph::{Binary, DecayOperands, DeltaRule, NodeId, NormVectors, RecurrentId, ShortConv};
-use crate::schedule::Work;
 use crate::schedule::scratch::{ConvScratch, DecayScratch, DeltaScratch};
 
 impl Site<'_> {
@@ -72,15 +71,10 @@ struct Channels {
 
 /// Emits a short convolution.
 pub(super) fn short_conv(e: &mut Writer, s: &Site, c: &ShortConv) {
-    let Work::SegmentsByColumns { width, count } = s.kernel.work else {
-        unreachable!("scheduled by segments and columns")
-    };
     let all = s.graph.width(s.kernel.node);
     let o = s.read(|take| c.operands(take));
-    by_segment(e, s, count, |e, segment, run| {
-        let first = e.times(run, width);
-        let (end, most) = (e.int(all), e.int(width));
-        let left = e.sub(end, first);
+    by_segment_and_columns(e, s, |e, segment, columns| {
+        let (first, width) = (columns.first, columns.width);
         let (x, out) = (s.rows(e, o.x), s.out(e));
         let [x, out] = [x, out].map(|rows| Rows {
             base: {
@@ -97,7 +91,7 @@ pub(super) fn short_conv(e: &mut Writer, s: &Site, c: &ShortConv) {
                 stride: all * 4,
             },
             taps: c.taps,
-            n: e.min(left, most),
+            n: columns.count(e),
         };
         let taps = side_by_side(e, s, (c, o.weight), first, width, channels.n);
         e.repeat(segment.queries, |e, t| {

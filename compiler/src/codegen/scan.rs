@@ -9,30 +9,24 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::KernelTable;
 
 use super::kernel::{Rows, Site};
-use super::tiles::{Tile, by_segment};
+use super::tiles::{Tile, by_segment_and_columns};
 use super::vectors::{combine, fill, scale_by};
 use super::writer::{Count, Lanes, Writer};
 use crate::graph::{Binary, NodeId, Scan, ScanOperands};
-use crate::schedule::Work;
 use crate::schedule::scratch::ScanScratch;
 
 /// Emits the kernel.
 pub(super) fn scan(e: &mut Writer, s: &Site, c: &Scan) {
-    let Work::SegmentsByColumns { width, count } = s.kernel.work else {
-        unreachable!("scheduled by segments and columns")
-    };
     let all = s.graph.width(s.kernel.node);
     let o = s.read(|take| c.operands(take));
-    by_segment(e, s, count, |e, segment, run| {
-        let first = e.times(run, width);
-        let (end, most) = (e.int(all), e.int(width));
-        let left = e.sub(end, first);
+    by_segment_and_columns(e, s, |e, segment, columns| {
+        let first = columns.first;
         let state = s.recurrent(e, c.state, segment.slot);
         let scratch = ScanScratch::of(c);
         let channels = Channels {
             c,
             first,
-            n: e.min(left, most),
+            n: columns.count(e),
             state: Rows {
                 base: e.at(state, first, 4),
                 stride: all * 4,

@@ -8,6 +8,7 @@ use graver_runtime::abi::{Span, StepContext};
 use super::kernel::Site;
 use super::writer::Writer;
 use crate::graph::Reach;
+use crate::schedule::Work;
 
 /// An attention tile's numbers.
 #[derive(Clone, Copy)]
@@ -59,6 +60,48 @@ pub(super) fn by_segment(
         let (segment, index) = (e.b.ins().udiv(c, each), e.b.ins().urem(c, each));
         let segment = Tile::of(e, offset_of!(StepContext, spans), segment);
         body(e, segment, index);
+    });
+}
+
+/// What a chunk of a kernel that is cut by segments and columns has of the columns.
+pub(super) struct Columns {
+    /// The first.
+    pub(super) first: Value,
+    /// How many a chunk has, but for the last.
+    pub(super) width: usize,
+    /// How many are left from there on, and the width once more.
+    left: Value,
+    most: Value,
+}
+
+impl Columns {
+    /// How many this chunk has.
+    pub(super) fn count(&self, e: &mut Writer) -> Value {
+        e.min(self.left, self.most)
+    }
+}
+
+/// Calls `body` with the segment and the columns of each chunk that falls to this thread, of a kernel that is cut by both.
+pub(super) fn by_segment_and_columns(
+    e: &mut Writer,
+    s: &Site,
+    body: impl FnOnce(&mut Writer, Tile, Columns),
+) {
+    let Work::SegmentsByColumns { width, count } = s.kernel.work else {
+        unreachable!("scheduled by segments and columns")
+    };
+    let all = s.graph.width(s.kernel.node);
+    by_segment(e, s, count, |e, segment, run| {
+        let first = e.times(run, width);
+        let (end, most) = (e.int(all), e.int(width));
+        let left = e.sub(end, first);
+        let columns = Columns {
+            first,
+            width,
+            left,
+            most,
+        };
+        body(e, segment, columns);
     });
 }
 
