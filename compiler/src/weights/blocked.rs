@@ -2,9 +2,9 @@
 
 use graver_runtime::abi::Quant;
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
-use half::f16;
 use rayon::prelude::*;
 
+use super::lane::{Lane, Misfit, clear};
 use super::storage::{Parts, StorageType};
 
 /// Blocks that are looked at in one piece.
@@ -18,9 +18,6 @@ pub(super) struct Rows<'a> {
     rows: usize,
     pub(super) columns: usize,
 }
-
-/// The index of a value that is not finite, and the value.
-type Misfit = (usize, f32);
 
 impl<'a> Rows<'a> {
     pub(super) fn of(storage: &'static StorageType, bytes: &'a [u8], shape: &[usize]) -> Rows<'a> {
@@ -70,16 +67,18 @@ impl<'a> Rows<'a> {
         let (per_row, per_block) = (self.columns / block, block / GROUP);
         let mut groups = panel.chunks_exact_mut(quant.group_bytes());
         if row >= self.rows {
-            groups.for_each(|group| (0..GROUP).for_each(|i| quant.put(group, lane, i, 0)));
+            groups.for_each(|group| clear(quant, group, lane));
             return Ok(());
         }
         let blocks = self.bytes[row * per_row * bytes..].chunks_exact(bytes);
         for (b, from) in blocks.take(per_row).enumerate() {
             let parts = self.storage.parts(from);
             for (g, group) in groups.by_ref().take(per_block).enumerate() {
-                put(&parts, g * GROUP, quant, group, lane).map_err(|(i, found)| {
-                    (row * self.columns + b * block + g * GROUP + i, found)
-                })?;
+                parts_from(&parts, g * GROUP)
+                    .put(quant, group, lane)
+                    .map_err(|(i, found)| {
+                        (row * self.columns + b * block + g * GROUP + i, found)
+                    })?;
             }
         }
         Ok(())
@@ -104,35 +103,13 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Puts the parts of a block from value `first` on into row `lane` of a group, unless one of its values is not finite: which
-/// of them, and what it is.
-fn put(
-    parts: &Parts,
-    first: usize,
-    quant: Quant,
-    group: &mut [u8],
-    lane: usize,
-) -> Result<(), Misfit> {
-    let (scale, half) = (parts.scale(first), parts.scale(first + GROUP / 2));
-    match quant {
-        // It was in 16 bits before.
-        Quant::Q8 | Quant::Q4 => Quant::put_scale(group, lane, f16::from_f32(scale)),
-        Quant::Q4Min | Quant::Q8Min => {
-            Quant::put_factors(group, lane, [scale, parts.minimum(first)]);
-        }
-        Quant::Q8Half => Quant::put_factors(group, lane, [scale, half]),
-    }
-    for (i, q) in parts.integers[first..first + GROUP].iter().enumerate() {
-        quant.put(group, lane, i, i32::from(*q));
-    }
-    // Nearly always the largest integers show that nothing is too large.
-    if [scale, half].iter().all(|s| (s * 128.0).is_finite()) && parts.minimum(first).is_finite() {
-        return Ok(());
-    }
-    let values = (0..GROUP).map(|i| quant.value(group, lane, i));
-    match values.enumerate().find(|(_, value)| !value.is_finite()) {
-        Some(misfit) => Err(misfit),
-        None => Ok(()),
+/// Those of a block from value `first` on.
+fn parts_from(parts: &Parts, first: usize) -> Lane {
+    let integers = &parts.integers[first..first + GROUP];
+    Lane {
+        integers: std::array::from_fn(|i| i32::from(integers[i])),
+        scales: [parts.scale(first), parts.scale(first + GROUP / 2)],
+        minimum: parts.minimum(first),
     }
 }
 

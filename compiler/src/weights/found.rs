@@ -18,7 +18,7 @@ use super::published::{Published, Stored, Widen};
 use super::resolve::{At, Candidate, Layout, Progress, candidates, walk};
 use super::storage::StorageType;
 use super::view::{Tensor, View};
-use super::widen::{Conversion, widen};
+use super::widen::{Conversion, convert};
 use crate::spec::model::{Blocks, Made, Model, Weight};
 use crate::walk::{Role, Slot};
 use graver_runtime::abi::{Dtype, Encoding, Quant};
@@ -28,8 +28,6 @@ use std::sync::Arc;
 
 /// Alignment of tensors in memory of our own, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
-/// Bytes of converted tensors between which memory is given back.
-const AT_ONCE: usize = 32 << 20;
 
 /// Finds, checks and describes all weights of `model` in `checkpoint`.
 pub(super) fn find(
@@ -442,29 +440,6 @@ fn widened(checkpoint: &Checkpoint, conversions: &[Conversion]) -> Vec<Widened> 
         of_type.held_bytes += c.bytes;
     }
     all.into_values().collect()
-}
-
-/// Makes all conversions, some at a time, so that what they were made of need not stay in memory.
-fn convert(
-    checkpoint: &Checkpoint,
-    conversions: &[Conversion],
-    memory: &mut [u8],
-    progress: Progress<'_>,
-) -> Result<(), WeightsError> {
-    let total = conversions.iter().map(|c| c.bytes).sum();
-    let mut rest = conversions;
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let more = rest.iter().take_while(|c| {
-            bytes += c.bytes;
-            bytes <= AT_ONCE
-        });
-        let (some, after) = rest.split_at(more.count().max(1));
-        widen(checkpoint, some, memory, total, progress)?;
-        some.iter().for_each(|c| checkpoint.release(&c.name));
-        rest = after;
-    }
-    Ok(())
 }
 
 /// Whether two shapes hold the same elements in the same order: dimensions of one element may be there or not, and a weight of one

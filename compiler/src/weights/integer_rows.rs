@@ -2,17 +2,14 @@
 
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 use graver_runtime::abi::{Dtype, Quant};
-use half::f16;
 use rayon::prelude::*;
 
 use super::checkpoint::Checkpoint;
 use super::integer_matrix::{IntegerMatrix, Side};
+use super::lane::{Lane, Misfit, clear};
 
 /// Bytes of a word.
 const WORD_BYTES: usize = 4;
-
-/// The index of a value that is not finite, and the value.
-type Misfit = (usize, f32);
 
 /// The outputs of a matrix, one after the other.
 #[derive(Clone, Copy)]
@@ -110,7 +107,7 @@ impl<'a> IntegerRows<'a> {
                     let row = (first + i) * PANEL_ROWS + lane;
                     match row < self.m.rows {
                         true => self.put(row, g * GROUP, quant, group, lane)?,
-                        false => (0..GROUP).for_each(|i| quant.put(group, lane, i, 0)),
+                        false => clear(quant, group, lane),
                     }
                 }
             }
@@ -129,30 +126,18 @@ impl<'a> IntegerRows<'a> {
     ) -> Result<(), Misfit> {
         let of = column / self.m.group;
         let (scale, zero) = (self.scale(row, of), self.zero(row, of));
-        // What is taken away of a code, where the layout has no minimum.
-        let less = match quant {
-            Quant::Q8 | Quant::Q4 => {
-                // It was in 16 bits before.
-                Quant::put_scale(group, lane, f16::from_f32(scale));
-                zero
-            }
-            Quant::Q8Half => {
-                Quant::put_factors(group, lane, [scale; 2]);
-                zero
-            }
-            Quant::Q4Min | Quant::Q8Min => {
-                Quant::put_factors(group, lane, [scale, -(zero as f32 * scale)]);
-                0
-            }
+        // The zero point is part of the minimum, where the layout has one.
+        let (less, minimum) = match quant.has_minima() {
+            true => (0, -(zero as f32 * scale)),
+            false => (zero, 0.0),
         };
-        for i in 0..GROUP {
-            quant.put(group, lane, i, self.code(row, column + i) - less);
-        }
-        let values = (0..GROUP).map(|i| quant.value(group, lane, i));
-        match values.enumerate().find(|(_, value)| !value.is_finite()) {
-            Some((i, found)) => Err((row * self.m.columns + column + i, found)),
-            None => Ok(()),
-        }
+        let values = Lane {
+            integers: std::array::from_fn(|i| self.code(row, column + i) - less),
+            scales: [scale; 2],
+            minimum,
+        };
+        let misfit = |(i, found)| (row * self.m.columns + column + i, found);
+        values.put(quant, group, lane).map_err(misfit)
     }
 
     fn integer(self, row: usize, column: usize) -> i32 {

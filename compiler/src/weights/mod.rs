@@ -26,6 +26,7 @@ mod integer_matrix;
 mod integer_rows;
 mod integers;
 mod kinds;
+mod lane;
 mod left_over;
 mod name;
 mod nearest;

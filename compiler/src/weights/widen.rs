@@ -21,6 +21,9 @@ use crate::spec::model;
 /// Bytes of the result that are made in one piece: the grain of parallel work.
 const PIECE: usize = 1 << 20;
 
+/// Bytes of converted tensors between which memory is given back.
+const AT_ONCE: usize = 32 << 20;
+
 /// A tensor to be converted.
 #[derive(Clone, Debug)]
 pub(super) struct Conversion {
@@ -32,12 +35,35 @@ pub(super) struct Conversion {
     pub(super) bytes: usize,
 }
 
+/// Makes all conversions, some at a time, so that what they were made of need not stay in memory.
+pub(super) fn convert(
+    checkpoint: &Checkpoint,
+    conversions: &[Conversion],
+    memory: &mut [u8],
+    progress: Progress<'_>,
+) -> Result<(), WeightsError> {
+    let total = conversions.iter().map(|c| c.bytes).sum();
+    let mut rest = conversions;
+    while !rest.is_empty() {
+        let mut bytes = 0;
+        let more = rest.iter().take_while(|c| {
+            bytes += c.bytes;
+            bytes <= AT_ONCE
+        });
+        let (some, after) = rest.split_at(more.count().max(1));
+        widen(checkpoint, some, memory, total, progress)?;
+        some.iter().for_each(|c| checkpoint.release(&c.name));
+        rest = after;
+    }
+    Ok(())
+}
+
 /// Makes conversions, each into its place in `memory`, which they fill in order. They are some of those that make `total` bytes,
 /// of which `progress` hears.
 ///
 /// # Errors
 /// The first number that is not finite once it is scaled.
-pub(super) fn widen(
+fn widen(
     checkpoint: &Checkpoint,
     conversions: &[Conversion],
     memory: &mut [u8],
