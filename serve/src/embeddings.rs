@@ -3,6 +3,7 @@
 //! The session is one of a program that ends with the norm; it is made when it is first asked for, and shares the weights of the one that
 //! generates. Texts are computed one after the other, each from an empty sequence.
 
+use std::error::Error as StdError;
 use std::sync::{Mutex, PoisonError};
 
 use clap::ValueEnum;
@@ -20,7 +21,18 @@ pub enum Pooling {
 }
 
 /// Makes the session.
-pub type Start = Box<dyn FnMut() -> Result<Session, Error> + Send>;
+pub type Start = Box<dyn FnMut() -> Result<Session, Box<dyn StdError + Send + Sync>> + Send>;
+
+/// Why there is no embedding.
+#[derive(Debug, thiserror::Error)]
+pub enum EmbedError {
+    /// The session does not start.
+    #[error("the model that gives embeddings does not start: {0}")]
+    Start(Box<dyn StdError + Send + Sync>),
+    /// A text that cannot be computed.
+    #[error(transparent)]
+    Text(#[from] Error),
+}
 
 /// A model that gives hidden states.
 pub struct Embedder {
@@ -46,11 +58,11 @@ impl Embedder {
     /// The embedding of a text, of unit length.
     ///
     /// # Errors
-    /// Texts that are empty or longer than the context, tokens outside the vocabulary, no memory for the session.
-    pub fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, Error> {
+    /// Texts that are empty or longer than the context, tokens outside the vocabulary; a session that does not start.
+    pub fn embed(&self, tokens: &[u32]) -> Result<Vec<f32>, EmbedError> {
         let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
         if let State::Waiting(start) = &mut *state {
-            *state = State::Started(start()?);
+            *state = State::Started(start().map_err(EmbedError::Start)?);
         }
         let State::Started(session) = &mut *state else {
             unreachable!("it has just been started");

@@ -36,7 +36,7 @@ pub fn server(slots: usize, change: impl FnOnce(&mut ServerOptions)) -> Server {
     let templates = TemplateFiles::of(TEMPLATE, Map::new());
     let eos = vec![tokenizer.id_of("</s>").unwrap()];
     let mut model = ServedModel::new("scripture", session, tokenizer, &templates, eos).unwrap();
-    let start = move || hidden.start(SessionOptions::default());
+    let start = move || Ok(hidden.start(SessionOptions::default())?);
     model.embedder = Some(Embedder::new(Pooling::Mean, Box::new(start)));
     let mut options = ServerOptions::default();
     change(&mut options);

@@ -58,7 +58,7 @@ pub struct WriteOptions<'a> {
     pub tokenizer: Option<&'a Files<Cow<'static, [u8]>>>,
     /// What an executable can do in addition.
     pub with: Modes,
-    /// The model's chat templates as an executable with modes carries them, JSON.
+    /// The model's chat templates, JSON, for an executable with modes.
     pub templates: Option<&'a Cow<'static, [u8]>>,
 }
 

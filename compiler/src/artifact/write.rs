@@ -142,8 +142,7 @@ fn blobs(runs: &[Run<'_>], file: Option<&str>) -> Vec<BlobInfo> {
 /// The tokenizer's files, and chat templates for who uses them: in the artifact itself or, with an object, in its file of weights.
 fn carried<'a>(options: &WriteOptions<'a>) -> Vec<Carried<'a>> {
     let files = options.tokenizer.into_iter().flat_map(Files::all);
-    let templates = options.templates.filter(|_| options.with.any());
-    let files = files.chain(templates.map(|templates| (TEMPLATES, templates)));
+    let files = files.chain(options.templates.map(|templates| (TEMPLATES, templates)));
     let file = |(name, contents): (_, &'a Cow<'static, [u8]>)| Carried { name, contents };
     files.map(file).collect()
 }

@@ -124,7 +124,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
             format!("{missing}, which --with needs; leave it out, or give the model one").into(),
         );
     }
-    let carried = Cow::Owned(serde_json::to_vec(&templates)?);
+    let carried = with.any().then(|| serde_json::to_vec(&templates));
+    let carried = carried.transpose()?.map(Cow::Owned);
     let write = WriteOptions {
         out: &out,
         kind: args.emit.artifact(),
@@ -134,7 +135,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             Source::Files(_) | Source::Missing(_) => None,
         },
         with,
-        templates: Some(&carried),
+        templates: carried.as_ref(),
     };
     interrupt::catch();
     if args.ranks != 1 {

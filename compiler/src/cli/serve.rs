@@ -43,7 +43,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
             slots: 1,
             ..options
         };
-        let start = move || hidden.start(options.clone());
+        let start = move || Ok(hidden.start(options.clone())?);
         Embedder::new(args.serve.pooling, Box::new(start))
     });
     http::run(served, server, &mut io::stderr())?;

@@ -31,13 +31,7 @@ pub fn open(
     options: &CompileOptions,
     session: SessionOptions,
 ) -> Result<Session, OpenError> {
-    let mut options = options.clone();
-    options.instruments.stamps |= session.profile;
-    options.instruments.checks |= session.checks.is_some();
-    let session = SessionOptions {
-        checks: session.checks.or(options.checks()),
-        ..session
-    };
+    let (options, session) = agreed(options, session);
     loaded.weights.settle();
     let program = compile(&loaded, &options)?;
     Ok(start(program, &Arc::new(loaded.weights), session)?)
@@ -52,35 +46,48 @@ pub fn open_with_hidden(
     options: &CompileOptions,
     session: SessionOptions,
 ) -> Result<(Session, Option<HiddenStates>), OpenError> {
+    let (options, session) = agreed(options, session);
     loaded.weights.settle();
-    let program = compile(&loaded, options)?;
+    let program = compile(&loaded, &options)?;
     let mut hidden = None;
     if let Some(model) = loaded.model.without_logits() {
         let head = slots(&model, Section::Head);
         let kept = head.iter().map(|slot| slot.weight.count()).sum();
         loaded.weights.head.truncate(kept);
         loaded.model = model;
-        hidden = Some(compile(&loaded, options)?);
+        hidden = Some(plan(&loaded, &options));
     }
     let weights = Arc::new(loaded.weights);
     let session = start(program, &weights, session)?;
-    let hidden = hidden.map(|program| HiddenStates { program, weights });
+    let hidden = hidden.map(|planned| HiddenStates { planned, weights });
     Ok((session, hidden))
 }
 
-/// A program that ends with hidden states, and its weights.
+/// Options of code and of a session, each with what the other asks for.
+fn agreed(options: &CompileOptions, session: SessionOptions) -> (CompileOptions, SessionOptions) {
+    let mut options = options.clone();
+    options.instruments.stamps |= session.profile;
+    options.instruments.checks |= session.checks.is_some();
+    let session = SessionOptions {
+        checks: session.checks.or(options.checks()),
+        ..session
+    };
+    (options, session)
+}
+
+/// A model that ends with hidden states, planned; code is made of it when somebody wants a session.
 pub struct HiddenStates {
-    program: session::Program,
+    planned: PlannedModel,
     weights: Arc<Weights>,
 }
 
 impl HiddenStates {
-    /// A session of it.
+    /// Compiles it, and starts a session.
     ///
     /// # Errors
-    /// As [`start`].
-    pub fn start(&self, options: SessionOptions) -> Result<Session, Error> {
-        start(self.program.clone(), &self.weights, options)
+    /// As [`open`].
+    pub fn start(&self, options: SessionOptions) -> Result<Session, OpenError> {
+        Ok(start(jit(&self.planned)?, &self.weights, options)?)
     }
 }
 

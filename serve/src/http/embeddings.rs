@@ -15,6 +15,7 @@ use super::app::{App, Shared, blocking};
 use super::body;
 use super::error::{ApiError, json_response};
 use super::tokens::encode;
+use crate::embeddings::EmbedError;
 
 /// The most texts of one request.
 const INPUTS: usize = 256;
@@ -97,7 +98,10 @@ fn embed(app: &App, asked: &Asked) -> Result<Value, ApiError> {
     let mut data = Vec::with_capacity(inputs.len());
     for (index, ids) in inputs.iter().enumerate() {
         let values = embedder.embed(ids);
-        let values = values.map_err(|error| ApiError::field("input", format!("input: {error}")))?;
+        let values = values.map_err(|error| match error {
+            EmbedError::Text(error) => ApiError::field("input", format!("input: {error}")),
+            start @ EmbedError::Start(_) => ApiError::internal(start),
+        })?;
         if let Some(other) = asked.dimensions.filter(|n| *n != values.len()) {
             let message = format!(
                 "dimensions: {other}, expected {}, which is all",
