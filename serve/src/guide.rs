@@ -12,9 +12,15 @@ use llguidance::{Matcher, ParserFactory};
 use serde_json::{Value, json};
 
 use crate::engine::{Constraint, ConstraintError, Mask, guarded};
+use crate::gbnf;
 
 /// Bytes of the longest schema or grammar.
 const LONGEST: usize = 1 << 20;
+
+/// The most rules of a grammar. The library follows names from rule to rule, each of which takes some of the stack.
+const MOST_RULES: usize = 4096;
+/// The stack that grammars and schemas are compiled on.
+const STACK: usize = 256 << 20;
 
 /// Blanks where JSON may have them: as many as people write, so that a model cannot go on with blanks for ever.
 pub(crate) const BLANKS: &str = r"[ \n\t]{0,16}";
@@ -56,14 +62,21 @@ impl Guide {
         self.schema(json!({"type": "object"}))
     }
 
-    /// Output of a grammar in Lark's notation.
-    pub fn grammar(&self, lark: &str) -> Result<Box<dyn Constraint>, ConstraintError> {
-        check_length(lark.len())?;
-        self.compile(TopLevelGrammar::from_lark(lark.to_owned()))
+    /// Output of a grammar, in Lark's notation or in GBNF.
+    pub fn grammar(&self, grammar: &str) -> Result<Box<dyn Constraint>, ConstraintError> {
+        check_length(grammar.len())?;
+        let lark = match gbnf::is_gbnf(grammar) {
+            true => gbnf::to_lark(grammar).map_err(wrong)?,
+            false => {
+                check_rules(grammar)?;
+                grammar.to_owned()
+            }
+        };
+        self.compile(TopLevelGrammar::from_lark(lark))
     }
 
     fn compile(&self, grammar: TopLevelGrammar) -> Result<Box<dyn Constraint>, ConstraintError> {
-        guarded(|| {
+        on_own_stack(|| {
             let parser = self.factory.create_parser(grammar).map_err(wrong)?;
             let mut matcher = Matcher::new(Ok(parser));
             match matcher.get_error() {
@@ -128,6 +141,34 @@ fn trie(tokenizer: &Tokenizer, vocab: usize, eos: &[u32]) -> TokTrie {
     };
     let info = TokRxInfo::new(words.len() as u32, ends[0]);
     TokTrie::from(&info, &words).with_eos_tokens(&ends)
+}
+
+/// Runs the library with a stack that is enough for all that is let through to it.
+fn on_own_stack<T: Send>(
+    work: impl FnOnce() -> Result<T, ConstraintError> + Send,
+) -> Result<T, ConstraintError> {
+    std::thread::scope(|scope| {
+        let builder = std::thread::Builder::new().stack_size(STACK);
+        let thread = builder
+            .spawn_scoped(scope, || guarded(work))
+            .map_err(wrong)?;
+        // Panics are caught within.
+        thread
+            .join()
+            .unwrap_or_else(|_| Err(ConstraintError::fault()))
+    })
+}
+
+/// Rules in Lark begin lines with their names.
+fn check_rules(lark: &str) -> Result<(), ConstraintError> {
+    let is_first = |c: char| c.is_ascii_alphabetic() || matches!(c, '!' | '?' | '_');
+    let begins = |line: &&str| line.trim_start().starts_with(is_first) && line.contains(':');
+    match lark.lines().filter(begins).count() > MOST_RULES {
+        true => Err(ConstraintError {
+            message: format!("it has more than {MOST_RULES} rules, which is the most there may be"),
+        }),
+        false => Ok(()),
+    }
 }
 
 fn check_length(bytes: usize) -> Result<(), ConstraintError> {

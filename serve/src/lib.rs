@@ -8,6 +8,7 @@ mod artifact;
 pub mod chat;
 pub mod embeddings;
 pub mod engine;
+mod gbnf;
 pub mod guide;
 pub mod http;
 mod marks;

@@ -56,6 +56,13 @@ pub struct ConstraintError {
 }
 
 impl ConstraintError {
+    /// The library panicked.
+    pub(crate) fn fault() -> ConstraintError {
+        ConstraintError {
+            message: "the library that follows it has a fault".into(),
+        }
+    }
+
     /// Nothing may follow.
     pub(super) fn nothing_fits() -> ConstraintError {
         ConstraintError {
@@ -68,11 +75,7 @@ impl ConstraintError {
 pub(crate) fn guarded<T>(
     call: impl FnOnce() -> Result<T, ConstraintError>,
 ) -> Result<T, ConstraintError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| {
-        Err(ConstraintError {
-            message: "the library that follows it has a fault".into(),
-        })
-    })
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(ConstraintError::fault()))
 }
 
 #[cfg(test)]

@@ -66,7 +66,7 @@ pub struct ServeArgs {
     /// JSON schema that all answers follow whose requests do not say otherwise
     #[arg(long, value_name = "FILE", conflicts_with = "grammar")]
     pub json_schema: Option<PathBuf>,
-    /// Grammar in Lark's notation that all answers follow whose requests do not say otherwise
+    /// Grammar, in Lark's notation or GBNF, that all answers follow whose requests do not say otherwise
     #[arg(long, value_name = "FILE")]
     pub grammar: Option<PathBuf>,
     /// Requests that may wait; more are answered with 429

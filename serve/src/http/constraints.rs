@@ -13,7 +13,7 @@ use crate::guide::Guide;
 pub enum Followed {
     /// JSON of a schema.
     Schema(Value),
-    /// A grammar in Lark's notation.
+    /// A grammar in Lark's notation or in GBNF.
     Grammar(String),
 }
 
