@@ -319,7 +319,7 @@ fn a_full_queue_turns_requests_away() {
         .collect();
     let refused = engine.submit(greedy("The", 2)).err().unwrap();
     assert!(
-        matches!(refused, RequestError::Busy { waiting: 2 }),
+        matches!(refused, RequestError::Busy { waiting: 2, .. }),
         "{refused}"
     );
     // Whoever has left makes room.

@@ -232,10 +232,14 @@ pub enum RequestError {
     #[error(transparent)]
     Sampling(#[from] SamplingError),
     /// As many requests wait as may.
-    #[error("{waiting} requests are waiting, which is as many as may (--queue); try again later")]
+    #[error(
+        "{waiting} requests are waiting, which is as many as may (--queue); try again in {seconds} s"
+    )]
     Busy {
         /// Requests in the queue.
         waiting: usize,
+        /// Seconds until there should be room, by how fast requests have left the queue lately.
+        seconds: u64,
     },
     /// The engine has been asked to end.
     #[error("the server is shutting down; try another one, or later")]

@@ -15,6 +15,8 @@ pub(super) struct ApiError {
     /// The field that is wrong.
     param: Option<&'static str>,
     code: Option<&'static str>,
+    /// Seconds after which it may be tried again.
+    retry_after: u64,
 }
 
 impl ApiError {
@@ -24,6 +26,7 @@ impl ApiError {
             message: message.to_string(),
             param: None,
             code: None,
+            retry_after: 1,
         }
     }
 
@@ -107,8 +110,9 @@ impl ApiError {
 impl From<RequestError> for ApiError {
     fn from(error: RequestError) -> ApiError {
         match &error {
-            RequestError::Busy { .. } => ApiError {
+            &RequestError::Busy { seconds, .. } => ApiError {
                 code: Some("queue_full"),
+                retry_after: seconds,
                 ..ApiError::new(StatusCode::TOO_MANY_REQUESTS, error)
             },
             RequestError::Draining | RequestError::Stopped => {
@@ -152,7 +156,7 @@ impl IntoResponse for ApiError {
             self.status,
             StatusCode::TOO_MANY_REQUESTS | StatusCode::SERVICE_UNAVAILABLE
         ) {
-            headers.insert(header::RETRY_AFTER, HeaderValue::from_static("1"));
+            headers.insert(header::RETRY_AFTER, HeaderValue::from(self.retry_after));
         }
         if self.status == StatusCode::UNAUTHORIZED {
             let scheme = HeaderValue::from_static("Bearer");
