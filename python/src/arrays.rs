@@ -1,14 +1,13 @@
-//! Numbers that become numpy arrays without being copied again.
+//! Numbers that become numpy arrays without being copied.
 
-use graver::runtime::session::Logits;
+use graver::runtime::session::TakenLogits;
 use pyo3::prelude::*;
 use pyo3::types::PyDict;
 
-/// Numbers in memory of their own, which an array that is made of them keeps alive. They were copied once, out of memory that the next
-/// step writes over.
+/// Numbers where the step has written them, which an array that is made of them keeps alive: the session goes on with other memory.
 #[pyclass(frozen)]
 struct Floats {
-    values: Vec<f32>,
+    logits: TakenLogits,
     shape: Vec<usize>,
 }
 
@@ -22,20 +21,25 @@ impl Floats {
         interface.set_item("version", 3)?;
         interface.set_item("shape", shape)?;
         interface.set_item("typestr", "<f4")?;
-        interface.set_item("data", (self.values.as_ptr().addr(), true))?;
+        interface.set_item("data", (self.logits.values().as_ptr().addr(), true))?;
         Ok(interface)
     }
 }
 
-/// An array of these numbers.
-pub(crate) fn array(python: Python<'_>, values: Vec<f32>, shape: &[usize]) -> PyResult<Py<PyAny>> {
-    let shape = shape.to_vec();
-    let floats = Bound::new(python, Floats { values, shape })?;
-    let numpy = python.import("numpy")?;
-    Ok(numpy.call_method1("asarray", (floats,))?.unbind())
+/// An array of rows of logits, `[rows, vocab]`.
+pub(crate) fn rows(python: Python<'_>, logits: TakenLogits) -> PyResult<Py<PyAny>> {
+    let shape = vec![logits.n_rows(), logits.width()];
+    array(python, Floats { logits, shape })
 }
 
-/// Rows of logits with their shape, out of the session's memory.
-pub(crate) fn rows(logits: &Logits<'_>, vocab: usize) -> (Vec<f32>, [usize; 2]) {
-    (logits.values().to_vec(), [logits.n_rows(), vocab])
+/// An array of the only row, `[vocab]`.
+pub(crate) fn row(python: Python<'_>, logits: TakenLogits) -> PyResult<Py<PyAny>> {
+    let shape = vec![logits.values().len()];
+    array(python, Floats { logits, shape })
+}
+
+fn array(python: Python<'_>, floats: Floats) -> PyResult<Py<PyAny>> {
+    let floats = Bound::new(python, floats)?;
+    let numpy = python.import("numpy")?;
+    Ok(numpy.call_method1("asarray", (floats,))?.unbind())
 }

@@ -7,7 +7,7 @@ use graver::runtime::sampling::SamplingOptions;
 use graver::runtime::session::{Segment, Wanted};
 use pyo3::prelude::*;
 
-use crate::arrays::{array, rows};
+use crate::arrays::{row, rows};
 use crate::error::raised;
 use crate::options::unknown;
 use crate::stream::Stream;
@@ -67,18 +67,20 @@ impl Session {
 
     /// Logits of every token, [tokens, vocab], in sequence 0 begun anew.
     fn logits(&self, python: Python<'_>, tokens: Vec<u32>) -> PyResult<Py<PyAny>> {
-        let (values, shape) = self.with(python, |session| {
-            let vocab = session.runtime().vocab();
-            Ok(rows(&session.logits(&tokens)?, vocab))
+        let logits = self.with(python, |session| {
+            session.logits(&tokens)?;
+            Ok(session.runtime_mut().take_logits()?)
         })?;
-        array(python, values, &shape)
+        rows(python, logits)
     }
 
     /// Appends to sequence 0; logits of the last token, [vocab].
     fn append(&self, python: Python<'_>, tokens: Vec<u32>) -> PyResult<Py<PyAny>> {
-        let values = self.with(python, |session| Ok(session.append(&tokens)?.to_vec()))?;
-        let vocab = values.len();
-        array(python, values, &[vocab])
+        let logits = self.with(python, |session| {
+            session.append(&tokens)?;
+            Ok(session.runtime_mut().take_logits()?)
+        })?;
+        row(python, logits)
     }
 
     /// Appends to several sequences in one step: pairs of a sequence and its tokens. Logits of the last token of each, or of all, or none.
@@ -95,16 +97,16 @@ impl Session {
             "all" => Wanted::All,
             other => return Err(unknown("wanted", other, "'none', 'last' or 'all'")),
         };
-        let (values, shape) = self.with(python, |session| {
+        let logits = self.with(python, |session| {
             let segments = segments.iter().map(|(slot, tokens)| Segment {
                 slot: *slot,
                 tokens,
             });
             let segments: Vec<Segment<'_>> = segments.collect();
-            let vocab = session.runtime().vocab();
-            Ok(rows(&session.step(&segments, wanted)?, vocab))
+            session.step(&segments, wanted)?;
+            Ok(session.runtime_mut().take_logits()?)
         })?;
-        array(python, values, &shape)
+        rows(python, logits)
     }
 
     /// What follows a prompt, piece by piece. Without a temperature the likeliest token is taken each time; `resume` goes on after what

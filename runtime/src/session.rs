@@ -26,9 +26,11 @@ mod feed;
 mod logits;
 mod program;
 mod ranks;
+mod taken;
 
 pub use logits::Logits;
 pub use program::Program;
+pub use taken::TakenLogits;
 
 /// Positions of a context that nobody chose, where the model has as many.
 pub const DEFAULT_CONTEXT: usize = 4096;
@@ -92,6 +94,8 @@ pub struct Session {
     checker: Option<Box<Checker>>,
     /// Rows of several steps, for `feed` with [`Wanted::All`].
     collected: Vec<f32>,
+    /// Whether the last call's rows are in `collected`.
+    is_collected: bool,
     /// To the ranks that have the rest of the model.
     link: Option<Box<Link>>,
 }
@@ -186,6 +190,7 @@ impl Session {
             counters: Box::new(Counters([0; CLAIM_COUNTERS])),
             lists: StepLists::with_capacity(max_tokens),
             collected: Vec::new(),
+            is_collected: false,
             link: None,
             pool,
             program,
@@ -206,6 +211,7 @@ impl Session {
         self.check(segments)?;
         self.begin(segments, || Command::step(segments, wanted))?;
         self.run(segments, tokens, wanted)?;
+        self.is_collected = false;
         Ok(self.step_logits())
     }
 

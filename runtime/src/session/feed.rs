@@ -44,6 +44,7 @@ impl Session {
                 self.collected.extend_from_slice(rows);
             }
         }
+        self.is_collected = wanted == Wanted::All;
         match wanted {
             Wanted::All => Ok(Logits {
                 values: &self.collected,
