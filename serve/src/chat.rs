@@ -25,14 +25,17 @@ use serde_json::{Map, Value as Json};
 pub use error::ChatError;
 pub use options::{ChatArgs, OnFull};
 
+use crate::answer::format::{ChatFormat, SpecialMarks};
+use crate::prompt::SpecialTexts;
 use crate::template::{Template, TemplateFiles};
 use input::Input;
-use talk::{Parts, Talk};
+use talk::{Marks, Parts, Talk};
 
 /// What a conversation needs beside the session.
 pub struct Chat {
     tokenizer: Pending,
     template: Template,
+    format: ChatFormat,
     extra: Map<String, Json>,
     /// Tokens that end an answer.
     pub eos: Vec<u32>,
@@ -60,6 +63,7 @@ impl Chat {
         Ok(Chat {
             tokenizer: Tokenizer::load_in_background(tokenizer)?,
             template,
+            format: ChatFormat::of(&templates),
             extra: args.template_arg.iter().cloned().collect(),
             eos: Vec::new(),
         })
@@ -77,10 +81,16 @@ impl Chat {
     ) -> Result<(), ChatError> {
         let tokenizer = self.tokenizer.wait()?;
         let mut input = Input::standard()?;
+        let marks = Marks {
+            special: SpecialMarks::of(&self.format, &tokenizer),
+            texts: SpecialTexts::of(&tokenizer),
+            format: self.format,
+        };
         let parts = Parts {
             session,
             tokenizer: &tokenizer,
             template: &self.template,
+            marks: &marks,
             extra: &self.extra,
             eos: &self.eos,
         };

@@ -3,6 +3,7 @@
 //! Nothing here knows how a model is compiled: it takes the runtime's sessions and tokenizers, so that `graver` and compiled
 //! executables offer the same.
 
+mod answer;
 #[cfg(feature = "artifact")]
 mod artifact;
 pub mod chat;
@@ -11,5 +12,5 @@ pub mod engine;
 mod gbnf;
 pub mod guide;
 pub mod http;
-mod marks;
+mod prompt;
 pub mod template;

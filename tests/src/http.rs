@@ -22,6 +22,18 @@ const TEMPLATE: &str = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{%
 /// # Panics
 /// Where it does not work: this is for tests.
 pub fn server(slots: usize, change: impl FnOnce(&mut ServerOptions)) -> Server {
+    server_with(TEMPLATE, slots, change)
+}
+
+/// A server whose model has this chat template.
+///
+/// # Panics
+/// Where it does not work: this is for tests.
+pub fn server_with(
+    template: &str,
+    slots: usize,
+    change: impl FnOnce(&mut ServerOptions),
+) -> Server {
     let loaded = driver::load(&ModelSource::Embedded, Purpose::Run, None, &|_, _, _| {}).unwrap();
     let session = SessionOptions {
         threads: Some(2),
@@ -33,7 +45,7 @@ pub fn server(slots: usize, change: impl FnOnce(&mut ServerOptions)) -> Server {
     let (session, hidden) = driver::open_with_hidden(loaded, &compile, session).unwrap();
     let hidden = hidden.unwrap();
     let tokenizer = Tokenizer::load(&embedded::tokenizer()).unwrap();
-    let templates = TemplateFiles::of(TEMPLATE, Map::new());
+    let templates = TemplateFiles::of(template, Map::new());
     let eos = vec![tokenizer.id_of("</s>").unwrap()];
     let mut model = ServedModel::new("scripture", session, tokenizer, &templates, eos).unwrap();
     let start = move || Ok(hidden.start(SessionOptions::default())?);

@@ -1,6 +1,6 @@
 //! What the server answers to each kind of request.
 
-use graver_tests::http::{chat, get, greedy, post, raw, request, server};
+use graver_tests::http::{chat, get, greedy, post, raw, request, server, server_with};
 use serde_json::{Value, json};
 
 #[test]
@@ -370,5 +370,115 @@ fn calls_can_be_forced() {
     assert!(
         answer.error().contains("no tool is called `x`"),
         "{answer:?}"
+    );
+}
+
+/// The forms that well-known templates name, with the small model, which has none of their tokens and spells them.
+#[test]
+fn calls_can_be_forced_in_every_form() {
+    let schema = json!({"type": "object", "properties": {"place": {"type": "string", "maxLength": 6}},
+        "required": ["place"], "additionalProperties": false});
+    let tool = |name| json!({"type": "function", "function": {"name": name, "parameters": schema}});
+    let tools = [tool("go"), tool("go_back")];
+    for template in [
+        "<tool_call> </tool_call>",
+        "<｜tool▁sep｜> ```json",
+        "<｜tool▁sep｜>",
+        "[TOOL_CALLS] [ARGS]",
+        "[TOOL_CALLS]",
+        "\"parameters\": ",
+        "<|channel|>analysis<|message|>",
+    ] {
+        let text =
+            format!("{{# {template} #}}{{% for m in messages %}}{{{{ m.content }}}}{{% endfor %}}");
+        let server = server_with(&text, 1, |_| {});
+        for (choice, name) in [
+            (json!("required"), None),
+            (
+                json!({"type": "function", "function": {"name": "go_back"}}),
+                Some("go_back"),
+            ),
+        ] {
+            let asked = chat(json!({"tools": tools, "tool_choice": choice, "max_tokens": 300}));
+            let whole = post(&server, "/v1/chat/completions", &asked).json();
+            let found = &whole["choices"][0];
+            assert_eq!(found["finish_reason"], "tool_calls", "{template}: {whole}");
+            assert_eq!(
+                found["message"]["content"],
+                Value::Null,
+                "{template}: {whole}"
+            );
+            let function = &found["message"]["tool_calls"][0]["function"];
+            let called = function["name"].as_str().unwrap();
+            assert!(
+                name.map_or(called.starts_with("go"), |name| name == called),
+                "{whole}"
+            );
+            let arguments: Value =
+                serde_json::from_str(function["arguments"].as_str().unwrap()).unwrap();
+            assert!(arguments["place"].is_string(), "{template}: {whole}");
+        }
+    }
+}
+
+/// A message that has the text of a special token in it is read as that text: the model reads more tokens, and answers all the same.
+#[test]
+fn special_tokens_in_messages_are_text() {
+    let server = server_with(
+        "{% for m in messages %}{{ m.content }}</s>{% endfor %}",
+        1,
+        |_| {},
+    );
+    let tokens = |content: &str| {
+        let asked = chat(json!({"messages": [{"role": "user", "content": content}]}));
+        let answer = post(&server, "/v1/chat/completions", &asked).json();
+        answer["usage"]["prompt_tokens"].as_u64().unwrap()
+    };
+    let count = |text: &str| {
+        let asked = json!({"content": text, "add_special": false});
+        post(&server, "/tokenize", &asked).json()["count"]
+            .as_u64()
+            .unwrap()
+    };
+    let (said, ended) = ("And he said", "And he said</s> unto him");
+    assert_eq!(count("</s>"), 1);
+    assert_eq!(tokens(said), count(said) + 1);
+    assert!(
+        tokens(ended) > count(ended) + 1,
+        "{} {}",
+        tokens(ended),
+        count(ended)
+    );
+}
+
+/// Grammars in the notation that other servers take.
+#[test]
+fn grammars_in_gbnf_are_followed() {
+    let server = server(1, |_| {});
+    let grammar =
+        "root ::= \"I am \" name (\", \" name){0,2} \".\" # who\nname ::= [A-Z] [a-z]{2,5}";
+    let asked = greedy(json!({"grammar": grammar, "max_tokens": 60}));
+    let answer = post(&server, "/v1/completions", &asked).json();
+    let text = answer["choices"][0]["text"].as_str().unwrap();
+    let names = text
+        .strip_prefix("I am ")
+        .and_then(|text| text.strip_suffix('.'));
+    let names = names.unwrap_or_else(|| panic!("{answer}"));
+    for name in names.split(", ") {
+        assert!(name.starts_with(|c: char| c.is_ascii_uppercase()), "{text}");
+        assert!(
+            (3..=6).contains(&name.len()) && name[1..].chars().all(|c| c.is_ascii_lowercase()),
+            "{text}"
+        );
+    }
+    let asked = greedy(json!({"grammar": "root ::= \"a\" |\n  \"b"}));
+    let answer = post(&server, "/v1/completions", &asked);
+    assert_eq!(answer.status, 400);
+    assert!(
+        answer
+            .error()
+            .contains("line 2, column 3: a text that does not end"),
+        "{}",
+        answer.error()
     );
 }

@@ -22,6 +22,12 @@ impl Tokenizer {
         self.special.contains(&id)
     }
 
+    /// Texts of all special tokens.
+    pub fn special_texts(&self) -> Vec<String> {
+        let ids = self.special.iter();
+        ids.filter_map(|&id| self.library.id_to_token(id)).collect()
+    }
+
     /// The token as the vocabulary writes it.
     pub fn piece(&self, id: u32) -> Option<String> {
         self.library.id_to_token(id)

@@ -8,6 +8,7 @@ use graver_runtime::files::{FileError, shown};
 use graver_runtime::sampling::SamplingError;
 use graver_runtime::tokenizer::TokenizerError;
 
+use crate::prompt::PromptError;
 use crate::template::TemplateError;
 
 /// Why a conversation, or a turn of it, failed.
@@ -24,6 +25,9 @@ pub enum ChatError {
     /// A template that cannot be used.
     #[error(transparent)]
     Template(#[from] TemplateError),
+    /// A conversation with texts of special tokens that cannot be told from the template's.
+    #[error("{}", PromptError::Marks)]
+    Marks,
     /// Text could not become ids, or the other way round.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
@@ -83,4 +87,14 @@ pub enum ChatError {
     /// The output cannot be written.
     #[error("the output cannot be written: {0}; free some space or choose another place")]
     Output(#[from] io::Error),
+}
+
+impl From<PromptError> for ChatError {
+    fn from(error: PromptError) -> ChatError {
+        match error {
+            PromptError::Template(error) => error.into(),
+            PromptError::Tokenizer(error) => error.into(),
+            PromptError::Marks => ChatError::Marks,
+        }
+    }
 }

@@ -17,6 +17,8 @@ use super::interrupt::Watch;
 use super::options::{ChatArgs, OnFull};
 use super::screen::Screen;
 use super::thinking::Splitter;
+use crate::answer::format::{ChatFormat, SpecialMarks};
+use crate::prompt::SpecialTexts;
 use crate::template::{Conversation, Template};
 
 /// A conversation under way.
@@ -25,6 +27,7 @@ pub(super) struct Talk<'t> {
     writer: Writer<'t>,
     sequence: Sequence<'t>,
     screen: Screen<'t>,
+    marks: &'t Marks,
     eos: &'t [u32],
     history: History,
     sampling: SamplingOptions,
@@ -34,11 +37,21 @@ pub(super) struct Talk<'t> {
     turns: u64,
 }
 
+/// What stands in conversations and answers beside what is said.
+pub(super) struct Marks {
+    pub(super) format: ChatFormat,
+    /// Those that are special tokens.
+    pub(super) special: SpecialMarks,
+    /// Texts that only the template may write.
+    pub(super) texts: SpecialTexts,
+}
+
 /// Makes tokens of a conversation.
 #[derive(Clone, Copy)]
 struct Writer<'t> {
     tokenizer: &'t Tokenizer,
     template: &'t Template,
+    special: &'t SpecialTexts,
     extra: &'t Map<String, Json>,
 }
 
@@ -47,6 +60,7 @@ pub(super) struct Parts<'t> {
     pub(super) session: &'t mut Session,
     pub(super) tokenizer: &'t Tokenizer,
     pub(super) template: &'t Template,
+    pub(super) marks: &'t Marks,
     pub(super) extra: &'t Map<String, Json>,
     pub(super) eos: &'t [u32],
 }
@@ -54,14 +68,15 @@ pub(super) struct Parts<'t> {
 impl Writer<'_> {
     /// The text and the tokens that the model goes on from.
     fn prompt(&self, messages: Json, begun: bool) -> Result<(String, Vec<u32>), ChatError> {
-        let text = self.template.render(&Conversation {
+        let conversation = Conversation {
             messages,
             add_generation_prompt: begun,
             extra: self.extra.clone(),
             ..Conversation::default()
-        })?;
-        let tokens = self.tokenizer.encode_plain(&text)?;
-        Ok((text, tokens))
+        };
+        Ok(self
+            .special
+            .prompt(self.template, self.tokenizer, conversation)?)
     }
 }
 
@@ -77,10 +92,12 @@ impl<'t> Talk<'t> {
             writer: Writer {
                 tokenizer: parts.tokenizer,
                 template: parts.template,
+                special: &parts.marks.texts,
                 extra: parts.extra,
             },
             sequence: Sequence::new(parts.session),
             screen: Screen::new(out, is_terminal, args.hide_thinking),
+            marks: parts.marks,
             eos: parts.eos,
             history: History::told(args.system.clone()),
             sampling: args.sampling.options(),
@@ -213,11 +230,13 @@ impl<'t> Talk<'t> {
             },
             shorten: &mut shorten,
         };
-        let mut splitter = Splitter::after(&text);
+        let marks = self.marks;
+        let mut splitter = Splitter::after(&marks.format, &text);
         let mut stream = TextStream::new(self.tokenizer);
         let screen = &mut self.screen;
         let (end, cost) = self.sequence.answer(asked, &watch, &mut |token| {
-            let parts = splitter.push(&stream.push(token)?);
+            let text = marks.special.shown(stream.push(token)?, token);
+            let parts = splitter.push(&text);
             parts.iter().try_for_each(|part| Ok(screen.part(part)?))
         })?;
         let mut parts = splitter.push(&stream.finish()?);

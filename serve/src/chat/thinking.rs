@@ -1,10 +1,16 @@
 //! Tells what a model thinks from what it answers, as text comes piece by piece.
 
-use crate::marks::{REASONING, begun};
+use crate::answer::channels::Channels;
+use crate::answer::delta::Delta;
+use crate::answer::format::ChatFormat;
+use crate::answer::marks::begun;
+use crate::answer::table::TABLE;
 
 /// Takes pieces of text apart.
 #[derive(Debug, Default)]
 pub(super) struct Splitter {
+    /// What tells them apart where answers are messages with headers.
+    channels: Option<Channels>,
     /// The mark that ends what is thought, while something is.
     inside: Option<&'static str>,
     /// Text that may be the beginning of a mark.
@@ -26,9 +32,15 @@ pub(super) enum Part {
 
 impl Splitter {
     /// A splitter after a prompt, which may have begun to think already.
-    pub(super) fn after(prompt: &str) -> Splitter {
+    pub(super) fn after(format: &ChatFormat, prompt: &str) -> Splitter {
+        if let Some(format) = format.channels {
+            return Splitter {
+                channels: Some(Channels::new(format, false)),
+                ..Splitter::default()
+            };
+        }
         let prompt = prompt.trim_end();
-        let inside = REASONING.iter().find(|marks| prompt.ends_with(marks.open));
+        let inside = TABLE.reasoning().find(|marks| prompt.ends_with(marks.open));
         Splitter {
             inside: inside.map(|marks| marks.close),
             thinking: inside.map(|_| String::new()),
@@ -38,6 +50,10 @@ impl Splitter {
 
     /// Takes the next text.
     pub(super) fn push(&mut self, text: &str) -> Vec<Part> {
+        if let Some(channels) = &mut self.channels {
+            let deltas = channels.push(text);
+            return self.parts(deltas);
+        }
         self.held.push_str(text);
         let mut parts = Vec::new();
         while let Some((at, mark)) = self.next_mark() {
@@ -56,16 +72,35 @@ impl Splitter {
 
     /// Ends the text: what was held is what it looked like.
     pub(super) fn finish(&mut self) -> Vec<Part> {
+        if let Some(channels) = self.channels.take() {
+            return self.parts(channels.finish());
+        }
         let rest = std::mem::take(&mut self.held);
         let mut parts = Vec::new();
         self.part(rest, &mut parts);
         parts
     }
 
+    fn parts(&mut self, deltas: Vec<Delta>) -> Vec<Part> {
+        let part = |delta| match delta {
+            Delta::Reasoning(text) => {
+                self.thinking.get_or_insert_default().push_str(&text);
+                Part::Thought(text)
+            }
+            Delta::Content(text) => {
+                self.answer.push_str(&text);
+                Part::Answer(text)
+            }
+            // Without tools there are none.
+            Delta::Call(call) => Part::Answer(call.arguments),
+        };
+        deltas.into_iter().map(part).collect()
+    }
+
     /// Marks that matter where the text is.
     fn marks(&self) -> impl Iterator<Item = &'static str> {
         let inside = self.inside;
-        let begins = REASONING.iter().map(|marks| marks.open);
+        let begins = TABLE.reasoning().map(|marks| marks.open);
         let begins = begins.filter(move |_| inside.is_none());
         begins.filter(|_| !self.has_answered).chain(inside)
     }
@@ -83,7 +118,7 @@ impl Splitter {
         self.inside = match self.inside {
             Some(_) => None,
             None => {
-                let begun = REASONING.iter().find(|marks| marks.open == mark);
+                let begun = TABLE.reasoning().find(|marks| marks.open == mark);
                 begun.map(|marks| marks.close)
             }
         };
@@ -117,10 +152,13 @@ impl Splitter {
 
 #[cfg(test)]
 mod tests {
-    use super::{Part, Splitter};
+    use serde_json::Map;
+
+    use super::{ChatFormat, Part, Splitter};
+    use crate::template::TemplateFiles;
 
     fn split(prompt: &str, pieces: &[&str]) -> (Option<String>, String, String) {
-        let mut splitter = Splitter::after(prompt);
+        let mut splitter = Splitter::after(&ChatFormat::default(), prompt);
         let mut parts = Vec::new();
         for piece in pieces {
             parts.extend(splitter.push(piece));
@@ -163,5 +201,22 @@ mod tests {
     fn text_without_marks_stays_as_it_is() {
         let (thinking, answer, _) = split("x", &["\n a <", "b> <th"]);
         assert_eq!((thinking, &*answer), (None, "\n a <b> <th"));
+    }
+
+    #[test]
+    fn messages_on_channels_are_told_apart() {
+        let files = TemplateFiles::of("<|channel|> <|message|>", Map::new());
+        let mut splitter = Splitter::after(&ChatFormat::of(&files), "<|start|>assistant");
+        let text = "<|channel|>analysis<|message|>Hm.<|end|><|start|>assistant<|channel|>final<|message|>Yes.";
+        let parts: Vec<Part> = text
+            .split_inclusive('s')
+            .flat_map(|piece| splitter.push(piece))
+            .collect();
+        let rest = splitter.finish();
+        assert_eq!(
+            (splitter.thinking.as_deref(), &*splitter.answer),
+            (Some("Hm."), "Yes.")
+        );
+        assert!(parts.contains(&Part::Thought("Hm.".into())) && rest.is_empty());
     }
 }

@@ -5,7 +5,7 @@
 use graver_runtime::stream::TextStream;
 use graver_runtime::tokenizer::{Tokenizer, TokenizerError};
 
-use crate::marks::begun;
+use crate::answer::marks::begun;
 
 /// Ids at the end of a prompt that decide how the first token of its continuation reads.
 const NEIGHBOURS: usize = 8;

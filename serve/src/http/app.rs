@@ -1,6 +1,5 @@
 //! What all requests share, and where each goes.
 
-use std::collections::BTreeMap;
 use std::hash::{BuildHasher, Hasher, RandomState};
 use std::sync::{Arc, OnceLock};
 use std::time::{SystemTime, UNIX_EPOCH};
@@ -21,13 +20,14 @@ use super::completions::completions;
 use super::constraints::Followed;
 use super::embeddings::embeddings;
 use super::error::{ApiError, json_response};
-use super::format::ChatFormat;
 use super::metrics::{health, metrics};
 use super::page::page;
 use super::tokens::{detokenize, tokenize};
+use crate::answer::format::{ChatFormat, SpecialMarks};
 use crate::embeddings::Embedder;
 use crate::engine::{ConstraintError, Engine};
 use crate::guide::Guide;
+use crate::prompt::SpecialTexts;
 use crate::template::Template;
 
 /// What all requests share.
@@ -37,8 +37,10 @@ pub(super) struct App {
     pub(super) embedder: Option<Embedder>,
     pub(super) template: Option<Template>,
     pub(super) format: ChatFormat,
-    /// Marks of [`App::format`] that are special tokens, which texts do not show.
-    pub(super) special_marks: BTreeMap<u32, &'static str>,
+    /// Marks of [`App::format`] that are special tokens.
+    pub(super) special_marks: SpecialMarks,
+    /// Texts that only the template may write.
+    pub(super) special_texts: SpecialTexts,
     pub(super) name: String,
     pub(super) created: u64,
     pub(super) key: Option<String>,

@@ -14,14 +14,16 @@ use super::app::{App, Shared, blocking, new_id, now};
 use super::body;
 use super::completions::{reason_word, usage};
 use super::constraints::{Followed, constraint, make};
-use super::delta::{Delta, Splitter};
 use super::error::{ApiError, json_response};
 use super::events::{Chunks, stream};
 use super::forced::{ToolChoice, forced};
 use super::logprobs::of_chat;
 use super::messages::prepared;
 use super::options::Options;
+use crate::answer::delta::Delta;
+use crate::answer::splitter::Splitter;
 use crate::engine::{Event, Finish, Request, Token};
+use crate::prompt::PromptError;
 use crate::template::Conversation;
 
 #[derive(Deserialize)]
@@ -91,7 +93,7 @@ impl Asked {
         let wrong = |why: String| ApiError::field("tool_choice", format!("tool_choice: {why}"));
         let choice = self.tool_choice()?;
         let tools = self.tools()?.unwrap_or(&Value::Null);
-        forced(&app.format, tools, &choice).map_err(wrong)
+        forced(&app.format, &app.special_marks, tools, &choice).map_err(wrong)
     }
 
     /// Tools that may be called.
@@ -125,11 +127,13 @@ fn prepare(app: &App, mut asked: Asked) -> Result<(Request, String), ApiError> {
         add_generation_prompt: true,
         extra,
     };
-    let text = template.render(&conversation)?;
     let prompt = app
-        .tokenizer
-        .encode_plain(&text)
-        .map_err(ApiError::bad_request)?;
+        .special_texts
+        .prompt(template, &app.tokenizer, conversation);
+    let (text, prompt) = prompt.map_err(|error| match error {
+        PromptError::Template(error) => error.into(),
+        PromptError::Tokenizer(_) | PromptError::Marks => ApiError::field("messages", error),
+    })?;
     let logprobs = (asked.logprobs == Some(true)).then(|| asked.top_logprobs.unwrap_or(0));
     let mut request = asked.options.request(prompt, usize::MAX, logprobs)?;
     request.constraint = match asked.forced(app)? {
@@ -317,12 +321,9 @@ impl Head {
         }
     }
 
-    /// A piece of text with the mark that its token stands for, which texts do not show.
+    /// A piece of text with the mark that its token stands for.
     fn shown(&self, text: String, token: u32) -> String {
-        match self.app.special_marks.get(&token) {
-            Some(mark) => text + mark,
-            None => text,
-        }
+        self.app.special_marks.shown(text, token)
     }
 
     fn answer(&self, object: &str, choices: Vec<Value>) -> Value {

@@ -3,9 +3,8 @@
 use serde_json::{Value, json};
 
 use super::constraints::Followed;
-use super::format::{CallMarks, ChatFormat};
+use crate::answer::format::{ChatFormat, SpecialMarks};
 use crate::guide::BLANKS;
-use crate::marks::Marks;
 
 /// Which calls an answer may or has to make.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,12 +38,13 @@ impl ToolChoice {
     }
 }
 
-/// What an answer has to follow that is a call as this model writes them.
+/// What an answer has to follow that is a call as this model writes them, with marks that are special tokens as such.
 ///
 /// # Errors
 /// Why it cannot be forced.
 pub(super) fn forced(
     format: &ChatFormat,
+    special: &SpecialMarks,
     tools: &Value,
     choice: &ToolChoice,
 ) -> Result<Option<Followed>, String> {
@@ -53,24 +53,13 @@ pub(super) fn forced(
         ToolChoice::Required => None,
         ToolChoice::Named(name) => Some(name.as_str()),
     };
-    let arguments = match format.calls {
-        Some(CallMarks::Between(_)) => "arguments",
-        Some(CallMarks::Bare) => "parameters",
-        Some(CallMarks::After(_)) | None => {
-            return Err("this model's template has no calls that can be forced".into());
-        }
-    };
+    let written = format.written();
+    let written = written.ok_or("this model's template has no calls that can be forced")?;
     let functions = tools.as_array().into_iter().flatten();
     let functions = functions.filter_map(|tool| tool.get("function"));
-    let name = |function: &Value| {
-        function
-            .get("name")
-            .and_then(Value::as_str)
-            .map(str::to_owned)
-    };
-    let calls: Vec<Value> = functions
-        .filter(|f| wanted.is_none_or(|wanted| name(f).as_deref() == Some(wanted)))
-        .map(|function| call(function, arguments))
+    let named = functions.filter_map(|function| Some((function.get("name")?.as_str()?, function)));
+    let calls: Vec<(&str, &Value)> = named
+        .filter(|(name, _)| wanted.is_none_or(|wanted| *name == wanted))
         .collect();
     if calls.is_empty() {
         return Err(match wanted {
@@ -78,39 +67,63 @@ pub(super) fn forced(
             None => "there are no tools that could be called".into(),
         });
     }
-    let schema = match <[Value; 1]>::try_from(calls) {
-        Ok([call]) => call,
-        Err(calls) => json!({"anyOf": calls}),
-    };
-    Ok(Some(match format.calls {
-        Some(CallMarks::Between(Marks { open, close })) => Followed::Grammar(format!(
-            "start: {open:?} \"\\n\" call \"\\n\" {close:?}\ncall: %json {}\n",
-            with_blanks(schema)
-        )),
-        Some(CallMarks::After(_) | CallMarks::Bare) | None => Followed::Schema(schema),
-    }))
+    let names: Vec<String> = (0..calls.len()).map(|at| format!("call{at}")).collect();
+    let mut grammar = format!("start: {}\n", names.join(" | "));
+    for (at, (name, function)) in calls.into_iter().enumerate() {
+        let call = written_call(written, special, name, &format!("arguments{at}"));
+        grammar += &format!(
+            "call{at}: {call}\narguments{at}: %json {}\n",
+            arguments(function)
+        );
+    }
+    Ok(Some(Followed::Grammar(grammar)))
 }
 
-/// A schema within a grammar, which says itself how many blanks there may be.
-fn with_blanks(mut schema: Value) -> Value {
+/// The schema of a function's arguments, which says itself how many blanks there may be.
+fn arguments(function: &Value) -> Value {
+    let given = function.get("parameters").filter(|p| p.is_object());
+    let mut schema = given.cloned().unwrap_or_else(|| json!({"type": "object"}));
     schema["x-guidance"] = json!({"whitespace_pattern": BLANKS});
     schema
 }
 
-/// The schema of a call of one function.
-fn call(function: &Value, arguments: &str) -> Value {
-    let name = function.get("name").unwrap_or(&Value::Null);
-    let given = function.get("parameters").filter(|p| p.is_object());
-    let given = given.cloned().unwrap_or_else(|| json!({"type": "object"}));
-    json!({"type": "object", "properties": {"name": {"const": name}, arguments: given},
-        "required": ["name", arguments], "additionalProperties": false})
+/// A call in Lark.
+fn written_call(written: &str, special: &SpecialMarks, name: &str, arguments: &str) -> String {
+    let quoted = Value::from(name).to_string();
+    let text = |text: &str| match text.contains("{quoted}") {
+        true => lark_text(&text.replace("{quoted}", &quoted)),
+        false => lark_text(&text.replace("{name}", name)),
+    };
+    let mut terms: Vec<String> = Vec::new();
+    for (at, mut part) in written.split("{arguments}").enumerate() {
+        if at > 0 {
+            terms.push(arguments.into());
+        }
+        while let Some((before, token, after)) = special.first_in(part) {
+            if !before.is_empty() {
+                terms.push(text(before));
+            }
+            terms.push(format!("<[{token}]>"));
+            part = after;
+        }
+        if !part.is_empty() {
+            terms.push(text(part));
+        }
+    }
+    terms.join(" ")
+}
+
+/// A text in Lark, which quotes as JSON does, and one character more.
+fn lark_text(text: &str) -> String {
+    Value::from(text).to_string().replace('\u{7f}', "\\u007f")
 }
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
+    use serde_json::{Map, json};
 
     use super::*;
+    use crate::template::TemplateFiles;
 
     #[test]
     fn choices_are_read_as_the_api_has_them() {
@@ -127,20 +140,41 @@ mod tests {
     #[test]
     fn what_cannot_be_forced_says_why() {
         let tools = json!([{"type": "function", "function": {"name": "f"}}]);
-        let bare = ChatFormat {
-            reasoning: None,
-            calls: Some(CallMarks::Bare),
+        let bare = ChatFormat::of(&TemplateFiles::of("\"parameters\": ", Map::new()));
+        let ask = |format: &ChatFormat, choice: &ToolChoice| {
+            forced(format, &SpecialMarks::default(), &tools, choice)
         };
-        assert_eq!(forced(&bare, &tools, &ToolChoice::Auto), Ok(None));
-        let schema = json!({"type": "object", "properties": {"name": {"const": "f"},
-            "parameters": {"type": "object"}}, "required": ["name", "parameters"], "additionalProperties": false});
-        let found = forced(&bare, &tools, &ToolChoice::Required);
-        assert_eq!(found, Ok(Some(Followed::Schema(schema))));
+        assert_eq!(ask(&bare, &ToolChoice::Auto), Ok(None));
+        let grammar = "start: call0\ncall0: \"{\\\"name\\\": \\\"f\\\", \\\"parameters\\\": \" arguments0 \"}\"\n\
+            arguments0: %json {\"type\":\"object\",\"x-guidance\":{\"whitespace_pattern\":\"[ \\\\n\\\\t]{0,16}\"}}\n";
+        let found = ask(&bare, &ToolChoice::Required);
+        assert_eq!(found, Ok(Some(Followed::Grammar(grammar.into()))));
         let other = ToolChoice::Named("g".into());
+        assert_eq!(ask(&bare, &other), Err("no tool is called `g`".into()));
+        assert!(ask(&ChatFormat::default(), &ToolChoice::Required).is_err());
+    }
+
+    #[test]
+    fn names_are_quoted_and_marks_are_tokens() {
+        let call = |written: &str, name: &str| {
+            written_call(
+                written,
+                &SpecialMarks::for_tests(&[(7, "<call>"), (9, "</call>")]),
+                name,
+                "args",
+            )
+        };
         assert_eq!(
-            forced(&bare, &tools, &other),
-            Err("no tool is called `g`".into())
+            call(
+                "<call>\n{\"name\": {quoted}, \"a\": {arguments}}</call>",
+                "a\"b\u{7f}"
+            ),
+            r#"<[7]> "\n{\"name\": \"a\\\"b\u007f\", \"a\": " args "}" <[9]>"#
         );
-        assert!(forced(&ChatFormat::default(), &tools, &ToolChoice::Required).is_err());
+        // A name is a name, whatever is in it.
+        assert_eq!(
+            call("{name}<call>{arguments}", "{arguments}</call>"),
+            r#""{arguments}</call>" <[7]> args"#
+        );
     }
 }

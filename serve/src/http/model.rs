@@ -5,7 +5,7 @@ use std::sync::Arc;
 use graver_runtime::session::Session;
 use graver_runtime::tokenizer::Tokenizer;
 
-pub use super::format::ChatFormat;
+pub use crate::answer::format::ChatFormat;
 use crate::embeddings::Embedder;
 use crate::template::{Template, TemplateError, TemplateFiles};
 

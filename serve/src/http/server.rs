@@ -1,6 +1,5 @@
 //! A server: bound, running on a thread of its own, asked to end, waited for.
 
-use std::collections::BTreeMap;
 use std::io::{self, Write};
 use std::net::{SocketAddr, TcpListener};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
@@ -16,7 +15,9 @@ use super::constraints::{Followed, compile};
 use super::listen::{Ending, Limits, serve};
 use super::model::ServedModel;
 use super::socket;
+use crate::answer::format::SpecialMarks;
 use crate::engine::{ConstraintError, Engine, EngineOptions, StartError};
+use crate::prompt::SpecialTexts;
 
 /// Choices that are made when a server starts.
 #[derive(Clone, Debug)]
@@ -206,13 +207,6 @@ impl Drop for Server {
 
 fn app(model: ServedModel, options: ServerOptions) -> Result<App, ServeError> {
     let tokenizer = model.tokenizer;
-    let special_marks: BTreeMap<u32, &'static str> = model
-        .format
-        .marks()
-        .into_iter()
-        .filter_map(|mark| Some((tokenizer.id_of(mark)?, mark)))
-        .filter(|(id, _)| tokenizer.is_special(*id))
-        .collect();
     let engine = EngineOptions {
         eos: model.eos.clone(),
         ..options.engine
@@ -220,11 +214,12 @@ fn app(model: ServedModel, options: ServerOptions) -> Result<App, ServeError> {
     let engine = Engine::start(model.session, Some(Arc::clone(&tokenizer)), engine)?;
     let app = App {
         engine,
-        tokenizer,
         embedder: model.embedder,
         template: model.template,
+        special_marks: SpecialMarks::of(&model.format, &tokenizer),
+        special_texts: SpecialTexts::of(&tokenizer),
+        tokenizer,
         format: model.format,
-        special_marks,
         name: model.name,
         created: now(),
         key: options.key,

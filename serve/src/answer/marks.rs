@@ -7,18 +7,6 @@ pub(crate) struct Marks {
     pub(crate) close: &'static str,
 }
 
-/// Marks around what a model thinks before it answers.
-pub(crate) const REASONING: [Marks; 2] = [
-    Marks {
-        open: "<think>",
-        close: "</think>",
-    },
-    Marks {
-        open: "[THINK]",
-        close: "[/THINK]",
-    },
-];
-
 /// Bytes at the end of `text` that `mark` begins with, and does not end with.
 pub(crate) fn begun(text: &str, mark: &str) -> usize {
     let most = text.len().min(mark.len().saturating_sub(1));

@@ -2,21 +2,32 @@
 
 use serde_json::{Map, Value};
 
-use super::format::ARGUMENTS;
+use super::table::{Shape, TABLE};
+
+/// Between a name and its arguments, and between it and a number of the call, in calls that are all that follows a mark.
+const ARGUMENTS: &str = "[ARGS]";
+const CALL_ID: &str = "[CALL_ID]";
 
 /// A call.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Call {
-    pub(super) name: String,
+pub(crate) struct Call {
+    pub(crate) name: String,
     /// JSON, as text.
-    pub(super) arguments: String,
+    pub(crate) arguments: String,
 }
 
 /// The calls that a text consists of; none where it is anything else.
-pub(super) fn parse(text: &str) -> Option<Vec<Call>> {
+pub(crate) fn parse(text: &str) -> Option<Vec<Call>> {
     let text = text.trim();
     if let Some(calls) = named(text) {
         return Some(calls);
+    }
+    let mut shapes = TABLE
+        .calls
+        .iter()
+        .filter_map(|format| format.shape.as_ref());
+    if let Some(call) = shapes.find_map(|shape| shaped(text, shape)) {
+        return Some(vec![call]);
     }
     if text.starts_with("<function=") {
         return tagged(text).map(|call| vec![call]);
@@ -50,6 +61,7 @@ fn named(text: &str) -> Option<Vec<Call>> {
         let mut values = serde_json::Deserializer::from_str(after).into_iter::<Value>();
         let arguments = values.next()?.ok()?;
         let name = name.trim().trim_start_matches("[TOOL_CALLS]");
+        let name = name.split(CALL_ID).next().unwrap_or(name);
         calls.push(Call {
             name: name.to_owned(),
             arguments: arguments.to_string(),
@@ -57,6 +69,19 @@ fn named(text: &str) -> Option<Vec<Call>> {
         rest = after[values.byte_offset()..].trim_start();
     }
     (!calls.is_empty()).then_some(calls)
+}
+
+/// A name and an object, with texts around them.
+fn shaped(text: &str, shape: &Shape) -> Option<Call> {
+    let (name, rest) = text
+        .strip_prefix(&shape.before)?
+        .split_once(&shape.between)?;
+    let arguments = rest.strip_suffix(&shape.after)?.trim();
+    let read: Value = serde_json::from_str(arguments).ok()?;
+    read.is_object().then(|| Call {
+        name: name.trim().into(),
+        arguments: read.to_string(),
+    })
 }
 
 /// `<function=NAME><parameter=KEY>VALUE</parameter>…</function>`.
@@ -98,6 +123,9 @@ mod tests {
             r#"{"name": "weather", "parameters": {"city": "Paris"}}"#,
             r#"[{"name": "weather", "arguments": {"city": "Paris"}}]"#,
             r#"weather[ARGS]{"city": "Paris"}"#,
+            r#"weather[CALL_ID]123456789[ARGS]{"city": "Paris"}"#,
+            "function<｜tool▁sep｜>weather\n```json\n{\"city\": \"Paris\"}\n```",
+            "weather<｜tool▁sep｜>{\"city\": \"Paris\"}",
             "<function=weather>\n<parameter=city>\nParis\n</parameter>\n</function>",
         ] {
             assert_eq!(parse(text), Some(weather.clone()), "{text}");
@@ -128,6 +156,8 @@ mod tests {
             "[1]",
             "<function=a>",
             "a[ARGS]b",
+            "a<｜tool▁sep｜>3",
+            "function<｜tool▁sep｜>a\n```json\n{}",
         ] {
             assert_eq!(parse(text), None, "{text}");
         }

@@ -1,24 +1,18 @@
-//! The text of an answer taken apart as it comes: what the model thinks, what it says, which tools it calls.
+//! The text of an answer taken apart by the marks in it: what the model thinks, what it says, which tools it calls.
 //!
 //! Marks may lie across pieces: what could be the beginning of one is held back until that is decided.
 
-use super::calls::{self, Call};
-use super::format::{CallMarks, ChatFormat};
-use crate::marks::{Marks, begun};
+use super::calls;
+use super::delta::Delta;
+use super::format::ChatFormat;
+use super::marks::{Marks, begun};
+use super::table::CallFormat;
 
-/// Something new of an answer.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Delta {
-    Reasoning(String),
-    Content(String),
-    Call(Call),
-}
-
-/// An answer that is being taken apart.
+/// An answer with marks.
 #[derive(Debug)]
-pub(super) struct Splitter {
+pub(crate) struct Marked {
     reasoning: Option<Marks>,
-    calls: Option<CallMarks>,
+    calls: Option<&'static CallFormat>,
     mode: Mode,
     held: String,
     /// A mark has just ended: blanks that follow it are nobody's.
@@ -35,15 +29,15 @@ enum Mode {
     Calls(Option<Marks>),
 }
 
-impl Splitter {
+impl Marked {
     /// For an answer whose prompt ends with `prompt`. Calls are looked for where there are tools.
-    pub(super) fn new(format: &ChatFormat, prompt: &str, has_tools: bool) -> Splitter {
+    pub(super) fn new(format: &ChatFormat, prompt: &str, has_tools: bool) -> Marked {
         let thinks = |marks: &Marks| prompt.trim_end().ends_with(marks.open);
         let mode = match format.reasoning.as_ref().is_some_and(thinks) {
             true => Mode::Reasoning,
             false => Mode::Content,
         };
-        Splitter {
+        Marked {
             reasoning: format.reasoning,
             calls: format.calls.filter(|_| has_tools),
             mode,
@@ -88,7 +82,8 @@ impl Splitter {
     }
 
     fn advance_content(&mut self, deltas: &mut Vec<Delta>) -> bool {
-        if self.at_start && self.calls == Some(CallMarks::Bare) {
+        let is_bare = self.calls.is_some_and(|format| format.open().is_none());
+        if self.at_start && is_bare {
             let begun = self.held.trim_start();
             if begun.is_empty() {
                 return false;
@@ -99,12 +94,14 @@ impl Splitter {
             }
         }
         let thinks = self.reasoning.map(|marks| (marks.open, Mode::Reasoning));
-        let calls = match self.calls {
-            Some(CallMarks::Between(marks)) => Some((marks.open, Mode::Calls(Some(marks)))),
-            Some(CallMarks::After(mark)) => Some((mark, Mode::Calls(None))),
-            Some(CallMarks::Bare) | None => None,
-        };
-        let marks = thinks.into_iter().chain(calls);
+        let calls = self
+            .calls
+            .and_then(|format| Some((format.open()?, format.marks())));
+        let calls = calls.map(|(open, marks)| (open, Mode::Calls(marks)));
+        // What is around calls is no part of an answer.
+        let around = self.calls.into_iter().flat_map(CallFormat::around);
+        let around = around.map(|mark| (mark, Mode::Content));
+        let marks = thinks.into_iter().chain(calls).chain(around);
         let places = marks.clone().filter_map(|(mark, mode)| {
             let place = self.held.find(mark)?;
             Some((place, mark, mode))
@@ -181,20 +178,20 @@ fn called(text: &str, marks: Option<Marks>, deltas: &mut Vec<Delta>) {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use serde_json::Map;
 
-    fn format(calls: Option<CallMarks>) -> ChatFormat {
-        let reasoning = Some(Marks {
-            open: "<think>",
-            close: "</think>",
-        });
-        ChatFormat { reasoning, calls }
+    use super::*;
+    use crate::answer::calls::Call;
+    use crate::answer::splitter::Splitter;
+    use crate::template::TemplateFiles;
+
+    /// A format that thinks, and calls as a template says that has this in it.
+    fn format(calls: &str) -> ChatFormat {
+        let template = format!("<think></think> {calls}");
+        ChatFormat::of(&TemplateFiles::of(&template, Map::new()))
     }
 
-    const TAGS: CallMarks = CallMarks::Between(Marks {
-        open: "<tool_call>",
-        close: "</tool_call>",
-    });
+    const TAGS: &str = "<tool_call>";
 
     /// The text in pieces of `n` characters; deltas of a kind that follow each other are one.
     fn split(format: &ChatFormat, prompt: &str, text: &str, n: usize) -> Vec<Delta> {
@@ -203,15 +200,21 @@ mod tests {
         let pieces = characters.chunks(n).map(|c| c.iter().collect::<String>());
         let mut all: Vec<Delta> = pieces.flat_map(|piece| splitter.push(&piece)).collect();
         all.extend(splitter.finish());
-        let mut joined: Vec<Delta> = Vec::new();
-        for delta in all {
-            match (joined.last_mut(), delta) {
-                (Some(Delta::Content(a)), Delta::Content(b))
-                | (Some(Delta::Reasoning(a)), Delta::Reasoning(b)) => a.push_str(&b),
-                (_, delta) => joined.push(delta),
-            }
+        Delta::joined(all)
+    }
+
+    /// In pieces of one size after the other, and cut in two at every place.
+    fn all_ways(format: &ChatFormat, prompt: &str, text: &str, expected: &[Delta]) {
+        for n in [1, 2, 3, 7, 1000] {
+            assert_eq!(split(format, prompt, text, n), expected, "{n}");
         }
-        joined
+        for at in (0..text.len()).filter(|&at| text.is_char_boundary(at)) {
+            let mut splitter = Splitter::new(format, prompt, true);
+            let mut all = splitter.push(&text[..at]);
+            all.extend(splitter.push(&text[at..]));
+            all.extend(splitter.finish());
+            assert_eq!(Delta::joined(all), expected, "{:?}", text.split_at(at));
+        }
     }
 
     fn content(text: &str) -> Delta {
@@ -231,7 +234,7 @@ mod tests {
 
     #[test]
     fn however_it_comes_it_is_taken_apart_alike() {
-        let tags = format(Some(TAGS));
+        let tags = format(TAGS);
         let text = "<think>\nI see. <b>\n</think>\n\nWell, é <tool\n<tool_call>\n{\"name\": \"f\"}\n</tool_call>\n<tool_call>{\"name\": \"g\"}</tool_call>";
         let expected = [
             reasoning("I see. <b>"),
@@ -239,14 +242,48 @@ mod tests {
             call("f"),
             call("g"),
         ];
-        for n in [1, 2, 3, 7, 1000] {
-            assert_eq!(split(&tags, "user", text, n), expected, "{n}");
-        }
+        all_ways(&tags, "user", text, &expected);
+    }
+
+    /// Calls with a mark between a name and its arguments, in marks of their own, all of them in others.
+    #[test]
+    fn calls_in_two_pairs_of_marks() {
+        let arguments = "{\"city\":\"Paris\"}";
+        let weather = Delta::Call(Call {
+            name: "weather".into(),
+            arguments: arguments.into(),
+        });
+        let expected = [reasoning("Hm."), content("Let me see."), weather, call("f")];
+        let around = |a: &str, b: &str| {
+            format!(
+                "Hm.</think>\n\nLet me see.<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>{a}<｜tool▁call▁end｜>\n<｜tool▁call▁begin｜>{b}<｜tool▁call▁end｜><｜tool▁calls▁end｜>"
+            )
+        };
+        let newer = around(
+            &format!("weather<｜tool▁sep｜>{arguments}"),
+            "f<｜tool▁sep｜>{}",
+        );
+        all_ways(&format("<｜tool▁sep｜>"), "<think>", &newer, &expected);
+        let older = |name: &str, arguments: &str| {
+            format!("function<｜tool▁sep｜>{name}\n```json\n{arguments}\n```")
+        };
+        let older = around(&older("weather", arguments), &older("f", "{}"));
+        all_ways(
+            &format("<｜tool▁sep｜> ```json"),
+            "<think>",
+            &older,
+            &expected,
+        );
+        // Without tools it is a text.
+        let mut splitter = Splitter::new(&format("<｜tool▁sep｜>"), "", false);
+        let mut all = splitter.push("<｜tool▁calls▁begin｜>");
+        all.extend(splitter.finish());
+        assert_eq!(all, [content("<｜tool▁calls▁begin｜>")]);
     }
 
     #[test]
     fn a_prompt_can_end_within_reasoning() {
-        let tags = format(None);
+        let tags = format("");
         let found = split(&tags, "assistant\n<think>\n", "hm </think> yes", 2);
         assert_eq!(found, [reasoning("hm"), content("yes")]);
         let found = split(&tags, "<think>\n", "cut off ", 3);
@@ -255,7 +292,7 @@ mod tests {
 
     #[test]
     fn plain_text_stays_as_it_is() {
-        let tags = format(Some(TAGS));
+        let tags = format(TAGS);
         let found = split(&tags, "", " \n text <", 1);
         assert_eq!(found, [content(" \n text <")]);
         let broken = "<tool_call>not json</tool_call>";
@@ -264,13 +301,13 @@ mod tests {
 
     #[test]
     fn calls_after_a_mark_and_bare_ones() {
-        let after = format(Some(CallMarks::After("[TOOL_CALLS]")));
+        let after = format("[TOOL_CALLS]");
         let text = "Let me see.[TOOL_CALLS][{\"name\": \"f\", \"arguments\": {}}]";
         assert_eq!(
             split(&after, "", text, 3),
             [content("Let me see."), call("f")]
         );
-        let bare = format(Some(CallMarks::Bare));
+        let bare = format("\"parameters\": ");
         let text = "\n{\"name\": \"f\", \"parameters\": {}}";
         assert_eq!(split(&bare, "", text, 3), [call("f")]);
         assert_eq!(split(&bare, "", "{\"a\": 1}", 3), [content("{\"a\": 1}")]);
@@ -280,7 +317,7 @@ mod tests {
     #[test]
     fn without_tools_marks_of_calls_are_text() {
         let text = "<tool_call>{\"name\": \"f\"}</tool_call>";
-        let mut splitter = Splitter::new(&format(Some(TAGS)), "", false);
+        let mut splitter = Splitter::new(&format(TAGS), "", false);
         let mut all = splitter.push(text);
         all.extend(splitter.finish());
         assert_eq!(all, [content(text)]);
