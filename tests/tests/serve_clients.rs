@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use graver_tests::http::{
     Answer, chat, connect, get, greedy, post, raw, read_answer, request, run, server, wait_idle,
 };
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 #[test]
 fn clients_that_hang_up_free_their_slots() {
@@ -84,7 +84,9 @@ fn too_many_are_told_to_come_again() {
         .iter()
         .find(|a| a.status == 429)
         .expect("one of six at once was too many");
-    assert!(refused.headers.contains("retry-after: 1"), "{refused:?}");
+    let after = refused.headers.split("retry-after: ").nth(1);
+    let after = after.and_then(|rest| rest.split("\r\n").next()?.parse().ok());
+    assert!(matches!(after, Some(1..=120)), "{refused:?}");
     assert!(refused.headers.contains("queue_full"), "{refused:?}");
 }
 
@@ -154,27 +156,75 @@ fn slow_and_half_closed_clients_are_given_up() {
     assert!(start.elapsed() < Duration::from_secs(20));
 }
 
-/// Ten thousand, or as many as this process may have both ends of.
+/// Each byte in time does not make a request in time.
 #[test]
-fn thousands_of_idle_connections_are_no_burden() {
-    let server = server(1, |o| o.header_time = Duration::from_secs(300));
-    let limits = std::fs::read_to_string("/proc/self/limits").unwrap();
-    let files = limits
-        .lines()
-        .find(|line| line.starts_with("Max open files"))
-        .unwrap();
-    let files = files.split_whitespace().nth(3).unwrap();
-    let most = files.parse().map_or(10_000, |files: usize| files / 2 - 400);
-    let idle: Vec<TcpStream> = (0..most.min(10_000))
-        .map(|_| connect(server.address()))
+fn clients_that_drip_are_given_up() {
+    let server = server(1, |o| {
+        (o.header_time, o.read_time) = (Duration::from_millis(400), Duration::from_millis(400));
+    });
+    for begun in [
+        "GET /health HTTP/1.1\r\nX: ",
+        "POST /tokenize HTTP/1.1\r\nHost: here\r\nConnection: close\r\nContent-Length: 100000\r\n\r\n ",
+        "POST /tokenize HTTP/1.1\r\nHost: here\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n",
+    ] {
+        let start = Instant::now();
+        let mut connection = connect(server.address());
+        connection.write_all(begun.as_bytes()).unwrap();
+        let piece = if begun.ends_with("chunked\r\n\r\n") {
+            "1\r\n \r\n"
+        } else {
+            "a"
+        };
+        while connection.write_all(piece.as_bytes()).is_ok() {
+            assert!(
+                start.elapsed() < Duration::from_secs(20),
+                "{begun:?} goes on"
+            );
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    }
+    assert_eq!(get(&server, "/health").status, 200);
+}
+
+/// A client that takes nothing of its answer leaves the slot to others.
+#[test]
+fn clients_that_do_not_read_hold_nobody_up() {
+    let server = server(1, |_| {});
+    let long =
+        json!({"max_tokens": 480, "ignore_eos": true, "stream": true, "logprobs": 20, "n": 8});
+    let text = request("POST", "/v1/completions", "", &greedy(long).to_string());
+    let deaf: Vec<TcpStream> = (0..4)
+        .map(|_| {
+            let mut connection = connect(server.address());
+            connection.write_all(text.as_bytes()).unwrap();
+            connection
+        })
         .collect();
     let start = Instant::now();
     let answer = post(&server, "/v1/completions", &greedy(json!({})));
     assert_eq!(answer.status, 200);
-    assert!(
-        start.elapsed() < Duration::from_secs(20),
-        "beside {} connections",
-        idle.len()
+    assert!(start.elapsed() < Duration::from_secs(60));
+    wait_idle(&server);
+    drop(deaf);
+}
+
+/// Who has said everything and closes that half is answered or closed, and leaves no slot busy.
+#[test]
+fn half_closed_requests_leave_no_slot_busy() {
+    let server = server(1, |_| {});
+    for stream in [true, false] {
+        let asked = greedy(json!({"max_tokens": 200, "ignore_eos": true, "stream": stream}));
+        let mut connection = connect(server.address());
+        let text = request("POST", "/v1/completions", "", &asked.to_string());
+        connection.write_all(text.as_bytes()).unwrap();
+        connection.shutdown(Shutdown::Write).unwrap();
+        let mut rest = vec![];
+        connection.read_to_end(&mut rest).unwrap();
+        wait_idle(&server);
+    }
+    assert_eq!(
+        post(&server, "/v1/completions", &greedy(json!({}))).status,
+        200
     );
 }
 
@@ -213,23 +263,6 @@ fn the_official_python_client_works_unchanged() {
     }
 }
 
-/// 64 clients over 16 slots, a third of which hang up: for $GRAVER_LOAD_SECONDS, or a few.
-#[test]
-fn many_clients_that_come_and_go_are_answered_as_if_alone() {
-    let runs = Command::new("python3").arg("--version").output().is_ok();
-    if !runs {
-        eprintln!("skipped: many_clients_that_come_and_go_are_answered_as_if_alone: no python3");
-        return;
-    }
-    let server = server(16, |_| {});
-    let seconds = std::env::var("GRAVER_LOAD_SECONDS").unwrap_or_else(|_| "5".into());
-    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("load/load.py");
-    let url = format!("http://{}/v1", server.address());
-    let options = ["--clients", "64", "--seconds", &seconds, "--same", "8"];
-    let (code, text) = run(Command::new("python3").arg(script).arg(&url).args(options));
-    assert_eq!(code, Some(0), "{text}");
-}
-
 /// What cannot be followed, and what takes too much, is refused, and others do not wait for it.
 #[test]
 fn schemas_that_explode_are_refused() {
@@ -243,7 +276,34 @@ fn schemas_that_explode_are_refused() {
     let loops = json!({"$ref": "#"});
     let many: Vec<Value> = (0..60).map(|i| json!({"anyOf": [{"required": [format!("a{i}")]}, {"required": [format!("b{i}")]}]})).collect();
     let product = json!({"type": "object", "allOf": many});
-    for schema in [nested, huge, loops, product, json!({"type": "nonsense"})] {
+    // Definitions that each lead to the next, through fields and at once.
+    let chained = |next: &dyn Fn(Value) -> Value| {
+        let definition = |i: usize| {
+            (
+                format!("a{i}"),
+                next(json!({"$ref": format!("#/$defs/a{}", i + 1)})),
+            )
+        };
+        let mut all: Map<String, Value> = (0..20_000).map(definition).collect();
+        all.insert("a20000".into(), json!({"type": "string"}));
+        json!({"$ref": "#/$defs/a0", "$defs": all})
+    };
+    let fields =
+        chained(&|next| json!({"type": "object", "properties": {"x": next}, "required": ["x"]}));
+    let (direct, either) = (
+        chained(&|next| next),
+        chained(&|next| json!({"anyOf": [next, {"type": "null"}]})),
+    );
+    for schema in [
+        nested,
+        huge,
+        loops,
+        product,
+        fields,
+        direct,
+        either,
+        json!({"type": "nonsense"}),
+    ] {
         let wanted = json!({"type": "json_schema", "json_schema": {"name": "x", "schema": schema}});
         let answer = post(
             &server,
@@ -252,21 +312,40 @@ fn schemas_that_explode_are_refused() {
         );
         assert!(
             answer.status == 400 || answer.status == 200,
-            "{schema}: {answer:?}"
+            "{:.99}: {answer:?}",
+            schema.to_string()
         );
     }
+    // Rules that each lead to the next, as many as a grammar has room for.
+    let chain = |between: &str| -> String {
+        let rule = |i: usize| format!("a{i}{between} a{}\n", i + 1);
+        (0..40_000).map(rule).collect()
+    };
+    let lark = format!("start: a0\n{}a40000: \"x\"\n", chain(":"));
+    let gbnf = format!("root ::= a0\n{}a40000 ::= \"x\"\n", chain(" ::="));
+    let parentheses = format!("start: {}\"x\"{}", "(".repeat(100_000), ")".repeat(100_000));
     for (grammar, expected) in [
         ("start: missing", "grammar"),
         ("", "grammar"),
         ("start: /(/", "grammar"),
+        (&lark, "more than 4096 rules"),
+        (&gbnf, "more than 4096 rules"),
+        (&parentheses, "grammar"),
+        (
+            "root ::= \"a\"\n  | \"b",
+            "line 2, column 5: a text that does not end",
+        ),
     ] {
         let answer = post(
             &server,
             "/v1/completions",
             &greedy(json!({"grammar": grammar})),
         );
-        assert_eq!(answer.status, 400, "{grammar}: {answer:?}");
-        assert!(answer.error().contains(expected), "{answer:?}");
+        assert_eq!(answer.status, 400, "{grammar:.99}: {answer:?}");
+        assert!(
+            answer.error().contains(expected),
+            "{grammar:.99}: {answer:?}"
+        );
     }
     assert!(
         start.elapsed() < Duration::from_secs(60),

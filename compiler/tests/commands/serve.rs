@@ -98,3 +98,89 @@ fn what_cannot_be_served_is_refused_at_once() {
     let message = graver("serve --port 0 --slots 2 --context 0").refused();
     assert!(message.contains("--context 0"), "{message}");
 }
+
+/// 64 clients over 16 slots, a third of which hang up: for `GRAVER_LOAD_SECONDS`, or a few, in which memory says nothing yet.
+#[test]
+fn many_clients_that_come_and_go_are_answered_as_if_alone() {
+    if Command::new("python3").arg("--version").output().is_err() {
+        eprintln!("skipped: many_clients_that_come_and_go_are_answered_as_if_alone: no python3");
+        return;
+    }
+    let (child, _said, address) = start(&["--slots", "16", "-t", "2"]);
+    let seconds = std::env::var("GRAVER_LOAD_SECONDS").unwrap_or_else(|_| "4".into());
+    let mut load = Command::new("python3");
+    load.arg(repository("tests/load/load.py"));
+    load.args([
+        &format!("http://{address}/v1"),
+        "--clients",
+        "64",
+        "--seconds",
+        &seconds,
+    ]);
+    if seconds.parse::<f64>().is_ok_and(|seconds| seconds >= 30.0) {
+        load.args(["--pid", &child.id().to_string(), "--flat", "2"]);
+    }
+    let output = load.output().unwrap();
+    let said = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{said}");
+    assert_eq!(end(child), Some(0));
+    eprintln!("{said}");
+}
+
+/// Ten thousand connections that ask nothing, of which the server knows as little as it can.
+#[test]
+fn ten_thousand_idle_connections_are_no_burden() {
+    const IDLE: usize = 10_000;
+    let mut limit = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: the structure is this function's own; the second call asks for what the first one said may be had.
+    unsafe {
+        libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const limit);
+    }
+    if limit.rlim_max < IDLE as u64 + 500 {
+        eprintln!(
+            "skipped: ten_thousand_idle_connections_are_no_burden: {} files at once",
+            limit.rlim_max
+        );
+        return;
+    }
+    let (child, _said, address) = start(&["--slots", "1", "--header-timeout", "300"]);
+    let memory = |child: &Child| -> u64 {
+        let status = std::fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+        let line = status
+            .lines()
+            .find(|line| line.starts_with("VmRSS:"))
+            .unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    };
+    let body = r#"{"prompt": "In the beginning", "max_tokens": 3, "temperature": 0}"#;
+    let alone = ask(&address, "POST", "/v1/completions", body);
+    let before = memory(&child);
+    let idle: Vec<TcpStream> = (0..IDLE)
+        .map(|_| TcpStream::connect(&address).unwrap())
+        .collect();
+    let start = std::time::Instant::now();
+    let beside = ask(&address, "POST", "/v1/completions", body);
+    assert!(start.elapsed().as_secs() < 20, "{:?}", start.elapsed());
+    let text = |answer: &str| {
+        answer
+            .split("\"text\":")
+            .nth(1)
+            .map(|rest| rest.split(',').next().unwrap().to_owned())
+    };
+    assert!(
+        text(&beside).is_some() && text(&beside) == text(&alone),
+        "{beside}"
+    );
+    let grown = memory(&child).saturating_sub(before);
+    assert!(
+        grown < 20 * IDLE as u64,
+        "{grown} kB for {IDLE} connections"
+    );
+    drop(idle);
+    assert_eq!(end(child), Some(0));
+}
