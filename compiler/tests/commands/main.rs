@@ -11,9 +11,11 @@ mod inspect;
 mod options;
 mod output;
 mod perplexity;
+mod readme;
 mod report;
 mod run;
 mod serve;
+mod terminal;
 mod tune;
 mod verify;
 
