@@ -120,7 +120,8 @@ fn free_mark(parts: &[&mut Json]) -> Option<char> {
             .iter()
             .any(|part| any_text(part, &|text| text.contains(*mark)))
     };
-    MARKS.into_iter().find(|mark| !is_used(mark))
+    let mut marks = MARKS;
+    marks.find(|mark| !is_used(mark))
 }
 
 /// Whether this is so of any text, names of fields included.
@@ -215,7 +216,7 @@ mod tests {
             let expected: Vec<u32> = letters(said).chain([0]).chain(letters("b")).collect();
             assert_eq!(tokens, expected, "{content}");
         }
-        let all_marks: String = MARKS.into_iter().chain("<|end|>".chars()).collect();
+        let all_marks: String = MARKS.chain("<|end|>".chars()).collect();
         assert!(matches!(prompt(&all_marks), Err(PromptError::Marks)));
     }
 

@@ -158,7 +158,7 @@ impl Table {
 /// Whether one of the templates has all of these.
 fn all_in(marks: &[String], templates: &[&str]) -> bool {
     let has_all = |template: &&str| marks.iter().all(|mark| template.contains(mark.as_str()));
-    templates.iter().any(|template| has_all(template))
+    templates.iter().any(has_all)
 }
 
 #[cfg(test)]
