@@ -254,9 +254,15 @@ fn row_bytes(graph: &Graph, id: NodeId, step: Step) -> u64 {
 
 fn reach(op: &Op) -> Reach {
     match op {
-        Op::Scores(a) | Op::Softmax(a) | Op::Mix(a) | Op::Attention(a) => a.reach,
+        Op::Attention(a) => attended(a),
+        Op::Scores(a) | Op::Softmax(a) | Op::Mix(a) => a.reach,
         _ => Reach::Full,
     }
+}
+
+/// How many keys a query of fused attention goes over: as with a window that is as long as what is picked.
+fn attended(a: &Attention) -> Reach {
+    a.picked.map_or(a.reach, |l| Reach::Window(l.positions()))
 }
 
 fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
@@ -270,7 +276,13 @@ fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
         Cut::Scores(a) => 2 * seen(a, step) * a.head_dim as u64,
         Cut::Softmax(a) => 3 * seen(a, step),
         Cut::Mix(a) => 2 * seen(a, step) * a.value_dim as u64,
-        Cut::Attention(a) => seen(a, step) * (2 * (a.head_dim + a.value_dim) as u64 + 3),
+        Cut::Attention(a) => {
+            let pairs = a.heads as u64 * step.visible(attended(a));
+            pairs * (2 * (a.head_dim + a.value_dim) as u64 + 3)
+        }
+        Cut::IndexScores(i) => step.visible(Reach::Full) * (i.heads * (2 * i.dim + 3)) as u64,
+        // A look at every score for each of its four bytes, and one to list positions.
+        Cut::PickKeys(p) => (5 * p.listing.sets) as u64 * step.visible(Reach::Full),
         Cut::LatentAttention(l) => latent_attention(l, step),
         Cut::ShortConv(c) => {
             n * (2 * c.taps + usize::from(c.act.is_some())) as u64 + norm(c.norm, n)
@@ -394,7 +406,12 @@ fn state_bytes(graph: &Graph, node: NodeId, step: Step) -> u64 {
         + match op {
             Op::Scores(a) => step.span(a.reach) * part(state(a.state), a.head_dim),
             Op::Mix(a) => step.span(a.reach) * part(state(a.state), a.value_dim),
+            // Every query has keys of its own, which it copies once.
+            Op::Attention(a) if a.picked.is_some() => {
+                step.visible(attended(a)) * row(state(a.state))
+            }
             Op::Attention(a) => step.span(a.reach) * row(state(a.state)),
+            Op::IndexScores(i) => step.span(Reach::Full) * row(state(i.state)),
             Op::LatentAttention(l) => {
                 let a = &l.attention;
                 step.span(a.reach) * row(state(a.state))

@@ -91,6 +91,7 @@ fn told(step: &Step) -> [Option<String>; 2] {
             [Some(reach), None]
         }
         StepOp::LatentAttention(_) => [Some("latent attention".into()), None],
+        StepOp::Index(_) => [Some("an index".into()), None],
         StepOp::DeltaNet(_) => [Some("delta rule".into()), None],
         StepOp::Recurrence(_) => [Some("recurrence".into()), None],
         StepOp::ShortConv(_) => [Some("convolution".into()), None],

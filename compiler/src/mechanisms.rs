@@ -8,8 +8,9 @@ use serde::Serialize;
 use crate::driver::Loaded;
 use crate::kind_names::kind_names;
 use crate::spec::model::{
-    Attention, DeltaNet, Inner, Item, KeyValue, LatentAttention, LatentQuery, Made, Mlp, Model,
-    Moe, Norm, NormKind, QkNorm, Reach, Recurrence, Rope, Score, ShortConv, Step, StepOp,
+    Attention, DeltaNet, Gating, Index, Inner, Item, KeyValue, LatentAttention, LatentQuery, Made,
+    Mlp, Model, Moe, Norm, NormKind, QkNorm, Reach, Recurrence, Rope, Score, ShortConv, Step,
+    StepOp,
 };
 use crate::units::counted;
 
@@ -129,6 +130,7 @@ fn short(step: &Step) -> String {
         | StepOp::MatchRms { .. }
         | StepOp::Attention(_)
         | StepOp::LatentAttention(_)
+        | StepOp::Index(_)
         | StepOp::DeltaNet(_)
         | StepOp::ShortConv(_)
         | StepOp::Decay(_)
@@ -174,6 +176,7 @@ fn facts(model: &Model, step: &Step) -> Vec<(&'static str, String)> {
                     .map(|r| ("positions", rotary(&model.ropes[r], a.head_dim()))),
             );
         }
+        StepOp::Index(i) => out.push(("attention", index(i))),
         StepOp::DeltaNet(d) => {
             out.push(("attention", delta(d)));
             out.extend(
@@ -227,6 +230,9 @@ fn grouped(a: &Attention) -> String {
     if a.sinks.is_some() {
         out += ", sinks";
     }
+    if a.picked.is_some() {
+        out += ", to picked positions";
+    }
     if a.value_dim != a.head_dim {
         out += &format!(", values of {}", a.value_dim);
     }
@@ -272,10 +278,21 @@ fn latent(a: &LatentAttention) -> String {
         LatentQuery::Direct(_) => String::new(),
         LatentQuery::Compressed { a, .. } => format!(", queries through {}", a.weight.shape[0]),
     };
+    let picked = a.picked.as_ref().map_or("", |_| ", to picked positions");
     format!(
-        "multi-head latent, {} heads of {} + {}, values of {}, latent of {}{q}",
+        "multi-head latent, {} heads of {} + {}, values of {}, latent of {}{q}{picked}",
         a.heads, a.nope_dim, a.rope_dim, a.value_dim, a.rank
     )
+}
+
+fn index(i: &Index) -> String {
+    let l = i.listing;
+    let what = match (l.block, l.sets) {
+        (1, _) => format!("{} positions", l.count),
+        (block, 1) => format!("{} blocks of {block} positions", l.count),
+        (block, _) => format!("{} blocks of {block} positions for each key head", l.count),
+    };
+    format!("an index that picks {what}, {} heads of {}", i.heads, i.dim)
 }
 
 fn delta(d: &DeltaNet) -> String {
@@ -358,18 +375,29 @@ fn experts(m: &Moe) -> String {
             ""
         };
         format!(
-            ", and a shared one of width {}{weighed}",
-            s.up.weight.shape[0]
+            ", and a shared one of width {}{}{weighed}",
+            s.up.weight.shape[0],
+            limits(s.gating.as_ref())
         )
     });
     format!(
-        "{} of {} experts, {gated}{}, width {}{}",
+        "{} of {} experts, {gated}{}{}, width {}{}",
         m.top_k,
         m.experts,
         m.gating.act.name(),
+        limits(Some(&m.gating)),
         m.down.weight.shape[1],
         shared.unwrap_or_default()
     )
+}
+
+/// Where gate and up are cut off.
+fn limits(gating: Option<&Gating>) -> String {
+    let limit = gating.and_then(|g| Some((g, g.limit?)));
+    limit.map_or(String::new(), |(g, limit)| {
+        let place = if g.after { " behind it" } else { "" };
+        format!(" clamped at {limit}{place}")
+    })
 }
 
 fn routing(m: &Moe) -> String {
@@ -384,6 +412,9 @@ fn routing(m: &Moe) -> String {
     );
     if m.routed_by.is_some() {
         out += ", of a value of its own";
+    }
+    if let Some(cap) = m.softcap {
+        out += &format!(", soft-capped at {cap}");
     }
     if r.near.is_some() {
         out += ", one choice after another among those near it";
@@ -410,8 +441,9 @@ fn mlp(m: &Mlp) -> String {
     let gated = if m.gate.is_some() { "gated " } else { "" };
     let bias = if m.up.bias.is_some() { ", biases" } else { "" };
     format!(
-        "{gated}{}, width {}{bias}",
+        "{gated}{}{}, width {}{bias}",
         m.act.name(),
+        limits(m.gating.as_ref()),
         m.up.weight.shape[0]
     )
 }
@@ -436,6 +468,7 @@ fn embedding(model: &Model) -> String {
         | StepOp::MatchRms { .. }
         | StepOp::Attention(_)
         | StepOp::LatentAttention(_)
+        | StepOp::Index(_)
         | StepOp::DeltaNet(_)
         | StepOp::ShortConv(_)
         | StepOp::Decay(_)

@@ -225,6 +225,7 @@ impl<'a> Planner<'a> {
     fn buffer(&self, node: NodeId, epoch: usize) -> Buffer {
         let (bytes, bytes_per_position) = match self.graph.op(node) {
             Op::Scores(a) => (0, a.heads * query_tile(self.schedule.kind) * 4),
+            Op::IndexScores(i) => (0, i.sets() * query_tile(self.schedule.kind) * 4),
             _ => (self.n_rows(node) * self.graph.row_bytes(node), 0),
         };
         let place = Place::Arena {

@@ -144,7 +144,7 @@ fn kernels(graph: &Graph, kind: ProgramKind) -> Vec<Kernel> {
             .operands(node)
             .iter()
             .any(|o| fresh.contains(&root(graph, *o)));
-        let per_tile = matches!(op, Op::Scores(_) | Op::Softmax(_) | Op::Mix(_));
+        let per_tile = is_per_tile(op);
         let is_collective = |op: &Op| matches!(op, Op::Collective(_));
         let before = out.last().is_some_and(|k| is_collective(graph.op(k.node)));
         let alone = per_tile || before || is_collective(op);
@@ -176,26 +176,40 @@ fn kernels(graph: &Graph, kind: ProgramKind) -> Vec<Kernel> {
     out
 }
 
-/// Whether attention cuts the keys of one query into runs.
+/// Whether attention cuts the keys of one query into runs: of all that it sees, not of a few that are picked.
 pub fn splits_keys(op: &Op, kind: ProgramKind) -> bool {
-    matches!(op, Op::Attention(_)) && kind == ProgramKind::Decode
+    matches!(op, Op::Attention(a) if a.picked.is_none()) && kind == ProgramKind::Decode
 }
 
-/// Nodes that are kernels; the three of unfused attention stay together.
+/// Whether a kernel runs once for each attention tile, since the scores that it reads or writes are of one tile.
+fn is_per_tile(op: &Op) -> bool {
+    matches!(
+        op,
+        Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) | Op::IndexScores(_) | Op::PickKeys(_)
+    )
+}
+
+/// Nodes that are kernels; the three of unfused attention stay together, and so do the two of an index.
 fn kernel_order(graph: &Graph) -> Vec<NodeId> {
     let mut out: Vec<NodeId> = vec![];
+    let next = |n: NodeId| {
+        graph
+            .only_user(n)
+            .expect("scores and softmax have one reader")
+    };
     for id in graph.order() {
         if graph.op(id).is_view() || out.contains(&id) {
             continue;
         }
-        out.push(id);
-        if matches!(graph.op(id), Op::Scores(_)) {
-            let next = |n: NodeId| {
-                graph
-                    .only_user(n)
-                    .expect("scores and softmax have one reader")
-            };
-            out.extend([next(id), next(next(id))]);
+        match graph.op(id) {
+            // They wait for what their softmax reads.
+            Op::Scores(a) if a.picked.is_some() => {}
+            Op::Softmax(a) if a.picked.is_some() => {
+                out.extend([graph.input(id), id, next(id)]);
+            }
+            Op::Scores(_) => out.extend([id, next(id), next(next(id))]),
+            Op::IndexScores(_) => out.extend([id, next(id)]),
+            _ => out.push(id),
         }
     }
     out

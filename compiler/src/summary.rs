@@ -260,6 +260,7 @@ fn step_mha_width(step: &ModelStep) -> usize {
         | StepOp::Clamp { .. }
         | StepOp::Xielu(_)
         | StepOp::ShortConv(_)
+        | StepOp::Index(_)
         | StepOp::Decay(_)
         | StepOp::Mlp(_)
         | StepOp::Moe(_) => 0,

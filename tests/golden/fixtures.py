@@ -258,9 +258,20 @@ def families():
                 steps=6, layout=[layouts.with_experts_stacked]),
         Fixture("glm4-bf16", small("glm4", head_dim=8), B16),
         Fixture("glm4-moe-lite-bf16", latent("glm4_moe_lite", mlp_layer_types=["sparse", "dense"]), B16, older_config=True),
-        Fixture("deepseek-v32-bf16", latent("deepseek_v32", n_routed_experts=6, n_group=3, topk_group=2, first_k_dense_replace=1, index_topk=32,
-                                            index_n_heads=2, index_head_dim=6), B16),
-        Fixture("glm-moe-dsa-bf16", latent("glm_moe_dsa", first_k_dense_replace=1, index_topk=32, index_n_heads=2, index_head_dim=6), B16),
+        Fixture("deepseek-v32-bf16", latent("deepseek_v32", n_routed_experts=6, n_group=3, topk_group=2, first_k_dense_replace=1, index_topk=4,
+                                            index_n_heads=5, index_head_dim=6), B16, prompt=14, steps=5),
+        Fixture("glm-moe-dsa-bf16", latent("glm_moe_dsa", num_hidden_layers=3, first_k_dense_replace=1, index_topk=5, index_n_heads=5, index_head_dim=6,
+                                           indexer_types=["full", "shared", "full"]), B16, prompt=14, steps=5),
+        Fixture("minimax-m3-bf16", small("minimax_m3_vl_text", num_hidden_layers=3, num_attention_heads=4, num_key_value_heads=2, head_dim=8, rotary_dim=4, intermediate_size=8,
+                                         dense_intermediate_size=12, shared_intermediate_size=6, num_local_experts=4, num_experts_per_tok=2, index_n_heads=2, index_head_dim=6,
+                                         index_block_size=4, index_topk_blocks=3, layer_types=["full_attention", "minimax_m3_sparse", "minimax_m3_sparse"],
+                                         mlp_layer_types=["dense", "sparse", "sparse"], swiglu_limit=1.0,
+                                         **rope("default", partial_rotary_factor=0.5)), B16, prompt=20, steps=5),
+        Fixture("step3p7-text-half-bf16", with_images("step3p7", windows(
+            "step3p5", pad_token_id=0, num_hidden_layers=3, hidden_size=16, head_dim=6, num_sliding_attention_heads=4, num_key_value_heads=2, intermediate_size=12, moe_intermediate_size=8,
+            n_routed_experts=4, num_experts_per_tok=2, share_expert_dim=6, layer_types=["full_attention", "sliding_attention", "full_attention"],
+            mlp_layer_types=["dense", "sparse", "sparse"], swiglu_limits=[0.0, 0.0, 0.3], swiglu_limits_shared=[0.5, 0.0, 0.4], **by_type(
+                rope("default", 5e5, partial_rotary_factor=0.67), rope("default", partial_rotary_factor=1.0))), dict(mlp_ratio=1.0), tie_word_embeddings=False), B16, prompt=24, steps=8),
         Fixture("ministral3-text-half-bf16", with_images("mistral3", small("ministral3", head_dim=6, **rope(
             "yarn", 1e6, **MINISTRAL, original_max_position_embeddings=16)), dict(model_type="pixtral", head_dim=8),
                                                          tie_word_embeddings=False), B16, prompt=24),

@@ -89,6 +89,7 @@ impl<'a> Block<'a> {
         for (id, buffer) in &plan.blocks[self.b] {
             let needed = match self.graph().op(*id) {
                 Op::Scores(a) | Op::Softmax(a) => 4 * a.heads * query_tile(kind) * self.context,
+                Op::IndexScores(i) => 4 * i.sets() * query_tile(kind) * self.context,
                 _ => max_tokens(kind) * self.graph().row_bytes(*id),
             };
             if self.bytes(buffer).len() < needed {

@@ -14,6 +14,7 @@ use graver_runtime::abi::{KEY_BLOCK, KernelTable, StepContext};
 use super::cache::cache_heads;
 use super::kernel::Site;
 use super::online::{KeyPass, RunningSums, Sinks, divide_rows, slope_of};
+use super::picked;
 use super::share::Share;
 use super::tiles::Tile;
 use super::vectors::{combine, copy, fill, scale_by, scaled_copy};
@@ -29,9 +30,12 @@ pub(super) fn emit(e: &mut Writer, s: &Site, a: &Attention) {
     match s.kernel.work {
         Work::TilesByKeys => decode(e, s, a),
         Work::TilesByHeads => prefill(e, s, a),
+        Work::TokensByHeads { heads, count } => picked::emit(e, s, a, (heads, count)),
         Work::Rows { .. }
         | Work::Columns(_)
         | Work::Heads
+        | Work::QueriesByKeys
+        | Work::Queries
         | Work::SegmentsByHeads
         | Work::SegmentsByColumns { .. }
         | Work::HeadColumns { .. }

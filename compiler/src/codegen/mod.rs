@@ -12,12 +12,14 @@ mod collective;
 mod epilogue;
 mod experts;
 mod heads;
+mod index;
 mod kernel;
 mod latent;
 mod listing;
 mod matmul;
 mod norms;
 mod online;
+mod picked;
 mod places;
 mod plain;
 mod products;
@@ -367,6 +369,8 @@ fn emit_kernel(e: &mut Writer, program: &Program, site: &Site, tile: Option<Valu
         Cut::Softmax(a) => plain::softmax(e, site, a, tile()),
         Cut::Mix(a) => plain::mix(e, site, a, tile()),
         Cut::Attention(a) => attention::emit(e, site, a),
+        Cut::IndexScores(i) => index::scores(e, site, i, tile()),
+        Cut::PickKeys(p) => index::pick(e, site, p, tile()),
         Cut::LatentAttention(l) => latent::emit(e, site, l),
         Cut::ShortConv(c) => recurrent::short_conv(e, site, c),
         Cut::DeltaRule(d) => recurrent::delta_rule(e, site, d),

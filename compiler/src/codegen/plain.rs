@@ -12,6 +12,7 @@ use graver_runtime::abi::{KernelTable, StepContext};
 
 use super::cache::WidenedRows;
 use super::kernel::Site;
+use super::picked::List;
 use super::products::Product;
 use super::tiles::{Tile, first_key};
 use super::vectors::{add_ramp, fill, scale_by};
@@ -101,8 +102,8 @@ pub(super) fn softmax(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
     let keys = tile.keys(e, a.reach);
     e.chunks(heads, s.share(), |e, head| {
         let (base, stride) = head_scores(e, s, s.kernel.node, head);
-        let sinks = s.read(|take| a.softmax_operands(take)).sinks;
-        let sink = sinks.map(|sinks| {
+        let o = s.read(|take| a.softmax_operands(take));
+        let sink = o.sinks.map(|sinks| {
             let all = s.pointer(e, sinks);
             let own = e.at(all, head, 4);
             e.load(Lanes::One, own, 0)
@@ -113,13 +114,54 @@ pub(super) fn softmax(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
             let position = e.add(tile.position, r);
             let (start, end) = (first_key(e, position, a.reach), e.plus(position, 1));
             let columns = [start, end, keys.1].map(|k| e.sub(k, keys.0));
-            softmax_row(e, row, columns, sink);
+            match o.picked.zip(a.picked) {
+                Some((picked, listing)) => {
+                    let token = e.add(tile.start_row, r);
+                    let lists = s.row(e, picked, token);
+                    let list = List::of(e, a, listing, lists, (head, position));
+                    softmax_of_picked(e, row, list, keys.1, sink);
+                }
+                None => softmax_row(e, row, columns, sink),
+            }
         });
+    });
+}
+
+/// Softmax of the columns of a row, `width` wide and from the first position on, that are listed; the others become 0. They are
+/// brought to the front of the row, where nothing is overwritten that is still to come, and back.
+fn softmax_of_picked(e: &mut Writer, row: Value, list: List, width: Value, sink: Option<Value>) {
+    e.repeat(list.n, |e, i| {
+        let from = list.position(e, i);
+        let (from, to) = (e.at(row, from, 4), e.at(row, i, 4));
+        let x = e.load(Lanes::One, from, 0);
+        e.store(x, to, 0);
+    });
+    softmax_run(e, row, list.n, sink);
+    let zero = e.float(0.0);
+    let (after, rest) = (e.at(row, list.n, 4), e.sub(width, list.n));
+    fill(e, after, Count::Dynamic(rest), zero);
+    e.repeat(list.n, |e, i| {
+        let last = e.sub(list.n, i);
+        let place = e.b.ins().iadd_imm_s(last, -1);
+        let to = list.position(e, place);
+        let (from, to) = (e.at(row, place, 4), e.at(row, to, 4));
+        let x = e.load(Lanes::One, from, 0);
+        e.store(zero, from, 0);
+        e.store(x, to, 0);
     });
 }
 
 /// Softmax of the columns `start..end` of a row that has `width`; the others become 0.
 fn softmax_row(e: &mut Writer, row: Value, [start, end, width]: [Value; 3], sink: Option<Value>) {
+    let (first, n, zero) = (e.at(row, start, 4), e.sub(end, start), e.float(0.0));
+    softmax_run(e, first, n, sink);
+    fill(e, row, Count::Dynamic(start), zero);
+    let (after, rest) = (e.at(row, end, 4), e.sub(width, end));
+    fill(e, after, Count::Dynamic(rest), zero);
+}
+
+/// Softmax of `n` numbers.
+fn softmax_run(e: &mut Writer, first: Value, n: Value, sink: Option<Value>) {
     let state = e.scratch(SoftmaxScratch::of().state);
     let (zero, one) = (e.float(0.0), e.float(1.0));
     let (most, sum) = match sink {
@@ -128,7 +170,6 @@ fn softmax_row(e: &mut Writer, row: Value, [start, end, width]: [Value; 3], sink
     };
     e.store(most, state, 0);
     e.store(sum, state, 4);
-    let (first, n) = (e.at(row, start, 4), e.sub(end, start));
     e.micro(
         offset_of!(KernelTable, softmax_block),
         &[first, n, one, state],
@@ -137,9 +178,6 @@ fn softmax_row(e: &mut Writer, row: Value, [start, end, width]: [Value; 3], sink
     let sum = e.load(Lanes::One, state, 4);
     let inverse = e.b.ins().fdiv(one, sum);
     scale_by(e, first, Count::Dynamic(n), inverse);
-    fill(e, row, Count::Dynamic(start), zero);
-    let (after, rest) = (e.at(row, end, 4), e.sub(width, end));
-    fill(e, after, Count::Dynamic(rest), zero);
 }
 
 /// The tile's weighted sums of values.

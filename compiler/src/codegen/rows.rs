@@ -128,6 +128,8 @@ fn row(e: &mut Writer, s: &Site, t: Value) {
         | Op::Mix(_)
         | Op::Attention(_)
         | Op::LatentAttention(_)
+        | Op::IndexScores(_)
+        | Op::PickKeys(_)
         | Op::ShortConv(_)
         | Op::DeltaRule(_)
         | Op::Scan(_)

@@ -2,6 +2,7 @@
 
 mod attention;
 mod builder;
+mod index;
 mod latent;
 mod moe;
 mod recurrent;

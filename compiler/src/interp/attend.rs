@@ -87,31 +87,41 @@ pub(super) fn scores(scene: &Scene, a: &Attention, q: &Rows, slopes: Option<&Row
     Rows::new(data, keys.len())
 }
 
-/// The same shape; invisible keys get 0. A sink is one more logit of its head, whose weight nobody reads.
-pub(super) fn softmax(scene: &Scene, a: &Attention, scores: &Rows, sinks: Option<&Rows>) -> Rows {
+/// The same shape; keys that are invisible, or not picked, get 0. A sink is one more logit of its head, whose weight nobody reads.
+pub(super) fn softmax(
+    scene: &Scene,
+    a: &Attention,
+    scores: &Rows,
+    (sinks, picked): (Option<&Rows>, Option<&Rows>),
+) -> Rows {
     let n = scene.tokens.len();
     let mut out = scores.clone();
     for (i, row) in out.data.chunks_exact_mut(scores.width).enumerate() {
-        let seen = visible(scene, a, i % n);
+        let seen: Vec<usize> = match picked {
+            None => visible(scene, a, i % n).collect(),
+            Some(picked) => positions(scene, a, picked, (i / n, i % n)),
+        };
         let sink = sinks.map(|s| s.data[i / n]);
-        let max = row[seen.clone()]
-            .iter()
-            .copied()
-            .fold(sink.unwrap_or(f32::NEG_INFINITY), f32::max);
-        let sum: f64 = row[seen.clone()]
-            .iter()
-            .chain(sink.as_ref())
-            .map(|v| f64::from(v - max).exp())
-            .sum();
-        for (s, v) in row.iter_mut().enumerate() {
-            *v = if seen.contains(&s) {
-                (f64::from(*v - max).exp() / sum) as f32
-            } else {
-                0.0
-            };
+        let logits = || seen.iter().map(|s| row[*s]).chain(sink);
+        let max = logits().fold(f32::NEG_INFINITY, f32::max);
+        let sum: f64 = logits().map(|v| f64::from(v - max).exp()).sum();
+        let mut weights = vec![0.0; scores.width];
+        for s in seen {
+            weights[s] = (f64::from(row[s] - max).exp() / sum) as f32;
         }
+        row.copy_from_slice(&weights);
     }
     out
+}
+
+/// The positions up to its own that are listed for head `h` of the query of row `t`.
+fn positions(scene: &Scene, a: &Attention, picked: &Rows, (h, t): (usize, usize)) -> Vec<usize> {
+    let l = a.picked.expect("a listing is of something");
+    let set = h / a.group() * l.sets / a.kv_heads;
+    let listed = &picked.row(t)[set * l.count..][..l.count];
+    let blocks = listed.iter().take_while(|b| **b >= 0.0);
+    let all = blocks.flat_map(|b| (*b as usize * l.block..).take(l.block));
+    all.filter(|p| *p <= scene.start + t).collect()
 }
 
 /// `[T, heads · value_dim]`.

@@ -5,7 +5,7 @@ use super::rows::{
     rotate, slice, to_int8, unary,
 };
 use super::values::{Rows, Scene};
-use super::{attend, experts, heads, recurrent, streams};
+use super::{attend, experts, heads, index, recurrent, streams};
 use crate::graph::{
     Attention, AttentionOperands, DecayOperands, Dest, EpilogueOperands, GroupedRows, HeadMatmul,
     HeadMatmulOperands, KeysValues, LatentAttention, LatentOperands, LookUp, MatchedRows,
@@ -67,12 +67,14 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, operands: &[&Rows]) -> Rows {
             attend::scores(scene, a, o.q, o.slopes)
         }
         Op::Softmax(a) => {
-            let SoftmaxOperands { x, sinks } = a.softmax_operands(o);
-            attend::softmax(scene, a, x, sinks)
+            let SoftmaxOperands { x, sinks, picked } = a.softmax_operands(o);
+            attend::softmax(scene, a, x, (sinks, picked))
         }
         Op::Mix(a) => attend::mix(scene, a, a.mix_operands(o).p),
         Op::Attention(a) => attention(scene, a, a.operands(o)),
         Op::LatentAttention(l) => latent_attention(scene, l, l.operands(o)),
+        Op::IndexScores(i) => index::scores(scene, i, &i.operands(o)),
+        Op::PickKeys(p) => index::pick(scene, p, Single::of(o).x),
         Op::GatherRows | Op::Copy => Single::of(o).x.clone(),
         Op::Slice { start, len } => slice(Single::of(o).x, *start, *len),
         Op::HeadSlice(c) => heads::slice(c, Single::of(o).x),
@@ -124,6 +126,7 @@ fn latent_attention(scene: &Scene, l: &LatentAttention, o: LatentOperands<&Rows>
         after: o.after,
         slopes: None,
         sinks: None,
+        picked: None,
     };
     let sums = attention(scene, &l.attention, bare);
     by_head(&l.results, &sums)
@@ -131,5 +134,6 @@ fn latent_attention(scene: &Scene, l: &LatentAttention, o: LatentOperands<&Rows>
 
 fn attention(scene: &Scene, a: &Attention, o: AttentionOperands<&Rows>) -> Rows {
     let scores = attend::scores(scene, a, o.q, o.slopes);
-    attend::mix(scene, a, &attend::softmax(scene, a, &scores, o.sinks))
+    let weights = attend::softmax(scene, a, &scores, (o.sinks, o.picked));
+    attend::mix(scene, a, &weights)
 }

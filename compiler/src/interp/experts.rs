@@ -241,8 +241,11 @@ pub(super) fn activated(a: &Activate, x: &Rows, other: Option<&Rows>) -> Rows {
 }
 
 fn gated(g: &Gating, x: f32) -> f32 {
-    let x = g.limit.map_or(x, |l| x.min(l));
-    activate(g.act, x * g.alpha) / g.alpha
+    let limited = |x: f32| g.limit.map_or(x, |l| x.min(l));
+    match g.after {
+        true => limited(activate(g.act, x * g.alpha) / g.alpha),
+        false => activate(g.act, limited(x) * g.alpha) / g.alpha,
+    }
 }
 
 fn up(g: &Gating, x: f32) -> f32 {

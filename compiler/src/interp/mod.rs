@@ -11,6 +11,7 @@ mod collective;
 mod evaluate;
 mod experts;
 mod heads;
+mod index;
 mod recurrent;
 mod rows;
 mod stored;

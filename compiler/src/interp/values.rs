@@ -29,6 +29,11 @@ impl Rows {
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[f32]> {
         self.data.chunks_exact(self.width.max(1))
     }
+
+    /// Row `t`.
+    pub(crate) fn row(&self, t: usize) -> &[f32] {
+        &self.data[t * self.width..][..self.width]
+    }
 }
 
 /// Keys and values of one layer: a row for each position.

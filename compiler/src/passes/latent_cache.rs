@@ -167,10 +167,14 @@ impl Expanded {
         };
         let at = |part: &str| format!("{name}.{part}");
         let scores = graph.add(Op::Scores(options), &[q, written], &at("scores"));
-        let p = graph.add(Op::Softmax(options), &[scores], &at("softmax"));
-        let latents = graph.add(Op::Mix(options), &[p, written], &at("mix"));
         let [old_scores, old_mix] = self.attention;
         let old_softmax = graph.input(old_mix);
+        let picked = graph
+            .read(old_softmax, |take| options.softmax_operands(take))
+            .picked;
+        let read: Vec<NodeId> = std::iter::once(scores).chain(picked).collect();
+        let p = graph.add(Op::Softmax(options), &read, &at("softmax"));
+        let latents = graph.add(Op::Mix(options), &[p, written], &at("mix"));
         let results = by_head(columns(self.rank, self.rank), self.value_rows, true, 0);
         let y = graph.add(results, &[latents, self.weight], &at("absorb_v"));
         let expands = self.product;

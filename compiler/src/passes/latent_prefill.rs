@@ -32,6 +32,9 @@ fn fuse(graph: &mut Graph, attention: NodeId, kind: ProgramKind) -> Candidate {
     if options.sinks || options.slopes || options.reach != Reach::Full {
         return Candidate::kept(&name, "it has sinks or slopes, or does not see all keys");
     }
+    if options.picked.is_some() {
+        return Candidate::kept(&name, "its queries have keys of their own");
+    }
     let read = graph.read(attention, |take| options.operands(take));
     let (queries, written) = (read.q, read.after);
     let Some(before) = product(graph, queries) else {

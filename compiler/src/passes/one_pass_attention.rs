@@ -1,7 +1,7 @@
 //! Attends in one pass over the keys.
 //!
 //! ```text
-//! s = scores(q, kv, slopes); p = softmax(s, sinks); y = mix(p, kv)  =>  y = attention(q, kv, slopes, sinks)
+//! s = scores(q, kv, slopes); p = softmax(s, sinks, picked); y = mix(p, kv)  =>  y = attention(q, kv, slopes, sinks, picked)
 //! ```
 //!
 //! Requires that nothing else reads scores or weights. The fused form keeps a running maximum and sum (online softmax,
@@ -33,10 +33,10 @@ fn fuse(graph: &mut Graph, mix: NodeId) -> Candidate {
     if !matches!(graph.op(scores), Op::Scores(_)) || graph.only_user(scores).is_none() {
         return Candidate::kept(&node.name, "its scores are read elsewhere");
     }
-    let sinks = read.sinks;
+    let (sinks, picked) = (read.sinks, read.picked);
     let read = graph.read(scores, |take| options.scores_operands(take));
     let mut operands = vec![read.q, written];
-    operands.extend(read.slopes.into_iter().chain(sinks));
+    operands.extend(read.slopes.into_iter().chain(sinks).chain(picked));
     let name = node.name.trim_end_matches(".mix").to_string();
     let fused = graph.add(Op::Attention(options), &operands, &name);
     graph.replace(mix, fused);

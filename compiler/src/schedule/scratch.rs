@@ -15,7 +15,8 @@ use crate::graph::{Graph, NodeId, Op, ProgramKind};
 pub(crate) use area::PRODUCTS;
 pub use area::{Area, Scratch};
 pub(crate) use attention::{
-    AttentionScratch, EXPANDED_KEYS, LatentScratch, SoftmaxScratch, UnfusedScratch, widened_rows,
+    AttentionScratch, EXPANDED_KEYS, IndexScratch, LatentScratch, PICK_BINS, PickScratch,
+    SoftmaxScratch, UnfusedScratch, widened_rows,
 };
 pub(crate) use experts::{
     ActivateScratch, ExpertsInScratch, ExpertsOutScratch, RouteScratch, RoutingScratch,
@@ -47,6 +48,12 @@ pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch
         }
         Op::Softmax(_) => {
             SoftmaxScratch::take(layout);
+        }
+        Op::IndexScores(i) => {
+            IndexScratch::take(layout, graph, i, kind);
+        }
+        Op::PickKeys(_) => {
+            PickScratch::take(layout);
         }
         Op::Route(r) => {
             RouteScratch::take(layout, r);

@@ -2,7 +2,7 @@
 
 use graver_runtime::abi::{DECODE_TOKENS, PREFILL_TOKENS, QUERY_TILE};
 
-use crate::graph::ProgramKind;
+use crate::graph::{Attention, ProgramKind};
 
 /// The most tokens of one step of a program.
 pub fn max_tokens(kind: ProgramKind) -> usize {
@@ -23,4 +23,10 @@ pub fn query_tile(kind: ProgramKind) -> usize {
         ProgramKind::Decode => 1,
         ProgramKind::Prefill => QUERY_TILE,
     }
+}
+
+/// Query heads that attention to picked keys takes together: as many as make the copies of keys cheap beside the products, and few
+/// enough for one token's to keep several threads busy.
+pub(crate) fn picked_heads(a: &Attention) -> usize {
+    a.group().min(16)
 }

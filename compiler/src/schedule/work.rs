@@ -7,6 +7,7 @@ use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 
 use super::columns::columns;
 use super::experts;
+use super::steps::picked_heads;
 use crate::graph::{Cut, Graph, Grouping, HeadMatmul, NodeId, ProgramKind, ShortConv};
 
 /// Channels that a selective scan takes together: with 16 rows of state, all that it works on stays in the first-level cache.
@@ -26,8 +27,19 @@ pub enum Work {
     TilesByKeys,
     /// Attention tiles × query heads.
     TilesByHeads,
+    /// Tokens × key heads × runs of a key head's query heads.
+    TokensByHeads {
+        /// Query heads of every run but the last.
+        heads: usize,
+        /// Runs of a key head.
+        count: usize,
+    },
     /// Heads, for one tile.
     Heads,
+    /// Queries of one tile × runs of keys.
+    QueriesByKeys,
+    /// Queries of one tile.
+    Queries,
     /// Segments × heads.
     SegmentsByHeads,
     /// Segments × runs of columns: columns of every run but the last, and how many runs.
@@ -69,9 +81,15 @@ pub(super) fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
             let weight = graph.read(node, |take| m.operands(take)).weight;
             head_columns(m, graph.width(weight))
         }
+        Cut::Attention(a) if a.picked.is_some() => Work::TokensByHeads {
+            heads: picked_heads(a),
+            count: a.group().div_ceil(picked_heads(a)),
+        },
         Cut::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
         Cut::Attention(_) => Work::TilesByHeads,
         Cut::Scores(_) | Cut::Softmax(_) | Cut::Mix(_) => Work::Heads,
+        Cut::IndexScores(_) => Work::QueriesByKeys,
+        Cut::PickKeys(_) => Work::Queries,
         Cut::LatentAttention(_) | Cut::DeltaRule(_) => Work::SegmentsByHeads,
         Cut::ShortConv(c) => {
             let width = channels(c);
@@ -162,7 +180,12 @@ impl fmt::Display for Work {
             }
             Work::TilesByKeys => write!(f, "tiles × key heads × runs of {KEY_BLOCK} keys"),
             Work::TilesByHeads => f.write_str("tiles × heads"),
+            Work::TokensByHeads { heads, count } => {
+                write!(f, "tokens × key heads × heads {count} × {heads}")
+            }
             Work::Heads => f.write_str("heads"),
+            Work::QueriesByKeys => write!(f, "queries × runs of {KEY_BLOCK} keys"),
+            Work::Queries => f.write_str("queries"),
             Work::SegmentsByHeads => f.write_str("segments × heads"),
             Work::SegmentsByColumns { width, count } => {
                 write!(f, "segments × columns {count} × {width}")

@@ -9,7 +9,7 @@ use graver_runtime::abi::quant::GROUP;
 
 use super::deal::{Deal, Side};
 use super::layout::Lot;
-use crate::graph::{Form, Graph, NodeId, Op, Role, ScaledRows, StateId};
+use crate::graph::{Attention, Form, Graph, Listing, NodeId, Op, Role, ScaledRows, StateId};
 
 /// What an operation needs of an operand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,8 +66,8 @@ fn fits(graph: &Graph, id: NodeId, deal: &Deal, lot: Lot) -> bool {
         }
         Op::Rope(r) => all && lot.width.is_multiple_of(r.head_dim),
         Op::CacheWrite { state } | Op::CacheRead { state } => lot.side == Side::Few && keys(state),
-        Op::Scores(a) | Op::Softmax(a) => sides(a.heads, a.kv_heads),
-        Op::Mix(a) => sides(a.heads, a.kv_heads) && lot == Lot::many(a.value_dim),
+        Op::Scores(a) | Op::Softmax(a) => sides(a.heads, a.kv_heads) && lists_fit(a),
+        Op::Mix(a) => sides(a.heads, a.kv_heads) && lists_fit(a) && lot == Lot::many(a.value_dim),
         Op::HeadSlice(c) => c.heads == units && lot.width == c.len,
         Op::HeadConcat(c) => c.heads == units && lot.width == c.width(),
         Op::ShortConv(c) => all && c.norm.is_none(),
@@ -78,6 +78,7 @@ fn fits(graph: &Graph, id: NodeId, deal: &Deal, lot: Lot) -> bool {
         }
         Op::Input(_) | Op::Weight(_) | Op::Embed { .. } | Op::PositionRows { .. } => false,
         Op::RopeAngles { .. } | Op::Slice { .. } | Op::MatchRms { .. } | Op::Cutoff { .. } => false,
+        Op::IndexScores(_) | Op::PickKeys(_) => false,
         Op::Route(_) | Op::GroupByExpert(_) | Op::GatherTokens { .. } | Op::Combine { .. } => false,
         // Of fused graphs, and of graphs that are for one rank already.
         Op::Epilogue { .. } | Op::Attention(_) | Op::LatentAttention(_) | Op::HeadMatmul(_) => {
@@ -85,6 +86,12 @@ fn fits(graph: &Graph, id: NodeId, deal: &Deal, lot: Lot) -> bool {
         }
         Op::ExpertsIn(_) | Op::ExpertsOut(_) | Op::Collective(_) => false,
     }
+}
+
+/// Whether lists of keys, where there are some, can be cut with key heads.
+fn lists_fit(a: &Attention) -> bool {
+    let fit = |l: Listing| l.sets == 1 || l.sets == a.kv_heads;
+    a.picked.is_none_or(fit)
 }
 
 /// What the operation, which fits, needs of the operand in one role.
@@ -113,6 +120,11 @@ fn need(graph: &Graph, id: NodeId, lot: Lot, role: Role, operand: NodeId) -> Nee
         (Op::Scores(_) | Op::Mix(_), Role::After) => Need::Tied(Lot::STATE),
         (Op::Softmax(_), Role::X) | (Op::Mix(_), Role::P) => Need::Tied(Lot::SCORES),
         (Op::Softmax(_), Role::Sinks) => split(Side::Many, 1),
+        // One list for all heads, or one for each key head.
+        (Op::Softmax(a), Role::Picked) => match a.picked {
+            Some(l) if l.sets > 1 => split(Side::Few, l.count),
+            Some(_) | None => Need::Whole,
+        },
         (Op::HeadSlice(c), _) => split(lot.side, c.width),
         (Op::HeadConcat(c), _) => {
             let one = if role == Role::A { c.left } else { c.right };

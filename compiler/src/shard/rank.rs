@@ -9,8 +9,8 @@ use super::needs::{Need, needs};
 use super::plan::BlockPlan;
 use super::region::weight_of;
 use crate::graph::{
-    Attention, Collective, DeltaRule, Graph, GroupedMatmul, HeadColumns, HeadConcat, Matmul,
-    NodeId, Op, Role, Share,
+    Attention, Collective, DeltaRule, Graph, GroupedMatmul, HeadColumns, HeadConcat, Listing,
+    Matmul, NodeId, Op, Role, Share,
 };
 
 /// The graph of a rank, and what it has of each weight, in the order of their table.
@@ -199,6 +199,10 @@ impl Made<'_> {
         let attention = |a: &Attention| Attention {
             heads: many,
             kv_heads: few,
+            picked: a.picked.map(|l| Listing {
+                sets: if l.sets == 1 { 1 } else { few },
+                ..l
+            }),
             ..*a
         };
         match op {

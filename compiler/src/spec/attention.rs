@@ -11,6 +11,7 @@ use super::model::{
     StepOp, Weight,
 };
 use super::norm::norm;
+use super::picked::picked;
 use super::read::{Fields, Node};
 use super::weights::{linear, weight};
 
@@ -79,7 +80,13 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
             .optional("position_scale")?
             .map(|n| position_scale(&n))
             .transpose()?,
+        picked: picked(at, &fields, kv_heads)?,
     };
+    let limited = reach != Reach::Full || attention.slopes.is_some();
+    if attention.picked.is_some() && limited {
+        let expected = "a step with either `picked` or one of `window`, `chunk` and `alibi`";
+        return Err(at.node.wrong(expected));
+    }
     Ok((StepOp::Attention(Box::new(attention)), at.around.hidden))
 }
 

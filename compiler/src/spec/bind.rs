@@ -146,23 +146,25 @@ impl<'s, 'a> Spec<'s, 'a> {
         let mut seen = Seen::default();
         let (embed, width) = steps(&self.section("embed")?, around, None, &mut seen)?;
         self.width_is("embed", width, hidden)?;
-        for (name, width) in &carried {
-            let found = seen.width(name).map_err(|f| f.at("carried"))?;
-            self.width_is("carried", Some(found), *width)?;
-        }
-        let stream = (STREAM, hidden);
-        let handed = carried.iter().map(|(n, w)| (n.as_str(), *w));
-        let handed = Seen::values(handed.chain([stream]));
+        let in_carried = |f: Fault| f.at("carried");
+        let mut handed = Seen::values([(STREAM, hidden)].into_iter());
+        handed.hand_on(&seen, &carried).map_err(in_carried)?;
         let Layers {
             kinds,
             layers,
             sources,
             ..
-        } = layers(&self.root, around.within(Part::Layer), n_layers, &handed)?;
-        let mut seen = Seen {
-            names: seen.names,
-            ..handed
-        };
+        } = layers(
+            &self.root,
+            around.within(Part::Layer),
+            n_layers,
+            (&mut handed, &carried),
+        )?;
+        for (name, _) in &carried {
+            handed.width(name).map_err(in_carried)?;
+        }
+        handed.names = seen.names;
+        let mut seen = handed;
         let in_head = around.within(Part::Head);
         let (head, width) = steps(&self.section("head")?, in_head, Some(hidden), &mut seen)?;
         self.width_is("head", width, vocab)?;

@@ -159,6 +159,7 @@ pub(super) const ATTENTION: Keys = &[
     ("sinks", Object(WEIGHT)),
     ("alibi", Object(ALIBI)),
     ("position_scale", Object(POSITION_SCALE)),
+    ("picked", Plain),
 ];
 pub(super) const ALIBI: Keys = &[("most", Plain)];
 pub(super) const QK_NORM: Keys = &[
@@ -186,6 +187,22 @@ pub(super) const LATENT_ATTENTION: Keys = &[
     ("o", OneOf(LINEAR_OR_WEIGHT)),
     ("rope", Object(NAME)),
     ("scale", Plain),
+    ("q_from", Plain),
+    ("picked", Plain),
+];
+pub(super) const INDEX: Keys = &[
+    ("n_heads", Plain),
+    ("dim", Plain),
+    ("count", Plain),
+    ("block", Plain),
+    ("near", Plain),
+    ("q_from", Plain),
+    ("q", OneOf(LINEAR_OR_WEIGHT)),
+    ("q_norm", Object(NORM)),
+    ("k", OneOf(LINEAR_OR_WEIGHT)),
+    ("k_norm", Object(NORM)),
+    ("weigh", OneOf(LINEAR_OR_WEIGHT)),
+    ("rope", Object(NAME)),
 ];
 pub(super) const COMPRESSED: Keys = &[
     ("rank", Plain),
@@ -261,6 +278,7 @@ pub(super) const MLP: Keys = &[
     ("down", OneOf(LINEAR_OR_WEIGHT)),
     ("act", Plain),
     ("cutoff", Plain),
+    ("gating", Object(GATING)),
 ];
 pub(super) const MOE: Keys = &[
     ("experts", Plain),
@@ -287,11 +305,17 @@ pub(super) const ROUTER: Keys = &[
     ("groups", Object(GROUPS)),
     ("renormalise", Plain),
     ("scale", Plain),
+    ("softcap", Plain),
     ("expert_scale", Object(WEIGHT)),
     ("near", Plain),
 ];
 pub(super) const GROUPS: Keys = &[("count", Plain), ("top", Plain), ("best", Plain)];
-pub(super) const GATING: Keys = &[("alpha", Plain), ("limit", Plain), ("offset", Plain)];
+pub(super) const GATING: Keys = &[
+    ("alpha", Plain),
+    ("limit", Plain),
+    ("after", Plain),
+    ("offset", Plain),
+];
 pub(super) const SHARED: Keys = &[
     ("ffn", Plain),
     ("gate", OneOf(LINEAR_OR_WEIGHT)),
@@ -299,6 +323,7 @@ pub(super) const SHARED: Keys = &[
     ("down", OneOf(LINEAR_OR_WEIGHT)),
     ("act", Plain),
     ("cutoff", Plain),
+    ("gating", Object(GATING)),
     ("weigh", OneOf(LINEAR_OR_WEIGHT)),
 ];
 pub(super) const WEIGHT: Keys = &[
@@ -342,6 +367,7 @@ pub(super) enum OpName {
     MatchRms,
     Attention,
     LatentAttention,
+    Index,
     DeltaNet,
     ShortConv,
     Decay,
@@ -351,7 +377,7 @@ pub(super) enum OpName {
 }
 
 /// Every `op` with its reader and its keys beside those of every step.
-const OPS: [(&str, OpName, Keys); 25] = [
+const OPS: [(&str, OpName, Keys); 26] = [
     ("embed", OpName::Embed, EMBED),
     ("position_embed", OpName::PositionEmbed, POSITION_EMBED),
     ("rms_norm", OpName::Norm, NORM),
@@ -375,6 +401,7 @@ const OPS: [(&str, OpName, Keys); 25] = [
         OpName::LatentAttention,
         LATENT_ATTENTION,
     ),
+    ("index", OpName::Index, INDEX),
     ("delta_net", OpName::DeltaNet, DELTA_NET),
     ("short_conv", OpName::ShortConv, SHORT_CONV),
     ("decay", OpName::Decay, DECAY),

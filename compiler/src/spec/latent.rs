@@ -8,6 +8,7 @@ use super::heads::width_of;
 use super::limits::{MAX_HEADS, MAX_WIDTH};
 use super::model::{LatentAttention, LatentQuery, StepOp};
 use super::norm::norm;
+use super::picked::{picked, queries_from};
 use super::read::{Fields, Node};
 use super::weights::linear;
 
@@ -23,13 +24,15 @@ pub(super) fn latent_attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     at.add_state([1, rank + rope_dim, at.around.context])?;
     let matrix =
         |key: &'static str, out, inner| linear(&fields.required(key)?, &at.slot(key), out, inner);
+    let (q_from, q_in) = queries_from(at, &fields)?;
     let attention = LatentAttention {
         heads,
         nope_dim,
         rope_dim,
         value_dim,
         rank,
-        q: query(at, &fields, q_width)?,
+        q: query(at, &fields, (q_width, q_in))?,
+        q_from,
         kv_a: matrix("kv_a", rank + rope_dim, at.width()?)?,
         kv_norm: norm(&fields.required("kv_norm")?, &at.slot("kv_norm"), rank)?,
         kv_b: matrix("kv_b", kv_width, rank)?,
@@ -42,6 +45,7 @@ pub(super) fn latent_attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         scale: fields
             .value("scale", Node::real)?
             .unwrap_or((head_dim as f64).powf(-0.5) as f32),
+        picked: picked(at, &fields, heads)?,
     };
     Ok((
         StepOp::LatentAttention(Box::new(attention)),
@@ -49,8 +53,11 @@ pub(super) fn latent_attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     ))
 }
 
-fn query(at: &At<'_, '_, '_>, fields: &Fields<'_, '_>, out: usize) -> Read<LatentQuery> {
-    let width = at.width()?;
+fn query(
+    at: &At<'_, '_, '_>,
+    fields: &Fields<'_, '_>,
+    (out, width): (usize, usize),
+) -> Read<LatentQuery> {
     let (direct, compressed) = (fields.optional("q")?, fields.optional("compressed_q")?);
     match (direct, compressed) {
         (Some(q), None) => Ok(LatentQuery::Direct(linear(&q, &at.slot("q"), out, width)?)),

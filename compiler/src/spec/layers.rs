@@ -24,16 +24,20 @@ pub(super) struct Layers {
     families: Vec<String>,
 }
 
-/// Reads the layers of a spec; `handed` are the values that each finds.
+/// Reads the layers of a spec; `handed` are the values that the first finds, and those of `carried` that layers make are added to
+/// them, for the layers that follow.
 pub(super) fn layers(
     root: &Node<'_, '_>,
     around: Around<'_>,
     n_layers: usize,
-    handed: &Seen,
+    (handed, carried): (&mut Seen, &[(String, usize)]),
 ) -> Read<Layers> {
     let mut all = Layers::default();
     for i in 0..n_layers {
-        let layer = layer(root, around, i, handed)?;
+        let (layer, seen) = layer(root, around, i, handed)?;
+        handed
+            .hand_on(&seen, carried)
+            .map_err(|f| f.at("carried"))?;
         let source = share::source(&layer, all.earlier())?;
         all.sources.push(source);
         let index = all.kind_of(root, layer)?;
@@ -94,8 +98,13 @@ fn count(item: &Item) -> usize {
     }
 }
 
-/// A layer, under the spec's name of its kind.
-fn layer(root: &Node<'_, '_>, around: Around<'_>, i: usize, handed: &Seen) -> Read<LayerKind> {
+/// A layer, under the spec's name of its kind, and what has been named behind it.
+fn layer(
+    root: &Node<'_, '_>,
+    around: Around<'_>,
+    i: usize,
+    handed: &Seen,
+) -> Read<(LayerKind, Seen)> {
     let layer = Layer::new(i);
     let mut root = root.clone();
     root.names.layer = Some(&layer);
@@ -114,7 +123,7 @@ fn layer(root: &Node<'_, '_>, around: Around<'_>, i: usize, handed: &Seen) -> Re
         items.extend(item(&node, around, &mut seen)?);
     }
     let name = name.into();
-    Ok(LayerKind { name, items })
+    Ok((LayerKind { name, items }, seen))
 }
 
 /// The kind that `layer_kind` names; without that rule there is one kind only.
@@ -143,7 +152,7 @@ fn chosen_kind<'s, 'a>(
 /// A branch of which no step is left adds nothing, and an item of which no branch is left is none.
 fn item(node: &Node<'_, '_>, around: Around<'_>, seen: &mut Seen) -> Read<Option<Item>> {
     let fields = node.object(form::ITEM)?;
-    let outer = seen.values.clone();
+    let outer = seen.clone();
     let mut branch = |n: &Node<'_, '_>| {
         let (steps, width) = steps(n, around, Some(around.hidden), seen)?;
         match width {
@@ -175,7 +184,7 @@ fn item(node: &Node<'_, '_>, around: Around<'_>, seen: &mut Seen) -> Read<Option
     let branches: Vec<Vec<Step>> = branches.into_iter().filter(|b| !b.is_empty()).collect();
     if branches.is_empty() {
         // Nothing reads `before`, so that names it gave to values are taken back.
-        seen.values = outer;
+        outer.values_again(seen);
         return Ok(None);
     }
     Ok(Some(Item::Residual { before, branches }))

@@ -2,8 +2,9 @@
 
 use super::at::At;
 use super::error::Read;
+use super::form;
 use super::limits::MAX_WIDTH;
-use super::model::{Activation, Mlp, StepOp};
+use super::model::{Activation, Gating, Mlp, StepOp};
 use super::read::{Fields, Node};
 use super::tables;
 use super::weights::linear;
@@ -39,7 +40,36 @@ pub(super) fn mlp(
         down: matrix(&fields.required("down")?, "down", hidden, ffn)?,
         act,
         cutoff: fields.value("cutoff", Node::real)?,
+        gating: own_gating(fields, act)?,
     })
+}
+
+/// What gate and up become together, where there is a gate and it is not what the activation alone says.
+fn own_gating(fields: &Fields<'_, '_>, act: Activation) -> Read<Option<Gating>> {
+    let Some(gating) = gating(fields, act)? else {
+        return Ok(None);
+    };
+    if fields.optional("gate")?.is_none() || fields.optional("cutoff")?.is_some() {
+        let expected = "a `gate` and no `cutoff`, where there is `gating`";
+        return Err(fields.node.wrong(expected));
+    }
+    Ok(Some(gating).filter(|g| *g != Gating::plain(act)))
+}
+
+/// `"gating": {"alpha": 1.0, "limit": null, "after": false, "offset": 0.0}`.
+pub(super) fn gating(fields: &Fields<'_, '_>, act: Activation) -> Read<Option<Gating>> {
+    let Some(node) = fields.optional("gating")? else {
+        return Ok(None);
+    };
+    let fields = node.object(form::GATING)?;
+    let limit = fields.value("limit", Node::above_zero)?;
+    Ok(Some(Gating {
+        alpha: fields.value("alpha", Node::above_zero)?.unwrap_or(1.0),
+        limit,
+        after: fields.flag("after")? && limit.is_some(),
+        offset: fields.value("offset", Node::real)?.unwrap_or(0.0),
+        ..Gating::plain(act)
+    }))
 }
 
 pub(super) fn activation(node: &Node<'_, '_>) -> Read<Activation> {

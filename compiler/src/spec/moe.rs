@@ -3,9 +3,10 @@
 //! ```text
 //! { "op": "moe", "experts": n, "top_k": k, "ffn": n, "act": name,
 //!   "router": { "from": name, "weight": w, "bias": w, "score": name, "after": false, "correction": w,
-//!               "groups": { "count": n, "top": n, "best": n }, "renormalise": eps, "scale": 1.0, "expert_scale": w, "near": n },
+//!               "groups": { "count": n, "top": n, "best": n }, "renormalise": eps, "scale": 1.0, "softcap": n, "expert_scale": w,
+//!               "near": n },
 //!   "gate": w, "up": w, "down": w, "pairs": w, "weigh": "output" | "input",
-//!   "out": n, "gating": { "alpha": 1.0, "limit": null, "offset": 0.0 },
+//!   "out": n, "gating": { "alpha": 1.0, "limit": null, "after": false, "offset": 0.0 },
 //!   "shared": { "ffn": n, "gate": w, "up": w, "down": w, "weigh": w } }
 //! ```
 //!
@@ -15,7 +16,7 @@ use super::at::At;
 use super::error::{Fault, Read, unknown};
 use super::form;
 use super::limits::MAX_WIDTH;
-use super::mlp::{activation, mlp};
+use super::mlp::{activation, gating, mlp};
 use super::model::{Activation, Gating, Groups, Inner, Linear, Mlp, Moe, Route, Score, StepOp};
 use super::read::{Fields, Node};
 use super::tables;
@@ -59,6 +60,7 @@ pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let moe = Moe {
         experts,
         top_k,
+        softcap: router.value("softcap", Node::above_zero)?,
         router: scores(&router, &at.slot("router"), experts, router_width)?,
         routed_by,
         route: route(&node, &router, experts, top_k)?,
@@ -73,7 +75,7 @@ pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
             ffn,
             experts,
         )?,
-        gating: gating(&fields, act)?,
+        gating: gating(&fields, act)?.unwrap_or(Gating::plain(act)),
         shared,
         shared_gate,
     };
@@ -178,25 +180,6 @@ fn inner(fields: &Fields<'_, '_>, name: &str, [ffn, width, experts]: [usize; 3])
     Ok(match fields.optional("gate")? {
         Some(gate) => Inner::Gated(matrix(&gate, "gate", ffn)?, up),
         None => Inner::Plain(up),
-    })
-}
-
-fn gating(fields: &Fields<'_, '_>, act: Activation) -> Read<Gating> {
-    let plain = Gating {
-        act,
-        alpha: 1.0,
-        limit: None,
-        offset: 0.0,
-    };
-    let Some(node) = fields.optional("gating")? else {
-        return Ok(plain);
-    };
-    let fields = node.object(form::GATING)?;
-    Ok(Gating {
-        alpha: fields.value("alpha", Node::above_zero)?.unwrap_or(1.0),
-        limit: fields.value("limit", Node::above_zero)?,
-        offset: fields.value("offset", Node::real)?.unwrap_or(0.0),
-        ..plain
     })
 }
 

@@ -28,6 +28,7 @@ impl Part {
             (Part::Embed | Part::Head, StepOp::LatentAttention(_)) => {
                 misplaced("latent_attention", keeps, layers_only)
             }
+            (Part::Embed | Part::Head, StepOp::Index(_)) => misplaced("index", keeps, layers_only),
             (Part::Embed | Part::Head, StepOp::DeltaNet(_)) => {
                 misplaced("delta_net", keeps, layers_only)
             }
@@ -48,6 +49,7 @@ impl Part {
                 Part::Layer,
                 StepOp::Attention(_)
                 | StepOp::LatentAttention(_)
+                | StepOp::Index(_)
                 | StepOp::DeltaNet(_)
                 | StepOp::ShortConv(_)
                 | StepOp::Recurrence(_),

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::{Fault, unknown};
+use super::model::Listing;
 
 /// What has been named so far.
 #[derive(Clone, Debug, Default)]
@@ -11,6 +12,8 @@ pub(super) struct Seen {
     pub(super) names: BTreeSet<String>,
     /// Values with their widths.
     pub(super) values: BTreeMap<String, usize>,
+    /// Those that list positions, and what each lists.
+    listings: BTreeMap<String, Listing>,
 }
 
 impl Seen {
@@ -18,9 +21,56 @@ impl Seen {
     pub(super) fn values<'n>(values: impl Iterator<Item = (&'n str, usize)>) -> Seen {
         let values = values.map(|(name, width)| (name.to_string(), width));
         Seen {
-            names: BTreeSet::new(),
             values: values.collect(),
+            ..Seen::default()
         }
+    }
+
+    /// What a value lists for each token.
+    pub(super) fn listing(&self, name: &str) -> Result<Listing, Fault> {
+        self.width(name)?;
+        let found = self.listings.get(name).copied();
+        found.ok_or_else(|| Fault::Range {
+            found: format!("`{name}`, which does not list positions"),
+            expected: "the name of what an `index` gives".into(),
+        })
+    }
+
+    /// Says what a named value lists, if it does.
+    pub(super) fn lists(&mut self, name: &str, listing: Option<Listing>) {
+        match listing {
+            Some(listing) => drop(self.listings.insert(name.into(), listing)),
+            None => drop(self.listings.remove(name)),
+        }
+    }
+
+    /// Puts its values in the place of those that `other` has; names of steps stay taken.
+    pub(super) fn values_again(self, other: &mut Seen) {
+        (other.values, other.listings) = (self.values, self.listings);
+    }
+
+    /// Takes over from `inner`, which is behind a part of the model, the values that are handed on and have been made there.
+    pub(super) fn hand_on(
+        &mut self,
+        inner: &Seen,
+        carried: &[(String, usize)],
+    ) -> Result<(), Fault> {
+        for (name, expected) in carried {
+            let Some(found) = inner.values.get(name).copied() else {
+                continue;
+            };
+            if found != *expected {
+                let (what, expected) = ("its output's width", *expected);
+                return Err(Fault::Mismatch {
+                    what,
+                    found,
+                    expected,
+                });
+            }
+            self.values.insert(name.clone(), found);
+            self.lists(name, inner.listings.get(name).copied());
+        }
+        Ok(())
     }
 
     /// Width of a value.

@@ -67,6 +67,7 @@ fn keeps_state(step: &Step) -> bool {
         step.op,
         StepOp::Attention(_)
             | StepOp::LatentAttention(_)
+            | StepOp::Index(_)
             | StepOp::DeltaNet(_)
             | StepOp::ShortConv(_)
             | StepOp::Recurrence(_)

@@ -8,7 +8,7 @@ use super::limits::MAX_STEPS;
 use super::model::{Step, StepOp};
 use super::read::Node;
 use super::seen::Seen;
-use super::{attention, latent, mlp, moe, norm, plain, recurrence, recurrent, values};
+use super::{attention, index, latent, mlp, moe, norm, plain, recurrence, recurrent, values};
 
 /// Reads a list of steps whose input has `width` components (none for token ids); gives their output's width.
 ///
@@ -48,6 +48,11 @@ pub(super) fn steps(
         around.part.takes(&op).map_err(|f| node.fault(f))?;
         if let Some(name) = &keep {
             seen.keep(name, out).map_err(|f| node.fault(f))?;
+            let listing = match &op {
+                StepOp::Index(index) => Some(index.listing),
+                _ => None,
+            };
+            seen.lists(name, listing);
         }
         width = Some(out);
         steps.push(Step {
@@ -93,6 +98,7 @@ fn read(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         OpName::MatchRms => values::match_rms(at),
         OpName::Attention => attention::attention(at),
         OpName::LatentAttention => latent::latent_attention(at),
+        OpName::Index => index::index(at),
         OpName::DeltaNet => recurrent::delta_net(at),
         OpName::ShortConv => recurrence::short_conv(at),
         OpName::Decay => recurrence::decay(at),

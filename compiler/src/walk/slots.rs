@@ -7,7 +7,7 @@
 
 use super::steps::steps;
 use crate::spec::model::{
-    Attention, DeltaNet, Forgetting, Inner, KeyValue, LatentAttention, LatentQuery, Linear,
+    Attention, DeltaNet, Forgetting, Index, Inner, KeyValue, LatentAttention, LatentQuery, Linear,
     LowRank, Mlp, Model, Moe, Norm, Operand, Projection, Recurrence, Section, Step, StepOp, Weight,
 };
 
@@ -101,6 +101,7 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
             linear_slots(o, slots);
         }
         StepOp::LatentAttention(attention) => latent_slots(attention, slots),
+        StepOp::Index(index) => index_slots(index, slots),
         StepOp::DeltaNet(net) => delta_slots(net, slots),
         StepOp::ShortConv(conv) => {
             slots.push(Slot {
@@ -199,6 +200,15 @@ fn latent_slots<'a>(attention: &'a LatentAttention, slots: &mut Vec<Slot<'a>>) {
     slots_as(Role::ByHead, kv_b, slots);
     gate.iter().for_each(|g| linear_slots(&g.linear, slots));
     linear_slots(o, slots);
+}
+
+fn index_slots<'a>(index: &'a Index, slots: &mut Vec<Slot<'a>>) {
+    linear_slots(&index.q, slots);
+    linear_slots(&index.k, slots);
+    let norms = index.q_norm.iter().chain(&index.k_norm);
+    norms.for_each(|n| norm_slots(n, slots));
+    let weigh = index.weigh.iter();
+    weigh.for_each(|w| slots_as(Role::Router, w, slots));
 }
 
 fn delta_slots<'a>(net: &'a DeltaNet, slots: &mut Vec<Slot<'a>>) {

@@ -26,6 +26,11 @@ pub(crate) enum Kept {
         /// How far queries look back.
         reach: Reach,
     },
+    /// Keys alone, of one head, of all positions.
+    Keys {
+        /// Width of a key.
+        dim: usize,
+    },
     /// `[heads, rows, columns]` of f32, however long the sequence.
     Fixed([usize; 3]),
 }
@@ -57,6 +62,7 @@ pub(crate) fn states(model: &Model, section: Section) -> Vec<State> {
                     reach: Reach::Full,
                 },
             ),
+            StepOp::Index(i) => add("keys", Kept::Keys { dim: i.dim }),
             StepOp::DeltaNet(d) => {
                 for (part, channels) in convolutions(d) {
                     add(part, Kept::Fixed([1, d.taps - 1, channels]));

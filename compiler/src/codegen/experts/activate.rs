@@ -14,10 +14,7 @@ pub(super) fn activate_row(e: &mut Writer, a: &Activate, out: Value, other: Valu
     match a.form {
         Form::Plain => {
             gate(e, &a.gating, out, n);
-            if a.gating.alpha != 1.0 {
-                let alpha = e.float(a.gating.alpha);
-                over(e, out, n, alpha);
-            }
+            settle(e, &a.gating, out, n);
         }
         Form::Gated => {
             gate(e, &a.gating, out, n);
@@ -43,14 +40,15 @@ fn split_pairs(e: &mut Writer, out: Value, pairs: Value, n: Count) {
     });
 }
 
-/// `act(α min(g, limit))` in place.
+/// `act(α min(g, limit))` in place, or `act(α g)` where the limit comes behind it.
 fn gate(e: &mut Writer, g: &Gating, at: Value, n: Count) {
-    if g.limit.is_some() || g.alpha != 1.0 {
+    let limit = g.limit.filter(|_| !g.after);
+    if limit.is_some() || g.alpha != 1.0 {
         let alpha = e.float(g.alpha);
         e.each(n, |e, i, lanes| {
             let (at, alpha) = (e.add(at, i), e.splat(lanes, alpha));
             let mut x = e.load(lanes, at, 0);
-            if let Some(l) = g.limit {
+            if let Some(l) = limit {
                 x = bounded(e, lanes, x, l, FloatCC::LessThan);
             }
             let y = e.b.ins().fmul(x, alpha);
@@ -63,14 +61,11 @@ fn gate(e: &mut Writer, g: &Gating, at: Value, n: Count) {
 
 /// `g / α · (u + offset)`, up clamped.
 fn times_up(e: &mut Writer, g: &Gating, gate: Value, up: Value, n: Count) {
-    let (alpha, offset) = (e.float(g.alpha), e.float(g.offset));
+    let offset = e.float(g.offset);
     e.each(n, |e, i, lanes| {
         let (at, up) = (e.add(gate, i), e.add(up, i));
-        let (mut x, mut u) = (e.load(lanes, at, 0), e.load(lanes, up, 0));
-        if g.alpha != 1.0 {
-            let alpha = e.splat(lanes, alpha);
-            x = e.b.ins().fdiv(x, alpha);
-        }
+        let (x, mut u) = (e.load(lanes, at, 0), e.load(lanes, up, 0));
+        let x = settled(e, g, lanes, x);
         if let Some(l) = g.limit {
             u = bounded(e, lanes, u, l, FloatCC::LessThan);
             u = bounded(e, lanes, u, -l, FloatCC::GreaterThan);
@@ -84,13 +79,30 @@ fn times_up(e: &mut Writer, g: &Gating, gate: Value, up: Value, n: Count) {
     });
 }
 
-fn over(e: &mut Writer, at: Value, n: Count, by: Value) {
+/// What is left to do behind the non-linearity of a gate that has no up.
+fn settle(e: &mut Writer, g: &Gating, at: Value, n: Count) {
+    if g.alpha == 1.0 && !g.after {
+        return;
+    }
     e.each(n, |e, i, lanes| {
-        let (at, by) = (e.add(at, i), e.splat(lanes, by));
+        let at = e.add(at, i);
         let x = e.load(lanes, at, 0);
-        let y = e.b.ins().fdiv(x, by);
+        let y = settled(e, g, lanes, x);
         e.store(y, at, 0);
     });
+}
+
+/// `x / α`, clamped where the limit comes behind the non-linearity.
+fn settled(e: &mut Writer, g: &Gating, lanes: Lanes, mut x: Value) -> Value {
+    if g.alpha != 1.0 {
+        let alpha = e.float(g.alpha);
+        let alpha = e.splat(lanes, alpha);
+        x = e.b.ins().fdiv(x, alpha);
+    }
+    match g.limit.filter(|_| g.after) {
+        Some(limit) => bounded(e, lanes, x, limit, FloatCC::LessThan),
+        None => x,
+    }
 }
 
 /// `x` where it compares with the bound as said, else the bound.

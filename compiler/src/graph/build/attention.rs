@@ -7,6 +7,17 @@ use crate::graph::ops::{Attention, Op, Rope, Unary};
 use crate::graph::program::rope_input;
 use crate::spec::model::{self, Activation, KeyValue};
 
+/// What attention reads beside queries and state.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Beside {
+    /// Logits that the sums of the softmax start with.
+    pub(super) sinks: Option<NodeId>,
+    /// What scores fall by with the distance.
+    pub(super) slopes: Option<NodeId>,
+    /// Positions that queries attend to.
+    pub(super) picked: Option<NodeId>,
+}
+
 impl Builder<'_> {
     pub(super) fn attention(&mut self, a: &model::Attention, x: NodeId, name: &str) -> NodeId {
         let at = |part: &str| format!("{name}.{part}");
@@ -36,10 +47,17 @@ impl Builder<'_> {
             reach: a.reach,
             sinks: a.sinks.is_some(),
             slopes: a.slopes.is_some(),
+            picked: a.picked.as_ref().map(|p| p.listing),
             state: self.cache(name),
         };
         let [sinks, slopes] = [&a.sinks, &a.slopes].map(|w| w.as_ref().map(|w| self.weight(w)));
-        let mut mix = self.attend(op, q, k.zip(v), (sinks, slopes), name);
+        let picked = a.picked.as_ref().map(|p| self.value(&p.value));
+        let beside = Beside {
+            sinks,
+            slopes,
+            picked,
+        };
+        let mut mix = self.attend(op, q, k.zip(v), beside, name);
         if a.value_scale != 1.0 {
             // A sum of scaled values is a scaled sum of values, which no cache write has to wait for.
             let scale = Op::Unary(Unary::Scale(a.value_scale));
@@ -152,7 +170,7 @@ impl Builder<'_> {
         op: Attention,
         q: NodeId,
         kv: Option<(NodeId, NodeId)>,
-        (sinks, slopes): (Option<NodeId>, Option<NodeId>),
+        beside: Beside,
         name: &str,
     ) -> NodeId {
         let at = |part: &str| format!("{name}.{part}");
@@ -164,9 +182,10 @@ impl Builder<'_> {
             }
             None => self.graph.add(Op::CacheRead { state }, &[], &at("cache")),
         };
-        let operands: Vec<NodeId> = [q, written].into_iter().chain(slopes).collect();
+        let operands: Vec<NodeId> = [q, written].into_iter().chain(beside.slopes).collect();
         let scores = self.graph.add(Op::Scores(op), &operands, &at("scores"));
-        let operands: Vec<NodeId> = std::iter::once(scores).chain(sinks).collect();
+        let read = beside.sinks.into_iter().chain(beside.picked);
+        let operands: Vec<NodeId> = std::iter::once(scores).chain(read).collect();
         let p = self.graph.add(Op::Softmax(op), &operands, &at("softmax"));
         self.graph.add(Op::Mix(op), &[p, written], &at("mix"))
     }

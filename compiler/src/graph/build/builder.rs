@@ -7,7 +7,9 @@ use graver_runtime::abi::{CacheType, Encoding};
 use crate::graph::decl::{RecurrentDecl, StateDecl, WeightDecl};
 use crate::graph::dim::{Dim, RecurrentId, StateId};
 use crate::graph::nodes::{Graph, NodeId};
-use crate::graph::ops::{Binary, HeadConcat, Matmul, Norm, Op, Unary, WeightedSum, Xielu};
+use crate::graph::ops::{
+    Activate, Binary, Form, HeadConcat, Matmul, Norm, Op, Unary, WeightedSum, Xielu,
+};
 use crate::graph::program::{Block, rope_input};
 use crate::spec::model::{self, Activation, Item, Model, Operand, Section, Step, StepOp, Weight};
 use crate::walk::{self, Kept, State};
@@ -94,6 +96,15 @@ impl<'a> Builder<'a> {
                 dtype: cache,
                 ring: reach.limit(),
             }),
+            Kept::Keys { dim } => self.graph.states.push(StateDecl {
+                name: state.name,
+                kv_heads: 1,
+                head_dim: dim,
+                value_dim: dim,
+                shared: true,
+                dtype: cache,
+                ring: None,
+            }),
             Kept::Fixed([heads, rows, columns]) => self.graph.recurrent.push(RecurrentDecl {
                 name: state.name,
                 heads,
@@ -105,7 +116,11 @@ impl<'a> Builder<'a> {
 
     /// The keys and values that step `name` keeps.
     pub(super) fn cache(&self, name: &str) -> StateId {
-        let name = format!("{name}.kv");
+        self.state(&format!("{name}.kv"))
+    }
+
+    /// A state of keys by its name.
+    pub(super) fn state(&self, name: &str) -> StateId {
         let at = self.graph.states.iter().position(|s| s.name == name);
         StateId(at.expect("the walk gives the state of every attention") as u32)
     }
@@ -311,6 +326,7 @@ impl<'a> Builder<'a> {
             }
             StepOp::Attention(a) => self.attention(a, here(), name),
             StepOp::LatentAttention(a) => self.latent_attention(a, here(), name),
+            StepOp::Index(i) => self.index(i, here(), name),
             StepOp::DeltaNet(d) => self.delta_net(d, here(), name),
             StepOp::ShortConv(c) => self.short_conv(c, here(), name),
             StepOp::Decay(d) => self.decay(d, here(), name),
@@ -400,6 +416,18 @@ impl<'a> Builder<'a> {
         })
     }
 
+    /// What gate and up of an MLP become together.
+    fn gate_and_up(&mut self, m: &model::Mlp, gate: NodeId, up: NodeId, name: &str) -> NodeId {
+        let gated = format!("{name}.gated");
+        if let Some(gating) = m.gating {
+            let form = Form::Gated;
+            let op = Op::Activate(Activate { form, gating });
+            return self.graph.add(op, &[gate, up], &gated);
+        }
+        let gate = self.activated(m.act, gate, &format!("{name}.act"));
+        self.times(gate, up, &gated)
+    }
+
     pub(super) fn mlp(&mut self, m: &model::Mlp, x: NodeId, name: &str) -> NodeId {
         let at = |part: &str| format!("{name}.{part}");
         let inner = match &m.gate {
@@ -409,8 +437,7 @@ impl<'a> Builder<'a> {
                     gate = self.graph.add(Op::Cutoff { by }, &[gate], &at("cutoff"));
                 }
                 let up = self.linear(&m.up, x, &at("up"));
-                let gate = self.activated(m.act, gate, &at("act"));
-                self.times(gate, up, &at("gated"))
+                self.gate_and_up(m, gate, up, name)
             }
             None => {
                 let up = self.linear(&m.up, x, &at("up"));

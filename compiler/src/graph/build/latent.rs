@@ -1,5 +1,6 @@
 //! Multi-head latent attention as the plain graph has it: keys and values of every head expanded and cached.
 
+use super::attention::Beside;
 use super::builder::Builder;
 use crate::graph::nodes::NodeId;
 use crate::graph::ops::{Attention, HeadColumns, HeadConcat, Op};
@@ -13,7 +14,8 @@ impl Builder<'_> {
         name: &str,
     ) -> NodeId {
         let at = |part: &str| format!("{name}.{part}");
-        let mut q = self.latent_query(&a.q, x, name);
+        let from = a.q_from.as_ref().map_or(x, |value| self.value(value));
+        let mut q = self.latent_query(&a.q, from, name);
         let joined = self.linear(&a.kv_a, x, &at("kv_a"));
         let slice = |start, len| Op::Slice { start, len };
         let latent = self.graph.add(slice(0, a.rank), &[joined], &at("latent"));
@@ -49,13 +51,12 @@ impl Builder<'_> {
         let k = self
             .graph
             .add(Op::HeadConcat(join), &[own, shared], &at("k"));
-        let mix = self.attend(
-            self.latent_options(a, name),
-            q,
-            Some((k, v)),
-            (None, None),
-            name,
-        );
+        let picked = a.picked.as_ref().map(|p| self.value(&p.value));
+        let beside = Beside {
+            picked,
+            ..Beside::default()
+        };
+        let mix = self.attend(self.latent_options(a, name), q, Some((k, v)), beside, name);
         let gate = a.gate.as_ref();
         let gate = gate.map(|g| (self.linear(&g.linear, x, &at("gate")), g.act));
         let mix = self.gated(mix, gate, name);
@@ -85,6 +86,7 @@ impl Builder<'_> {
             reach: Reach::Full,
             sinks: false,
             slopes: false,
+            picked: a.picked.as_ref().map(|p| p.listing),
             state: self.cache(name),
         }
     }

@@ -2,7 +2,7 @@
 
 use super::builder::Builder;
 use crate::graph::nodes::NodeId;
-use crate::graph::ops::{Activate, Binary, Form, GroupedMatmul, Grouping, Op};
+use crate::graph::ops::{Activate, Binary, Form, GroupedMatmul, Grouping, Op, Unary};
 use crate::spec::model::{self, Activation, Inner};
 
 impl Builder<'_> {
@@ -11,7 +11,11 @@ impl Builder<'_> {
         let model::Route { experts, top_k, .. } = m.route;
         let grouping = Grouping { experts, top_k };
         let routed_by = m.routed_by.as_ref().map_or(x, |name| self.value(name));
-        let scores = self.linear(&m.router, routed_by, &at("router"));
+        let mut scores = self.linear(&m.router, routed_by, &at("router"));
+        if let Some(cap) = m.softcap {
+            let cap = Op::Unary(Unary::Softcap(cap));
+            scores = self.graph.add(cap, &[scores], &at("softcap"));
+        }
         let each = m.correction.iter().chain(&m.expert_scale);
         let each: Vec<_> = each.map(|w| self.weight(w)).collect();
         let operands: Vec<_> = std::iter::once(scores).chain(each).collect();

@@ -1,11 +1,12 @@
 //! Attention: to a cache of keys and values, in three operations or one, and to latents.
 
 use super::heads::HeadMatmul;
+use super::index::{listing_words, read_listing};
 use super::operand::{Reads, Role, Take};
 use super::rule::{Given, Rule, ShapeError};
 use super::words::{Attr, AttrError, Words, flag, float, set, tree};
 use crate::graph::dim::{Dim, Shape, StateId, shape_text};
-use crate::spec::model::Reach;
+use crate::spec::model::{Listing, Reach};
 
 /// Options of attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,6 +29,8 @@ pub struct Attention {
     pub sinks: bool,
     /// Has an operand with what scores fall by with each position of distance, for each head, `[heads]`.
     pub slopes: bool,
+    /// Has an operand that lists the keys that each query attends to; all that it sees if not.
+    pub picked: Option<Listing>,
     /// The KV state.
     pub state: StateId,
 }
@@ -64,6 +67,8 @@ pub struct AttentionOperands<T> {
     pub slopes: Option<T>,
     /// `[heads]`, read by the softmax.
     pub sinks: Option<T>,
+    /// `[T, what a listing has]`, read by the softmax.
+    pub picked: Option<T>,
 }
 
 /// Operands of the softmax of scores.
@@ -73,6 +78,8 @@ pub(crate) struct SoftmaxOperands<T> {
     pub x: T,
     /// `[heads]`.
     pub sinks: Option<T>,
+    /// `[T, what a listing has]`.
+    pub picked: Option<T>,
 }
 
 /// Operands of the weighted sum of values.
@@ -118,16 +125,18 @@ impl Attention {
             after: take(Role::After, Reads::Order),
             slopes: self.slopes.then(|| take(Role::Slopes, Reads::Vector)),
             sinks: self.sinks.then(|| take(Role::Sinks, Reads::Vector)),
+            picked: self.picked.map(|_| take(Role::Picked, Reads::Positions)),
         }
     }
 
-    /// The walk of scores, which know of no sinks.
+    /// The walk of scores, which know of no sinks and are made for all keys that a query sees.
     pub(crate) fn scores_operands<T>(&self, take: Take<T>) -> AttentionOperands<T> {
         AttentionOperands {
             q: take(Role::Q, Reads::Rows),
             after: take(Role::After, Reads::Order),
             slopes: self.slopes.then(|| take(Role::Slopes, Reads::Vector)),
             sinks: None,
+            picked: None,
         }
     }
 
@@ -136,6 +145,7 @@ impl Attention {
         SoftmaxOperands {
             x: take(Role::X, Reads::Rows),
             sinks: self.sinks.then(|| take(Role::Sinks, Reads::Vector)),
+            picked: self.picked.map(|_| take(Role::Picked, Reads::Positions)),
         }
     }
 
@@ -162,6 +172,7 @@ impl Attention {
     ) -> Result<Shape, ShapeError> {
         self.queries_fit(rule, o)?;
         self.each_head(rule, o.sinks)?;
+        self.positions_fit(rule, o.picked)?;
         Ok(self.result())
     }
 
@@ -181,6 +192,7 @@ impl Attention {
     ) -> Result<Shape, ShapeError> {
         self.are_scores(rule, o.x)?;
         self.each_head(rule, o.sinks)?;
+        self.positions_fit(rule, o.picked)?;
         Ok(o.x.shape.clone())
     }
 
@@ -204,6 +216,21 @@ impl Attention {
     /// That there is a number for each head.
     fn each_head(&self, rule: &Rule, numbers: Option<Given>) -> Result<(), ShapeError> {
         numbers.map_or(Ok(()), |n| rule.vector(n, self.heads))
+    }
+
+    /// That there are as many positions for each query as are picked, of all that it sees.
+    fn positions_fit(&self, rule: &Rule, picked: Option<Given>) -> Result<(), ShapeError> {
+        let (Some(listing), Some(picked)) = (self.picked, picked) else {
+            return Ok(());
+        };
+        let full = self.reach == Reach::Full && !self.slopes;
+        let wanted = "all positions without slopes, where some are picked";
+        rule.check("reach", full, "with options", wanted)?;
+        rule.of_tokens(picked)?;
+        let whole = listing.sets > 0 && self.kv_heads.is_multiple_of(listing.sets);
+        let divisor = format!("a divisor of {}", self.kv_heads);
+        rule.check("sets", whole, listing.sets, divisor)?;
+        rule.has_width(picked, listing.width())
     }
 
     /// That queries, slopes and state fit.
@@ -254,6 +281,7 @@ impl Attention {
         }
         out.extend(self.sinks.then(|| flag("sinks")));
         out.extend(self.slopes.then(|| flag("slopes")));
+        out.extend(self.picked.map(|l| tree("picked", listing_words(&l))));
         out.push(set("state", self.state));
         out
     }
@@ -272,6 +300,10 @@ impl Attention {
             reach: reach.unwrap_or(Reach::Full),
             sinks: w.has("sinks"),
             slopes: w.has("slopes"),
+            picked: w
+                .find("picked")
+                .map(|a| read_listing(&w.inside(a)))
+                .transpose()?,
             state: w.state("state")?,
         })
     }
@@ -349,9 +381,9 @@ impl LatentAttention {
             format!("{found:?}"),
             format!("{expected:?}"),
         )?;
-        let bare = !a.sinks && !a.slopes;
+        let bare = !a.sinks && !a.slopes && a.picked.is_none();
         let plain = a.kv_heads == 1 && bare && a.reach == Reach::Full && self.results.keep == 0;
-        let wanted = "to all keys of one head, without sinks and slopes";
+        let wanted = "to all keys of one head, without sinks and slopes, none picked";
         rule.check("attention", plain, "with options", wanted)?;
         self.results.product_shape(rule, rows, o.weight)
     }

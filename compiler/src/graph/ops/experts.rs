@@ -320,6 +320,7 @@ impl Activate {
             act,
             alpha,
             limit,
+            after,
             offset,
         } = self.gating;
         let mut out = vec![set("act", act.name())];
@@ -330,6 +331,7 @@ impl Activate {
         }
         out.extend((alpha != 1.0).then(|| float("alpha", alpha)));
         out.extend(limit.map(|l| float("limit", l)));
+        out.extend(after.then(|| flag("after")));
         out.extend((offset != 0.0).then(|| float("offset", offset)));
         out
     }
@@ -345,6 +347,7 @@ impl Activate {
             act: activation(act).ok_or_else(|| w.bad("act", act, "an activation"))?,
             alpha: w.maybe("alpha")?.unwrap_or(1.0),
             limit: w.maybe("limit")?,
+            after: w.has("after"),
             offset: w.maybe("offset")?.unwrap_or(0.0),
         };
         Ok(Activate { form, gating })

@@ -6,6 +6,7 @@ use super::collective::Collective;
 use super::expert_block::{ExpertsIn, ExpertsOut};
 use super::experts::{GroupedMatmul, Grouping};
 use super::heads::HeadMatmul;
+use super::index::{IndexScores, PickKeys};
 use super::matmul::Matmul;
 use super::recurrent::{DeltaRule, ShortConv};
 use super::scan::Scan;
@@ -47,6 +48,10 @@ pub enum Cut<'a> {
     Softmax(&'a Attention),
     /// By heads, for one tile of queries at a time.
     Mix(&'a Attention),
+    /// By queries and runs of keys, for one tile of queries at a time.
+    IndexScores(&'a IndexScores),
+    /// By queries, for one tile of them at a time.
+    PickKeys(&'a PickKeys),
     /// By segments and heads.
     LatentAttention(&'a LatentAttention),
     /// By segments and channels.

@@ -14,6 +14,7 @@ use super::experts::{
 };
 use super::facts::{Cut, Facts, Flops};
 use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
+use super::index::{IndexScores, PickKeys};
 use super::matmul::Matmul;
 use super::norm::{Norm, NormOperands, quantize_shape};
 use super::operand::{Pair, Reads, Role, Single, Take};
@@ -97,6 +98,10 @@ pub enum Op {
     Attention(Attention),
     /// Attention to latents with the products before and after it.
     LatentAttention(LatentAttention),
+    /// How much an index thinks of each key, for the queries of one tile.
+    IndexScores(IndexScores),
+    /// The positions that queries attend to, by such scores.
+    PickKeys(PickKeys),
     /// The rows whose logits are wanted.
     GatherRows,
     /// Columns `start..start + len` of every row: a view, not a kernel.
@@ -239,6 +244,8 @@ impl Op {
             Op::LatentAttention(l) => {
                 Facts::new("latent_attention", Cut::LatentAttention(l)).reads(l.attention.state)
             }
+            Op::IndexScores(i) => Facts::new("index_scores", Cut::IndexScores(i)).reads(i.state),
+            Op::PickKeys(p) => Facts::new("pick_keys", Cut::PickKeys(p)),
             Op::ShortConv(c) => Facts::new("short_conv", Cut::ShortConv(c)).recurrent(c.state),
             Op::DeltaRule(d) => Facts::new("delta_rule", Cut::DeltaRule(d)).recurrent(d.state),
             Op::Scan(c) => Facts::new("scan", Cut::Scan(c)).recurrent(c.state),
@@ -291,6 +298,8 @@ impl Op {
             Op::Mix(a) => walked(a.mix_operands(take)),
             Op::Attention(a) => walked(a.operands(take)),
             Op::LatentAttention(l) => walked(l.operands(take)),
+            Op::IndexScores(i) => walked(i.operands(take)),
+            Op::PickKeys(_) => walked(Single::of(take)),
             Op::Route(r) => walked(RouteOperands::of(r, take)),
             Op::GatherTokens { .. } | Op::Combine { .. } => walked(GroupedRows::of(take)),
             Op::GroupedMatmul(m) => walked(m.operands(take)),
@@ -353,6 +362,8 @@ impl Op {
             Op::Mix(a) => a.mix_shape(rule, &a.mix_operands(o)),
             Op::Attention(a) => a.shape(rule, &a.operands(o)),
             Op::LatentAttention(l) => l.shape(rule, &l.operands(o)),
+            Op::IndexScores(i) => i.shape(rule, &i.operands(o)),
+            Op::PickKeys(p) => p.shape(rule, &Single::of(o)),
             Op::GatherRows => gather_shape(rule, &Single::of(o)),
             Op::Slice { start, len } => slice_shape((*start, *len), rule, &Single::of(o)),
             Op::HeadSlice(c) => c.shape(rule, &Single::of(o)),
@@ -404,6 +415,8 @@ impl Op {
             Op::HeadSlice(c) => c.words(),
             Op::HeadMatmul(m) => m.words(),
             Op::LatentAttention(l) => l.words(),
+            Op::IndexScores(i) => i.words(),
+            Op::PickKeys(p) => p.words(),
             Op::HeadConcat(c) => c.words(),
             Op::Route(r) => route_words(r),
             Op::GroupByExpert(g) => g.words(),

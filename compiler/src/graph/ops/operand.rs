@@ -35,6 +35,8 @@ pub enum Role {
     Sinks,
     /// What scores fall by with the distance.
     Slopes,
+    /// Positions that queries attend to.
+    Picked,
     /// The table of groups.
     Groups,
     /// A router's scores.
@@ -114,6 +116,8 @@ pub enum Reads {
     MatrixByHead,
     /// Rows of a matrix by their number.
     Table,
+    /// Rows of whole numbers: positions, as an index lists them.
+    Positions,
     /// Nothing: it orders what reads a state after what writes it.
     Order,
 }
@@ -179,6 +183,7 @@ impl fmt::Display for Role {
             Role::Residual => "residual",
             Role::Sinks => "sinks",
             Role::Slopes => "slopes",
+            Role::Picked => "picked",
             Role::Groups => "groups",
             Role::Scores => "scores",
             Role::Correction => "correction",

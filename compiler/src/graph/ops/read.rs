@@ -6,6 +6,7 @@ use super::epilogue::{Epilogue, Rope, read_position_scale};
 use super::expert_block::{ExpertsIn, ExpertsOut};
 use super::experts::{Activate, GroupedMatmul, Grouping, read_route};
 use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
+use super::index::{IndexScores, PickKeys};
 use super::matmul::Matmul;
 use super::norm::Norm;
 use super::op::Op;
@@ -66,6 +67,8 @@ impl Op {
             "mix" => Op::Mix(Attention::read(w)?),
             "attention" => Op::Attention(Attention::read(w)?),
             "latent_attention" => Op::LatentAttention(LatentAttention::read(w)?),
+            "index_scores" => Op::IndexScores(IndexScores::read(w)?),
+            "pick_keys" => Op::PickKeys(PickKeys::read(w)?),
             "gather_rows" => Op::GatherRows,
             "slice" => Op::Slice {
                 start: w.get("start")?,

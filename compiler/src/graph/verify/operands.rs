@@ -12,7 +12,10 @@ pub(super) fn check(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<(), S
         let decl = graph.weight(*id);
         let fits = match (reads, decl) {
             (Reads::Rows | Reads::RowsOrVector, None) | (Reads::Order, _) => Ok(()),
-            (Reads::Rows, Some(_)) => Err("is a weight, where rows are read".into()),
+            (Reads::Positions, None) => positions(graph, *id),
+            (Reads::Rows | Reads::Positions, Some(_)) => {
+                Err("is a weight, where rows are read".into())
+            }
             (_, None) => Err("is not a weight, where one is read".into()),
             (Reads::Vector | Reads::RowsOrVector, Some(d)) => vector(d),
             (Reads::Matrix, Some(d)) => rows_apart(d),
@@ -22,6 +25,18 @@ pub(super) fn check(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<(), S
         fits.map_err(|what| format!("{role} of {} {what}", op.name()))?;
     }
     Ok(())
+}
+
+/// Positions come from an index, of this layer or an earlier one; nothing computes with them on the way.
+fn positions(graph: &Graph, id: NodeId) -> Result<(), String> {
+    match graph.op(id) {
+        Op::PickKeys(_) | Op::Input(_) => Ok(()),
+        Op::Copy | Op::Slice { .. } => positions(graph, graph.input(id)),
+        other => Err(format!(
+            "comes from {}, where positions are read",
+            other.name()
+        )),
+    }
 }
 
 /// Vectors and filters are read as f32, whatever the checkpoint has.

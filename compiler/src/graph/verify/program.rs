@@ -1,7 +1,7 @@
 //! What has to hold between the blocks of a program: what may stand in which, what they hand on, and whose state a layer
 //! reads.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::error::VerifyError;
 use super::graph::verify;
@@ -128,21 +128,25 @@ impl Program {
                 return Err(VerifyError::new("embed", what));
             }
         }
-        for (b, block) in self.blocks.iter().enumerate().skip(1) {
-            for (name, shape) in streams(block).filter(|(name, _)| *name != LOGITS) {
-                let expected = made.get(name).map(|id| embed.shape(*id));
-                if expected.map(Vec::as_slice) == Some(shape) {
-                    continue;
-                }
-                let expected = expected.map_or("nothing".into(), |s| shape_text(s));
-                let what = format!(
-                    "`{name}` is {} here; the embedding hands on {expected}",
-                    shape_text(shape)
-                );
-                return Err(VerifyError {
+        let handed = made
+            .into_iter()
+            .map(|(n, id)| (n, embed.shape(id).as_slice()));
+        let mut handed: BTreeMap<&str, &[Dim]> = handed.collect();
+        let mut done = BTreeSet::from([0]);
+        for b in self.run_order() {
+            // What is handed on keeps its shape, so that a block's first turn stands for all.
+            if done.insert(b) {
+                let block = &self.blocks[b];
+                let wrong = |what| VerifyError {
                     block: Some(b),
                     ..VerifyError::new(self.place(b), what)
-                });
+                };
+                handed_alike(inputs(block), &handed).map_err(wrong)?;
+                for (name, shape) in outputs_of(block).filter(|(name, _)| *name != LOGITS) {
+                    handed.entry(name).or_insert(shape);
+                }
+                let outputs = outputs_of(block).filter(|(name, _)| *name != LOGITS);
+                handed_alike(outputs, &handed).map_err(wrong)?;
             }
         }
         Ok(())
@@ -248,16 +252,41 @@ fn outputs(graph: &Graph) -> Result<(), VerifyError> {
     Ok(())
 }
 
-/// What a block is handed and hands on, by name.
-fn streams(block: &Block) -> impl Iterator<Item = (&str, &[Dim])> {
+/// That values have the shapes in which blocks before have handed them on.
+fn handed_alike<'a>(
+    values: impl Iterator<Item = (&'a str, &'a [Dim])>,
+    handed: &BTreeMap<&str, &[Dim]>,
+) -> Result<(), String> {
+    for (name, shape) in values {
+        let expected = handed.get(name);
+        if expected == Some(&shape) {
+            continue;
+        }
+        let expected = expected.map_or("nothing".into(), |s| shape_text(s));
+        return Err(format!(
+            "`{name}` is {} here; what runs before hands on {expected}",
+            shape_text(shape)
+        ));
+    }
+    Ok(())
+}
+
+/// What a block is handed, by name.
+fn inputs(block: &Block) -> impl Iterator<Item = (&str, &[Dim])> {
     let graph = &block.graph;
-    let inputs = graph
+    let shape = |id| graph.shape(id).as_slice();
+    graph
         .order()
         .into_iter()
-        .filter_map(|id| match graph.op(id) {
-            Op::Input(name) => Some((name.as_str(), graph.shape(id).as_slice())),
+        .filter_map(move |id| match graph.op(id) {
+            Op::Input(name) => Some((name.as_str(), shape(id))),
             _ => None,
-        });
+        })
+}
+
+/// What a block hands on, by name.
+fn outputs_of(block: &Block) -> impl Iterator<Item = (&str, &[Dim])> {
+    let graph = &block.graph;
     let outputs = graph.outputs.iter();
-    inputs.chain(outputs.map(|(n, id)| (n.as_str(), graph.shape(*id).as_slice())))
+    outputs.map(|(n, id)| (n.as_str(), graph.shape(*id).as_slice()))
 }

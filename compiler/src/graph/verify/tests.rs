@@ -205,17 +205,37 @@ fn blocks_read_what_was_handed_on() {
     let nothing = with(2, "%h = input", "%x = input: [T, 8]\n%h = input");
     assert_eq!(
         nothing,
-        "layers.sharing: `x` is [T, 8] here; the embedding hands on nothing"
+        "layers.sharing: `x` is [T, 8] here; what runs before hands on nothing"
     );
     let narrow = with(2, "%h = input", "%s = input: [T, 6]\n%h = input");
     assert_eq!(
         narrow,
-        "layers.sharing: `s` is [T, 6] here; the embedding hands on [T, 8]"
+        "layers.sharing: `s` is [T, 6] here; what runs before hands on [T, 8]"
     );
-    let leftover = with(1, "output s", "output leftover");
+    // What a layer makes, layers behind it read, and none before it.
+    let late = |order: [usize; 2]| {
+        let mut program = sound();
+        program.blocks[1] = block("own", &OWN.replace("output s", "output late"));
+        let reads = SHARING.replace("%h = input", "%late = input: [T, 8]\n%h = input");
+        program.blocks[2] = block("sharing", &reads);
+        program.layers = order.to_vec();
+        program
+    };
+    late([1, 2]).verify().unwrap();
+    let mut early = late([2, 1]);
+    early.sources = vec![None, None];
     assert_eq!(
-        leftover,
-        "layers.own: `leftover` is [T, 8] here; the embedding hands on nothing"
+        said_of(&early),
+        "layers.sharing: `late` is [T, 8] here; what runs before hands on nothing"
+    );
+    let wide = with(
+        1,
+        "output s = %k",
+        "%l = slice %k {start=0 len=4}\noutput s = %l",
+    );
+    assert_eq!(
+        wide,
+        "layers.own: `s` is [T, 4] here; what runs before hands on [T, 8]"
     );
     let first = with(0, "output h", "%x = input: [T, 8]\noutput h");
     assert_eq!(

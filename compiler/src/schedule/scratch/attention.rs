@@ -3,7 +3,8 @@
 use graver_runtime::abi::{KEY_BLOCK, PREFILL_TOKENS, QUERY_TILE};
 
 use super::area::{Area, Layout};
-use crate::graph::{Attention, Graph, LatentAttention, ProgramKind};
+use crate::graph::{Attention, Graph, IndexScores, LatentAttention, ProgramKind, StateId};
+use crate::schedule::steps::picked_heads;
 
 /// Keys that latent attention expands at once: few enough that keys and values of a head stay in the second-level cache.
 pub(crate) const EXPANDED_KEYS: usize = 128;
@@ -19,6 +20,10 @@ pub(crate) struct AttentionScratch {
     pub state: Area,
     /// Cached rows as f32, where they are not floats.
     pub widened: Area,
+    /// Keys that are picked, as they lie in the state, one after the other.
+    pub keys: Area,
+    /// Their values, where they are not the same rows.
+    pub picked_values: Area,
 }
 
 impl AttentionScratch {
@@ -34,13 +39,26 @@ impl AttentionScratch {
         kind: ProgramKind,
     ) -> Self {
         let rows = attention_rows(a, kind);
+        let state = &graph.states[a.state.0 as usize];
+        let values = match state.shared {
+            true => 0,
+            false => state.row_bytes(a.value_dim),
+        };
         AttentionScratch {
             scores: layout.take("scores", rows * KEY_BLOCK * 4),
             values: layout.take("values", rows * a.value_dim * 4),
             state: layout.take("state", rows * 2 * 4),
             widened: layout.take("widened", widened_bytes(graph, a, kind)),
+            keys: layout.take("keys", picked_bytes(a, state.row_bytes(a.head_dim))),
+            picked_values: layout.take("picked values", picked_bytes(a, values)),
         }
     }
+}
+
+/// Bytes of a block of rows that are picked.
+fn picked_bytes(a: &Attention, row_bytes: usize) -> usize {
+    a.picked
+        .map_or(0, |l| l.positions().min(KEY_BLOCK) * row_bytes)
 }
 
 /// Of scores and mix as kernels of their own.
@@ -64,6 +82,57 @@ impl UnfusedScratch {
     ) -> Self {
         UnfusedScratch {
             widened: layout.take("widened", widened_bytes(graph, a, kind)),
+        }
+    }
+}
+
+/// Of one query of an index against a run of keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct IndexScratch {
+    /// Scores of each head, `[heads, KEY_BLOCK]`.
+    pub heads: Area,
+    /// Cached rows as f32, where they are not floats.
+    pub widened: Area,
+}
+
+impl IndexScratch {
+    /// The layout of index `i`.
+    pub(crate) fn of(graph: &Graph, i: &IndexScores, kind: ProgramKind) -> Self {
+        Self::take(&mut Layout::new(), graph, i, kind)
+    }
+
+    pub(super) fn take(
+        layout: &mut Layout,
+        graph: &Graph,
+        i: &IndexScores,
+        kind: ProgramKind,
+    ) -> Self {
+        IndexScratch {
+            heads: layout.take("heads", i.heads * KEY_BLOCK * 4),
+            widened: layout.take("widened", widened_bytes_of(graph, i.state, i.dim, kind)),
+        }
+    }
+}
+
+/// Values of a byte: what keys are counted by while the largest scores are looked for.
+pub(crate) const PICK_BINS: usize = 256;
+
+/// Of one query's choice of keys.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct PickScratch {
+    /// How many keys have each value of a byte of their scores, `[PICK_BINS]`.
+    pub bins: Area,
+}
+
+impl PickScratch {
+    /// The layout.
+    pub(crate) fn of() -> Self {
+        Self::take(&mut Layout::new())
+    }
+
+    pub(super) fn take(layout: &mut Layout) -> Self {
+        PickScratch {
+            bins: layout.take("bins", PICK_BINS * 4),
         }
     }
 }
@@ -135,9 +204,13 @@ impl LatentScratch {
 
 /// Bytes of cached rows that are made into f32 at once; none where they are floats.
 fn widened_bytes(graph: &Graph, a: &Attention, kind: ProgramKind) -> usize {
-    match graph.states[a.state.0 as usize].dtype.float() {
+    widened_bytes_of(graph, a.state, a.head_dim.max(a.value_dim), kind)
+}
+
+fn widened_bytes_of(graph: &Graph, state: StateId, width: usize, kind: ProgramKind) -> usize {
+    match graph.states[state.0 as usize].dtype.float() {
         Some(_) => 0,
-        None => widened_rows(kind) * a.head_dim.max(a.value_dim) * 4,
+        None => widened_rows(kind) * width * 4,
     }
 }
 
@@ -150,9 +223,11 @@ pub(crate) fn widened_rows(kind: ProgramKind) -> usize {
     }
 }
 
-/// Rows of scores that attention computes at once: a group of heads in decode, the queries of a tile in prefill.
+/// Rows of scores that attention computes at once: a group of heads in decode, the queries of a tile in prefill; some heads of a
+/// query where keys are picked, which each query has of its own.
 pub(crate) fn attention_rows(a: &Attention, kind: ProgramKind) -> usize {
     match kind {
+        ProgramKind::Decode | ProgramKind::Prefill if a.picked.is_some() => picked_heads(a),
         ProgramKind::Decode => a.group(),
         ProgramKind::Prefill => QUERY_TILE,
     }

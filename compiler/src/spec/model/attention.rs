@@ -2,6 +2,7 @@
 
 use serde::Serialize;
 
+use super::index::Picked;
 use super::parts::{Activation, Linear, Norm};
 use super::weight::Weight;
 
@@ -45,6 +46,8 @@ pub struct Attention {
     pub sinks: Option<Weight>,
     /// How much each head's scores fall with the distance, `[heads]` (Press et al. 2022, ALiBi).
     pub slopes: Option<Weight>,
+    /// What queries are limited to.
+    pub picked: Option<Picked>,
 }
 
 /// A gate behind attention (Qiu et al. 2025, gated attention).

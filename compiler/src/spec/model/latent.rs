@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::attention::Gate;
+use super::index::Picked;
 use super::parts::{Linear, Norm};
 
 /// Multi-head latent attention (DeepSeek-AI 2024, DeepSeek-V2): keys and values of all heads are made from one latent
@@ -19,6 +20,8 @@ pub struct LatentAttention {
     pub value_dim: usize,
     /// Width of the latent.
     pub rank: usize,
+    /// Name of what queries are made from, if not the step's input.
+    pub q_from: Option<String>,
     /// Queries.
     pub q: LatentQuery,
     /// `[rank + rope_dim, in]`: the latent, and the shared part of the keys.
@@ -35,6 +38,8 @@ pub struct LatentAttention {
     pub rope: Option<usize>,
     /// Scores are multiplied by this.
     pub scale: f32,
+    /// What queries are limited to.
+    pub picked: Option<Picked>,
 }
 
 impl LatentAttention {

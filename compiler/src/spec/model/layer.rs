@@ -3,6 +3,7 @@
 use serde::Serialize;
 
 use super::attention::Attention;
+use super::index::Index;
 use super::latent::LatentAttention;
 use super::moe::Moe;
 use super::parts::{Activation, Linear, Mlp, Norm, Operand, Xielu};
@@ -149,6 +150,8 @@ pub enum StepOp {
     Attention(Box<Attention>),
     /// Multi-head latent attention with its projections.
     LatentAttention(Box<LatentAttention>),
+    /// The positions that attention is limited to.
+    Index(Box<Index>),
     /// The gated delta rule with its projections.
     DeltaNet(Box<DeltaNet>),
     /// A causal convolution over a few positions.

@@ -4,6 +4,7 @@
 //! differ only in how these pieces are put together.
 
 mod attention;
+mod index;
 mod latent;
 mod layer;
 mod made;
@@ -15,11 +16,12 @@ mod weight;
 mod whole;
 
 pub use attention::{Attention, Gate, KeyValue, PositionScale, QkNorm, Reach, SourceLayer};
+pub use index::{Index, Listing, Picked};
 pub use latent::{LatentAttention, LatentQuery};
 pub use layer::{Item, LayerKind, Step, StepOp};
 pub use made::Made;
-pub use moe::{Gating, Groups, Inner, Moe, Route, Score};
-pub use parts::{Activation, Linear, Mlp, Norm, NormKind, Operand, Xielu};
+pub use moe::{Groups, Inner, Moe, Route, Score};
+pub use parts::{Activation, Gating, Linear, Mlp, Norm, NormKind, Operand, Xielu};
 pub use recurrent::{
     Convolved, Decay, DeltaNet, Forgetting, LowRank, Projection, Recurrence, ShortConv,
 };

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::parts::{Activation, Linear, Mlp};
+use super::parts::{Gating, Linear, Mlp};
 use super::weight::Weight;
 
 /// Feed-forward experts chosen by a router (Shazeer et al. 2017), with experts that every token visits.
@@ -14,6 +14,8 @@ pub struct Moe {
     pub top_k: usize,
     /// `[experts, in]`: scores each expert.
     pub router: Linear,
+    /// `cap · tanh(score / cap)`, before anything else is made of scores.
+    pub softcap: Option<f32>,
     /// How scores become a choice and weights.
     pub route: Route,
     /// The value that the router reads, where it is not what the experts do.
@@ -95,17 +97,4 @@ pub struct Groups {
     pub top: usize,
     /// A group is as good as its best experts together: how many of them.
     pub best: usize,
-}
-
-/// What lies between an expert's matrices: `act(α g) / α · (u + offset)`, gate and up clamped before.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
-pub struct Gating {
-    /// Non-linearity.
-    pub act: Activation,
-    /// Multiplies what the non-linearity sees, and divides what it gives: `x · sigmoid(α x)` of SiLU.
-    pub alpha: f32,
-    /// The gate is at most this, and up lies between minus this and this.
-    pub limit: Option<f32>,
-    /// Added to up.
-    pub offset: f32,
 }

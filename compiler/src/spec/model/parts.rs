@@ -56,6 +56,37 @@ pub struct Mlp {
     pub act: Activation,
     /// Before the non-linearity, only what exceeds the row's mean by so many standard deviations is kept.
     pub cutoff: Option<f32>,
+    /// What gate and up become together, where that is not `act(gate) · up`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gating: Option<Gating>,
+}
+
+/// What lies between the matrices of an expert or an MLP: `act(α g) / α · (u + offset)`, gate and up clamped before.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Gating {
+    /// Non-linearity.
+    pub act: Activation,
+    /// Multiplies what the non-linearity sees, and divides what it gives: `x · sigmoid(α x)` of SiLU.
+    pub alpha: f32,
+    /// The gate is at most this, and up lies between minus this and this.
+    pub limit: Option<f32>,
+    /// The gate is clamped behind the non-linearity rather than before it.
+    pub after: bool,
+    /// Added to up.
+    pub offset: f32,
+}
+
+impl Gating {
+    /// `act(g) · u`.
+    pub fn plain(act: Activation) -> Gating {
+        Gating {
+            act,
+            alpha: 1.0,
+            limit: None,
+            after: false,
+            offset: 0.0,
+        }
+    }
 }
 
 /// Non-linearities.

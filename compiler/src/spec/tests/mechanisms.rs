@@ -156,3 +156,115 @@ fn values_stand_side_by_side() {
     let unknown = message_of(concat(16, "fw"));
     assert!(unknown.contains("did you mean `few`?"), "{unknown}");
 }
+
+/// An index, then attention that `changes` are made to.
+fn picking(index: Value, changes: Value) -> Value {
+    let mut step = json!({ "op": "index", "from": "x", "as": "picked", "n_heads": 4, "dim": 6, "count": 3, "q": "iq", "k": "ik", "weigh": "iw" });
+    let index = index.as_object().unwrap().clone();
+    step.as_object_mut().unwrap().extend(index);
+    let mut attention = json!({ "op": "attention", "name": "second", "from": "x", "n_heads": 4, "n_kv_heads": 2, "head_dim": 4, "picked": "picked",
+        "q": "q", "k": "k", "v": "v", "o": "o" });
+    let changes = changes.as_object().unwrap().clone();
+    attention.as_object_mut().unwrap().extend(changes);
+    json!([{ "op": "scale", "by": 1.0, "as": "x" }, step, attention])
+}
+
+#[test]
+fn attention_is_limited_to_what_an_index_picks() {
+    let nothing = || json!({});
+    model(&with_steps(picking(nothing(), nothing())));
+    for (index, change, expected) in [
+        (
+            nothing(),
+            json!({ "picked": "x" }),
+            "small: layers.dense.second.picked: found `x`, which does not list positions, expected the name of what an `index` gives",
+        ),
+        (
+            json!({ "weigh": null, "n_heads": 4 }),
+            nothing(),
+            "small: layers.dense.second.picked: found `picked`, which has 4 lists, expected one list, or a number that divides the 2 key heads",
+        ),
+        (
+            json!({ "near": 4 }),
+            nothing(),
+            "small: layers.dense.index.near: found 4, expected a whole number from 0 to 3",
+        ),
+    ] {
+        assert_eq!(message_of(picking(index, change)), expected);
+    }
+    for key in ["window", "chunk"] {
+        let found = message_of(picking(nothing(), json!({ key: 3 })));
+        assert!(found.contains("`picked` or one of `window`"), "{found}");
+    }
+    let found = message_of(picking(nothing(), json!({ "alibi": {} })));
+    assert!(found.contains("`picked` or one of `window`"), "{found}");
+}
+
+#[test]
+fn a_name_that_is_given_again_lists_nothing() {
+    let mut steps = picking(json!({}), json!({}));
+    let again = json!({ "op": "linear", "name": "again", "from": "x", "out": 3, "weight": "a", "as": "picked" });
+    steps.as_array_mut().unwrap().insert(2, again);
+    let found = message_of(steps);
+    assert!(found.contains("does not list positions"), "{found}");
+}
+
+#[test]
+fn carried_values_are_made_before_they_are_read() {
+    let index = json!({ "op": "index", "if": "layer == 1", "from": "x", "as": "picked", "n_heads": 4, "dim": 6, "count": 3, "q": "iq", "k": "ik", "weigh": "iw" });
+    let read = |from: usize| {
+        let mut steps = picking(json!({}), json!({ "if": format!("layer >= {from}") }));
+        steps[1] = index.clone();
+        steps
+            .as_array_mut()
+            .unwrap()
+            .push(json!({ "op": "pick", "from": "x" }));
+        let mut spec = with_steps(steps);
+        spec["carried"] = json!({ "picked": 3 });
+        spec
+    };
+    let mut config = config();
+    config["layers"] = 4.into();
+    let bound = bind(&read(1), &config).unwrap();
+    assert_eq!(bound.carried, [("picked".to_string(), 3)]);
+    let early = bind(&read(0), &config).unwrap_err().to_string();
+    assert!(early.contains("unknown value `picked`"), "{early}");
+    let mut never = read(1);
+    never["carried"] = json!({ "picked": 3, "other": 3 });
+    let never = bind(&never, &config).unwrap_err().to_string();
+    assert!(never.contains("carried: unknown value `other`"), "{never}");
+    let mut wide = read(1);
+    wide["carried"] = json!({ "picked": 4 });
+    let wide = bind(&wide, &config).unwrap_err().to_string();
+    assert!(
+        wide.contains("its output's width is 3, expected 4"),
+        "{wide}"
+    );
+}
+
+#[test]
+fn gating_of_an_mlp_needs_a_gate() {
+    let mlp = |fields: Value| {
+        let mut step = json!({ "op": "mlp", "name": "second", "ffn": 4, "act": "'silu'", "up": "u", "down": "d" });
+        step.as_object_mut()
+            .unwrap()
+            .extend(fields.as_object().unwrap().clone());
+        json!([step])
+    };
+    let gating = |g: Value| json!({ "gate": "g", "gating": g });
+    let of = |fields: Value| {
+        let m = model(&with_steps(mlp(fields)));
+        let Item::Residual { branches, .. } = &m.kinds[0].items[1] else {
+            panic!("no residual")
+        };
+        let StepOp::Mlp(mlp) = &branches[0][0].op else {
+            panic!("no MLP")
+        };
+        mlp.gating
+    };
+    assert_eq!(of(gating(json!({ "limit": null, "after": true }))), None);
+    let limited = of(gating(json!({ "limit": 2, "after": true }))).unwrap();
+    assert!(limited.after && limited.limit == Some(2.0));
+    let bare = message_of(mlp(json!({ "gating": { "limit": 2 } })));
+    assert!(bare.contains("a `gate` and no `cutoff`"), "{bare}");
+}
