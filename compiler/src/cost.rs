@@ -13,12 +13,14 @@ use crate::graph::{
     LatentAttention, Matmul, NodeId, Norm, Op, Reach, StateDecl, StateId, WeightDecl,
 };
 
-/// Sizes of a step of one sequence.
+/// Sizes of a step.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 pub struct Step {
     /// Tokens of the step, `T`.
     pub tokens: usize,
-    /// Positions filled before it.
+    /// Sequences that have as many of them each.
+    pub sequences: usize,
+    /// Positions of each sequence that are filled before it.
     pub depth: usize,
     /// Rows whose logits are wanted, `R`.
     pub logit_rows: usize,
@@ -57,6 +59,7 @@ impl Step {
     pub fn decode(depth: usize) -> Step {
         Step {
             tokens: 1,
+            sequences: 1,
             depth,
             logit_rows: 1,
         }
@@ -67,6 +70,7 @@ impl Step {
         let tokens = tokens.min(PREFILL_TOKENS);
         Step {
             tokens,
+            sequences: 1,
             depth,
             logit_rows: 1,
         }
@@ -87,12 +91,18 @@ impl Step {
     /// Keys seen by all tokens together.
     fn visible(&self, reach: Reach) -> u64 {
         let seen = |p: usize| (p + 1 - reach.start(p)) as u64;
-        (self.depth..self.depth + self.tokens).map(seen).sum()
+        let one: u64 = (self.depth..self.end()).map(seen).sum();
+        one * self.sequences as u64
     }
 
-    /// Positions that some token sees.
+    /// Positions that some token sees, of all sequences.
     fn span(&self, reach: Reach) -> u64 {
-        (self.depth + self.tokens - reach.start(self.depth)) as u64
+        ((self.end() - reach.start(self.depth)) * self.sequences) as u64
+    }
+
+    /// Positions of each sequence that are filled after it.
+    fn end(&self) -> usize {
+        self.depth + self.tokens / self.sequences
     }
 }
 
@@ -351,13 +361,13 @@ fn head_matmul(graph: &Graph, node: NodeId, m: &HeadMatmul, step: Step) -> u64 {
     rows(graph, node, step) * each as u64
 }
 
-/// Of one segment: expanding every key, or absorbing at every token, whichever takes less.
+/// Expanding every key, or absorbing at every token, whichever takes less.
 fn latent_attention(l: &LatentAttention, step: Step) -> u64 {
     let up = 2 * l.rank() * (l.queries.rows.len + l.value_dim()) * l.attention.heads;
     let over = |tokens: usize, dims: usize| {
         (tokens * up) as u64 + seen(&l.attention, step) * (2 * dims as u64 + 3)
     };
-    let expanded = over(step.depth + step.tokens, l.key_dim() + l.value_dim());
+    let expanded = over(step.sequences * step.end(), l.key_dim() + l.value_dim());
     expanded.min(over(step.tokens, l.attention.head_dim + l.rank()))
 }
 
@@ -397,10 +407,9 @@ fn state_bytes(graph: &Graph, node: NodeId, step: Step) -> u64 {
         .writes
         .first()
         .map_or(0, |s| step.tokens as u64 * row(state(*s)));
-    let recurrent = op
-        .facts()
-        .recurrent
-        .map_or(0, |r| 2 * graph.recurrent[r.0 as usize].bytes() as u64);
+    let recurrent = op.facts().recurrent.map_or(0, |r| {
+        2 * graph.recurrent[r.0 as usize].bytes() as u64 * step.sequences as u64
+    });
     written
         + recurrent
         + match op {
@@ -433,6 +442,7 @@ mod tests {
         let node = graph.outputs[0].1;
         let step = Step {
             tokens: 3,
+            sequences: 1,
             depth: 0,
             logit_rows: 1,
         };
@@ -450,6 +460,7 @@ mod tests {
     fn a_window_bounds_what_is_read_and_what_is_computed() {
         let step = Step {
             tokens: 2,
+            sequences: 1,
             depth: 9,
             logit_rows: 1,
         };
@@ -457,5 +468,12 @@ mod tests {
         assert_eq!(step.span(Reach::Full), 11);
         assert_eq!(step.visible(Reach::Window(4)), 8);
         assert_eq!(step.span(Reach::Window(4)), 5);
+        let several = Step {
+            tokens: 6,
+            sequences: 3,
+            ..step
+        };
+        assert_eq!(several.visible(Reach::Full), 3 * (10 + 11));
+        assert_eq!(several.span(Reach::Window(4)), 3 * 5);
     }
 }

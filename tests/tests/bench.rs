@@ -59,6 +59,7 @@ fn point(phase: Phase, tokens: usize, depth: usize) -> Point {
         phase,
         tokens,
         depth,
+        sequences: 1,
     }
 }
 
@@ -82,6 +83,27 @@ fn fused_and_unfused_at_every_point() {
     }
     let deeper = &report.points[2].variants[0];
     assert!(deeper.memory_bytes > report.points[1].variants[0].memory_bytes);
+}
+
+/// Weights are read once for all sequences of a step, keys and values for each.
+#[test]
+fn sequences_that_decode_together_share_the_weights() {
+    let of = |sequences| Point {
+        sequences,
+        ..point(Phase::Decode, 3, 20)
+    };
+    let report = measure("llama", false, &[1, 4, 12].map(of));
+    let bytes = |p: usize| report.points[p].variants[0].memory_bytes;
+    let state = (bytes(1) - bytes(0)) / 3;
+    assert!(state > 0 && bytes(2) - bytes(0) == 11 * state);
+    for p in &report.points {
+        let v = &p.variants[0];
+        let seconds = p.point.all_tokens() as f64 / v.tokens_per_second;
+        let is_middle = |s: &f64| (s - seconds).abs() < 1e-9;
+        assert!(v.seconds.iter().any(is_middle), "{p:?}");
+    }
+    let last = report.points[2].point.to_string();
+    assert!(last.ends_with("12 sequences at once"), "{last}");
 }
 
 #[test]

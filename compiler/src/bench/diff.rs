@@ -108,6 +108,7 @@ mod tests {
             phase: Phase::Decode,
             tokens: 8,
             depth: 0,
+            sequences: 1,
         };
         Report {
             headline: Headline::default(),

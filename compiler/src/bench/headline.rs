@@ -11,7 +11,7 @@ impl Headline {
         let named = |name: &str| {
             let variant = |p: Option<&PointReport>| {
                 let found = p?.variants.iter().find(|v| v.name == name);
-                found.map(|v| (p.map_or(0, |p| p.point.tokens), v.clone()))
+                found.map(|v| (p.map_or(0, |p| p.point.all_tokens()), v.clone()))
             };
             Speeds::of(points.map(variant))
         };

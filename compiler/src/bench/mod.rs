@@ -5,35 +5,36 @@
 //! within a round. Out: a [`Report`], with what each variant's step is made of beside its times, and the machine's ceilings.
 
 mod diff;
+mod executables;
 mod headline;
+mod measure;
 mod record;
 mod stats;
 mod text;
 mod verdict;
 
 use std::sync::Arc;
-use std::time::Instant;
 
-use graver_runtime::abi::{DECODE_TOKENS, PREFILL_TOKENS};
-use graver_runtime::cpu::{self, Spent, Usage};
+use graver_runtime::Error;
+use graver_runtime::cpu::{self, Spent};
 use graver_runtime::kernels::{Choices, Isa};
-use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_runtime::{Error, ceilings};
+use graver_runtime::session::SessionOptions;
 
 use crate::artifact::{JitError, jit};
-use crate::codegen::{Instruments, Planned};
-use crate::cost::{self, Cost, Step};
+use crate::codegen::Instruments;
 use crate::driver::{self, CompileOptions, Loaded, plain_program, plan_program};
-use crate::explain::{Counts, counts};
+use crate::explain::counts;
 use crate::graph::ProgramKind;
 use crate::passes::{Outcome, PASSES, PassOptions};
 
 pub use diff::{Difference, Differences, diff};
+pub use executables::{Duel, DuelError, DuelPoint, DuelSettings, duel};
 pub use record::{
     Busy, FORMAT, Headline, Phase, Point, PointReport, Report, Speeds, VariantReport,
 };
 pub use stats::Ratio;
-use stats::{median, quantile};
+
+use measure::{Contender, Machine, measure, point_cost};
 use verdict::{Saved, verdict};
 
 /// One of the things that are compared.
@@ -170,13 +171,6 @@ fn most_saving(loaded: &Loaded, options: &CompileOptions) -> Option<Saved> {
     saved.filter(|s| s.barriers > 0).max_by_key(|s| s.barriers)
 }
 
-/// A compiled variant.
-struct Contender {
-    name: String,
-    planned: [Planned; 2],
-    session: Session,
-}
-
 /// Measures every variant at every point. `progress` hears what is running, and how far it has come, from 0 to 1.
 ///
 /// # Errors
@@ -266,9 +260,11 @@ fn compile(
     settings: &Settings,
 ) -> Result<Vec<Contender>, BenchError> {
     let context = points.iter().map(|p| p.tokens + p.depth).max();
+    let slots = points.iter().map(|p| p.sequences).max();
     let session_options = SessionOptions {
         threads: Some(settings.threads),
         context,
+        slots: slots.unwrap_or(1),
         pin: true,
         ..SessionOptions::default()
     };
@@ -302,141 +298,4 @@ fn compile(
         })
     };
     compiled.into_iter().map(open).collect()
-}
-
-/// What the machine reaches by itself. Neighbours come and go, so it is measured between the runs, and its best counts.
-struct Machine<'a> {
-    threads: usize,
-    /// Whether operations are on integers.
-    integers: bool,
-    /// Bytes that a step reads.
-    read_bytes: usize,
-    /// 10⁹ bytes and 10⁹ operations a second.
-    ceilings: [f64; 2],
-    /// What the runs got of the processors.
-    spent: &'a mut Spent,
-}
-
-impl Machine<'_> {
-    fn measure(&mut self) {
-        let arithmetic = match self.integers {
-            true => ceilings::int8_gops(self.threads),
-            false => ceilings::gflops(self.threads),
-        };
-        let now = [ceilings::gbps(self.threads, self.read_bytes), arithmetic];
-        for (best, now) in self.ceilings.iter_mut().zip(now) {
-            *best = best.max(now);
-        }
-    }
-}
-
-/// Seconds of each run, for each contender. The first round warms up and is not kept.
-fn measure(
-    contenders: &mut [Contender],
-    point: &Point,
-    rounds: usize,
-    machine: &mut Machine<'_>,
-    progress: &dyn Fn(f64),
-) -> Result<Vec<Vec<f64>>, BenchError> {
-    let mut seconds = vec![vec![]; contenders.len()];
-    for round in 0..=rounds {
-        progress(round as f64 / (rounds + 1) as f64);
-        machine.measure();
-        for i in 0..contenders.len() {
-            // Each round begins with another one, so that none always follows the same.
-            let i = (i + round) % contenders.len();
-            let taken = contenders[i].time(point, machine.spent)?;
-            if round > 0 {
-                seconds[i].push(taken);
-            }
-        }
-    }
-    Ok(seconds)
-}
-
-impl Contender {
-    fn time(&mut self, point: &Point, spent: &mut Spent) -> Result<f64, BenchError> {
-        let tokens = token_ids(point.depth + point.tokens, self.session.vocab());
-        let (before, fed) = tokens.split_at(point.depth);
-        // A ring may have lost what a cut needs.
-        let is_cut = self.session.position(0)? >= point.depth
-            && self.session.truncate(0, point.depth).is_ok();
-        if !is_cut {
-            self.session.reset(0)?;
-        }
-        // Where rotations change with the length, nothing is to be computed again while time is taken.
-        self.session.expect(0, tokens.len())?;
-        if !is_cut && point.depth > 0 {
-            self.session.feed(0, before, Wanted::None)?;
-        }
-        let (usage, begun) = (Usage::now(), Instant::now());
-        match point.phase {
-            Phase::Prefill => drop(self.session.feed(0, fed, Wanted::Last)?),
-            Phase::Decode => {
-                for token in fed.chunks(1) {
-                    self.session.feed(0, token, Wanted::Last)?;
-                }
-            }
-        }
-        let seconds = begun.elapsed().as_secs_f64();
-        spent.add(&usage);
-        Ok(seconds)
-    }
-
-    fn report(
-        &self,
-        point: &Point,
-        seconds: &[f64],
-        base: &[f64],
-        [gbps_ceiling, gflops_ceiling]: [f64; 2],
-    ) -> VariantReport {
-        let (all, _, made_of) = point_cost(point, &self.planned);
-        let middle = median(seconds);
-        let rate = |n: u64| n as f64 / middle / 1e9;
-        let (gbps, gflops) = (rate(all.memory_bytes()), rate(all.flops));
-        let ceiling_share = (gbps / gbps_ceiling).max(gflops / gflops_ceiling);
-        VariantReport {
-            name: self.name.clone(),
-            kernels: made_of.kernels,
-            barriers: made_of.barriers,
-            flops: all.flops,
-            memory_bytes: all.memory_bytes(),
-            bytes: all.bytes(),
-            tokens_per_second: point.tokens as f64 / middle,
-            spread: [0.25, 0.75].map(|q| quantile(seconds, q) / middle),
-            gbps,
-            gflops,
-            ceiling_share,
-            impossible: ceiling_share > 1.0,
-            ratio: (!std::ptr::eq(seconds, base)).then(|| stats::paired(base, seconds)),
-            seconds: seconds.to_vec(),
-        }
-    }
-}
-
-/// Ids that differ, the same for every variant.
-fn token_ids(n: usize, vocab: usize) -> Vec<u32> {
-    (0..n).map(|i| ((i * 7919 + 13) % vocab) as u32).collect()
-}
-
-/// What the whole point costs, what its first step does, and what a step is made of.
-fn point_cost(point: &Point, planned: &[Planned; 2]) -> (Cost, Cost, Counts) {
-    let longest = match point.phase {
-        Phase::Prefill => PREFILL_TOKENS,
-        Phase::Decode => 1,
-    };
-    let steps = (0..point.tokens).step_by(longest).map(|from| Step {
-        tokens: longest.min(point.tokens - from),
-        depth: point.depth + from,
-        logit_rows: usize::from(point.phase == Phase::Decode || from + longest >= point.tokens),
-    });
-    let program = |s: &Step| &planned[usize::from(s.tokens > DECODE_TOKENS)];
-    let costs = steps.map(|s| (cost::total(&cost::kernels(program(&s), s)), s));
-    let costs: Vec<_> = costs.collect();
-    let (first, step) = costs[0];
-    (
-        costs.iter().map(|c| c.0).sum(),
-        first,
-        counts(program(&step)),
-    )
 }

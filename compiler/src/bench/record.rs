@@ -14,10 +14,18 @@ pub const FORMAT: u32 = 1;
 pub struct Point {
     /// All tokens at once, or one after the other.
     pub phase: Phase,
-    /// Tokens.
+    /// Tokens of each sequence.
     pub tokens: usize,
-    /// Positions that are filled before.
+    /// Positions of each that are filled before.
     pub depth: usize,
+    /// Sequences that decode together, a token of each in every step.
+    #[serde(default = "one")]
+    pub sequences: usize,
+}
+
+/// What reports of before there were several have.
+fn one() -> usize {
+    1
 }
 
 /// Reading a prompt, or writing.
@@ -26,8 +34,15 @@ pub struct Point {
 pub enum Phase {
     /// As many tokens of a step as there can be.
     Prefill,
-    /// One token a step.
+    /// One token of each sequence a step.
     Decode,
+}
+
+impl Point {
+    /// Tokens of all sequences.
+    pub fn all_tokens(&self) -> usize {
+        self.tokens * self.sequences
+    }
 }
 
 impl std::fmt::Display for Point {
@@ -41,8 +56,12 @@ impl std::fmt::Display for Point {
             n => format!("{n} tokens"),
         };
         match self.depth {
-            0 => write!(f, "{phase} {tokens}, empty cache"),
-            depth => write!(f, "{phase} {tokens} after {depth}"),
+            0 => write!(f, "{phase} {tokens}, empty cache")?,
+            depth => write!(f, "{phase} {tokens} after {depth}")?,
+        }
+        match self.sequences {
+            1 => Ok(()),
+            n => write!(f, ", {n} sequences at once"),
         }
     }
 }
@@ -144,7 +163,7 @@ pub struct VariantReport {
     pub bytes: u64,
     /// Each run.
     pub seconds: Vec<f64>,
-    /// Tokens a second, by the median run.
+    /// Tokens of all sequences a second, by the median run.
     pub tokens_per_second: f64,
     /// Quartiles of the runs over their median.
     pub spread: [f64; 2],

@@ -125,6 +125,7 @@ mod tests {
                 phase,
                 tokens: 64,
                 depth: 4,
+                sequences: 1,
             },
             gbps_ceiling: 1.0,
             variants: variants.iter().map(variant).collect(),

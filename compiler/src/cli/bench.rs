@@ -5,8 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use clap::Subcommand;
-use graver::bench::{self, Phase, Point, Report, Settings, Variant};
+use graver::bench::{self, DuelSettings, Phase, Point, Report, Settings, Variant};
 use graver::driver::{CompileOptions, Loaded, Purpose};
+use graver_runtime::abi::PREFILL_TOKENS;
 use graver_runtime::cli::save_trace;
 use graver_runtime::cpu;
 use graver_runtime::files::{self, shown};
@@ -23,6 +24,12 @@ pub(crate) struct Args {
     command: Option<Command>,
     #[command(flatten)]
     model: WeightedModelArgs,
+    /// An executable of graver compile, which MODEL is too in this case: both are run in turn, and OTHER's time is compared with MODEL's
+    #[arg(value_name = "OTHER", requires = "model", conflicts_with_all = [
+        "spec", "preset", "config", "no_fuse", "no_pass", "pass_limit", "quantize", "head", "kv", "weights_seed",
+        "ab", "ablate", "fused_only", "batch", "depth", "profile", "markdown",
+    ])]
+    other: Option<PathBuf>,
     #[command(flatten)]
     bench: BenchArgs,
 }
@@ -54,6 +61,14 @@ fn share(text: &str) -> Result<f64, String> {
     }
 }
 
+/// As many as a step has room for.
+fn sequences(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(n) if (1..=PREFILL_TOKENS).contains(&n) => Ok(n),
+        _ => Err(format!("{text}: expected 1 to {PREFILL_TOKENS}")),
+    }
+}
+
 #[derive(clap::Args)]
 struct BenchArgs {
     /// Compare the fused graph with the unfused one in ten rounds rather than three
@@ -71,6 +86,9 @@ struct BenchArgs {
     /// Numbers of tokens to write one after the other; 0 for none [default: 64]
     #[arg(long = "gen", value_name = "N,…", value_delimiter = ',')]
     generate: Option<Vec<usize>>,
+    /// Numbers of sequences that write together, a token of each in every step; speeds are of all together
+    #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1", value_parser = sequences)]
+    batch: Vec<usize>,
     /// Positions already filled, at least 4 where tokens are written
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
     depth: Vec<usize>,
@@ -95,7 +113,10 @@ struct BenchArgs {
 pub(crate) fn run(args: &Args) -> Outcome {
     match &args.command {
         Some(Command::Diff(diff)) => run_diff(diff),
-        None => args.bench.run(&args.model.model()?),
+        None => match (args.model.path(), &args.other) {
+            (Some(model), Some(other)) => args.bench.run_executables([model, other]),
+            _ => args.bench.run(&args.model.model()?),
+        },
     }
 }
 
@@ -109,13 +130,9 @@ impl BenchArgs {
         let variants = self.variants(&loaded, &options);
         let settings = Settings {
             rounds: self.rounds(),
-            threads: self
-                .threads
-                .map_or_else(cpu::available_threads, usize::from),
+            threads: self.threads(),
         };
-        let bar = ProgressBar::new(1000);
-        let style = ProgressStyle::with_template("{bar:30} {msg}").expect("a valid template");
-        bar.set_style(style);
+        let bar = progress_bar();
         let progress = |what: &str, share: f64| {
             bar.set_message(what.to_string());
             bar.set_position((1000.0 * share) as u64);
@@ -139,6 +156,38 @@ impl BenchArgs {
         Ok(ExitCode::SUCCESS)
     }
 
+    /// Two executables, in turn.
+    fn run_executables(&self, executables: [&Path; 2]) -> Outcome {
+        let one = |given: &Option<Vec<usize>>, option: &str, usual: usize| match given.as_deref() {
+            None => Ok(usual),
+            Some(&[n]) => Ok(n),
+            Some(_) => Err(format!(
+                "{option}: two executables are compared at one length, expected a single number"
+            )),
+        };
+        let settings = DuelSettings {
+            prompt: one(&self.prompt, "--prompt", 512)?.max(1),
+            generate: one(&self.generate, "--gen", 64)?,
+            rounds: self.rounds.map_or(10, usize::from),
+            threads: self.threads(),
+        };
+        let bar = progress_bar();
+        bar.set_message("both in turn");
+        let progress = |share: f64| bar.set_position((1000.0 * share) as u64);
+        let duel = bench::duel(executables, &settings, &progress)?;
+        bar.finish_and_clear();
+        match self.json {
+            true => print(json(&duel)?)?,
+            false => print(duel)?,
+        }
+        Ok(ExitCode::SUCCESS)
+    }
+
+    fn threads(&self) -> usize {
+        self.threads
+            .map_or_else(cpu::available_threads, usize::from)
+    }
+
     fn variants(&self, loaded: &Loaded, options: &CompileOptions) -> Vec<Variant> {
         let mut out = match (self.ablate, self.fused_only) {
             (true, _) => bench::ablation(loaded, options),
@@ -158,7 +207,7 @@ impl BenchArgs {
         self.rounds.map_or(usual, usize::from)
     }
 
-    /// Every length at every depth; lengths that nobody chose fit into `context`.
+    /// Every length at every depth, written by every number of sequences; lengths that nobody chose fit into `context`.
     fn points(&self, context: usize) -> Vec<Point> {
         let deepest = self
             .depth
@@ -179,25 +228,31 @@ impl BenchArgs {
         );
         let mut out = vec![];
         for &depth in &self.depth {
-            let point = |phase, depth| {
+            let point = |phase, depth, sequences| {
                 move |&tokens: &usize| Point {
                     phase,
                     tokens,
                     depth,
+                    sequences,
                 }
             };
             let some = |n: &&usize| **n > 0;
-            out.extend(prompt.iter().filter(some).map(point(Phase::Prefill, depth)));
-            let depth = depth.max(LEAST_DEPTH);
-            out.extend(
-                generate
-                    .iter()
-                    .filter(some)
-                    .map(point(Phase::Decode, depth)),
-            );
+            let prefill = point(Phase::Prefill, depth, 1);
+            out.extend(prompt.iter().filter(some).map(prefill));
+            for &sequences in &self.batch {
+                let decode = point(Phase::Decode, depth.max(LEAST_DEPTH), sequences);
+                out.extend(generate.iter().filter(some).map(decode));
+            }
         }
         out
     }
+}
+
+fn progress_bar() -> ProgressBar {
+    let bar = ProgressBar::new(1000);
+    let style = ProgressStyle::with_template("{bar:30} {msg}").expect("a valid template");
+    bar.set_style(style);
+    bar
 }
 
 /// Positions filled before tokens are written: the very first steps have almost no attention.

@@ -65,6 +65,11 @@ impl WeightedModelArgs {
         self.model_or_seed(None)
     }
 
+    /// MODEL as it was given.
+    pub(crate) fn path(&self) -> Option<&Path> {
+        self.model.model.as_deref()
+    }
+
     /// Whether weights have a seed of their own.
     pub(crate) fn has_seed(&self) -> bool {
         self.weights_seed.is_some()

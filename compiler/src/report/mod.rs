@@ -134,6 +134,7 @@ fn step_of(profile: &Profile, kind: ProgramKind) -> Option<Step> {
     let p = programs.find(|p| p.program == kind.to_string() && p.steps > 0)?;
     Some(Step {
         tokens: (p.tokens / p.steps) as usize,
+        sequences: 1,
         depth: (p.depths / p.tokens.max(1)) as usize,
         logit_rows: 1,
     })

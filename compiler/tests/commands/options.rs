@@ -226,6 +226,7 @@ fn options_that_need_another_are_refused_alone() {
         ("run -p a --tokens 1", "cannot be used with"),
         ("run -p a -f b", "cannot be used with"),
         ("bench --json --markdown", "cannot be used with"),
+        ("bench a b --no-fuse", "cannot be used with"),
         ("verify --golden a --tokens 5", "cannot be used with"),
         (
             "compile llama --emit obj --weights embed",

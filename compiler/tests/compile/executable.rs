@@ -7,6 +7,7 @@ use std::process::Command;
 use graver_runtime::kernels::{Isa, VARIABLE};
 use serde_json::Value;
 
+use crate::share;
 use crate::{
     GRAVER, bible, comma, compile, complaint, continuations, fails, folder, listing, ok, output,
     root, run, stories, write_program,
@@ -343,7 +344,7 @@ fn options_that_would_change_nothing_are_refused() {
     }
 }
 
-/// The compiled code of every spec does what the code in memory does, which other tests compare with references: here
+/// The compiled code of every spec that falls to this run does what the code in memory does, which other tests compare with references: here
 /// random weights are drawn while they are written, and the target is a level instead of this processor.
 #[test]
 fn every_spec_compiles_and_runs() {
@@ -351,7 +352,7 @@ fn every_spec_compiles_and_runs() {
     let mut specs = listing(&root().join("specs"));
     specs.retain(|name| name.ends_with(".json"));
     assert!(specs.len() >= 4);
-    for name in &specs {
+    for name in specs.iter().filter(|name| share::has(name)) {
         let spec = root().join("specs").join(name);
         let program = folder.path().join(name);
         compile(&spec, &program, &["--preset", "tiny", "--seed", "3"]);
@@ -370,6 +371,44 @@ fn every_spec_compiles_and_runs() {
         let compiled = ok(&program, &[&prompt[..], &["--print-tokens"]].concat());
         assert_eq!(compiled, in_memory, "{name}");
         ok(&program, &["--check"]);
+    }
+}
+
+/// `graver bench A B` runs both, and compares what they say of themselves.
+#[test]
+fn two_executables_are_timed_against_each_other() {
+    let folder = folder();
+    let [fused, plain] = ["fused", "plain"].map(|name| folder.path().join(name));
+    compile(&bible(), &fused, &[]);
+    compile(&bible(), &plain, &["--no-fuse"]);
+    let [a, b] = [&fused, &plain].map(|p| p.display().to_string());
+    let lengths = ["--prompt", "30", "--gen", "6", "--rounds", "3", "-t", "1"];
+    let call = [&["bench", &a, &b], &lengths[..]].concat();
+    let shown = ok(GRAVER, &call);
+    assert!(
+        shown.starts_with("prefill 30 tokens\n") && shown.contains("decode 6 tokens\n"),
+        "{shown}"
+    );
+    let json: Value =
+        serde_json::from_str(&ok(GRAVER, &[&call[..], &["--json"]].concat())).unwrap();
+    for point in json["points"].as_array().unwrap() {
+        for runs in point["runs"].as_array().unwrap() {
+            let positive = |rate: &Value| rate.as_f64().unwrap() > 0.0;
+            let runs = runs.as_array().unwrap();
+            assert!(runs.len() == 3 && runs.iter().all(positive), "{point}");
+        }
+        assert!(point["ratio"]["median"].as_f64().unwrap() > 0.0);
+    }
+    let weights = bible().join("model.safetensors").display().to_string();
+    for (what, call) in [
+        ("it cannot be run", vec!["bench", &a, &weights]),
+        (
+            "choose a smaller --prompt",
+            vec!["bench", &a, &b, "--prompt", "600"],
+        ),
+    ] {
+        let said = fails(GRAVER, &call);
+        assert!(said.contains(what), "{said}");
     }
 }
 

@@ -11,6 +11,9 @@ mod modes;
 mod names;
 mod output;
 mod own_file;
+#[path = "../../../tests/src/share.rs"]
+#[allow(unreachable_pub, reason = "it is a module of the library of tests")]
+mod share;
 mod tokenizers;
 
 use std::ffi::OsStr;

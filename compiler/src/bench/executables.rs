@@ -1,0 +1,245 @@
+//! Two compiled executables against each other, each run as a user runs it, in turn.
+//!
+//! In: two files that `graver compile` made, numbers of tokens, how many rounds. In each round both run once, beginning with the other one each
+//! time. Out: a [`Duel`]. Times are those that the programs print themselves, without start and reading of weights.
+
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use graver_runtime::abi::Manifest;
+use graver_runtime::files::shown;
+use serde::{Deserialize, Serialize};
+
+use super::record::Phase;
+use super::stats::{Ratio, median, paired};
+
+/// What both are to do.
+#[derive(Clone, Copy, Debug)]
+pub struct DuelSettings {
+    /// Tokens to read at once; at least one.
+    pub prompt: usize,
+    /// Tokens to write after them, or none.
+    pub generate: usize,
+    /// Times that each runs; a first one warms up and is not kept.
+    pub rounds: usize,
+    /// Threads.
+    pub threads: usize,
+}
+
+/// Both, measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Duel {
+    /// Version of this description.
+    pub format: u32,
+    /// The files.
+    pub executables: [PathBuf; 2],
+    /// Threads.
+    pub threads: usize,
+    /// Runs of each.
+    pub rounds: usize,
+    /// Reading, and writing if that was asked for.
+    pub points: Vec<DuelPoint>,
+}
+
+/// One thing that both did.
+#[derive(Clone, Debug, Serialize)]
+pub struct DuelPoint {
+    /// Reading or writing.
+    pub phase: Phase,
+    /// Tokens.
+    pub tokens: usize,
+    /// Tokens a second of each, the median of the runs.
+    pub tokens_per_second: [f64; 2],
+    /// Tokens a second of each run.
+    pub runs: [Vec<f64>; 2],
+    /// The second one's time over the first one's.
+    pub ratio: Ratio,
+}
+
+/// Why nothing was measured.
+#[derive(Debug, thiserror::Error)]
+pub enum DuelError {
+    /// A file that does not run.
+    #[error(
+        "{}: it cannot be run: {source}; expected an executable of graver compile",
+        shown(path)
+    )]
+    Run {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+    /// A program that failed.
+    #[error("{}: {said}", shown(path))]
+    Failed {
+        /// The file.
+        path: PathBuf,
+        /// Its complaint.
+        said: String,
+    },
+    /// A program that printed something else.
+    #[error(
+        "{}: it printed what no executable of graver compile prints with {option} --json: {source}",
+        shown(path)
+    )]
+    Output {
+        /// The file.
+        path: PathBuf,
+        /// What it was asked for.
+        option: &'static str,
+        /// Where its output is something else.
+        source: serde_json::Error,
+    },
+    /// A context without room.
+    #[error(
+        "{}: {tokens} tokens do not fit its context of {context}: choose a smaller --prompt or --gen",
+        shown(path)
+    )]
+    Context {
+        /// The file.
+        path: PathBuf,
+        /// All tokens.
+        tokens: usize,
+        /// Its positions.
+        context: usize,
+    },
+}
+
+/// What a run prints of its speed.
+#[derive(Deserialize)]
+struct Speeds {
+    prompt_tokens_per_second: f64,
+    generation_tokens_per_second: f64,
+}
+
+/// Measures both. `progress` hears how far it has come, from 0 to 1.
+///
+/// # Errors
+/// What cannot be run, or fails.
+pub fn duel(
+    executables: [&Path; 2],
+    settings: &DuelSettings,
+    progress: &dyn Fn(f64),
+) -> Result<Duel, DuelError> {
+    let vocabularies = [
+        vocabulary(executables[0], settings)?,
+        vocabulary(executables[1], settings)?,
+    ];
+    // The same ids for both, whatever they make of them.
+    let vocab = vocabularies[0].min(vocabularies[1]);
+    let tokens = (0..settings.prompt).map(|i| ((i * 7919 + 13) % vocab).to_string());
+    let tokens = tokens.collect::<Vec<_>>().join(",");
+    let mut runs: [[Vec<f64>; 2]; 2] = Default::default();
+    for round in 0..=settings.rounds {
+        progress(round as f64 / (settings.rounds + 1) as f64);
+        for i in 0..2 {
+            let which = (i + round) % 2;
+            let speeds = speeds(executables[which], &tokens, settings)?;
+            if round > 0 {
+                runs[0][which].push(speeds.prompt_tokens_per_second);
+                runs[1][which].push(speeds.generation_tokens_per_second);
+            }
+        }
+    }
+    let [prompt, generation] = runs;
+    let mut points = vec![point(Phase::Prefill, settings.prompt, prompt)];
+    if settings.generate > 0 {
+        points.push(point(Phase::Decode, settings.generate, generation));
+    }
+    Ok(Duel {
+        format: super::FORMAT,
+        executables: executables.map(Path::to_path_buf),
+        threads: settings.threads,
+        rounds: settings.rounds,
+        points,
+    })
+}
+
+fn point(phase: Phase, tokens: usize, runs: [Vec<f64>; 2]) -> DuelPoint {
+    let [seconds, others] = [0, 1].map(|i| runs[i].iter().map(|rate| 1.0 / rate).collect());
+    let (seconds, others): (Vec<f64>, Vec<f64>) = (seconds, others);
+    DuelPoint {
+        phase,
+        tokens,
+        tokens_per_second: [median(&runs[0]), median(&runs[1])],
+        ratio: paired(&seconds, &others),
+        runs,
+    }
+}
+
+/// Token ids that an executable knows. It has to have room for all that it is to read and write.
+fn vocabulary(path: &Path, settings: &DuelSettings) -> Result<usize, DuelError> {
+    let manifest: Manifest = said(path, "--info", &["--info"])?;
+    let tokens = settings.prompt + settings.generate;
+    match manifest.context {
+        context if context < tokens => Err(DuelError::Context {
+            path: path.into(),
+            tokens,
+            context,
+        }),
+        _ => Ok(manifest.vocab),
+    }
+}
+
+fn speeds(path: &Path, tokens: &str, settings: &DuelSettings) -> Result<Speeds, DuelError> {
+    // The first token comes with the prompt's logits.
+    let n = (settings.generate + 1).to_string();
+    let threads = settings.threads.to_string();
+    let context = (settings.prompt + settings.generate).to_string();
+    let arguments = ["--tokens", tokens, "-n", &n, "-t", &threads, "-c", &context];
+    let always = ["--temp", "0", "--ignore-eos", "--pin"];
+    said(path, "--tokens", &[&arguments[..], &always].concat())
+}
+
+/// What an executable prints as JSON.
+fn said<T: serde::de::DeserializeOwned>(
+    path: &Path,
+    option: &'static str,
+    arguments: &[&str],
+) -> Result<T, DuelError> {
+    // A name without a folder is a file here, not a command.
+    let program = Path::new(".").join(path);
+    let output = Command::new(program).args(arguments).arg("--json").output();
+    let output = output.map_err(|source| DuelError::Run {
+        path: path.into(),
+        source,
+    })?;
+    if !output.status.success() {
+        let said = String::from_utf8_lossy(&output.stderr);
+        return Err(DuelError::Failed {
+            path: path.into(),
+            said: said.trim().trim_start_matches("error: ").into(),
+        });
+    }
+    serde_json::from_slice(&output.stdout).map_err(|source| DuelError::Output {
+        path: path.into(),
+        option,
+        source,
+    })
+}
+
+impl fmt::Display for Duel {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let [a, b] = [0, 1].map(|i| shown(&self.executables[i]).to_string());
+        for p in &self.points {
+            let phase = match p.phase {
+                Phase::Prefill => "prefill",
+                Phase::Decode => "decode",
+            };
+            let [first, second] = p.tokens_per_second;
+            let r = p.ratio;
+            let doubt = if r.differs() { "" } else { " (no difference)" };
+            writeln!(f, "{phase} {} tokens", p.tokens)?;
+            let width = a.chars().count().max(b.chars().count());
+            writeln!(f, "  {a:<width$}  {first:>9.2} tokens/s")?;
+            writeln!(
+                f,
+                "  {b:<width$}  {second:>9.2} tokens/s, {:.3} [{:.3}, {:.3}] of the time{doubt}",
+                r.median, r.low, r.high
+            )?;
+        }
+        Ok(())
+    }
+}
