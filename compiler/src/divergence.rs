@@ -10,7 +10,7 @@ use graver_runtime::sampling::{Sampler, SamplingOptions};
 use graver_runtime::session::{Session, Wanted};
 use serde::Serialize;
 
-use crate::weights::QuantChoice;
+use crate::weights::QuantPlan;
 
 /// Tokens, and the logits that follow each of them: `[tokens, vocab]`.
 #[derive(Clone, Debug, PartialEq)]
@@ -88,8 +88,8 @@ pub enum DivergenceError {
 impl Bounds {
     /// What is expected of a type: several times what is measured on trained models, and on random ones whose logits are as
     /// spread out. Without quantised weights it is keys and values that are rounded.
-    pub fn of(choice: Option<QuantChoice>) -> Bounds {
-        match choice.map(|c| c.layers) {
+    pub fn of(plan: Option<&QuantPlan>) -> Bounds {
+        match plan.map(|plan| plan.usual.layers) {
             None | Some(Quant::Q8 | Quant::Q8Min | Quant::Q8Half) => Bounds {
                 mean_kl: 0.01,
                 top1: 0.9,

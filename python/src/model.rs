@@ -136,7 +136,7 @@ impl Model {
         let planned = python.detach(|| -> Result<_, graver::Error> {
             let loaded = self.0.load(
                 Purpose::Inspect,
-                options.quantize,
+                options.quantize.as_ref(),
                 options.floats,
                 &|_, _, _| {},
             )?;
@@ -167,7 +167,7 @@ impl Model {
             let compile = options.compile().map_err(raised)?;
             let loaded = self.0.load(
                 Purpose::Inspect,
-                options.quantize,
+                options.quantize.as_ref(),
                 options.floats,
                 &|_, _, _| {},
             );

@@ -16,7 +16,7 @@ use graver::codegen::Instruments;
 use graver::driver::{self, CompileOptions, LoadError, Loaded, ModelSource, Purpose};
 use graver::passes::PassOptions;
 use graver::spec::{self, Spec, SpecSource};
-use graver::weights::{QuantChoice, Weights};
+use graver::weights::{QuantPlan, Weights};
 use graver_runtime::abi::{CacheType, Dtype};
 use graver_runtime::session::{Program, Session, SessionOptions};
 use serde_json::Value;
@@ -160,7 +160,7 @@ pub fn load_shapes(spec: &Spec, config: &Value, dtype: Option<Dtype>) -> Result<
 ///
 /// # Panics
 /// Without memory for the packed weights.
-pub fn quantized(loaded: Loaded, choice: QuantChoice) -> Loaded {
-    let packed = loaded.quantized(choice, Purpose::Run, &|_, _, _| {});
+pub fn quantized(loaded: Loaded, plan: impl Into<QuantPlan>) -> Loaded {
+    let packed = loaded.quantized(&plan.into(), Purpose::Run, &|_, _, _| {});
     packed.expect("memory for weights")
 }

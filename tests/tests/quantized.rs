@@ -4,12 +4,12 @@ use std::path::{Path, PathBuf};
 
 use graver::codegen::{Instruments, Planned};
 use graver::divergence::{Bounds, Reference, against_reference};
-use graver::driver::{Loaded, plain_program, plan_program};
+use graver::driver::{Loaded, Purpose, plain_program, plan_program};
 use graver::graph::{Op, ProgramKind};
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
 use graver::verify::Golden;
-use graver::weights::QuantChoice;
+use graver::weights::{QuantChoice, QuantPlan};
 use graver_runtime::abi::{CacheType, Quant};
 use graver_runtime::session::{Session, Wanted};
 use graver_tests::{compile_for, fixtures, load_checkpoint, quantized};
@@ -100,6 +100,50 @@ fn compiled_code_is_what_the_interpreter_says() {
     assert!(equal * 10 >= rows * 8, "only {equal} of {rows} rows agree");
 }
 
+/// Layers of one kind that rules tell apart become kinds of their own, and each product takes its own weights' type.
+#[test]
+fn matrices_have_the_types_that_rules_say() {
+    let dir = fixtures().join(CHECKPOINTS[0]);
+    let mut plan = QuantPlan::from(Quant::Q4);
+    let rules = [
+        "head=q8",
+        "*.attention.v=none",
+        "layers.1=q8",
+        "model.layers.0.mlp.down_proj.weight=none",
+    ];
+    plan.rules = rules.map(|rule| rule.parse().unwrap()).to_vec();
+    let loaded = quantized(load_checkpoint(&dir).unwrap(), plan);
+    assert!(loaded.model.kinds.len() > load_checkpoint(&dir).unwrap().model.kinds.len());
+    let golden = Golden::open(&dir.join("golden.safetensors")).unwrap();
+    let program = plain_program(&loaded, ProgramKind::Prefill, CacheType::F32);
+    let slots = loaded.weights.slots();
+    let expected = Interpreter::new(&program, &slots).step(&golden.input_ids);
+    let mut session = compile_for(loaded, false, 2);
+    let found = session.feed(0, &golden.input_ids, Wanted::All).unwrap();
+    let difference = found
+        .iter()
+        .zip(&expected)
+        .map(|(a, b)| (a - b).abs())
+        .fold(0.0, f32::max);
+    assert!(difference < 0.2, "logits differ by {difference}");
+}
+
+#[test]
+fn a_rule_about_nothing_is_refused() {
+    let loaded = load_checkpoint(&fixtures().join(CHECKPOINTS[0])).unwrap();
+    let mut plan = QuantPlan::from(Quant::Q8);
+    plan.rules = vec!["layers.*.mlp.dwn=q4".parse().unwrap()];
+    let refused = loaded.quantized(&plan, Purpose::Inspect, &|_, _, _| {});
+    let Err(said) = refused.map(drop) else {
+        panic!("a rule about nothing is taken")
+    };
+    assert!(
+        said.to_string()
+            .starts_with("layers.*.mlp.dwn=…: no matrix"),
+        "{said}"
+    );
+}
+
 #[test]
 fn the_number_of_threads_changes_no_bit() {
     each_case(|dir, choice| {
@@ -131,7 +175,7 @@ fn what_is_lost_stays_within_bounds() {
             tokens: golden.input_ids,
             logits: golden.logits,
         };
-        let bounds = Bounds::of(Some(choice));
+        let bounds = Bounds::of(Some(&choice.into()));
         let mut session = session(&dir, choice, false, 2);
         let report = against_reference(&mut session, &reference, bounds).unwrap();
         assert!(report.passed, "{} {choice:?}: {report:#?}", dir.display());

@@ -18,7 +18,7 @@ use crate::named::{self, Named};
 use crate::spec::{self, Spec, SpecSource};
 use crate::summary::{Summary, summarize};
 use crate::verify::oracle::{OracleReport, against_interpreter, any_tokens};
-use crate::weights::QuantChoice;
+use crate::weights::QuantPlan;
 use crate::{embedded, text};
 
 /// Sizes of a spec that nobody chose: those of this preset.
@@ -234,7 +234,7 @@ impl Model {
         let text = self.text()?;
         let mut loaded = self.load(
             Purpose::Run,
-            options.quantize,
+            options.quantize.as_ref(),
             options.floats,
             &|_, _, _| {},
         )?;
@@ -291,7 +291,7 @@ impl Model {
     fn shapes(&self, options: &Options) -> Result<Loaded, Error> {
         self.load(
             Purpose::Inspect,
-            options.quantize,
+            options.quantize.as_ref(),
             options.floats,
             &|_, _, _| {},
         )
@@ -304,7 +304,7 @@ impl Model {
     pub fn load(
         &self,
         purpose: Purpose,
-        quantize: Option<QuantChoice>,
+        quantize: Option<&QuantPlan>,
         floats: bool,
         progress: LoadProgress<'_>,
     ) -> Result<Loaded, Error> {

@@ -6,7 +6,7 @@ use super::error::Error;
 use crate::codegen::Target;
 use crate::driver::CompileOptions;
 use crate::passes::PassOptions;
-use crate::weights::QuantChoice;
+use crate::weights::{QuantPlan, QuantRule};
 
 /// How a model is compiled: all passes, weights in their own type and an f32 KV cache, unless something else is said.
 ///
@@ -22,7 +22,7 @@ pub struct Options {
     /// Which passes run.
     pub passes: PassOptions,
     /// What matrices are rounded to; nothing where this is none.
-    pub quantize: Option<QuantChoice>,
+    pub quantize: Option<QuantPlan>,
     /// What keys and values are kept in: f32, or f16 where matrices are rounded, if none is chosen.
     pub cache: Option<CacheType>,
     /// Whether integers of a GGUF file become floats, so that what they are multiplied with is not rounded.
@@ -34,12 +34,22 @@ impl Options {
     #[must_use]
     pub fn quantized(self, quant: Quant) -> Options {
         Options {
-            quantize: Some(QuantChoice {
-                layers: quant,
-                head: quant,
-            }),
+            quantize: Some(quant.into()),
             ..self
         }
+    }
+
+    /// Rounds those whose names fit a pattern to another type, or not at all: `("layers.*.mlp.down", Some(Quant::Q8))`. Nothing where
+    /// matrices are not rounded.
+    #[must_use]
+    pub fn except(mut self, pattern: &str, quant: Option<Quant>) -> Options {
+        if let Some(plan) = &mut self.quantize {
+            plan.rules.push(QuantRule {
+                pattern: pattern.into(),
+                quant,
+            });
+        }
+        self
     }
 
     /// Keeps keys and values in this type.
@@ -67,7 +77,7 @@ impl Options {
 
     /// What keys and values are kept in.
     pub fn cache(&self) -> CacheType {
-        match (self.cache, self.quantize) {
+        match (self.cache, &self.quantize) {
             (Some(cache), _) => cache,
             (None, Some(_)) => CacheType::F16,
             (None, None) => CacheType::F32,

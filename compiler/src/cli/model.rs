@@ -12,7 +12,7 @@ use graver::driver::{self, CompileOptions, HiddenStates, Loaded, OpenError, Purp
 use graver::named::Named;
 use graver::passes::PassOptions;
 use graver::summary::{Link, Machine, Summary, summarize};
-use graver::weights::QuantChoice;
+use graver::weights::QuantPlan;
 use graver_runtime::info::Size;
 use graver_runtime::pages;
 use graver_runtime::session::{Session, SessionOptions};
@@ -103,7 +103,7 @@ struct PassArgs {
 impl ModelArgs {
     /// The model for `purpose`, quantised where that is asked for.
     pub(crate) fn load(&self, purpose: Purpose) -> Result<Loaded, Box<dyn Error>> {
-        self.load_as(purpose, self.quant.choice())
+        self.load_as(purpose, self.quant.plan().as_ref())
     }
 
     /// The model as it is stored, for running it.
@@ -114,7 +114,7 @@ impl ModelArgs {
     fn load_as(
         &self,
         purpose: Purpose,
-        quantize: Option<QuantChoice>,
+        quantize: Option<&QuantPlan>,
     ) -> Result<Loaded, Box<dyn Error>> {
         if purpose == Purpose::Run {
             check_jit()?;

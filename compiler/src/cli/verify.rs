@@ -140,7 +140,11 @@ fn rounded(model: &ModelArgs, args: &Args) -> Outcome {
     };
     let loaded = finite(model.load(Purpose::Run)?)?;
     let mut session = args.ranks.open(loaded, &model.options()?, options)?;
-    let report = against_reference(&mut session, &reference, Bounds::of(model.quant.choice()))?;
+    let report = against_reference(
+        &mut session,
+        &reference,
+        Bounds::of(model.quant.plan().as_ref()),
+    )?;
     match args.json {
         true => print(json(&report)?)?,
         false => print(text_of_divergence(&report))?,

@@ -12,7 +12,7 @@ use crate::embedded;
 use crate::spec::model::Model;
 use crate::spec::{self, Spec};
 use crate::weights::{
-    self, Blob, Checkpoint, GgufModel, QuantChoice, RandomWeights, Source, Weights, WeightsError,
+    self, Blob, Checkpoint, GgufModel, QuantPlan, RandomWeights, Source, Weights, WeightsError,
     split_kinds,
 };
 
@@ -120,7 +120,7 @@ pub enum LoadError {
 pub fn load(
     source: &ModelSource<'_>,
     purpose: Purpose,
-    quantize: Option<QuantChoice>,
+    quantize: Option<&QuantPlan>,
     progress: LoadProgress<'_>,
 ) -> Result<Loaded, LoadError> {
     let (mut model, source) = bind(source, purpose)?;
@@ -129,7 +129,7 @@ pub fn load(
     split_kinds(&mut model, &weights);
     let stored = Loaded { model, weights };
     match quantize {
-        Some(choice) => Ok(stored.quantized(choice, purpose, progress)?),
+        Some(plan) => Ok(stored.quantized(plan, purpose, progress)?),
         None => Ok(stored),
     }
 }
@@ -225,23 +225,25 @@ impl Loaded {
     /// The model with its matrices rounded to integers in groups, for the purpose that it was loaded for.
     ///
     /// # Errors
-    /// No memory for the packed weights; weights that are not finite, or too large for the type.
+    /// No memory for the packed weights; weights that are not finite, or too large for the type; a rule that fits no matrix.
     pub fn quantized(
         self,
-        choice: QuantChoice,
+        plan: &QuantPlan,
         purpose: Purpose,
         progress: LoadProgress<'_>,
     ) -> Result<Loaded, WeightsError> {
-        let Loaded { model, weights } = self;
+        let Loaded { mut model, weights } = self;
         let pack = |all, more| progress(LoadStage::Quantize, all, more);
         let weights = match purpose {
-            Purpose::Run => weights::quantize(&model, weights, choice, &pack)?,
-            Purpose::Write => weights::quantize_when_written(&model, weights, choice)?,
+            Purpose::Run => weights::quantize(&model, weights, plan, &pack)?,
+            Purpose::Write => weights::quantize_when_written(&model, weights, plan)?,
             Purpose::Inspect => {
-                let plan = weights::plan_quantized(&model, &weights, choice);
+                let plan = weights::plan_quantized(&model, &weights, plan)?;
                 plan.into_weights(weights, Blob::Empty)
             }
         };
+        // A rule about some layers of a kind makes others of them.
+        split_kinds(&mut model, &weights);
         Ok(Loaded { model, weights })
     }
 }
@@ -269,9 +271,12 @@ mod tests {
     fn all_purposes_give_the_same_slots_of_every_source() {
         let spec = spec::load(SpecSource::Builtin("qwen3")).unwrap();
         let random = ModelSource::preset(&spec, "tiny", 3).unwrap();
-        let (layers, head) = (Quant::Q4, Quant::Q8);
+        let mut plan = QuantPlan::from(Quant::Q4);
+        plan.rules = ["head=q8", "layers.1=none", "*.mlp.down=q8"]
+            .map(|r| r.parse().unwrap())
+            .to_vec();
         for source in [ModelSource::Embedded, random] {
-            for quantize in [None, Some(QuantChoice { layers, head })] {
+            for quantize in [None, Some(&plan)] {
                 let load = |purpose| load(&source, purpose, quantize, &|_, _, _| {}).unwrap();
                 let run = load(Purpose::Run);
                 let (write, inspect) = (load(Purpose::Write), load(Purpose::Inspect));

@@ -74,6 +74,14 @@ pub enum WeightsError {
         /// What is wrong with it.
         problem: IndexError,
     },
+    /// A rule about matrices of which there are none.
+    #[error("{pattern}=…: no matrix that is to be rounded has such a name{}", nearest.as_ref().map_or(String::new(), |name| format!("; the nearest is {}", Name(name))))]
+    NoSuchMatrix {
+        /// The rule's pattern.
+        pattern: String,
+        /// The name closest to it.
+        nearest: Option<String>,
+    },
     /// A weight that the checkpoint lacks.
     #[error("{slot}: no tensor named {}{}; check the names in the spec, or whether a file of the checkpoint is missing", list(tried, " or "), nearest.as_ref().map_or(String::new(), |name| format!("; the nearest name in the checkpoint is {}", Name(name))))]
     MissingTensor {

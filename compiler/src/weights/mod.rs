@@ -32,6 +32,7 @@ mod name;
 mod nearest;
 mod pack;
 mod published;
+mod quant_plan;
 mod quantize;
 mod random;
 mod reading;
@@ -53,7 +54,7 @@ pub use gguf::{
     SplitError, TypeCount, parse_gguf,
 };
 pub use header::{HeaderTensor, parse_header};
-pub use quantize::QuantChoice;
+pub use quant_plan::{NoRule, QuantChoice, QuantPlan, QuantRule};
 pub use storage::{FloatType, StorageType};
 pub use view::View;
 

@@ -16,6 +16,8 @@ use graver_runtime::abi::{Encoding, Quant};
 
 use super::blobs::{Blob, Weights};
 use super::error::WeightsError;
+use super::nearest::nearest;
+use super::quant_plan::QuantPlan;
 use super::reading::{PackJob, Packing, Reading};
 use super::view::{Tensor, View};
 use crate::spec::model::Model;
@@ -24,15 +26,6 @@ use crate::walk::{Role, Slot, kind_slots, slots};
 
 /// Alignment of a packed matrix in its blob, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
-
-/// Types of quantised weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QuantChoice {
-    /// Matrices of the layers.
-    pub layers: Quant,
-    /// The embedding and the head.
-    pub head: Quant,
-}
 
 /// What has to be packed, and what the slots read afterwards.
 #[derive(Debug)]
@@ -49,43 +42,66 @@ pub(crate) struct PackPlan {
 }
 
 /// Says what has to be packed; nothing is read yet.
-pub(crate) fn plan_quantized(model: &Model, weights: &Weights, choice: QuantChoice) -> PackPlan {
+///
+/// # Errors
+/// A rule that fits no matrix.
+pub(crate) fn plan_quantized(
+    model: &Model,
+    weights: &Weights,
+    plan: &QuantPlan,
+) -> Result<PackPlan, WeightsError> {
     let mut p = PackPlanner {
         weights,
+        plan,
         jobs: vec![],
         bytes: 0,
         tensors: weights.tensors.clone(),
         packed: HashMap::new(),
         kept: vec![],
+        names: vec![],
+        used: vec![false; plan.rules.len()],
     };
-    let embed = p.block(&slots(model, Section::Embed), &weights.embed, choice.head);
+    let usual = plan.usual;
+    let embed = slots(model, Section::Embed);
+    let embed = p.block("embed", &embed, &weights.embed, usual.head);
     let kinds = kind_slots(model);
-    let layers = model.layers.iter().zip(&weights.layers);
+    let layers = model.layers.iter().zip(&weights.layers).enumerate();
     let layers = layers
-        .map(|(kind, views)| p.block(&kinds[*kind], views, choice.layers))
+        .map(|(i, (kind, views))| {
+            p.block(&format!("layers.{i}"), &kinds[*kind], views, usual.layers)
+        })
         .collect();
-    let head = p.block(&slots(model, Section::Head), &weights.head, choice.head);
-    PackPlan {
+    let head = slots(model, Section::Head);
+    let head = p.block("head", &head, &weights.head, usual.head);
+    if let Some(unused) = p.used.iter().position(|used| !used) {
+        let pattern = &plan.rules[unused].pattern;
+        let names = p.names.iter().map(String::as_str);
+        return Err(WeightsError::NoSuchMatrix {
+            pattern: pattern.clone(),
+            nearest: nearest(std::slice::from_ref(pattern), names),
+        });
+    }
+    Ok(PackPlan {
         jobs: p.jobs,
         bytes: p.bytes,
         kept: p.kept,
         views: [embed, head],
         layers,
         tensors: p.tensors,
-    }
+    })
 }
 
 /// Packs in memory. `progress` hears how many bytes there are in all, and how many more are written.
 ///
 /// # Errors
-/// No memory for the panels; weights that are not finite, or too large for the type.
+/// No memory for the panels; weights that are not finite, or too large for the type; a rule that fits no matrix.
 pub(crate) fn quantize(
     model: &Model,
     weights: Weights,
-    choice: QuantChoice,
+    plan: &QuantPlan,
     progress: &(dyn Fn(usize, usize) + Sync),
 ) -> Result<Weights, WeightsError> {
-    let plan = plan_quantized(model, &weights, choice);
+    let plan = plan_quantized(model, &weights, plan)?;
     weights.check_finite_in(&plan.kept)?;
     let mut memory = Blob::zeroed(plan.bytes)?;
     for job in &plan.jobs {
@@ -99,13 +115,13 @@ pub(crate) fn quantize(
 /// the model. Weights that have yet to be drawn are drawn then, a tensor at once.
 ///
 /// # Errors
-/// Weights that stay in floats and are not finite. What is packed is checked when it is written.
+/// Weights that stay in floats and are not finite, and a rule that fits no matrix. What is packed is checked when it is written.
 pub(crate) fn quantize_when_written(
     model: &Model,
     weights: Weights,
-    choice: QuantChoice,
+    plan: &QuantPlan,
 ) -> Result<Weights, WeightsError> {
-    let plan = plan_quantized(model, &weights, choice);
+    let plan = plan_quantized(model, &weights, plan)?;
     weights.check_finite_in(&plan.kept)?;
     let packing = Blob::Packing(Packing::of(&plan.jobs));
     Ok(plan.with_packed(weights, packing))
@@ -113,31 +129,62 @@ pub(crate) fn quantize_when_written(
 
 struct PackPlanner<'a> {
     weights: &'a Weights,
+    plan: &'a QuantPlan,
     jobs: Vec<PackJob>,
     bytes: usize,
     tensors: Vec<Tensor>,
     /// The view of what is packed already.
     packed: HashMap<Reading, View>,
     kept: Vec<View>,
+    /// Matrices that rules may be about.
+    names: Vec<String>,
+    /// Which rules fitted one.
+    used: Vec<bool>,
 }
 
 impl PackPlanner<'_> {
-    fn block(&mut self, slots: &[Slot<'_>], views: &[View], quant: Quant) -> Vec<View> {
-        let one = |(slot, view): (&Slot<'_>, &View)| match slot.role {
-            // In panels already.
-            _ if view.encoding.quant().is_some() => view.clone(),
-            Role::Matrix | Role::Table => self.packed(slot, view, quant),
+    /// What the slots of a section read, whose matrices are rounded to `usual` where no rule says otherwise.
+    fn block(&mut self, at: &str, slots: &[Slot<'_>], views: &[View], usual: Quant) -> Vec<View> {
+        let (mut out, mut rest) = (Vec::with_capacity(views.len()), views);
+        for slot in slots {
+            let (family, others) = rest.split_at(slot.weight.count());
+            rest = others;
+            let quant = self.quant(at, slot, family, usual);
+            out.extend(family.iter().map(|view| match quant {
+                Some(quant) => self.packed(slot, view, quant),
+                // In panels already.
+                None if view.encoding.quant().is_some() => view.clone(),
+                None => self.kept(view),
+            }));
+        }
+        out
+    }
+
+    /// What a family of weights is rounded to, if to anything.
+    fn quant(&mut self, at: &str, slot: &Slot<'_>, family: &[View], usual: Quant) -> Option<Quant> {
+        let is_rounded = match slot.role {
+            Role::Matrix | Role::Table => family.iter().all(|v| v.encoding.quant().is_none()),
             Role::ByHead
             | Role::Router
             | Role::Filter
             | Role::Positions
             | Role::Gain { .. }
-            | Role::Bias => self.kept(view),
+            | Role::Bias => false,
         };
-        let each = slots
-            .iter()
-            .flat_map(|slot| std::iter::repeat_n(slot, slot.weight.count()));
-        each.zip(views).map(one).collect()
+        if !is_rounded {
+            return None;
+        }
+        let mut names = vec![format!("{at}.{}", slot.weight.slot)];
+        names.extend(family.iter().map(|view| view.name.clone()));
+        let rule = self.plan.rule(&names);
+        self.names.extend(names);
+        match rule {
+            None => Some(usual),
+            Some(rule) => {
+                self.used[rule] = true;
+                self.plan.rules[rule].quant
+            }
+        }
     }
 
     fn kept(&mut self, view: &View) -> View {

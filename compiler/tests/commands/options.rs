@@ -227,6 +227,11 @@ fn options_that_need_another_are_refused_alone() {
         ("run -p a -f b", "cannot be used with"),
         ("bench --json --markdown", "cannot be used with"),
         ("bench a b --no-fuse", "cannot be used with"),
+        (
+            "bench --quantize q4 --quantize-plan head=q5",
+            "types are q8, q4 and none",
+        ),
+        ("bench --quantize-plan head=q8", "--quantize <TYPE>"),
         ("verify --golden a --tokens 5", "cannot be used with"),
         (
             "compile llama --emit obj --weights embed",

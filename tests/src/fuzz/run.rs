@@ -105,7 +105,7 @@ pub(crate) fn is_small(loaded: &Loaded) -> bool {
 /// Where anything does, and where code and interpreter differ.
 pub(crate) fn check(loaded: Loaded, way: &Way) -> &'static str {
     let loaded = match way.quant {
-        Some(choice) => match loaded.quantized(choice, Purpose::Run, &|_, _, _| {}) {
+        Some(choice) => match loaded.quantized(&choice.into(), Purpose::Run, &|_, _, _| {}) {
             Ok(packed) => packed,
             // Numbers may be changed to what is not finite, which rounding refuses.
             Err(WeightsError::NotFinite { .. }) => return "not finite",

@@ -21,9 +21,9 @@ fn resolved(model: &Model, file: &[u8]) -> Weights {
 
 /// What is said when the model is packed in memory and when it is packed as it is written, which is the same.
 fn refused(model: &Model, file: &[u8], choice: QuantChoice) -> String {
-    let at_once = quantize(model, resolved(model, file), choice, &|_, _| {});
+    let at_once = quantize(model, resolved(model, file), &choice.into(), &|_, _| {});
     let at_once = at_once.unwrap_err().to_string();
-    let later = quantize_when_written(model, resolved(model, file), choice);
+    let later = quantize_when_written(model, resolved(model, file), &choice.into());
     let later = match later {
         Err(error) => error.to_string(),
         Ok(weights) => {
@@ -39,7 +39,7 @@ fn refused(model: &Model, file: &[u8], choice: QuantChoice) -> String {
 }
 
 fn accepted(model: &Model, file: &[u8], choice: QuantChoice) {
-    quantize(model, resolved(model, file), choice, &|_, _| {}).unwrap();
+    quantize(model, resolved(model, file), &choice.into(), &|_, _| {}).unwrap();
 }
 
 type Stored = (&'static str, fn(&[f32]) -> Vec<u8>);

@@ -19,7 +19,7 @@ pub(super) fn packed(model: &Model, file: &[u8], choice: QuantChoice) -> Weights
     ]);
     let checkpoint = Checkpoint::open(folder.as_ref()).unwrap();
     let weights = resolve(model, Source::Checkpoint(checkpoint)).unwrap();
-    quantize(model, weights, choice, &|_, _| {}).unwrap()
+    quantize(model, weights, &choice.into(), &|_, _| {}).unwrap()
 }
 
 pub(super) fn ramp(n: usize) -> Vec<f32> {
@@ -165,7 +165,7 @@ fn packed_when_written_is_packed_the_same() {
     ]);
     let checkpoint = Checkpoint::open(folder.as_ref()).unwrap();
     let weights = resolve(&model, Source::Checkpoint(checkpoint)).unwrap();
-    let later = quantize_when_written(&model, weights, Q8).unwrap();
+    let later = quantize_when_written(&model, weights, &Q8.into()).unwrap();
     let expected = at_once.bytes(&at_once.head[0]);
     let tensor = &later.tensors[later.head[0].tensor];
     let mut written = vec![];
@@ -194,11 +194,43 @@ fn random_weights_are_packed_when_written_as_they_are_at_once() {
     let model = matrix_model(part);
     let random = RandomWeights::new(7, Dtype::Bf16);
     let drawn = resolve(&model, Source::Random(random)).unwrap();
-    let at_once = quantize(&model, drawn, Q8, &|_, _| {}).unwrap();
+    let at_once = quantize(&model, drawn, &Q8.into(), &|_, _| {}).unwrap();
     let undrawn = resolve(&model, Source::Shapes(random)).unwrap();
-    let later = quantize_when_written(&model, undrawn, Q8).unwrap();
+    let later = quantize_when_written(&model, undrawn, &Q8.into()).unwrap();
     let mut written = vec![];
     let tensor = &later.tensors[later.head[0].tensor];
     later.byte_source(tensor).write(&mut written).unwrap();
     assert_eq!(written, at_once.bytes(&at_once.head[0]));
+}
+
+/// The last rule that fits counts, whichever of a matrix's names it is about.
+#[test]
+fn rules_say_what_a_matrix_is_rounded_to() {
+    let (rows, k) = (9, 33);
+    let numbers = f32_bytes(&ramp(rows * k));
+    let model = matrix_model(weight("w", "stored.w", &[rows, k]));
+    let file = file(&[("stored.w", "F32", &[rows, k], numbers)]);
+    let folder = Folder::with(&[
+        ("config.json", b"{}".as_slice()),
+        ("model.safetensors", file.as_slice()),
+    ]);
+    let of = |rules: &[&str]| {
+        let checkpoint = Checkpoint::open(folder.as_ref()).unwrap();
+        let weights = resolve(&model, Source::Checkpoint(checkpoint)).unwrap();
+        let plan = QuantPlan {
+            usual: Q8,
+            rules: rules.iter().map(|rule| rule.parse().unwrap()).collect(),
+        };
+        let weights = quantize(&model, weights, &plan, &|_, _| {});
+        weights.map(|weights| weights.head[0].encoding.quant())
+    };
+    assert_eq!(of(&[]).unwrap(), Some(Quant::Q8));
+    assert_eq!(of(&["*=q4"]).unwrap(), Some(Quant::Q4));
+    assert_eq!(of(&["head.w=q4"]).unwrap(), Some(Quant::Q4));
+    assert_eq!(of(&["stored.*=none"]).unwrap(), None);
+    // What another rule after it decides, a rule has no say in.
+    let said = of(&["head.*=q4", "stored.*=none"]).unwrap_err().to_string();
+    assert!(said.starts_with("head.*=…: no matrix"), "{said}");
+    let said = of(&["stored.v=q4"]).unwrap_err().to_string();
+    assert!(said.contains("the nearest is \"stored.w\""), "{said}");
 }
