@@ -401,7 +401,10 @@ fn two_executables_are_timed_against_each_other() {
     }
     let weights = bible().join("model.safetensors").display().to_string();
     for (what, call) in [
-        ("it cannot be run", vec!["bench", &a, &weights]),
+        (
+            "it cannot be run",
+            [&["bench", &a, &weights], &lengths[..]].concat(),
+        ),
         (
             "choose a smaller --prompt",
             vec!["bench", &a, &b, "--prompt", "600"],
