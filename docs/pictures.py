@@ -1,8 +1,9 @@
 """Takes the pictures of pages: the chat page during a conversation with a model, and the explorer, light, dark and as on a phone.
 
-    python3 docs/pictures.py MODEL [--graver PROGRAM] [--browser CHROMIUM] [--out FOLDER]
+    python3 docs/pictures.py MODEL [--graver PROGRAM] [--browser CHROMIUM] [--out FOLDER] [--all]
 
-Needs nothing but Python and Chromium, which is spoken to over its own protocol, so that an answer comes as fast as it does for anybody.
+Needs nothing but Python and Chromium, which is spoken to over its own protocol, so that an answer comes as fast as it does for anybody. Fails
+where a page logs an error, or is wider than its window.
 """
 
 import argparse
@@ -19,7 +20,7 @@ import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).parent
-QUESTION = "Write three short sentences about the sea."
+QUESTIONS = ["What is the capital of France? Answer in one sentence.", "Write a Python function that adds two numbers."]
 
 
 class Page:
@@ -56,7 +57,7 @@ class Page:
         self.socket.sendall(size + b"\0\0\0\0" + data)
         while True:
             answer = json.loads(self.message())
-            if answer.get("method") in ("Runtime.exceptionThrown", "Log.entryAdded"):
+            if answer.get("method") == "Runtime.exceptionThrown" or answer.get("params", {}).get("entry", {}).get("level") == "error":
                 self.wrong.append(json.dumps(answer["params"]))
             if answer.get("id") == self.asked:
                 if "error" in answer:
@@ -80,6 +81,7 @@ class Page:
 
     def open(self, url, width, height, dark, ready):
         """Opens a page of this size, and waits until `ready` is so."""
+        self.width = width
         self.ask("Emulation.setDeviceMetricsOverride", width=width, height=height, deviceScaleFactor=1, mobile=width < 600)
         scheme = {"name": "prefers-color-scheme", "value": "dark" if dark else "light"}
         self.ask("Emulation.setEmulatedMedia", features=[scheme])
@@ -89,6 +91,8 @@ class Page:
 
     def picture(self, path):
         time.sleep(0.3)
+        if self.value("Math.max(document.documentElement.scrollWidth, innerWidth)") > self.width:
+            self.wrong.append(f"{path}: the page is wider than its window")
         taken = self.ask("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(taken["data"]))
         print(path)
@@ -118,18 +122,23 @@ def main():
     parser.add_argument("--graver", default=HERE.parent / "target/release/graver")
     parser.add_argument("--browser", default="chromium")
     parser.add_argument("--out", type=Path, default=HERE)
+    parser.add_argument("--all", action="store_true", help="three widths in both modes, to be looked at; not only what pages show")
     parser.add_argument("--explore", default="llama:3.1-8b")
     o = parser.parse_args()
-    looks = [("", 1100, 620, False), ("-dark", 1100, 620, True), ("-tablet", 820, 1000, False), ("-tablet-dark", 820, 1000, True),
-             ("-phone", 390, 760, False), ("-phone-dark", 390, 760, True)]
+    looks = [("", 1100, 600, False), ("-dark", 1100, 600, True), ("-phone", 390, 760, False)]
+    if o.all:
+        looks += [("-phone-dark", 390, 760, True), ("-tablet", 820, 1000, False), ("-tablet-dark", 820, 1000, True)]
     with tempfile.TemporaryDirectory() as folder:
         page = Page(o.browser, folder)
         try:
             program, address = started([o.graver, "serve", o.model, "--port", "0", "--name", o.name])
             try:
-                say = urllib.request.quote(QUESTION)
                 for look, width, height, dark in looks:
-                    page.open(f"{address}/#say={say}", width, height, dark, "!!document.querySelector('[data-done=yes]')")
+                    page.open(address, width, height, dark, "document.body.dataset.ready === 'yes'")
+                    page.value("document.getElementById('temperature').value = 0")
+                    for count, question in enumerate(QUESTIONS, 1):
+                        page.value(f"document.getElementById('say').value = {json.dumps(question)}; document.getElementById('form').requestSubmit()")
+                        wait(lambda: page.value("document.querySelectorAll('[data-done=yes]').length") == count)
                     page.picture(o.out / f"serve{look}.png")
             finally:
                 program.terminate()
@@ -138,7 +147,7 @@ def main():
             program, address = started(command)
             try:
                 for look, width, height, dark in looks:
-                    page.open(address, width if width < 1000 else 1440, height if height > 700 else 1000, dark, "document.body.dataset.ready === 'yes'")
+                    page.open(address, width if width < 1000 else 1440, max(height, 1000), dark, "document.body.dataset.ready === 'yes'")
                     click = "[...document.querySelectorAll('.kernel')].find(k => k.textContent.includes('q+k+v')).click()"
                     page.value(click)
                     page.picture(o.out / f"explore{look}.png")
