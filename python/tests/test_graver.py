@@ -210,10 +210,28 @@ def test_a_compiled_library_is_loaded(session, tmp_path):
         graver.load(damaged)
 
 
-def test_the_example_says_what_passes_are_worth():
-    done = subprocess.run([sys.executable, EXAMPLES / "ablation.py", "llama:tiny"], capture_output=True, text=True, check=True)
+def test_the_example_says_what_passes_are_worth_and_draws_it(tmp_path):
+    picture = tmp_path / "ablation.png"
+    command = [sys.executable, EXAMPLES / "ablation.py", "llama:tiny", picture]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
     rows = dict(line.rsplit(maxsplit=1) for line in done.stdout.splitlines())
     assert float(rows["no pass at all"]) > 0.5 and "norm-prologue" in rows
+    assert picture.read_bytes().startswith(b"\x89PNG") and picture.stat().st_size > 5000
+
+
+def test_logits_are_where_the_step_has_written_them(session):
+    """Many arrays at once, each of which keeps its own values: none is copied, and none is written over."""
+    tokens = session.encode("And God said")
+    kept = [session.logits(tokens[: n + 1]) for n in range(len(tokens))]
+    whole = session.logits(tokens)
+    for n, logits in enumerate(kept):
+        assert logits.shape == (n + 1, session.vocab)
+        assert np.allclose(logits, whole[: n + 1], rtol=0, atol=1e-3 * whole.std())
+    places = {logits.__array_interface__["data"][0] for logits in [*kept, whole]}
+    assert len(places) == len(kept) + 1
+    session.reset()
+    step = session.step([(0, tokens)], wanted="none")
+    assert step.shape == (0, session.vocab)
 
 
 def test_stubs_name_what_there_is():

@@ -34,7 +34,7 @@ pub(crate) fn to_lark(grammar: &str) -> Result<String, GbnfError> {
     let mut rules = read::read(grammar)?;
     regular::prepare(&mut rules);
     boundaries::settle(&mut rules);
-    Ok(write::lark(&rules))
+    write::lark(&rules)
 }
 
 #[cfg(test)]

@@ -18,7 +18,7 @@ use crate::gbnf;
 const LONGEST: usize = 1 << 20;
 
 /// The most rules of a grammar. The library follows names from rule to rule, each of which takes some of the stack.
-const MOST_RULES: usize = 4096;
+const MOST_RULES: usize = 2048;
 /// The stack that grammars and schemas are compiled on.
 const STACK: usize = 256 << 20;
 

@@ -316,6 +316,21 @@ fn schemas_that_explode_are_refused() {
             schema.to_string()
         );
     }
+    assert!(
+        start.elapsed() < Duration::from_secs(60),
+        "{:?}",
+        start.elapsed()
+    );
+    assert_eq!(
+        post(&server, "/v1/completions", &greedy(json!({}))).status,
+        200
+    );
+}
+
+#[test]
+fn grammars_that_explode_are_refused() {
+    let server = server(1, |_| {});
+    let start = Instant::now();
     // Rules that each lead to the next, as many as a grammar has room for.
     let chain = |between: &str| -> String {
         let rule = |i: usize| format!("a{i}{between} a{}\n", i + 1);
@@ -323,13 +338,38 @@ fn schemas_that_explode_are_refused() {
     };
     let lark = format!("start: a0\n{}a40000: \"x\"\n", chain(":"));
     let gbnf = format!("root ::= a0\n{}a40000 ::= \"x\"\n", chain(" ::="));
+    // As many rules as there may be, each within as many parentheses: followed, or refused.
+    let deep = |depth: usize, between: &str| -> String {
+        let rule = |i: usize| {
+            let (open, close) = ("(\"x\" | \"y\" ".repeat(depth), ")".repeat(depth));
+            format!("a{i}{between} {open}a{}{close}\n", i + 1)
+        };
+        (0..2040).map(rule).collect()
+    };
+    let deepest = [
+        format!("start: a0\n{}a2040: \"z\"\n", deep(25, ":")),
+        format!(
+            "root ::= a0\n{}a2040 ::= \"z\" | a2040 \"y\"\n",
+            deep(40, " ::=")
+        ),
+        format!(
+            "root ::= a0\n{}a2040 ::= \"z\" | a2040 \"y\"\n",
+            deep(3, " ::=")
+        ),
+    ];
+    for grammar in &deepest {
+        assert!(grammar.len() < 1 << 20, "{}", grammar.len());
+        let asked = greedy(json!({"grammar": grammar, "max_tokens": 4}));
+        let status = post(&server, "/v1/completions", &asked).status;
+        assert!([200, 400].contains(&status), "{grammar:.99}");
+    }
     let parentheses = format!("start: {}\"x\"{}", "(".repeat(100_000), ")".repeat(100_000));
     for (grammar, expected) in [
         ("start: missing", "grammar"),
         ("", "grammar"),
         ("start: /(/", "grammar"),
-        (&lark, "more than 4096 rules"),
-        (&gbnf, "more than 4096 rules"),
+        (&lark, "more than 2048 rules"),
+        (&gbnf, "more than 2048 rules"),
         (&parentheses, "grammar"),
         (
             "root ::= \"a\"\n  | \"b",

@@ -10,7 +10,7 @@ use super::text::{Text, wrong_at};
 /// The rule that stands for the whole.
 const ROOT: &str = "root";
 /// The most rules.
-const MOST_RULES: usize = 4096;
+const MOST_RULES: usize = 2048;
 /// The most parentheses within each other.
 const DEEPEST: usize = 64;
 /// The most repetitions that a grammar can ask for.

@@ -2,10 +2,17 @@
 
 use std::fmt::Write;
 
+use super::error::GbnfError;
 use super::node::{Node, Rule};
 
+/// The most rules that are written: the library follows names from rule to rule, each of which takes some of the stack.
+const MOST_RULES: usize = 8192;
+
 /// The whole grammar, which begins with the first rule.
-pub(super) fn lark(rules: &[Rule]) -> String {
+///
+/// # Errors
+/// One that would have too many rules.
+pub(super) fn lark(rules: &[Rule]) -> Result<String, GbnfError> {
     let mut writer = Writer {
         text: "start: r0\n".into(),
         groups: 0,
@@ -13,7 +20,17 @@ pub(super) fn lark(rules: &[Rule]) -> String {
     for (at, rule) in rules.iter().enumerate() {
         writer.rule(&format!("r{at}"), &rule.body);
     }
-    writer.text
+    let written = rules.len() + writer.groups;
+    match written > MOST_RULES {
+        true => Err(GbnfError {
+            line: 1,
+            column: 1,
+            message: format!(
+                "{written} rules and parentheses, expected at most {MOST_RULES}; write a smaller grammar"
+            ),
+        }),
+        false => Ok(writer.text),
+    }
 }
 
 struct Writer {
