@@ -17,6 +17,7 @@ use std::fmt;
 use graver_runtime::abi::CLAIM_COUNTERS;
 
 use crate::graph::{Graph, Join, NodeId, Op, Program, ProgramKind, Role};
+use crate::units::counted;
 
 pub(crate) use experts::{expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
 pub use scratch::Scratch;
@@ -237,13 +238,9 @@ impl Schedule {
 impl fmt::Display for Schedule {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (block, (_, barriers)) in self.blocks.iter().zip(self.barriers()) {
-            writeln!(
-                f,
-                "{}.{}: {} kernels, {barriers} barriers",
-                self.kind,
-                block.name,
-                block.kernels.len()
-            )?;
+            let kernels = counted(block.kernels.len(), "kernel");
+            let barriers = counted(barriers, "barrier");
+            writeln!(f, "{}.{}: {kernels}, {barriers}", self.kind, block.name)?;
             for k in &block.kernels {
                 writeln!(f, "  {k}")?;
             }

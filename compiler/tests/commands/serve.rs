@@ -79,6 +79,33 @@ fn a_model_without_a_template_says_so() {
     assert_eq!(end(child), Some(0));
 }
 
+/// A grammar that all answers follow, in the notation that is known by its `::=`.
+#[test]
+fn a_grammar_for_all_answers_can_be_in_gbnf() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let path = file.path().to_str().unwrap();
+    std::fs::write(path, "root ::= \"yes\" | \"no, \" [a-z]{3}\n").unwrap();
+    let (child, _said, address) = start(&["--slots", "1", "--grammar", path]);
+    let body = r#"{"prompt": "In the beginning", "max_tokens": 20, "temperature": 0}"#;
+    let answer = ask(&address, "POST", "/v1/completions", body);
+    let text = answer
+        .split("\"text\":\"")
+        .nth(1)
+        .and_then(|rest| rest.split('"').next());
+    let text = text.unwrap_or_else(|| panic!("{answer}"));
+    assert!(
+        text == "yes" || text.len() == 7 && text.starts_with("no, "),
+        "{answer}"
+    );
+    assert_eq!(end(child), Some(0));
+    std::fs::write(path, "root ::= \"yes\" |\n  no\n").unwrap();
+    let message = graver(&format!("serve --port 0 --grammar {path}")).refused();
+    assert!(
+        message.contains("line 2, column 3: no rule is called `no`"),
+        "{message}"
+    );
+}
+
 #[test]
 fn what_cannot_be_served_is_refused_at_once() {
     let message = graver("serve llama --port 0").refused();
