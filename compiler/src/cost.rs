@@ -235,12 +235,28 @@ fn weight_elements(op: &Op, w: &WeightDecl, step: Step) -> u64 {
 }
 
 impl Grouping {
-    /// Experts that some of `tokens` tokens visits, if all are equally likely: `E (1 − (1 − k/E)^T)`.
+    /// Experts that some of `tokens` tokens visits, if all are equally likely: `E (1 − (1 − k/E)^T)`. Where ranks have dealt them out, as
+    /// many as the busiest rank has, for which the others wait.
     fn visited(&self, tokens: usize) -> f64 {
         let experts = self.experts as f64;
         let missed = (1.0 - self.top_k as f64 / experts).powi(tokens as i32);
-        experts * (1.0 - missed)
+        match self.own {
+            None => experts * (1.0 - missed),
+            Some(own) => most_of(own.count, 1.0 - missed, experts / own.count as f64),
+        }
     }
+}
+
+/// The expected most of several numbers, of each of which `n` chances of probability `p` decide: `Σ_m 1 − P(one is at most m)^k`.
+fn most_of(n: usize, p: f64, several: f64) -> f64 {
+    let mut exactly = (1.0 - p).powi(n as i32);
+    let (mut at_most, mut expected) = (0.0, 0.0);
+    for m in 0..n {
+        at_most += exactly;
+        expected += 1.0 - f64::min(at_most, 1.0).powf(several);
+        exactly *= (n - m) as f64 / (m + 1) as f64 * p / (1.0 - p).max(f64::MIN_POSITIVE);
+    }
+    expected
 }
 
 /// Elements of a node's result; of scores, those of visible keys.
@@ -373,7 +389,7 @@ fn latent_attention(l: &LatentAttention, step: Step) -> u64 {
 
 /// Rows of experts in a step, and the width of what comes in.
 fn routed(graph: &Graph, node: NodeId, g: &Grouping, step: Step) -> (u64, u64) {
-    let rows = (step.tokens * g.top_k) as u64;
+    let rows = (step.tokens * g.top_k * g.here()).div_ceil(g.experts) as u64;
     (rows, graph.width(graph.input(node)) as u64)
 }
 

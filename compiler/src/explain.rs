@@ -12,7 +12,7 @@ use crate::codegen::{Instruments, Planned};
 use crate::driver::{Loaded, plain_program, plan_program};
 use crate::graph::{Program, ProgramKind};
 use crate::passes::{Outcome, PASSES, PassOptions, PassReport};
-use crate::shard::{RanksError, Sharding, Shared};
+use crate::shard::{Division, RanksError, Sharding, Shared};
 use crate::units::counted;
 
 /// Every candidate of every pass, and what the passes together came to.
@@ -114,7 +114,7 @@ pub fn explain(loaded: &Loaded, passes: &PassOptions, cache: CacheType) -> Expla
     explained(loaded, passes, &plain, &Sharding::of_one(&plain[0]))
 }
 
-/// [`explain`] for `ranks` ranks that share the model.
+/// [`explain`] for ranks that share the model.
 ///
 /// # Errors
 /// Numbers of ranks that there cannot be.
@@ -122,10 +122,10 @@ pub fn explain_ranks(
     loaded: &Loaded,
     passes: &PassOptions,
     cache: CacheType,
-    ranks: usize,
+    division: impl Into<Division>,
 ) -> Result<Explanation, RanksError> {
     let plain = plain_programs(loaded, cache);
-    let sharding = Sharding::plan(&plain[0], ranks)?;
+    let sharding = Sharding::plan(&plain[0], division)?;
     Ok(explained(loaded, passes, &plain, &sharding))
 }
 

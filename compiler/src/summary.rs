@@ -20,12 +20,12 @@ use crate::explain::{Counts, counts};
 use crate::graph::ProgramKind;
 use crate::mechanisms::{Mechanism, is_tied, mechanisms};
 use crate::schedule::largest_step;
-use crate::shard::RanksError;
+use crate::shard::{Division, RanksError};
 use crate::spec::model::{Item, Model, Step as ModelStep, StepOp};
 use crate::units::{bytes, count, counted, flops};
 
 pub use self::machine::Machine;
-pub use self::ranks::{Link, RanksStep, RanksSummary};
+pub use self::ranks::{Link, RanksStep, RanksSummary, quickest};
 
 /// A model's shape in numbers.
 #[derive(Clone, Debug, Serialize)]
@@ -137,7 +137,7 @@ pub fn summarize(
 }
 
 impl Summary {
-    /// The same with what steps cost where `ranks` ranks share the model.
+    /// The same with what steps cost where ranks share the model.
     ///
     /// # Errors
     /// Numbers of ranks that there cannot be.
@@ -145,7 +145,7 @@ impl Summary {
         mut self,
         loaded: &Loaded,
         options: &CompileOptions,
-        ranks: usize,
+        division: impl Into<Division>,
         link: Option<Link>,
     ) -> Result<Summary, RanksError> {
         let kind = |s: &StepCost| match s.step.tokens {
@@ -154,7 +154,9 @@ impl Summary {
         };
         let steps: Vec<_> = self.steps.iter().map(|s| (kind(s), s.step)).collect();
         let machine = self.machine.zip(link);
-        self.ranks = Some(ranks::summarize(loaded, options, ranks, &steps, machine)?);
+        let division = division.into();
+        let ranks = ranks::summarize(loaded, options, division, &steps, machine)?;
+        self.ranks = Some(ranks);
         Ok(self)
     }
 }

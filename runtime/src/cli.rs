@@ -11,7 +11,10 @@ use clap::Args;
 use serde::Serialize;
 
 use crate::files::shown;
-use crate::generate::{GenerateError, Generation, Limits, Model, Stop, Timings, check_prompt};
+use crate::generate::{
+    GenerateError, Generation, Limits, Meetings, Model, Stop, Timings, check_prompt,
+};
+use crate::info::Size;
 use crate::profile::Profile;
 use crate::sampling::{Sampler, SamplingError};
 use crate::tokenizer::{Pending, Tokenizer, TokenizerError};
@@ -114,32 +117,38 @@ pub enum RunError {
     Output(#[from] io::Error),
 }
 
-/// Writes the profile that a session recorded to `--profile`'s file, and a table of it to `err`.
+/// Writes the profile that a session recorded to `--profile`'s file, and a table of it to `err`; in addition, what all ranks' time went into, where there are several.
+///
+/// # Errors
+/// A file or an output that cannot be written.
 pub fn write_profile(
     args: &SessionArgs,
     quiet: bool,
-    profile: Option<Profile>,
+    profiles: &[Profile],
     err: &mut dyn Write,
 ) -> Result<(), RunError> {
-    let Some((path, profile)) = args.profile.as_ref().zip(profile) else {
+    let Some((path, first)) = args.profile.as_ref().zip(profiles.first()) else {
         return Ok(());
     };
-    save_trace(path, &profile)?;
+    save_trace(path, profiles)?;
     if !quiet {
-        write!(err, "{profile}")?;
+        write!(err, "{first}")?;
+        if profiles.len() > 1 {
+            write!(err, "{}", Profile::breakdowns(profiles))?;
+        }
     }
     Ok(())
 }
 
-/// Writes a profile as a trace.
-pub fn save_trace(path: &Path, profile: &Profile) -> Result<(), RunError> {
+/// Writes a profile, or those of all ranks, as one trace.
+pub fn save_trace(path: &Path, profiles: &[Profile]) -> Result<(), RunError> {
     let failed = |source| RunError::ProfileFile {
         path: path.into(),
         source,
     };
     let file = std::fs::File::create(path).map_err(failed)?;
     let mut file = io::BufWriter::new(file);
-    profile.write_trace(&mut file).map_err(failed)?;
+    Profile::write_traces(profiles, &mut file).map_err(failed)?;
     file.flush().map_err(failed)
 }
 
@@ -183,10 +192,16 @@ fn generate(
         output.token(token, generation.is_eos(token))?;
     }
     let (stop, timings) = (generation.stop(), generation.timings());
-    output.finish(&Report::new(stop, &timings, seed))?;
+    let ranks = generation.meetings();
+    let report = Report {
+        ranks,
+        ..Report::new(stop, &timings, seed)
+    };
+    output.finish(&report)?;
     if !args.quiet {
         // Notes that cannot be written are not a failure.
         let _ = write_notes(err, stop, &timings, context);
+        let _ = ranks.map_or(Ok(()), |ranks| write_meetings(err, &ranks));
     }
     Ok(())
 }
@@ -297,6 +312,8 @@ struct Report {
     seed: u64,
     prompt_tokens_per_second: f64,
     generation_tokens_per_second: f64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    ranks: Option<Meetings>,
 }
 
 impl Report {
@@ -312,6 +329,7 @@ impl Report {
             seed,
             prompt_tokens_per_second: prompt,
             generation_tokens_per_second: generation,
+            ranks: None,
         }
     }
 }
@@ -332,6 +350,16 @@ fn write_notes(
         figure(timings.prompt_rate()),
         timings.generated_tokens,
         figure(timings.generation_rate()),
+    )
+}
+
+fn write_meetings(err: &mut dyn Write, ranks: &Meetings) -> io::Result<()> {
+    writeln!(
+        err,
+        "{} ranks: met {} times; the first brought {}",
+        ranks.ranks,
+        ranks.meetings,
+        Size(ranks.brought_bytes as usize)
     )
 }
 

@@ -233,7 +233,10 @@ pub enum Error {
         ranks: usize,
     },
     /// Processes that are not as many as the model was compiled for.
-    #[error("found {found} processes, expected {expected}: start them with mpirun -n {expected}")]
+    #[error(
+        "{expected} ranks share this model, and MPI has started {}: start it with mpirun -n {expected}",
+        processes(*.found)
+    )]
     Processes {
         /// How many MPI has started.
         found: usize,
@@ -381,6 +384,13 @@ pub enum Error {
         /// Bytes of a slot of this session.
         expected: usize,
     },
+}
+
+fn processes(n: usize) -> String {
+    match n {
+        1 => "this process alone".to_owned(),
+        n => format!("{n} processes"),
+    }
 }
 
 fn room(context: usize, most: usize) -> String {

@@ -5,10 +5,23 @@
 use std::error::Error as StdError;
 use std::time::{Duration, Instant};
 
+use serde::Serialize;
+
 use crate::sampling::{Sampler, SamplingError};
 
 /// What a model's own code reports.
 pub type ModelError = Box<dyn StdError + Send + Sync>;
+
+/// What the first of several ranks that share a model has brought to the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct Meetings {
+    /// How many ranks.
+    pub ranks: usize,
+    /// Times that they have met.
+    pub meetings: u64,
+    /// Bytes that the first brought to all of these.
+    pub brought_bytes: u64,
+}
 
 /// One sequence being computed.
 pub trait Model {
@@ -21,6 +34,10 @@ pub trait Model {
     /// Positions that are filled.
     fn position(&self) -> usize {
         0
+    }
+    /// Where ranks share the model, how they have met so far.
+    fn meetings(&self) -> Option<Meetings> {
+        None
     }
 }
 
@@ -39,6 +56,10 @@ impl<M: Model + ?Sized> Model for &mut M {
 
     fn position(&self) -> usize {
         (**self).position()
+    }
+
+    fn meetings(&self) -> Option<Meetings> {
+        (**self).meetings()
     }
 }
 
@@ -238,6 +259,11 @@ impl<M: Model> Generation<M> {
     /// Tokens and times so far.
     pub fn timings(&self) -> Timings {
         self.timings
+    }
+
+    /// Where ranks share the model, how they have met so far.
+    pub fn meetings(&self) -> Option<Meetings> {
+        self.model.meetings()
     }
 
     /// Whether a token ends the text.

@@ -4,9 +4,12 @@
 //! each thread has sums and a timeline of its own, of fixed size, so that nothing is allocated during a step. Code compiled
 //! without stamps has no trace of any of this.
 
+mod breakdown;
 mod clock;
 mod lengths;
+mod of_ranks;
 mod recorder;
+mod shared;
 mod text;
 mod trace;
 
@@ -14,12 +17,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::abi::{KernelInfo, Manifest, STRETCHES, StepContext, WAITING, stretch};
 
+pub use self::breakdown::Breakdown;
 use self::clock::Clock;
 use self::lengths::{PREEMPTED_NS, PREEMPTED_TIMES, Typical};
 use self::recorder::{Recorder, Sum, entering, leaving};
 
 pub(crate) use self::clock::now;
-pub(crate) use self::recorder::{begin, no_stamp, stamp};
+pub(crate) use self::recorder::{begin, no_stamp, pause, stamp};
 
 /// Stretches kept for the timeline, which are those of the first steps; sums go on. What is written here pushes weights of the
 /// smallest models out of the caches: four times as many cost some half a percent of their steps.
@@ -73,6 +77,9 @@ pub struct KernelTime {
     pub busy_ns: Vec<u64>,
     /// For each thread, the time spent waiting for the others before it or in its midst.
     pub wait_ns: Vec<u64>,
+    /// For each thread, what of this was in its midst: for other threads or, where ranks meet, for other ranks.
+    #[serde(default)]
+    pub inside_wait_ns: Vec<u64>,
     /// For each thread, the median of its calls, to some 3 %.
     #[serde(default)]
     pub median_ns: Vec<u64>,
@@ -88,7 +95,7 @@ pub struct KernelTime {
 }
 
 /// A stretch of one thread's time.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Span {
     /// Thread.
     pub thread: usize,
@@ -208,6 +215,7 @@ impl Profiler {
                 calls: sums[0][begun].count,
                 busy_ns: time(&[begun, resumed]),
                 wait_ns: time(&waits),
+                inside_wait_ns: time(&[resumed + WAITING]),
                 median_ns: each(|t| t.median),
                 largest_ns: each(|t| t.largest as f64),
                 preempted: typical.iter().map(|t| t.preempted).sum(),

@@ -1,7 +1,7 @@
 //! One sequence of a session, as the generation loop wants it.
 
 use crate::error::Error;
-use crate::generate::{Model, ModelError};
+use crate::generate::{Meetings, Model, ModelError};
 use crate::session::{Session, Wanted};
 
 /// A slot of a session.
@@ -44,5 +44,9 @@ impl Model for Sequence<'_> {
     fn position(&self) -> usize {
         // A slot that does not exist is what feeding it complains about.
         self.session.position(self.slot).unwrap_or(0)
+    }
+
+    fn meetings(&self) -> Option<Meetings> {
+        self.session.meetings()
     }
 }

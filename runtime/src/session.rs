@@ -46,6 +46,8 @@ pub struct SessionOptions {
     pub slots: usize,
     /// Binds each thread to a processor.
     pub pin: bool,
+    /// Which of the processors that this process may use is the first thread's then: ranks of one process have different ones.
+    pub first_cpu: usize,
     /// Lets one thread do a step alone while all of them have to share one processor, which is faster and gives the same bits.
     pub alone: bool,
     /// Records where time goes; the program has to be compiled with time stamps.
@@ -63,6 +65,7 @@ impl Default for SessionOptions {
             context: None,
             slots: 1,
             pin: false,
+            first_cpu: 0,
             alone: false,
             profile: false,
             kernels: None,
@@ -168,7 +171,7 @@ impl Session {
             Some(checks) => Some(checks::checker(&program, checks, &checked, &mut pointers)?),
             None => None,
         };
-        let mut pool = Pool::new(threads, options.pin)?;
+        let mut pool = Pool::bound(threads, options.pin.then_some(options.first_cpu))?;
         if options.alone && checker.is_none() {
             pool = pool.alone_where_crowded();
         }
@@ -227,6 +230,13 @@ impl Session {
 
     /// Forgets what was recorded so far: after warming up.
     pub fn reset_profile(&mut self) {
+        // A rank that is gone is what the next step complains about.
+        let _ = self.tell(|| Command::ResetProfile);
+        self.forget_profile();
+    }
+
+    /// [`Session::reset_profile`] of this rank.
+    fn forget_profile(&mut self) {
         if let Some(profiler) = &mut self.profiler {
             *profiler = Profiler::new(self.pool.threads(), &self.program.manifest);
         }

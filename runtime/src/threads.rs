@@ -57,6 +57,12 @@ impl Pool {
     /// With `pin`, each thread is bound to one of the processors this process may use, the caller included until the pool is
     /// dropped.
     pub fn new(threads: usize, pin: bool) -> Result<Pool, Error> {
+        Pool::bound(threads, pin.then_some(0))
+    }
+
+    /// [`Pool::new`] with threads bound to processors that follow each other from `first` on, counted among those that this process may
+    /// use; bound to none where that is not given.
+    pub(crate) fn bound(threads: usize, first: Option<usize>) -> Result<Pool, Error> {
         if !(1..=MAX_THREADS).contains(&threads) {
             return Err(Error::Threads {
                 found: threads,
@@ -71,11 +77,7 @@ impl Pool {
             }),
             quit: AtomicBool::new(false),
         });
-        let pinned = if pin {
-            Some(PinnedCaller::pin()?)
-        } else {
-            None
-        };
+        let pinned = first.map(PinnedCaller::pin).transpose()?;
         let mut pool = Pool {
             shared,
             workers: Vec::with_capacity(threads - 1),
@@ -156,7 +158,7 @@ impl Pool {
     }
 
     fn start(&mut self, thread: usize) -> Result<(), Error> {
-        let cpu = self.pinned.as_ref().map(|_| nth_cpu(thread));
+        let cpu = self.pinned.as_ref().map(|p| nth_cpu(p.first + thread));
         let (report, started) = std::sync::mpsc::sync_channel(1);
         let shared = Arc::clone(&self.shared);
         let body = move || {
@@ -238,13 +240,15 @@ impl Drop for AbortOnUnwind {
 
 /// The caller's own pin, undone on drop if that happens on the same thread.
 struct PinnedCaller {
+    /// Its processor, by its place among those that this process may use.
+    first: usize,
     before: Affinity,
     caller: std::thread::ThreadId,
 }
 
 impl PinnedCaller {
-    fn pin() -> Result<Self, Error> {
-        let cpu = nth_cpu(0);
+    fn pin(first: usize) -> Result<Self, Error> {
+        let cpu = nth_cpu(first);
         let failed = |source| Error::Pin {
             thread: 0,
             cpu,
@@ -255,6 +259,7 @@ impl PinnedCaller {
             .and_then(|one| one.apply())
             .map_err(failed)?;
         Ok(PinnedCaller {
+            first,
             before,
             caller: std::thread::current().id(),
         })

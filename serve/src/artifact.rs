@@ -66,6 +66,12 @@ fn chat(call: &mut Call) -> Outcome {
     let cli = ChatCli::try_parse_from(&call.arguments)?;
     cli.args.sampling.check(false)?;
     let artifact = (call.open)()?;
+    let options = cli.args.session.options();
+    if artifact.follows() {
+        return Ok(artifact
+            .session(cli.weights.as_deref(), options)?
+            .follow()?);
+    }
     let name = shown(artifact.path()).to_string();
     let templates = templates(&artifact)?;
     let mut chat = Chat::prepare(
@@ -75,13 +81,13 @@ fn chat(call: &mut Call) -> Outcome {
         templates,
     )?;
     chat.eos = artifact.manifest().eos.clone();
-    let mut session = artifact.session(cli.weights.as_deref(), cli.args.session.options())?;
+    let mut session = artifact.session(cli.weights.as_deref(), options)?;
     chat.run(&cli.args, &mut session, &mut call.out)?;
-    let profile = session.profile();
+    let profiles = session.profiles()?;
     Ok(cli::write_profile(
         &cli.args.session,
         false,
-        profile,
+        &profiles,
         &mut io::stderr(),
     )?)
 }
@@ -90,9 +96,14 @@ fn serve(call: &mut Call) -> Outcome {
     let cli = ServeCli::try_parse_from(&call.arguments)?;
     let options = cli.args.server_options()?;
     let artifact = (call.open)()?;
+    let session_options = cli.args.session_options();
+    if artifact.follows() {
+        let session = artifact.session(cli.weights.as_deref(), session_options)?;
+        return Ok(session.follow()?);
+    }
     let tokenizer = Tokenizer::load_in_background(artifact.tokenizer(cli.weights.as_deref())?)?;
     let templates = cli.args.templates(templates(&artifact)?)?;
-    let session = artifact.session(cli.weights.as_deref(), cli.args.session_options())?;
+    let session = artifact.session(cli.weights.as_deref(), session_options)?;
     let name = cli.args.name.clone();
     let name = name.unwrap_or_else(|| file_name(artifact.path()));
     let eos = artifact.manifest().eos.clone();

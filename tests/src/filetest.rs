@@ -20,7 +20,7 @@ use graver::driver::plan_program;
 use graver::dump::DumpStage;
 use graver::graph::{self, Graph, Program, ProgramKind};
 use graver::passes::{self, PASSES, Pass, PassOptions};
-use graver::shard::Sharding;
+use graver::shard::{Division, Method, Sharding};
 
 use crate::programs::around;
 
@@ -131,13 +131,18 @@ pub fn check_area(area: &str) {
 /// The result of a command on an input.
 ///
 /// - `pass NAME decode|prefill`: every site with its outcome, then the graph afterwards;
-/// - `shard RANKS RANK`: every product that ranks could share, then the graph and the weights of one of them;
+/// - `shard RANKS RANK`: every product that ranks could share, then the graph and the weights of one of them; with `expert` behind it,
+///   where experts are dealt out whole;
 /// - `verify`: the message of the parser or the verifier, or `valid`;
 /// - a stage of [`DumpStage`] and `decode|prefill`: what `inspect --emit` shows of it, nothing fused.
 fn evaluate(command: &[&str], input: &str) -> Result<String, String> {
     match command {
         ["pass", name, kind] => run_pass(pass(name)?, input, word(kind)?),
-        ["shard", ranks, rank] => shard(input, word(ranks)?, word(rank)?),
+        ["shard", ranks, rank] => shard(input, word::<usize>(ranks)?.into(), word(rank)?),
+        ["shard", ranks, rank, "expert"] => {
+            let (ranks, method) = (word(ranks)?, Method::Expert);
+            shard(input, Division { ranks, method }, word(rank)?)
+        }
         ["verify"] => Ok(verify(input)),
         [stage, kind] => emit_block(word(stage)?, around(read(input)?, word(kind)?)),
         other => Err(format!("no command reads `{}`", other.join(" "))),
@@ -169,9 +174,9 @@ fn run_pass(pass: &Pass, input: &str, kind: ProgramKind) -> Result<String, Strin
     Ok(out + &graph.to_string())
 }
 
-fn shard(input: &str, ranks: usize, rank: usize) -> Result<String, String> {
+fn shard(input: &str, division: Division, rank: usize) -> Result<String, String> {
     let program = around(read(input)?, ProgramKind::Decode);
-    let sharding = Sharding::plan(&program, ranks).map_err(|e| e.to_string())?;
+    let sharding = Sharding::plan(&program, division).map_err(|e| e.to_string())?;
     let products = sharding.products(&program).into_iter();
     let products =
         products.filter_map(|p| Some((p.at.strip_prefix("layers.layer.")?.to_string(), p.outcome)));

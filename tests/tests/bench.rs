@@ -32,6 +32,7 @@ fn measure(name: &str, ablate: bool, points: &[Point]) -> Report {
     let settings = Settings {
         rounds: 3,
         threads: 2,
+        division: 1.into(),
     };
     run(name, &variants, points, settings).unwrap()
 }
@@ -155,6 +156,7 @@ fn a_point_without_room_is_an_error_that_says_so() {
     let settings = Settings {
         rounds: 2,
         threads: 1,
+        division: 1.into(),
     };
     let points = [point(Phase::Prefill, 500, 100)];
     let variants = bench::ab(&PassOptions::default());
@@ -169,6 +171,7 @@ fn a_profiled_variant_says_what_profiling_costs() {
     let settings = Settings {
         rounds: 2,
         threads: 2,
+        division: 1.into(),
     };
     let points = [point(Phase::Decode, 6, 4)];
     let mut variants = bench::ab(&PassOptions::default());
@@ -178,7 +181,7 @@ fn a_profiled_variant_says_what_profiling_costs() {
     assert_eq!(last.name, "profiled");
     assert_eq!(last.kernels, report.points[0].variants[0].kernels);
     assert!(last.ratio.is_some());
-    let profile = report.profile.expect("a profile");
+    let profile = report.profiles.first().expect("a profile");
     let decode = profile
         .programs
         .iter()
@@ -262,6 +265,7 @@ fn the_fused_graph_can_be_measured_alone() {
     let settings = Settings {
         rounds: 1,
         threads: 1,
+        division: 1.into(),
     };
     let points = [point(Phase::Decode, 2, 0)];
     let report = run("llama", &variants, &points, settings).unwrap();

@@ -2,15 +2,24 @@
 
 use std::path::{Path, PathBuf};
 
-use graver::driver::{open_ranks, plan_ranks};
+use graver::bench;
+use graver::driver::{self, Loaded, ModelSource, Purpose, code_of_ranks, open_ranks, plan_ranks};
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
+use graver::shard::{Division, Method};
 use graver::spec::{self, SpecSource};
-use graver::summary::{Link, Machine, summarize};
+use graver::summary::{Link, Machine, quickest, summarize};
+use graver::verify::oracle::any_tokens;
 use graver::verify::{Golden, TOLERANCE, against_golden};
-use graver_runtime::abi::CacheType;
+use graver::weights::QuantChoice;
+use graver_runtime::abi::{CacheType, Quant};
+use graver_runtime::profile::Profile;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_tests::{compile_options, fixture_folders, load_checkpoint, load_shapes, share, tiny};
+use graver_tests::{
+    compile_for, compile_options, fixture_folders, load_checkpoint, load_shapes, quantized, share,
+    tiny,
+};
+use serde_json::Value;
 
 /// The fixtures with goldens that fall to this run ([`share`]).
 fn golden_folders() -> Vec<PathBuf> {
@@ -54,14 +63,14 @@ fn sharded_graphs_have_the_logits_of_the_reference_on_every_rank() {
     }
 }
 
-fn open(dir: &Path, passes: PassOptions, ranks: usize, threads: usize) -> Session {
+fn open(dir: &Path, passes: PassOptions, division: impl Into<Division>, threads: usize) -> Session {
     let mut options = compile_options(passes, CacheType::F32);
     options.instruments.verified = true;
     let session = SessionOptions {
         threads: Some(threads),
         ..SessionOptions::default()
     };
-    open_ranks(load_checkpoint(dir).unwrap(), &options, ranks, session).unwrap()
+    open_ranks(load_checkpoint(dir).unwrap(), &options, division, session).unwrap()
 }
 
 #[test]
@@ -114,14 +123,135 @@ fn ranks_bring_as_many_bytes_as_their_graphs_say() {
     let mut session = open_ranks(loaded, &options, 3, SessionOptions::default()).unwrap();
     for steps in 1..3 {
         session.feed(0, &[5], Wanted::Last).unwrap();
-        assert_eq!(session.brought_bytes(), steps * decode.brought_bytes);
+        let met = session.meetings().unwrap();
+        assert_eq!(met.brought_bytes, steps * decode.brought_bytes);
+        assert_eq!(met.meetings, steps * decode.meetings);
+    }
+}
+
+/// Logits of a prompt, read at once and then token by token.
+fn logits(session: &mut Session, tokens: &[u32]) -> Vec<f32> {
+    let (first, rest) = tokens.split_at(tokens.len() / 2);
+    let mut out = session.feed(0, first, Wanted::All).unwrap().to_vec();
+    for token in rest.chunks(1) {
+        out.extend_from_slice(&session.feed(0, token, Wanted::All).unwrap());
+    }
+    out
+}
+
+/// That ranks compute what the whole model does. Roundings that fall the other way make differences, which are a hundred times smaller than
+/// those that a wrong share makes.
+fn ranks_agree(name: &str, load: &dyn Fn() -> Loaded) {
+    let options = compile_options(PassOptions::default(), CacheType::F32);
+    let tokens = any_tokens(24, load().model.vocab);
+    let mut whole = compile_for(load(), false, 1);
+    let reference = Golden {
+        logits: logits(&mut whole, &tokens),
+        input_ids: tokens.clone(),
+        greedy_ids: vec![],
+        greedy_gap: vec![],
+    };
+    for ranks in [2, 3] {
+        let session = SessionOptions {
+            threads: Some(1),
+            ..SessionOptions::default()
+        };
+        let mut shared = open_ranks(load(), &options, ranks, session).unwrap();
+        let found = reference.difference("", &logits(&mut shared, &tokens));
+        let place = format!("{name} on {ranks} ranks");
+        assert!(found.difference < 0.05, "{place}: {found}");
     }
 }
 
 #[test]
-fn the_largest_preset_is_planned_for_sixteen_ranks_without_weights() {
+fn integers_are_shared_as_floats_are() {
+    for name in ["llama-gqa-tied-bf16-llama3", "qwen3-moe-f32", "gpt-oss-f32"] {
+        for quant in [Quant::Q8, Quant::Q4] {
+            let choice = QuantChoice {
+                layers: quant,
+                head: quant,
+            };
+            let dir = graver_tests::fixtures().join(name);
+            let load = || quantized(load_checkpoint(&dir).unwrap(), choice);
+            ranks_agree(&format!("{name} in {quant}"), &load);
+        }
+    }
+}
+
+#[test]
+fn ranks_share_what_a_gguf_file_has() {
+    let folder = graver_tests::fixtures().join("gguf");
+    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
+    files.sort_by_key(|f| f.as_ref().unwrap().path());
+    let paths = files.into_iter().map(|f| f.unwrap().path());
+    let paths: Vec<_> = paths
+        .filter(|p| p.extension().is_some_and(|e| e == "gguf"))
+        .collect();
+    assert!(paths.len() >= 5, "{paths:?}");
+    for path in &paths {
+        let source = ModelSource::Gguf {
+            path,
+            spec: None,
+            floats: false,
+        };
+        let load = || driver::load(&source, Purpose::Run, None, &|_, _, _| {}).unwrap();
+        ranks_agree(&path.display().to_string(), &load);
+    }
+}
+
+/// DeepSeek V3 as it was published, without weights.
+fn largest() -> Loaded {
     let spec = spec::load(SpecSource::Builtin("deepseek_v3")).unwrap();
-    let loaded = load_shapes(&spec, &spec.preset("671b").unwrap(), None).unwrap();
+    load_shapes(&spec, &spec.preset("671b").unwrap(), None).unwrap()
+}
+
+/// Ranks whose parts have the same shapes share code: what is compiled does not grow with their number.
+#[test]
+fn sixteen_ranks_of_the_largest_preset_are_compiled_as_two() {
+    let loaded = largest();
+    let options = compile_options(PassOptions::default(), CacheType::F32);
+    let planned = plan_ranks(&loaded, &options, 16).unwrap();
+    let code = code_of_ranks(&planned).unwrap();
+    assert_eq!(code.programs.len(), 16);
+    // The vocabulary does not divide by sixteen panels: half of the ranks have one more.
+    assert_eq!(code.compiled, 2);
+    let blocks = planned[0]
+        .model
+        .programs
+        .iter()
+        .flat_map(|p| &p.schedule.blocks);
+    let functions: usize = blocks.map(|b| b.kernels.len()).sum();
+    assert!(functions < 150, "{functions} kernels for a rank");
+    for (rank, program) in code.programs.iter().enumerate() {
+        assert_eq!(program.manifest().rank.unwrap().rank, rank);
+    }
+}
+
+/// Where there is much to read, all should read; where there is little, they should not meet for it.
+#[test]
+fn the_quickest_plan_depends_on_what_there_is_to_share() {
+    let (loaded, options) = (
+        largest(),
+        compile_options(PassOptions::default(), CacheType::F32),
+    );
+    let machine = Machine {
+        gbps: 200.0,
+        gflops: 2000.0,
+    };
+    let link = Link {
+        gbps: 12.5,
+        latency_us: 5.0,
+    };
+    let chosen = quickest(&loaded, &options, 8, (machine, link)).unwrap();
+    assert_eq!(chosen, Method::Tensor);
+    let small = tiny("llama");
+    let chosen = quickest(&small, &options, 2, (machine, link)).unwrap();
+    assert_eq!(chosen, Method::Pipeline);
+}
+
+#[test]
+fn the_largest_preset_is_planned_for_sixteen_ranks_without_weights() {
+    let loaded = largest();
     let options = compile_options(PassOptions::default(), CacheType::F32);
     let machine = Machine {
         gbps: 200.0,
@@ -140,4 +270,92 @@ fn the_largest_preset_is_planned_for_sixteen_ranks_without_weights() {
     assert!(ranks.weight_bytes < summary.weight_bytes / 14);
     let all = ranks.steps[0].tokens_per_second.unwrap();
     assert!(all > 5.0 * one && all < 16.0 * one, "{all} against {one}");
+}
+
+/// Whatever ranks do beside computing shows in one trace: a group of rows for each, and what its time went into.
+#[test]
+fn a_trace_has_all_ranks_and_accounts_for_their_time() {
+    let options = compile_options(PassOptions::default(), CacheType::F32);
+    let session = SessionOptions {
+        threads: Some(1),
+        profile: true,
+        ..SessionOptions::default()
+    };
+    let mut session = open_ranks(tiny("llama"), &options, 3, session).unwrap();
+    session.feed(0, &[1, 2, 3], Wanted::Last).unwrap();
+    session.reset_profile();
+    for token in 0..20 {
+        session.feed(0, &[token], Wanted::Last).unwrap();
+    }
+    let profiles = session.profiles().unwrap();
+    assert_eq!(profiles.len(), 3);
+    for (rank, profile) in profiles.iter().enumerate() {
+        let decode = &profile.programs[0];
+        assert_eq!(decode.steps, 20, "rank {rank}");
+        let parts = decode.breakdown();
+        let share = parts.total_ns() as f64 / decode.wall_ns as f64;
+        assert!(
+            (0.9..1.1).contains(&share),
+            "rank {rank}: {parts} of {share}"
+        );
+        assert!(
+            parts.compute_ns > 0 && parts.collectives_ns > 0,
+            "rank {rank}: {parts}"
+        );
+        assert!(parts.ranks_ns > 0, "rank {rank}: {parts}");
+    }
+    let mut text = vec![];
+    Profile::write_traces(&profiles, &mut text).unwrap();
+    let trace: Value = serde_json::from_slice(&text).unwrap();
+    let events = trace["traceEvents"].as_array().unwrap();
+    for rank in 0..3 {
+        let of_rank = || events.iter().filter(move |e| e["pid"] == rank + 1);
+        let group = of_rank().find(|e| e["name"] == "process_name").unwrap();
+        assert_eq!(group["args"]["name"], format!("rank {rank}"));
+        let collective = |e: &&Value| e["args"]["op"] == "all_reduce" && e["cat"] != "wait";
+        // Twice in each of three layers and twenty steps, and on from the midst of each.
+        let collectives = of_rank().filter(collective).count();
+        assert_eq!(collectives, 2 * 2 * 3 * 20, "rank {rank}");
+    }
+    let others = trace["otherData"]["ranks"].as_array().unwrap();
+    assert_eq!(others.len(), 3);
+}
+
+/// The threads of ranks are bound to processors of their own, as far as there are any.
+#[test]
+fn bench_measures_ranks_beside_each_other() {
+    let options = compile_options(PassOptions::default(), CacheType::F32);
+    let point = bench::Point {
+        phase: bench::Phase::Decode,
+        tokens: 4,
+        depth: 4,
+        sequences: 1,
+    };
+    let settings = bench::Settings {
+        rounds: 1,
+        threads: 1,
+        division: 2.into(),
+    };
+    let variants = [
+        bench::fused(&PassOptions::default()),
+        bench::profiled(&PassOptions::default()),
+    ];
+    let loaded = tiny("llama");
+    let report = bench::run(
+        "tiny",
+        loaded,
+        &options,
+        &variants,
+        &[point],
+        &settings,
+        &|_, _| {},
+    );
+    let report = report.unwrap();
+    assert_eq!((report.ranks, report.threads), (2, 1));
+    assert_eq!(report.profiles.len(), 2);
+    assert!(report.points[0].variants[0].tokens_per_second > 0.0);
+    assert!(
+        report.to_string().contains("2 ranks of 1 thread"),
+        "{report}"
+    );
 }

@@ -121,6 +121,7 @@ mod tests {
             kernels: "scalar".into(),
             choices: None,
             threads: 1,
+            ranks: 1,
             rounds: seconds.len(),
             gflops_ceiling: 1.0,
             busy: crate::bench::Busy::default(),
@@ -129,7 +130,7 @@ mod tests {
                 gbps_ceiling: 1.0,
                 variants: vec![variant],
             }],
-            profile: None,
+            profiles: vec![],
         }
     }
 

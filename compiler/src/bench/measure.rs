@@ -17,7 +17,8 @@ use crate::explain::{Counts, counts};
 /// A compiled variant.
 pub(super) struct Contender {
     pub(super) name: String,
-    pub(super) planned: [Planned; 2],
+    /// Both programs of each rank.
+    pub(super) planned: Vec<[Planned; 2]>,
     pub(super) session: Session,
 }
 
@@ -154,8 +155,8 @@ fn token_ids(slot: usize, n: usize, vocab: usize) -> Vec<u32> {
     (0..n).map(id).collect()
 }
 
-/// What the whole point costs, what its first step does, and what a step is made of.
-pub(super) fn point_cost(point: &Point, planned: &[Planned; 2]) -> (Cost, Cost, Counts) {
+/// What the whole point costs on all ranks, what its first step does, and what a step of the first rank is made of.
+pub(super) fn point_cost(point: &Point, planned: &[[Planned; 2]]) -> (Cost, Cost, Counts) {
     let longest = match point.phase {
         Phase::Prefill => PREFILL_TOKENS,
         Phase::Decode => 1,
@@ -169,13 +170,16 @@ pub(super) fn point_cost(point: &Point, planned: &[Planned; 2]) -> (Cost, Cost, 
             Phase::Decode => point.sequences,
         },
     });
-    let program = |s: &Step| &planned[usize::from(s.tokens > DECODE_TOKENS)];
-    let costs = steps.map(|s| (cost::total(&cost::kernels(program(&s), s)), s));
-    let costs: Vec<_> = costs.collect();
+    let of_step = |s: &Step| usize::from(s.tokens > DECODE_TOKENS);
+    let cost = |s: Step| -> Cost {
+        let of_rank = |p: &[Planned; 2]| cost::total(&cost::kernels(&p[of_step(&s)], s));
+        planned.iter().map(of_rank).sum()
+    };
+    let costs: Vec<_> = steps.map(|s| (cost(s), s)).collect();
     let (first, step) = costs[0];
     (
         costs.iter().map(|c| c.0).sum(),
         first,
-        counts(program(&step)),
+        counts(&planned[0][of_step(&step)]),
     )
 }

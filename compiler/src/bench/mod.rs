@@ -11,6 +11,7 @@ mod measure;
 mod record;
 mod stats;
 mod text;
+mod variants;
 mod verdict;
 
 use std::sync::Arc;
@@ -18,14 +19,13 @@ use std::sync::Arc;
 use graver_runtime::Error;
 use graver_runtime::cpu::{self, Spent};
 use graver_runtime::kernels::{Choices, Isa};
+use graver_runtime::profile::Profile;
 use graver_runtime::session::SessionOptions;
 
 use crate::artifact::{JitError, jit};
 use crate::codegen::Instruments;
-use crate::driver::{self, CompileOptions, Loaded, plain_program, plan_program};
-use crate::explain::counts;
-use crate::graph::ProgramKind;
-use crate::passes::{Outcome, PASSES, PassOptions};
+use crate::driver::{self, CompileOptions, Loaded, OpenError, plan_ranks, start_ranks};
+use crate::shard::Division;
 
 pub use diff::{Difference, Differences, diff};
 pub use executables::{Duel, DuelError, DuelPoint, DuelSettings, duel};
@@ -35,26 +35,19 @@ pub use record::{
 pub use stats::Ratio;
 
 use measure::{Contender, Machine, measure, point_cost};
-use verdict::{Saved, verdict};
-
-/// One of the things that are compared.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Variant {
-    /// `fused`, `without norm-prologue`.
-    pub name: String,
-    /// Its passes.
-    pub passes: PassOptions,
-    /// Whether it takes the time of its kernels.
-    pub profiled: bool,
-}
+use variants::most_saving;
+pub use variants::{Variant, ab, ablation, fused, profiled, unfused};
+use verdict::verdict;
 
 /// How it is measured.
 #[derive(Clone, Debug)]
 pub struct Settings {
     /// Times that every variant runs every point.
     pub rounds: usize,
-    /// Threads.
+    /// Threads of each rank.
     pub threads: usize,
+    /// Ranks that share the model.
+    pub division: Division,
 }
 
 /// Why nothing was measured.
@@ -63,6 +56,9 @@ pub enum BenchError {
     /// Code.
     #[error(transparent)]
     Jit(#[from] JitError),
+    /// Ranks.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// The runtime.
     #[error(transparent)]
     Runtime(#[from] Error),
@@ -78,97 +74,6 @@ pub enum BenchError {
         /// Positions of the model.
         context: usize,
     },
-}
-
-/// The graph as its passes leave it.
-pub fn fused(passes: &PassOptions) -> Variant {
-    variant("fused", passes.clone())
-}
-
-/// Fused and unfused.
-pub fn ab(passes: &PassOptions) -> Vec<Variant> {
-    vec![fused(passes), unfused()]
-}
-
-/// The plain graph.
-pub fn unfused() -> Variant {
-    let none = PassOptions {
-        no_fuse: true,
-        ..PassOptions::default()
-    };
-    variant("unfused", none)
-}
-
-/// Fused and unfused, then every pass that acts on the model, switched off alone and on alone.
-pub fn ablation(loaded: &Loaded, options: &CompileOptions) -> Vec<Variant> {
-    let mut out = ab(&options.passes);
-    let acting = acting(loaded, options);
-    for pass in &acting {
-        let mut off = options.passes.clone();
-        off.disabled.push(pass.to_string());
-        out.push(variant(&format!("without {pass}"), off));
-    }
-    for pass in &acting {
-        let others = PASSES.iter().map(|p| p.name).filter(|n| n != pass);
-        let only = PassOptions {
-            disabled: others.map(String::from).collect(),
-            ..PassOptions::default()
-        };
-        out.push(variant(&format!("only {pass}"), only));
-    }
-    out
-}
-
-fn variant(name: &str, passes: PassOptions) -> Variant {
-    Variant {
-        name: name.into(),
-        passes,
-        profiled: false,
-    }
-}
-
-/// The fused graph again, taking the time of its kernels: what that costs stands in the report like any other ratio.
-pub fn profiled(passes: &PassOptions) -> Variant {
-    Variant {
-        profiled: true,
-        ..variant("profiled", passes.clone())
-    }
-}
-
-/// Passes that fuse something somewhere.
-fn acting(loaded: &Loaded, options: &CompileOptions) -> Vec<&'static str> {
-    let reports = [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| {
-        let plain = plain_program(loaded, kind, options.cache);
-        plan_program(plain, &options.passes, Instruments::default()).1
-    });
-    let fused = |name: &str| {
-        let mut sites = reports
-            .iter()
-            .flatten()
-            .filter(|r| r.pass == name)
-            .flat_map(|r| &r.candidates);
-        sites.any(|(_, site)| matches!(site.outcome, Outcome::Fused(_)))
-    };
-    PASSES.iter().map(|p| p.name).filter(|n| fused(n)).collect()
-}
-
-/// The pass that saves most barriers of a decode step, by itself.
-fn most_saving(loaded: &Loaded, options: &CompileOptions) -> Option<Saved> {
-    let barriers = |passes: &PassOptions| {
-        let plain = plain_program(loaded, ProgramKind::Decode, options.cache);
-        counts(&plan_program(plain, passes, Instruments::default()).0).barriers
-    };
-    let with_all = barriers(&options.passes);
-    let saved = options.passes.enabled().into_iter().map(|pass| {
-        let mut without = options.passes.clone();
-        without.disabled.push(pass.name.into());
-        let barriers = barriers(&without).saturating_sub(with_all);
-        Saved {
-            pass: pass.name,
-            barriers,
-        }
-    });
-    saved.filter(|s| s.barriers > 0).max_by_key(|s| s.barriers)
 }
 
 /// Measures every variant at every point. `progress` hears what is running, and how far it has come, from 0 to 1.
@@ -201,13 +106,17 @@ pub fn run(
     let model_checksum = driver::plan(&loaded, options).manifest.model_checksum();
     let saved = most_saving(&loaded, options);
     let mut gflops_ceiling = 0.0;
-    let mut contenders = compile(loaded, options, variants, points, settings)?;
+    let mut contenders = match settings.division.ranks {
+        1 => compile(loaded, options, variants, points, settings)?,
+        _ => compile_ranks(loaded, options, variants, points, settings)?,
+    };
+    let all_threads = settings.threads * settings.division.ranks;
     let mut spent = Spent::default();
     let mut reports = vec![];
     for (i, point) in points.iter().enumerate() {
         let step = point_cost(point, &contenders[0].planned).1;
         let mut machine = Machine {
-            threads: settings.threads,
+            threads: all_threads,
             integers,
             read_bytes: step.memory_bytes() as usize,
             ceilings: [0.0, gflops_ceiling],
@@ -230,7 +139,7 @@ pub fn run(
         });
     }
     let busy = Busy {
-        lost: spent.lost(settings.threads),
+        lost: spent.lost(all_threads),
         steal: spent.steal(),
     };
     Ok(Report {
@@ -243,13 +152,72 @@ pub fn run(
         kernels: kernels.name().into(),
         choices: Some(choices),
         threads: settings.threads,
+        ranks: settings.division.ranks,
         rounds: settings.rounds,
         gflops_ceiling,
         busy,
         headline: Headline::of(&reports),
         points: reports,
-        profile: contenders.iter().find_map(|c| c.session.profile()),
+        profiles: profiles(&mut contenders)?,
     })
+}
+
+/// Where the time of the variant went that takes it.
+fn profiles(contenders: &mut [Contender]) -> Result<Vec<Profile>, Error> {
+    let profiled = contenders
+        .iter_mut()
+        .find(|c| c.session.profile().is_some());
+    profiled.map_or(Ok(vec![]), |c| c.session.profiles())
+}
+
+/// How the sessions of all variants are made.
+fn session_options(points: &[Point], settings: &Settings) -> SessionOptions {
+    let slots = points.iter().map(|p| p.sequences).max();
+    SessionOptions {
+        threads: Some(settings.threads),
+        context: points.iter().map(|p| p.tokens + p.depth).max(),
+        slots: slots.unwrap_or(1),
+        pin: true,
+        ..SessionOptions::default()
+    }
+}
+
+/// Options of a variant's code.
+fn of_variant(options: &CompileOptions, v: &Variant) -> CompileOptions {
+    CompileOptions {
+        passes: v.passes.clone(),
+        instruments: Instruments {
+            stamps: v.profiled,
+            ..options.instruments
+        },
+        ..options.clone()
+    }
+}
+
+/// [`compile`] for ranks that are threads of this process.
+fn compile_ranks(
+    mut loaded: Loaded,
+    options: &CompileOptions,
+    variants: &[Variant],
+    points: &[Point],
+    settings: &Settings,
+) -> Result<Vec<Contender>, BenchError> {
+    loaded.weights.settle();
+    let contender = |v: &Variant| {
+        let options = of_variant(options, v);
+        let parts = plan_ranks(&loaded, &options, settings.division).map_err(OpenError::from)?;
+        let planned = parts.iter().map(|p| p.model.programs.clone()).collect();
+        let session = SessionOptions {
+            profile: v.profiled,
+            ..session_options(points, settings)
+        };
+        Ok(Contender {
+            name: v.name.clone(),
+            planned,
+            session: start_ranks(parts, &options, &session)?,
+        })
+    };
+    variants.iter().map(contender).collect()
 }
 
 fn compile(
@@ -259,27 +227,9 @@ fn compile(
     points: &[Point],
     settings: &Settings,
 ) -> Result<Vec<Contender>, BenchError> {
-    let context = points.iter().map(|p| p.tokens + p.depth).max();
-    let slots = points.iter().map(|p| p.sequences).max();
-    let session_options = SessionOptions {
-        threads: Some(settings.threads),
-        context,
-        slots: slots.unwrap_or(1),
-        pin: true,
-        ..SessionOptions::default()
-    };
     let mut compiled = vec![];
     for v in variants {
-        let instruments = Instruments {
-            stamps: v.profiled,
-            ..options.instruments
-        };
-        let options = CompileOptions {
-            passes: v.passes.clone(),
-            instruments,
-            ..options.clone()
-        };
-        let planned = driver::plan(&loaded, &options);
+        let planned = driver::plan(&loaded, &of_variant(options, v));
         let program = jit(&planned)?;
         compiled.push((v, planned.programs, program));
     }
@@ -288,12 +238,12 @@ fn compile(
     let open = |(v, planned, program): (&Variant, _, _)| {
         let options = SessionOptions {
             profile: v.profiled,
-            ..session_options.clone()
+            ..session_options(points, settings)
         };
         let session = driver::start(program, &weights, options)?;
         Ok(Contender {
             name: v.name.clone(),
-            planned,
+            planned: vec![planned],
             session,
         })
     };

@@ -91,8 +91,11 @@ pub struct Report {
     /// Choices among them.
     #[serde(default)]
     pub choices: Option<Choices>,
-    /// Threads.
+    /// Threads of each rank.
     pub threads: usize,
+    /// Ranks that shared the model.
+    #[serde(default = "one")]
+    pub ranks: usize,
     /// Runs of each variant.
     pub rounds: usize,
     /// 10⁹ operations a second that the machine reached in registers, at its best between the runs: in f32, or on integers of
@@ -106,9 +109,9 @@ pub struct Report {
     pub headline: Headline,
     /// Point by point.
     pub points: Vec<PointReport>,
-    /// Where the time of the variant that was profiled went, warming up included.
+    /// Where the time of the variant that was profiled went, warming up included, on each rank.
     #[serde(skip)]
-    pub profile: Option<Profile>,
+    pub profiles: Vec<Profile>,
 }
 
 /// What others took of the machine while it was measured. A run that was disturbed throughout repeats itself as well as any, so that

@@ -34,12 +34,21 @@ impl Report {
         out
     }
 
+    /// Who computes.
+    fn who(&self) -> String {
+        let threads = counted(self.threads, "thread");
+        match self.ranks {
+            1 => threads,
+            ranks => format!("{ranks} ranks of {threads}"),
+        }
+    }
+
     fn heading(&self) -> String {
         let measured = format!(
             "{}: {} of weights, {} of {}, {} kernels, {}; peak {:.0} GFLOP/s; peak bandwidth given per test",
             self.model,
             bytes(self.weight_bytes),
-            counted(self.threads, "thread"),
+            self.who(),
             self.processor.as_deref().unwrap_or("an unknown processor"),
             self.kernels,
             counted(self.rounds, "round"),

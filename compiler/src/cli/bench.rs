@@ -16,6 +16,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::model::{ModelArgs, WeightedModelArgs};
 use super::outcome::Outcome;
 use super::print::{json, print};
+use super::ranks::RanksArgs;
 
 #[derive(clap::Args)]
 #[command(args_conflicts_with_subcommands = true)]
@@ -32,6 +33,8 @@ pub(crate) struct Args {
     other: Option<PathBuf>,
     #[command(flatten)]
     bench: BenchArgs,
+    #[command(flatten)]
+    ranks: RanksArgs,
 }
 
 #[derive(Subcommand)]
@@ -115,13 +118,16 @@ pub(crate) fn run(args: &Args) -> Outcome {
         Some(Command::Diff(diff)) => run_diff(diff),
         None => match (args.model.path(), &args.other) {
             (Some(model), Some(other)) => args.bench.run_executables([model, other]),
-            _ => args.bench.run(&args.model.model()?),
+            _ => args.bench.run(&args.model.model()?, args.ranks),
         },
     }
 }
 
 impl BenchArgs {
-    fn run(&self, model: &ModelArgs) -> Outcome {
+    fn run(&self, model: &ModelArgs, ranks: RanksArgs) -> Outcome {
+        if ranks.is_process() {
+            return Err("graver bench measures ranks of one process: leave out mpirun, or start executables of compile --ranks, which say how fast they were".into());
+        }
         let options = model.options()?;
         if options.passes.no_fuse {
             return Err("--no-fuse leaves nothing to compare: bench measures the unfused graph beside the fused one".into());
@@ -130,7 +136,10 @@ impl BenchArgs {
         let variants = self.variants(&loaded, &options);
         let settings = Settings {
             rounds: self.rounds(),
-            threads: self.threads(),
+            threads: ranks
+                .threads(self.threads.map(usize::from))
+                .unwrap_or_else(cpu::available_threads),
+            division: ranks.division(&loaded, &options, None)?,
         };
         let bar = progress_bar();
         let progress = |what: &str, share: f64| {
@@ -145,8 +154,12 @@ impl BenchArgs {
             &label, loaded, &options, &variants, &points, &settings, &progress,
         )?;
         bar.finish_and_clear();
-        if let Some((path, profile)) = self.profile.as_ref().zip(report.profile.as_ref()) {
-            save_trace(path, profile)?;
+        if let Some(path) = self
+            .profile
+            .as_ref()
+            .filter(|_| !report.profiles.is_empty())
+        {
+            save_trace(path, &report.profiles)?;
         }
         match (self.json, self.markdown) {
             (true, _) => print(json(&report)?)?,

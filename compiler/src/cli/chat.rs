@@ -9,9 +9,10 @@ use graver_runtime::files::shown;
 use graver_serve::chat::{Chat, ChatArgs};
 use graver_serve::template::TemplateFiles;
 
-use super::model::{WeightedModelArgs, open};
+use super::model::WeightedModelArgs;
 use super::outcome::Outcome;
 use super::print;
+use super::ranks::RanksArgs;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -19,6 +20,8 @@ pub(crate) struct Args {
     model: WeightedModelArgs,
     #[command(flatten)]
     chat: ChatArgs,
+    #[command(flatten)]
+    ranks: RanksArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -32,12 +35,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut chat = Chat::prepare(&args.chat, &name, text.tokenizer.clone(), templates)?;
     let loaded = model.load(Purpose::Run)?;
     chat.eos = text.eos_with(&loaded.model.eos);
-    let mut session = open(loaded, &model.options()?, args.chat.session.options())?;
+    let options = args.chat.session.options();
+    let Some(mut session) = args.ranks.open(loaded, &model.options()?, options)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     chat.run(&args.chat, &mut session, &mut out)?;
     cli::write_profile(
         &args.chat.session,
         false,
-        session.profile(),
+        &session.profiles()?,
         &mut io::stderr(),
     )?;
     Ok(ExitCode::SUCCESS)

@@ -21,6 +21,7 @@ use super::outcome::Outcome;
 use super::parts;
 use super::print::print;
 use super::progress::{Bar, WRITING};
+use super::ranks::RanksArgs;
 
 const INTERRUPTED: &str = "interrupted; nothing was left behind";
 
@@ -28,7 +29,8 @@ const INTERRUPTED: &str = "interrupted; nothing was left behind";
 pub(crate) struct Args {
     #[command(flatten)]
     model: WeightedModelArgs,
-    /// Output file [default: MODEL's own name, in the current folder]
+    /// Output file, or with --ranks a folder for an executable of each rank, which MPI starts [default: MODEL's own name, in the current
+    /// folder]
     #[arg(short, long, value_name = "FILE")]
     out: Option<PathBuf>,
     /// What to make
@@ -46,9 +48,8 @@ pub(crate) struct Args {
     /// Compile time stamps in, which the executable's --profile needs
     #[arg(long)]
     profile: bool,
-    /// Ranks that share the model: MPI starts an executable for each, and --out names their folder
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    ranks: usize,
+    #[command(flatten)]
+    ranks: RanksArgs,
     /// Print nothing
     #[arg(short, long)]
     quiet: bool,
@@ -138,12 +139,13 @@ pub(crate) fn run(args: &Args) -> Outcome {
         templates: carried.as_ref(),
     };
     interrupt::catch();
-    if args.ranks != 1 {
-        let ranks = Ranks::plan(&loaded, &options, args.ranks)?;
-        let written = parts::write(&ranks, args.ranks, &write, args.quiet)?;
+    if args.ranks.ranks() != 1 {
+        let division = args.ranks.division(&loaded, &options, None)?;
+        let ranks = Ranks::plan(&loaded, &options, division)?;
+        let written = parts::write(&ranks, division.ranks, &write, args.quiet)?;
         if !args.quiet {
             print(report(&written, args.emit, started.elapsed(), missing))?;
-            print(parts::how_to_start(&out, args.ranks))?;
+            print(parts::how_to_start(&out, division.ranks))?;
         }
         return Ok(ExitCode::SUCCESS);
     }
@@ -173,7 +175,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 impl Args {
     /// What the model is loaded for. Parts of weights are taken from weights that are there.
     fn purpose(&self) -> Result<Purpose, Box<dyn Error>> {
-        match (self.ranks, self.emit) {
+        match (self.ranks.ranks(), self.emit) {
             (1, _) => Ok(Purpose::Write),
             (ranks, Kind::So | Kind::Obj) => Err(format!(
                 "--ranks {ranks}: MPI starts executables; leave out --emit, or compile for one rank"

@@ -24,7 +24,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = args.model.load(Purpose::Inspect)?;
     let (passes, cache) = (args.model.passes()?, args.model.quant.cache());
-    let explanation = explain_ranks(&loaded, &passes, cache, args.ranks.ranks())?;
+    let division = args.ranks.division(&loaded, &args.model.options()?, None)?;
+    let explanation = explain_ranks(&loaded, &passes, cache, division)?;
     match args.json {
         true => print(json(&explanation)?)?,
         false => print(explanation)?,

@@ -8,7 +8,7 @@ use graver::explore::{About, Explorer};
 use graver_serve::http::LocalPage;
 
 use super::machine::MachineArgs;
-use super::model::{ModelArgs, WeightedModelArgs};
+use super::model::{ModelArgs, WeightedModelArgs, alone};
 use super::outcome::Outcome;
 use super::print::say;
 use super::title::title;
@@ -34,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let model = args.model.model()?;
     let shapes = model.load(Purpose::Inspect)?;
     let limits = args.machine.limits(&shapes);
-    let summary = model.summary(Some(limits.machine), (1, None))?;
+    let summary = model.summary(Some(limits.machine), (&alone, None))?;
     let runs = (!args.no_times).then(|| weights(&model, &shapes)).flatten();
     let timed = runs.is_some();
     let explorer = Explorer {

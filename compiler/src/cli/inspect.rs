@@ -10,7 +10,7 @@ use graver::graph::ProgramKind;
 use graver::summary::{Link, Machine};
 
 use super::machine::positive;
-use super::model::ModelArgs;
+use super::model::{Divide, ModelArgs};
 use super::outcome::Outcome;
 use super::print::{json, print};
 use super::ranks::RanksArgs;
@@ -69,7 +69,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let machine = machine.map(|(gbps, gflops)| Machine { gbps, gflops });
     let link = args.link_gbps.zip(args.latency_us);
     let link = link.map(|(gbps, latency_us)| Link { gbps, latency_us });
-    let ranks = (args.ranks.ranks(), link);
+    let divide = |loaded: &_, options: &_| args.ranks.division(loaded, options, machine.zip(link));
+    let ranks: (&Divide<'_>, _) = (&divide, link);
     let summary = args.model.summary(machine, ranks)?;
     let text = match &args.compare {
         None if args.json => json(&summary)?,

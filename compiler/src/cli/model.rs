@@ -11,6 +11,7 @@ use graver::contents::Contents;
 use graver::driver::{self, CompileOptions, HiddenStates, Loaded, OpenError, Purpose};
 use graver::named::Named;
 use graver::passes::PassOptions;
+use graver::shard::{Division, RanksError};
 use graver::summary::{Link, Machine, Summary, summarize};
 use graver::weights::QuantPlan;
 use graver_runtime::info::Size;
@@ -21,6 +22,14 @@ use graver_runtime::text::LoadedText;
 use super::print::say;
 use super::progress::while_loading;
 use super::quant::QuantArgs;
+
+/// How ranks share a model that is loaded.
+pub(crate) type Divide<'a> = dyn Fn(&Loaded, &CompileOptions) -> Result<Division, RanksError> + 'a;
+
+/// One rank has all of it.
+pub(crate) fn alone(_: &Loaded, _: &CompileOptions) -> Result<Division, RanksError> {
+    Ok(1.into())
+}
 
 /// Which model, and how it is compiled.
 #[derive(Args, Clone, Debug)]
@@ -154,11 +163,11 @@ impl ModelArgs {
         Ok(self.found()?.name().into())
     }
 
-    /// What the model is and costs, by its shapes, on `machine`, and where so many ranks share it.
+    /// What the model is and costs, by its shapes, on `machine`, and where ranks share it as `divide` says.
     pub(crate) fn summary(
         &self,
         machine: Option<Machine>,
-        (ranks, link): (usize, Option<Link>),
+        (divide, link): (&Divide<'_>, Option<Link>),
     ) -> Result<Summary, Box<dyn Error>> {
         let model = self.found()?;
         let loaded = self.load(Purpose::Inspect)?;
@@ -169,9 +178,10 @@ impl ModelArgs {
         let options = self.options()?;
         let summary = summarize(&model.label(), &loaded, &options, machine);
         let summary = Summary { file, ..summary };
-        Ok(match ranks {
+        let division = divide(&loaded, &options)?;
+        Ok(match division.ranks {
             1 => summary,
-            _ => summary.with_ranks(&loaded, &options, ranks, link)?,
+            _ => summary.with_ranks(&loaded, &options, division, link)?,
         })
     }
 

@@ -18,11 +18,23 @@ use super::progress::{Bar, WRITING};
 const MODEL: &str = "model";
 
 /// What Open MPI, MPICH and Intel MPI, and Slurm call a process's rank.
-const SCRIPT: &str = r#"#!/bin/sh
+fn script(ranks: usize) -> String {
+    format!(
+        r#"#!/bin/sh
 # Starts the executable of the rank that this process is.
-rank=${OMPI_COMM_WORLD_RANK:-${PMI_RANK:-${SLURM_PROCID:-0}}}
-exec "$(dirname "$0")/model.rank$rank" "$@"
-"#;
+rank=${{OMPI_COMM_WORLD_RANK:-${{PMI_RANK:-${{SLURM_PROCID:-0}}}}}}
+part="$(dirname "$0")/model.rank$rank"
+if [ "$rank" -ge {ranks} ]; then
+    echo "error: {ranks} ranks share this model, and this is process $rank, counted from 0: start it with mpirun -n {ranks}" >&2
+    exit 1
+elif [ ! -x "$part" ]; then
+    echo "error: $part: the part of rank $rank is missing on $(uname -n); copy it there, or compile the model again" >&2
+    exit 1
+fi
+exec "$part" "$@"
+"#
+    )
+}
 
 /// Writes the parts of all ranks into the folder that `options` name.
 pub(super) fn write(
@@ -56,7 +68,7 @@ pub(super) fn write(
         written.extend(parts?);
     }
     let script = folder.join(MODEL);
-    fs::write(&script, SCRIPT).map_err(failed)?;
+    fs::write(&script, self::script(ranks)).map_err(failed)?;
     let executable = fs::Permissions::from_mode(0o755);
     fs::set_permissions(&script, executable).map_err(failed)?;
     Ok(written)

@@ -1,7 +1,12 @@
-//! `--ranks`: a model that several ranks share, here threads of this process.
+//! `--ranks`: a model that several ranks share: threads of this process, or the processes that MPI has started with it.
 
-use graver::driver::{CompileOptions, Loaded, OpenError, open_ranks};
+use std::error::Error;
+
+use graver::driver::{CompileOptions, Loaded, open_rank, open_ranks};
+use graver::shard::{Division, Method, RanksError};
+use graver::summary::{Link, Machine, quickest};
 use graver_runtime::cpu;
+use graver_runtime::ranks;
 use graver_runtime::session::{Session, SessionOptions};
 
 use super::model::open;
@@ -12,7 +17,34 @@ pub(crate) struct RanksArgs {
     /// Ranks that share the model, each with threads of its own
     #[arg(long, value_name = "N", default_value_t = 1)]
     ranks: usize,
+    /// How ranks share the model [default: tensor]
+    #[arg(long, value_enum, value_name = "PLAN", requires = "ranks")]
+    plan: Option<Plan>,
 }
+
+#[derive(clap::ValueEnum, Clone, Copy, Debug)]
+enum Plan {
+    /// All share every product: heads, and columns of every expert
+    Tensor,
+    /// The same, but experts are dealt out whole
+    Expert,
+    /// Each has some layers, for slow links
+    Pipeline,
+    /// What is predicted to be quickest
+    Auto,
+}
+
+/// What is assumed of machines and links where a plan is chosen and nobody says: a server with memory of 200 GB/s, and Ethernet of 100 Gb/s.
+const USUAL: (Machine, Link) = (
+    Machine {
+        gbps: 200.0,
+        gflops: 2000.0,
+    },
+    Link {
+        gbps: 12.5,
+        latency_us: 5.0,
+    },
+);
 
 impl RanksArgs {
     /// The number.
@@ -25,22 +57,57 @@ impl RanksArgs {
         let each = || (cpu::available_threads() / self.ranks.max(1)).max(1);
         match self.ranks {
             1 => asked,
+            // MPI says which processors a process may use.
+            _ if self.is_process() => asked,
             _ => asked.or_else(|| Some(each())),
         }
     }
 
-    /// Compiles in memory.
+    /// Whether ranks are processes, of which this is one.
+    pub(crate) fn is_process(self) -> bool {
+        self.ranks > 1 && ranks::processes().is_some_and(|n| n > 1)
+    }
+
+    /// How many ranks share a model, and how.
+    pub(crate) fn division(
+        self,
+        loaded: &Loaded,
+        options: &CompileOptions,
+        machine: Option<(Machine, Link)>,
+    ) -> Result<Division, RanksError> {
+        let ranks = self.ranks;
+        let method = match self.plan {
+            None | Some(Plan::Tensor) => Method::Tensor,
+            Some(Plan::Expert) => Method::Expert,
+            Some(Plan::Pipeline) => Method::Pipeline,
+            Some(Plan::Auto) => quickest(loaded, options, ranks, machine.unwrap_or(USUAL))?,
+        };
+        Ok(Division { ranks, method })
+    }
+
+    /// Compiles in memory. There is no session where this process is a rank other than the first: it has done what that one said, until
+    /// there was no more to do.
     pub(crate) fn open(
         self,
         loaded: Loaded,
         options: &CompileOptions,
         session: SessionOptions,
-    ) -> Result<Session, OpenError> {
+    ) -> Result<Option<Session>, Box<dyn Error>> {
         let threads = self.threads(session.threads);
         let session = SessionOptions { threads, ..session };
-        match self.ranks {
-            1 => open(loaded, options, session),
-            ranks => open_ranks(loaded, options, ranks, session),
+        let division = self.division(&loaded, options, None)?;
+        if !self.is_process() {
+            return Ok(Some(match self.ranks {
+                1 => open(loaded, options, session)?,
+                _ => open_ranks(loaded, options, division, session)?,
+            }));
+        }
+        let communicator = ranks::of_process(self.ranks)?;
+        let leads = communicator.rank() == 0;
+        let session = open_rank(loaded, options, division.method, session, communicator)?;
+        match leads {
+            true => Ok(Some(session)),
+            false => Ok(session.follow().map(|()| None)?),
         }
     }
 }

@@ -13,7 +13,7 @@ use graver_runtime::profile::Profile;
 use serde_json::Value;
 
 use super::machine::MachineArgs;
-use super::model::ModelArgs;
+use super::model::{ModelArgs, alone};
 use super::outcome::Outcome;
 use super::print::print;
 use super::title::title;
@@ -60,7 +60,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let limits = args.machine.limits(&loaded);
     let html = match args.code {
         true => {
-            let summary = args.model.summary(Some(limits.machine), (1, None))?;
+            let summary = args.model.summary(Some(limits.machine), (&alone, None))?;
             let about = About::of(&own.name, &summary, false);
             let times = profile.as_ref().map(Times::of);
             explore::page(&about, &view(&loaded, &options)?, times.as_ref())
@@ -70,7 +70,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
                 let other = args.model.with_model(other);
                 other.summary(
                     Some(limits.for_other(&other.load(Purpose::Inspect)?)),
-                    (1, None),
+                    (&alone, None),
                 )
             };
             let measured = Measured {

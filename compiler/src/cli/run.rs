@@ -42,10 +42,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
         eos: text.eos_with(&loaded.model.eos),
     };
     let options = args.run.session.options();
-    let mut session = args.ranks.open(loaded, &model.options()?, options)?;
+    let Some(mut session) = args.ranks.open(loaded, &model.options()?, options)? else {
+        return Ok(ExitCode::SUCCESS);
+    };
     let mut sequence = Sequence::new(&mut session);
     let err = &mut io::stderr().lock();
     cli::run(&args.run, &mut sequence, tokenizer, &special, &mut out, err)?;
-    cli::write_profile(&args.run.session, args.run.quiet, session.profile(), err)?;
+    cli::write_profile(&args.run.session, args.run.quiet, &session.profiles()?, err)?;
     Ok(ExitCode::SUCCESS)
 }

@@ -13,6 +13,7 @@ use graver_serve::template::TemplateFiles;
 
 use super::model::{WeightedModelArgs, open_with_hidden};
 use super::outcome::Outcome;
+use super::ranks::RanksArgs;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
@@ -20,6 +21,8 @@ pub(crate) struct Args {
     model: WeightedModelArgs,
     #[command(flatten)]
     serve: ServeArgs,
+    #[command(flatten)]
+    ranks: RanksArgs,
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
@@ -32,7 +35,15 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = model.load(Purpose::Run)?;
     let eos = text.eos_with(&loaded.model.eos);
     let options = args.serve.session_options();
-    let (session, hidden) = open_with_hidden(loaded, &model.options()?, options.clone())?;
+    let compile = model.options()?;
+    let (session, hidden) = match args.ranks.ranks() {
+        1 => open_with_hidden(loaded, &compile, options.clone())?,
+        // Embeddings take a session of one rank.
+        _ => match args.ranks.open(loaded, &compile, options.clone())? {
+            Some(session) => (session, None),
+            None => return Ok(ExitCode::SUCCESS),
+        },
+    };
     let name = match &args.serve.name {
         Some(name) => name.clone(),
         None => last_part(&model.name()?),

@@ -16,10 +16,11 @@ use graver_runtime::abi::KernelTable;
 use graver_runtime::abi::quant::{Block, GROUP};
 
 use self::activate::activate_row;
+use super::groups::Table;
 use super::kernel::{Rows, Site};
 use super::norms::{NormBefore, quantize};
 use super::products::product;
-use super::route::{Table, own_groups};
+use super::route::own_groups;
 use super::vectors::{add_weighted, combine, copy, count, run_length, scaled_copy};
 use super::writer::{Count, Lanes, Writer};
 use crate::graph::{

@@ -11,6 +11,7 @@ mod checks;
 mod collective;
 mod epilogue;
 mod experts;
+mod groups;
 mod heads;
 mod index;
 mod kernel;

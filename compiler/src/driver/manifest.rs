@@ -129,6 +129,7 @@ fn collectives(program: &Program) -> Vec<CollectiveInfo> {
         let (kind, first) = match collective {
             Collective::AllReduce => (CollectiveKind::AllReduce, 0),
             Collective::AllGather { first, .. } => (CollectiveKind::AllGather, first),
+            Collective::HandOver { from, to } => (CollectiveKind::HandOver { from, to }, 0),
         };
         CollectiveInfo {
             at: format!("{}.{}", program.place(block), graph.node(id).name),

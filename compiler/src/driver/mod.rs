@@ -29,4 +29,6 @@ pub use error::{OpenError, PlanRanksError};
 pub use load::{LoadError, LoadProgress, LoadStage, Loaded, ModelSource, Purpose, load};
 pub use manifest::states;
 pub use options::CompileOptions;
-pub use ranks::{PlannedRank, Ranks, open_ranks, plan_ranks, start_ranks};
+pub use ranks::{
+    CodeOfRanks, PlannedRank, Ranks, code_of_ranks, open_rank, open_ranks, plan_ranks, start_ranks,
+};

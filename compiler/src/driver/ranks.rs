@@ -5,8 +5,9 @@ use std::sync::Arc;
 use graver_runtime::Error;
 use graver_runtime::abi::RankInfo;
 use graver_runtime::appendix::Checksum;
+use graver_runtime::ranks::Communicator;
 use graver_runtime::ranks::local::{self, LocalRank, MakeSession};
-use graver_runtime::session::{Session, SessionOptions};
+use graver_runtime::session::{self, Session, SessionOptions};
 
 use super::compile::{plain_program, plan_program};
 use super::error::{OpenError, PlanRanksError};
@@ -14,9 +15,9 @@ use super::load::Loaded;
 use super::manifest::manifest;
 use super::options::CompileOptions;
 use crate::agree;
-use crate::artifact::{PlannedModel, jit, weight_source};
+use crate::artifact::{JitError, PlannedModel, jit, weight_source};
 use crate::graph::{Program, ProgramKind};
-use crate::shard::Sharding;
+use crate::shard::{Division, Method, Sharding, same_code};
 use crate::weights::Weights;
 
 /// One rank's part of a model, as code is made from it.
@@ -41,7 +42,7 @@ pub struct Ranks<'a> {
 }
 
 impl<'a> Ranks<'a> {
-    /// Plans how `ranks` ranks share a model.
+    /// Plans how ranks share a model.
     ///
     /// # Errors
     /// A number of ranks that there cannot be.
@@ -51,13 +52,14 @@ impl<'a> Ranks<'a> {
     pub fn plan(
         loaded: &'a Loaded,
         options: &'a CompileOptions,
-        ranks: usize,
+        division: impl Into<Division>,
     ) -> Result<Ranks<'a>, PlanRanksError> {
+        let division = division.into();
         let kinds = [ProgramKind::Decode, ProgramKind::Prefill];
         let plain = kinds.map(|kind| plain_program(loaded, kind, options.cache));
         Ok(Ranks {
-            sharding: Sharding::plan(&plain[0], ranks)?,
-            checksum: checksum(&plain[0], loaded, options, ranks),
+            sharding: Sharding::plan(&plain[0], division)?,
+            checksum: checksum(&plain[0], loaded, options, division),
             loaded,
             options,
             plain,
@@ -74,7 +76,7 @@ impl<'a> Ranks<'a> {
         } = self;
         let parts = self.plain.each_ref();
         let parts = parts.map(|program| self.sharding.rank(program, rank));
-        let weights = loaded.weights.share(&self.plain[0], &parts[0].shares)?;
+        let weights = loaded.weights.share(&self.plain[0], &parts[0])?;
         let programs = parts.map(|part| {
             let (passes, instruments) = (&options.passes, options.instruments);
             plan_program(part.program, passes, instruments).0
@@ -105,19 +107,27 @@ impl<'a> Ranks<'a> {
 pub fn plan_ranks(
     loaded: &Loaded,
     options: &CompileOptions,
-    ranks: usize,
+    division: impl Into<Division>,
 ) -> Result<Vec<PlannedRank>, PlanRanksError> {
-    let planned = Ranks::plan(loaded, options, ranks)?;
-    (0..ranks).map(|rank| planned.part(rank)).collect()
+    let planned = Ranks::plan(loaded, options, division)?;
+    (0..planned.sharding.ranks())
+        .map(|rank| planned.part(rank))
+        .collect()
 }
 
 /// Bytes of each weight that a model is told from others by.
 const SAMPLE: usize = 64;
 
 /// What tells the parts of one model from those of others: its graphs, what becomes of them, some of its weights.
-fn checksum(program: &Program, loaded: &Loaded, options: &CompileOptions, ranks: usize) -> u64 {
+fn checksum(
+    program: &Program,
+    loaded: &Loaded,
+    options: &CompileOptions,
+    division: Division,
+) -> u64 {
     let mut sum = Checksum::default();
-    sum.update(&ranks.to_le_bytes());
+    sum.update(&division.ranks.to_le_bytes());
+    sum.update(division.method.name().as_bytes());
     sum.update(program.to_string().as_bytes());
     let passes = options.passes.enabled().into_iter().map(|pass| pass.name);
     passes.for_each(|name| sum.update(name.as_bytes()));
@@ -140,16 +150,47 @@ fn checksum(program: &Program, loaded: &Loaded, options: &CompileOptions, ranks:
 pub fn open_ranks(
     mut loaded: Loaded,
     options: &CompileOptions,
-    ranks: usize,
+    division: impl Into<Division>,
     session: SessionOptions,
 ) -> Result<Session, OpenError> {
+    let options = instrumented(options, &session);
+    loaded.weights.settle();
+    let planned = plan_ranks(&loaded, &options, division)?;
+    drop(loaded);
+    start_ranks(planned, &options, &session)
+}
+
+/// Compiles in memory the part of a model that belongs to one rank, which reaches the others through `communicator`. Nothing is
+/// compiled for the others.
+///
+/// # Errors
+/// As [`open_ranks`], and ranks that have something else.
+pub fn open_rank(
+    mut loaded: Loaded,
+    options: &CompileOptions,
+    method: Method,
+    session: SessionOptions,
+    communicator: Box<dyn Communicator>,
+) -> Result<Session, OpenError> {
+    let options = instrumented(options, &session);
+    loaded.weights.settle();
+    let ranks = communicator.ranks();
+    let planned = Ranks::plan(&loaded, &options, Division { ranks, method })?;
+    let PlannedRank { model, weights } = planned.part(communicator.rank())?;
+    let session = SessionOptions {
+        checks: session.checks.or(options.checks()),
+        ..session
+    };
+    let (program, weights) = (jit(&model)?, weight_source(&Arc::new(weights)));
+    Ok(Session::of_rank(program, weights, session, communicator)?)
+}
+
+/// Options of code that does what a session asks for.
+fn instrumented(options: &CompileOptions, session: &SessionOptions) -> CompileOptions {
     let mut options = options.clone();
     options.instruments.stamps |= session.profile;
     options.instruments.checks |= session.checks.is_some();
-    loaded.weights.settle();
-    let planned = plan_ranks(&loaded, &options, ranks)?;
-    drop(loaded);
-    start_ranks(planned, &options, &session)
+    options
 }
 
 /// Starts ranks that are planned, as threads of this process.
@@ -161,11 +202,13 @@ pub fn start_ranks(
     options: &CompileOptions,
     session: &SessionOptions,
 ) -> Result<Session, OpenError> {
+    let code = code_of_ranks(&planned)?;
     let mut makers: Vec<MakeSession> = vec![];
-    for PlannedRank { model, weights } in planned {
-        let program = jit(&model)?;
+    let parts = planned.into_iter().zip(code.programs).enumerate();
+    for (rank, (PlannedRank { weights, .. }, program)) in parts {
         let session = SessionOptions {
             checks: session.checks.or(options.checks()),
+            first_cpu: rank * session.threads.unwrap_or(1),
             ..session.clone()
         };
         let make = move |rank: LocalRank| -> Result<Session, Error> {
@@ -175,4 +218,45 @@ pub fn start_ranks(
         makers.push(Box::new(make));
     }
     Ok(local::start(makers)?)
+}
+
+/// Code of all ranks.
+pub struct CodeOfRanks {
+    /// The program of each, with a manifest of its own.
+    pub programs: Vec<session::Program>,
+    /// Ranks for which code was made: the others have the same.
+    pub compiled: usize,
+}
+
+/// Compiles ranks in memory. Those whose parts have the same shapes share code, so that it takes as long for many as for few.
+///
+/// # Errors
+/// Systems that forbid code in memory, and what Cranelift reports.
+pub fn code_of_ranks(planned: &[PlannedRank]) -> Result<CodeOfRanks, JitError> {
+    let mut own: Vec<usize> = vec![];
+    let mut programs: Vec<session::Program> = vec![];
+    for (rank, part) in planned.iter().enumerate() {
+        let model = &part.model;
+        let has_it = |other: &&usize| has_code_of(&planned[**other].model, model);
+        let program = match own.iter().find(has_it) {
+            // SAFETY: the two manifests are of programs with the same code, and state the same sizes with it.
+            Some(other) => unsafe {
+                let manifest = Arc::clone(&model.manifest);
+                programs[*other].with_manifest(manifest)
+            },
+            None => {
+                own.push(rank);
+                jit(model)?
+            }
+        };
+        programs.push(program);
+    }
+    let compiled = own.len();
+    Ok(CodeOfRanks { programs, compiled })
+}
+
+/// Whether the code of one model is that of another, too.
+fn has_code_of(a: &PlannedModel, b: &PlannedModel) -> bool {
+    let mut programs = a.programs.iter().zip(&b.programs);
+    programs.all(|(a, b)| same_code(&a.program, &b.program))
 }

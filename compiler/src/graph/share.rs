@@ -20,6 +20,8 @@ pub enum Share {
     Rows(Range<usize>),
     /// These columns of `[out, in]`.
     Columns(Range<usize>),
+    /// All of these members of a family.
+    Members(Range<usize>),
 }
 
 impl fmt::Display for Share {
@@ -28,6 +30,7 @@ impl fmt::Display for Share {
             Share::Whole => f.write_str("all"),
             Share::Rows(r) => write!(f, "rows {}..{}", r.start, r.end),
             Share::Columns(c) => write!(f, "columns {}..{}", c.start, c.end),
+            Share::Members(m) => write!(f, "members {}..{}", m.start, m.end),
         }
     }
 }
@@ -42,6 +45,8 @@ impl WeightDecl {
         let empty = |r: &Range<usize>| r.is_empty();
         match (share, self.encoding) {
             (Share::Whole, _) => None,
+            (Share::Members(m), _) if empty(m) => Some("has no part left".into()),
+            (Share::Members(_), _) => None,
             (Share::Rows(r) | Share::Columns(r), _) if empty(r) => Some("has no part left".into()),
             (Share::Rows(r), Encoding::Quantized(_)) if ends(r, self.shape[0], PANEL_ROWS) => {
                 Some(format!("{share} cut a panel of {PANEL_ROWS} rows"))
@@ -64,7 +69,7 @@ impl WeightDecl {
     /// Whether a share is copied: it lies across the stored rows.
     pub(crate) fn copies(&self, share: &Share) -> bool {
         match share {
-            Share::Whole => false,
+            Share::Whole | Share::Members(_) => false,
             Share::Rows(_) => self.transposed && self.shape.len() > 1,
             Share::Columns(_) => !self.transposed,
         }
@@ -75,6 +80,12 @@ impl WeightDecl {
         let mut shape = self.shape.clone();
         match share {
             Share::Whole => return self.clone(),
+            Share::Members(m) => {
+                return WeightDecl {
+                    count: m.len(),
+                    ..self.clone()
+                };
+            }
             Share::Rows(r) => shape[0] = r.len(),
             Share::Columns(c) => shape[1] = c.len(),
         }
@@ -99,7 +110,7 @@ impl WeightDecl {
     /// The first byte of a share that is not copied.
     pub(crate) fn first_byte(&self, share: &Share) -> usize {
         match (share, self.encoding) {
-            (Share::Whole, _) => 0,
+            (Share::Whole | Share::Members(_), _) => 0,
             (Share::Rows(r), Encoding::Quantized(quant)) => {
                 r.start / PANEL_ROWS * quant.panel_bytes(self.shape[1])
             }
@@ -158,7 +169,7 @@ impl Share {
     /// The rows or columns.
     fn run(&self) -> Range<usize> {
         match self {
-            Share::Whole => 0..0,
+            Share::Whole | Share::Members(_) => 0..0,
             Share::Rows(r) | Share::Columns(r) => r.clone(),
         }
     }

@@ -20,6 +20,7 @@ pub(super) fn meet<'a>(
     let value = match kinds[0] {
         Collective::AllReduce => sum(&own),
         Collective::AllGather { .. } => side_by_side(&kinds, &own),
+        Collective::HandOver { .. } => unreachable!("ranks hand over without meeting"),
     };
     vec![value; own.len()]
 }

@@ -119,18 +119,18 @@ fn top(values: &[f32], count: usize) -> Vec<usize> {
 /// The table of groups; see [`Grouping`].
 pub(super) fn group(g: &Grouping, routes: &Rows) -> Rows {
     let n = routes.data.len() / routes.width.max(1);
-    let mut rows: Vec<(usize, usize, f32)> = vec![]; // expert, token, weight
+    let mut rows: Vec<(usize, usize, f32)> = vec![]; // run, token, weight
     for (t, route) in routes.iter().enumerate() {
         let (weights, experts) = route.split_at(g.top_k);
-        rows.extend((0..g.top_k).map(|j| (experts[j] as usize, t, weights[j])));
+        rows.extend((0..g.top_k).map(|j| (g.run_of(experts[j] as usize), t, weights[j])));
     }
     rows.sort_by_key(|r| r.0);
     let start = |e: usize| rows.partition_point(|r| r.0 < e);
-    let active: Vec<usize> = (0..g.experts)
+    let active: Vec<usize> = (0..g.here())
         .filter(|e| start(*e) < start(*e + 1))
         .collect();
-    let mut table = vec![0.0; 2 * g.experts + 2 + 3 * n * g.top_k];
-    for e in 0..=g.experts {
+    let mut table = vec![0.0; 2 * g.runs() + 2 + 3 * n * g.top_k];
+    for e in 0..=g.runs() {
         table[Grouping::OFFSETS + e] = start(e) as f32;
     }
     for (i, e) in active.iter().enumerate() {
@@ -157,7 +157,7 @@ struct Groups<'a> {
 
 impl<'a> Groups<'a> {
     fn of(grouping: &'a Grouping, table: &'a Rows) -> Self {
-        let rows = (table.data.len() - 2 * grouping.experts - 2) / 3;
+        let rows = (table.data.len() - 2 * grouping.runs() - 2) / 3;
         Groups {
             grouping,
             table: &table.data,
@@ -177,9 +177,11 @@ impl<'a> Groups<'a> {
         self.table[self.grouping.weights(self.tokens) + row]
     }
 
-    fn expert(&self, row: usize) -> usize {
-        let offsets = &self.table[..=self.grouping.experts];
-        offsets.partition_point(|o| *o as usize <= row) - 1
+    /// The expert of a row, if it is here.
+    fn expert(&self, row: usize) -> Option<usize> {
+        let offsets = &self.table[..=self.grouping.runs()];
+        let run = offsets.partition_point(|o| *o as usize <= row) - 1;
+        Some(run).filter(|run| *run < self.grouping.here())
     }
 
     fn places(&self, token: usize) -> impl Iterator<Item = usize> + '_ {
@@ -212,7 +214,11 @@ pub(super) fn grouped_matmul(
     let size = m.rows * w.width;
     let mut data = vec![];
     for (i, row) in x.iter().enumerate() {
-        let e = groups.expert(i);
+        let Some(e) = groups.expert(i) else {
+            // Another rank has what comes of it.
+            data.extend(vec![0.0; m.rows]);
+            continue;
+        };
         let own = Rows::new(w.data[e * size..(e + 1) * size].to_vec(), w.width);
         let mut y = product(&Rows::new(row.to_vec(), x.width), &own);
         if let Some(b) = bias {

@@ -76,6 +76,18 @@ impl Deal {
         Ok(Deal { many, few, what })
     }
 
+    /// Experts, each whole.
+    ///
+    /// # Errors
+    /// Fewer experts than ranks.
+    pub(super) fn experts(experts: usize, ranks: usize) -> Result<Deal, String> {
+        let fewer = || format!("{experts} experts are fewer than {ranks} ranks");
+        let many = even(experts, ranks).ok_or_else(fewer)?;
+        let few = many.clone();
+        let what = "experts";
+        Ok(Deal { many, few, what })
+    }
+
     /// Ranks.
     pub(super) fn ranks(&self) -> usize {
         self.many.len()

@@ -11,6 +11,8 @@ pub(super) enum Layout {
     Whole,
     /// Each rank has its units of a deal.
     Split(usize, Lot),
+    /// Rows of experts: each rank has those of its experts, by a deal.
+    Dealt(usize),
     /// Each rank has a summand.
     Partial,
 }

@@ -12,26 +12,33 @@
 //!
 //! So a layer of attention and an MLP meets twice. Heads go with the key head that they share; where there are fewer key heads than
 //! ranks, several ranks have the same one. Experts are split inside: every rank has some columns of each, so that all have the same
-//! work whatever a router chooses. Logits are gathered, and so is what a recurrence makes by heads where a norm over all of it follows. Everything else is whole, and so is whatever there is no rule for
+//! work whatever a router chooses; or they are dealt out whole where that is asked for (`experts.rs`), or layers are (`pipeline.rs`). Logits are gathered, and so is what a recurrence makes by heads where a norm over all of it follows. Everything else is whole, and so is whatever there is no rule for
 //! (`needs.rs`) or cannot be cut: it is computed by every rank, and `explain` says why.
 //!
 //! `region.rs` finds what is split together, `plan.rs` plans a block, `rank.rs` builds a rank's graph, `weights.rs` says which bytes a
 //! rank reads. All ranks have the same nodes in the same order, so that they meet at the same collectives.
 
 mod deal;
+mod experts;
 mod layout;
+mod method;
 mod needs;
+mod pipeline;
 mod plan;
 mod rank;
 mod region;
+mod same;
 mod weights;
 
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+pub use self::method::{Division, Method};
 use self::plan::{BlockPlan, plan};
 use self::rank::rank_graph;
-use crate::graph::{Block, NodeId, Program, Share, StateId};
+use crate::graph::{Block, Graph, NodeId, Program, Share, StateId};
+
+pub(crate) use same::same_code;
 
 /// The most ranks that can share a model.
 pub const MAX_RANKS: usize = 1024;
@@ -41,6 +48,8 @@ pub const MAX_RANKS: usize = 1024;
 pub struct Sharding {
     ranks: usize,
     blocks: Vec<BlockPlan>,
+    /// The layers of each rank, where they are dealt out.
+    runs: Option<Vec<Range<usize>>>,
 }
 
 /// A program for one rank.
@@ -48,8 +57,10 @@ pub struct Sharding {
 pub struct RankProgram {
     /// Its graphs.
     pub program: Program,
-    /// For each block, what the rank has of each weight in the order of their table.
+    /// For each block of the whole model, what the rank has of each weight in the order of their table.
     pub shares: Vec<Vec<Share>>,
+    /// For each of its layers which one of the whole model it is; nothing for one that hands over.
+    pub layers: Vec<Option<usize>>,
 }
 
 /// A product that ranks could share, and what became of it.
@@ -63,10 +74,25 @@ pub struct Shared {
 
 /// A number of ranks that cannot share a model.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-#[error("{ranks} ranks: expected 1 to {MAX_RANKS}")]
-pub struct RanksError {
-    /// How many were asked for.
-    pub ranks: usize,
+pub enum RanksError {
+    /// None, or too many for any model.
+    #[error("{ranks} ranks: expected 1 to {MAX_RANKS}")]
+    Number {
+        /// How many were asked for.
+        ranks: usize,
+    },
+    /// More than there are layers to deal out.
+    #[error(
+        "--plan pipeline: {ranks} ranks, and the {layers} layers of this model make at most {most} runs; take fewer ranks, or another plan"
+    )]
+    Layers {
+        /// How many were asked for.
+        ranks: usize,
+        /// Layers of the model.
+        layers: usize,
+        /// Runs that share no state.
+        most: usize,
+    },
 }
 
 impl Sharding {
@@ -76,33 +102,65 @@ impl Sharding {
         Sharding {
             ranks: 1,
             blocks: blocks.collect(),
+            runs: None,
         }
     }
 
-    /// Plans how `ranks` ranks share a plain program.
+    /// Plans how ranks share a plain program.
     ///
     /// # Errors
     /// No ranks, or more than there can be.
-    pub fn plan(program: &Program, ranks: usize) -> Result<Sharding, RanksError> {
+    pub fn plan(program: &Program, division: impl Into<Division>) -> Result<Sharding, RanksError> {
+        let Division { ranks, method } = division.into();
         if !(1..=MAX_RANKS).contains(&ranks) {
-            return Err(RanksError { ranks });
+            return Err(RanksError::Number { ranks });
         }
         if ranks == 1 {
             return Ok(Sharding::of_one(program));
         }
+        if method == Method::Pipeline {
+            return Sharding::in_runs(program, ranks);
+        }
         let mut whole = vec![BTreeSet::new(); program.blocks.len()];
         loop {
             let planned = program.blocks.iter().zip(&whole);
-            let blocks = planned.map(|(block, whole)| plan(&block.graph, ranks, whole));
+            let blocks = planned.map(|(block, whole)| plan(&block.graph, (ranks, method), whole));
             let blocks: Vec<BlockPlan> = blocks.collect();
             let differing = differing(program, &blocks);
             if differing.is_empty() {
-                return Ok(Sharding { ranks, blocks });
+                return Ok(Sharding {
+                    ranks,
+                    blocks,
+                    runs: None,
+                });
             }
             for (block, state) in differing {
                 whole[block].insert(state);
             }
         }
+    }
+
+    /// Each rank has a run of layers, and all share the head.
+    fn in_runs(program: &Program, ranks: usize) -> Result<Sharding, RanksError> {
+        let layers = program.layers.len();
+        let most = || {
+            (1..=layers)
+                .rev()
+                .find(|n| pipeline::runs(program, *n).is_some())
+        };
+        let runs = pipeline::runs(program, ranks).ok_or_else(|| RanksError::Layers {
+            ranks,
+            layers,
+            most: most().unwrap_or(0),
+        })?;
+        let mut blocks = Sharding::of_one(program).blocks;
+        let head = pipeline::head(&program.blocks[program.head()].graph, ranks - 1);
+        blocks[program.head()] = plan(&head, (ranks, Method::Tensor), &BTreeSet::new());
+        Ok(Sharding {
+            ranks,
+            blocks,
+            runs: Some(runs),
+        })
     }
 
     /// How many ranks.
@@ -115,6 +173,9 @@ impl Sharding {
     /// # Panics
     /// If the program is not the one that was planned for, or of another kind; or where a rule is broken by a mistake of ours.
     pub fn rank(&self, program: &Program, rank: usize) -> RankProgram {
+        if let Some(runs) = &self.runs {
+            return self.run_of_rank(program, runs, rank);
+        }
         let block = |(block, plan): (&Block, &BlockPlan)| {
             let (graph, shares) = rank_graph(&block.graph, plan, rank);
             let name = block.name.clone();
@@ -126,7 +187,30 @@ impl Sharding {
             ..program.clone()
         };
         program.expect_valid("as it is sharded");
-        RankProgram { program, shares }
+        let layers = (0..program.layers.len()).map(Some).collect();
+        RankProgram {
+            program,
+            shares,
+            layers,
+        }
+    }
+
+    fn run_of_rank(&self, whole: &Program, runs: &[Range<usize>], rank: usize) -> RankProgram {
+        let (mut program, layers) = pipeline::program_of(whole, runs, rank);
+        let graphs = whole.blocks.iter().map(|block| &block.graph);
+        let all = |graph: &Graph| vec![Share::Whole; graph.weights.len()];
+        let mut shares: Vec<Vec<Share>> = graphs.map(all).collect();
+        let head = pipeline::head(&whole.blocks[whole.head()].graph, runs.len() - 1);
+        let (head, of_head) = rank_graph(&head, &self.blocks[whole.head()], rank);
+        shares[whole.head()] = of_head;
+        let last = program.head();
+        program.blocks[last].graph = head;
+        program.expect_valid("as it is dealt out");
+        RankProgram {
+            program,
+            shares,
+            layers,
+        }
     }
 
     /// Every product that ranks could share, block by block.
@@ -140,7 +224,14 @@ impl Sharding {
                 outcome: outcome.clone(),
             }
         };
-        ends.map(shared).collect()
+        let runs = self.runs.iter().map(|runs| {
+            let layers: Vec<String> = runs.iter().map(|r| r.len().to_string()).collect();
+            Shared {
+                at: "layers".into(),
+                outcome: Ok(format!("runs of {}", layers.join(", "))),
+            }
+        });
+        runs.chain(ends.map(shared)).collect()
     }
 }
 

@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use super::deal::{Deal, Side};
+use super::experts::dealt_out;
 use super::layout::{Layout, Lot};
+use super::method::Method;
 use super::region::{End, Region, Search, weight_of};
 use crate::graph::{
     Binary, Graph, GroupedRows, NodeId, Op, Pair, ScaledRows, Single, StateId, Unary,
@@ -22,11 +24,18 @@ pub(super) struct BlockPlan {
     pub(super) ends: Vec<(NodeId, Result<String, String>)>,
 }
 
-/// Plans a block for so many ranks; all ranks have everything of the states in `whole`.
+/// Plans a block for so many ranks, with experts dealt out as `method` says; all ranks have everything of the states in `whole`.
 ///
 /// Products are looked at from the last one backwards, since one that is made in parts for a later one ends no region itself.
-pub(super) fn plan(graph: &Graph, ranks: usize, whole: &BTreeSet<StateId>) -> BlockPlan {
+pub(super) fn plan(
+    graph: &Graph,
+    (ranks, method): (usize, Method),
+    whole: &BTreeSet<StateId>,
+) -> BlockPlan {
     let mut p = BlockPlan::default();
+    if method == Method::Expert {
+        p.deal_out_experts(graph, ranks);
+    }
     for end in ends(graph).into_iter().rev() {
         let (End::Product(id) | End::Gathered(id)) = end;
         if p.layout(id) != Layout::Whole {
@@ -59,7 +68,9 @@ pub(super) fn plan(graph: &Graph, ranks: usize, whole: &BTreeSet<StateId>) -> Bl
             p.end_with(graph, id, last);
         }
     }
-    p.ends.reverse();
+    let order = graph.order();
+    let place = |id: &NodeId| order.iter().position(|o| o == id);
+    p.ends.sort_by_key(|(id, _)| place(id));
     p.pass_summands_on(graph);
     p
 }
@@ -75,6 +86,20 @@ fn ends(graph: &Graph) -> Vec<End> {
 }
 
 impl BlockPlan {
+    fn deal_out_experts(&mut self, graph: &Graph, ranks: usize) {
+        for block in dealt_out(graph, ranks) {
+            let (deal, (product, words)) = (self.deals.len(), block.end);
+            self.deals.push(block.deal);
+            let dealt = block
+                .members
+                .into_iter()
+                .map(|id| (id, Layout::Dealt(deal)));
+            self.layouts.extend(dealt);
+            self.layouts.insert(block.combine, Layout::Partial);
+            self.ends.push((product, Ok(words)));
+        }
+    }
+
     fn take(&mut self, graph: &Graph, region: Region, end: End) {
         let deal = self.deals.len();
         self.deals.push(region.deal);
@@ -107,7 +132,15 @@ impl BlockPlan {
     pub(super) fn split(&self, id: NodeId) -> Option<(&Deal, Lot)> {
         match self.layout(id) {
             Layout::Split(deal, lot) => Some((&self.deals[deal], lot)),
-            Layout::Whole | Layout::Partial => None,
+            Layout::Whole | Layout::Dealt(_) | Layout::Partial => None,
+        }
+    }
+
+    /// The experts that a rank has of those whose rows a value is of.
+    pub(super) fn dealt(&self, id: NodeId, rank: usize) -> Option<Range<usize>> {
+        match self.layout(id) {
+            Layout::Dealt(deal) => Some(self.deals[deal].of(Side::Many, rank)),
+            Layout::Whole | Layout::Split(..) | Layout::Partial => None,
         }
     }
 

@@ -9,8 +9,8 @@ use super::needs::{Need, needs};
 use super::plan::BlockPlan;
 use super::region::weight_of;
 use crate::graph::{
-    Attention, Collective, DeltaRule, Graph, GroupedMatmul, HeadColumns, HeadConcat, Listing,
-    Matmul, NodeId, Op, Role, Share,
+    Attention, Collective, DeltaRule, Graph, GroupedMatmul, GroupedRows, Grouping, HeadColumns,
+    HeadConcat, Listing, Matmul, NodeId, Op, OwnExperts, Role, Share,
 };
 
 /// The graph of a rank, and what it has of each weight, in the order of their table.
@@ -93,6 +93,9 @@ impl Made<'_> {
             return None;
         };
         let own = |(deal, lot): (&Deal, Lot)| lot.columns(deal, self.rank);
+        if let Some(members) = self.plan.dealt(id, self.rank) {
+            return Some((w.0 as usize, id, Share::Members(members)));
+        }
         let share = match (self.plan.columns(id), self.plan.split(id)) {
             (Some(columns), _) => Share::Columns(own(columns)),
             (None, Some(rows)) => Share::Rows(own(rows)),
@@ -127,9 +130,41 @@ impl Made<'_> {
                 });
                 (op, operands.collect())
             }
+            Layout::Dealt(_) => {
+                let operands = graph.operands(id);
+                let operands = operands.into_iter().map(|o| self.whole_or_dealt(o));
+                let operands = operands.collect();
+                (self.of_own_experts(&node.op, id), operands)
+            }
             Layout::Partial => self.summand(id),
         };
         self.out.add(op, &operands, &node.name)
+    }
+
+    /// All of a value, or what the rank has of it where it is rows of experts.
+    fn whole_or_dealt(&mut self, id: NodeId) -> NodeId {
+        match self.plan.layout(id) {
+            Layout::Dealt(_) => self.same[&id],
+            Layout::Whole | Layout::Split(..) | Layout::Partial => self.whole(id),
+        }
+    }
+
+    /// An operation on rows of experts, of which the rank has those that it has of value `id`.
+    fn of_own_experts(&self, op: &Op, id: NodeId) -> Op {
+        let own = self.plan.dealt(id, self.rank).map(|here| OwnExperts {
+            first: here.start,
+            count: here.len(),
+        });
+        let of_own = |grouping: &Grouping| Grouping { own, ..*grouping };
+        let mut op = op.clone();
+        if let Op::GroupByExpert(grouping)
+        | Op::GatherTokens { grouping, .. }
+        | Op::GroupedMatmul(GroupedMatmul { grouping, .. })
+        | Op::Combine { grouping, .. } = &mut op
+        {
+            *grouping = of_own(grouping);
+        }
+        op
     }
 
     /// All of a value.
@@ -137,6 +172,7 @@ impl Made<'_> {
         let (own, name) = (self.same[&id], &self.graph.node(id).name);
         match (self.plan.layout(id), self.sums.get(&id)) {
             (Layout::Whole, _) => own,
+            (Layout::Dealt(_), _) => unreachable!("rows of experts are read by their own block"),
             (_, Some(there)) => *there,
             (Layout::Partial, None) => {
                 let reduce = Op::Collective(Collective::AllReduce);
@@ -186,6 +222,10 @@ impl Made<'_> {
                 bias: m.bias && self.rank == 0,
                 ..*m
             }),
+            Op::Combine { .. } => {
+                let groups = graph.read(id, GroupedRows::of).groups;
+                self.of_own_experts(op, groups)
+            }
             other => other.clone(),
         };
         (op, operands)

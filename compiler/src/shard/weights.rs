@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::Arc;
 
+use super::RankProgram;
 use crate::graph::{Program, Share, WeightDecl};
 use crate::weights::{Blob, Tensor, View, Weights, WeightsError};
 
@@ -10,19 +11,16 @@ use crate::weights::{Blob, Tensor, View, Weights, WeightsError};
 const ALIGNMENT: usize = 64;
 
 impl Weights {
-    /// The weights of a rank. `program` is the plain one of the whole model, and `shares` says what the rank has of each weight of
-    /// its blocks. What all ranks have, and rows that follow each other, stay where they are.
+    /// The weights of a rank. `program` is the plain one of the whole model, of whose layers the rank has `layers`, and `shares` says what
+    /// it has of each weight of its blocks. What all ranks have, and rows that follow each other, stay where they are.
     ///
     /// # Errors
     /// No memory for what is copied.
     pub(crate) fn share(
         &self,
         program: &Program,
-        shares: &[Vec<Share>],
+        RankProgram { shares, layers, .. }: &RankProgram,
     ) -> Result<Weights, WeightsError> {
-        let sections = std::iter::once(&self.embed)
-            .chain(&self.layers)
-            .chain([&self.head]);
         let mut sharing = Sharing {
             whole: self,
             tensors: vec![],
@@ -30,23 +28,26 @@ impl Weights {
             copies: vec![],
             bytes: 0,
         };
-        let mut views = vec![];
-        for (block, section) in program.run_order().zip(sections) {
+        let mut section = |block: usize, views| {
             let decls = &program.blocks[block].graph.weights;
-            views.push(sharing.section(decls, &shares[block], section));
-        }
+            sharing.section(decls, &shares[block], views)
+        };
+        let embed = section(0, &self.embed);
+        let layer = |layer: &Option<usize>| {
+            let layer = layer.map(|l| section(program.layers[l], &self.layers[l]));
+            layer.unwrap_or_default()
+        };
+        let layers = layers.iter().map(layer).collect();
+        let head = section(program.head(), &self.head);
         let copied = sharing.copied()?;
         let tensors = sharing.tensors;
-        let head = views.pop().unwrap_or_default();
-        let mut layers = views.into_iter();
-        let embed = layers.next().unwrap_or_default();
         let mut blobs = self.blobs.clone();
         blobs.push(Arc::new(copied));
         Ok(Weights {
             blobs,
             tensors,
             embed,
-            layers: layers.collect(),
+            layers,
             head,
             widened: vec![],
         })
@@ -68,18 +69,23 @@ struct Sharing<'a> {
 impl<'a> Sharing<'a> {
     /// The views of a section's slots, of a family one for each member.
     fn section(&mut self, decls: &[WeightDecl], shares: &[Share], views: &'a [View]) -> Vec<View> {
-        let slots = decls.iter().zip(shares);
-        let slots = slots.flat_map(|slot| std::iter::repeat_n(slot, slot.0.count));
-        let views = slots.zip(views);
-        views
-            .map(|((decl, share), view)| self.view(decl, share, view))
-            .collect()
+        let (mut out, mut views) = (vec![], views.iter());
+        for (decl, share) in decls.iter().zip(shares) {
+            let family = views.by_ref().take(decl.count).enumerate();
+            let is_here = |member: usize| match share {
+                Share::Members(here) => here.contains(&member),
+                Share::Whole | Share::Rows(_) | Share::Columns(_) => true,
+            };
+            let here = family.filter(|(member, _)| is_here(*member));
+            out.extend(here.map(|(_, view)| self.view(decl, share, view)));
+        }
+        out
     }
 
     fn view(&mut self, decl: &WeightDecl, share: &Share, view: &'a View) -> View {
         let own = decl.share(share);
         let bytes = match share {
-            Share::Whole => view.bytes,
+            Share::Whole | Share::Members(_) => view.bytes,
             Share::Rows(_) | Share::Columns(_) => own.span_bytes(),
         };
         let (blob, offset_bytes) = match decl.copies(share) {

@@ -5,6 +5,7 @@
 
 use std::fmt;
 
+use graver_runtime::abi::PREFILL_TOKENS;
 use graver_runtime::ranks::LARGE_SUM;
 use serde::Serialize;
 
@@ -13,7 +14,7 @@ use crate::codegen::{Instruments, Planned};
 use crate::cost::{self, Step};
 use crate::driver::{CompileOptions, Loaded, plain_program, plan_program};
 use crate::graph::{Collective, Program, ProgramKind};
-use crate::shard::{RanksError, Sharding};
+use crate::shard::{Division, Method, RanksError, Sharding};
 use crate::units::{bytes, counted};
 
 /// A link between two ranks.
@@ -30,6 +31,8 @@ pub struct Link {
 pub struct RanksSummary {
     /// How many.
     pub ranks: usize,
+    /// How.
+    pub plan: Method,
     /// Bytes of the first rank's weights.
     pub weight_bytes: u64,
     /// What predictions assume.
@@ -53,29 +56,40 @@ pub struct RanksStep {
     pub tokens_per_second: Option<f64>,
 }
 
-/// Sums up how `ranks` ranks share a model.
+/// Sums up how ranks share a model.
 ///
 /// # Errors
 /// Numbers of ranks that there cannot be.
 pub(super) fn summarize(
     loaded: &Loaded,
     options: &CompileOptions,
-    ranks: usize,
+    division: Division,
     steps: &[(ProgramKind, Step)],
     machine: Option<(Machine, Link)>,
 ) -> Result<RanksSummary, RanksError> {
     let kinds = [ProgramKind::Decode, ProgramKind::Prefill];
     let plain = kinds.map(|kind| plain_program(loaded, kind, options.cache));
-    let sharding = Sharding::plan(&plain[0], ranks)?;
-    let planned = plain.map(|program| {
-        let program = sharding.rank(&program, 0).program;
+    let Division { ranks, method } = division;
+    let sharding = Sharding::plan(&plain[0], division)?;
+    // One after the other, or all at the same time, of which the first has most to do.
+    let working = match method {
+        Method::Pipeline => 0..ranks,
+        Method::Tensor | Method::Expert => 0..1,
+    };
+    let part = |program: &Program, rank| {
+        let program = sharding.rank(program, rank).program;
         plan_program(program, &options.passes, Instruments::default()).0
+    };
+    let planned = plain.each_ref().map(|program| {
+        let parts = working.clone().map(|rank| part(program, rank));
+        parts.collect::<Vec<_>>()
     });
     let of_kind = |kind| &planned[usize::from(kind == ProgramKind::Prefill)];
     let step = |(kind, step): &(ProgramKind, Step)| of_step(of_kind(*kind), *step, ranks, machine);
     Ok(RanksSummary {
         ranks,
-        weight_bytes: weight_bytes(&planned[0].program),
+        plan: method,
+        weight_bytes: weight_bytes(&planned[0][0].program),
         link: machine.map(|m| m.1),
         steps: steps.iter().map(step).collect(),
     })
@@ -87,14 +101,56 @@ fn weight_bytes(program: &Program) -> u64 {
     weights.map(|w| (w.bytes() * w.count) as u64).sum()
 }
 
+/// A step of ranks that work one after the other, or of one that stands for all.
 fn of_step(
-    planned: &Planned,
+    planned: &[Planned],
     step: Step,
     ranks: usize,
     machine: Option<(Machine, Link)>,
 ) -> RanksStep {
-    let program = &planned.program;
-    let (mut meetings, mut brought, mut seconds) = (0, 0, 0.0);
+    let parts = planned.iter().enumerate();
+    let parts: Vec<_> = parts
+        .map(|(rank, p)| messages(&p.program, rank, step, ranks, machine))
+        .collect();
+    let first = &parts[0];
+    let links = match planned.len() {
+        1 => first.seconds,
+        // What all hand over to the next, and where all meet.
+        _ => parts.iter().map(|p| p.handed_seconds).sum::<f64>() + first.seconds,
+    };
+    let work = |p: &Planned| {
+        let kernels = cost::kernels(p, step);
+        machine.map(|(m, _)| cost::least_seconds(&kernels, m.gbps, m.gflops))
+    };
+    let work: Option<f64> = planned.iter().map(work).sum();
+    RanksStep {
+        program: planned[0].program.kind.to_string(),
+        step,
+        meetings: first.meetings,
+        brought_bytes: first.brought,
+        tokens_per_second: work.map(|work| step.tokens as f64 / (work + links)),
+    }
+}
+
+/// What a rank brings to the others in a step, and how long that takes.
+#[derive(Default)]
+struct Messages {
+    meetings: u64,
+    brought: u64,
+    /// Where all meet.
+    seconds: f64,
+    /// What it hands over.
+    handed_seconds: f64,
+}
+
+fn messages(
+    program: &Program,
+    rank: usize,
+    step: Step,
+    ranks: usize,
+    machine: Option<(Machine, Link)>,
+) -> Messages {
+    let mut out = Messages::default();
     for (block, id, collective) in program.collectives() {
         let graph = &program.blocks[block].graph;
         let times = program.run_order().filter(|b| *b == block).count() as u64;
@@ -102,22 +158,66 @@ fn of_step(
             true => step.logit_rows,
             false => step.tokens,
         };
+        if rows == 0 {
+            continue;
+        }
         let (own, width) = (graph.width(graph.input(id)) * rows, graph.width(id) * rows);
-        meetings += times;
-        brought += times * own as u64 * 4;
         let one = machine.map_or(0.0, |(_, link)| link.seconds(collective, own, width, ranks));
-        seconds += one * times as f64;
+        let receivers = match collective {
+            Collective::AllReduce | Collective::AllGather { .. } => 1,
+            Collective::HandOver { from, .. } if from != rank => 0,
+            Collective::HandOver { to: Some(_), .. } => 1,
+            Collective::HandOver { to: None, .. } => ranks as u64 - 1,
+        };
+        out.meetings += times;
+        out.brought += times * receivers * own as u64 * 4;
+        match collective.is_of_all() {
+            true => out.seconds += one * times as f64,
+            false => out.handed_seconds += one * (times * receivers) as f64,
+        }
     }
-    let kernels = cost::kernels(planned, step);
-    let work = machine.map(|(m, _)| cost::least_seconds(&kernels, m.gbps, m.gflops));
-    RanksStep {
-        program: program.kind.to_string(),
-        step,
-        meetings,
-        brought_bytes: brought,
-        tokens_per_second: work.map(|work| step.tokens as f64 / (work + seconds)),
-    }
+    out
 }
+
+/// The quickest way for so many ranks to share a model: by what a token takes at some depth, and what one of a long prompt does.
+/// Where they are equal, that in which all ranks always have the same work.
+///
+/// # Errors
+/// Numbers of ranks that there cannot be.
+pub fn quickest(
+    loaded: &Loaded,
+    options: &CompileOptions,
+    ranks: usize,
+    machine: (Machine, Link),
+) -> Result<Method, RanksError> {
+    let (depth, prompt) = (DEPTH.min(loaded.model.context - 1), PREFILL_TOKENS);
+    let steps = [
+        (ProgramKind::Decode, Step::decode(depth)),
+        (
+            ProgramKind::Prefill,
+            Step::prefill(prompt.min(loaded.model.context), 0),
+        ),
+    ];
+    let seconds = |method| -> Result<f64, RanksError> {
+        let division = Division { ranks, method };
+        let summary = summarize(loaded, options, division, &steps, Some(machine))?;
+        let rates = summary.steps.iter().filter_map(|s| s.tokens_per_second);
+        Ok(rates.map(f64::recip).sum())
+    };
+    let mut best = (seconds(Method::Tensor)?, Method::Tensor);
+    for method in [Method::Expert, Method::Pipeline] {
+        match seconds(method) {
+            Ok(other) if other < best.0 => best = (other, method),
+            // Too many ranks for the layers there are.
+            Ok(_) | Err(RanksError::Layers { .. }) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(best.1)
+}
+
+/// Positions that are filled where ways are compared.
+const DEPTH: usize = 1024;
 
 impl Link {
     /// What a collective takes to which this rank brings `own` numbers, and of which `all` come out.
@@ -131,6 +231,7 @@ impl Link {
             }
             Collective::AllReduce => (others * own as f64, rounds),
             Collective::AllGather { .. } => ((all - own) as f64, rounds),
+            Collective::HandOver { .. } => (own as f64, 1.0),
         };
         rounds * self.latency_us * 1e-6 + numbers * 4.0 / (self.gbps * 1e9)
     }
@@ -139,7 +240,12 @@ impl Link {
 impl RanksSummary {
     /// A line for each thing there is to say.
     pub(super) fn rows(&self) -> Vec<(String, String)> {
-        let weights = format!("{}, weights", counted(self.ranks, "rank"));
+        let ranks = counted(self.ranks, "rank");
+        let weights = match self.plan {
+            Method::Tensor => format!("{ranks}, weights"),
+            Method::Expert => format!("{ranks} by experts, weights"),
+            Method::Pipeline => format!("{ranks} by layers, weights"),
+        };
         let mut out = vec![(
             weights,
             format!("{} of the first", bytes(self.weight_bytes)),

@@ -16,6 +16,7 @@ use crate::driver::{
 use crate::graph::ProgramKind;
 use crate::interp::{Interpreter, WeightBytes};
 use crate::passes::{PASSES, PassOptions};
+use crate::shard::Division;
 
 /// Why the comparison could not be made.
 #[derive(Debug, thiserror::Error)]
@@ -90,16 +91,16 @@ pub fn against_interpreter(
     threads: Option<usize>,
     progress: &mut dyn FnMut(&str),
 ) -> Result<OracleReport, OracleError> {
-    ranks_against_interpreter(loaded, (options, 1), tokens, threads, progress)
+    ranks_against_interpreter(loaded, (options, 1.into()), tokens, threads, progress)
 }
 
-/// [`against_interpreter`] for so many ranks that share the model, each with so many threads; the interpreter has the whole model.
+/// [`against_interpreter`] for ranks that share the model, each with so many threads; the interpreter has the whole model.
 ///
 /// # Errors
 /// As there, and numbers of ranks that there cannot be.
 pub fn ranks_against_interpreter(
     loaded: Loaded,
-    (options, ranks): (&CompileOptions, usize),
+    (options, division): (&CompileOptions, Division),
     tokens: &[u32],
     threads: Option<usize>,
     progress: &mut dyn FnMut(&str),
@@ -113,18 +114,18 @@ pub fn ranks_against_interpreter(
         greedy_gap: vec![],
     };
     let mut passes = vec![];
-    for stage in stages(&loaded, options, ranks)? {
+    for stage in stages(&loaded, options, division)? {
         progress(&stage.pass);
         passes.push(check(stage, &reference, options, threads)?);
     }
-    Ok(report((tokens.len(), ranks), passes))
+    Ok(report((tokens.len(), division.ranks), passes))
 }
 
 /// The model with nothing fused, and after each enabled pass.
 fn stages(
     loaded: &Loaded,
     options: &CompileOptions,
-    ranks: usize,
+    division: Division,
 ) -> Result<Vec<AfterPass>, PlanRanksError> {
     let plan = |limit: usize| {
         let passes = PassOptions {
@@ -135,7 +136,7 @@ fn stages(
             passes,
             ..options.clone()
         };
-        plan_ranks(loaded, &options, ranks)
+        plan_ranks(loaded, &options, division)
     };
     let text = |parts: &[PlannedRank]| {
         let programs = parts.iter().flat_map(|p| &p.model.programs);

@@ -93,6 +93,23 @@ pub enum CollectiveKind {
     AllReduce,
     /// Set columns side by side.
     AllGather,
+    /// One has rows for another, or for all others.
+    HandOver {
+        /// Who has them.
+        from: usize,
+        /// Who gets them; all others where that is not said.
+        to: Option<usize>,
+    },
+}
+
+impl CollectiveKind {
+    /// Whether all ranks bring something.
+    pub(crate) fn is_of_all(self) -> bool {
+        match self {
+            CollectiveKind::AllReduce | CollectiveKind::AllGather => true,
+            CollectiveKind::HandOver { .. } => false,
+        }
+    }
 }
 
 impl Manifest {

@@ -233,7 +233,7 @@ fn generate(
     Ok(cli::write_profile(
         &cli.run.session,
         cli.run.quiet,
-        session.profile(),
+        &session.profiles()?,
         err,
     )?)
 }

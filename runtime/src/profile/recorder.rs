@@ -190,6 +190,25 @@ pub(crate) unsafe fn begin(context: *const StepContext, thread: usize, stretch: 
     unsafe { &mut *log.0.get() }.stamp(stretch, at);
 }
 
+/// Does `wait` in the midst of a kernel, as a stretch of its own that is waiting; not at all where nobody records.
+///
+/// # Safety
+/// As of [`stamp`], where the context has a recorder.
+pub(crate) unsafe fn pause(context: *const StepContext, thread: usize, wait: impl FnOnce()) {
+    // SAFETY: the context is of a step that goes on, as the caller promises.
+    let recorder = unsafe { (*context).recorder };
+    if recorder.is_null() {
+        return;
+    }
+    // SAFETY: a recorder has a log for each thread, which its own thread alone uses while a step runs.
+    let log = unsafe { &mut *(*recorder.cast::<Log>().add(thread)).0.get() };
+    let begun = log.current - log.current % STRETCHES;
+    let inside = begun + stretch(0, true);
+    log.begin(inside + WAITING, now());
+    wait();
+    log.begin(inside, now());
+}
+
 /// What stands in a context's `stamp` and `timed_barrier` while nobody records.
 pub(crate) unsafe extern "C" fn no_stamp(_: *const StepContext, _thread: usize, _stretch: usize) {}
 

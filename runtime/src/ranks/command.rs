@@ -49,6 +49,10 @@ pub(crate) enum Command {
         /// Where it goes.
         to: usize,
     },
+    /// All say where their time went.
+    Profile,
+    /// What was recorded of time is forgotten.
+    ResetProfile,
     /// Nothing more will come.
     Quit,
 }

@@ -29,6 +29,18 @@ pub trait Communicator: Send {
         all: &mut [f32],
     ) -> Result<(), RankLost>;
 
+    /// Sends numbers to one rank, and may go on before they are there.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    fn send(&mut self, to: usize, numbers: &[f32]) -> Result<(), RankLost>;
+
+    /// Waits for as many numbers of one rank as there is room for, in the order in which it has sent them.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    fn receive(&mut self, from: usize, numbers: &mut [f32]) -> Result<(), RankLost>;
+
     /// Replaces `bytes` by those of rank 0.
     ///
     /// # Errors
@@ -40,6 +52,12 @@ pub trait Communicator: Send {
     /// # Errors
     /// A rank that is gone.
     fn exchange(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>, RankLost>;
+
+    /// Waits until all ranks have come here.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    fn wait(&mut self) -> Result<(), RankLost>;
 
     /// Says that all is done, once, before anything of this rank goes. Who goes without has failed.
     fn leave(&mut self) {}

@@ -9,6 +9,8 @@ use super::command::Command;
 use super::communicator::{Communicator, RankLost};
 use crate::abi::{CollectiveInfo, CollectiveKind, Manifest, StepContext};
 use crate::error::Error;
+use crate::generate::Meetings;
+use crate::profile;
 
 /// A rank's link to the others.
 pub(crate) struct Link {
@@ -23,6 +25,8 @@ pub(crate) struct Link {
     lost: Option<RankLost>,
     /// Rank 0 has said that nothing more will come.
     is_over: bool,
+    /// Times that ranks have met.
+    meetings: u64,
     /// Numbers that this rank has brought to collectives.
     brought: u64,
     /// Threads of ranks that follow this one.
@@ -32,7 +36,9 @@ pub(crate) struct Link {
 /// A place where ranks meet.
 struct Place {
     kind: CollectiveKind,
-    /// Columns that each rank brings.
+    /// Columns that this rank brings.
+    own: usize,
+    /// Columns that each rank brings, where all of them do.
     columns: Vec<usize>,
     /// Columns of the result.
     width: usize,
@@ -65,7 +71,7 @@ impl Link {
             own.agree(rank, all.len(), other.as_ref())?;
         }
         let all: Vec<Hello> = all.into_iter().flatten().collect();
-        let places = [0, 1].map(|program| places(&all, program));
+        let places = [0, 1].map(|program| places(&own, &all, program));
         places.iter().flatten().try_for_each(Place::check)?;
         Ok(Link {
             communicator,
@@ -74,6 +80,7 @@ impl Link {
             rows: Default::default(),
             lost: None,
             is_over: false,
+            meetings: 0,
             brought: 0,
             followers: vec![],
         })
@@ -90,9 +97,31 @@ impl Link {
         self
     }
 
-    /// Numbers that this rank has brought to collectives so far.
-    pub(crate) fn brought(&self) -> u64 {
-        self.brought
+    /// What this rank has brought to the others so far.
+    pub(crate) fn meetings(&self) -> Meetings {
+        Meetings {
+            ranks: self.communicator.ranks(),
+            meetings: self.meetings,
+            brought_bytes: self.brought * size_of::<f32>() as u64,
+        }
+    }
+
+    /// Bytes of all ranks, in their order.
+    pub(crate) fn exchange(&mut self, own: &[u8]) -> Result<Vec<Vec<u8>>, Error> {
+        self.check()?;
+        let all = self.communicator.exchange(own);
+        all.map_err(|lost| {
+            self.note(Err(lost.clone()));
+            lost.into()
+        })
+    }
+
+    /// Waits for the other ranks before they meet, so that a profile can tell waiting from messages.
+    fn wait(&mut self) {
+        if self.lost.is_none() {
+            let met = self.communicator.wait();
+            self.note(met);
+        }
     }
 
     /// Tells the other ranks what this one is about to do.
@@ -138,34 +167,60 @@ impl Link {
         }
     }
 
+    /// Hands rows over to another rank or all of them, or gets them.
+    fn hand_over(
+        &mut self,
+        (from, to): (usize, Option<usize>),
+        own: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), RankLost> {
+        let (rank, ranks) = (self.communicator.rank(), self.communicator.ranks());
+        if rank != from {
+            return self.communicator.receive(from, out);
+        }
+        out.copy_from_slice(own);
+        let to = to.map_or(0..ranks, |to| to..to + 1);
+        for other in to.filter(|other| *other != rank) {
+            self.brought += own.len() as u64;
+            self.communicator.send(other, own)?;
+        }
+        Ok(())
+    }
+
     /// Meets the other ranks in collective `index`; `own` is `stride` floats from row to row.
     ///
     /// Where a rank is lost, the rest of the step goes on with whatever is there, and is not used.
     fn meet(&mut self, index: usize, own: &[f32], stride: usize, to: &mut [f32], rows: usize) {
-        if self.lost.is_some() {
+        // Of steps that want no logits, nothing is said of any: ranks need not wait for each other.
+        if self.lost.is_some() || rows == 0 {
             return;
         }
         let place = &self.places[self.program][index];
-        let width = place.columns[self.communicator.rank()];
-        let [packed, all] = &mut self.rows;
+        let width = place.own;
+        let [mut packed, mut all] = std::mem::take(&mut self.rows);
         let mut own = own;
         if stride != width {
             packed.clear();
             let runs = own.chunks(stride).take(rows);
             runs.for_each(|run| packed.extend_from_slice(&run[..width]));
-            own = packed;
+            own = &packed;
         }
-        self.brought += own.len() as u64;
+        self.meetings += 1;
+        if place.kind.is_of_all() {
+            self.brought += own.len() as u64;
+        }
         let met = match place.kind {
             CollectiveKind::AllReduce => self.communicator.all_reduce(own, to),
             CollectiveKind::AllGather => {
                 all.resize(rows * place.width, 0.0);
                 let lengths: Vec<usize> = place.columns.iter().map(|c| c * rows).collect();
-                let met = self.communicator.all_gather(own, &lengths, all);
-                side_by_side(all, place, rows, to);
+                let met = self.communicator.all_gather(own, &lengths, &mut all);
+                side_by_side(&all, place, rows, to);
                 met
             }
+            CollectiveKind::HandOver { from, to: other } => self.hand_over((from, other), own, to),
         };
+        self.rows = [packed, all];
         self.note(met);
     }
 }
@@ -176,6 +231,7 @@ impl Place {
         let whole = match self.kind {
             CollectiveKind::AllReduce => self.columns.iter().all(|c| *c == self.width),
             CollectiveKind::AllGather => self.columns.iter().sum::<usize>() == self.width,
+            CollectiveKind::HandOver { .. } => self.own == self.width,
         };
         match whole {
             true => Ok(()),
@@ -264,9 +320,10 @@ impl Hello {
         }
         let shape = |h: &Hello| {
             let of = |c: &CollectiveInfo| (c.kind, c.width, c.times);
+            let of_all = |c: &&CollectiveInfo| c.kind.is_of_all();
             h.collectives
                 .each_ref()
-                .map(|c| c.iter().map(of).collect::<Vec<_>>())
+                .map(|c| c.iter().filter(of_all).map(of).collect::<Vec<_>>())
         };
         match shape(other) == shape(self) {
             true => Ok(()),
@@ -278,15 +335,26 @@ impl Hello {
     }
 }
 
-/// The places of a program, by what all ranks said.
-fn places(all: &[Hello], program: usize) -> Vec<Place> {
-    let first = all.first().map_or(&[][..], |h| &h.collectives[program]);
-    let place = |(i, info): (usize, &CollectiveInfo)| Place {
-        kind: info.kind,
-        columns: all.iter().map(|h| h.collectives[program][i].own).collect(),
-        width: info.width,
+/// The places of a program of this rank, by what all ranks said. Where all of them meet they have the same places in the same order.
+fn places(own: &Hello, all: &[Hello], program: usize) -> Vec<Place> {
+    let of_all = |h: &'_ Hello| -> Vec<CollectiveInfo> {
+        let places = h.collectives[program].iter();
+        places.filter(|c| c.kind.is_of_all()).cloned().collect()
     };
-    first.iter().enumerate().map(place).collect()
+    let shared: Vec<Vec<CollectiveInfo>> = all.iter().map(of_all).collect();
+    let mut met = 0;
+    let place = |info: &CollectiveInfo| {
+        let at = met;
+        met += usize::from(info.kind.is_of_all());
+        let columns = shared.iter().filter(|_| info.kind.is_of_all());
+        Place {
+            kind: info.kind,
+            own: info.own,
+            columns: columns.map(|of| of[at].own).collect(),
+            width: info.width,
+        }
+    };
+    own.collectives[program].iter().map(place).collect()
 }
 
 /// [`StepContext::collective`].
@@ -307,13 +375,18 @@ unsafe extern "C" fn collective(
     let place = &link.places[link.program][index];
     let own = match rows {
         0 => 0,
-        _ => (rows - 1) * stride + place.columns[link.communicator.rank()],
+        _ => (rows - 1) * stride + place.own,
     };
     // SAFETY: as the caller promises; the two do not overlap, the memory plan seeing both alive at once.
     let (own, to) = unsafe {
         let own = std::slice::from_raw_parts(from, own);
         (own, std::slice::from_raw_parts_mut(to, rows * place.width))
     };
+    // Those who hand over do not wait for each other.
+    if rows > 0 && place.kind.is_of_all() {
+        // SAFETY: the context is of this step, and the caller its thread 0.
+        unsafe { profile::pause(context, 0, || link.wait()) };
+    }
     link.meet(index, own, stride, to, rows);
 }
 

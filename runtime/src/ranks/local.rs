@@ -1,5 +1,6 @@
 //! Ranks that are threads of one process: for tests, and for a machine whose processors each have memory of their own.
 
+use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicPtr, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -81,7 +82,12 @@ struct Meeting {
     brought: Box<[AtomicPtr<f32>]>,
     /// Bytes that each rank has brought.
     messages: Box<[Mutex<Vec<u8>>]>,
+    /// What has been sent to each rank and not been received yet.
+    mail: Box<[Mutex<Mail>]>,
 }
+
+/// Numbers, with who has sent them.
+type Mail = VecDeque<(usize, Vec<f32>)>;
 
 #[derive(Default)]
 struct State {
@@ -101,6 +107,7 @@ impl Meeting {
             changed: Condvar::new(),
             brought: (0..ranks).map(|_| AtomicPtr::default()).collect(),
             messages: (0..ranks).map(|_| Mutex::default()).collect(),
+            mail: (0..ranks).map(|_| Mutex::default()).collect(),
         }
     }
 
@@ -171,6 +178,13 @@ impl Meeting {
         unsafe { std::slice::from_raw_parts(at, length) }
     }
 
+    /// The first numbers that one rank has sent to another, if they are there.
+    fn taken(&self, from: usize, to: usize) -> Option<Vec<f32>> {
+        let mut mail = self.mail[to].lock().unwrap_or_else(PoisonError::into_inner);
+        let first = mail.iter().position(|(sender, _)| *sender == from)?;
+        mail.remove(first).map(|(_, numbers)| numbers)
+    }
+
     fn message(&self, rank: usize) -> MutexGuard<'_, Vec<u8>> {
         let message = self.messages[rank].lock();
         message.unwrap_or_else(PoisonError::into_inner)
@@ -228,6 +242,35 @@ impl Communicator for LocalRank {
         })
     }
 
+    fn send(&mut self, to: usize, numbers: &[f32]) -> Result<(), RankLost> {
+        let meeting = &self.meeting;
+        let mail = meeting.mail[to].lock();
+        let mut mail = mail.unwrap_or_else(PoisonError::into_inner);
+        mail.push_back((self.rank, numbers.to_vec()));
+        drop(mail);
+        // Whoever looked before is waiting now, and is woken up.
+        let state = meeting.state();
+        meeting.changed.notify_all();
+        state.lost.clone().map_or(Ok(()), Err)
+    }
+
+    fn receive(&mut self, from: usize, numbers: &mut [f32]) -> Result<(), RankLost> {
+        let meeting = &self.meeting;
+        let mut state = meeting.state();
+        loop {
+            if let Some(sent) = meeting.taken(from, self.rank) {
+                let n = sent.len().min(numbers.len());
+                numbers[..n].copy_from_slice(&sent[..n]);
+                return Ok(());
+            }
+            if let Some(lost) = &state.lost {
+                return Err(lost.clone());
+            }
+            let waited = meeting.changed.wait(state);
+            state = waited.unwrap_or_else(PoisonError::into_inner);
+        }
+    }
+
     fn broadcast(&mut self, bytes: &mut Vec<u8>) -> Result<(), RankLost> {
         if self.rank == 0 {
             self.meeting.message(0).clone_from(bytes);
@@ -246,6 +289,10 @@ impl Communicator for LocalRank {
         let all = all.collect();
         self.meeting.wait()?;
         Ok(all)
+    }
+
+    fn wait(&mut self) -> Result<(), RankLost> {
+        self.meeting.wait()
     }
 }
 
@@ -305,6 +352,33 @@ mod tests {
         assert_eq!(got, [expected.clone(), expected.clone(), expected]);
     }
 
+    #[test]
+    fn what_is_sent_comes_in_its_order_from_whom_it_is_asked_of() {
+        let got = on_each(3, |rank| {
+            let mut got = [0.0; 3];
+            match rank.rank {
+                0 => {
+                    rank.receive(2, &mut got[..1]).unwrap();
+                    rank.receive(1, &mut got[1..2]).unwrap();
+                    rank.receive(1, &mut got[2..]).unwrap();
+                }
+                1 => {
+                    rank.send(0, &[1.0]).unwrap();
+                    rank.send(0, &[2.0]).unwrap();
+                    rank.send(2, &[3.0]).unwrap();
+                }
+                // Not before rank 1 has sent all that it has.
+                _ => {
+                    rank.receive(1, &mut got[..1]).unwrap();
+                    rank.send(0, &[4.0]).unwrap();
+                }
+            }
+            rank.wait().unwrap();
+            got
+        });
+        assert_eq!(got, [[4.0, 1.0, 2.0], [0.0; 3], [3.0, 0.0, 0.0]]);
+    }
+
     /// Nobody waits for a rank that has gone, whether it was there before or not.
     #[test]
     fn a_rank_that_is_gone_is_named_to_all_others() {
@@ -315,6 +389,7 @@ mod tests {
             }
             let first = rank.all_reduce(&[1.0], &mut [0.0]).unwrap_err();
             assert_eq!(rank.broadcast(&mut vec![]).unwrap_err(), first);
+            assert_eq!(rank.receive(1, &mut [0.0]).unwrap_err(), first);
             Some(first.to_string())
         });
         let message = Some("rank 1 is gone: no memory".to_string());

@@ -15,4 +15,4 @@ pub use communicator::{Communicator, LARGE_SUM, RankLost};
 
 pub(crate) use command::Command;
 pub(crate) use link::{Link, no_collective};
-pub use process::of_process;
+pub use process::{of_process, processes};

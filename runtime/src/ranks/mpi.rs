@@ -4,12 +4,14 @@
 
 use std::mem::ManuallyDrop;
 use std::ops::Range;
+use std::time::{Duration, Instant};
 
 use mpi::Threading;
 use mpi::datatype::{Partition, PartitionMut};
 use mpi::environment::Universe;
+use mpi::request::{Request, Scope, scope};
 use mpi::topology::SimpleCommunicator;
-use mpi::traits::{Communicator as _, CommunicatorCollectives, Root};
+use mpi::traits::{Communicator as _, CommunicatorCollectives, Destination, Root, Source};
 
 use super::communicator::{Communicator, LARGE_SUM, RankLost};
 use crate::error::Error;
@@ -72,6 +74,22 @@ impl MpiRank {
     }
 }
 
+/// How long a rank asks MPI without a pause whether something has come, and how long it sleeps before it asks again afterwards: next to
+/// nothing of a processor is used up, and nobody notices.
+const EAGER: Duration = Duration::from_millis(20);
+const NAP: Duration = Duration::from_millis(1);
+
+/// Waits for what has been asked for.
+fn wait_for<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
+    let begun = Instant::now();
+    while let Err(not_yet) = request.test() {
+        request = not_yet;
+        if begun.elapsed() > EAGER {
+            std::thread::sleep(NAP);
+        }
+    }
+}
+
 /// The sum of runs of the length of `sum` that follow each other, in their order.
 fn sum_up(runs: &[f32], sum: &mut [f32]) {
     for (i, run) in runs.chunks_exact(sum.len().max(1)).enumerate() {
@@ -114,6 +132,18 @@ impl Communicator for MpiRank {
         Ok(())
     }
 
+    fn send(&mut self, to: usize, numbers: &[f32]) -> Result<(), RankLost> {
+        self.world.process_at_rank(to as i32).send(numbers);
+        Ok(())
+    }
+
+    fn receive(&mut self, from: usize, numbers: &mut [f32]) -> Result<(), RankLost> {
+        self.world
+            .process_at_rank(from as i32)
+            .receive_into(numbers);
+        Ok(())
+    }
+
     fn broadcast(&mut self, bytes: &mut Vec<u8>) -> Result<(), RankLost> {
         let from = self.world.process_at_rank(0);
         let mut first = [0; AT_ONCE];
@@ -122,7 +152,8 @@ impl Communicator for MpiRank {
         length.copy_from_slice(&(bytes.len() as u64).to_le_bytes());
         let n = bytes.len().min(room);
         start[..n].copy_from_slice(&bytes[..n]);
-        from.broadcast_into(&mut first[..]);
+        // Between steps others may have nothing to do for long.
+        scope(|scope| wait_for(from.immediate_broadcast_into(scope, &mut first[..])));
         let (length, start) = first.split_at(size_of::<u64>());
         let length = length.iter().rev().fold(0, |n, b| n << 8 | usize::from(*b));
         if self.rank() != 0 {
@@ -152,6 +183,11 @@ impl Communicator for MpiRank {
             one.to_vec()
         };
         Ok(lengths.iter().map(one).collect())
+    }
+
+    fn wait(&mut self) -> Result<(), RankLost> {
+        self.world.barrier();
+        Ok(())
     }
 
     fn leave(&mut self) {

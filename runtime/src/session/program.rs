@@ -50,6 +50,17 @@ impl Program {
         }
     }
 
+    /// The same code for another part of a model.
+    ///
+    /// # Safety
+    /// As of [`Program::new`] for the two entries and this manifest.
+    pub unsafe fn with_manifest(&self, manifest: Arc<Manifest>) -> Program {
+        Program {
+            manifest,
+            ..self.clone()
+        }
+    }
+
     /// What the program says about itself.
     pub fn manifest(&self) -> &Arc<Manifest> {
         &self.manifest

@@ -4,7 +4,9 @@ use std::thread::JoinHandle;
 
 use super::{Segment, Session, SessionOptions};
 use crate::error::Error;
+use crate::generate::Meetings;
 use crate::mapped::WeightSource;
+use crate::profile::Profile;
 use crate::ranks::{Command, Communicator, Link};
 use crate::session::Program;
 
@@ -24,6 +26,8 @@ impl Session {
         let sizes = (session.context(), slots);
         let link = Link::new(communicator, &session.program.manifest, sizes)?;
         session.link = Some(Box::new(link));
+        // All have just met, so that their clocks begin together.
+        session.forget_profile();
         Ok(session)
     }
 
@@ -61,6 +65,11 @@ impl Session {
             Command::Truncate { slot, position } => self.truncate(slot, position),
             Command::Reset { slot } => self.reset(slot),
             Command::Copy { from, to } => self.copy(from, to),
+            Command::Profile => self.profiles().map(drop),
+            Command::ResetProfile => {
+                self.forget_profile();
+                Ok(())
+            }
             Command::Quit => Ok(()),
         }
     }
@@ -82,10 +91,26 @@ impl Session {
         self
     }
 
-    /// Bytes that this rank has brought to collectives so far.
-    pub fn brought_bytes(&self) -> u64 {
-        let numbers = self.link.as_ref().map_or(0, |link| link.brought());
-        numbers * size_of::<f32>() as u64
+    /// How this rank has met the others so far, if there are others.
+    pub fn meetings(&self) -> Option<Meetings> {
+        self.link.as_ref().map(|link| link.meetings())
+    }
+
+    /// Where time went so far, on all ranks in their order; nothing where that is not recorded.
+    ///
+    /// # Errors
+    /// Ranks that are gone.
+    pub fn profiles(&mut self) -> Result<Vec<Profile>, Error> {
+        let own = self.profile();
+        if own.is_none() && self.link.as_ref().is_none_or(|link| link.leads()) {
+            return Ok(vec![]);
+        }
+        self.tell(|| Command::Profile)?;
+        let Some(link) = &mut self.link else {
+            return Ok(own.into_iter().collect());
+        };
+        let all = link.exchange(&Profile::pack(own))?;
+        Ok(all.iter().filter_map(|b| Profile::unpack(b)).collect())
     }
 
     /// Other ranks' state cannot be had here.

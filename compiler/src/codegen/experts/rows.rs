@@ -3,8 +3,9 @@
 use cranelift_codegen::ir::Value;
 
 use super::activate::activate_row;
+use crate::codegen::groups::Table;
 use crate::codegen::kernel::Site;
-use crate::codegen::route::{Each, Table, route};
+use crate::codegen::route::{Each, route};
 use crate::codegen::vectors::{add_weighted, copy, scaled_copy};
 use crate::codegen::writer::{Count, Lanes, Writer};
 use crate::graph::{Activate, Form, GroupedRows, Grouping, Route, RouteOperands, ScaledRows};
@@ -90,8 +91,14 @@ pub(in crate::codegen) fn combine(
     let k = e.int(grouping.top_k);
     e.repeat(k, |e, j| {
         let place = table.place(e, t, j);
-        let from = s.row(e, x, place);
-        let w = weighted.then(|| table.weight(e, place));
-        add_weighted(e, from, out, Count::Known(n), w);
+        let add = |e: &mut Writer| {
+            let from = s.row(e, x, place);
+            let w = weighted.then(|| table.weight(e, place));
+            add_weighted(e, from, out, Count::Known(n), w);
+        };
+        match table.is_here(e, place) {
+            Some(is_here) => e.when(is_here, add),
+            None => add(e),
+        }
     });
 }

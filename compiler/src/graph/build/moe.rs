@@ -9,7 +9,11 @@ impl Builder<'_> {
     pub(super) fn moe(&mut self, m: &model::Moe, x: NodeId, name: &str) -> NodeId {
         let at = |part: &str| format!("{name}.{part}");
         let model::Route { experts, top_k, .. } = m.route;
-        let grouping = Grouping { experts, top_k };
+        let grouping = Grouping {
+            experts,
+            top_k,
+            own: None,
+        };
         let routed_by = m.routed_by.as_ref().map_or(x, |name| self.value(name));
         let mut scores = self.linear(&m.router, routed_by, &at("router"));
         if let Some(cap) = m.softcap {

@@ -19,6 +19,13 @@ pub enum Collective {
         /// Columns of all ranks together.
         width: usize,
     },
+    /// What one rank has, for another one or all others, whatever these come with.
+    HandOver {
+        /// The rank that has it.
+        from: usize,
+        /// The rank that gets it; all of them where there is none.
+        to: Option<usize>,
+    },
 }
 
 impl Collective {
@@ -26,6 +33,15 @@ impl Collective {
         match self {
             Collective::AllReduce => "all_reduce",
             Collective::AllGather { .. } => "all_gather",
+            Collective::HandOver { .. } => "hand_over",
+        }
+    }
+
+    /// Whether all ranks bring something.
+    pub fn is_of_all(self) -> bool {
+        match self {
+            Collective::AllReduce | Collective::AllGather { .. } => true,
+            Collective::HandOver { .. } => false,
         }
     }
 
@@ -45,6 +61,10 @@ impl Collective {
             Collective::AllGather { first, width } => {
                 vec![set("first", first), set("width", width)]
             }
+            Collective::HandOver { from, to } => {
+                let to = to.map(|to| set("to", to));
+                std::iter::once(set("from", from)).chain(to).collect()
+            }
         }
     }
 
@@ -53,6 +73,10 @@ impl Collective {
             "all_gather" => Collective::AllGather {
                 first: w.get("first")?,
                 width: w.get("width")?,
+            },
+            "hand_over" => Collective::HandOver {
+                from: w.get("from")?,
+                to: w.maybe("to")?,
             },
             _ => Collective::AllReduce,
         })

@@ -1,8 +1,7 @@
 //! Experts as two operations: into them, and back to tokens.
 
-use super::experts::{
-    Activate, ExpertMatrix, Grouping, RouteOperands, read_route, route_shape, route_words,
-};
+use super::experts::{Activate, ExpertMatrix, RouteOperands, read_route, route_shape, route_words};
+use super::grouping::Grouping;
 use super::norm::{Norm, NormVectors};
 use super::operand::{NormAt, Reads, Role, Take};
 use super::rule::{Given, Rule, ShapeError};
@@ -117,7 +116,9 @@ fn routing_fits(
 
 /// The routing of an operation whose threads route for themselves; else how its rows are grouped.
 fn routing_words(g: &Grouping, r: Option<&Route>) -> Vec<Attr> {
-    r.map_or_else(|| g.words(), |r| vec![tree("route", route_words(r))])
+    let Some(r) = r else { return g.words() };
+    let route = tree("route", route_words(r));
+    std::iter::once(route).chain(g.own_words()).collect()
 }
 
 fn read_routing(w: &Words) -> Result<(Grouping, Option<Route>), AttrError> {
@@ -126,7 +127,13 @@ fn read_routing(w: &Words) -> Result<(Grouping, Option<Route>), AttrError> {
     };
     let route = read_route(&w.inside(a))?;
     let Route { experts, top_k, .. } = route;
-    Ok((Grouping { experts, top_k }, Some(route)))
+    let own = Grouping::read_own(w)?;
+    let grouping = Grouping {
+        experts,
+        top_k,
+        own,
+    };
+    Ok((grouping, Some(route)))
 }
 
 impl ExpertsIn {

@@ -3,20 +3,12 @@
 //! A router's scores become *routes*, for each token the weights and the indices of its experts. Grouping sorts them by
 //! expert; from there on a row is a token at one of its experts, and rows of one expert lie side by side.
 
+use super::grouping::Grouping;
 use super::operand::{Reads, Role, Single, Take};
 use super::rule::{Given, Rule, ShapeError};
 use super::words::{Attr, AttrError, Words, activation, flag, float, set, tree};
 use crate::graph::dim::{Dim, Shape};
 use crate::spec::model::{Gating, Groups, Route, Score};
-
-/// How many experts there are, and how many a token visits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct Grouping {
-    /// Number of experts.
-    pub experts: usize,
-    /// Experts that a token visits.
-    pub top_k: usize,
-}
 
 /// One matrix per expert on the rows of that expert.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -99,56 +91,14 @@ pub struct ActivateOperands<T> {
 }
 
 impl Grouping {
-    /// Rows that are grouped: each token once for each of its experts.
-    pub fn rows(&self) -> Dim {
-        Dim::Routed {
-            per_token: self.top_k,
-            more: 0,
-        }
-    }
-
-    /// Numbers of the table that describes the groups; see `Grouping::offsets` and its neighbours.
-    pub fn table(&self) -> Dim {
-        Dim::Routed {
-            per_token: 3 * self.top_k,
-            more: 2 * self.experts + 2,
-        }
-    }
-
-    /// Place in the table of each expert's first row; one more entry ends the last.
-    pub(crate) const OFFSETS: usize = 0;
-
-    /// Place in the table of the experts that have rows, in order.
-    pub(crate) fn active(&self) -> usize {
-        self.experts + 1
-    }
-
-    /// Place in the table of how many experts have rows.
-    pub(crate) fn n_active(&self) -> usize {
-        2 * self.experts + 1
-    }
-
-    /// Place in the table of each row's token.
-    pub fn tokens(&self) -> usize {
-        2 * self.experts + 2
-    }
-
-    /// Place in the table of each row's weight, where it is laid out for `tokens` tokens.
-    pub fn weights(&self, tokens: usize) -> usize {
-        self.tokens() + tokens * self.top_k
-    }
-
-    /// Place in the table of the rows of each token, expert by expert, where it is laid out for `tokens` tokens.
-    pub fn places(&self, tokens: usize) -> usize {
-        self.weights(tokens) + tokens * self.top_k
-    }
-}
-
-impl Grouping {
     fn fits(&self, rule: &Rule) -> Result<(), ShapeError> {
         let fits = self.top_k > 0 && self.top_k <= self.experts;
         let expected = format!("1 to {}", self.experts);
-        rule.check("top_k", fits, self.top_k, expected)
+        rule.check("top_k", fits, self.top_k, expected)?;
+        let Some(own) = self.own else { return Ok(()) };
+        let (end, most) = (own.first + own.count, format!("at most {}", self.experts));
+        let fits = own.count > 0 && end <= self.experts;
+        rule.check("the experts' end", fits, end, most)
     }
 
     /// The table of groups that routes become.
@@ -189,22 +139,11 @@ impl Grouping {
         Ok(vec![Dim::Tokens, Dim::Const(rule.width(o.x)?)])
     }
 
-    pub(super) fn words(&self) -> Vec<Attr> {
-        vec![set("experts", self.experts), set("top_k", self.top_k)]
-    }
-
-    /// The same, and whether rows are multiplied by their weight.
+    /// How rows are grouped, and whether they are multiplied by their weight.
     pub(super) fn weighted_words(&self, weighted: bool) -> Vec<Attr> {
         let mut out = self.words();
         out.extend(weighted.then(|| flag("weighted")));
         out
-    }
-
-    pub(super) fn read(w: &Words) -> Result<Grouping, AttrError> {
-        Ok(Grouping {
-            experts: w.get("experts")?,
-            top_k: w.get("top_k")?,
-        })
     }
 }
 
@@ -261,8 +200,8 @@ impl ExpertMatrix<Given<'_>> {
         rows: usize,
         k: usize,
     ) -> Result<(), ShapeError> {
-        rule.family(self.weight, g.experts, &[rows, k])?;
-        let bias = |b| rule.family(b, g.experts, &[rows]);
+        rule.family(self.weight, g.here(), &[rows, k])?;
+        let bias = |b| rule.family(b, g.here(), &[rows]);
         self.bias.map_or(Ok(()), bias)
     }
 }
@@ -400,6 +339,7 @@ pub(super) fn route_shape(
     let grouping = Grouping {
         experts: r.experts,
         top_k: r.top_k,
+        own: None,
     };
     grouping.fits(rule)?;
     let width = rule.width(o.scores)?;

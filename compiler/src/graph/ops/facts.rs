@@ -4,7 +4,8 @@
 use super::attention::{Attention, LatentAttention};
 use super::collective::Collective;
 use super::expert_block::{ExpertsIn, ExpertsOut};
-use super::experts::{GroupedMatmul, Grouping};
+use super::experts::GroupedMatmul;
+use super::grouping::Grouping;
 use super::heads::HeadMatmul;
 use super::index::{IndexScores, PickKeys};
 use super::matmul::Matmul;

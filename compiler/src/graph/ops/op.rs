@@ -10,9 +10,10 @@ use super::epilogue::{
 };
 use super::expert_block::{ExpertsIn, ExpertsOut};
 use super::experts::{
-    Activate, GroupedMatmul, GroupedRows, Grouping, RouteOperands, route_shape, route_words,
+    Activate, GroupedMatmul, GroupedRows, RouteOperands, route_shape, route_words,
 };
 use super::facts::{Cut, Facts, Flops};
+use super::grouping::Grouping;
 use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
 use super::index::{IndexScores, PickKeys};
 use super::matmul::Matmul;

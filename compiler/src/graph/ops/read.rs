@@ -4,7 +4,8 @@ use super::attention::{Attention, LatentAttention};
 use super::collective::Collective;
 use super::epilogue::{Epilogue, Rope, read_position_scale};
 use super::expert_block::{ExpertsIn, ExpertsOut};
-use super::experts::{Activate, GroupedMatmul, Grouping, read_route};
+use super::experts::{Activate, GroupedMatmul, read_route};
+use super::grouping::Grouping;
 use super::heads::{HeadColumns, HeadConcat, HeadMatmul};
 use super::index::{IndexScores, PickKeys};
 use super::matmul::Matmul;
@@ -106,7 +107,7 @@ impl Op {
             "scan" => Op::Scan(Scan::read(w)?),
             "experts_in" => Op::ExpertsIn(ExpertsIn::read(w)?),
             "experts_out" => Op::ExpertsOut(ExpertsOut::read(w)?),
-            "all_reduce" | "all_gather" => Op::Collective(Collective::read(w)?),
+            "all_reduce" | "all_gather" | "hand_over" => Op::Collective(Collective::read(w)?),
             other => match activation(other) {
                 Some(a) => Op::Unary(Unary::Act(a)),
                 None => return Err(AttrError::Unknown(other.into())),
