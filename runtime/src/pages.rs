@@ -12,6 +12,8 @@ pub const LARGE_PAGE: usize = 2 << 20;
 const COPIED: usize = 512 << 20;
 /// Places of a map that are looked at.
 const SAMPLES: usize = 16;
+/// Bytes that are copied before their pages are let go.
+const PIECE: usize = 4 * LARGE_PAGE;
 /// Threads that copy: enough for what memory writes.
 const THREADS: usize = 4;
 
@@ -37,10 +39,28 @@ pub fn copy_of(map: &Mmap) -> Option<MmapMut> {
     let each = map.len().div_ceil(threads).next_multiple_of(LARGE_PAGE);
     std::thread::scope(|scope| {
         for (to, from) in copy.chunks_mut(each).zip(map.chunks(each)) {
-            scope.spawn(move || to.copy_from_slice(from));
+            scope.spawn(move || {
+                for (to, from) in to.chunks_mut(PIECE).zip(from.chunks(PIECE)) {
+                    to.copy_from_slice(from);
+                    let_go(map, from);
+                }
+            });
         }
     });
     Some(copy)
+}
+
+/// Takes pages of a map that have been read out of the process, so that it does not hold a file and its copy at the same time.
+fn let_go(map: &Mmap, read: &[u8]) {
+    #[cfg(target_os = "linux")]
+    {
+        let offset = read.as_ptr() as usize - map.as_ptr() as usize;
+        let unwanted = memmap2::UncheckedAdvice::DontNeed;
+        // SAFETY: the map is of a file and cannot be written to: whoever reads these bytes again reads the file again.
+        let _ = unsafe { map.unchecked_advise_range(unwanted, offset, read.len()) };
+    }
+    #[cfg(not(target_os = "linux"))]
+    let _ = (map, read);
 }
 
 /// Whether programs get large pages for the asking.
