@@ -87,9 +87,16 @@ impl Weights {
 
     /// Prepares for steps in this process, which read all weights again and again.
     pub fn settle(&mut self) {
-        // What is shared already is in use where it is.
-        let own = self.blobs.iter_mut().filter_map(Arc::get_mut);
-        own.for_each(Blob::settle);
+        let mut read = vec![0; self.blobs.len()];
+        self.tensors.iter().for_each(|t| read[t.blob] += t.bytes);
+        for (blob, read) in self.blobs.iter_mut().zip(read) {
+            // A file whose matrices were packed is read for a few vectors alone, and what is shared already is in use where it is.
+            if 2 * read >= blob.as_bytes().len()
+                && let Some(blob) = Arc::get_mut(blob)
+            {
+                blob.settle();
+            }
+        }
     }
 
     /// Bytes of tensors that lie in mapped files, which memory need not have room for.

@@ -234,3 +234,31 @@ fn rules_say_what_a_matrix_is_rounded_to() {
     let said = of(&["stored.v=q4"]).unwrap_err().to_string();
     assert!(said.contains("the nearest is \"stored.w\""), "{said}");
 }
+
+/// A file is copied for the sake of what is read of it: not for a vector beside matrices that were packed.
+#[test]
+fn a_file_that_little_is_read_of_stays_where_it_is() {
+    let (rows, k) = (2048, 512);
+    let numbers = f32_bytes(&ramp(rows * k));
+    let file = file(&[
+        ("w", "F32", &[rows, k], numbers),
+        ("g", "F32", &[k], f32_bytes(&ramp(k))),
+    ]);
+    let gain = norm(weight("g", "g", &[k]), false);
+    let model = model(
+        vec![],
+        vec![],
+        0,
+        vec![gain, linear(weight("w", "w", &[rows, k]), None)],
+    );
+    let mut weights = packed(&model, &file, Q8);
+    let blobs = |w: &Weights| {
+        w.blobs
+            .iter()
+            .filter(|b| matches!(***b, Blob::Mapped(_)))
+            .count()
+    };
+    assert_eq!(blobs(&weights), 1);
+    weights.settle();
+    assert_eq!(blobs(&weights), 1);
+}
