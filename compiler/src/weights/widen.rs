@@ -3,6 +3,7 @@
 //! A scale that is not a number, or with which a number of its block becomes none, is an error that names the place: a sum
 //! with it would be none either, or be hidden where it is rounded.
 
+use std::collections::BTreeSet;
 use std::sync::LazyLock;
 
 use graver_runtime::abi::{Dtype, Quant};
@@ -21,8 +22,8 @@ use crate::spec::model;
 /// Bytes of the result that are made in one piece: the grain of parallel work.
 const PIECE: usize = 1 << 20;
 
-/// Bytes of converted tensors between which memory is given back.
-const AT_ONCE: usize = 32 << 20;
+/// Pieces between which memory is given back.
+const AT_ONCE: usize = 32;
 
 /// A tensor to be converted.
 #[derive(Clone, Debug)]
@@ -35,7 +36,19 @@ pub(super) struct Conversion {
     pub(super) bytes: usize,
 }
 
-/// Makes all conversions, some at a time, so that what they were made of need not stay in memory.
+/// Part of a conversion: what begins with grain number `first` goes into `out`.
+struct Piece<'a> {
+    conversion: &'a Conversion,
+    source: Source<'a>,
+    first: usize,
+    out: &'a mut [u8],
+}
+
+/// Makes all conversions, each into its place in `memory`, which they fill in order. Some pieces are made at a time, so that what they were made
+/// of need not stay in memory, not even all of one tensor.
+///
+/// # Errors
+/// The first number that is not finite once it is scaled.
 pub(super) fn convert(
     checkpoint: &Checkpoint,
     conversions: &[Conversion],
@@ -43,33 +56,30 @@ pub(super) fn convert(
     progress: Progress<'_>,
 ) -> Result<(), WeightsError> {
     let total = conversions.iter().map(|c| c.bytes).sum();
-    let mut rest = conversions;
-    while !rest.is_empty() {
-        let mut bytes = 0;
-        let more = rest.iter().take_while(|c| {
-            bytes += c.bytes;
-            bytes <= AT_ONCE
+    let mut pieces = pieces(checkpoint, conversions, memory);
+    while !pieces.is_empty() {
+        let rest = pieces.split_off(pieces.len().min(AT_ONCE));
+        let some = std::mem::replace(&mut pieces, rest);
+        let read: BTreeSet<&str> = some.iter().map(|p| p.conversion.name.as_str()).collect();
+        let misfits = some.into_par_iter().map(|piece| {
+            let made = piece.source.fill(piece.first, piece.out);
+            progress(total, piece.out.len());
+            made.err()
+                .map(|misfit| misfit.refuse(checkpoint, piece.conversion))
         });
-        let (some, after) = rest.split_at(more.count().max(1));
-        widen(checkpoint, some, memory, total, progress)?;
-        some.iter().for_each(|c| checkpoint.release(&c.name));
-        rest = after;
+        misfits
+            .find_map_first(|misfit| misfit)
+            .map_or(Ok(()), Err)?;
+        read.into_iter().for_each(|name| checkpoint.release(name));
     }
     Ok(())
 }
 
-/// Makes conversions, each into its place in `memory`, which they fill in order. They are some of those that make `total` bytes,
-/// of which `progress` hears.
-///
-/// # Errors
-/// The first number that is not finite once it is scaled.
-fn widen(
-    checkpoint: &Checkpoint,
-    conversions: &[Conversion],
-    memory: &mut [u8],
-    total: usize,
-    progress: Progress<'_>,
-) -> Result<(), WeightsError> {
+fn pieces<'a>(
+    checkpoint: &'a Checkpoint,
+    conversions: &'a [Conversion],
+    memory: &'a mut [u8],
+) -> Vec<Piece<'a>> {
     let (mut rest, mut end) = (memory, 0);
     let mut pieces = vec![];
     for c in conversions {
@@ -79,15 +89,14 @@ fn widen(
         let source = Source::of(checkpoint, c);
         let grain = source.grain_bytes();
         let size = (PIECE / grain).max(1) * grain;
-        let parts = own.chunks_mut(size).enumerate();
-        pieces.extend(parts.map(|(i, out)| (c, source, i * size / grain, out)));
+        pieces.extend(own.chunks_mut(size).enumerate().map(|(i, out)| Piece {
+            conversion: c,
+            source,
+            first: i * size / grain,
+            out,
+        }));
     }
-    let misfits = pieces.into_par_iter().map(|(c, source, first, out)| {
-        let made = source.fill(first, out);
-        progress(total, out.len());
-        made.err().map(|misfit| misfit.refuse(checkpoint, c))
-    });
-    misfits.find_map_first(|misfit| misfit).map_or(Ok(()), Err)
+    pieces
 }
 
 /// A number that is not finite once it is scaled.

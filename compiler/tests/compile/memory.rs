@@ -2,7 +2,7 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use crate::{GRAVER, folder, output, start};
@@ -150,4 +150,32 @@ fn zeros(folder: &Path) {
         .unwrap();
     file.write_all(&header).unwrap();
     file.set_len((8 + header.len() + end) as u64).unwrap();
+}
+
+/// Pages of a file are given back as they are packed: what stays is the packed weights, a tokenizer and the state of a short context. The models
+/// are real ones, in the folder that `GRAVER_MODELS` names.
+#[test]
+fn a_gguf_file_is_not_kept_beside_what_is_packed_of_it() {
+    for name in [
+        "gemma-3-270m.Q4_K_M.gguf",
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+    ] {
+        let models = std::env::var_os("GRAVER_MODELS").map(PathBuf::from);
+        let path = models.map(|dir| dir.join(name)).filter(|p| p.is_file());
+        let Some(path) = path else {
+            eprintln!("skipped: GRAVER_MODELS names no folder with {name}");
+            continue;
+        };
+        let mut command = Command::new(GRAVER);
+        command
+            .arg("run")
+            .arg(&path)
+            .args(["-p", "Once", "-n", "4", "-c", "64"]);
+        let (peak, file) = (
+            peak_memory(&mut command),
+            fs::metadata(&path).unwrap().len(),
+        );
+        let most = file as usize + 300_000_000;
+        assert!(peak <= most, "{name}: {peak} bytes, at most {most}");
+    }
 }
