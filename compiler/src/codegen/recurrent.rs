@@ -58,6 +58,17 @@ pub(super) fn decay(e: &mut Writer, s: &Site, (heads, lower): (usize, Option<f32
     e.map(offset_of!(KernelTable, exp), to, count);
 }
 
+/// Tokens that a convolution takes together where all that they see lies in the step: weights are read once for them, and so is
+/// what several of them see.
+const TOGETHER: usize = 4;
+
+/// The weights of a run of channels, `[taps, width]`.
+#[derive(Clone, Copy)]
+struct Taps {
+    base: Value,
+    width: usize,
+}
+
 /// Some channels of one segment.
 struct Channels {
     /// The step's rows, from the segment's first token and the first channel on.
@@ -94,10 +105,17 @@ pub(super) fn short_conv(e: &mut Writer, s: &Site, c: &ShortConv) {
             n: columns.count(e),
         };
         let taps = side_by_side(e, s, (c, o.weight), first, width, channels.n);
-        e.repeat(segment.queries, |e, t| {
-            let to = out.row(e, t);
-            channels.sum(e, taps, width, t, to);
-            follow(e, c, to, channels.n);
+        let weights = Taps { base: taps, width };
+        channels.tokens(e, segment.queries, |e, t, together| {
+            match together {
+                1 => channels.sum(e, weights, t, out),
+                _ => channels.sums(e, weights, t, out),
+            }
+            for k in 0..together {
+                let t = e.plus(t, k);
+                let to = out.row(e, t);
+                follow(e, c, to, channels.n);
+            }
         });
         channels.remember(e, segment.queries);
     });
@@ -152,8 +170,48 @@ impl Channels {
         e.b.ins().select(before, old, new)
     }
 
+    /// Calls `body` with all tokens in order, one by one or [`TOGETHER`]: the first of them, and how many.
+    fn tokens(
+        &self,
+        e: &mut Writer,
+        tokens: Value,
+        mut body: impl FnMut(&mut Writer, Value, usize),
+    ) {
+        let (start, most) = (e.int(0), e.int(self.taps - 1));
+        let first = e.min(tokens, most);
+        let left = e.sub(tokens, first);
+        let whole = e.b.ins().band_imm_s(left, -(TOGETHER as i64));
+        let rest = e.add(first, whole);
+        e.range(start, first, 1, |e, t| body(e, t, 1));
+        e.range(first, rest, TOGETHER, |e, t| body(e, t, TOGETHER));
+        e.range(rest, tokens, 1, |e, t| body(e, t, 1));
+    }
+
+    /// [`Channels::sum`] of [`TOGETHER`] tokens, which see nothing before the step.
+    fn sums(&self, e: &mut Writer, taps: Taps, t: Value, out: Rows) {
+        let oldest = e.b.ins().iadd_imm_s(t, 1 - self.taps as i64);
+        let (from, to) = (self.x.row(e, oldest), out.row(e, t));
+        e.each(Count::Dynamic(self.n), |e, i, lanes| {
+            let [weights, from, to] = [taps.base, from, to].map(|base| e.add(base, i));
+            let weights = (0..self.taps).map(|j| e.load(lanes, weights, j * taps.width * 4));
+            let weights: Vec<Value> = weights.collect();
+            let seen =
+                (0..self.taps + TOGETHER - 1).map(|r| e.load(lanes, from, r * self.x.stride));
+            let seen: Vec<Value> = seen.collect();
+            for k in 0..TOGETHER {
+                let mut sum = None;
+                for (w, x) in weights.iter().zip(&seen[k..]) {
+                    let term = e.b.ins().fmul(*x, *w);
+                    sum = Some(sum.map_or(term, |sum| e.b.ins().fadd(sum, term)));
+                }
+                e.store(sum.expect("a convolution has taps"), to, k * out.stride);
+            }
+        });
+    }
+
     /// `out[c] = Σ_j taps[j, c] · x[t − taps + 1 + j, c]`, in the order of `j`.
-    fn sum(&self, e: &mut Writer, taps: Value, width: usize, t: Value, out: Value) {
+    fn sum(&self, e: &mut Writer, taps: Taps, t: Value, out: Rows) {
+        let (out, width) = (out.row(e, t), taps.width);
         let rows: Vec<Value> = (0..self.taps)
             .map(|j| {
                 let back = (self.taps - 1 - j) as i64;
@@ -162,7 +220,7 @@ impl Channels {
             })
             .collect();
         e.each(Count::Dynamic(self.n), |e, i, lanes| {
-            let weights = e.add(taps, i);
+            let weights = e.add(taps.base, i);
             let mut sum = None;
             for (j, row) in rows.iter().enumerate() {
                 let at = e.add(*row, i);
