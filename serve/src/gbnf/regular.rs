@@ -24,7 +24,35 @@ pub(super) fn with_lexemes(node: Node) -> Node {
     if can_be_lexeme(&node) {
         return Node::Lexeme(Box::new(node));
     }
-    node.map(&mut with_lexemes)
+    match node {
+        Node::Sequence(parts) => Node::Sequence(with_runs(parts)),
+        node => node.map(&mut with_lexemes),
+    }
+}
+
+/// Parts of a sequence, of which those that follow each other without rules between them are one lexeme.
+fn with_runs(parts: Vec<Node>) -> Vec<Node> {
+    let mut all = Vec::new();
+    let mut run = Vec::new();
+    for part in parts {
+        if named(&part).is_empty() {
+            run.push(part);
+        } else {
+            end_run(&mut run, &mut all);
+            all.push(with_lexemes(part));
+        }
+    }
+    end_run(&mut run, &mut all);
+    all
+}
+
+fn end_run(run: &mut Vec<Node>, all: &mut Vec<Node>) {
+    let whole = Node::Sequence(std::mem::take(run));
+    match (can_be_lexeme(&whole), whole) {
+        (true, whole) => all.push(Node::Lexeme(Box::new(whole))),
+        (false, Node::Sequence(parts)) => all.extend(parts.into_iter().map(with_lexemes)),
+        (false, other) => all.push(other),
+    }
 }
 
 fn can_be_lexeme(node: &Node) -> bool {

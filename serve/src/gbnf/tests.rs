@@ -247,7 +247,11 @@ fn regular_parts_are_lexemes_where_that_changes_nothing() {
         ),
         (
             "root ::= [a-z]+ \"s\" root | \"\"",
-            "start: r0\nr0: /[\\x{61}-\\x{7A}]/+ /s/ r0 | \"\"\n",
+            "start: r0\ng0: /[\\x{61}-\\x{7A}]/+ /s/\nr0: g0 r0 | \"\"\n",
+        ),
+        (
+            "root ::= [a-z]* \"s \" root | \"\"",
+            "start: r0\nr0: /(?:(?:[\\x{61}-\\x{7A}])+)?s[\\x{20}]/ r0 | \"\"\n",
         ),
     ] {
         assert_eq!(to_lark(grammar).unwrap(), lark);
