@@ -149,7 +149,7 @@ pub fn duel(
         points.push(point(Phase::Decode, settings.generate, generation));
     }
     Ok(Duel {
-        format: super::FORMAT,
+        format: super::record::FORMAT,
         executables: executables.map(Path::to_path_buf),
         threads: settings.threads,
         rounds: settings.rounds,

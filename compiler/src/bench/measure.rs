@@ -7,7 +7,7 @@ use graver_runtime::ceilings;
 use graver_runtime::cpu::{Spent, Usage};
 use graver_runtime::session::{Segment, Session, Wanted};
 
-use super::BenchError;
+use super::error::BenchError;
 use super::record::{Phase, Point, VariantReport};
 use super::stats::{self, median, quantile};
 use crate::codegen::Planned;

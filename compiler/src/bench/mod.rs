@@ -5,6 +5,7 @@
 //! within a round. Out: a [`Report`], with what each variant's step is made of beside its times, and the machine's ceilings.
 
 mod diff;
+mod error;
 mod executables;
 mod headline;
 mod measure;
@@ -22,12 +23,13 @@ use graver_runtime::kernels::{Choices, Isa};
 use graver_runtime::profile::Profile;
 use graver_runtime::session::SessionOptions;
 
-use crate::artifact::{JitError, jit};
+use crate::artifact::jit;
 use crate::codegen::Instruments;
 use crate::driver::{self, CompileOptions, Loaded, OpenError, plan_ranks, start_ranks};
 use crate::shard::Division;
 
 pub use diff::{Difference, Differences, diff};
+pub use error::BenchError;
 pub use executables::{Duel, DuelError, DuelPoint, DuelSettings, duel};
 pub use record::{
     Busy, FORMAT, Headline, Phase, Point, PointReport, Report, Speeds, VariantReport,
@@ -48,32 +50,6 @@ pub struct Settings {
     pub threads: usize,
     /// Ranks that share the model.
     pub division: Division,
-}
-
-/// Why nothing was measured.
-#[derive(Debug, thiserror::Error)]
-pub enum BenchError {
-    /// Code.
-    #[error(transparent)]
-    Jit(#[from] JitError),
-    /// Ranks.
-    #[error(transparent)]
-    Open(#[from] OpenError),
-    /// The runtime.
-    #[error(transparent)]
-    Runtime(#[from] Error),
-    /// A point that the model has no room for.
-    #[error(
-        "{tokens} tokens after {depth} others do not fit the model's context of {context}: choose a smaller --prompt, --gen or --depth"
-    )]
-    Context {
-        /// Tokens of the point.
-        tokens: usize,
-        /// Its depth.
-        depth: usize,
-        /// Positions of the model.
-        context: usize,
-    },
 }
 
 /// Measures every variant at every point. `progress` hears what is running, and how far it has come, from 0 to 1.
