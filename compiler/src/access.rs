@@ -69,7 +69,10 @@ impl Of<'_> {
     fn access(&self, index: usize, before: Option<&Kernel>) -> KernelAccess {
         let (node, program) = (self.kernel.node, &self.planned.program);
         let operands = self.graph.operands(node);
-        let read = operands.iter().filter_map(|o| self.value(*o, false));
+        let op = self.graph.op(node);
+        let read = operands
+            .iter()
+            .filter_map(|o| self.value(*o, op.overwrites_input()));
         let workspace = self.planned.memory.workspaces[self.block].get(&node);
         let written = self.value(node, true).into_iter();
         let own = workspace.map(|b| ValueAccess {
@@ -77,7 +80,7 @@ impl Of<'_> {
             extent: whole(b),
         });
         let weights = operands.iter().filter_map(|o| self.slots(*o));
-        let (op, name) = (self.graph.op(node), &self.kernel.name);
+        let name = &self.kernel.name;
         KernelAccess {
             name: format!(
                 "{}.{}.{name} ({})",

@@ -184,6 +184,12 @@ pub enum Op {
 }
 
 impl Op {
+    /// Whether its kernel leaves something else where its input lies: scores of an index are too large to have twice, and what picks keys by
+    /// them works on them where they are.
+    pub(crate) fn overwrites_input(&self) -> bool {
+        matches!(self, Op::PickKeys(_))
+    }
+
     /// What stages ask first.
     pub fn facts(&self) -> Facts<'_> {
         match self {

@@ -45,7 +45,7 @@ fn check(graph: &Graph, id: NodeId) -> Result<(), String> {
             shape_text(&shape)
         ));
     }
-    operands::check(graph, op, &operands)?;
+    operands::check(graph, id, &operands)?;
     check_quantized(graph, op, &operands)?;
     let facts = op.facts();
     match (facts.reads, facts.writes.as_slice()) {

@@ -6,8 +6,9 @@ use crate::graph::decl::WeightDecl;
 use crate::graph::nodes::{Graph, NodeId};
 use crate::graph::ops::{Op, Reads};
 
-/// Checks the operands of one node, whose shapes fit.
-pub(super) fn check(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<(), String> {
+/// Checks the operands of a node, whose shapes fit.
+pub(super) fn check(graph: &Graph, node: NodeId, operands: &[NodeId]) -> Result<(), String> {
+    let op = graph.op(node);
     for ((role, reads), id) in op.roles().into_iter().zip(operands) {
         let decl = graph.weight(*id);
         let fits = match (reads, decl) {
@@ -24,7 +25,10 @@ pub(super) fn check(graph: &Graph, op: &Op, operands: &[NodeId]) -> Result<(), S
         };
         fits.map_err(|what| format!("{role} of {} {what}", op.name()))?;
     }
-    Ok(())
+    match op.overwrites_input() && graph.only_user(graph.input(node)) != Some(node) {
+        true => Err(format!("{} overwrites what others read too", op.name())),
+        false => Ok(()),
+    }
 }
 
 /// Positions come from an index, of this layer or an earlier one; nothing computes with them on the way.
