@@ -64,7 +64,10 @@ pub fn open_with_hidden(
 }
 
 /// Options of code and of a session, each with what the other asks for.
-fn agreed(options: &CompileOptions, session: SessionOptions) -> (CompileOptions, SessionOptions) {
+pub(super) fn agreed(
+    options: &CompileOptions,
+    session: SessionOptions,
+) -> (CompileOptions, SessionOptions) {
     let mut options = options.clone();
     options.instruments.stamps |= session.profile;
     options.instruments.checks |= session.checks.is_some();

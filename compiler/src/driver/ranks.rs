@@ -9,7 +9,7 @@ use graver_runtime::ranks::Communicator;
 use graver_runtime::ranks::local::{self, LocalRank, MakeSession};
 use graver_runtime::session::{self, Session, SessionOptions};
 
-use super::compile::{plain_program, plan_program};
+use super::compile::{agreed, plain_program, plan_program};
 use super::error::{OpenError, PlanRanksError};
 use super::load::Loaded;
 use super::manifest::manifest;
@@ -153,7 +153,7 @@ pub fn open_ranks(
     division: impl Into<Division>,
     session: SessionOptions,
 ) -> Result<Session, OpenError> {
-    let options = instrumented(options, &session);
+    let (options, session) = agreed(options, session);
     loaded.weights.settle();
     let planned = plan_ranks(&loaded, &options, division)?;
     drop(loaded);
@@ -172,25 +172,13 @@ pub fn open_rank(
     session: SessionOptions,
     communicator: Box<dyn Communicator>,
 ) -> Result<Session, OpenError> {
-    let options = instrumented(options, &session);
+    let (options, session) = agreed(options, session);
     loaded.weights.settle();
     let ranks = communicator.ranks();
     let planned = Ranks::plan(&loaded, &options, Division { ranks, method })?;
     let PlannedRank { model, weights } = planned.part(communicator.rank())?;
-    let session = SessionOptions {
-        checks: session.checks.or(options.checks()),
-        ..session
-    };
     let (program, weights) = (jit(&model)?, weight_source(&Arc::new(weights)));
     Ok(Session::of_rank(program, weights, session, communicator)?)
-}
-
-/// Options of code that does what a session asks for.
-fn instrumented(options: &CompileOptions, session: &SessionOptions) -> CompileOptions {
-    let mut options = options.clone();
-    options.instruments.stamps |= session.profile;
-    options.instruments.checks |= session.checks.is_some();
-    options
 }
 
 /// Starts ranks that are planned, as threads of this process.
