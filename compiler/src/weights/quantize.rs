@@ -174,6 +174,9 @@ impl PackPlanner<'_> {
         if !is_rounded {
             return None;
         }
+        if self.plan.rules.is_empty() {
+            return Some(usual);
+        }
         let mut names = vec![format!("{at}.{}", slot.weight.slot)];
         names.extend(family.iter().map(|view| view.name.clone()));
         let rule = self.plan.rule(&names);
