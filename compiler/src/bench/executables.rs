@@ -11,6 +11,7 @@ use graver_runtime::abi::Manifest;
 use graver_runtime::files::shown;
 use serde::{Deserialize, Serialize};
 
+use super::measure::token_ids;
 use super::record::Phase;
 use super::stats::{Ratio, median, paired};
 
@@ -129,8 +130,11 @@ pub fn duel(
     ];
     // The same ids for both, whatever they make of them.
     let vocab = vocabularies[0].min(vocabularies[1]);
-    let tokens = (0..settings.prompt).map(|i| ((i * 7919 + 13) % vocab).to_string());
-    let tokens = tokens.collect::<Vec<_>>().join(",");
+    let tokens = token_ids(0, settings.prompt, vocab).into_iter();
+    let tokens = tokens
+        .map(|id| id.to_string())
+        .collect::<Vec<_>>()
+        .join(",");
     let mut runs: [[Vec<f64>; 2]; 2] = Default::default();
     for round in 0..=settings.rounds {
         progress(round as f64 / (settings.rounds + 1) as f64);
@@ -224,20 +228,15 @@ impl fmt::Display for Duel {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [a, b] = [0, 1].map(|i| shown(&self.executables[i]).to_string());
         for p in &self.points {
-            let phase = match p.phase {
-                Phase::Prefill => "prefill",
-                Phase::Decode => "decode",
-            };
             let [first, second] = p.tokens_per_second;
-            let r = p.ratio;
-            let doubt = if r.differs() { "" } else { " (no difference)" };
-            writeln!(f, "{phase} {} tokens", p.tokens)?;
+            writeln!(f, "{} {} tokens", p.phase, p.tokens)?;
             let width = a.chars().count().max(b.chars().count());
             writeln!(f, "  {a:<width$}  {first:>9.2} tokens/s")?;
             writeln!(
                 f,
-                "  {b:<width$}  {second:>9.2} tokens/s, {:.3} [{:.3}, {:.3}] of the time{doubt}",
-                r.median, r.low, r.high
+                "  {b:<width$}  {second:>9.2} tokens/s, {} of the time{}",
+                p.ratio,
+                p.ratio.doubt()
             )?;
         }
         Ok(())

@@ -150,7 +150,7 @@ impl Contender {
 }
 
 /// Ids that differ, also from one slot to the next, the same for every variant.
-fn token_ids(slot: usize, n: usize, vocab: usize) -> Vec<u32> {
+pub(crate) fn token_ids(slot: usize, n: usize, vocab: usize) -> Vec<u32> {
     let id = |i: usize| ((i * 7919 + slot * 101 + 13) % vocab) as u32;
     (0..n).map(id).collect()
 }

@@ -36,6 +36,7 @@ pub use record::{
 };
 pub use stats::Ratio;
 
+pub(crate) use measure::token_ids;
 use measure::{Contender, Machine, measure, point_cost};
 use variants::most_saving;
 pub use variants::{Variant, ab, ablation, fused, profiled, unfused};

@@ -1,10 +1,13 @@
 //! What a measurement is of, and what it gives.
 
+use std::fmt;
+
 use graver_runtime::kernels::Choices;
 use graver_runtime::profile::Profile;
 use serde::{Deserialize, Serialize};
 
 use super::stats::Ratio;
+use crate::units::counted;
 
 /// Version of the report's JSON.
 pub const FORMAT: u32 = 1;
@@ -45,16 +48,18 @@ impl Point {
     }
 }
 
-impl std::fmt::Display for Point {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let phase = match self.phase {
+impl fmt::Display for Phase {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
             Phase::Prefill => "prefill",
             Phase::Decode => "decode",
-        };
-        let tokens = match self.tokens {
-            1 => "1 token".into(),
-            n => format!("{n} tokens"),
-        };
+        })
+    }
+}
+
+impl fmt::Display for Point {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (phase, tokens) = (self.phase, counted(self.tokens, "token"));
         match self.depth {
             0 => write!(f, "{phase} {tokens}, empty cache")?,
             depth => write!(f, "{phase} {tokens} after {depth}")?,

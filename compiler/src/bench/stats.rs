@@ -3,6 +3,8 @@
 //! Intervals are percentile bootstraps (Efron 1979) of a median from 2000 resamples with a fixed seed: they assume no
 //! distribution, and a few runs that something disturbed hardly move them.
 
+use std::fmt;
+
 use serde::{Deserialize, Serialize};
 
 const RESAMPLES: usize = 2000;
@@ -22,6 +24,20 @@ impl Ratio {
     /// Whether the interval leaves no doubt that there is a difference.
     pub fn differs(&self) -> bool {
         self.low > 1.0 || self.high < 1.0
+    }
+
+    /// What is said after it where there is a doubt.
+    pub(super) fn doubt(&self) -> &'static str {
+        match self.differs() {
+            true => "",
+            false => " (no difference)",
+        }
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.3} [{:.3}, {:.3}]", self.median, self.low, self.high)
     }
 }
 

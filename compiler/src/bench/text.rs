@@ -116,8 +116,7 @@ impl VariantReport {
             if busy.is_busy() {
                 return format!("{:.3} (busy)", r.median);
             }
-            let doubt = if r.differs() { "" } else { " (no difference)" };
-            format!("{:.3} [{:.3}, {:.3}]{doubt}", r.median, r.low, r.high)
+            format!("{r}{}", r.doubt())
         });
         let speed = match self.tokens_per_second {
             t if t < 100.0 => format!("{t:.2}"),

@@ -1,6 +1,7 @@
 //! One sentence on what fusion is worth, and which pass matters most: by time where passes were timed, else by barriers.
 
 use super::record::{Phase, Point, PointReport};
+use crate::units::counted;
 
 /// The pass without which a decode step has most barriers, and how many more.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,10 +81,7 @@ fn doing(point: &Point) -> String {
         Phase::Prefill => "reading",
         Phase::Decode => "writing",
     };
-    match point.tokens {
-        1 => format!("{verb} 1 token"),
-        n => format!("{verb} {n} tokens"),
-    }
+    format!("{verb} {}", counted(point.tokens, "token"))
 }
 
 fn joined(parts: &[String]) -> String {

@@ -10,6 +10,7 @@ use serde::Serialize;
 
 use super::view::steps;
 use crate::artifact::JitError;
+use crate::bench::token_ids;
 use crate::driver::{self, CompileOptions, Loaded};
 
 /// Why nothing was measured.
@@ -93,9 +94,7 @@ pub fn measure(
 /// A prompt, and some tokens after it, each of them the first.
 fn run(session: &mut Session, depth: usize, prompt: usize, steps: usize) -> Result<(), Error> {
     let vocab = session.vocab();
-    let tokens: Vec<u32> = (0..prompt)
-        .map(|i| ((i * 7919 + 13) % vocab) as u32)
-        .collect();
+    let tokens = token_ids(0, prompt, vocab);
     session.reset(0)?;
     session.feed(0, &tokens, Wanted::Last)?;
     let begun = Instant::now();
