@@ -199,6 +199,16 @@ fn ranks_share_what_a_gguf_file_has() {
     }
 }
 
+/// A server, and what joins several of them.
+const HOST: Machine = Machine {
+    gbps: 200.0,
+    gflops: 2000.0,
+};
+const ETHERNET: Link = Link {
+    gbps: 12.5,
+    latency_us: 5.0,
+};
+
 /// DeepSeek V3 as it was published, without weights.
 fn largest() -> Loaded {
     let spec = spec::load(SpecSource::Builtin("deepseek_v3")).unwrap();
@@ -234,18 +244,10 @@ fn the_quickest_plan_depends_on_what_there_is_to_share() {
         largest(),
         compile_options(PassOptions::default(), CacheType::F32),
     );
-    let machine = Machine {
-        gbps: 200.0,
-        gflops: 2000.0,
-    };
-    let link = Link {
-        gbps: 12.5,
-        latency_us: 5.0,
-    };
-    let chosen = quickest(&loaded, &options, 8, (machine, link)).unwrap();
+    let chosen = quickest(&loaded, &options, 8, (HOST, ETHERNET)).unwrap();
     assert_eq!(chosen, Method::Tensor);
     let small = tiny("llama");
-    let chosen = quickest(&small, &options, 2, (machine, link)).unwrap();
+    let chosen = quickest(&small, &options, 2, (HOST, ETHERNET)).unwrap();
     assert_eq!(chosen, Method::Pipeline);
 }
 
@@ -253,17 +255,11 @@ fn the_quickest_plan_depends_on_what_there_is_to_share() {
 fn the_largest_preset_is_planned_for_sixteen_ranks_without_weights() {
     let loaded = largest();
     let options = compile_options(PassOptions::default(), CacheType::F32);
-    let machine = Machine {
-        gbps: 200.0,
-        gflops: 2000.0,
-    };
-    let link = Link {
-        gbps: 12.5,
-        latency_us: 5.0,
-    };
-    let alone = summarize("", &loaded, &options, Some(machine));
+    let alone = summarize("", &loaded, &options, Some(HOST));
     let one = alone.steps[0].tokens_per_second.unwrap();
-    let summary = alone.with_ranks(&loaded, &options, 16, Some(link)).unwrap();
+    let summary = alone
+        .with_ranks(&loaded, &options, 16, Some(ETHERNET))
+        .unwrap();
     let ranks = summary.ranks.unwrap();
     // Twice in each layer, and where logits are gathered.
     assert_eq!(ranks.steps[0].meetings, 2 * 61 + 1);

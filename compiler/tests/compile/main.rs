@@ -14,6 +14,8 @@ mod own_file;
 #[path = "../../../tests/src/share.rs"]
 #[allow(unreachable_pub, reason = "it is a module of the library of tests")]
 mod share;
+#[path = "../shared/talking.rs"]
+mod talking;
 mod tokenizers;
 
 use std::ffi::OsStr;

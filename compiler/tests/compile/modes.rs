@@ -1,62 +1,18 @@
 //! Executables that were compiled to talk and to serve: they do what `graver chat` and `graver serve` do, with what they carry.
 
 use std::fs;
-use std::io::{BufRead, BufReader, Read, Write};
-use std::net::TcpStream;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
-use serde_json::{Value, json};
-
+use crate::talking::{answer_of, replies, talking};
 use crate::{GRAVER, bible, compile, complaint, fails, folder, ok, run, start};
-
-/// The messages of a conversation, one after the other.
-const TEMPLATE: &str = "{% for m in messages %}{{ m.content }} {% endfor %}";
-
-/// The committed model in a folder of its own, with a chat template.
-fn talking(folder: &Path) -> std::path::PathBuf {
-    let model = folder.join("bible");
-    fs::create_dir(&model).unwrap();
-    for name in [
-        "config.json",
-        "model.safetensors",
-        "tokenizer.json",
-        "tokenizer_config.json",
-    ] {
-        fs::copy(bible().join(name), model.join(name)).unwrap();
-    }
-    fs::write(model.join("chat_template.jinja"), TEMPLATE).unwrap();
-    model
-}
 
 /// What a program answers to lines that are piped into it.
 fn piped(program: &Path, arguments: &[&str], lines: &str) -> String {
     let mut command = Command::new(program);
     command.args(arguments);
     command.stdin(Stdio::piped()).stdout(Stdio::piped());
-    let mut child = start(command.stderr(Stdio::piped()));
-    let mut stdin = child.stdin.take().unwrap();
-    stdin.write_all(lines.as_bytes()).unwrap();
-    drop(stdin);
-    let output = child.wait_with_output().unwrap();
-    let stderr = String::from_utf8_lossy(&output.stderr);
-    assert!(output.status.success(), "{stderr}");
-    String::from_utf8(output.stdout).unwrap()
-}
-
-fn post(address: &str, path: &str, body: &Value) -> Value {
-    let mut stream = TcpStream::connect(address).unwrap();
-    let body = body.to_string();
-    let length = body.len();
-    write!(
-        stream,
-        "POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n{body}"
-    )
-    .unwrap();
-    let mut answer = String::new();
-    stream.read_to_string(&mut answer).unwrap();
-    let (_, body) = answer.split_once("\r\n\r\n").unwrap();
-    serde_json::from_str(body).unwrap_or_else(|e| panic!("{e}: {answer}"))
+    replies(start(command.stderr(Stdio::piped())), lines)
 }
 
 #[test]
@@ -97,18 +53,9 @@ fn an_executable_talks_and_serves_as_graver_does() {
     command.args(["--serve", "--port", "0", "--slots", "2"]);
     command.stdin(Stdio::null()).stdout(Stdio::null());
     let mut server = start(command.stderr(Stdio::piped()));
-    let mut notes = BufReader::new(server.stderr.take().unwrap());
-    let mut line = String::new();
-    notes.read_line(&mut line).unwrap();
-    let address = line.trim_end().strip_prefix("talker: listening at http://");
-    let address = address.unwrap_or_else(|| panic!("{line}"));
-    let message = json!([{ "role": "user", "content": "In the beginning" }]);
-    let asked =
-        json!({ "model": "talker", "messages": message, "max_tokens": 12, "temperature": 0 });
-    let answer = post(address, "/v1/chat/completions", &asked);
-    let said = answer["choices"][0]["message"]["content"].as_str();
+    let said = answer_of(&mut server, "talker", "In the beginning");
     let first = expected.lines().next().unwrap();
-    assert_eq!(said.map(str::trim), Some(first.trim()), "{answer}");
+    assert_eq!(said.trim(), first.trim());
     let pid = libc::pid_t::try_from(server.id()).unwrap();
     // SAFETY: the process is a child that has not been waited for, so that the number is its own.
     unsafe { libc::kill(pid, libc::SIGTERM) };

@@ -140,19 +140,13 @@ fn two_hosts_send_each_other_what_their_graphs_say() {
     let [(_, decode), (tokens, prefill)] = predicted();
     let prompt: Vec<String> = (0..tokens).map(|i| (i * 31 % 49152).to_string()).collect();
     const GENERATED: usize = 24;
+    let run = |command: &mut Command| {
+        command.args(["run", MODEL, "--ranks", "2", "-t", "1", "--json"]);
+        command.args(["--ignore-eos", "--tokens", &prompt.join(","), "--temp", "0"]);
+        command.args(["-n", &GENERATED.to_string()]);
+    };
     let mut job = hosts.mpirun(Path::new(GRAVER));
-    job.args([
-        "run",
-        MODEL,
-        "--ranks",
-        "2",
-        "-t",
-        "1",
-        "--json",
-        "--ignore-eos",
-    ]);
-    job.args(["--tokens", &prompt.join(","), "--temp", "0"]);
-    job.args(["-n", &GENERATED.to_string()]);
+    run(&mut job);
     let before = hosts.sent();
     let found = output(&mut job);
     let after = hosts.sent();
@@ -169,18 +163,7 @@ fn two_hosts_send_each_other_what_their_graphs_say() {
     }
     // The same on one host: a network changes no bit.
     let mut alone = Command::new(GRAVER);
-    alone.args([
-        "run",
-        MODEL,
-        "--ranks",
-        "2",
-        "-t",
-        "1",
-        "--json",
-        "--ignore-eos",
-    ]);
-    alone.args(["--tokens", &prompt.join(","), "--temp", "0"]);
-    alone.args(["-n", &GENERATED.to_string()]);
+    run(&mut alone);
     let alone = json(&stdout(&output(&mut alone)));
     assert_eq!(alone["tokens"], said["tokens"]);
 }

@@ -11,6 +11,8 @@ mod hosts;
 mod memory;
 mod modes;
 mod numbers;
+#[path = "../shared/talking.rs"]
+mod talking;
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output};
