@@ -119,7 +119,8 @@ fn positions(scene: &Scene, a: &Attention, picked: &Rows, (h, t): (usize, usize)
     let l = a.picked.expect("a listing is of something");
     let set = h / a.group() * l.sets / a.kv_heads;
     let listed = &picked.row(t)[set * l.count..][..l.count];
-    let blocks = listed.iter().take_while(|b| **b >= 0.0);
+    // Where there are fewer blocks than are picked, they come first.
+    let blocks = listed.iter().take((scene.start + t + 1).div_ceil(l.block));
     let all = blocks.flat_map(|b| (*b as usize * l.block..).take(l.block));
     all.filter(|p| *p <= scene.start + t).collect()
 }

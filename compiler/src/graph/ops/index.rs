@@ -32,7 +32,8 @@ pub struct IndexOperands<T> {
 }
 
 /// The blocks of positions with the largest scores, as their numbers, ascending; of equal ones the first. A block scores as its best
-/// position up to the query's own does. Where there are fewer blocks than are picked, all of them, and −1 for the rest.
+/// position up to the query's own does. Where there are fewer blocks than are picked, all of them: the rest of the list is left as it was,
+/// and whoever reads the list knows by the query's position how many numbers it has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PickKeys {
     /// What is listed.
