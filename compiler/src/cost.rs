@@ -238,8 +238,8 @@ impl Grouping {
     /// Experts that some of `tokens` tokens visits, if all are equally likely: `E (1 − (1 − k/E)^T)`. Where ranks have dealt them out, as
     /// many as the busiest rank has, for which the others wait.
     fn visited(&self, tokens: usize) -> f64 {
-        let experts = self.experts as f64;
-        let missed = (1.0 - self.top_k as f64 / experts).powi(tokens as i32);
+        let experts = self.with_matrices() as f64;
+        let missed = (1.0 - self.top_k as f64 / self.experts as f64).powi(tokens as i32);
         match self.own {
             None => experts * (1.0 - missed),
             Some(own) => most_of(own.count, 1.0 - missed, experts / own.count as f64),

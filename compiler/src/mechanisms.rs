@@ -3,14 +3,16 @@
 //! In: a bound model. Out: a line for each mechanism, built from the steps alone. Where layers differ, each variant is named with
 //! the number of layers that have it.
 
+mod experts;
+
 use serde::Serialize;
 
+use self::experts::{experts, limits, routing};
 use crate::driver::Loaded;
 use crate::kind_names::kind_names;
 use crate::spec::model::{
-    Attention, DeltaNet, Gating, Index, Inner, Item, KeyValue, LatentAttention, LatentQuery, Made,
-    Mlp, Model, Moe, Norm, NormKind, QkNorm, Reach, Recurrence, Rope, Score, ShortConv, Step,
-    StepOp,
+    Attention, DeltaNet, Index, Item, KeyValue, LatentAttention, LatentQuery, Made, Mlp, Model,
+    Norm, NormKind, QkNorm, Reach, Recurrence, Rope, ShortConv, Step, StepOp,
 };
 use crate::units::counted;
 
@@ -43,13 +45,29 @@ pub fn mechanisms(loaded: &Loaded) -> Vec<Mechanism> {
         let in_layer = |items: &[Item]| {
             let facts = steps(items).flat_map(|s| facts(model, s));
             let texts: Vec<_> = facts.filter(|f| f.0 == name).map(|f| f.1).collect();
-            (!texts.is_empty()).then(|| texts.join(" and "))
+            (!texts.is_empty()).then(|| joined(&texts))
         };
         out.push(named(name, by_kind(model, in_layer)));
     }
     out.push(named("embedding", embedding(model)));
     out.push(named("head", head(loaded)));
     out
+}
+
+/// `a and 2 × b`, in the order in which they come first.
+fn joined(texts: &[String]) -> String {
+    let mut several: Vec<(&String, usize)> = vec![];
+    for text in texts {
+        match several.iter_mut().find(|(t, _)| *t == text) {
+            Some((_, n)) => *n += 1,
+            None => several.push((text, 1)),
+        }
+    }
+    let each = several.into_iter().map(|(text, n)| match n {
+        1 => text.clone(),
+        n => format!("{n} × {text}"),
+    });
+    each.collect::<Vec<_>>().join(" and ")
 }
 
 fn named(name: &'static str, value: String) -> Mechanism {
@@ -279,8 +297,12 @@ fn latent(a: &LatentAttention) -> String {
         LatentQuery::Compressed { a, .. } => format!(", queries through {}", a.weight.shape[0]),
     };
     let picked = a.picked.as_ref().map_or("", |_| ", to picked positions");
+    let scale = match a.latent_scale {
+        1.0 => String::new(),
+        by => format!(" × {by}"),
+    };
     format!(
-        "multi-head latent, {} heads of {} + {}, values of {}, latent of {}{q}{picked}",
+        "multi-head latent, {} heads of {} + {}, values of {}, latent of {}{scale}{q}{picked}",
         a.heads, a.nope_dim, a.rope_dim, a.value_dim, a.rank
     )
 }
@@ -361,80 +383,6 @@ fn qk_norm(n: &QkNorm, head_dim: usize, has_rope: bool) -> String {
         (true, false) => ", before RoPE",
     };
     format!("{} over {over}{place}", norm(&n.q))
-}
-
-fn experts(m: &Moe) -> String {
-    let gated = match m.inner {
-        Inner::Plain(_) => "",
-        Inner::Gated(..) | Inner::Paired(_) => "gated ",
-    };
-    let shared = m.shared.as_ref().map(|s| {
-        let weighed = if m.shared_gate.is_some() {
-            ", weighed by a gate"
-        } else {
-            ""
-        };
-        format!(
-            ", and a shared one of width {}{}{weighed}",
-            s.up.weight.shape[0],
-            limits(s.gating.as_ref())
-        )
-    });
-    format!(
-        "{} of {} experts, {gated}{}{}, width {}{}",
-        m.top_k,
-        m.experts,
-        m.gating.act.name(),
-        limits(Some(&m.gating)),
-        m.down.weight.shape[1],
-        shared.unwrap_or_default()
-    )
-}
-
-/// Where gate and up are cut off.
-fn limits(gating: Option<&Gating>) -> String {
-    let limit = gating.and_then(|g| Some((g, g.limit?)));
-    limit.map_or(String::new(), |(g, limit)| {
-        let place = if g.after { " behind it" } else { "" };
-        format!(" clamped at {limit}{place}")
-    })
-}
-
-fn routing(m: &Moe) -> String {
-    let r = &m.route;
-    let score = match r.score {
-        Score::Softmax => "softmax",
-        Score::Sigmoid => "sigmoid",
-    };
-    let mut out = format!(
-        "{score} of {} scores",
-        if r.after { "the chosen" } else { "all" }
-    );
-    if m.routed_by.is_some() {
-        out += ", of a value of its own";
-    }
-    if let Some(cap) = m.softcap {
-        out += &format!(", soft-capped at {cap}");
-    }
-    if r.near.is_some() {
-        out += ", one choice after another among those near it";
-    }
-    if r.expert_scale {
-        out += ", a factor for each expert";
-    }
-    if r.correction {
-        out += ", a bias for the choice";
-    }
-    if let Some(g) = r.groups {
-        out += &format!(", from {} of {} groups", g.top, g.count);
-    }
-    if r.renormalise.is_some() {
-        out += ", renormalised";
-    }
-    if r.scale != 1.0 {
-        out += &format!(", × {}", r.scale);
-    }
-    out
 }
 
 fn mlp(m: &Mlp) -> String {

@@ -5,6 +5,9 @@ import torch
 
 import layouts
 
+RECURRENCES = {"qwen3_next", "qwen3_5_text", "qwen3_5_moe_text", "kimi_linear", "bailing_hybrid", "olmo_hybrid", "mamba", "falcon_mamba", "jamba",
+               "mamba2", "nemotron_h", "bamba", "granitemoehybrid", "falcon_h1", "zamba2", "minimax"}
+
 
 @dataclass
 class Fixture:
@@ -25,6 +28,11 @@ class Fixture:
     # How the matrices of layers are stored: `fp8` in blocks with scales, `mxfp4` in groups, or as a form of integers.py has it; the
     # reference sees their values.
     quantised: str | None = None
+
+    @property
+    def exact(self):
+        """The reference computes in float64: of what a recurrence sums up over a prompt float32 loses too much to say what is right."""
+        return self.config.get("text_config", self.config)["model_type"] in RECURRENCES
 
 
 def llama(**changed):
@@ -258,6 +266,10 @@ def families():
                 steps=6, layout=[layouts.with_experts_stacked]),
         Fixture("glm4-bf16", small("glm4", head_dim=8), B16),
         Fixture("glm4-moe-lite-bf16", latent("glm4_moe_lite", mlp_layer_types=["sparse", "dense"]), B16, older_config=True),
+        Fixture("longcat-flash-bf16", dict(model_type="longcat_flash", vocab_size=64, hidden_size=20, num_layers=2, num_attention_heads=3,
+                                           num_key_value_heads=3, q_lora_rank=9, kv_lora_rank=12, qk_nope_head_dim=6, qk_rope_head_dim=4, head_dim=4, v_head_dim=5,
+                                           ffn_hidden_size=12, expert_ffn_hidden_size=8, n_routed_experts=4, zero_expert_num=3, moe_topk=3, routed_scaling_factor=2.0,
+                                           max_position_embeddings=64, pad_token_id=None), B16),
         Fixture("deepseek-v32-bf16", latent("deepseek_v32", n_routed_experts=6, n_group=3, topk_group=2, first_k_dense_replace=1, index_topk=4,
                                             index_n_heads=5, index_head_dim=6), B16, prompt=14, steps=5),
         Fixture("glm-moe-dsa-bf16", latent("glm_moe_dsa", num_hidden_layers=3, first_k_dense_replace=1, index_topk=5, index_n_heads=5, index_head_dim=6,
@@ -407,6 +419,9 @@ def families():
                                      layer_types=["full_attention", "sliding_attention", "full_attention"], mlp_layer_types=["dense", "sparse", "dense"], num_experts=3,
                                      num_experts_per_tok=2, moe_intermediate_size=8, shared_expert_intermediate_size=6, **by_type(
                                          rope("default", 5e5, partial_rotary_factor=0.67), rope("default", partial_rotary_factor=1.0))), B16, prompt=24),
+        Fixture("laguna-router-cap-f32", small("laguna", num_hidden_layers=1, hidden_size=16, head_dim=8, num_attention_heads_per_layer=[2], layer_types=["full_attention"],
+                                               mlp_layer_types=["sparse"], num_experts=5, num_experts_per_tok=2, moe_intermediate_size=8, shared_expert_intermediate_size=6,
+                                               moe_router_logit_softcapping=0.7)),
         Fixture("laguna-gate-of-components-f16", small("laguna", hidden_size=16, head_dim=8, gating="per-element", attention_bias=True, mlp_layer_types=["dense", "dense"],
                                                        layer_types=["full_attention", "full_attention"]), torch.float16),
         Fixture("bailing-hybrid-bf16", dict(model_type="bailing_hybrid", vocab_size=61, hidden_size=16, num_hidden_layers=2, num_attention_heads=3, num_key_value_heads=3, head_dim=4,

@@ -11,12 +11,13 @@ Every fixture is a folder with a checkpoint (config.json, model*.safetensors) of
     greedy_gap  float32 [S]      largest minus second largest logit at each of these steps
 
 The reference reads the finished files, as any user of the checkpoint would, and computes in float32 whatever type they
-store. Needs torch, transformers and safetensors; README.md says which versions made the committed files.
+store; in float64 where a fixture asks for it. Needs torch, transformers and safetensors; README.md says which versions made the committed files.
 """
 import argparse
 import json
 import shutil
 import zlib
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,8 @@ import integers
 from fixtures import all_fixtures
 
 FIXTURES = Path(__file__).resolve().parent.parent / "fixtures"
+# What is written, whatever Doubles makes of the name.
+FLOAT32 = torch.float32
 # A step of greedy decoding tells something only where rounding cannot turn it; seeds that come closer are passed over.
 CLEAR_GAP = 0.02
 # And a choice of experts that rounding could turn would tell something wrong; of keys there are so many choices that some are closer.
@@ -123,7 +126,9 @@ def draw_weights(model, seed):
             if name in inputs and not shares_embedding(model, parameter):
                 values = stream.standard_normal(shape) / np.sqrt(inputs[name])
             elif name.endswith("correction_bias"):
-                values = stream.uniform(-0.5, 0.5, shape)
+                # Beside the parts of a softmax half of one would leave the scores nothing to say.
+                most = 0.1 if model.config.model_type == "longcat_flash" else 0.5
+                values = stream.uniform(-most, most, shape)
             elif len(shape) == 3:  # experts, [out, in] each but where the family stores them the other way
                 values = stream.standard_normal(shape) / np.sqrt(shape[1 if stores_transposed(model) else 2])
             elif name.endswith("mlp.gate.weight") or "router.weight" in name:
@@ -162,6 +167,20 @@ class Choices:
             gap = gap[torch.isfinite(gap) & (best[..., k - 1] > -1e30)] / clear
             self.least = min([self.least, *gap.flatten().tolist()])
         return self.real(x, k, *args, **options)
+
+
+class Doubles:
+    """What a model's code widens to float32 becomes float64."""
+
+    def __enter__(self):
+        self.kept = torch.float32, torch.float, torch.Tensor.float, torch.get_default_dtype()
+        torch.float32 = torch.float = torch.float64
+        torch.Tensor.float = torch.Tensor.double
+        torch.set_default_dtype(torch.float64)
+
+    def __exit__(self, *_):
+        torch.float32, torch.float, torch.Tensor.float, default = self.kept
+        torch.set_default_dtype(default)
 
 
 def shares_embedding(model, parameter):
@@ -254,8 +273,16 @@ def mxfp4_groups(stack):
 def reference(folder, fixture, seed):
     """Logits and greedy continuation of the checkpoint in `folder`, recomputing everything at every step."""
     config = AutoConfig.from_pretrained(folder)
-    model = auto_class(config).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager").eval()
+    # Products of experts together are for narrower types.
+    how = {"experts_implementation": "eager"} if fixture.exact else {}
+    model = auto_class(config).from_pretrained(folder, dtype=torch.float32, attn_implementation="eager", **how).eval()
     model = text_model(model)
+    with Doubles() if fixture.exact else nullcontext():
+        return golden_of(model.double() if fixture.exact else model, config, fixture, seed)
+
+
+def golden_of(model, config, fixture, seed):
+    """Logits and greedy continuation of a loaded model."""
     stream = np.random.default_rng([seed, zlib.crc32(b"prompt")])
     prompt = torch.from_numpy(stream.integers(3, config.get_text_config().vocab_size, fixture.prompt))
     sequence, chosen, gaps = prompt, [], []
@@ -267,8 +294,8 @@ def reference(folder, fixture, seed):
             gaps.append((best.values[0] - best.values[1]).item())
             sequence = torch.cat([sequence, best.indices[:1]])
     assert torch.isfinite(logits).all()
-    return {"input_ids": prompt.clone(), "logits": logits.float().contiguous(), "greedy_ids": torch.tensor(chosen),
-            "greedy_gap": torch.tensor(gaps)}
+    return {"input_ids": prompt.clone(), "logits": logits.to(FLOAT32).contiguous(), "greedy_ids": torch.tensor(chosen),
+            "greedy_gap": torch.tensor(gaps, dtype=FLOAT32)}
 
 
 if __name__ == "__main__":

@@ -78,6 +78,10 @@ impl PartEpilogue<'_> {
                     let factor = position_factor(e, p, t);
                     scale_by(e, at, Count::Dynamic(runs), factor);
                 }
+                EpilogueStep::Scale(by) => {
+                    let by = e.float(*by);
+                    scale_by(e, at, Count::Dynamic(runs), by);
+                }
             }
         }
     }

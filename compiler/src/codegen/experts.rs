@@ -9,7 +9,9 @@ mod rows;
 
 use std::mem::offset_of;
 
-pub(super) use rows::{activation, combine as combine_rows, gather, route_row, scale_row};
+pub(super) use rows::{
+    activation, combine as combine_rows, gather, identity_weight, route_row, scale_row,
+};
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::KernelTable;

@@ -113,10 +113,10 @@ impl Table {
     /// The run of rows of the `j`th expert of a route: its own, or that of all experts that are not here.
     fn run_of(self, e: &mut Writer, route: Value, j: Value) -> Value {
         let expert = expert_of(e, route, j, self.grouping.top_k);
-        let Some(own) = self.grouping.own else {
+        if !self.grouping.has_others() {
             return expert;
-        };
-        let (first, others) = (e.int(own.first), e.int(own.count));
+        }
+        let (first, others) = (e.int(self.grouping.first()), e.int(self.grouping.here()));
         // What lies before the first one is very large without a sign.
         let place = e.sub(expert, first);
         let is_here = e.b.ins().icmp(IntCC::UnsignedLessThan, place, others);
@@ -125,8 +125,10 @@ impl Table {
 
     /// Whether a row's expert is here, where not all are.
     pub(super) fn is_here(self, e: &mut Writer, row: Value) -> Option<Value> {
-        let own = self.grouping.own?;
-        let at = self.at(e, Grouping::OFFSETS + own.count);
+        if !self.grouping.has_others() {
+            return None;
+        }
+        let at = self.at(e, Grouping::OFFSETS + self.grouping.here());
         let end = get(e, at);
         Some(e.b.ins().icmp(IntCC::UnsignedLessThan, row, end))
     }

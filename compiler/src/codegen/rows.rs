@@ -111,6 +111,7 @@ fn row(e: &mut Writer, s: &Site, t: Value) {
         Op::GatherTokens { grouping, weighted } => experts::gather(e, s, grouping, *weighted, t),
         Op::Activate(a) => experts::activation(e, s, a, t),
         Op::Combine { grouping, weighted } => experts::combine_rows(e, s, grouping, *weighted, t),
+        Op::IdentityWeight(g) => experts::identity_weight(e, s, g, t),
         Op::ScaleRows => experts::scale_row(e, s, t),
         Op::ScaleBy => {
             let o = s.read(Scaled::of);

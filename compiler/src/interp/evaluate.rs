@@ -98,6 +98,7 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, operands: &[&Rows]) -> Rows {
             let GroupedRows { x, groups } = GroupedRows::of(o);
             experts::combine(grouping, *weighted, x, groups)
         }
+        Op::IdentityWeight(g) => experts::identity_weight(g, Single::of(o).x),
         Op::ScaleRows => experts::scale_rows(ScaledRows::of(o)),
         Op::ScaleBy => {
             let Scaled { x, by } = Scaled::of(o);

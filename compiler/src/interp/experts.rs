@@ -147,6 +147,17 @@ pub(super) fn group(g: &Grouping, routes: &Rows) -> Rows {
     Rows::new(table, 1)
 }
 
+/// For each token the sum of the weights of its experts without matrices.
+pub(super) fn identity_weight(g: &Grouping, routes: &Rows) -> Rows {
+    let of_token = |route: &[f32]| {
+        let (weights, experts) = route.split_at(g.top_k);
+        let each = weights.iter().zip(experts);
+        let identity = each.filter(|(_, e)| **e as usize >= g.with_matrices());
+        identity.map(|(w, _)| w).sum()
+    };
+    Rows::new(routes.iter().map(of_token).collect(), 1)
+}
+
 /// A view of the table.
 struct Groups<'a> {
     grouping: &'a Grouping,

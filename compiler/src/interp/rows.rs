@@ -279,6 +279,7 @@ fn epilogue(
             EpilogueStep::Norm(n) => norm(n, &y, *vectors),
             EpilogueStep::Rope(r) => rotate(r, &y, angles.expect("a rotation has angles")),
             EpilogueStep::PositionScale(p) => position_scale(scene, p, &y),
+            EpilogueStep::Scale(by) => map(&y, |v| v * by),
         };
     }
     if f.dest == Dest::Output {

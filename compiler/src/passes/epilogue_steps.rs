@@ -1,7 +1,7 @@
 //! Norms, rotations and scalings one after the other, as passes find them between a product and its reader.
 
 use super::rewrite::Operands;
-use crate::graph::{EpilogueStep, Graph, NodeId, NormAt, Op, Role};
+use crate::graph::{EpilogueStep, Graph, NodeId, NormAt, Op, Role, Unary};
 
 /// Steps one after the other, in the order in which they apply, with the nodes that are them.
 pub(super) type Links = Vec<(EpilogueStep, NodeId)>;
@@ -23,6 +23,7 @@ fn epilogue_step(op: &Op) -> Option<EpilogueStep> {
         Op::Norm(n) => Some(EpilogueStep::Norm(*n)),
         Op::Rope(r) => Some(EpilogueStep::Rope(*r)),
         Op::PositionScale(p) => Some(EpilogueStep::PositionScale(*p)),
+        Op::Unary(Unary::Scale(by)) => Some(EpilogueStep::Scale(*by)),
         _ => None,
     }
 }

@@ -9,8 +9,8 @@
 //!
 //! Requires that nothing else reads what lies between. Where weights are quantised, rounding to int8 lies between as well: the
 //! inside is rounded where it is made, tokens before they are gathered. In decode both also take the router's scores instead of the groups:
-//! every thread picks and sorts the few experts for itself, which is cheaper than the two barriers that it saves. Prefill
-//! routes its many tokens once.
+//! every thread picks and sorts the few experts for itself, which is cheaper than the two barriers that it saves, unless there are
+//! experts that give back their input, whose weight is made of the routes as well. Prefill routes its many tokens once.
 
 use super::candidate::Candidate;
 use super::rewrite::{Operands, is_broadcast, joined_name, place, read_elsewhere};
@@ -38,7 +38,10 @@ fn fuse(graph: &mut Graph, combine: NodeId, kind: ProgramKind) -> Candidate {
     let routing = found.routing(graph, kind);
     let inside = found.experts_in(graph, &routing);
     let out = found.experts_out(graph, &routing, inside, &tail);
-    let shared = tail.shared.map(|_| "the shared expert");
+    let shared = tail.shared.map(|_| match found.routes_read {
+        true => "what experts give back of their input",
+        false => "the shared expert",
+    });
     let residual = tail.residual.map(|_| "the residual");
     graph.credit(inside, &found.inside());
     graph.replace(tail.end, out);
@@ -67,6 +70,8 @@ struct ExpertBlock {
     round_tokens: Option<NodeId>,
     groups: NodeId,
     routes: NodeId,
+    /// The routes have to be made by a kernel: the weight of experts that give back their input is made of them as well.
+    routes_read: bool,
     route: Route,
 }
 
@@ -132,7 +137,13 @@ impl ExpertBlock {
         let Op::Route(route) = *graph.op(routes) else {
             return Err(format!("{} routes nothing", place(graph, routes)));
         };
-        alone(routes, groups)?;
+        let is_known = |(user, _): &(NodeId, usize)| {
+            *user == groups || matches!(graph.op(*user), Op::IdentityWeight(_))
+        };
+        let readers = graph.users(routes);
+        if graph.is_output(routes) || !readers.iter().all(is_known) {
+            return Err(read_elsewhere(graph, routes, groups));
+        }
         Ok(ExpertBlock {
             grouping,
             weighted_in,
@@ -146,6 +157,7 @@ impl ExpertBlock {
             round_tokens,
             groups,
             routes,
+            routes_read: readers.len() > 1,
             route,
         })
     }
@@ -159,7 +171,7 @@ impl ExpertBlock {
 
     fn routing(&self, graph: &Graph, kind: ProgramKind) -> Routing {
         match kind {
-            ProgramKind::Decode => Routing {
+            ProgramKind::Decode if !self.routes_read => Routing {
                 own: Some(self.route),
                 operands: Operands::of(graph, self.routes)
                     .renamed(|role| match role {
@@ -169,7 +181,7 @@ impl ExpertBlock {
                     .into_iter()
                     .collect(),
             },
-            ProgramKind::Prefill => Routing {
+            ProgramKind::Decode | ProgramKind::Prefill => Routing {
                 own: None,
                 operands: vec![(Role::Groups, self.groups)],
             },

@@ -33,6 +33,8 @@ fn by_head(graph: &Graph, (step, node): &(EpilogueStep, NodeId)) -> bool {
     match step {
         EpilogueStep::Norm(n) => n.group < graph.width(*node),
         EpilogueStep::Rope(_) | EpilogueStep::PositionScale(_) => true,
+        // One by itself is no reason.
+        EpilogueStep::Scale(_) => false,
     }
 }
 

@@ -106,6 +106,7 @@ pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch
         | Op::GroupedMatmul(_)
         | Op::Combine { .. }
         | Op::ScaleRows
+        | Op::IdentityWeight(_)
         | Op::ScaleBy
         | Op::WeightedSum(_)
         | Op::MatchRms { .. }

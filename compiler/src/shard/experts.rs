@@ -35,7 +35,7 @@ fn experts(graph: &Graph, combine: NodeId, ranks: usize) -> Option<Experts> {
     let Op::Combine { grouping, .. } = graph.op(combine) else {
         return None;
     };
-    let deal = Deal::experts(grouping.experts, ranks).ok()?;
+    let deal = Deal::experts(grouping.with_matrices(), ranks).ok()?;
     let GroupedRows { x, groups } = graph.read(combine, GroupedRows::of);
     let (mut members, mut open) = (BTreeSet::new(), vec![x, groups]);
     while let Some(id) = open.pop() {
@@ -60,7 +60,11 @@ fn experts(graph: &Graph, combine: NodeId, ranks: usize) -> Option<Experts> {
     let products = members.iter().copied();
     let products = products.filter(|id| *id != x && matches!(graph.op(*id), Op::GroupedMatmul(_)));
     let names: Vec<_> = products.map(|id| graph.node(id).name.as_str()).collect();
-    let words = format!("{} experts, with {}", grouping.experts, names.join(", "));
+    let words = format!(
+        "{} experts, with {}",
+        grouping.with_matrices(),
+        names.join(", ")
+    );
     Some(Experts {
         deal,
         members,

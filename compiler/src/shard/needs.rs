@@ -80,6 +80,7 @@ fn fits(graph: &Graph, id: NodeId, deal: &Deal, lot: Lot) -> bool {
         Op::RopeAngles { .. } | Op::Slice { .. } | Op::MatchRms { .. } | Op::Cutoff { .. } => false,
         Op::IndexScores(_) | Op::PickKeys(_) => false,
         Op::Route(_) | Op::GroupByExpert(_) | Op::GatherTokens { .. } | Op::Combine { .. } => false,
+        Op::IdentityWeight(_) => false,
         // Of fused graphs, and of graphs that are for one rank already.
         Op::Epilogue { .. } | Op::Attention(_) | Op::LatentAttention(_) | Op::HeadMatmul(_) => {
             false

@@ -180,6 +180,7 @@ pub(super) const LATENT_ATTENTION: Keys = &[
     ("compressed_q", Object(COMPRESSED)),
     ("kv_a", OneOf(LINEAR_OR_WEIGHT)),
     ("kv_norm", Object(NORM)),
+    ("latent_scale", Plain),
     ("kv_b", OneOf(LINEAR_OR_WEIGHT)),
     ("gate", OneOf(LINEAR_OR_WEIGHT)),
     ("gate_over", Plain),
@@ -282,6 +283,7 @@ pub(super) const MLP: Keys = &[
 ];
 pub(super) const MOE: Keys = &[
     ("experts", Plain),
+    ("identity", Plain),
     ("top_k", Plain),
     ("ffn", Plain),
     ("act", Plain),

@@ -35,6 +35,7 @@ pub(super) fn latent_attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         q_from,
         kv_a: matrix("kv_a", rank + rope_dim, at.width()?)?,
         kv_norm: norm(&fields.required("kv_norm")?, &at.slot("kv_norm"), rank)?,
+        latent_scale: fields.value("latent_scale", Node::real)?.unwrap_or(1.0),
         kv_b: matrix("kv_b", kv_width, rank)?,
         gate: gate(at, &fields, (heads, heads * value_dim), at.width()?)?,
         o: matrix("o", at.around.hidden, heads * value_dim)?,

@@ -1,7 +1,7 @@
 //! The step `moe`: a router, families of expert matrices, and experts that every token visits.
 //!
 //! ```text
-//! { "op": "moe", "experts": n, "top_k": k, "ffn": n, "act": name,
+//! { "op": "moe", "experts": n, "identity": 0, "top_k": k, "ffn": n, "act": name,
 //!   "router": { "from": name, "weight": w, "bias": w, "score": name, "after": false, "correction": w,
 //!               "groups": { "count": n, "top": n, "best": n }, "renormalise": eps, "scale": 1.0, "softcap": n, "expert_scale": w,
 //!               "near": n },
@@ -34,7 +34,12 @@ pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         .as_ref()
         .map_or(Ok(at.around.hidden), |n| n.whole(1, MAX_WIDTH))?;
     let experts = fields.required("experts")?.whole(1, MAX_EXPERTS)?;
-    let top_k = fields.required("top_k")?.whole(1, experts)?;
+    let identity_node = fields.optional("identity")?;
+    let identity = identity_node
+        .as_ref()
+        .map_or(Ok(0), |n| n.whole(0, MAX_EXPERTS))?;
+    let all = experts + identity;
+    let top_k = fields.required("top_k")?.whole(1, all)?;
     let ffn = fields.required("ffn")?.whole(1, MAX_WIDTH)?;
     let act = activation(&fields.required("act")?)?;
     let node = fields.required("router")?;
@@ -43,7 +48,7 @@ pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let each = |key: &'static str| {
         let slot = at.slot(&format!("router.{key}"));
         let node = router.optional(key)?;
-        node.map(|n| weight(&n, slot, vec![experts])).transpose()
+        node.map(|n| weight(&n, slot, vec![all])).transpose()
     };
     let (routed_by, router_width) = match router.optional("from")? {
         Some(node) => {
@@ -59,11 +64,12 @@ pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     };
     let moe = Moe {
         experts,
+        identity,
         top_k,
         softcap: router.value("softcap", Node::above_zero)?,
-        router: scores(&router, &at.slot("router"), experts, router_width)?,
+        router: scores(&router, &at.slot("router"), all, router_width)?,
         routed_by,
-        route: route(&node, &router, experts, top_k)?,
+        route: route(&node, &router, all, top_k)?,
         correction: each("correction")?,
         expert_scale: each("expert_scale")?,
         weigh_input: weigh_input(&fields)?,
@@ -79,6 +85,12 @@ pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         shared,
         shared_gate,
     };
+    if let Some(node) = identity_node.filter(|_| identity > 0 && out != width) {
+        return Err(node.fault(Fault::Range {
+            found: format!("{identity}, of experts from {width} components to {out}"),
+            expected: "as many components as come in, or no `identity`".into(),
+        }));
+    }
     if let Some(node) = out_node.filter(|_| moe.shared.is_some() && out != at.around.hidden) {
         let found = format!("{out}, beside a shared expert");
         return Err(node.fault(Fault::Range {

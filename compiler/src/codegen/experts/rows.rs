@@ -1,14 +1,18 @@
 //! Operations on experts that treat each row alone: routing, gathering, activation, and the way back to tokens.
 
-use cranelift_codegen::ir::Value;
+use cranelift_codegen::ir::condcodes::IntCC;
+use cranelift_codegen::ir::types::F32;
+use cranelift_codegen::ir::{InstBuilder, Value};
 
 use super::activate::activate_row;
-use crate::codegen::groups::Table;
+use crate::codegen::groups::{Table, expert_of};
 use crate::codegen::kernel::Site;
 use crate::codegen::route::{Each, route};
 use crate::codegen::vectors::{add_weighted, copy, scaled_copy};
 use crate::codegen::writer::{Count, Lanes, Writer};
-use crate::graph::{Activate, Form, GroupedRows, Grouping, Route, RouteOperands, ScaledRows};
+use crate::graph::{
+    Activate, Form, GroupedRows, Grouping, Route, RouteOperands, ScaledRows, Single,
+};
 use crate::schedule::scratch::{ActivateScratch, RouteScratch};
 
 /// Routes of token `i`.
@@ -39,6 +43,28 @@ pub(in crate::codegen) fn gather(
         }
         false => copy(e, from, out, s.width(), 1.0),
     }
+}
+
+/// The sum of the weights of token `i`'s experts without matrices, in the order of experts.
+pub(in crate::codegen) fn identity_weight(e: &mut Writer, s: &Site, g: &Grouping, i: Value) {
+    let x = s.read(Single::of).x;
+    let (route, out) = (s.row(e, x, i), s.out_row(e, i));
+    let (k, zero) = (e.int(g.top_k), e.float(0.0));
+    let sum = e.var(F32, zero);
+    e.repeat(k, |e, j| {
+        let (expert, first) = (expert_of(e, route, j, g.top_k), e.int(g.with_matrices()));
+        let gives_back =
+            e.b.ins()
+                .icmp(IntCC::UnsignedGreaterThanOrEqual, expert, first);
+        e.when(gives_back, |e| {
+            let at = e.at(route, j, 4);
+            let (w, old) = (e.load(Lanes::One, at, 0), e.b.use_var(sum));
+            let new = e.b.ins().fadd(old, w);
+            e.b.def_var(sum, new);
+        });
+    });
+    let sum = e.b.use_var(sum);
+    e.store(sum, out, 0);
 }
 
 /// Row `i` multiplied by its number, or each of its heads by one of their own.

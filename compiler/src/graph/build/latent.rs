@@ -3,7 +3,7 @@
 use super::attention::Beside;
 use super::builder::Builder;
 use crate::graph::nodes::NodeId;
-use crate::graph::ops::{Attention, HeadColumns, HeadConcat, Op};
+use crate::graph::ops::{Attention, HeadColumns, HeadConcat, Op, Unary};
 use crate::spec::model::{LatentAttention, LatentQuery, Reach};
 
 impl Builder<'_> {
@@ -19,7 +19,11 @@ impl Builder<'_> {
         let joined = self.linear(&a.kv_a, x, &at("kv_a"));
         let slice = |start, len| Op::Slice { start, len };
         let latent = self.graph.add(slice(0, a.rank), &[joined], &at("latent"));
-        let latent = self.norm(&a.kv_norm, a.rank, latent, &at("kv_norm"));
+        let mut latent = self.norm(&a.kv_norm, a.rank, latent, &at("kv_norm"));
+        if a.latent_scale != 1.0 {
+            let scale = Op::Unary(Unary::Scale(a.latent_scale));
+            latent = self.graph.add(scale, &[latent], &at("latent_scale"));
+        }
         let mut shared = self
             .graph
             .add(slice(a.rank, a.rope_dim), &[joined], &at("k_pe"));

@@ -12,6 +12,7 @@ impl Builder<'_> {
         let grouping = Grouping {
             experts,
             top_k,
+            identity: m.identity,
             own: None,
         };
         let routed_by = m.routed_by.as_ref().map_or(x, |name| self.value(name));
@@ -34,7 +35,14 @@ impl Builder<'_> {
         let down = self.grouped(&m.down, grouping, inner, groups, &at("down"));
         let weighted = !m.weigh_input;
         let combine = Op::Combine { grouping, weighted };
-        let routed = self.graph.add(combine, &[down, groups], &at("combine"));
+        let mut routed = self.graph.add(combine, &[down, groups], &at("combine"));
+        if m.identity > 0 {
+            let weight = Op::IdentityWeight(grouping);
+            let weight = self.graph.add(weight, &[routes], &at("identity.weight"));
+            let own = self.graph.add(Op::ScaleRows, &[x, weight], &at("identity"));
+            let add = Op::Binary(Binary::Add);
+            routed = self.graph.add(add, &[routed, own], &at("with_identity"));
+        }
         match &m.shared {
             Some(mlp) => {
                 let shared = self.shared(mlp, m.shared_gate.as_ref(), x, &at("shared"));

@@ -31,6 +31,8 @@ pub enum EpilogueStep {
     Rope(Rope),
     /// Multiplied by a factor of the row's position.
     PositionScale(PositionScale),
+    /// Multiplied by a number.
+    Scale(f32),
 }
 
 /// Options of a rotation.
@@ -129,7 +131,9 @@ impl Epilogue {
         let of = |(index, step): (usize, &EpilogueStep)| {
             let norm = match step {
                 EpilogueStep::Norm(n) => Some(n),
-                EpilogueStep::Rope(_) | EpilogueStep::PositionScale(_) => None,
+                EpilogueStep::Rope(_) | EpilogueStep::PositionScale(_) | EpilogueStep::Scale(_) => {
+                    None
+                }
             };
             let at = NormAt::Part { part, step: index };
             NormVectors::of(norm, at, take)
@@ -152,6 +156,7 @@ impl Epilogue {
                 (EpilogueStep::Rope(r), Some(angles)) => r.fits(rule, x, angles, rows)?,
                 (EpilogueStep::Rope(_), None) => unreachable!("a rotation has angles"),
                 (EpilogueStep::PositionScale(p), _) => position_scale_fits(p, rule, x)?,
+                (EpilogueStep::Scale(_), _) => {}
             }
             rule.check(
                 "grain of a step",
@@ -224,7 +229,7 @@ impl EpilogueStep {
         match self {
             EpilogueStep::Norm(n) => n.group,
             EpilogueStep::Rope(r) => r.head_dim,
-            EpilogueStep::PositionScale(_) => 1,
+            EpilogueStep::PositionScale(_) | EpilogueStep::Scale(_) => 1,
         }
     }
 
@@ -233,7 +238,7 @@ impl EpilogueStep {
         match self {
             EpilogueStep::Norm(_) => 4,
             EpilogueStep::Rope(_) => 3,
-            EpilogueStep::PositionScale(_) => 1,
+            EpilogueStep::PositionScale(_) | EpilogueStep::Scale(_) => 1,
         }
     }
 
@@ -242,6 +247,7 @@ impl EpilogueStep {
             EpilogueStep::Norm(n) => n.word(),
             EpilogueStep::Rope(r) => tree("rope", r.words()),
             EpilogueStep::PositionScale(p) => tree("position_scale", position_scale_words(p)),
+            EpilogueStep::Scale(by) => tree("scale", vec![float("by", *by)]),
         }
     }
 
@@ -252,6 +258,7 @@ impl EpilogueStep {
             "norm" => Some(EpilogueStep::Norm(Norm::read_inner(&inner)?)),
             "rope" => Some(EpilogueStep::Rope(Rope::read(&inner)?)),
             "position_scale" => Some(EpilogueStep::PositionScale(read_position_scale(&inner)?)),
+            "scale" => Some(EpilogueStep::Scale(inner.get("by")?)),
             _ => None,
         })
     }

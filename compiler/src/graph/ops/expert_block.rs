@@ -127,13 +127,7 @@ fn read_routing(w: &Words) -> Result<(Grouping, Option<Route>), AttrError> {
     };
     let route = read_route(&w.inside(a))?;
     let Route { experts, top_k, .. } = route;
-    let own = Grouping::read_own(w)?;
-    let grouping = Grouping {
-        experts,
-        top_k,
-        own,
-    };
-    Ok((grouping, Some(route)))
+    Ok((Grouping::read_of(w, experts, top_k)?, Some(route)))
 }
 
 impl ExpertsIn {

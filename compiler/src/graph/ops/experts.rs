@@ -95,10 +95,33 @@ impl Grouping {
         let fits = self.top_k > 0 && self.top_k <= self.experts;
         let expected = format!("1 to {}", self.experts);
         rule.check("top_k", fits, self.top_k, expected)?;
+        let fewer = format!("fewer than {}", self.experts);
+        rule.check(
+            "identity",
+            self.identity < self.experts,
+            self.identity,
+            fewer,
+        )?;
         let Some(own) = self.own else { return Ok(()) };
-        let (end, most) = (own.first + own.count, format!("at most {}", self.experts));
-        let fits = own.count > 0 && end <= self.experts;
+        let all = self.with_matrices();
+        let (end, most) = (
+            own.first.saturating_add(own.count),
+            format!("at most {all}"),
+        );
+        let fits = own.count > 0 && end <= all;
         rule.check("the experts' end", fits, end, most)
+    }
+
+    /// A number for each token, from its routes.
+    pub(super) fn identity_shape(
+        &self,
+        rule: &Rule,
+        o: &Single<Given>,
+    ) -> Result<Shape, ShapeError> {
+        self.fits(rule)?;
+        rule.has_width(o.x, 2 * self.top_k)?;
+        rule.of_tokens(o.x)?;
+        Ok(vec![Dim::Tokens, Dim::Const(1)])
     }
 
     /// The table of groups that routes become.
@@ -339,6 +362,7 @@ pub(super) fn route_shape(
     let grouping = Grouping {
         experts: r.experts,
         top_k: r.top_k,
+        identity: 0,
         own: None,
     };
     grouping.fits(rule)?;

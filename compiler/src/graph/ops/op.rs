@@ -142,6 +142,8 @@ pub enum Op {
         /// Rows are multiplied by their weight.
         weighted: bool,
     },
+    /// From routes: for each token the sum of the weights of those of its experts that give back their input.
+    IdentityWeight(Grouping),
     /// Each row multiplied by its own number.
     ScaleRows,
     /// Everything multiplied by one number of the checkpoint.
@@ -220,6 +222,7 @@ impl Op {
             }
             Op::GatherRows => Facts::rows("gather_rows", 0),
             Op::Copy => Facts::rows("copy", 0),
+            Op::IdentityWeight(g) => Facts::rows("identity_weight", g.top_k),
             Op::ScaleRows => Facts::rows("scale_rows", 1),
             Op::ScaleBy => Facts::rows("scale_by", 1),
             Op::WeightedSum(w) => Facts::rows("weighted_sum", 2 * w.count),
@@ -295,7 +298,7 @@ impl Op {
             Op::HeadSlice(_) | Op::Copy | Op::GroupByExpert(_) | Op::Cutoff { .. } => {
                 walked(Single::of(take));
             }
-            Op::Collective(_) => walked(Single::of(take)),
+            Op::IdentityWeight(_) | Op::Collective(_) => walked(Single::of(take)),
             Op::HeadMatmul(m) => walked(m.operands(take)),
             Op::Rope(r) => walked(r.operands(take)),
             Op::CacheWrite { .. } => walked(KeysValues::of(take)),
@@ -382,6 +385,7 @@ impl Op {
             Op::GroupedMatmul(m) => m.shape(rule, &m.operands(o)),
             Op::Activate(a) => a.shape(rule, &a.operands(o)),
             Op::Combine { grouping, .. } => grouping.combine_shape(rule, &GroupedRows::of(o)),
+            Op::IdentityWeight(g) => g.identity_shape(rule, &Single::of(o)),
             Op::ScaleRows => ScaledRows::of(o).shape(rule),
             Op::ScaleBy => Scaled::of(o).shape(rule),
             Op::WeightedSum(w) => w.shape(rule, &w.operands(o)),
@@ -426,7 +430,7 @@ impl Op {
             Op::PickKeys(p) => p.words(),
             Op::HeadConcat(c) => c.words(),
             Op::Route(r) => route_words(r),
-            Op::GroupByExpert(g) => g.words(),
+            Op::GroupByExpert(g) | Op::IdentityWeight(g) => g.words(),
             Op::GatherTokens { grouping, weighted } | Op::Combine { grouping, weighted } => {
                 grouping.weighted_words(*weighted)
             }

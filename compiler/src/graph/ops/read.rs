@@ -79,6 +79,7 @@ impl Op {
             "head_slice" => Op::HeadSlice(HeadColumns::read(w)?),
             "head_concat" => Op::HeadConcat(HeadConcat::read(w)?),
             "head_matmul" => Op::HeadMatmul(HeadMatmul::read(w)?),
+            "identity_weight" => Op::IdentityWeight(Grouping::read(w)?),
             "scale_rows" => Op::ScaleRows,
             "scale_by" => Op::ScaleBy,
             "weighted_sum" => Op::WeightedSum(WeightedSum::read(w)?),

@@ -28,6 +28,9 @@ pub struct LatentAttention {
     pub kv_a: Linear,
     /// Norm of the latent.
     pub kv_norm: Norm,
+    /// Multiplies the latent behind its norm.
+    #[serde(skip_serializing_if = "is_one")]
+    pub latent_scale: f32,
     /// `[heads · (nope_dim + value_dim), rank]`: for each head its part of the keys, then its values.
     pub kv_b: Linear,
     /// What the result is multiplied by.
@@ -40,6 +43,10 @@ pub struct LatentAttention {
     pub scale: f32,
     /// What queries are limited to.
     pub picked: Option<Picked>,
+}
+
+fn is_one(scale: &f32) -> bool {
+    *scale == 1.0
 }
 
 impl LatentAttention {

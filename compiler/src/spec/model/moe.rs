@@ -8,11 +8,14 @@ use super::weight::Weight;
 /// Feed-forward experts chosen by a router (Shazeer et al. 2017), with experts that every token visits.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Moe {
-    /// Number of experts.
+    /// Number of experts that have matrices.
     pub experts: usize,
+    /// So many more, behind them, give back their input.
+    #[serde(skip_serializing_if = "is_none")]
+    pub identity: usize,
     /// Experts that a token visits.
     pub top_k: usize,
-    /// `[experts, in]`: scores each expert.
+    /// `[experts + identity, in]`: scores each expert.
     pub router: Linear,
     /// `cap · tanh(score / cap)`, before anything else is made of scores.
     pub softcap: Option<f32>,
@@ -20,9 +23,9 @@ pub struct Moe {
     pub route: Route,
     /// The value that the router reads, where it is not what the experts do.
     pub routed_by: Option<String>,
-    /// `[experts]`: added to the scores for the choice alone.
+    /// `[experts + identity]`: added to the scores for the choice alone.
     pub correction: Option<Weight>,
-    /// `[experts]`: multiplies the weights of those chosen.
+    /// `[experts + identity]`: multiplies the weights of those chosen.
     pub expert_scale: Option<Weight>,
     /// Weights multiply the experts' input rather than their output.
     pub weigh_input: bool,
@@ -36,6 +39,10 @@ pub struct Moe {
     pub shared: Option<Mlp>,
     /// `[1, in]`: its sigmoid multiplies the shared expert's output.
     pub shared_gate: Option<Linear>,
+}
+
+fn is_none(n: &usize) -> bool {
+    *n == 0
 }
 
 /// The matrices that lead into an expert.
@@ -55,7 +62,7 @@ pub enum Inner {
 /// Of equal scores the lower index is chosen first; a score that is not a number counts as `−∞`.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Route {
-    /// Number of experts.
+    /// Number of experts to choose from.
     pub experts: usize,
     /// Experts chosen.
     pub top_k: usize,

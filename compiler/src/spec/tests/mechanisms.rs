@@ -137,6 +137,29 @@ fn experts_of_another_width_stand_alone() {
 }
 
 #[test]
+fn experts_that_give_back_their_input_are_scored_and_have_no_matrices() {
+    let moe = |more: Value| {
+        let mut step = json!({ "op": "moe", "experts": 3, "identity": 2, "top_k": 4, "ffn": 4, "act": "'silu'", "router": { "weight": "r", "score": "'softmax'" }, "up": "e.{e}.up", "down": "e.{e}.down" });
+        step.as_object_mut()
+            .unwrap()
+            .extend(more.as_object().unwrap().clone());
+        json!([step])
+    };
+    let m = model(&with_steps(moe(json!({}))));
+    let moes = m.kinds[0].steps().filter_map(|s| match &s.op {
+        StepOp::Moe(m) => Some((m.router.weight.shape.clone(), m.down.weight.family)),
+        _ => None,
+    });
+    assert_eq!(moes.collect::<Vec<_>>(), [(vec![5, 16], Some(3))]);
+    let mut steps = moe(json!({ "out": 5 }));
+    let back = json!({ "name": "back", "op": "linear", "out": 16, "weight": "back" });
+    steps.as_array_mut().unwrap().push(back);
+    let found = message_of(steps);
+    let said = "identity: found 2, of experts from 16 components to 5, expected as many components as come in";
+    assert!(found.contains(said), "{found}");
+}
+
+#[test]
 fn values_stand_side_by_side() {
     let concat = |out: usize, value: &str| {
         json!([

@@ -1,0 +1,83 @@
+//! Mixtures of experts in words.
+
+use crate::spec::model::{Gating, Inner, Moe, Score};
+
+/// How many there are, and what each is.
+pub(super) fn experts(m: &Moe) -> String {
+    let gated = match m.inner {
+        Inner::Plain(_) => "",
+        Inner::Gated(..) | Inner::Paired(_) => "gated ",
+    };
+    let shared = m.shared.as_ref().map(|s| {
+        let weighed = if m.shared_gate.is_some() {
+            ", weighed by a gate"
+        } else {
+            ""
+        };
+        format!(
+            ", and a shared one of width {}{}{weighed}",
+            s.up.weight.shape[0],
+            limits(s.gating.as_ref())
+        )
+    });
+    let identity = match m.identity {
+        0 => String::new(),
+        n => format!(", {n} of which give back their input"),
+    };
+    format!(
+        "{} of {} experts{identity}, {gated}{}{}, width {}{}",
+        m.top_k,
+        m.experts + m.identity,
+        m.gating.act.name(),
+        limits(Some(&m.gating)),
+        m.down.weight.shape[1],
+        shared.unwrap_or_default()
+    )
+}
+
+/// Where gate and up are cut off.
+pub(super) fn limits(gating: Option<&Gating>) -> String {
+    let limit = gating.and_then(|g| Some((g, g.limit?)));
+    limit.map_or(String::new(), |(g, limit)| {
+        let place = if g.after { " behind it" } else { "" };
+        format!(" clamped at {limit}{place}")
+    })
+}
+
+/// How they are chosen and weighed.
+pub(super) fn routing(m: &Moe) -> String {
+    let r = &m.route;
+    let score = match r.score {
+        Score::Softmax => "softmax",
+        Score::Sigmoid => "sigmoid",
+    };
+    let mut out = format!(
+        "{score} of {} scores",
+        if r.after { "the chosen" } else { "all" }
+    );
+    if m.routed_by.is_some() {
+        out += ", of a value of its own";
+    }
+    if let Some(cap) = m.softcap {
+        out += &format!(", soft-capped at {cap}");
+    }
+    if r.near.is_some() {
+        out += ", one choice after another among those near it";
+    }
+    if r.expert_scale {
+        out += ", a factor for each expert";
+    }
+    if r.correction {
+        out += ", a bias for the choice";
+    }
+    if let Some(g) = r.groups {
+        out += &format!(", from {} of {} groups", g.top, g.count);
+    }
+    if r.renormalise.is_some() {
+        out += ", renormalised";
+    }
+    if r.scale != 1.0 {
+        out += &format!(", × {}", r.scale);
+    }
+    out
+}
