@@ -142,6 +142,20 @@ pub fn load_preset(
     driver::load(&source, Purpose::Run, None, &|_, _, _| {})
 }
 
+/// A spec with the sizes of a config and random weights.
+///
+/// # Errors
+/// Specs that do not add up.
+pub fn load_config(spec: &Spec, config: Value, seed: u64) -> Result<Loaded, LoadError> {
+    let source = ModelSource::Random {
+        spec,
+        config,
+        seed,
+        dtype: None,
+    };
+    driver::load(&source, Purpose::Run, None, &|_, _, _| {})
+}
+
 /// A spec with the sizes of a config, and no weights.
 ///
 /// # Errors

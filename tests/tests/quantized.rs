@@ -3,16 +3,17 @@
 use std::path::{Path, PathBuf};
 
 use graver::codegen::{Instruments, Planned};
-use graver::divergence::{Bounds, Reference, against_reference};
+use graver::divergence::{Bounds, Reference, against_reference, of_interpreter};
 use graver::driver::{Loaded, Purpose, plain_program, plan_program};
 use graver::graph::{Op, ProgramKind};
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
 use graver::verify::Golden;
+use graver::verify::oracle::any_tokens;
 use graver::weights::{QuantChoice, QuantPlan};
 use graver_runtime::abi::{CacheType, Quant};
 use graver_runtime::session::{Session, Wanted};
-use graver_tests::{compile_for, fixtures, load_checkpoint, quantized};
+use graver_tests::{compile_for, fixtures, load_checkpoint, quantized, tiny};
 
 /// Odd widths, a tied head, weights stored `[in, out]`, biases, norms of queries and keys, norms after the sublayers;
 /// experts, with a shared one, as pairs of rows with biases, and with their input weighed.
@@ -180,6 +181,31 @@ fn what_is_lost_stays_within_bounds() {
         let report = against_reference(&mut session, &reference, bounds).unwrap();
         assert!(report.passed, "{} {choice:?}: {report:#?}", dir.display());
     });
+}
+
+/// What the layers of this one make of rounded weights is more than bounds allow; code that loses no more than the interpreter is right, and
+/// code that loses more is not.
+#[test]
+fn a_model_that_loses_much_is_measured_by_the_interpreter() {
+    let of = |choice| quantized(tiny("zamba2"), choice);
+    let [q8, q4, _] = CHOICES;
+    let tokens = any_tokens(80, tiny("zamba2").model.vocab);
+    let mut floats = compile_for(tiny("zamba2"), false, 1);
+    let logits = floats.feed(0, &tokens, Wanted::All).unwrap().to_vec();
+    let reference = Reference { tokens, logits };
+    let bounds = Bounds::of(Some(&q8.into()));
+    let report = |choice| {
+        let mut session = compile_for(of(choice), false, 1);
+        let mut report = against_reference(&mut session, &reference, bounds).unwrap();
+        assert!(!report.passed, "{choice:?} is within bounds: {report:#?}");
+        let exact = of_interpreter(&of(q8), CacheType::F32, &reference, bounds).unwrap();
+        report.beside(exact);
+        report
+    };
+    let right = report(q8);
+    assert!(right.passed, "{right:#?}");
+    let wrong = report(q4);
+    assert!(!wrong.passed, "{wrong:#?}");
 }
 
 fn planned(dir: &Path) -> [Planned; 2] {

@@ -5,7 +5,9 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use graver::divergence::{Bounds, DivergenceReport, Reference, against_reference};
+use graver::divergence::{
+    Bounds, Divergence, DivergenceReport, Reference, against_reference, of_interpreter,
+};
 use graver::driver::{CompileOptions, Loaded, Purpose};
 use graver::verify::oracle::{any_tokens, ranks_against_interpreter};
 use graver::verify::{Golden, Report, against_golden};
@@ -148,11 +150,13 @@ fn rounded(model: &ModelArgs, args: &Args) -> Outcome {
     let Some(mut session) = args.ranks.open(loaded, &model.options()?, options)? else {
         return Ok(ExitCode::SUCCESS);
     };
-    let report = against_reference(
-        &mut session,
-        &reference,
-        Bounds::of(model.quant.plan().as_ref()),
-    )?;
+    let bounds = Bounds::of(model.quant.plan().as_ref());
+    let mut report = against_reference(&mut session, &reference, bounds)?;
+    if !report.passed {
+        let (loaded, cache) = (model.load(Purpose::Run)?, model.options()?.cache);
+        let exact = of_interpreter(&loaded, cache, &reference, bounds);
+        exact.into_iter().for_each(|exact| report.beside(exact));
+    }
     match args.json {
         true => print(json(&report)?)?,
         false => print(text_of_divergence(&report))?,
@@ -191,9 +195,8 @@ fn reference(model: &ModelArgs, args: &Args) -> Result<Reference, Box<dyn Error>
 }
 
 fn text_of_divergence(report: &DivergenceReport) -> String {
-    let mut out = String::new();
-    for p in &report.paths {
-        out += &format!(
+    let line = |p: &Divergence| {
+        format!(
             "{:<20} KL {:.2e} nats (largest {:.2e}, at {}), same top token {:.1} %, {:.1} % of {} that lead clearly\n",
             p.path,
             p.mean_kl,
@@ -202,13 +205,20 @@ fn text_of_divergence(report: &DivergenceReport) -> String {
             100.0 * p.top1,
             100.0 * p.clear_top1,
             p.clear
-        );
-    }
+        )
+    };
+    let out: String = report.paths.iter().chain(&report.exact).map(line).collect();
     let word = if report.passed { "passed" } else { "FAILED" };
+    let why = match report.exact {
+        None => "",
+        Some(_) => {
+            "rounding costs this model so much that code is measured by the interpreter, which sums exactly; "
+        }
+    };
     out + &format!(
-        "{word}: allowed are a mean KL of {} nats and, where the top token leads clearly, at least {:.0} % the same\n",
-        report.bounds.mean_kl,
-        100.0 * report.bounds.top1
+        "{word}: {why}allowed are a mean KL of {} nats and, where the top token leads clearly, at least {:.0} % the same\n",
+        (report.bounds.mean_kl * 1e3).round() / 1e3,
+        100.0 * report.bounds.top1.max(0.0)
     )
 }
 
@@ -218,6 +228,7 @@ fn text(report: &Report) -> String {
         "greedy               {} of {} steps agree\n",
         report.greedy_agreed, report.greedy_counted
     );
+    out.extend(report.ties.iter().map(|tie| format!("{tie}\n")));
     let word = if report.passed { "passed" } else { "FAILED" };
     out + &format!(
         "{word}: largest difference {:.2e} standard deviations, allowed {:.0e}\n",

@@ -12,6 +12,7 @@ mod evaluate;
 mod experts;
 mod heads;
 mod index;
+mod noise;
 mod recurrent;
 mod rows;
 mod stored;
@@ -28,6 +29,8 @@ use crate::graph::Program;
 pub struct Interpreter<'a> {
     ranks: Vec<Rank<'a>>,
     position: usize,
+    /// Values are off in their last bits, as this says.
+    noise: Option<u64>,
 }
 
 impl<'a> Interpreter<'a> {
@@ -42,7 +45,15 @@ impl<'a> Interpreter<'a> {
         Interpreter {
             ranks: ranks.map(|(p, weights)| Rank::new(p, weights)).collect(),
             position: 0,
+            noise: None,
         }
+    }
+
+    /// The same with every computed number off in its last bit by chance: how far results are off then is how far roundings of float32 can
+    /// take them.
+    pub fn shaken(self, seed: u64) -> Self {
+        let noise = Some(seed);
+        Interpreter { noise, ..self }
     }
 
     /// Appends tokens; returns the logits of each, `[tokens, vocab]`, as the first rank has them.
@@ -55,8 +66,9 @@ impl<'a> Interpreter<'a> {
     /// # Panics
     /// Where ranks wait for each other, or do not meet at the same collective.
     pub fn step_of_ranks(&mut self, tokens: &[u32]) -> Vec<Vec<f32>> {
-        let (start, ranks) = (self.position, self.ranks.iter_mut().enumerate());
-        let walk = |(number, rank)| Walk::begin(number, rank, tokens, start);
+        let (start, noise) = (self.position, self.noise);
+        let ranks = self.ranks.iter_mut().enumerate();
+        let walk = |(number, rank)| Walk::begin(number, rank, tokens, start, noise);
         let mut ranks: Vec<Walk> = ranks.map(walk).collect();
         let mut mail = Mail::among(ranks.len());
         while !ranks.iter().all(Walk::is_done) {

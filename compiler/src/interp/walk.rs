@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use super::evaluate::evaluate;
+use super::noise::shake;
 use super::stored::family;
 use super::values::{Cache, Rows, Scene, WeightBytes};
 use crate::graph::{Collective, Graph, NodeId, Op, Program};
@@ -61,6 +62,7 @@ pub(super) struct Walk<'w, 'a> {
     rank: &'w mut Rank<'a>,
     tokens: &'w [u32],
     start: usize,
+    noise: Option<u64>,
     /// Values handed from block to block.
     carried: BTreeMap<String, Rows>,
     /// The block, its nodes in order, and the one that is next.
@@ -77,6 +79,7 @@ impl<'w, 'a> Walk<'w, 'a> {
         rank: &'w mut Rank<'a>,
         tokens: &'w [u32],
         start: usize,
+        noise: Option<u64>,
     ) -> Self {
         Walk {
             order: rank.graph(0).order(),
@@ -84,6 +87,7 @@ impl<'w, 'a> Walk<'w, 'a> {
             rank,
             tokens,
             start,
+            noise,
             carried: BTreeMap::new(),
             place: 0,
             next: 0,
@@ -139,7 +143,15 @@ impl<'w, 'a> Walk<'w, 'a> {
         self.rank.graph(self.place)
     }
 
-    fn take_at(&mut self, id: NodeId, value: Rows) {
+    fn take_at(&mut self, id: NodeId, mut value: Rows) {
+        if let Some(noise) = self.noise {
+            let place = (self.place << 32 | self.next) as u64;
+            shake(
+                self.graph().op(id),
+                &mut value,
+                noise.rotate_left(48) ^ place,
+            );
+        }
         self.values.insert(id, value);
         self.next += 1;
     }

@@ -4,6 +4,7 @@
 //! tolerance serves every model.
 
 pub mod oracle;
+mod tie;
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -14,6 +15,8 @@ use graver_runtime::sequence::Sequence;
 use graver_runtime::session::{Session, Wanted};
 use serde::Serialize;
 
+pub use self::tie::Tie;
+use self::tie::likeliest;
 use crate::weights::{SafetensorsFile, WeightsError};
 
 /// What is allowed, in standard deviations of the reference logits.
@@ -95,6 +98,9 @@ pub struct Comparison {
     pub row: usize,
     /// Column of that difference.
     pub column: usize,
+    /// Rows whose likeliest token is another, of two that are closer than differences may be.
+    #[serde(skip)]
+    pub ties: Vec<Tie>,
 }
 
 impl fmt::Display for Comparison {
@@ -104,6 +110,7 @@ impl fmt::Display for Comparison {
             difference,
             row,
             column,
+            ..
         } = self;
         write!(f, "{path:<20} {difference:.2e} (row {row}, token {column})")
     }
@@ -118,6 +125,8 @@ pub struct Report {
     pub greedy_agreed: usize,
     /// Greedy steps whose gap is large enough to count.
     pub greedy_counted: usize,
+    /// Rows and steps whose likeliest token is another, of two that are closer than differences may be.
+    pub ties: Vec<Tie>,
     /// Largest difference of all.
     pub largest: f64,
     /// What was allowed.
@@ -250,6 +259,7 @@ impl Golden {
             difference: 0.0,
             row: 0,
             column: 0,
+            ties: vec![],
         };
         let deviation = self.deviation();
         for (i, (a, b)) in logits.iter().zip(&self.logits).enumerate() {
@@ -269,6 +279,11 @@ impl Golden {
                     ..worst
                 };
             }
+        }
+        let rows = logits.chunks_exact(self.vocab());
+        for (i, rows) in self.logits.chunks_exact(self.vocab()).zip(rows).enumerate() {
+            let tie = Tie::of_row(|| format!("row {i}"), rows, (deviation, TOLERANCE));
+            worst.ties.extend(tie);
         }
         worst
     }
@@ -319,13 +334,18 @@ pub fn against_golden(
 ) -> Result<Report, VerifyError> {
     golden.fits(session.vocab(), session.manifest().context, path)?;
     let paths = compare_paths(session, golden)?;
-    let (greedy_agreed, greedy_counted) = greedy(session, golden, golden.deviation())?;
+    let mut ties = vec![];
+    for path in &paths {
+        Tie::collect(&mut ties, &path.ties);
+    }
+    let (greedy_agreed, greedy_counted) = greedy(session, golden, &mut ties)?;
     let largest = paths.iter().map(|p| p.difference).fold(0.0, f64::max);
     let passed = largest <= TOLERANCE && greedy_agreed == greedy_counted;
     Ok(Report {
         paths,
         greedy_agreed,
         greedy_counted,
+        ties,
         largest,
         tolerance: TOLERANCE,
         passed,
@@ -379,26 +399,38 @@ fn compare(
     Ok(golden.difference(path, &logits))
 }
 
-/// Continues as the reference did; a step whose gap is below the tolerance says nothing.
+/// Continues as the reference did; a step that may go either way is a tie, where it goes the other one.
 fn greedy(
     session: &mut Session,
     golden: &Golden,
-    deviation: f64,
+    ties: &mut Vec<Tie>,
 ) -> Result<(usize, usize), VerifyError> {
     session.reset(0)?;
-    let (mut agreed, mut counted) = (0, 0);
+    let (deviation, mut agreed, mut counted) = (golden.deviation(), 0, 0);
     let mut feed = golden.input_ids.clone();
     let mut sequence = Sequence::new(session);
-    for (id, gap) in golden.greedy_ids.iter().zip(&golden.greedy_gap) {
+    let steps = golden.greedy_ids.iter().zip(&golden.greedy_gap);
+    for (step, (id, gap)) in steps.enumerate() {
         let row = sequence.feed(&feed)?;
-        let best = row
-            .iter()
-            .enumerate()
-            .max_by(|a, b| a.1.total_cmp(b.1))
-            .map(|(i, _)| i as u32);
-        if f64::from(*gap) / deviation >= TOLERANCE {
-            counted += 1;
-            agreed += usize::from(best == Some(*id));
+        let best = likeliest(row).map(|i| i as u32);
+        let lead = f64::from(*gap) / deviation;
+        // Both may be off by the tolerance, towards each other.
+        match (lead >= 2.0 * TOLERANCE, best) {
+            (true, best) => {
+                counted += 1;
+                agreed += usize::from(best == Some(*id));
+            }
+            (false, Some(found)) if found != *id => {
+                let (place, expected) = (format!("greedy step {step}"), *id);
+                let tie = Tie {
+                    place,
+                    expected,
+                    found,
+                    lead,
+                };
+                Tie::collect(ties, &[tie]);
+            }
+            (false, _) => {}
         }
         feed = vec![*id];
     }

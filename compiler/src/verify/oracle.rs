@@ -9,6 +9,7 @@ use std::fmt;
 use graver_runtime::session::SessionOptions;
 use serde::Serialize;
 
+use super::tie::Tie;
 use super::{Comparison, Golden, TOLERANCE, VerifyError, compare_paths};
 use crate::driver::{
     self, CompileOptions, Loaded, OpenError, PlanRanksError, PlannedRank, plan_ranks, start_ranks,
@@ -58,8 +59,12 @@ pub struct OracleReport {
     pub first_difference: Option<String>,
     /// Largest difference of all, in standard deviations.
     pub largest: f64,
+    /// What roundings of its own values make of the model's logits, in standard deviations; measured where the usual tolerance is not enough.
+    pub rounding: Option<f64>,
     /// What was allowed.
     pub tolerance: f64,
+    /// Rows whose likeliest token is another, of two that are closer than differences may be.
+    pub ties: Vec<Tie>,
     /// Whether all is within the tolerance.
     pub passed: bool,
 }
@@ -106,7 +111,8 @@ pub fn ranks_against_interpreter(
     progress: &mut dyn FnMut(&str),
 ) -> Result<OracleReport, OracleError> {
     let whole = driver::plain_program(&loaded, ProgramKind::Prefill, options.cache);
-    let logits = Interpreter::new(&whole, &loaded.weights.slots()).step(tokens);
+    let slots = loaded.weights.slots();
+    let logits = Interpreter::new(&whole, &slots).step(tokens);
     let reference = Golden {
         input_ids: tokens.to_vec(),
         logits,
@@ -118,8 +124,26 @@ pub fn ranks_against_interpreter(
         progress(&stage.pass);
         passes.push(check(stage, &reference, options, threads)?);
     }
-    Ok(report((tokens.len(), division.ranks), passes))
+    let mut report = report((tokens.len(), division.ranks), passes);
+    if report.largest > TOLERANCE {
+        progress("what roundings alone do");
+        let shaken = |seed| {
+            let logits = Interpreter::new(&whole, &slots).shaken(seed).step(tokens);
+            reference.difference("", &logits).difference
+        };
+        report.allow_for(SHAKES.into_iter().map(shaken).fold(0.0, f64::max));
+    }
+    Ok(report)
 }
+
+/// Seeds of the noise that stands for roundings.
+const SHAKES: [u64; 3] = [1, 2, 3];
+
+/// Code may be so many times as far off as the interpreter is where its values are off in their last bits: its sums round at every term.
+const TIMES_ROUNDING: f64 = 4.0;
+
+/// And never by so many times what is usual, or nothing would be compared.
+const MOST_TIMES: f64 = 10.0;
 
 /// The model with nothing fused, and after each enabled pass.
 fn stages(
@@ -208,23 +232,50 @@ fn report((tokens, ranks): (usize, usize), passes: Vec<PassCheck>) -> OracleRepo
             .flat_map(|p| p.graphs.iter().chain(&p.code).map(move |c| (p, c)))
     };
     let largest = all().map(|(_, c)| c.difference).fold(0.0, f64::max);
-    let first_difference = all().find(|(_, c)| c.difference > TOLERANCE).map(|(p, c)| {
-        let before = if p.pass == passes[0].pass {
-            "with"
-        } else {
-            "after"
-        };
-        format!("{before} {}: {c}", p.pass)
-    });
-    let passed = first_difference.is_none();
-    OracleReport {
+    let mut ties: Vec<Tie> = vec![];
+    for (_, c) in all() {
+        Tie::collect(&mut ties, &c.ties);
+    }
+    let mut report = OracleReport {
         tokens,
         ranks,
         passes,
-        first_difference,
+        first_difference: None,
         largest,
+        rounding: None,
         tolerance: TOLERANCE,
-        passed,
+        ties,
+        passed: true,
+    };
+    report.judge();
+    report
+}
+
+impl OracleReport {
+    /// Finds the first difference that is not allowed.
+    fn judge(&mut self) {
+        let place = |p: &PassCheck, c: &Comparison| {
+            let before = match p.pass == self.passes[0].pass {
+                true => "with",
+                false => "after",
+            };
+            format!("{before} {}: {c}", p.pass)
+        };
+        let compared = |p: &PassCheck| {
+            let mut all = p.graphs.iter().chain(&p.code);
+            let first = all.find(|c| c.difference > self.tolerance);
+            first.map(|c| place(p, c))
+        };
+        self.first_difference = self.passes.iter().find_map(compared);
+        self.passed = self.first_difference.is_none();
+    }
+
+    /// Allows for a model that makes so much of the roundings of its own values.
+    fn allow_for(&mut self, rounding: f64) {
+        let wider = (TIMES_ROUNDING * rounding).min(MOST_TIMES * TOLERANCE);
+        self.rounding = Some(rounding);
+        self.tolerance = wider.max(TOLERANCE);
+        self.judge();
     }
 }
 
@@ -252,10 +303,20 @@ impl fmt::Display for OracleReport {
         for p in &self.passes {
             writeln!(f, "{p}")?;
         }
-        let largest = format!(
-            "largest difference {:.2e}, allowed {:.0e}",
-            self.largest, self.tolerance
-        );
+        for tie in &self.ties {
+            writeln!(f, "{tie}")?;
+        }
+        if let Some(rounding) = self.rounding {
+            writeln!(
+                f,
+                "roundings of its own values, each in the last bit, move this model's logits by {rounding:.2e} already"
+            )?;
+        }
+        let allowed = match self.rounding {
+            Some(_) => format!("{:.1e}", self.tolerance),
+            None => format!("{:.0e}", self.tolerance),
+        };
+        let largest = format!("largest difference {:.2e}, allowed {allowed}", self.largest);
         match &self.first_difference {
             None => writeln!(f, "passed: {largest}"),
             Some(first) => writeln!(f, "FAILED: {largest}; first {first}"),
@@ -276,5 +337,59 @@ impl fmt::Display for PassCheck {
         };
         let (graphs, code) = (worst(&self.graphs), worst(&self.code));
         write!(f, "{:<24} graphs {graphs:<9} code {code}", self.pass)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A report whose only comparison differs by so much.
+    fn differing(difference: f64) -> OracleReport {
+        let comparison = Comparison {
+            path: "whole".into(),
+            difference,
+            row: 0,
+            column: 0,
+            ties: vec![],
+        };
+        let pass = PassCheck {
+            pass: "nothing fused".into(),
+            changed: true,
+            graphs: vec![],
+            code: vec![comparison],
+        };
+        report((1, 1), vec![pass])
+    }
+
+    #[test]
+    fn differences_are_allowed_as_far_as_roundings_go_and_no_further() {
+        let allowed = |difference, rounding| {
+            let mut report = differing(difference);
+            assert!(!report.passed && report.tolerance == TOLERANCE);
+            report.allow_for(rounding);
+            report.passed
+        };
+        assert!(allowed(2e-3, 6e-4));
+        // Roundings do not explain it.
+        assert!(!allowed(2e-3, 1e-4) && !allowed(2e-3, 4e-4));
+        // Nothing explains this, whatever roundings do.
+        assert!(!allowed(2e-2, 1.0));
+        assert!(allowed(9e-3, 1.0));
+    }
+
+    #[test]
+    fn what_roundings_do_is_said() {
+        let mut report = differing(2e-3);
+        report.allow_for(6e-4);
+        let said = report.to_string();
+        assert!(
+            said.contains("move this model's logits by 6.00e-4 already"),
+            "{said}"
+        );
+        assert!(
+            said.contains("passed: largest difference 2.00e-3, allowed 2.4e-3"),
+            "{said}"
+        );
     }
 }
