@@ -17,7 +17,7 @@ use crate::generate::{
 use crate::info::Size;
 use crate::profile::Profile;
 use crate::sampling::{Sampler, SamplingError};
-use crate::tokenizer::{Pending, Tokenizer, TokenizerError};
+use crate::tokenizer::{Pending, Source, Tokenizer, TokenizerError};
 
 mod options;
 mod output;
@@ -59,6 +59,23 @@ pub struct RunArgs {
     /// Print one JSON object at the end instead of text as it comes
     #[arg(long, conflicts_with = "print_tokens")]
     pub json: bool,
+}
+
+impl RunArgs {
+    /// Starts loading a tokenizer, unless ids go in and come out.
+    ///
+    /// # Errors
+    /// No thread to load it on.
+    pub fn tokenizer(&self, source: Source) -> Result<Pending, TokenizerError> {
+        match self.is_ids_alone() {
+            true => Ok(Pending::when_asked_for(source)),
+            false => Tokenizer::load_in_background(source),
+        }
+    }
+
+    fn is_ids_alone(&self) -> bool {
+        self.print_tokens && self.tokens.is_some()
+    }
 }
 
 /// Tokens with a meaning of their own, from the model's configuration.
@@ -260,7 +277,7 @@ fn load_tokenizer(
         Prompt::Ids(_) => true,
         Prompt::Nothing => special.bos.is_some(),
     };
-    if args.print_tokens && matches!(prompt, Prompt::Ids(_)) {
+    if args.is_ids_alone() {
         return Ok(None);
     }
     match pending.wait() {

@@ -28,7 +28,7 @@ pub use declared::SPECIAL_TOKENS;
 use declared::{Beside, Declarations, Declared};
 pub use error::TokenizerError;
 use library::Parts;
-pub use source::{Files, Missing, Source, names};
+pub use source::{Contents, Files, Missing, Recipe, Source, names};
 
 /// A loaded tokenizer.
 #[derive(Debug)]
@@ -55,14 +55,29 @@ enum Bos {
     ByConfig(u32),
 }
 
-/// A tokenizer that is being loaded.
+/// A tokenizer that is being loaded, or that nobody will probably ask for.
 #[derive(Debug)]
-pub struct Pending(JoinHandle<Result<Tokenizer, TokenizerError>>);
+pub struct Pending(Loading);
+
+#[derive(Debug)]
+enum Loading {
+    Begun(JoinHandle<Result<Tokenizer, TokenizerError>>),
+    Put(Source),
+}
 
 impl Pending {
+    /// One that is loaded when it is waited for.
+    pub fn when_asked_for(source: Source) -> Pending {
+        Pending(Loading::Put(source))
+    }
+
     /// Waits for the tokenizer; not called, nothing about it is ever an error.
     pub fn wait(self) -> Result<Tokenizer, TokenizerError> {
-        self.0.join().unwrap_or_else(|panic| {
+        let thread = match self.0 {
+            Loading::Begun(thread) => thread,
+            Loading::Put(source) => return Tokenizer::load(&source),
+        };
+        thread.join().unwrap_or_else(|panic| {
             Err(TokenizerError::Failed {
                 name: "tokenizer".into(),
                 doing: "loading".into(),
@@ -78,7 +93,7 @@ impl Tokenizer {
         std::thread::Builder::new()
             .name("tokenizer".into())
             .spawn(move || Tokenizer::load(&source))
-            .map(Pending)
+            .map(|thread| Pending(Loading::Begun(thread)))
             .map_err(|source| TokenizerError::Thread { source })
     }
 
@@ -88,7 +103,7 @@ impl Tokenizer {
     /// Files that cannot be read, are not a tokenizer, or do not fit each other; no tokenizer at all.
     pub fn load(source: &Source) -> Result<Tokenizer, TokenizerError> {
         match source {
-            Source::Files(_) => Tokenizer::load(&source.clone().read()?),
+            Source::Files(_) | Source::Recipe(_) => Tokenizer::load(&source.clone().read()?),
             Source::Bytes { place, files } => from_bytes(place, files),
             Source::Missing(missing) => Err(TokenizerError::Missing(missing.clone())),
         }

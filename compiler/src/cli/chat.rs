@@ -30,9 +30,10 @@ pub(crate) fn run(args: &Args) -> Outcome {
     args.chat.sampling.check(seed_is_weights_too)?;
     let mut out = print::open()?;
     let text = model.text()?;
-    let templates = TemplateFiles::of_tokenizer(&text.tokenizer)?;
+    let tokenizer = text.tokenizer.clone().made()?;
+    let templates = TemplateFiles::of_tokenizer(&tokenizer)?;
     let name = shown(&model.name()?).to_string();
-    let mut chat = Chat::prepare(&args.chat, &name, text.tokenizer.clone(), templates)?;
+    let mut chat = Chat::prepare(&args.chat, &name, tokenizer, templates)?;
     let loaded = model.load(Purpose::Run)?;
     chat.eos = text.eos_with(&loaded.model.eos);
     let options = args.chat.session.options();

@@ -108,11 +108,12 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let (out, name) = (args.out.clone(), model.name()?);
     let out = out.unwrap_or_else(|| default_out(&name, args.emit));
     let text = model.text()?;
+    let tokenizer = text.tokenizer.clone().made()?;
     let templates = match with.any() {
-        true => TemplateFiles::of_tokenizer(&text.tokenizer)?,
+        true => TemplateFiles::of_tokenizer(&tokenizer)?,
         false => TemplateFiles::default(),
     };
-    let tokenizer = text.tokenizer.clone().read()?;
+    let tokenizer = tokenizer.read()?;
     // A tokenizer that cannot be loaded is better found now than by the user of the executable.
     let check = Tokenizer::load_in_background(tokenizer.clone())?;
     let purpose = args.purpose()?;
@@ -133,7 +134,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         weights: placement,
         tokenizer: match &tokenizer {
             Source::Bytes { files, .. } => Some(files),
-            Source::Files(_) | Source::Missing(_) => None,
+            Source::Files(_) | Source::Recipe(_) | Source::Missing(_) => None,
         },
         with,
         templates: carried.as_ref(),

@@ -6,7 +6,6 @@ use std::process::ExitCode;
 use graver::driver::Purpose;
 use graver_runtime::cli::{self, RunArgs, SpecialIds};
 use graver_runtime::sequence::Sequence;
-use graver_runtime::tokenizer::Tokenizer;
 
 use super::model::WeightedModelArgs;
 use super::outcome::Outcome;
@@ -35,7 +34,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     model.instruments.checks = args.checked;
     model.instruments.verified = args.checked;
     let text = model.text()?;
-    let tokenizer = Tokenizer::load_in_background(text.tokenizer.clone())?;
+    let tokenizer = args.run.tokenizer(text.tokenizer.clone())?;
     let loaded = model.load(Purpose::Run)?;
     let special = SpecialIds {
         bos: loaded.model.bos,

@@ -29,8 +29,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let model = args.model.model()?;
     let server = args.serve.server_options()?;
     let text = model.text()?;
-    let tokenizer = Tokenizer::load_in_background(text.tokenizer.clone())?;
-    let templates = TemplateFiles::of_tokenizer(&text.tokenizer)?;
+    let source = text.tokenizer.clone().made()?;
+    let templates = TemplateFiles::of_tokenizer(&source)?;
+    let tokenizer = Tokenizer::load_in_background(source)?;
     let templates = args.serve.templates(templates)?;
     let loaded = model.load(Purpose::Run)?;
     let eos = text.eos_with(&loaded.model.eos);

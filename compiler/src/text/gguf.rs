@@ -2,10 +2,11 @@
 
 use std::borrow::Cow;
 use std::path::Path;
+use std::sync::Arc;
 
 use graver_runtime::files::shown;
 use graver_runtime::text::LoadedText;
-use graver_runtime::tokenizer::{Files, Missing, Source};
+use graver_runtime::tokenizer::{Contents, Files, Missing, Recipe, Source};
 
 use super::table::TABLE;
 use super::vocabulary::{MAX_BYTES, MAX_TOKENS, Type, Vocabulary};
@@ -17,9 +18,8 @@ use crate::weights::{GgufError, GgufFile, GgufModel, Item, List, Scalar, Weights
 /// # Errors
 /// A file that cannot be read, and metadata that are not what they should be.
 pub fn gguf_text(path: &Path) -> Result<LoadedText, WeightsError> {
-    let model = GgufModel::open(path)?;
-    let file = &model.files[0];
-    text_of(file).map_err(|problem| at(file, problem))
+    let model = Arc::new(GgufModel::open(path)?);
+    text_of(&model).map_err(|problem| at(&model.files[0], problem))
 }
 
 /// What kind of tokenizer a GGUF file has, in words.
@@ -60,7 +60,8 @@ fn at(file: &GgufFile, problem: GgufError) -> WeightsError {
 
 const TEMPLATE: &str = "tokenizer.chat_template";
 
-fn text_of(file: &GgufFile) -> Result<LoadedText, GgufError> {
+fn text_of(model: &Arc<GgufModel>) -> Result<LoadedText, GgufError> {
+    let file = &model.files[0];
     let place = shown(&file.path).to_string();
     let kind = match kind(file)? {
         Ok(kind) => kind,
@@ -72,17 +73,28 @@ fn text_of(file: &GgufFile) -> Result<LoadedText, GgufError> {
             });
         }
     };
+    let eos = vocabulary(file, &kind)?.all_ends();
+    // Merges are searched for, and the whole is written, beside whatever else is being loaded.
+    let model = model.clone();
+    let make = move || files_of(&model.files[0]).map_err(|problem| problem.to_string());
+    Ok(LoadedText {
+        tokenizer: Source::Recipe(Recipe::new(place, make)),
+        eos,
+    })
+}
+
+/// The files of a tokenizer that is known.
+fn files_of(file: &GgufFile) -> Result<Contents, GgufError> {
+    let Ok(kind) = kind(file)? else {
+        unreachable!("the file's kind was known before");
+    };
     let vocabulary = vocabulary(file, &kind)?;
     let template = file.header.metadata.text(&file.bytes, TEMPLATE)?;
-    let files = Files {
+    Ok(Files {
         tokenizer: Cow::Owned(write::tokenizer(&vocabulary, &kind)),
         config: Some(Cow::Owned(write::config(&vocabulary, template))),
         special_tokens_map: None,
         added_tokens: None,
-    };
-    Ok(LoadedText {
-        tokenizer: Source::Bytes { place, files },
-        eos: vocabulary.all_ends(),
     })
 }
 

@@ -23,7 +23,6 @@ use crate::info;
 use crate::kernels::Isa;
 use crate::sequence::Sequence;
 use crate::stdout;
-use crate::tokenizer::Tokenizer;
 
 /// The command line; `about` alone would be what the package says of itself.
 #[derive(Parser)]
@@ -221,7 +220,8 @@ fn generate(
         let session = artifact.session(cli.weights.as_deref(), options)?;
         return Ok(session.follow()?);
     }
-    let tokenizer = Tokenizer::load_in_background(artifact.tokenizer(cli.weights.as_deref())?)?;
+    let source = artifact.tokenizer(cli.weights.as_deref())?;
+    let tokenizer = cli.run.tokenizer(source)?;
     let manifest = artifact.manifest();
     let mut session = artifact.session(cli.weights.as_deref(), options)?;
     let special = SpecialIds {

@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::fmt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::TokenizerError;
 use crate::files::{self, MAX_CONFIG, MAX_TOKENIZER};
@@ -69,9 +70,62 @@ impl<T> Files<T> {
     }
 }
 
+/// Files that are made when somebody asks for them, which takes long enough to be done beside other work.
+#[derive(Clone)]
+pub struct Recipe {
+    /// What they are made of, for messages.
+    place: String,
+    make: Arc<dyn Fn() -> Result<Contents, String> + Send + Sync>,
+}
+
+/// Files by their contents.
+pub type Contents = Files<Cow<'static, [u8]>>;
+
+impl Recipe {
+    /// Files made of what lies at `place`. An error of `make` says what is wrong there.
+    pub fn new(
+        place: String,
+        make: impl Fn() -> Result<Contents, String> + Send + Sync + 'static,
+    ) -> Recipe {
+        let make = Arc::new(make);
+        Recipe { place, make }
+    }
+
+    fn source(self) -> Result<Source, TokenizerError> {
+        match (self.make)() {
+            Ok(files) => Ok(Source::Bytes {
+                place: self.place,
+                files,
+            }),
+            Err(message) => Err(TokenizerError::Failed {
+                name: self.place,
+                doing: "reading the tokenizer".into(),
+                message,
+            }),
+        }
+    }
+}
+
+/// One recipe is equal to its copies alone.
+impl PartialEq for Recipe {
+    fn eq(&self, other: &Recipe) -> bool {
+        self.place == other.place && Arc::ptr_eq(&self.make, &other.make)
+    }
+}
+
+impl Eq for Recipe {}
+
+impl fmt::Debug for Recipe {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Recipe").field(&self.place).finish()
+    }
+}
+
 /// Where a tokenizer comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Source {
+    /// What a file in another format is made into.
+    Recipe(Recipe),
     /// Files of a checkpoint folder.
     Files(Files<PathBuf>),
     /// Bytes carried by an executable, or read before.
@@ -79,7 +133,7 @@ pub enum Source {
         /// Where they are from, for messages.
         place: String,
         /// Their contents.
-        files: Files<Cow<'static, [u8]>>,
+        files: Contents,
     },
     /// There is none; asking for it is an error, not having it is not.
     Missing(Missing),
@@ -163,13 +217,25 @@ impl Source {
         }
     }
 
-    /// The same with its files read, none of which is larger than such a file can be.
+    /// The same, with files by their contents in the place of a [`Recipe`] for them.
     ///
     /// # Errors
-    /// A file that cannot be read.
+    /// A file of which no tokenizer can be made.
+    pub fn made(self) -> Result<Source, TokenizerError> {
+        match self {
+            Source::Recipe(recipe) => recipe.source(),
+            other @ (Source::Files(_) | Source::Bytes { .. } | Source::Missing(_)) => Ok(other),
+        }
+    }
+
+    /// The same with its files read, none of which is larger than such a file can be, or made.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or of which no tokenizer can be made.
     pub fn read(self) -> Result<Source, TokenizerError> {
         let files = match self {
             Source::Files(files) => files,
+            Source::Recipe(recipe) => return recipe.source(),
             other @ (Source::Bytes { .. } | Source::Missing(_)) => return Ok(other),
         };
         let place = files.tokenizer.parent().unwrap_or(Path::new(""));

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use graver_runtime::files::{FileError, shown};
+use graver_runtime::tokenizer::TokenizerError;
 
 /// Why a conversation could not be rendered.
 #[derive(Debug, thiserror::Error)]
@@ -10,6 +11,9 @@ pub enum TemplateError {
     /// A file that cannot be read.
     #[error("{0}; mend or remove the file")]
     File(#[from] FileError),
+    /// A tokenizer, with templates beside it, that cannot be made of a file.
+    #[error(transparent)]
+    Tokenizer(#[from] TokenizerError),
     /// A file that is not what it should be.
     #[error(
         "{}: expected {expected}: {source}; mend or remove the file",

@@ -66,6 +66,7 @@ impl TemplateFiles {
                     config.transpose()?.unwrap_or_default(),
                 ))
             }
+            Source::Recipe(_) => TemplateFiles::of_tokenizer(&source.clone().made()?),
             Source::Missing(_) => Ok(TemplateFiles::default()),
         }
     }
