@@ -88,11 +88,26 @@ impl Bits {
     /// Puts these bits of all codes of `block` into `codes`, `shift` bits up.
     pub(super) fn read(self, block: &[u8], shift: u32, codes: &mut [u8]) {
         let mask = (1u16 << self.width).wrapping_sub(1) as u8;
-        for (i, codes) in codes.chunks_mut(self.run).enumerate() {
-            let from = &block[self.at + self.step * (i / self.every)..];
-            let lowest = self.first + self.by * (i % self.cycle) as u32;
-            for (code, byte) in codes.iter_mut().zip(from) {
-                *code |= (byte >> lowest & mask) << shift;
+        let mut turns = (0..self.cycle).cycle();
+        let mut lowest = || self.first + self.by * turns.next().unwrap_or(0) as u32;
+        for (place, codes) in codes.chunks_mut(self.run * self.every).enumerate() {
+            let from = &block[self.at + self.step * place..];
+            // Neighbours in the bits of one byte are too short a run for a loop of its own.
+            if self.run == 1 {
+                for code in codes {
+                    *code |= (from[0] >> lowest() & mask) << shift;
+                }
+                continue;
+            }
+            for codes in codes.chunks_mut(self.run) {
+                let lowest = lowest();
+                if self.width == 8 {
+                    codes.copy_from_slice(&from[..codes.len()]);
+                    continue;
+                }
+                for (code, byte) in codes.iter_mut().zip(from) {
+                    *code |= (byte >> lowest & mask) << shift;
+                }
             }
         }
     }
