@@ -189,7 +189,7 @@ fn special_tokens_and_the_chat_template_are_handed_on() {
             ..
         },
         ..
-    } = found.tokenizer.made().unwrap()
+    } = found.tokenizer.clone().made().unwrap()
     else {
         panic!("no configuration");
     };
