@@ -11,11 +11,12 @@ use std::str::FromStr;
 use crate::artifact::{ListingError, listings};
 use crate::codegen::{Listing, Planned};
 use crate::disasm;
-use crate::driver::{CompileOptions, Loaded, plain_program};
+use crate::driver::{CompileOptions, Loaded, Part};
 use crate::graph::{ProgramKind, dot};
 use crate::history::History;
 use crate::passes::{self, PASSES, PassOptions};
 use crate::select::{self, Chosen, UnknownKernel};
+use crate::shard::RanksError;
 use crate::spec::nearest;
 
 /// A stage whose result can be looked at.
@@ -51,7 +52,7 @@ const NAMES: [&str; 8] = [
 
 /// A name of no stage, or of no pass.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no {what} is called `{name}`{}; there are {}", hint(nearest), known.join(", "))]
+#[error("no {what} named `{name}`{}; there are {}", hint(nearest), known.join(", "))]
 pub struct UnknownStage {
     what: &'static str,
     name: String,
@@ -125,22 +126,24 @@ pub enum DumpError {
     /// Machine code for a processor that code cannot be made for.
     #[error(transparent)]
     Listing(#[from] ListingError),
+    /// Ranks that there cannot be.
+    #[error(transparent)]
+    Ranks(#[from] RanksError),
     /// A name of no kernel.
     #[error("--kernel: {0}")]
     Kernel(#[from] UnknownKernel),
     /// The spec, of which no kernel has a part.
-    #[error(
-        "--kernel chooses among kernels, and a spec has none yet: leave it out with --emit spec"
-    )]
+    #[error("--kernel chooses among kernels, and a spec has none yet: drop it with --emit spec")]
     NoKernels,
 }
 
-/// The text of a stage of a model's program, or, of the kernels that `kernel` names, their part of it; it needs no weights.
+/// The text of a stage of a part of a model, for one of its programs, or, of the kernels that `kernel` names, their part of it; it needs
+/// no weights. All parts have one spec.
 ///
 /// # Errors
-/// Machine code for a processor that code cannot be made for, and names of no kernel.
+/// Machine code for a processor that code cannot be made for, parts that there are not, and names of no kernel.
 pub fn dump(
-    loaded: &Loaded,
+    (loaded, part): (&Loaded, Part),
     options: &CompileOptions,
     kind: ProgramKind,
     what: DumpStage,
@@ -152,7 +155,11 @@ pub fn dump(
             None => Ok(bound::spec(&loaded.model)),
         };
     }
-    let plain = plain_program(loaded, kind, options.cache);
+    let [decode, prefill] = part.plain_programs(loaded, options.cache)?;
+    let plain = match kind {
+        ProgramKind::Decode => decode,
+        ProgramKind::Prefill => prefill,
+    };
     let history = History::of(plain, &options.passes);
     let chosen = kernel
         .map(|name| select::kernels(&history.planned, name))
@@ -220,10 +227,10 @@ mod tests {
         let said = |name: &str| name.parse::<DumpStage>().unwrap_err().to_string();
         assert_eq!(
             said("shedule"),
-            "no stage is called `shedule` (did you mean `schedule`?); there are spec, graph, graph:<pass>, schedule, \
+            "no stage named `shedule` (did you mean `schedule`?); there are spec, graph, graph:<pass>, schedule, \
              memory, clif, asm, dot"
         );
-        let passes = "no pass is called `dead-node` (did you mean `dead-nodes`?); there are ";
+        let passes = "no pass named `dead-node` (did you mean `dead-nodes`?); there are ";
         assert!(said("graph:dead-node").starts_with(passes));
     }
 }

@@ -9,10 +9,10 @@ use graver_runtime::abi::CacheType;
 use serde::Serialize;
 
 use crate::codegen::{Instruments, Planned};
-use crate::driver::{Loaded, plain_program, plan_program};
+use crate::driver::{Loaded, Part, plain_program, plan_program};
 use crate::graph::{Program, ProgramKind};
 use crate::passes::{Outcome, PASSES, PassOptions, PassReport};
-use crate::shard::{Division, RanksError, Sharding, Shared};
+use crate::shard::{RanksError, Sharding, Shared};
 use crate::units::counted;
 
 /// Every candidate of every pass, and what the passes together came to.
@@ -22,7 +22,7 @@ pub struct Explanation {
     pub spec: String,
     /// Layer kinds, each with the number of its layers.
     pub kinds: Vec<Kind>,
-    /// How ranks share the model, where there are several; passes and programs are then those of the first.
+    /// How ranks share the model, where there are several; passes and programs are then those of one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sharing: Option<Sharing>,
     /// In the order in which they run.
@@ -45,6 +45,8 @@ pub struct Kind {
 pub struct Sharing {
     /// How many.
     pub ranks: usize,
+    /// Whose passes and programs are shown.
+    pub rank: usize,
     /// Times that they meet in a step.
     pub meetings: usize,
     /// Products that could be shared.
@@ -111,22 +113,26 @@ pub struct Counts {
 /// Plans both programs with `passes`, and tells what happened.
 pub fn explain(loaded: &Loaded, passes: &PassOptions, cache: CacheType) -> Explanation {
     let plain = plain_programs(loaded, cache);
-    explained(loaded, passes, &plain, &Sharding::of_one(&plain[0]))
+    explained(loaded, passes, &plain, (&Sharding::of_one(&plain[0]), 0))
 }
 
-/// [`explain`] for ranks that share the model.
+/// [`explain`] for ranks that share the model, with passes and programs of one of them.
 ///
 /// # Errors
-/// Numbers of ranks that there cannot be.
+/// Numbers of ranks that there cannot be, and a rank that is none of them.
 pub fn explain_ranks(
     loaded: &Loaded,
     passes: &PassOptions,
     cache: CacheType,
-    division: impl Into<Division>,
+    Part { division, rank }: Part,
 ) -> Result<Explanation, RanksError> {
     let plain = plain_programs(loaded, cache);
     let sharding = Sharding::plan(&plain[0], division)?;
-    Ok(explained(loaded, passes, &plain, &sharding))
+    let ranks = sharding.ranks();
+    if rank >= ranks {
+        return Err(RanksError::NoSuchRank { rank, ranks });
+    }
+    Ok(explained(loaded, passes, &plain, (&sharding, rank)))
 }
 
 fn plain_programs(loaded: &Loaded, cache: CacheType) -> [Program; 2] {
@@ -137,21 +143,21 @@ fn explained(
     loaded: &Loaded,
     passes: &PassOptions,
     plain: &[Program; 2],
-    sharding: &Sharding,
+    (sharding, rank): (&Sharding, usize),
 ) -> Explanation {
     let none = PassOptions {
         no_fuse: true,
         ..PassOptions::default()
     };
-    let first = plain.each_ref();
-    let first = first.map(|program| sharding.rank(program, 0).program);
+    let own = plain.each_ref();
+    let own = own.map(|program| sharding.rank(program, rank).program);
     let plan = |program: &Program, passes: &PassOptions| {
         plan_program(program.clone(), passes, Instruments::default())
     };
     let shares = sharding.ranks() > 1;
-    let sharing = shares.then(|| sharing(sharding, &plain[0], &first[0]));
-    let plain = first.each_ref().map(|program| plan(program, &none).0);
-    let fused = first.each_ref().map(|program| plan(program, passes));
+    let sharing = shares.then(|| sharing((sharding, rank), &plain[0], &own[0]));
+    let plain = own.each_ref().map(|program| plan(program, &none).0);
+    let fused = own.each_ref().map(|program| plan(program, passes));
     let totals = plain.iter().zip(&fused).map(|(plain, (fused, _))| Totals {
         program: fused.program.kind.to_string(),
         plain: counts(plain),
@@ -166,7 +172,7 @@ fn explained(
     }
 }
 
-fn sharing(sharding: &Sharding, whole: &Program, first: &Program) -> Sharing {
+fn sharing((sharding, rank): (&Sharding, usize), whole: &Program, own: &Program) -> Sharing {
     let product = |shared: Shared| {
         let is_shared = shared.outcome.is_ok();
         let (Ok(reason) | Err(reason)) = shared.outcome;
@@ -176,11 +182,12 @@ fn sharing(sharding: &Sharding, whole: &Program, first: &Program) -> Sharing {
             reason,
         }
     };
-    let places = first.collectives();
+    let places = own.collectives();
     let meetings = |b| places.iter().filter(|(block, ..)| *block == b).count();
     Sharing {
         ranks: sharding.ranks(),
-        meetings: first.run_order().map(meetings).sum(),
+        rank,
+        meetings: own.run_order().map(meetings).sum(),
         products: sharding.products(whole).into_iter().map(product).collect(),
     }
 }
@@ -272,7 +279,11 @@ impl fmt::Display for Explanation {
 impl fmt::Display for Sharing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let meetings = counted(self.meetings, "time");
-        writeln!(f, "{} ranks, which meet {meetings} a step", self.ranks)?;
+        let Sharing { ranks, rank, .. } = self;
+        writeln!(
+            f,
+            "{ranks} ranks, which meet {meetings} a step; this is rank {rank}"
+        )?;
         let places = self.products.iter().map(|p| p.at.chars().count());
         let width = places.max().unwrap_or(0);
         for SharedProduct { at, shared, reason } in &self.products {

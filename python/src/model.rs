@@ -11,7 +11,7 @@ use pyo3::prelude::*;
 use crate::compiled::Compiled;
 use crate::error::raised;
 use crate::graph::{Block, blocks};
-use crate::options::options;
+use crate::options::{QuantizePlan, options};
 use crate::report::Report;
 
 /// A model: a checkpoint folder, a `.gguf` file, a spec (`"qwen3"`, `"llama:3.1-8b"`, a file) with random weights, `owner/name` of a model
@@ -68,46 +68,49 @@ impl Model {
     }
 
     /// Compiles it for this processor, in memory.
-    #[pyo3(signature = (*, quantize=None, kv=None, without=Vec::new(), fuse=true))]
+    #[pyo3(signature = (*, quantize=None, quantize_plan=None, kv=None, without=Vec::new(), fuse=true))]
     fn compile(
         &self,
         python: Python<'_>,
         quantize: Option<&str>,
+        quantize_plan: Option<QuantizePlan>,
         kv: Option<&str>,
         without: Vec<String>,
         fuse: bool,
     ) -> PyResult<Compiled> {
-        let options = options(quantize, kv, without, fuse)?;
+        let options = options(quantize, quantize_plan, kv, without, fuse)?;
         let compiled = python.detach(|| self.0.compile(options));
         compiled.map(Compiled::new).map_err(raised)
     }
 
     /// Every candidate of every pass: fused or not, and why.
-    #[pyo3(signature = (*, quantize=None, kv=None, without=Vec::new(), fuse=true))]
+    #[pyo3(signature = (*, quantize=None, quantize_plan=None, kv=None, without=Vec::new(), fuse=true))]
     fn explain(
         &self,
         python: Python<'_>,
         quantize: Option<&str>,
+        quantize_plan: Option<QuantizePlan>,
         kv: Option<&str>,
         without: Vec<String>,
         fuse: bool,
     ) -> PyResult<Report> {
-        let options = options(quantize, kv, without, fuse)?;
+        let options = options(quantize, quantize_plan, kv, without, fuse)?;
         let found = python.detach(|| self.0.explain(&options));
         Report::new(python, &found.map_err(raised)?)
     }
 
     /// What the model is made of and what its steps cost, by its shapes.
-    #[pyo3(signature = (*, quantize=None, kv=None, without=Vec::new(), fuse=true))]
+    #[pyo3(signature = (*, quantize=None, quantize_plan=None, kv=None, without=Vec::new(), fuse=true))]
     fn summary(
         &self,
         python: Python<'_>,
         quantize: Option<&str>,
+        quantize_plan: Option<QuantizePlan>,
         kv: Option<&str>,
         without: Vec<String>,
         fuse: bool,
     ) -> PyResult<Report> {
-        let options = options(quantize, kv, without, fuse)?;
+        let options = options(quantize, quantize_plan, kv, without, fuse)?;
         let found = python.detach(|| self.0.summary(&options));
         Report::new(python, &found.map_err(raised)?)
     }
@@ -115,24 +118,25 @@ impl Model {
     /// Compares the compiled code with the plain interpreter, pass by pass.
     #[pyo3(signature = (*, without=Vec::new(), fuse=true))]
     fn verify(&self, python: Python<'_>, without: Vec<String>, fuse: bool) -> PyResult<Report> {
-        let options = options(None, None, without, fuse)?;
+        let options = options(None, None, None, without, fuse)?;
         let found = python.detach(|| self.0.verify(&options));
         Report::new(python, &found.map_err(raised)?)
     }
 
     /// The graph of a program after its passes: `"decode"` for short steps, `"prefill"` for long ones.
-    #[pyo3(signature = (program="decode", *, quantize=None, kv=None, without=Vec::new(), fuse=true))]
+    #[pyo3(signature = (program="decode", *, quantize=None, quantize_plan=None, kv=None, without=Vec::new(), fuse=true))]
     fn graph(
         &self,
         python: Python<'_>,
         program: &str,
         quantize: Option<&str>,
+        quantize_plan: Option<QuantizePlan>,
         kv: Option<&str>,
         without: Vec<String>,
         fuse: bool,
     ) -> PyResult<Vec<Block>> {
         let kind: ProgramKind = program.parse().map_err(unexpected)?;
-        let options = options(quantize, kv, without, fuse)?;
+        let options = options(quantize, quantize_plan, kv, without, fuse)?;
         let planned = python.detach(|| -> Result<_, graver::Error> {
             let loaded = self.0.load(
                 Purpose::Inspect,
@@ -149,20 +153,21 @@ impl Model {
     }
 
     /// What a compiler stage makes of the model, as text: spec, graph, graph:<pass>, schedule, memory, clif, asm or dot.
-    #[pyo3(signature = (stage, program="decode", *, quantize=None, kv=None, without=Vec::new(), fuse=true))]
+    #[pyo3(signature = (stage, program="decode", *, quantize=None, quantize_plan=None, kv=None, without=Vec::new(), fuse=true))]
     fn emit(
         &self,
         python: Python<'_>,
         stage: &str,
         program: &str,
         quantize: Option<&str>,
+        quantize_plan: Option<QuantizePlan>,
         kv: Option<&str>,
         without: Vec<String>,
         fuse: bool,
     ) -> PyResult<String> {
         let stage: DumpStage = stage.parse().map_err(unexpected)?;
         let kind: ProgramKind = program.parse().map_err(unexpected)?;
-        let options = options(quantize, kv, without, fuse)?;
+        let options = options(quantize, quantize_plan, kv, without, fuse)?;
         python.detach(|| {
             let compile = options.compile().map_err(raised)?;
             let loaded = self.0.load(
@@ -171,7 +176,8 @@ impl Model {
                 options.floats,
                 &|_, _, _| {},
             );
-            dump(&loaded.map_err(raised)?, &compile, kind, stage, None).map_err(raised)
+            let whole = (&loaded.map_err(raised)?, driver::Part::whole());
+            dump(whole, &compile, kind, stage, None).map_err(raised)
         })
     }
 

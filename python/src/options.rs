@@ -3,10 +3,15 @@
 use graver::runtime::abi::{CacheType, Quant};
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
+use pyo3::types::PyMapping;
+
+/// Types of some matrices, by patterns of their names.
+pub(crate) type QuantizePlan<'py> = Bound<'py, PyMapping>;
 
 /// The compiler's options for arguments as Python gives them.
 pub(crate) fn options(
     quantize: Option<&str>,
+    quantize_plan: Option<QuantizePlan<'_>>,
     kv: Option<&str>,
     without: Vec<String>,
     fuse: bool,
@@ -16,21 +21,45 @@ pub(crate) fn options(
         ..graver::Options::default()
     };
     if let Some(name) = quantize {
-        options = match name {
-            "q8" => options.quantized(Quant::Q8),
-            "q4" => options.quantized(Quant::Q4),
-            "none" => graver::Options {
+        options = match quant("quantize", name)? {
+            Some(quant) => options.quantized(quant),
+            None => graver::Options {
                 floats: true,
                 ..options
             },
-            other => return Err(unknown("quantize", other, "'q8', 'q4' or 'none'")),
         };
+    }
+    if let Some(plan) = quantize_plan {
+        options = with_plan(options, &plan)?;
     }
     if !fuse {
         options = options.unfused();
     }
     options.passes.disabled = without;
     Ok(options)
+}
+
+/// Other types for some matrices, of a model whose matrices are rounded.
+fn with_plan(options: graver::Options, plan: &QuantizePlan<'_>) -> PyResult<graver::Options> {
+    if options.quantize.is_none() {
+        let message = "quantize_plan: needs quantize='q8' or 'q4', the type of all other matrices";
+        return Err(PyValueError::new_err(message));
+    }
+    plan.items()?.iter().try_fold(options, |options, item| {
+        let (pattern, name): (String, String) = item.extract()?;
+        let quant = quant(&format!("quantize_plan[{pattern:?}]"), &name)?;
+        Ok(options.except(&pattern, quant))
+    })
+}
+
+/// What matrices are rounded to; nothing for `'none'`.
+fn quant(argument: &str, name: &str) -> PyResult<Option<Quant>> {
+    match name {
+        "q8" => Ok(Some(Quant::Q8)),
+        "q4" => Ok(Some(Quant::Q4)),
+        "none" => Ok(None),
+        other => Err(unknown(argument, other, "'q8', 'q4' or 'none'")),
+    }
 }
 
 fn cache(name: &str) -> PyResult<CacheType> {

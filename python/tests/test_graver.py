@@ -154,6 +154,25 @@ def test_options_reach_the_compiler():
     assert any("q8" in name for name in manifest["weight_types"])
 
 
+def test_some_matrices_have_another_type():
+    model = graver.Model()
+    weights = lambda **options: model.summary(quantize="q4", **options)["weight_bytes"]
+    assert weights() < weights(quantize_plan={"head": "q8"}) < weights(quantize_plan={"head": "q8", "layers.0": "none"})
+    # The last pattern that fits counts.
+    assert weights(quantize_plan={"layers.*": "none", "layers.*.mlp": "q4"}) < weights(quantize_plan={"layers.*": "none"})
+    manifest = model.compile(quantize="q4", quantize_plan={"*.mlp.down": "q8"}).manifest
+    assert {"q4", "q8"} <= set(manifest["weight_types"])
+    with pytest.raises(graver.GraverError, match="mlp.dwn"):
+        model.compile(quantize="q8", quantize_plan={"*.mlp.dwn": "q4"})
+    with pytest.raises(ValueError, match=r'quantize_plan\["head"\]: found "q5", expected'):
+        model.compile(quantize="q8", quantize_plan={"head": "q5"})
+    for quantize in (None, "none"):
+        with pytest.raises(ValueError, match="needs quantize='q8' or 'q4'"):
+            model.compile(quantize=quantize, quantize_plan={"head": "q8"})
+    with pytest.raises(TypeError):
+        model.compile(quantize="q8", quantize_plan=["head=q8"])
+
+
 def test_python_goes_on_while_a_model_computes(compiled):
     session = compiled.session(threads=1)
     tokens = [i % session.vocab for i in range(400)]

@@ -5,13 +5,14 @@
 
 use std::sync::{Arc, Mutex};
 
-use graver::driver::{CompileOptions, Loaded};
-use graver::explore::{About, Explorer, page, view};
+use graver::driver::{CompileOptions, Loaded, Part};
+use graver::explore::{About, Explorer, measure, page, view};
 use graver::spec::{self, SpecSource};
 use graver::summary::{Machine, summarize};
 use graver_serve::http::LocalPage;
 use graver_tests::browser::{browse, browser};
 use graver_tests::{load_preset, load_shapes};
+use serde_json::Value;
 
 /// The five views of a kernel.
 const VIEWS: [&str; 5] = ["origins", "said", "cost", "clif", "asm"];
@@ -73,7 +74,7 @@ fn a_kernel_that_is_clicked_shows_five_views() {
     let options = CompileOptions::native().unwrap();
     let html = page(
         &about("a </script> & b", &loaded, false),
-        &view(&loaded, &options).unwrap(),
+        &view((&loaded, Part::whole()), &options).unwrap(),
         None,
     );
     let click = "const all = [...document.querySelectorAll('.kernel')];\
@@ -117,6 +118,7 @@ fn a_pass_that_is_switched_off_changes_graph_code_and_times() {
     let explorer = Explorer {
         about: about("llama tiny", &loaded, true).live(),
         loaded: Arc::new(loaded),
+        part: Part::whole(),
         options: CompileOptions::native().unwrap(),
         threads: 1,
         measuring: Mutex::new(()),
@@ -187,6 +189,7 @@ fn an_explorer_answers_and_refuses() {
     let explorer = Explorer {
         about: about("llama tiny", &loaded, false).live(),
         loaded: Arc::new(loaded),
+        part: Part::whole(),
         options: CompileOptions::native().unwrap(),
         threads: 1,
         measuring: Mutex::new(()),
@@ -198,7 +201,7 @@ fn an_explorer_answers_and_refuses() {
     let kernels = |query: &str| {
         let (status, body) = asked("/view", query);
         assert_eq!(status, 200, "{body}");
-        let view: serde_json::Value = serde_json::from_str(&body).unwrap();
+        let view: Value = serde_json::from_str(&body).unwrap();
         view["programs"][0]["counts"]["kernels"].as_u64().unwrap()
     };
     assert!(kernels("off=qkv-epilogue,norm-prologue") > kernels("off=norm-prologue"));
@@ -206,10 +209,50 @@ fn an_explorer_answers_and_refuses() {
     let (status, said) = asked("/view", "off=norm-prolog");
     assert_eq!(status, 400);
     assert!(
-        said.starts_with("no pass is called `norm-prolog` (did you mean `norm-prologue`?)"),
+        said.starts_with("no pass named `norm-prolog` (did you mean `norm-prologue`?)"),
         "{said}"
     );
     assert_eq!(asked("/view", "without=x").0, 400);
     assert_eq!(asked("/times", "").0, 404, "its weights are not to be run");
     assert_eq!(asked("/elsewhere", "").0, 404);
+}
+
+/// Each rank has kernels of its own shapes, and meets the others; times are those of the rank.
+#[test]
+fn a_rank_is_shown_and_timed() {
+    let spec = spec::load(SpecSource::Builtin("llama")).unwrap();
+    let loaded = Arc::new(load_preset(&spec, "tiny", 0, None).unwrap());
+    let options = CompileOptions::native().unwrap();
+    let seen = |ranks: usize, rank: usize| {
+        let division = ranks.into();
+        let part = Part { division, rank };
+        let view = view((&loaded, part), &options).unwrap();
+        let view = serde_json::to_value(&view).unwrap();
+        let times = measure((&loaded, part), &options, 1).unwrap();
+        (view, serde_json::to_value(&times).unwrap())
+    };
+    let kernels = |view: &Value| -> Vec<(String, String)> {
+        let blocks = view["programs"][0]["blocks"].as_array().unwrap().iter();
+        let kernels = blocks.flat_map(|b| b["kernels"].as_array().unwrap());
+        let text = |k: &Value, key: &str| k[key].as_str().unwrap().to_string();
+        kernels.map(|k| (text(k, "op"), text(k, "shape"))).collect()
+    };
+    let (whole, _) = seen(1, 0);
+    assert!(!kernels(&whole).iter().any(|(op, _)| op == "all_reduce"));
+    for rank in [0, 1] {
+        let (view, times) = seen(2, rank);
+        let own = kernels(&view);
+        assert!(own.iter().any(|(op, _)| op == "all_reduce"), "{own:?}");
+        assert_ne!(own, kernels(&whole));
+        let timed = times["programs"][0]["kernels"].as_array().unwrap();
+        assert_eq!(timed.len(), own.len(), "rank {rank}");
+        let took = |k: &Value| k["median_ns"].as_u64().unwrap() > 0;
+        assert!(timed.iter().any(took), "rank {rank}: {times}");
+    }
+    let part = Part {
+        division: 2.into(),
+        rank: 2,
+    };
+    let said = view((&loaded, part), &options).unwrap_err().to_string();
+    assert_eq!(said, "--rank 2: expected 0 to 1");
 }

@@ -8,14 +8,14 @@ use graver::explain::explain_ranks;
 use super::model::ModelArgs;
 use super::outcome::Outcome;
 use super::print::{json, print};
-use super::ranks::RanksArgs;
+use super::ranks::RankArgs;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: ModelArgs,
     #[command(flatten)]
-    ranks: RanksArgs,
+    ranks: RankArgs,
     /// Print JSON
     #[arg(long)]
     json: bool,
@@ -24,8 +24,8 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     let loaded = args.model.load(Purpose::Inspect)?;
     let (passes, cache) = (args.model.passes()?, args.model.quant.cache());
-    let division = args.ranks.division(&loaded, &args.model.options()?, None)?;
-    let explanation = explain_ranks(&loaded, &passes, cache, division)?;
+    let part = args.ranks.part(&loaded, &args.model.options()?)?;
+    let explanation = explain_ranks(&loaded, &passes, cache, part)?;
     match args.json {
         true => print(json(&explanation)?)?,
         false => print(explanation)?,

@@ -11,6 +11,7 @@ use super::machine::MachineArgs;
 use super::model::{ModelArgs, WeightedModelArgs, alone};
 use super::outcome::Outcome;
 use super::print::say;
+use super::ranks::RankArgs;
 use super::title::title;
 
 #[derive(clap::Args)]
@@ -19,10 +20,12 @@ pub(crate) struct Args {
     model: WeightedModelArgs,
     #[command(flatten)]
     machine: MachineArgs,
-    /// Port to listen at, on this machine alone; 0 for any that is free
+    #[command(flatten)]
+    ranks: RankArgs,
+    /// Port to listen on, on localhost; 0 for any free one
     #[arg(long, value_name = "PORT", default_value_t = 8090)]
     port: u16,
-    /// Time no kernels; they are not timed either where weights are missing, or random and of more than 1 GB
+    /// Do not time kernels; implied if weights are missing, or random and larger than 1 GB
     #[arg(long)]
     no_times: bool,
 }
@@ -35,16 +38,29 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let shapes = model.load(Purpose::Inspect)?;
     let limits = args.machine.limits(&shapes);
     let summary = model.summary(Some(limits.machine), (&alone, None))?;
+    let options = model.options()?;
+    let part = args.ranks.part(&shapes, &options)?;
+    // Whether there is such a part is said before the page is opened.
+    part.plain_programs(&shapes, options.cache)?;
+    let name = match part.is_shared() {
+        true => format!(
+            "{}, rank {} of {}",
+            title(&model)?,
+            part.rank,
+            part.division.ranks
+        ),
+        false => title(&model)?,
+    };
     let runs = (!args.no_times).then(|| weights(&model, &shapes)).flatten();
     let timed = runs.is_some();
     let explorer = Explorer {
-        about: About::of(&title(&model)?, &summary, timed).live(),
+        about: About::of(&name, &summary, timed).live(),
         loaded: Arc::new(runs.unwrap_or(shapes)),
-        options: model.options()?,
-        threads: args.machine.threads(),
+        part,
+        options,
+        threads: (args.machine.threads() / part.division.ranks).max(1),
         measuring: Mutex::new(()),
     };
-    let name = explorer.about.model.clone();
     let answering = Arc::new(move |path: &str, query: &str| explorer.answer(path, query));
     let mut page = LocalPage::start(args.port, true, answering)?;
     say(format_args!(

@@ -38,13 +38,18 @@ pub(crate) struct ModelArgs {
     /// in or a file [default: the built-in 0.7M model]
     model: Option<PathBuf>,
     /// Spec to use instead of the one that matches config.json: a file, or the name of a built-in one
-    #[arg(long, value_name = "SPEC")]
+    #[arg(help_heading = "Model", long, value_name = "SPEC")]
     spec: Option<PathBuf>,
-    /// Sizes to use where MODEL is a spec [default: tiny]
-    #[arg(long, value_name = "NAME")]
+    /// Preset with the sizes, if MODEL is a spec [default: tiny]
+    #[arg(help_heading = "Model", long, value_name = "NAME")]
     preset: Option<String>,
-    /// Sizes to use where MODEL is a spec, or is left out: those of a config.json, with random weights
-    #[arg(long, value_name = "FILE", conflicts_with = "preset")]
+    /// config.json with the sizes, if MODEL is a spec or not given; weights are random
+    #[arg(
+        help_heading = "Model",
+        long,
+        value_name = "FILE",
+        conflicts_with = "preset"
+    )]
     config: Option<PathBuf>,
     /// Of random weights.
     #[arg(skip)]
@@ -63,8 +68,8 @@ pub(crate) struct ModelArgs {
 pub(crate) struct WeightedModelArgs {
     #[command(flatten)]
     model: ModelArgs,
-    /// Seed of random weights, where MODEL is a spec [default: 0]
-    #[arg(long = "seed", value_name = "S")]
+    /// Seed of random weights, if MODEL is a spec [default: 0]
+    #[arg(long = "seed", value_name = "S", help_heading = "Model")]
     weights_seed: Option<u64>,
 }
 
@@ -98,21 +103,21 @@ impl WeightedModelArgs {
 
 #[derive(Args, Clone, Debug)]
 struct PassArgs {
-    /// Run no pass: fuse nothing
-    #[arg(long, conflicts_with_all = ["no_pass", "pass_limit"])]
+    /// Disable all passes
+    #[arg(help_heading = "Passes", long, conflicts_with_all = ["no_pass", "pass_limit"])]
     no_fuse: bool,
-    /// Leave a pass out; can be repeated
-    #[arg(long = "no-pass", value_name = "NAME")]
+    /// Disable a pass; can be repeated
+    #[arg(help_heading = "Passes", long = "no-pass", value_name = "NAME")]
     no_pass: Vec<String>,
     /// Run only the first N passes
-    #[arg(long, value_name = "N")]
+    #[arg(help_heading = "Passes", long, value_name = "N")]
     pass_limit: Option<usize>,
 }
 
 impl ModelArgs {
     /// The model for `purpose`, quantised where that is asked for.
     pub(crate) fn load(&self, purpose: Purpose) -> Result<Loaded, Box<dyn Error>> {
-        self.load_as(purpose, self.quant.plan().as_ref())
+        self.load_as(purpose, self.quant.plan()?.as_ref())
     }
 
     /// The model as it is stored, for running it.
@@ -289,7 +294,7 @@ fn warn_of_memory(loaded: &Loaded) {
     let (needed, available) = (loaded.weights.mapped_bytes(), pages::available());
     if let Some(available) = available.filter(|available| *available < needed) {
         say(format_args!(
-            "the weights take {}, and {} of memory are available: what does not fit is read from the file again for every token; --quantize \
+            "the weights need {}, but only {} of memory is available: the rest is read from the file again for every token; --quantize \
              makes them smaller",
             Size(needed),
             Size(available)

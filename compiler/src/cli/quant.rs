@@ -4,19 +4,32 @@ use clap::{Args, ValueEnum};
 use graver::weights::{QuantChoice, QuantPlan, QuantRule};
 use graver_runtime::abi::{CacheType, Quant};
 
+/// An option about some matrices beside `--quantize none`.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "{0} needs --quantize q8 or q4, the type of all other matrices; --quantize none rounds nothing"
+)]
+pub(crate) struct NothingRounded(&'static str);
+
 /// How weights and state are stored.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct QuantArgs {
     /// Store every matrix in groups of 32 integers of 8 or 4 bits with a 16-bit scale; none: in floats, also where a GGUF file has
     /// integers, so that what they are multiplied with is not rounded
-    #[arg(long, value_name = "TYPE")]
+    #[arg(help_heading = "Weights and KV cache", long, value_name = "TYPE")]
     quantize: Option<QuantName>,
-    /// Another type for the embedding and the head [default: that of --quantize]
-    #[arg(long, value_name = "TYPE", requires = "quantize")]
-    head: Option<QuantName>,
-    /// Another type for some matrices, by their names or what they lie in: layers.*.mlp.down=q8,layers.0=none,head=q8. Names of the checkpoint's
-    /// tensors will do as well; the last that fits counts
+    /// Type of the embedding and the head [default: that of --quantize]
     #[arg(
+        help_heading = "Weights and KV cache",
+        long,
+        value_name = "TYPE",
+        requires = "quantize"
+    )]
+    head: Option<QuantName>,
+    /// Types of some matrices, by the names of the model or of the checkpoint's tensors: layers.*.mlp.down=q8,layers.0=none,head=q8; the
+    /// last match wins
+    #[arg(
+        help_heading = "Weights and KV cache",
         long,
         value_name = "PATTERN=TYPE,…",
         value_delimiter = ',',
@@ -24,7 +37,7 @@ pub(crate) struct QuantArgs {
     )]
     quantize_plan: Vec<QuantRule>,
     /// KV cache type [default: f32; f16 with --quantize]
-    #[arg(long, value_name = "TYPE")]
+    #[arg(help_heading = "Weights and KV cache", long, value_name = "TYPE")]
     kv: Option<CacheName>,
 }
 
@@ -55,13 +68,35 @@ impl QuantName {
 
 impl QuantArgs {
     /// The types wanted, if any.
-    pub(crate) fn plan(&self) -> Option<QuantPlan> {
-        let layers = self.quantize?.quant()?;
+    ///
+    /// # Errors
+    /// Types of some matrices where none is rounded.
+    pub(crate) fn plan(&self) -> Result<Option<QuantPlan>, NothingRounded> {
+        let Some(layers) = self.rounded() else {
+            return match (self.head, self.quantize_plan.first()) {
+                (None | Some(QuantName::None), None) => Ok(None),
+                (_, Some(_)) => Err(NothingRounded("--quantize-plan")),
+                (Some(_), None) => Err(NothingRounded("--head")),
+            };
+        };
         let head = self.head.and_then(QuantName::quant).unwrap_or(layers);
-        Some(QuantPlan {
+        let as_it_is = match self.head {
+            Some(QuantName::None) => &["embed", "head"][..],
+            Some(QuantName::Q8 | QuantName::Q4) | None => &[],
+        };
+        let as_it_is = as_it_is.iter().map(|section| QuantRule {
+            pattern: (*section).into(),
+            quant: None,
+        });
+        Ok(Some(QuantPlan {
             usual: QuantChoice { layers, head },
-            rules: self.quantize_plan.clone(),
-        })
+            rules: as_it_is.chain(self.quantize_plan.clone()).collect(),
+        }))
+    }
+
+    /// What most matrices are rounded to, if to anything.
+    fn rounded(&self) -> Option<Quant> {
+        self.quantize?.quant()
     }
 
     /// Whether weights that a file has in integers become floats.
@@ -71,12 +106,12 @@ impl QuantArgs {
 
     /// Whether weights are quantised, or keys and values kept in less than f32.
     pub(crate) fn rounds(&self) -> bool {
-        self.plan().is_some() || self.cache() != CacheType::F32
+        self.rounded().is_some() || self.cache() != CacheType::F32
     }
 
     /// What keys and values are kept in.
     pub(crate) fn cache(&self) -> CacheType {
-        match (self.kv, self.plan()) {
+        match (self.kv, self.rounded()) {
             (Some(CacheName::F32), _) | (None, None) => CacheType::F32,
             (Some(CacheName::F16), _) | (None, Some(_)) => CacheType::F16,
             (Some(CacheName::Bf16), _) => CacheType::Bf16,

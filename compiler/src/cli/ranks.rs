@@ -2,7 +2,7 @@
 
 use std::error::Error;
 
-use graver::driver::{CompileOptions, Loaded, open_rank, open_ranks};
+use graver::driver::{CompileOptions, Loaded, Part, open_rank, open_ranks};
 use graver::shard::{Division, Method, RanksError};
 use graver::summary::{Link, Machine, quickest};
 use graver_runtime::cpu;
@@ -10,27 +10,44 @@ use graver_runtime::ranks;
 use graver_runtime::session::{Session, SessionOptions};
 
 use super::model::open;
+use super::print::say;
 
 /// How many ranks share the model.
 #[derive(clap::Args, Clone, Copy, Debug)]
 pub(crate) struct RanksArgs {
-    /// Ranks that share the model, each with threads of its own
-    #[arg(long, value_name = "N", default_value_t = 1)]
+    /// Number of ranks to split the model over, each with its own threads
+    #[arg(help_heading = "Ranks", long, value_name = "N", default_value_t = 1)]
     ranks: usize,
-    /// How ranks share the model [default: tensor]
-    #[arg(long, value_enum, value_name = "PLAN", requires = "ranks")]
+    /// How to split the model over ranks [default: tensor]
+    #[arg(
+        help_heading = "Ranks",
+        long,
+        value_enum,
+        value_name = "PLAN",
+        requires = "ranks"
+    )]
     plan: Option<Plan>,
+}
+
+/// Which rank's part of a model is shown, of how many.
+#[derive(clap::Args, Clone, Copy, Debug)]
+pub(crate) struct RankArgs {
+    #[command(flatten)]
+    pub(crate) ranks: RanksArgs,
+    /// Rank to show, counted from 0 [default: 0]
+    #[arg(help_heading = "Ranks", long, value_name = "R", requires = "ranks")]
+    pub(crate) rank: Option<usize>,
 }
 
 #[derive(clap::ValueEnum, Clone, Copy, Debug)]
 enum Plan {
-    /// All share every product: heads, and columns of every expert
+    /// Split every layer: heads, and columns of every expert
     Tensor,
-    /// The same, but experts are dealt out whole
+    /// As tensor, but with whole experts on each rank
     Expert,
-    /// Each has some layers, for slow links
+    /// Consecutive layers on each rank, for slow links
     Pipeline,
-    /// What is predicted to be quickest
+    /// Whichever is predicted to be fastest
     Auto,
 }
 
@@ -45,6 +62,23 @@ const USUAL: (Machine, Link) = (
         latency_us: 5.0,
     },
 );
+
+impl RankArgs {
+    /// The part that is shown. Where there are several and none was chosen, a line says which it is.
+    pub(crate) fn part(
+        self,
+        loaded: &Loaded,
+        options: &CompileOptions,
+    ) -> Result<Part, RanksError> {
+        let division = self.ranks.division(loaded, options, None)?;
+        let rank = self.rank.unwrap_or(0);
+        if division.ranks > 1 && self.rank.is_none() {
+            let ranks = division.ranks;
+            say(format_args!("rank 0 of {ranks}; --rank R shows another"));
+        }
+        Ok(Part { division, rank })
+    }
+}
 
 impl RanksArgs {
     /// The number.

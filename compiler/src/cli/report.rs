@@ -25,16 +25,16 @@ pub(crate) struct Args {
     /// Output file
     #[arg(short, long, value_name = "FILE", default_value = "report.html")]
     output: PathBuf,
-    /// What `graver bench --ablate --json` printed
+    /// Include measurements: the output of graver bench --ablate --json
     #[arg(long, value_name = "FILE")]
     bench: Option<PathBuf>,
-    /// What `--profile` wrote
+    /// Include a profile: a file written by --profile
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
-    /// Compare with this model: a folder, a spec, or SPEC:PRESET
+    /// Compare with this model
     #[arg(long, value_name = "MODEL")]
     compare: Option<PathBuf>,
-    /// Write the page of graver explore instead: every kernel beside its operations, its code and its cost
+    /// Write the page of graver explore instead, as a file
     #[arg(long, conflicts_with_all = ["bench", "compare"])]
     code: bool,
     #[command(flatten)]
@@ -63,7 +63,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
             let summary = args.model.summary(Some(limits.machine), (&alone, None))?;
             let about = About::of(&own.name, &summary, false);
             let times = profile.as_ref().map(Times::of);
-            explore::page(&about, &view(&loaded, &options)?, times.as_ref())
+            explore::page(
+                &about,
+                &view((&loaded, driver::Part::whole()), &options)?,
+                times.as_ref(),
+            )
         }
         false => {
             let beside = |other: &PathBuf| {
@@ -118,7 +122,7 @@ impl Own {
 #[derive(Debug, thiserror::Error)]
 enum FiguresError {
     #[error(
-        "{}: its figures are {of}, not of {name}: model checksum {found}, expected {expected}; measure this model, with the same \
+        "{}: contains measurements of {of}, not of {name}: model checksum {found}, expected {expected}; measure this model, with the same \
          --quantize and --kv",
         shown(path)
     )]
@@ -130,7 +134,7 @@ enum FiguresError {
         expected: String,
     },
     #[error(
-        "{}: it does not say of which model its figures are, having been written by an earlier version; measure {name} again",
+        "{}: does not say which model was measured (written by an earlier version); measure {name} again",
         shown(path)
     )]
     Unknown { path: PathBuf, name: String },

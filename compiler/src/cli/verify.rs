@@ -26,25 +26,25 @@ use super::ranks::RanksArgs;
 pub(crate) struct Args {
     #[command(flatten)]
     model: WeightedModelArgs,
-    /// Reference logits [default: those of the plain interpreter, after every pass; with --quantize or a KV cache below f32,
-    /// those of the model without either]
+    /// Reference logits [default: those of the interpreter, after every pass; with --quantize or a KV cache below f32, those of the
+    /// unquantised model]
     #[arg(long, value_name = "FILE")]
     golden: Option<PathBuf>,
-    /// Compare perplexities over a text: of the model with --quantize or --kv, and of the one without either
+    /// Compare the perplexity of a text with that of the unquantised model
     #[arg(long, value_name = "FILE", conflicts_with_all = ["golden", "tokens", "checked"])]
     text: Option<PathBuf>,
     #[command(flatten)]
     windows: WindowArgs,
-    /// Tokens to compare on where there are no reference logits [default: 80; 256 written by the unquantised model with --quantize
-    /// or a KV cache below f32]
+    /// Number of tokens to compare, without --golden [default: 80; with --quantize or a KV cache below f32, 256 that the unquantised
+    /// model writes]
     #[arg(long, value_name = "N", conflicts_with = "golden", value_parser = clap::value_parser!(u32).range(1..))]
     tokens: Option<u32>,
-    /// Threads to compute with
-    #[arg(short = 't', long)]
+    /// Number of threads [default: all available processors]
+    #[arg(short = 't', long, value_name = "K")]
     threads: Option<usize>,
     #[command(flatten)]
     ranks: RanksArgs,
-    /// Also compare every access of generated code with what its kernel may touch; many times slower, same results
+    /// Also check every memory access of generated code; much slower, same results
     #[arg(long)]
     checked: bool,
     /// Print JSON
@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     }
     match &args.golden {
         None if args.ranks.is_process() => Err(
-            "processes that MPI has started are compared with reference logits: give them with --golden, or leave out mpirun".into(),
+            "processes that MPI has started are compared with reference logits: pass them with --golden, or run without mpirun".into(),
         ),
         Some(path) => with_golden(&model, args, path),
         None => with_interpreter(&model, args),
@@ -150,7 +150,7 @@ fn rounded(model: &ModelArgs, args: &Args) -> Outcome {
     let Some(mut session) = args.ranks.open(loaded, &model.options()?, options)? else {
         return Ok(ExitCode::SUCCESS);
     };
-    let bounds = Bounds::of(model.quant.plan().as_ref());
+    let bounds = Bounds::of(model.quant.plan()?.as_ref());
     let mut report = against_reference(&mut session, &reference, bounds)?;
     if !report.passed {
         let (loaded, cache) = (model.load(Purpose::Run)?, model.options()?.cache);

@@ -20,6 +20,7 @@ mod error;
 mod load;
 mod manifest;
 mod options;
+mod part;
 mod ranks;
 
 pub use compile::{
@@ -29,6 +30,7 @@ pub use error::{OpenError, PlanRanksError};
 pub use load::{LoadError, LoadProgress, LoadStage, Loaded, ModelSource, Purpose, load};
 pub use manifest::states;
 pub use options::CompileOptions;
+pub use part::Part;
 pub use ranks::{
     CodeOfRanks, PlannedRank, Ranks, code_of_ranks, open_rank, open_ranks, plan_ranks, start_ranks,
 };

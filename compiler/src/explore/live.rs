@@ -10,7 +10,7 @@ use serde::Serialize;
 use super::document::{About, page};
 use super::measure::measure;
 use super::view::view;
-use crate::driver::{CompileOptions, Loaded};
+use crate::driver::{CompileOptions, Loaded, Part};
 use crate::passes::PassOptions;
 
 /// A model that can be looked at with any passes.
@@ -19,9 +19,11 @@ pub struct Explorer {
     pub about: About,
     /// The model; with its weights if kernels are to be timed.
     pub loaded: Arc<Loaded>,
+    /// The part of it that is shown.
+    pub part: Part,
     /// How it is compiled but for the passes that are switched off on the page.
     pub options: CompileOptions,
-    /// Threads that are timed.
+    /// Threads that are timed, of each rank.
     pub threads: usize,
     /// One measurement at a time.
     pub measuring: Mutex<()>,
@@ -39,7 +41,7 @@ impl Explorer {
             ..self.options.clone()
         };
         match path {
-            "/" => match view(&self.loaded, &options) {
+            "/" => match view((&self.loaded, self.part), &options) {
                 Ok(view) => Answer {
                     status: 200,
                     content_type: "text/html; charset=utf-8",
@@ -47,7 +49,7 @@ impl Explorer {
                 },
                 Err(error) => plain(500, error.to_string()),
             },
-            "/view" => match view(&self.loaded, &options) {
+            "/view" => match view((&self.loaded, self.part), &options) {
                 Ok(view) => json(&view),
                 Err(error) => plain(500, error.to_string()),
             },
@@ -57,7 +59,7 @@ impl Explorer {
                     .measuring
                     .lock()
                     .unwrap_or_else(PoisonError::into_inner);
-                match measure(&self.loaded, &options, self.threads) {
+                match measure((&self.loaded, self.part), &options, self.threads) {
                     Ok(times) => json(&times),
                     Err(error) => plain(500, error.to_string()),
                 }

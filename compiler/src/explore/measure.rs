@@ -9,16 +9,15 @@ use graver_runtime::session::{Session, SessionOptions, Wanted};
 use serde::Serialize;
 
 use super::view::steps;
-use crate::artifact::JitError;
 use crate::bench::token_ids;
-use crate::driver::{self, CompileOptions, Loaded};
+use crate::driver::{self, CompileOptions, Loaded, OpenError, Part};
 
 /// Why nothing was measured.
 #[derive(Debug, thiserror::Error)]
 pub enum MeasureError {
-    /// Code.
+    /// Code, or its ranks.
     #[error(transparent)]
-    Jit(#[from] JitError),
+    Open(#[from] OpenError),
     /// The runtime.
     #[error(transparent)]
     Runtime(#[from] Error),
@@ -56,39 +55,49 @@ struct KernelTimes {
 const STEPS: usize = 32;
 const TIME: Duration = Duration::from_secs(2);
 
-/// Compiles a model whose weights are there with time stamps, and runs it.
+/// Compiles a model whose weights are there with time stamps, and runs it, all its ranks; `threads` is for each of them.
 ///
 /// # Errors
 /// Systems that forbid code made in memory, and a session that does not fit the memory.
 pub fn measure(
-    loaded: &Arc<Loaded>,
+    (loaded, part): (&Arc<Loaded>, Part),
     options: &CompileOptions,
     threads: usize,
 ) -> Result<Times, MeasureError> {
     let [decode, prefill] = steps(loaded);
     let mut options = options.clone();
     options.instruments.stamps = true;
-    let program = driver::compile(loaded, &options)?;
     let session = SessionOptions {
         threads: Some(threads),
         context: Some(prefill.tokens.max(decode.depth) + 1),
         profile: true,
         ..SessionOptions::default()
     };
-    let mut session = driver::start(program, loaded, session)?;
+    let mut session = start((loaded, part), &options, session)?;
     // Once to warm up.
     run(&mut session, decode.depth, prefill.tokens, 1)?;
     session.reset_profile();
     run(&mut session, decode.depth, prefill.tokens, STEPS)?;
-    let profile = session.profile();
+    let profiles = session.profiles()?;
+    let own = profiles.get(part.rank);
     Ok(Times {
         threads,
-        programs: profile
-            .iter()
-            .flat_map(|p: &Profile| &p.programs)
-            .map(times)
-            .collect(),
+        programs: own.iter().flat_map(|p| &p.programs).map(times).collect(),
     })
+}
+
+/// A session of the whole model, or of all ranks as threads of this process.
+fn start(
+    (loaded, part): (&Arc<Loaded>, Part),
+    options: &CompileOptions,
+    session: SessionOptions,
+) -> Result<Session, OpenError> {
+    if part.is_shared() {
+        let planned = driver::plan_ranks(loaded, options, part.division)?;
+        return driver::start_ranks(planned, options, &session);
+    }
+    let program = driver::compile(loaded, options)?;
+    Ok(driver::start(program, loaded, session)?)
 }
 
 /// A prompt, and some tokens after it, each of them the first.

@@ -11,4 +11,4 @@ mod view;
 pub use document::{About, page};
 pub use live::Explorer;
 pub use measure::{MeasureError, Times, measure};
-pub use view::{View, view};
+pub use view::{View, ViewError, view};

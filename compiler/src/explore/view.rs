@@ -10,12 +10,24 @@ use crate::artifact::{ListingError, listings};
 use crate::codegen::Listing;
 use crate::cost::{self, Cost, Step};
 use crate::disasm::{Disassembly, disassemble};
-use crate::driver::{CompileOptions, Loaded, plain_program};
+use crate::driver::{CompileOptions, Loaded, Part};
 use crate::explain::{Counts, counts};
-use crate::graph::{Graph, NodeId, Op, ProgramKind, op_text, shape_text};
+use crate::graph::{Graph, NodeId, Op, op_text, shape_text};
 use crate::history::History;
 use crate::passes::{Outcome, PASSES};
 use crate::schedule::{Kernel, root};
+use crate::shard::RanksError;
+
+/// Why there is no view.
+#[derive(Debug, thiserror::Error)]
+pub enum ViewError {
+    /// Machine code for a processor that code cannot be made for.
+    #[error(transparent)]
+    Listing(#[from] ListingError),
+    /// Ranks that there cannot be.
+    #[error(transparent)]
+    Ranks(#[from] RanksError),
+}
 
 /// Both programs.
 #[derive(Clone, Debug, Serialize)]
@@ -129,14 +141,15 @@ pub(super) fn steps(loaded: &Loaded) -> [Step; 2] {
     [Step::decode(depth), Step::prefill(prompt, 0)]
 }
 
-/// Compiles both programs and takes them apart.
+/// Compiles both programs of a part of a model and takes them apart.
 ///
 /// # Errors
-/// Processors that code cannot be made for, and what Cranelift reports.
-pub fn view(loaded: &Loaded, options: &CompileOptions) -> Result<View, ListingError> {
+/// Processors that code cannot be made for, what Cranelift reports, and parts that there are not.
+pub fn view((loaded, part): (&Loaded, Part), options: &CompileOptions) -> Result<View, ViewError> {
     let begun = Instant::now();
-    let histories = [ProgramKind::Decode, ProgramKind::Prefill]
-        .map(|kind| History::of(plain_program(loaded, kind, options.cache), &options.passes));
+    let histories = part
+        .plain_programs(loaded, options.cache)?
+        .map(|plain| History::of(plain, &options.passes));
     let mut programs = vec![];
     for (history, step) in histories.iter().zip(steps(loaded)) {
         let functions = listings(&history.planned, &options.target)?;

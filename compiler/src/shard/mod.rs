@@ -83,7 +83,7 @@ pub enum RanksError {
     },
     /// More than there are layers to deal out.
     #[error(
-        "--plan pipeline: {ranks} ranks, and the {layers} layers of this model make at most {most} runs; take fewer ranks, or another plan"
+        "--plan pipeline: {ranks} ranks, and the {layers} layers of this model can be split into at most {most} parts; use fewer ranks, or another plan"
     )]
     Layers {
         /// How many were asked for.
@@ -92,6 +92,14 @@ pub enum RanksError {
         layers: usize,
         /// Runs that share no state.
         most: usize,
+    },
+    /// A rank that is none of them.
+    #[error("--rank {rank}: expected 0 to {}", ranks - 1)]
+    NoSuchRank {
+        /// Which was asked for.
+        rank: usize,
+        /// How many there are.
+        ranks: usize,
     },
 }
 

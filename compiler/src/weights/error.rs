@@ -75,7 +75,7 @@ pub enum WeightsError {
         problem: IndexError,
     },
     /// A rule about matrices of which there are none.
-    #[error("{pattern}=…: no matrix that is to be rounded has such a name{}", nearest.as_ref().map_or(String::new(), |name| format!("; the nearest is {}", Name(name))))]
+    #[error("{pattern}=…: matches no matrix to quantise that later rules leave{}", nearest.as_ref().map_or(String::new(), |name| format!("; the nearest is {}", Name(name))))]
     NoSuchMatrix {
         /// The rule's pattern.
         pattern: String,
@@ -164,7 +164,7 @@ pub enum WeightsError {
     },
     /// Scales that are missing or do not fit what they scale.
     #[error(
-        "tensor {}: for {slot}: found {found}, expected {expected}; fetch the checkpoint again, or its unquantised form",
+        "tensor {}: for {slot}: found {found}, expected {expected}; download the checkpoint again, or its unquantised form",
         Name(tensor)
     )]
     Scales {
@@ -178,7 +178,7 @@ pub enum WeightsError {
         expected: String,
     },
     /// A weight that is not finite. Rounded, it would look like a number.
-    #[error("{place}: found {found}, expected a finite number; fetch the checkpoint again")]
+    #[error("{place}: found {found}, expected a finite number; download the checkpoint again")]
     NotFinite {
         /// Where.
         place: TensorPlace,
@@ -201,7 +201,7 @@ pub enum WeightsError {
     },
     /// A number that its scale makes infinite.
     #[error(
-        "{place}: found {value} in a block of scale {scale:e}, expected a product below 2^128, where f32 and bf16 end; fetch the checkpoint again"
+        "{place}: found {value} in a block of scale {scale:e}, expected a product below 2^128, the limit of f32 and bf16; download the checkpoint again"
     )]
     Overflow {
         /// Where.
@@ -213,7 +213,7 @@ pub enum WeightsError {
     },
     /// Experts of one layer that are stored in different ways.
     #[error(
-        "{slot}: {} is stored as {}, {} as {}, but the experts of a layer have to be stored alike; store them in one type",
+        "{slot}: {} is stored as {}, {} as {}, expected the same type for all experts of a layer; convert them to one type",
         Name(&first.0), first.1, Name(&other.0), other.1
     )]
     MixedFamily {
@@ -244,7 +244,7 @@ pub enum WeightsError {
     },
     /// Converted, packed or random weights that memory has no room for.
     #[error(
-        "the weights need {} of memory, and {} are available; choose smaller sizes (--preset), or `graver compile`, which makes weights piece by piece",
+        "the weights need {} of memory, but only {} is available; choose smaller sizes (--preset), or `graver compile`, which needs little memory",
         Size(*bytes),
         Size(*available)
     )]

@@ -101,7 +101,7 @@ fn a_spec_may_be_named_with_its_preset() {
     );
     let message = refused("inspect llama:tiny --preset 3.1-8b");
     assert!(
-        message.contains("preset 3.1-8b: the model is named with a preset already, tiny"),
+        message.contains("preset 3.1-8b: the model's name already has a preset, tiny"),
         "{message}"
     );
 }
@@ -187,7 +187,7 @@ fn impossible_numbers_are_refused() {
         ),
         (
             "bench --no-fuse",
-            "--no-fuse leaves nothing to compare: bench measures the unfused graph",
+            "--no-fuse leaves nothing to compare: bench measures the fused graph",
         ),
         (
             "bench diff a b --tolerance nan",
@@ -232,10 +232,27 @@ fn options_that_need_another_are_refused_alone() {
             "types are q8, q4 and none",
         ),
         ("bench --quantize-plan head=q8", "--quantize <TYPE>"),
+        (
+            "inspect llama --quantize none --head q8",
+            "--head needs --quantize q8 or q4",
+        ),
+        (
+            "inspect llama --quantize none --quantize-plan head=q8",
+            "--quantize-plan needs --quantize q8 or q4",
+        ),
+        ("explore llama --rank 1", "--ranks <N>"),
+        (
+            "inspect llama --emit graph --ranks 2 --rank 2",
+            "--rank 2: expected 0 to 1",
+        ),
+        (
+            "inspect llama --ranks 2 --rank 1",
+            "the summary is of all ranks",
+        ),
         ("verify --golden a --tokens 5", "cannot be used with"),
         (
             "compile llama --emit obj --weights embed",
-            "an object cannot carry weights",
+            "an object file cannot contain weights",
         ),
     ] {
         let message = refused(args);
@@ -255,10 +272,71 @@ fn explain_takes_the_type_of_the_cache() {
     }
 }
 
+/// What is rounded otherwise, or not at all, shows in the weights' bytes.
+#[test]
+fn the_head_may_be_rounded_otherwise_or_not_at_all() {
+    let bytes = |head: &str| {
+        let args = format!("inspect llama --quantize q4 --json {head}");
+        let summary: serde_json::Value = serde_json::from_str(&graver(&args).ok()).unwrap();
+        summary["weight_bytes"].as_u64().unwrap()
+    };
+    assert_eq!(bytes(""), bytes("--head q4"));
+    assert!(bytes("--head q4") < bytes("--head q8"));
+    assert!(bytes("--head q8") < bytes("--head none"));
+}
+
+/// Of several ranks one is shown, and a line says which where none was chosen.
+#[test]
+fn every_stage_of_a_rank_can_be_printed() {
+    for stage in ["graph", "schedule", "memory", "clif", "asm", "dot"] {
+        let args = format!("inspect llama --emit {stage} --kernel gate+up");
+        let whole = graver(&args).ok();
+        let run = graver(&format!("{args} --ranks 2"));
+        assert!(
+            run.err.contains("rank 0 of 2; --rank R shows another"),
+            "{}",
+            run.err
+        );
+        let first = run.ok();
+        assert_ne!(first, whole, "{stage}");
+        let run = graver(&format!("{args} --ranks 2 --rank 0"));
+        assert!(!run.err.contains("rank 0 of 2"), "{}", run.err);
+        assert_eq!(run.ok(), first, "{stage}");
+    }
+    let first = "inspect llama --emit graph --ranks 2 --plan pipeline --rank 0";
+    let last = graver(&first.replace("--rank 0", "--rank 1")).ok();
+    assert!(last.contains("logits") && last != graver(first).ok());
+    let said = graver("explain llama --ranks 2 --rank 1").ok();
+    assert!(said.contains("this is rank 1"), "{said}");
+}
+
 /// A folder has its own sizes; those asked for are the other model's.
 #[test]
 fn a_preset_does_not_stand_in_the_way_of_a_folder_to_compare_with() {
     let dir = fixture("qwen3-f32");
     let both = graver(&format!("inspect llama --preset tiny --compare {dir}")).ok();
     assert!(both.contains("llama tiny") && both.contains(&dir), "{both}");
+}
+
+/// Options of one kind stand together, and none below a heading that is not its own.
+#[test]
+fn help_has_headings() {
+    let help = graver("run --help").ok();
+    let under = |heading: &str| -> Vec<&str> {
+        let (_, rest) = help.split_once(&format!("\n{heading}:\n")).unwrap();
+        let lines = rest
+            .lines()
+            .take_while(|line| line.is_empty() || line.starts_with(' '));
+        let names = lines.filter_map(|line| line.trim_start().strip_prefix("--"));
+        names.map(|name| name.split(' ').next().unwrap()).collect()
+    };
+    assert_eq!(under("Passes"), ["no-fuse", "no-pass", "pass-limit"]);
+    assert_eq!(
+        under("Weights and KV cache"),
+        ["quantize", "head", "quantize-plan", "kv"]
+    );
+    assert_eq!(under("Ranks"), ["ranks", "plan"]);
+    let sampling = ["temp", "top-k", "top-p", "min-p", "repeat-penalty", "seed"];
+    assert_eq!(under("Sampling"), sampling);
+    assert!(under("Options").contains(&"checked"));
 }

@@ -1,4 +1,4 @@
-from collections.abc import Iterator, KeysView, Sequence
+from collections.abc import Iterator, KeysView, Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal, Optional, Union
 
@@ -9,6 +9,7 @@ __version__: str
 
 _Path = Union[str, PathLike[str]]
 _Quantize = Optional[Literal["q8", "q4", "none"]]
+_QuantizePlan = Optional[Mapping[str, Literal["q8", "q4", "none"]]]
 _Cache = Optional[Literal["f32", "f16", "bf16", "q8"]]
 _Program = Literal["decode", "prefill"]
 _Prompt = Union[str, Sequence[int], NDArray[np.integer[Any]]]
@@ -174,13 +175,36 @@ class Model:
     @property
     def label(self) -> str: ...
     def compile(
-        self, *, quantize: _Quantize = None, kv: _Cache = None, without: Sequence[str] = (), fuse: bool = True
-    ) -> Compiled: ...
+        self,
+        *,
+        quantize: _Quantize = None,
+        quantize_plan: _QuantizePlan = None,
+        kv: _Cache = None,
+        without: Sequence[str] = (),
+        fuse: bool = True,
+    ) -> Compiled:
+        """Compiles it for this processor, in memory.
+
+        `quantize_plan` gives some matrices another type than `quantize`: `{"layers.*.mlp.down": "q8", "head": "none"}`, by names of the
+        model's matrices or of the checkpoint's tensors, or of what they lie in; the last pattern that fits counts."""
+
     def explain(
-        self, *, quantize: _Quantize = None, kv: _Cache = None, without: Sequence[str] = (), fuse: bool = True
+        self,
+        *,
+        quantize: _Quantize = None,
+        quantize_plan: _QuantizePlan = None,
+        kv: _Cache = None,
+        without: Sequence[str] = (),
+        fuse: bool = True,
     ) -> Report: ...
     def summary(
-        self, *, quantize: _Quantize = None, kv: _Cache = None, without: Sequence[str] = (), fuse: bool = True
+        self,
+        *,
+        quantize: _Quantize = None,
+        quantize_plan: _QuantizePlan = None,
+        kv: _Cache = None,
+        without: Sequence[str] = (),
+        fuse: bool = True,
     ) -> Report: ...
     def verify(self, *, without: Sequence[str] = (), fuse: bool = True) -> Report: ...
     def graph(
@@ -188,6 +212,7 @@ class Model:
         program: _Program = "decode",
         *,
         quantize: _Quantize = None,
+        quantize_plan: _QuantizePlan = None,
         kv: _Cache = None,
         without: Sequence[str] = (),
         fuse: bool = True,
@@ -198,6 +223,7 @@ class Model:
         program: _Program = "decode",
         *,
         quantize: _Quantize = None,
+        quantize_plan: _QuantizePlan = None,
         kv: _Cache = None,
         without: Sequence[str] = (),
         fuse: bool = True,

@@ -230,7 +230,7 @@ fn rules_say_what_a_matrix_is_rounded_to() {
     assert_eq!(of(&["stored.*=none"]).unwrap(), None);
     // What another rule after it decides, a rule has no say in.
     let said = of(&["head.*=q4", "stored.*=none"]).unwrap_err().to_string();
-    assert!(said.starts_with("head.*=…: no matrix"), "{said}");
+    assert!(said.starts_with("head.*=…: matches no matrix"), "{said}");
     let said = of(&["stored.v=q4"]).unwrap_err().to_string();
     assert!(said.contains("the nearest is \"stored.w\""), "{said}");
 }
