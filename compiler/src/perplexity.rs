@@ -37,7 +37,7 @@ pub struct Perplexity {
 #[derive(Debug, thiserror::Error)]
 pub enum PerplexityError {
     /// There is nothing to predict.
-    #[error("the text has {tokens} tokens, expected at least 2: one to begin with, one to predict")]
+    #[error("the text has {tokens} tokens, expected at least 2")]
     TooShort {
         /// Tokens of the text.
         tokens: usize,

@@ -16,7 +16,7 @@ pub struct Chosen {
 
 /// A name of no kernel.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("no kernel is called `{name}`{}; there are {}", hint(nearest), known.join(", "))]
+#[error("no kernel named `{name}`{}; there are {}", hint(nearest), known.join(", "))]
 pub struct UnknownKernel {
     name: String,
     nearest: Option<String>,

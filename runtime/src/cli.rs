@@ -32,13 +32,13 @@ pub struct RunArgs {
     /// Prompt text
     #[arg(short, long, value_name = "TEXT", conflicts_with_all = ["prompt_file", "tokens"], allow_hyphen_values = true)]
     pub prompt: Option<String>,
-    /// File with the prompt text (- for standard input); a newline at its end is left off
+    /// File with the prompt (- for stdin); a final newline is dropped
     #[arg(short = 'f', long, value_name = "FILE", conflicts_with = "tokens")]
     pub prompt_file: Option<PathBuf>,
-    /// Prompt as token ids, taken as they are: 1,2,3
+    /// Prompt as token ids: 1,2,3
     #[arg(long, value_name = "IDS", value_delimiter = ',', value_parser = values::token)]
     pub tokens: Option<Vec<u32>>,
-    /// Most tokens to generate
+    /// Maximum number of tokens to generate
     #[arg(short = 'n', long, value_name = "N", default_value_t = 256, value_parser = values::count, allow_negative_numbers = true)]
     pub max_tokens: usize,
     /// How tokens are chosen.
@@ -47,16 +47,16 @@ pub struct RunArgs {
     /// What the model is computed with.
     #[command(flatten)]
     pub session: SessionArgs,
-    /// Print the generated token ids, separated by commas, instead of text
+    /// Print token ids, separated by commas, instead of text
     #[arg(long)]
     pub print_tokens: bool,
-    /// Continue after an end-of-text token
+    /// Continue past end-of-text tokens
     #[arg(long)]
     pub ignore_eos: bool,
-    /// Print nothing but the result
+    /// Print only the result
     #[arg(short, long)]
     pub quiet: bool,
-    /// Print one JSON object at the end instead of text as it comes
+    /// Print one JSON object at the end instead of streaming text
     #[arg(long, conflicts_with = "print_tokens")]
     pub json: bool,
 }
@@ -92,7 +92,7 @@ pub struct SpecialIds {
 pub enum RunError {
     /// The prompt's file cannot be read, or is not UTF-8.
     #[error(
-        "{}: the prompt cannot be read: {source}; expected a text in UTF-8",
+        "{}: cannot read the prompt: {source}; expected UTF-8 text",
         shown(path)
     )]
     PromptFile {
@@ -103,7 +103,7 @@ pub enum RunError {
     },
     /// The profile's file cannot be written.
     #[error(
-        "{}: the profile cannot be written: {source}; choose another place",
+        "{}: cannot write the profile: {source}; choose another file",
         shown(path)
     )]
     ProfileFile {
@@ -114,7 +114,7 @@ pub enum RunError {
     },
     /// An option that would change nothing.
     #[error(
-        "{option} has no effect with --temp 0, which always takes the likeliest token; leave one of the two out"
+        "{option} has no effect with --temp 0, which always picks the most likely token; drop one of the two"
     )]
     NoEffect {
         /// Its name.
@@ -130,7 +130,7 @@ pub enum RunError {
     #[error(transparent)]
     Generate(#[from] GenerateError),
     /// The output cannot be written; a reader that has gone is not an error.
-    #[error("the output cannot be written: {0}; free some space or choose another place")]
+    #[error("cannot write the output: {0}; free some space, or redirect it elsewhere")]
     Output(#[from] io::Error),
 }
 

@@ -64,7 +64,7 @@ pub enum Error {
     },
     /// The file of the running code, which has the weights, was not found.
     #[error(
-        "cannot find the file that this code was loaded from: {source}; put it where it was, or name the file of weights if there is one"
+        "cannot find the file that this code was loaded from: {source}; move it back, or pass the weights file with --weights"
     )]
     OwnFile {
         /// The system's reason.
@@ -85,7 +85,7 @@ pub enum Error {
     },
     /// A size does not fit the address space.
     #[error(
-        "{what} would need more bytes than there are addresses: choose a smaller --context, or compile the model again"
+        "{what} exceeds the address space: choose a smaller --context, or compile the model again"
     )]
     Overflow {
         /// What the memory was for.
@@ -111,7 +111,7 @@ pub enum Error {
     },
     /// A file of weights that nothing would be read from.
     #[error(
-        "{}: not read, since {} has its weights inside; leave the file out, or compile with --weights external",
+        "{}: not used: the weights are in {}; drop --weights, or compile with --weights external",
         shown(.file), shown(.artifact)
     )]
     WeightsNotUsed {
@@ -179,16 +179,14 @@ pub enum Error {
     NoKernels,
     /// A profile of code that takes no times.
     #[error(
-        "the model was compiled without time stamps, so that no profile can be recorded: compile it with --profile"
+        "the model was compiled without time stamps, which profiles need: compile it with --profile"
     )]
     NoStamps,
     /// A checked session of code that does not ask.
-    #[error(
-        "the model was compiled without checks, so that its accesses cannot be looked at: compile it in memory with --checked"
-    )]
+    #[error("the model was compiled without checks: run it in memory with graver run --checked")]
     NoChecks,
     /// Generated code went where it must not.
-    #[error("generated code is wrong, which is a bug in Graver:\n{found}")]
+    #[error("bug in Graver: generated code made an invalid access:\n{found}")]
     Checked {
         /// Kernels and addresses.
         found: String,
@@ -219,7 +217,7 @@ pub enum Error {
         expected: String,
     },
     /// What rank 0 says cannot be read.
-    #[error("what rank 0 says cannot be read: {source}; start all ranks from one compilation")]
+    #[error("cannot read the message of rank 0: {source}; start all ranks from one compilation")]
     RankCommand {
         /// The reason.
         source: serde_json::Error,
@@ -234,7 +232,7 @@ pub enum Error {
     },
     /// Processes that are not as many as the model was compiled for.
     #[error(
-        "{expected} ranks share this model, and MPI has started {}: start it with mpirun -n {expected}",
+        "this model is split over {expected} ranks, but MPI started {}: use mpirun -n {expected}",
         processes(*.found)
     )]
     Processes {
@@ -245,17 +243,15 @@ pub enum Error {
     },
     /// MPI was begun before.
     #[error(
-        "MPI is in use in this process already; one model for each process can be shared by ranks"
+        "MPI is already in use in this process; only one model per process can be split over ranks"
     )]
     MpiTwice,
     /// An MPI that does not allow threads.
-    #[error(
-        "this MPI takes calls from one thread only; use one that was built with support for threads"
-    )]
+    #[error("this MPI is single-threaded; use one built with thread support")]
     MpiThreads,
     /// A runtime without MPI.
     #[error(
-        "this is a part of a model for {ranks} ranks, and the runtime knows no MPI: build graver with --features mpi, and compile the model again"
+        "this is a part of a model for {ranks} ranks, but the runtime was built without MPI: build graver with --features mpi, and compile the model again"
     )]
     NoMpi {
         /// Ranks that share the model.
@@ -266,7 +262,7 @@ pub enum Error {
     NoRanks,
     /// A sequence's state is spread over ranks.
     #[error(
-        "a sequence's state cannot be copied out while several ranks share the model; compute it again instead"
+        "the state of a sequence cannot be saved if the model is split over ranks; compute it again instead"
     )]
     SnapshotOfRanks,
     /// A worker thread could not be started.
@@ -278,7 +274,7 @@ pub enum Error {
         source: io::Error,
     },
     /// A thread could not be pinned to its processor.
-    #[error("cannot pin thread {thread} to processor {cpu}: {source}; leave out --pin")]
+    #[error("cannot pin thread {thread} to processor {cpu}: {source}; drop --pin")]
     Pin {
         /// Index of the thread.
         thread: usize,
@@ -328,7 +324,7 @@ pub enum Error {
     NoSegments,
     /// More tokens than one step can hold.
     #[error(
-        "{tokens} tokens in one step: the model was compiled for at most {max}; feed them in several steps"
+        "{tokens} tokens in one step: the model was compiled for at most {max}; use several steps"
     )]
     StepTooLong {
         /// Tokens given.
@@ -361,7 +357,7 @@ pub enum Error {
     },
     /// A sequence cannot be cut at this position.
     #[error(
-        "sequence slot {slot} cannot be cut to position {position}: it can go to 0{}, or restore a snapshot",
+        "sequence slot {slot} cannot be truncated to position {position}: only to 0{}; restore a snapshot instead",
         reachable(*.earliest, *.current)
     )]
     Truncate {
@@ -376,7 +372,7 @@ pub enum Error {
     },
     /// A snapshot of another model, or of another context length.
     #[error(
-        "the snapshot is of another model or another --context: its state is one of {found} bytes, that of this session's slots of {expected}; restore it where it was taken"
+        "the snapshot is of another model or another --context: its state has {found} bytes, this session's slots have {expected}; restore it where it was taken"
     )]
     Snapshot {
         /// Bytes of a slot when the snapshot was taken.
@@ -401,8 +397,9 @@ fn room(context: usize, most: usize) -> String {
 }
 
 fn reachable(earliest: usize, current: usize) -> String {
-    match earliest < current {
-        true => format!(" or to any position from {earliest} to {current}"),
-        false => format!(", stay at {current}"),
+    match (earliest < current, current) {
+        (true, _) => format!(" or to any position from {earliest} to {current}"),
+        (false, 0) => String::new(),
+        (false, _) => format!(" or {current}"),
     }
 }

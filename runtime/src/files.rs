@@ -35,7 +35,7 @@ pub enum FileError {
     },
     /// A link to nothing.
     #[error(
-        "{}: a broken link, to {}; fetch the file again, or copy it there",
+        "{}: a broken link to {}; download the file again, or copy it there",
         shown(path),
         shown(target)
     )]
@@ -54,7 +54,7 @@ pub enum FileError {
         found: &'static str,
     },
     /// What a repository has in a file's place until the file is fetched.
-    #[error("{}: a Git LFS pointer{}, not the file itself; fetch it with `git lfs pull`", shown(path), size.as_ref().map_or(String::new(), |n| format!(" to a file of {n} bytes")))]
+    #[error("{}: a Git LFS pointer{}, not the file itself; run `git lfs pull`", shown(path), size.as_ref().map_or(String::new(), |n| format!(" to a file of {n} bytes")))]
     LfsPointer {
         /// The file.
         path: PathBuf,
@@ -63,7 +63,7 @@ pub enum FileError {
     },
     /// What a link becomes where it was unpacked or checked out as a file.
     #[error(
-        "{}: a broken link: a file that holds the path {target:?} in place of the file there; fetch or copy the file again",
+        "{}: a broken link: a file that holds the path {target:?} in place of the file there; download or copy the file again",
         shown(path)
     )]
     LinkText {
@@ -86,7 +86,7 @@ pub enum FileError {
         limit: u64,
     },
     /// Bytes that are not text.
-    #[error("{}: not UTF-8 from byte {at} on; expected a text", shown(path))]
+    #[error("{}: not UTF-8 at byte {at}; expected text", shown(path))]
     NotUtf8 {
         /// The file.
         path: PathBuf,

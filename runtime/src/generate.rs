@@ -88,7 +88,7 @@ pub enum Stop {
 pub enum GenerateError {
     /// There is no token to start from.
     #[error(
-        "the prompt has no tokens, expected at least one; give a text with -p, or ids with --tokens"
+        "the prompt is empty, expected at least one token; pass text with -p, or ids with --tokens"
     )]
     EmptyPrompt,
     /// The prompt does not fit.

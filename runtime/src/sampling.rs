@@ -63,9 +63,7 @@ pub enum SamplingError {
         found: f32,
     },
     /// No logits, or all of them −∞.
-    #[error(
-        "none of the {vocab} tokens is possible (every logit is -inf); check the weights with `graver verify`"
-    )]
+    #[error("all {vocab} logits are -inf; check the weights with `graver verify`")]
     Impossible {
         /// Number of logits.
         vocab: usize,

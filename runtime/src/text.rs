@@ -23,11 +23,11 @@ pub struct LoadedText {
 #[derive(Debug, thiserror::Error)]
 pub enum TextError {
     /// A file that cannot be read.
-    #[error("{0}; mend or remove the file")]
+    #[error("{0}; fix or remove the file")]
     File(#[from] FileError),
     /// A file that is not what it should be.
     #[error(
-        "{}: expected JSON with eos_token_id as a token id, a list of them or null: {source}; mend or remove the file",
+        "{}: expected JSON with eos_token_id as a token id, a list of them or null: {source}; fix or remove the file",
         shown(path)
     )]
     GenerationConfig {

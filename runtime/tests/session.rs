@@ -181,7 +181,7 @@ fn truncating_a_full_cache_goes_back_anywhere() {
     let error = session.truncate(0, 18).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "sequence slot 0 cannot be cut to position 18: it can go to 0 or to any position from 0 to 17, or restore a snapshot"
+        "sequence slot 0 cannot be truncated to position 18: only to 0 or to any position from 0 to 17; restore a snapshot instead"
     );
 }
 
@@ -205,7 +205,7 @@ fn recurrent_state_goes_back_to_the_start_or_a_snapshot_only() {
     let error = session.truncate(0, 9).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "sequence slot 0 cannot be cut to position 9: it can go to 0, stay at 10, or restore a snapshot"
+        "sequence slot 0 cannot be truncated to position 9: only to 0 or 10; restore a snapshot instead"
     );
     assert_eq!(session.earliest(0).unwrap(), 10);
     session.truncate(0, 10).unwrap();
@@ -366,7 +366,7 @@ fn errors_come_before_anything_runs() {
             }],
             Wanted::Last
         )),
-        "17 tokens in one step: the model was compiled for at most 16; feed them in several steps"
+        "17 tokens in one step: the model was compiled for at most 16; use several steps"
     );
     assert_eq!(session.position(0).unwrap(), 18);
     session.feed(0, &[1, 2], Wanted::Last).unwrap();
@@ -435,15 +435,16 @@ fn broken_manifests_are_errors() {
     );
     assert!(refused(|m| m.decode.query_tile = 0).contains("decode.query_tile is 0"));
     assert!(refused(|m| m.prefill.max_tokens = usize::MAX).contains("prefill.max_tokens"));
+    assert!(refused(|m| m.decode.arena_bytes = usize::MAX).contains("exceeds the address space"));
     assert!(
-        refused(|m| m.decode.arena_bytes = usize::MAX)
-            .contains("more bytes than there are addresses")
+        refused(|m| m.prefill.arena_bytes_per_position = usize::MAX / 2)
+            .contains("exceeds the address space")
     );
+    assert!(refused(|m| m.decode.scratch_bytes = usize::MAX).contains("exceeds the address space"));
     assert!(
-        refused(|m| m.prefill.arena_bytes_per_position = usize::MAX / 2).contains("more bytes")
+        refused(|m| m.states[0].bytes_per_position = usize::MAX)
+            .contains("exceeds the address space")
     );
-    assert!(refused(|m| m.decode.scratch_bytes = usize::MAX).contains("more bytes"));
-    assert!(refused(|m| m.states[0].bytes_per_position = usize::MAX).contains("more bytes"));
     assert!(
         refused(|m| m.states[0].bytes_per_position = 1 << 50).contains("bytes for sequence state")
     );

@@ -18,30 +18,30 @@ use crate::template::TemplateFiles;
 
 type Outcome = Result<(), Box<dyn StdError>>;
 
-/// Talk to a language model, compiled by Graver
+/// Chat with a language model compiled by Graver
 #[derive(Parser)]
 #[command(about)]
 struct ChatCli {
-    /// Talk to the model; goes first
+    /// Chat with the model; must come first
     #[arg(long, required = true)]
     chat: bool,
     #[command(flatten)]
     args: ChatArgs,
-    /// File of weights to use, where they are not in the executable itself
+    /// Weights file, if weights are not in the executable
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
 }
 
-/// Answer requests over HTTP with a language model, compiled by Graver
+/// Serve the OpenAI API with a language model compiled by Graver
 #[derive(Parser)]
 #[command(about)]
 struct ServeCli {
-    /// Answer requests; goes first
+    /// Serve the OpenAI API; must come first
     #[arg(long, required = true)]
     serve: bool,
     #[command(flatten)]
     args: ServeArgs,
-    /// File of weights to use, where they are not in the executable itself
+    /// Weights file, if weights are not in the executable
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
 }

@@ -27,7 +27,7 @@ pub type Start = Box<dyn FnMut() -> Result<Session, Box<dyn StdError + Send + Sy
 #[derive(Debug, thiserror::Error)]
 pub enum EmbedError {
     /// The session does not start.
-    #[error("the model that gives embeddings does not start: {0}")]
+    #[error("cannot start the embedding model: {0}")]
     Start(Box<dyn StdError + Send + Sync>),
     /// A text that cannot be computed.
     #[error(transparent)]

@@ -23,7 +23,7 @@ pub(crate) enum PromptError {
     Tokenizer(#[from] TokenizerError),
     /// All marks occur in it.
     #[error(
-        "the conversation has all of U+FDD0 to U+FDEF in it, which are no characters; leave them out"
+        "the conversation contains all of U+FDD0 to U+FDEF, which are not characters; remove them"
     )]
     Marks,
 }

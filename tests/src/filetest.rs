@@ -155,7 +155,7 @@ fn word<T: FromStr<Err: Display>>(text: &str) -> Result<T, String> {
 
 fn pass(name: &str) -> Result<&'static Pass, String> {
     let found = PASSES.iter().find(|p| p.name == name);
-    found.ok_or_else(|| format!("no pass is called {name}"))
+    found.ok_or_else(|| format!("no pass named {name}"))
 }
 
 fn read(input: &str) -> Result<Graph, String> {

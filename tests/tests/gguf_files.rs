@@ -107,8 +107,8 @@ fn what_is_no_gguf_file_is_named() {
         "found bytes [01, 02], expected a GGUF file, which begins with `GGUF`"
     );
     let versions = [
-        (1, "version 1 of GGUF, and versions 2 and 3 are read"),
-        (4, "version 4 of GGUF, and versions 2 and 3 are read"),
+        (1, "GGUF version 1, expected 2 or 3"),
+        (4, "GGUF version 4, expected 2 or 3"),
         (3u32.swap_bytes(), "a big-endian GGUF file"),
     ];
     for (version, expected) in versions {
@@ -159,15 +159,15 @@ fn counts_and_lengths_beyond_reason_are_refused() {
     };
     assert_eq!(
         many(Some(u64::MAX), None),
-        "found 18446744073709551615 tensors, expected at most 131072; the file is damaged, fetch it again"
+        "found 18446744073709551615 tensors, expected at most 131072; the file is damaged, download it again"
     );
     assert_eq!(
         many(None, Some(1 << 40)),
-        "found 1099511627776 keys, expected at most 16384; the file is damaged, fetch it again"
+        "found 1099511627776 keys, expected at most 16384; the file is damaged, download it again"
     );
     assert_eq!(
         many(Some(2), None),
-        "tensor \"\": found 0 bytes after byte 32, expected 4; the file is truncated or damaged, fetch it again"
+        "tensor \"\": found 0 bytes after byte 32, expected 4; the file is truncated or damaged, download it again"
     );
     let list = |element: u32, count: u64| {
         let value = [&element.to_le_bytes()[..], &count.to_le_bytes()].concat();
@@ -175,7 +175,7 @@ fn counts_and_lengths_beyond_reason_are_refused() {
     };
     assert_eq!(
         list(kind::U64, u64::MAX / 4),
-        "found 4611686018427387903 elements of key \"l\", expected at most 4194304; the file is damaged, fetch it again"
+        "found 4611686018427387903 elements of key \"l\", expected at most 4194304; the file is damaged, download it again"
     );
     assert!(
         list(kind::U64, 1000).starts_with("key \"l\": found 15 bytes after byte 49, expected 8000")
@@ -201,11 +201,11 @@ fn metadata_that_is_not_as_the_format_says_is_refused() {
     let cases = [
         (
             plain().raw("deep", kind::LIST, &nested),
-            "key \"deep\": a list of lists, which no key has",
+            "key \"deep\": a list of lists, expected a list of values",
         ),
         (
             plain().whole("a", 1).whole("b", 2).whole("a", 1),
-            "key \"a\" stands twice",
+            "key \"a\" occurs twice",
         ),
         (
             plain().raw("odd", 13, &[]),
@@ -264,7 +264,7 @@ fn tensors_that_cannot_be_are_refused() {
         ),
         (
             |w| w.tensors[1].dtype = 99,
-            "tensor \"two\": unknown type 99; the file is damaged, or its type too new",
+            "tensor \"two\": unknown type 99; the file is damaged, or the type is newer than this program",
         ),
         (
             |w| w.tensors[1].dimensions = vec![1; 5],
@@ -292,7 +292,7 @@ fn tensors_that_cannot_be_are_refused() {
         ),
         (
             |w| w.tensors[1].offset = Some(u64::MAX - 31),
-            "tensor \"two\" of 864 bytes at byte 18446744073709551584 of the data, which has only 896; the file is truncated, fetch it again",
+            "tensor \"two\" of 864 bytes at byte 18446744073709551584 of the data, which has only 896; the file is truncated, download it again",
         ),
         (
             |w| w.tensors[1].offset = Some(0),
@@ -350,10 +350,12 @@ fn a_split_model_is_one_whichever_part_is_named() {
     };
     write(dir, "m-00002-of-00002.gguf", &second);
     told(
-        "m-00001-of-00002.gguf: all parts have 2 tensors, and the first says that there are 3; fetch the parts again",
+        "m-00001-of-00002.gguf: the parts have 2 tensors, but the first part says 3; download them again",
     );
     write(dir, "m-00002-of-00002.gguf", &part(2, 3, 3));
-    told("m-00002-of-00002.gguf: found part 3 of 3, expected part 2 of 2; fetch this part again");
+    told(
+        "m-00002-of-00002.gguf: found part 3 of 3, expected part 2 of 2; download this part again",
+    );
     write(
         dir,
         "m-00001-of-00002.gguf",

@@ -367,10 +367,7 @@ fn calls_can_be_forced() {
         json!({"tools": tools, "tool_choice": {"type": "function", "function": {"name": "x"}}}),
     );
     let answer = post(&server, "/v1/chat/completions", &unknown);
-    assert!(
-        answer.error().contains("no tool is called `x`"),
-        "{answer:?}"
-    );
+    assert!(answer.error().contains("no tool named `x`"), "{answer:?}");
 }
 
 /// The forms that well-known templates name, with the small model, which has none of their tokens and spells them.

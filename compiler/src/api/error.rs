@@ -66,7 +66,7 @@ pub enum Error {
     Verify(#[from] OracleError),
     /// A comparison that rounding would fail.
     #[error(
-        "verify compares with the interpreter, to a thousandth: leave out quantisation and a KV cache below f32, whose loss `graver verify` measures"
+        "verify compares with the interpreter, to a thousandth: use no quantisation and an f32 KV cache; `graver verify` measures what those lose"
     )]
     Rounded,
 }

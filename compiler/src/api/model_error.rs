@@ -27,9 +27,7 @@ pub enum ModelError {
         what: &'static str,
     },
     /// Two presets.
-    #[error(
-        "preset {preset}: the model is named with a preset already, {name}; leave one of the two out"
-    )]
+    #[error("preset {preset}: the model's name already has a preset, {name}; drop one of the two")]
     TwoPresets {
         /// The one that was named with the model.
         name: String,

@@ -22,11 +22,11 @@ pub enum CompileError {
     #[error("code generation failed: {0}")]
     Module(#[from] Box<ModuleError>),
     /// The object file.
-    #[error("the object file cannot be made: {0}")]
+    #[error("cannot write the object file: {0}")]
     Object(ObjectError),
     /// An output with a name that cannot be a file's.
     #[error(
-        "{}: expected an output file with a name in UTF-8; name another one with -o",
+        "{}: expected an output name in UTF-8; choose another with -o",
         shown(path)
     )]
     Name {
@@ -34,14 +34,14 @@ pub enum CompileError {
         path: PathBuf,
     },
     /// An output that is a folder.
-    #[error("{}: is a folder; name the output with -o FILE", shown(path))]
+    #[error("{}: is a folder; choose an output file with -o FILE", shown(path))]
     IsFolder {
         /// The output.
         path: PathBuf,
     },
     /// An output that is a device, a pipe or the like.
     #[error(
-        "{}: is not a plain file, and cannot be replaced by one; name another output with -o FILE",
+        "{}: is not a regular file; choose another output with -o FILE",
         shown(path)
     )]
     NotAFile {
@@ -50,7 +50,7 @@ pub enum CompileError {
     },
     /// A folder that nothing can be written to.
     #[error(
-        "{}: no file can be made in this folder: {source}; name an output elsewhere with -o FILE",
+        "{}: cannot create a file in this folder: {source}; choose another output with -o FILE",
         shown(folder)
     )]
     Folder {
@@ -61,7 +61,7 @@ pub enum CompileError {
     },
     /// A file system without room for the output.
     #[error(
-        "{}: the weights take {}, and {} are free in this folder; make room, choose another place with -o FILE, or round the matrices (--quantize q4)",
+        "{}: the weights need {}, but only {} is free in this folder; free some space, write elsewhere with -o FILE, or quantise (--quantize q4)",
         shown(folder),
         Size(*bytes as usize),
         Size(*free as usize)
@@ -75,10 +75,7 @@ pub enum CompileError {
         free: u64,
     },
     /// An output that cannot be written.
-    #[error(
-        "{}: cannot be written: {source}; nothing was left behind",
-        shown(path)
-    )]
+    #[error("{}: cannot write it: {source}; no output is left", shown(path))]
     Write {
         /// The output.
         path: PathBuf,
@@ -90,7 +87,7 @@ pub enum CompileError {
     Weights(#[from] WeightsError),
     /// An output that cannot be written, and another one that cannot be taken back.
     #[error(
-        "{}: cannot be written: {source}; {} was written and cannot be taken back: {reason}; what it replaced is in {}",
+        "{}: cannot write it: {source}; {} has been written and cannot be undone: {reason}; the previous version is in {}",
         shown(path),
         shown(stuck),
         shown(kept)
@@ -109,7 +106,7 @@ pub enum CompileError {
     },
     /// An output whose name is that of a file beside it.
     #[error(
-        "{}: is the name of a file that is written beside the output; name another output with -o FILE",
+        "{}: is also the name of a file written beside the output; choose another output with -o FILE",
         shown(path)
     )]
     SameName {
@@ -118,7 +115,7 @@ pub enum CompileError {
     },
     /// No C compiler.
     #[error(
-        "cannot run `{program}`, which links the output: {source}; install a C compiler (gcc or clang), or name one in CC"
+        "cannot run `{program}`, which links the output: {source}; install a C compiler (gcc or clang), or set CC"
     )]
     NoLinker {
         /// What was looked for.
@@ -146,7 +143,7 @@ pub enum JitError {
     Target(#[from] TargetError),
     /// The list of symbols.
     #[error(
-        "{}: the symbols cannot be written: {source}; remove the file, or unset GRAVER_PERF_MAP",
+        "{}: cannot write the symbols: {source}; remove the file, or unset GRAVER_PERF_MAP",
         shown(path)
     )]
     PerfMap {
@@ -157,14 +154,14 @@ pub enum JitError {
     },
     /// A system whose rules forbid it.
     #[error(
-        "this system forbids running code that was made in memory ({source}); `graver compile` makes an executable, which runs here"
+        "this system forbids running code generated in memory ({source}); use `graver compile` to make an executable"
     )]
     Forbidden {
         /// What the system said.
         source: io::Error,
     },
     /// No memory for the code.
-    #[error("cannot reserve {bytes} bytes for code: {source}; raise the limit on memory")]
+    #[error("cannot reserve {bytes} bytes for code: {source}; raise the memory limit")]
     NoMemory {
         /// Bytes asked for.
         bytes: usize,

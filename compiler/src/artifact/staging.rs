@@ -208,7 +208,7 @@ mod tests {
         staging.expect_room(1).unwrap();
         let message = staging.expect_room(u64::MAX).unwrap_err().to_string();
         assert!(
-            message.contains("the weights take 18446744 TB, and "),
+            message.contains("the weights need 18446744 TB, but only "),
             "{message}"
         );
     }
@@ -262,7 +262,7 @@ mod tests {
                 }
             });
             let message = outcome.unwrap_err().to_string();
-            assert!(message.ends_with("; nothing was left behind"), "{message}");
+            assert!(message.ends_with("; no output is left"), "{message}");
             let mut expected = vec![("main".to_string(), None)];
             expected.extend(older.map(|text| file("side", text)));
             assert_eq!(contents(folder.path()), expected);

@@ -63,7 +63,7 @@ pub struct DuelPoint {
 pub enum DuelError {
     /// A file that does not run.
     #[error(
-        "{}: it cannot be run: {source}; expected an executable of graver compile",
+        "{}: cannot run it: {source}; expected an executable made by graver compile",
         shown(path)
     )]
     Run {
@@ -82,7 +82,7 @@ pub enum DuelError {
     },
     /// A program that printed something else.
     #[error(
-        "{}: it printed what no executable of graver compile prints with {option} --json: {source}",
+        "{}: unexpected output with {option} --json: {source}; expected an executable made by graver compile",
         shown(path)
     )]
     Output {

@@ -25,7 +25,7 @@ pub(crate) struct Args {
     command: Option<Command>,
     #[command(flatten)]
     model: WeightedModelArgs,
-    /// An executable of graver compile, which MODEL is too in this case: both are run in turn, and OTHER's time is compared with MODEL's
+    /// Second executable: MODEL and OTHER, both made by graver compile, run in turn and are compared
     #[arg(value_name = "OTHER", requires = "model", conflicts_with_all = [
         "spec", "preset", "config", "no_fuse", "no_pass", "pass_limit", "quantize", "head", "kv", "weights_seed",
         "ab", "ablate", "fused_only", "batch", "depth", "profile", "markdown",
@@ -39,17 +39,17 @@ pub(crate) struct Args {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compare two reports; exits with 1 where the second is slower beyond the noise
+    /// Compare two JSON reports; exit with 1 if NEW is slower beyond the noise
     Diff(DiffArgs),
 }
 
 #[derive(clap::Args)]
 struct DiffArgs {
-    /// Report from --json
+    /// Baseline, written by --json
     old: PathBuf,
-    /// Report from --json
+    /// Report to compare with it, written by --json
     new: PathBuf,
-    /// Slowdowns of up to this share count as noise
+    /// Slowdown that counts as noise, as a fraction
     #[arg(long, value_name = "SHARE", default_value_t = 0.02, value_parser = share, allow_negative_numbers = true)]
     tolerance: f64,
     /// Print JSON
@@ -74,38 +74,38 @@ fn sequences(text: &str) -> Result<usize, String> {
 
 #[derive(clap::Args)]
 struct BenchArgs {
-    /// Compare the fused graph with the unfused one in ten rounds rather than three
+    /// Compare fused and unfused in ten rounds instead of three
     #[arg(long)]
     ab: bool,
-    /// Also switch every pass off alone, and on alone
+    /// Also measure with each pass disabled, and with each pass alone
     #[arg(long)]
     ablate: bool,
-    /// Measure the fused graph alone
+    /// Measure only the fused graph
     #[arg(long, conflicts_with_all = ["ab", "ablate"])]
     fused_only: bool,
-    /// Prompt lengths to read, with logits of the last token; 0 for none [default: 512, or as many as the model has room for]
+    /// Prompt lengths, in tokens; 0 for none [default: 512, at most the model's context]
     #[arg(long, value_name = "N,…", value_delimiter = ',')]
     prompt: Option<Vec<usize>>,
-    /// Numbers of tokens to write one after the other; 0 for none [default: 64]
+    /// Numbers of tokens to generate; 0 for none [default: 64]
     #[arg(long = "gen", value_name = "N,…", value_delimiter = ',')]
     generate: Option<Vec<usize>>,
-    /// Numbers of sequences that write together, a token of each in every step; speeds are of all together
+    /// Numbers of sequences decoded together, a token of each per step; speeds are their total
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "1", value_parser = sequences)]
     batch: Vec<usize>,
-    /// Positions already filled, at least 4 where tokens are written
+    /// Positions already in the KV cache; at least 4 with --gen
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
     depth: Vec<usize>,
-    /// Times that everything is measured [default: 3; 10 with --ab or --ablate]
+    /// Number of rounds [default: 3; 10 with --ab or --ablate]
     #[arg(long, visible_alias = "repeat", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
-    /// Threads to compute with, each pinned to a processor [default: as many as the system allows]
-    #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Number of threads, each pinned to a processor [default: all available processors]
+    #[arg(short = 't', long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
-    /// Write where the fused graph's time went, as a trace for Perfetto and chrome://tracing; the variant `profiled` shows what
-    /// taking the time costs
+    /// Write a profile of the fused graph, as a trace for Perfetto and chrome://tracing; the variant `profiled` shows what profiling
+    /// costs
     #[arg(long, value_name = "FILE")]
     profile: Option<PathBuf>,
-    /// Print JSON, as docs/bench.md describes it
+    /// Print JSON (format: docs/bench.md)
     #[arg(long, conflicts_with = "markdown")]
     json: bool,
     /// Print Markdown
@@ -126,11 +126,11 @@ pub(crate) fn run(args: &Args) -> Outcome {
 impl BenchArgs {
     fn run(&self, model: &ModelArgs, ranks: RanksArgs) -> Outcome {
         if ranks.is_process() {
-            return Err("graver bench measures ranks of one process: leave out mpirun, or start executables of compile --ranks, which say how fast they were".into());
+            return Err("graver bench measures the ranks of one process: run it without mpirun, or start executables of compile --ranks, which print their speed".into());
         }
         let options = model.options()?;
         if options.passes.no_fuse {
-            return Err("--no-fuse leaves nothing to compare: bench measures the unfused graph beside the fused one".into());
+            return Err("--no-fuse leaves nothing to compare: bench measures the fused graph against the unfused one".into());
         }
         let loaded = model.load(Purpose::Run)?;
         let variants = self.variants(&loaded, &options);

@@ -23,29 +23,28 @@ use super::print::print;
 use super::progress::{Bar, WRITING};
 use super::ranks::RanksArgs;
 
-const INTERRUPTED: &str = "interrupted; nothing was left behind";
+const INTERRUPTED: &str = "interrupted; no file was written";
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
     #[command(flatten)]
     model: WeightedModelArgs,
-    /// Output file, or with --ranks a folder for an executable of each rank, which MPI starts [default: MODEL's own name, in the current
-    /// folder]
-    #[arg(short, long, value_name = "FILE")]
+    /// Output file, or with --ranks a folder for one executable per rank [default: MODEL's name, in the current folder]
+    #[arg(short, long = "output", visible_alias = "out", value_name = "FILE")]
     out: Option<PathBuf>,
-    /// What to make
+    /// Kind of output
     #[arg(long, value_enum, value_name = "KIND", default_value = "exe")]
     emit: Kind,
-    /// Where weights go [default: embed; external for an object, which cannot carry them]
+    /// Where to put weights [default: embed; external with --emit obj]
     #[arg(long, value_enum, value_name = "PLACE")]
     weights: Option<WeightsPlace>,
-    /// What an executable does in addition: --chat, a conversation in a terminal, and --serve, OpenAI's API over HTTP
+    /// Modes to add to the executable, as its options --chat and --serve
     #[arg(long, value_enum, value_name = "MODES", value_delimiter = ',')]
     with: Vec<Mode>,
-    /// Processor to compile for: native for this one, or a level such as x86-64-v3
+    /// Target processor: native, or a level such as x86-64-v3
     #[arg(long, value_name = "NAME", default_value = DEFAULT_TARGET)]
     target_cpu: String,
-    /// Compile time stamps in, which the executable's --profile needs
+    /// Add time stamps for the executable's --profile
     #[arg(long)]
     profile: bool,
     #[command(flatten)]
@@ -57,27 +56,27 @@ pub(crate) struct Args {
 
 #[derive(Clone, Copy, ValueEnum)]
 enum Kind {
-    /// A program that takes the options of `graver run`
+    /// An executable that takes the options of graver run
     Exe,
-    /// A shared library, with a C header beside it
+    /// A shared library and a C header
     So,
-    /// An object, with the runtime as an archive, weights and a C header beside it
+    /// An object file, the runtime as a static library, weights and a C header
     Obj,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Mode {
-    /// A conversation in a terminal
+    /// A chat in the terminal
     Chat,
-    /// A server
+    /// A server of the OpenAI API
     Serve,
 }
 
 #[derive(Clone, Copy, ValueEnum)]
 enum WeightsPlace {
-    /// In the output itself
+    /// In the output
     Embed,
-    /// In a file of their own beside it, NAME.weights
+    /// In a separate file, NAME.weights
     External,
 }
 
@@ -123,7 +122,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let missing = args.missing(check.wait())?;
     if let Some(missing) = missing.as_ref().filter(|_| with.any()) {
         return Err(
-            format!("{missing}, which --with needs; leave it out, or give the model one").into(),
+            format!("{missing}, which --with needs; drop --with, or add one to the model").into(),
         );
     }
     let carried = with.any().then(|| serde_json::to_vec(&templates));
@@ -179,7 +178,7 @@ impl Args {
         match (self.ranks.ranks(), self.emit) {
             (1, _) => Ok(Purpose::Write),
             (ranks, Kind::So | Kind::Obj) => Err(format!(
-                "--ranks {ranks}: MPI starts executables; leave out --emit, or compile for one rank"
+                "--ranks {ranks}: MPI starts executables; drop --emit, or compile for one rank"
             )
             .into()),
             (ranks, Kind::Exe) if !artifact::has_mpi() => Err(format!(
@@ -194,7 +193,7 @@ impl Args {
     fn placement(&self) -> Result<Placement, Box<dyn Error>> {
         match (self.emit, self.weights) {
             (Kind::Obj, Some(WeightsPlace::Embed)) => Err(
-                "--weights embed: an object cannot carry weights; leave it out, or choose another --emit"
+                "--weights embed: an object file cannot contain weights; drop the option, or choose another --emit"
                     .into(),
             ),
             (Kind::Obj, _) | (_, Some(WeightsPlace::External)) => Ok(Placement::External),
@@ -210,7 +209,7 @@ impl Args {
         };
         match self.emit {
             Kind::So | Kind::Obj if with.any() => Err(
-                "--with: only an executable has a command line; leave it out, or choose --emit exe"
+                "--with: only executables have a command line; drop the option, or use --emit exe"
                     .into(),
             ),
             Kind::Exe | Kind::So | Kind::Obj => Ok(with),
@@ -255,7 +254,7 @@ fn report(written: &[Written], kind: Kind, time: Duration, missing: Option<Missi
     }
     out += &format!("compiled in {:.2} s\n", time.as_secs_f64());
     if let Some(missing) = missing {
-        out += &format!("{missing}: the executable takes token ids only (--tokens 1,2,3)\n");
+        out += &format!("{missing}: the executable accepts token ids only (--tokens 1,2,3)\n");
     }
     let path = |i: usize| quoted(&written[i].path);
     let libraries = artifact::link_arguments().join(" ");

@@ -6,14 +6,14 @@ use graver_runtime::{ceilings, cpu};
 
 #[derive(clap::Args)]
 pub(crate) struct MachineArgs {
-    /// Memory bandwidth to assume instead of measuring it
+    /// Memory bandwidth [default: measured]
     #[arg(long, value_name = "GB/S", requires = "gflops", value_parser = positive, allow_negative_numbers = true)]
     gbps: Option<f64>,
-    /// Arithmetic throughput to assume instead of measuring it
+    /// Arithmetic throughput [default: measured]
     #[arg(long, value_name = "GFLOP/S", requires = "gbps", value_parser = positive, allow_negative_numbers = true)]
     gflops: Option<f64>,
-    /// Threads to measure with [default: as many as the system allows]
-    #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Number of threads to measure with [default: all available processors]
+    #[arg(short = 't', long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }
 

@@ -11,7 +11,7 @@ use super::print::print;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// The folder, such as ~/.local/share/man/man1; made if it is not there
+    /// Output folder, such as ~/.local/share/man/man1; created if missing
     folder: PathBuf,
 }
 

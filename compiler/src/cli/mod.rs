@@ -48,35 +48,35 @@ struct Cli {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Compile a model in memory and generate text with it
+    /// Compile a model in memory and generate text
     Run(run::Args),
-    /// Compile a model in memory and talk with it
+    /// Compile a model in memory and chat with it
     Chat(chat::Args),
-    /// Measure speed, what fusion is worth, and what each pass is worth
+    /// Measure speed, and the gain from fusion and from each pass
     Bench(bench::Args),
-    /// Make an executable, a shared library or an object
+    /// Compile a model to an executable, a shared library or an object file
     Compile(compile::Args),
     /// List every fusion candidate: fused or not, and why
     Explain(explain::Args),
-    /// Show every kernel beside its operations, its code and its cost on a page, and switch passes off and on
+    /// Browse kernels with their operations, code and cost, and toggle passes
     Explore(explore::Args),
     /// Summarise a model, compare two, or print any compiler stage
     Inspect(inspect::Args),
-    /// Answer requests as OpenAI's API has them, and show a page to talk to the model
+    /// Serve the OpenAI API, and a chat page
     Serve(serve::Args),
-    /// Measure how well a model knows a text
+    /// Compute the perplexity of a text
     Perplexity(perplexity::Args),
     /// List the built-in specs
     Specs(specs::Args),
-    /// Write an HTML page about a model: graphs, memory, state, roofline, and what was measured
+    /// Write an HTML report: graphs, memory, state, roofline and measurements
     Report(report::Args),
-    /// Measure which of the kernels that give the same results are faster on this processor
+    /// Measure which of several equivalent kernels are fastest on this processor
     Tune(tune::Args),
-    /// Compare the compiled code with golden logits or, pass by pass, with the plain interpreter
+    /// Check compiled code against reference logits or, after every pass, the interpreter
     Verify(verify::Args),
-    /// Print a script that completes commands and options in a shell
+    /// Print a shell completion script
     Completions(completions::Args),
-    /// Write manual pages into a folder
+    /// Write man pages to a folder
     Man(man::Args),
 }
 
@@ -104,7 +104,7 @@ fn command() -> clap::Command {
 fn with_two_seeds(command: clap::Command) -> clap::Command {
     command.mut_arg("weights_seed", |seed| {
         seed.long("weights-seed")
-            .help("Seed of random weights, where MODEL is a spec [default: that of --seed, else 0]")
+            .help("Seed of random weights, if MODEL is a spec [default: that of --seed, else 0]")
     })
 }
 

@@ -25,7 +25,7 @@ fn script(ranks: usize) -> String {
 rank=${{OMPI_COMM_WORLD_RANK:-${{PMI_RANK:-${{SLURM_PROCID:-0}}}}}}
 part="$(dirname "$0")/model.rank$rank"
 if [ "$rank" -ge {ranks} ]; then
-    echo "error: {ranks} ranks share this model, and this is process $rank, counted from 0: start it with mpirun -n {ranks}" >&2
+    echo "error: this model is split over {ranks} ranks, but this is process $rank, counted from 0: use mpirun -n {ranks}" >&2
     exit 1
 elif [ ! -x "$part" ]; then
     echo "error: $part: the part of rank $rank is missing on $(uname -n); copy it there, or compile the model again" >&2
@@ -46,7 +46,7 @@ pub(super) fn write(
     let folder = options.out;
     let failed = |source: io::Error| -> Box<dyn Error> {
         let place = shown(folder);
-        format!("{place}: cannot be written: {source}; choose another folder with --out").into()
+        format!("{place}: cannot write it: {source}; choose another folder with -o").into()
     };
     fs::create_dir_all(folder).map_err(failed)?;
     let mut written = vec![];

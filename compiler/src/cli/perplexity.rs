@@ -25,13 +25,13 @@ const STRIDE: usize = 512;
 pub(crate) struct Args {
     #[command(flatten)]
     model: WeightedModelArgs,
-    /// File with the text
+    /// Text file
     #[arg(long, value_name = "FILE")]
     text: PathBuf,
     #[command(flatten)]
     windows: WindowArgs,
-    /// Threads to compute with
-    #[arg(short = 't', long)]
+    /// Number of threads [default: all available processors]
+    #[arg(short = 't', long, value_name = "K")]
     threads: Option<usize>,
     /// Print JSON
     #[arg(long)]
@@ -41,10 +41,10 @@ pub(crate) struct Args {
 /// How the text is cut.
 #[derive(clap::Args, Clone, Copy)]
 pub(crate) struct WindowArgs {
-    /// Tokens of a window [default: the model's context, at most 4096]
+    /// Window length in tokens [default: the model's context, at most 4096]
     #[arg(long, value_name = "N")]
     max_length: Option<usize>,
-    /// Tokens that a window moves by [default: 512, or the window's length where that is less]
+    /// Distance between windows in tokens [default: 512, at most the window length]
     #[arg(long, value_name = "N")]
     stride: Option<usize>,
 }

@@ -13,9 +13,7 @@ use serde::Serialize;
 
 /// A result that nobody gets.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "the output cannot be written: {0}; free some space or choose another place for standard output"
-)]
+#[error("cannot write the output: {0}; free some space, or redirect it elsewhere")]
 pub(crate) struct OutputLost(#[from] io::Error);
 
 /// Prints a command's result.

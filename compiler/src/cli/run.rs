@@ -20,7 +20,7 @@ pub(crate) struct Args {
     run: RunArgs,
     #[command(flatten)]
     ranks: RanksArgs,
-    /// Compare every access of generated code with what its kernel may touch; many times slower, same results
+    /// Check every memory access of generated code; much slower, same results
     #[arg(long, conflicts_with = "profile")]
     checked: bool,
 }

@@ -13,15 +13,15 @@ use super::print::{json, print};
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Only this one, with its mechanisms
+    /// Show only this spec, with its mechanisms
     name: Option<String>,
     /// Print JSON
     #[arg(long)]
     json: bool,
-    /// Print a JSON Schema of specs, by which editors complete and check them
+    /// Print the JSON Schema of specs, for completion and checks in editors
     #[arg(long, conflicts_with_all = ["name", "json"])]
     schema: bool,
-    /// Print docs/architectures.md: all specs in a table
+    /// Print all specs as a Markdown table (docs/architectures.md)
     #[arg(long, conflicts_with_all = ["name", "json", "schema"])]
     markdown: bool,
 }
@@ -72,7 +72,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
 }
 
 const HINT: &str =
-    "`graver specs NAME` shows what one is made of; `--spec FILE` and MODEL take others.\n";
+    "`graver specs NAME` shows its mechanisms; `--spec FILE` and MODEL accept spec files.\n";
 
 fn entry(name: &str) -> Result<Entry, Box<dyn Error>> {
     let spec = spec::load(SpecSource::Builtin(name))?;

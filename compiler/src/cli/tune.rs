@@ -13,11 +13,11 @@ use super::print::print;
 
 #[derive(clap::Args)]
 pub(crate) struct Args {
-    /// Write the choices to FILE, in place of those that it has for this processor; programs read them where GRAVER_TUNED names the file
+    /// Write the choices to FILE, replacing its entry for this processor; set GRAVER_TUNED=FILE for programs to use them
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
-    /// Threads to measure with; as many as the system allows if not given
-    #[arg(short = 't', long, value_parser = clap::value_parser!(u16).range(1..))]
+    /// Number of threads to measure with [default: all available processors]
+    #[arg(short = 't', long, value_name = "K", value_parser = clap::value_parser!(u16).range(1..))]
     threads: Option<u16>,
 }
 

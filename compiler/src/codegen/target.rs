@@ -18,7 +18,7 @@ pub struct Target {
 #[derive(Debug, thiserror::Error)]
 pub enum TargetError {
     /// No such name.
-    #[error("no target processor is called `{name}`; use native{}", levels())]
+    #[error("unknown target processor `{name}`; expected native{}", levels())]
     Unknown {
         /// What was asked for.
         name: String,
@@ -210,7 +210,7 @@ mod tests {
         let message = Target::named("x86-64-v9").unwrap_err().to_string();
         assert_eq!(
             message,
-            "no target processor is called `x86-64-v9`; use native, x86-64, x86-64-v2, x86-64-v3, x86-64-v4"
+            "unknown target processor `x86-64-v9`; expected native, x86-64, x86-64-v2, x86-64-v3, x86-64-v4"
         );
     }
 }

@@ -67,7 +67,7 @@ pub struct DivergenceReport {
 pub enum DivergenceError {
     /// The reference is for another vocabulary.
     #[error(
-        "the reference has {found} logits for {tokens} tokens, expected {expected}: {vocab} for each"
+        "the reference has {found} logits for {tokens} tokens, expected {expected}: {vocab} per token"
     )]
     Size {
         /// Logits there are.

@@ -57,7 +57,7 @@ pub enum NamedError {
     },
     /// A path at which nothing is.
     #[error(
-        "{}: no such file or folder; expected a checkpoint folder, a .gguf file or a spec's .json file. Nothing is downloaded: a model from a hub has to be in a folder or in the hub's cache already",
+        "{}: no such file or folder; expected a checkpoint folder, a .gguf file or a spec's .json file. Graver downloads nothing: fetch a model from a hub first (hf download OWNER/NAME)",
         shown(path)
     )]
     NotThere {
@@ -74,7 +74,7 @@ pub enum NamedError {
     },
     /// A link to nothing.
     #[error(
-        "{}: a broken link, to {}; give the folder or file itself",
+        "{}: a broken link to {}; use the folder or file itself",
         shown(path),
         shown(target)
     )]
@@ -86,7 +86,7 @@ pub enum NamedError {
     },
     /// A file of weights, without what describes them.
     #[error(
-        "{}: a file of weights alone; expected the folder that it lies in, with its config.json",
+        "{}: a weights file; expected its folder, with a config.json",
         shown(path)
     )]
     WeightFile {
@@ -106,7 +106,7 @@ pub enum NamedError {
     },
     /// A file beside a checkpoint's weights.
     #[error(
-        "{}: a checkpoint's file, not a spec; give the folder that it lies in: {}",
+        "{}: a file of a checkpoint, not a spec; use its folder: {}",
         shown(path),
         shown(folder)
     )]
@@ -118,7 +118,7 @@ pub enum NamedError {
     },
     /// A checkpoint's configuration.
     #[error(
-        "{}: a checkpoint's configuration, not a spec; give the folder that it lies in: {}, or, for its sizes with random weights, --config {}",
+        "{}: a checkpoint's configuration, not a spec; use its folder, {}, or, for these sizes with random weights, --config {}",
         shown(path),
         shown(folder),
         shown(path)
@@ -153,7 +153,7 @@ pub enum NamedError {
         instead: Option<PathBuf>,
     },
     /// A folder with more than one model.
-    #[error("{}: several GGUF files; give one of them: {}", shown(folder), names.join(", "))]
+    #[error("{}: several GGUF files; choose one: {}", shown(folder), names.join(", "))]
     SeveralGguf {
         /// The folder.
         folder: PathBuf,
@@ -162,7 +162,7 @@ pub enum NamedError {
     },
     /// A model of the hub's cache, without files.
     #[error(
-        "{}: in the cache of Hugging Face at {}, but without a snapshot; fetch the model again, or give a folder",
+        "{}: in the cache of Hugging Face at {}, but without a snapshot; download the model again, or use a folder",
         shown(model),
         shown(place)
     )]

@@ -147,7 +147,7 @@ pub struct PassReport {
 /// A name that is not a pass's.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "no pass is called `{name}`{}; the passes are {known}",
+    "no pass named `{name}`{}; the passes are {known}",
     nearest.as_ref().map(|n| format!(" (did you mean `{n}`?)")).unwrap_or_default()
 )]
 pub struct UnknownPass {

@@ -20,7 +20,7 @@ pub enum JsonError {
     Syntax(#[from] serde_json::Error),
     /// More than fits in memory well.
     #[error(
-        "has {found} values, more than the {MAX_VALUES} that a file of JSON may have; leave out what says nothing about the model"
+        "has {found} values, expected at most {MAX_VALUES}; remove what does not describe the model"
     )]
     TooMany {
         /// How many.
@@ -232,7 +232,7 @@ mod tests {
         let many = format!("[{}0]", "0,".repeat(MAX_VALUES));
         let text = parse_json(many.as_bytes()).unwrap_err().to_string();
         assert!(
-            text.starts_with("has 1048577 values, more than the 1048576"),
+            text.starts_with("has 1048577 values, expected at most 1048576"),
             "{text}"
         );
         let text = format!("[\"{}\"]", ",".repeat(MAX_VALUES));

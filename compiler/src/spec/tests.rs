@@ -211,7 +211,7 @@ fn mistakes_have_their_path_and_both_values() {
     );
     assert_eq!(
         message(|s| s["params"]["heads"] = "hidden / 5".into()),
-        "small: params.heads: 16 / 5 leaves a remainder of 1; expected a division that comes out even (`//` rounds down)"
+        "small: params.heads: 16 / 5 leaves a remainder of 1; expected an exact division (`//` rounds down)"
     );
     assert_eq!(
         message(|s| s["params"]["vocab"] = "vocab_sise".into()),
@@ -249,8 +249,8 @@ fn mistakes_have_their_path_and_both_values() {
     );
     assert_eq!(
         message(|s| s["embed"][0]["table"] = "embed.{i}.weight".into()),
-        "small: embed.embed.table: tensor name `embed.{i}.weight`: in braces may stand `i`, the layer's index, inside \
-         a layer, `e`, the expert, in experts' matrices, or an expression"
+        "small: embed.embed.table: tensor name `embed.{i}.weight`: braces may contain `i`, the layer's index, in \
+         layers, `e`, the expert's, in matrices of experts, or an expression"
     );
     assert_eq!(
         message(|s| s["ropes"]["rope"]["dim"] = 3.into()),
@@ -286,7 +286,10 @@ fn parameters_in_a_circle_are_named() {
         s["params"]["a"] = "b + 1".into();
         s["params"]["b"] = "a + 1".into();
     });
-    assert_eq!(text, "small: params.a: needs itself: a needs b needs a");
+    assert_eq!(
+        text,
+        "small: params.a: depends on itself: a needs b needs a"
+    );
 }
 
 #[test]

@@ -274,7 +274,7 @@ fn part_of_name<'a>(node: &Node<'_, 'a>, expression: &'a str) -> Read<String> {
             other,
             Fault::WrongType {
                 found: Kind::of(other),
-                expected: "a string or a number, which stands in a tensor's name",
+                expected: "a string or a number to put into a tensor's name",
             },
         )),
     }

@@ -21,11 +21,11 @@ pub enum SentencePieceError {
     #[error(transparent)]
     Text(#[from] TextError),
     /// A file that cannot be read.
-    #[error("{0}; mend or remove the file")]
+    #[error("{0}; fix or remove the file")]
     File(#[from] FileError),
     /// A file that is not what it should be.
     #[error(
-        "{}: found {found}, expected a SentencePiece model; fetch the file again, or put a tokenizer.json beside it",
+        "{}: found {found}, expected a SentencePiece model; download the file again, or put a tokenizer.json beside it",
         shown(path)
     )]
     Damaged {

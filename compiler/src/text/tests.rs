@@ -111,7 +111,7 @@ fn a_file_that_is_no_model_is_named() {
     };
     let whole = model(2, 1, 0);
     let expected = "DIR/tokenizer.model: found a file that is damaged, or no such model, expected a SentencePiece model; \
-                    fetch the file again, or put a tokenizer.json beside it";
+                    download the file again, or put a tokenizer.json beside it";
     assert_eq!(message(&whole[..whole.len() - 1]), expected);
     assert_eq!(message(b"<html>"), expected);
     assert!(message(&[]).contains("found no pieces, "));

@@ -56,7 +56,7 @@ pub enum VerifyError {
     /// The golden is for a longer context than the model has.
     #[error(
         "{}: {tokens} tokens and {steps} greedy steps need {} positions, the model's context has {context}; \
-         make the golden with fewer tokens",
+         use fewer tokens in the reference",
         shown(path),
         tokens + steps
     )]

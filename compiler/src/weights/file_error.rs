@@ -29,13 +29,13 @@ pub enum HeaderError {
         limit: usize,
     },
     /// Something else altogether.
-    #[error("found {what}, expected a safetensors file; fetch the file again, or convert it")]
+    #[error("found {what}, expected a safetensors file; download the file again, or convert it")]
     Foreign {
         /// `a GGUF file`.
         what: String,
     },
     /// Not text.
-    #[error("the header is not UTF-8 from byte {at} on; is it a safetensors file?")]
+    #[error("the header is not UTF-8 at byte {at}; is it a safetensors file?")]
     NotUtf8 {
         /// First bad byte, counted from the start of the file.
         at: usize,

@@ -114,7 +114,7 @@ impl fmt::Display for Foreign {
             ),
             Foreign::Pickled { file } => write!(
                 f,
-                "{} is pickled, and not read, since a pickle can run any code: convert it to model.safetensors",
+                "{} is a pickle, which can run any code and is not read: convert it to model.safetensors",
                 shown(file)
             ),
             Foreign::Gguf { file } => write!(

@@ -159,12 +159,9 @@ fn mistakes_are_refused() {
     );
     let fine = template(&folder, PLAIN);
     let unknown = chat(&["--template", &fine], "/nonsense\n").refused();
-    assert_eq!(
-        unknown,
-        "there is no command \"/nonsense\"; /help lists them"
-    );
+    assert_eq!(unknown, "unknown command \"/nonsense\"; /help lists all");
     let undo = chat(&["--template", &fine], "/undo\n").refused();
-    assert_eq!(undo, "there is nothing to undo");
+    assert_eq!(undo, "nothing to undo");
     let file = folder.path().join("not.json");
     fs::write(&file, json!([1]).to_string()).expect("a file");
     let loaded = chat(

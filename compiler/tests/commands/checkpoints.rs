@@ -48,7 +48,7 @@ fn no_verb_rounds_what_is_no_number() {
                 assert_eq!(
                     in_dir(dir.path(), verb, &arguments).refused(),
                     format!(
-                        "tensor \"{tensor}\": row 0, column 0: found NaN, expected a finite number; fetch the checkpoint again"
+                        "tensor \"{tensor}\": row 0, column 0: found NaN, expected a finite number; download the checkpoint again"
                     ),
                     "{verb}"
                 );

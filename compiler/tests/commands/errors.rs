@@ -54,9 +54,7 @@ fn model_that_is_neither_folder_nor_spec() {
     let file = format!("{}/model.safetensors", fixture("qwen3-f32"));
     let message = graver(&format!("run {file}")).refused();
     assert!(
-        message.ends_with(
-            "a file of weights alone; expected the folder that it lies in, with its config.json"
-        ),
+        message.ends_with("a weights file; expected its folder, with a config.json"),
         "{message}"
     );
 }
@@ -67,9 +65,10 @@ fn names_get_the_nearest_match() {
     assert!(said("inspect llama --preset tinny").starts_with(
         "llama.json: presets: no preset `tinny` (did you mean `tiny`?); there are `tiny`, "
     ));
-    assert!(said("verify llama --no-pass dead-node").starts_with(
-        "no pass is called `dead-node` (did you mean `dead-nodes`?); the passes are "
-    ));
+    assert!(
+        said("verify llama --no-pass dead-node")
+            .starts_with("no pass named `dead-node` (did you mean `dead-nodes`?); the passes are ")
+    );
     assert!(
         said("specs lama")
             .starts_with("there is no built-in spec `lama` (did you mean `llama`?); known are ")
@@ -79,7 +78,7 @@ fn names_get_the_nearest_match() {
     assert!(
         stage
             .err
-            .contains("no stage is called `shedule` (did you mean `schedule`?)"),
+            .contains("no stage named `shedule` (did you mean `schedule`?)"),
         "{}",
         stage.err
     );
@@ -310,7 +309,7 @@ fn golden_longer_than_the_context() {
     assert!(
         message.ends_with(
             "golden.safetensors: 16 tokens and 11 greedy steps need 27 positions, the model's context has 20; \
-             make the golden with fewer tokens"
+             use fewer tokens in the reference"
         ),
         "{message}"
     );

@@ -50,8 +50,8 @@ fn commands_that_run_code_from_memory_say_what_to_do_instead() {
         };
         assert_eq!(
             run.refused(),
-            "this system forbids running code that was made in memory (Permission denied (os error 13)); \
-             `graver compile` makes an executable, which runs here",
+            "this system forbids running code generated in memory (Permission denied (os error 13)); \
+             use `graver compile` to make an executable",
             "{args:?}"
         );
     }

@@ -30,8 +30,8 @@ fn names_of_hubs_and_paths_that_lead_nowhere() {
         assert_eq!(
             said(folder.path(), model),
             format!(
-                "{model}: no such file or folder; expected a checkpoint folder, a .gguf file or a spec's .json file. Nothing is downloaded: \
-                 a model from a hub has to be in a folder or in the hub's cache already"
+                "{model}: no such file or folder; expected a checkpoint folder, a .gguf file or a spec's .json file. Graver downloads nothing: \
+                 fetch a model from a hub first (hf download OWNER/NAME)"
             )
         );
     }
@@ -54,7 +54,7 @@ fn broken_links_and_what_cannot_be_opened() {
     symlink("gone", folder.path().join("link")).unwrap();
     assert_eq!(
         said(folder.path(), "link"),
-        "link: a broken link, to gone; give the folder or file itself"
+        "link: a broken link to gone; use the folder or file itself"
     );
     symlink("loop", folder.path().join("loop")).unwrap();
     assert!(said(folder.path(), "loop").starts_with("loop: cannot be opened: "));
@@ -96,7 +96,7 @@ fn files_of_a_checkpoint_in_place_of_its_folder() {
         assert_eq!(
             said(folder.path(), &path),
             format!(
-                "{path}: a checkpoint's configuration, not a spec; give the folder that it lies in: {lies_in}, or, for its sizes with random \
+                "{path}: a checkpoint's configuration, not a spec; use its folder, {lies_in}, or, for these sizes with random \
                  weights, --config {path}"
             )
         );
@@ -104,11 +104,11 @@ fn files_of_a_checkpoint_in_place_of_its_folder() {
     fs::write(folder.path().join("tokenizer.json"), "{}").unwrap();
     assert_eq!(
         said(folder.path(), "tokenizer.json"),
-        "tokenizer.json: a checkpoint's file, not a spec; give the folder that it lies in: ."
+        "tokenizer.json: a file of a checkpoint, not a spec; use its folder: ."
     );
     let message = said(folder.path(), &format!("{dir}/model.safetensors"));
     assert!(
-        message.contains("a file of weights alone; expected the folder"),
+        message.contains("a weights file; expected its folder"),
         "{message}"
     );
 }
@@ -170,13 +170,13 @@ fn folders_without_a_config() {
     fs::write(path("gguf/another.gguf"), "").unwrap();
     assert_eq!(
         said(folder.path(), "gguf"),
-        "gguf: several GGUF files; give one of them: another.gguf, model.gguf"
+        "gguf: several GGUF files; choose one: another.gguf, model.gguf"
     );
     // Known by its first bytes, whatever its name.
     fs::write(path("model.json"), "GGUF\u{3}").unwrap();
     assert_eq!(
         said(folder.path(), "model.json"),
-        "model.json: version: found 1 bytes after byte 4, expected 4; the file is truncated or damaged, fetch it again"
+        "model.json: version: found 1 bytes after byte 4, expected 4; the file is truncated or damaged, download it again"
     );
     // As fine-tuning leaves them: not weights to be renamed.
     fs::create_dir(path("adapter")).unwrap();
@@ -243,7 +243,7 @@ fn folders_whose_names_are_not_utf8() {
     let message = with("compile", &[]).refused();
     assert_eq!(
         message,
-        "\"caf\\xE9\": expected an output file with a name in UTF-8; name another one with -o"
+        "\"caf\\xE9\": expected an output name in UTF-8; choose another with -o"
     );
     fs::remove_file(dir.join("config.json")).unwrap();
     let message = with("run", &[]).refused();

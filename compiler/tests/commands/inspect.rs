@@ -116,10 +116,10 @@ fn machine_code_has_addresses_bytes_loops_and_names() {
 #[test]
 fn a_name_of_no_kernel_gets_the_nearest_one() {
     let said = graver("inspect llama --emit asm --kernel layers.dense.mlp.dwn").refused();
-    let expected = "--kernel: no kernel is called `layers.dense.mlp.dwn` (did you mean `layers.dense.mlp.down`?); there are embed";
+    let expected = "--kernel: no kernel named `layers.dense.mlp.dwn` (did you mean `layers.dense.mlp.down`?); there are embed";
     assert!(said.starts_with(expected), "{said}");
     let said = graver("inspect llama --emit spec --kernel mlp").refused();
-    assert!(said.contains("leave it out with --emit spec"), "{said}");
+    assert!(said.contains("drop it with --emit spec"), "{said}");
 }
 
 #[test]
@@ -185,7 +185,7 @@ fn the_spec_of_the_tutorial_verifies() {
     let message = graver_in(folder.path(), &["inspect", "alone.json"]).refused();
     assert_eq!(
         message,
-        "alone.json: presets: none here, nor in a spec that it extends; give sizes with --config FILE (a config.json), or add a preset"
+        "alone.json: presets: none in this spec or those it extends; pass sizes with --config FILE (a config.json), or add a preset"
     );
 }
 

@@ -60,7 +60,7 @@ fn full() -> File {
 fn assert_lost(args: &str, output: &Output, reason: &str) {
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{args}: {err}");
-    let start = format!("error: the output cannot be written: {reason}");
+    let start = format!("error: cannot write the output: {reason}");
     let said = err.lines().filter(|line| line.starts_with(&start)).count();
     assert_eq!(said, 1, "{args}: {err}");
     assert!(!err.contains("internal error"), "{args}: {err}");

@@ -25,7 +25,7 @@ fn start(args: &[&str]) -> (Child, BufReader<ChildStderr>, String) {
         let mut line = String::new();
         assert!(lines.read_line(&mut line).unwrap() > 0, "it ended: {said}");
         said.push_str(&line);
-        if let Some((_, address)) = line.trim_end().split_once("listening at http://") {
+        if let Some((_, address)) = line.trim_end().split_once("listening on http://") {
             return (child, lines, address.to_owned());
         }
     }
@@ -101,7 +101,7 @@ fn a_grammar_for_all_answers_can_be_in_gbnf() {
     std::fs::write(path, "root ::= \"yes\" |\n  no\n").unwrap();
     let message = graver(&format!("serve --port 0 --grammar {path}")).refused();
     assert!(
-        message.contains("line 2, column 3: no rule is called `no`"),
+        message.contains("line 2, column 3: no rule named `no`"),
         "{message}"
     );
 }
@@ -112,7 +112,7 @@ fn what_cannot_be_served_is_refused_at_once() {
     assert!(message.contains("no tokenizer"), "{message}");
     let message = graver("serve --host 192.0.2.1 --port 0").refused();
     assert!(
-        message.contains("cannot listen at 192.0.2.1:0"),
+        message.contains("cannot listen on 192.0.2.1:0"),
         "{message}"
     );
     let readme = repository("README.md");

@@ -186,11 +186,7 @@ fn commands_go_back_and_forth() {
     terminal.say("/reset");
     assert!(terminal.say("/tokens").contains("in 0 messages"));
     // Mistakes are told, and the conversation goes on.
-    assert!(
-        terminal
-            .say("/undo")
-            .contains("error: there is nothing to undo")
-    );
+    assert!(terminal.say("/undo").contains("error: nothing to undo"));
     terminal.say(&format!("/load {}", saved.display()));
     terminal.say("/undo");
     assert_eq!(terminal.say(" unto him"), second);

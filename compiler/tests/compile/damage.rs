@@ -218,7 +218,7 @@ fn what_is_no_file_of_weights_says_so_at_once() {
 
     fs::remove_file(&weights).unwrap();
     symlink("nowhere", &weights).unwrap();
-    assert!(complain().contains("model.weights: a broken link, to nowhere"));
+    assert!(complain().contains("model.weights: a broken link to nowhere"));
 
     fs::remove_file(&weights).unwrap();
     fs::create_dir(&weights).unwrap();

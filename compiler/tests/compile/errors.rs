@@ -29,7 +29,7 @@ fn without_a_c_compiler_it_says_what_to_install() {
     let message = complaint(&output(command.env("PATH", folder.path()).env_remove("CC")));
     assert_eq!(
         message,
-        "error: cannot run `cc`, which links the output: No such file or directory (os error 2); install a C compiler (gcc or clang), or name one in CC\n"
+        "error: cannot run `cc`, which links the output: No such file or directory (os error 2); install a C compiler (gcc or clang), or set CC\n"
     );
     let message = complaint(&output(command.env("CC", "no-such-compiler")));
     assert!(
@@ -60,7 +60,7 @@ fn an_output_that_is_a_folder_is_left_alone() {
     fs::create_dir(folder.path().join("model")).unwrap();
     let message = fail(&folder.path().join("model"));
     assert!(
-        message.ends_with("model: is a folder; name the output with -o FILE\n"),
+        message.ends_with("model: is a folder; choose an output file with -o FILE\n"),
         "{message}"
     );
     // So is the place of a file that would lie beside the output.
@@ -76,7 +76,7 @@ fn an_output_that_is_a_device_is_left_alone() {
     let message = fail(Path::new("/dev/full"));
     assert_eq!(
         message,
-        "error: /dev/full: is not a plain file, and cannot be replaced by one; name another output with -o FILE\n"
+        "error: /dev/full: is not a regular file; choose another output with -o FILE\n"
     );
     assert!(!fs::metadata("/dev/full").unwrap().is_file());
 }
@@ -87,19 +87,19 @@ fn a_folder_that_is_missing_or_not_writable_is_named() {
     let missing = folder.path().join("missing");
     let message = fail(&missing.join("model"));
     let expected = format!(
-        "error: {}: no file can be made in this folder: No such file or directory",
+        "error: {}: cannot create a file in this folder: No such file or directory",
         missing.display()
     );
     assert!(message.starts_with(&expected), "{message}");
     assert!(
-        message.ends_with("; name an output elsewhere with -o FILE\n"),
+        message.ends_with("; choose another output with -o FILE\n"),
         "{message}"
     );
 
     fs::write(folder.path().join("file"), "").unwrap();
     let message = fail(&folder.path().join("file/model"));
     assert!(
-        message.contains("file: no file can be made in this folder: "),
+        message.contains("file: cannot create a file in this folder: "),
         "{message}"
     );
 
@@ -112,7 +112,7 @@ fn a_folder_that_is_missing_or_not_writable_is_named() {
     }
     let message = fail(&closed.join("model"));
     assert!(
-        message.contains("closed: no file can be made in this folder: Permission denied"),
+        message.contains("closed: cannot create a file in this folder: Permission denied"),
         "{message}"
     );
 }
@@ -123,7 +123,7 @@ fn names_that_cannot_be_files_are_refused() {
     assert!(message.starts_with("error: /: "), "{message}");
     let message = fail(Path::new("somewhere/.."));
     assert!(
-        message.contains("expected an output file with a name in UTF-8"),
+        message.contains("expected an output name in UTF-8"),
         "{message}"
     );
 }
@@ -151,7 +151,7 @@ fn a_file_that_cannot_grow_leaves_nothing_behind() {
         );
         let output = output(Command::new("sh").args(["-c", &script]));
         let message = complaint(&output);
-        let expected = "cannot be written: File too large (os error 27); nothing was left behind\n";
+        let expected = "cannot write it: File too large (os error 27); no output is left\n";
         assert!(message.ends_with(expected), "{blocks}: {message}");
         assert_eq!(listing(folder.path()), ["large.json", "model"], "{blocks}");
     }
@@ -186,7 +186,8 @@ fn a_full_disk_leaves_nothing_behind() {
     let output = small_disk(&compile);
     assert!(output.status.success());
     let message = String::from_utf8(output.stderr).unwrap();
-    let expected = "model: cannot be written: No space left on device (os error 28); nothing was left behind\n";
+    let expected =
+        "model: cannot write it: No space left on device (os error 28); no output is left\n";
     assert!(message.ends_with(expected), "{message}");
     assert_eq!(String::from_utf8(output.stdout).unwrap(), "");
 }
@@ -217,7 +218,8 @@ fn an_output_that_cannot_be_replaced_leaves_what_was_there() {
             out.display()
         );
         let message = complaint(&mounted(&compile));
-        let end = "model: cannot be written: Device or resource busy (os error 16); nothing was left behind\n";
+        let end =
+            "model: cannot write it: Device or resource busy (os error 16); no output is left\n";
         assert!(message.ends_with(end), "{message}");
         assert_eq!(fs::read_to_string(&out).unwrap(), "old");
         let weights = fs::read_to_string(folder.path().join("model.weights"));
@@ -281,7 +283,7 @@ fn an_interrupted_compilation_leaves_nothing_behind() {
     );
     let message = complaint(&child.wait_with_output().unwrap());
     assert!(
-        message.ends_with("error: interrupted; nothing was left behind\n"),
+        message.ends_with("error: interrupted; no file was written\n"),
         "{message}"
     );
     assert_eq!(listing(folder.path()), ["endless.json", "large.json"]);
@@ -319,7 +321,7 @@ fn an_interruption_while_linking_is_no_fault_of_the_linker() {
             .success()
     );
     let message = complaint(&child.wait_with_output().unwrap());
-    assert_eq!(message, "error: interrupted; nothing was left behind\n");
+    assert_eq!(message, "error: interrupted; no file was written\n");
     assert_eq!(listing(folder.path()), ["slow-cc"]);
 }
 
@@ -330,11 +332,11 @@ fn a_model_larger_than_the_disk_is_refused_before_it_is_written() {
     let out = folder.path().join("huge").display().to_string();
     let message = fails(GRAVER, &["compile", "deepseek_v3:671b", "-o", &out]);
     assert!(
-        message.contains("the weights take 1.34 TB, and "),
+        message.contains("the weights need 1.34 TB, but only "),
         "{message}"
     );
     assert!(
-        message.contains(" free in this folder; make room, "),
+        message.contains(" is free in this folder; free some space, "),
         "{message}"
     );
     assert_eq!(listing(folder.path()), [""; 0]);

@@ -292,7 +292,7 @@ fn an_executable_says_where_time_goes_if_it_was_made_to() {
     ];
     let message = fails(&plain, &arguments);
     assert!(
-        message.contains("no profile can be recorded: compile it with --profile"),
+        message.contains("which profiles need: compile it with --profile"),
         "{message}"
     );
     ok(&stamped, &arguments);
@@ -402,7 +402,7 @@ fn two_executables_are_timed_against_each_other() {
     let weights = bible().join("model.safetensors").display().to_string();
     for (what, call) in [
         (
-            "it cannot be run",
+            "cannot run it",
             [&["bench", &a, &weights], &lengths[..]].concat(),
         ),
         (

@@ -53,7 +53,7 @@ fn a_file_of_weights_beside_weights_inside_is_refused() {
             assert_eq!(
                 message,
                 format!(
-                    "error: {file}: not read, since {} has its weights inside; leave the file out, or compile with --weights external\n",
+                    "error: {file}: not used: the weights are in {}; drop --weights, or compile with --weights external\n",
                     path("bible").display()
                 )
             );

@@ -93,7 +93,7 @@ static int misuse(void) {
     expect_error(graver_step(model, bad, 2, GRAVER_LAST), "no tokens for sequence slot 0");
     expect_error(graver_reset(model, 9), "sequence slot 9 does not exist");
     expect_error(graver_truncate(model, 9, 0), "sequence slot 9 does not exist");
-    expect_error(graver_truncate(model, 0, 1), "cannot be cut to position 1");
+    expect_error(graver_truncate(model, 0, 1), "cannot be truncated to position 1: only to 0; ");
     expect_error(graver_copy(model, 0, 9), "sequence slot 9 does not exist");
     expect_error(graver_copy(model, 9, 0), "sequence slot 9 does not exist");
     expect_error(graver_expect(model, 9, 1), "sequence slot 9 does not exist");

@@ -353,6 +353,9 @@ fn a_library_with_weights_takes_no_file_of_them() {
     let main = folder.path().join("main");
     assert_eq!(ok(&main, &[""; 0]), "opened\n");
     let said = ok(&main, &["/nope"]);
-    assert!(said.starts_with("/nope: not read, since "), "{said}");
-    assert!(said.contains("model.so has its weights inside"), "{said}");
+    assert!(
+        said.starts_with("/nope: not used: the weights are in "),
+        "{said}"
+    );
+    assert!(said.contains("model.so; drop --weights"), "{said}");
 }

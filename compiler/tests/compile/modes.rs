@@ -109,13 +109,13 @@ fn libraries_and_models_without_text_do_not_talk() {
     ];
     let message = complaint(&run(GRAVER, &command));
     assert!(
-        message.contains("--with: only an executable has a command line"),
+        message.contains("--with: only executables have a command line"),
         "{message}"
     );
     let command = ["compile", "llama", "-o", &path, "--with", "serve"];
     let message = complaint(&run(GRAVER, &command));
     assert!(
-        message.contains("which has no tokenizer, which --with needs"),
+        message.contains("specs have no tokenizer, which --with needs"),
         "{message}"
     );
     assert!(!out.exists());

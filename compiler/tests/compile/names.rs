@@ -61,7 +61,7 @@ fn names_of_files_that_outputs_are_made_of_are_free() {
     ];
     let message = fails(GRAVER, &arguments);
     assert!(
-        message.contains("is the name of a file that is written beside the output"),
+        message.contains("is also the name of a file written beside the output"),
         "{message}"
     );
     assert!(fs::read(&out).unwrap() == before);
@@ -114,7 +114,7 @@ fn names_that_are_not_utf8_are_refused_and_folders_of_that_kind_are_not() {
             .args(["compile", "llama", "--emit", kind, "-o"])
             .arg(place.join(OsStr::from_bytes(b"na\xEFve")));
         let message = complaint(&output(&mut command));
-        let expected = "expected an output file with a name in UTF-8; name another one with -o";
+        let expected = "expected an output name in UTF-8; choose another with -o";
         assert!(message.contains(expected), "{message}");
         assert!(message.contains("na\\xEFve"), "{message}");
         assert_eq!(fs::read_dir(&place).unwrap().count(), 0);

@@ -19,7 +19,7 @@ const COMMANDS: [&[&str]; 6] = [
 fn assert_lost(arguments: &[&str], output: &Output, reason: &str) {
     let err = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(1), "{arguments:?}: {err}");
-    let expected = format!("error: the output cannot be written: {reason}");
+    let expected = format!("error: cannot write the output: {reason}");
     let said = err.lines().filter(|line| line.starts_with(&expected));
     assert_eq!(said.count(), 1, "{arguments:?}: {err}");
 }

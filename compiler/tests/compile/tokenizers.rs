@@ -86,7 +86,7 @@ fn a_model_without_a_tokenizer_takes_ids_and_says_so() {
     let program = out.path().join("bible");
     let said = compile(model.path(), &program, &[]);
     let note = format!(
-        "{}: found no tokenizer.json (only vocab.json, which has to be converted to it): the executable takes token ids only \
+        "{}: found no tokenizer.json (only vocab.json, which must be converted): the executable accepts token ids only \
          (--tokens 1,2,3)\n",
         model.path().display()
     );
@@ -94,8 +94,8 @@ fn a_model_without_a_tokenizer_takes_ids_and_says_so() {
     assert_eq!(compile(model.path(), &program, &["-q"]), "");
     let message = fails(&program, &["-p", "And"]);
     let expected = format!(
-        "error: {}: compiled without a tokenizer, which text needs; compile it again from a folder with a tokenizer.json, or \
-         work on ids: --tokens 1,2,3 --print-tokens\n",
+        "error: {}: compiled without a tokenizer; compile it again from a folder with a tokenizer.json, or \
+         use token ids: --tokens 1,2,3 --print-tokens\n",
         program.display()
     );
     assert_eq!(message, expected);
@@ -105,11 +105,10 @@ fn a_model_without_a_tokenizer_takes_ids_and_says_so() {
     );
 
     let said = compile(Path::new("llama"), &out.path().join("llama"), &[]);
-    let note = "llama: a spec, which has no tokenizer: the executable takes token ids only";
+    let note = "llama: specs have no tokenizer: the executable accepts token ids only";
     assert!(said.contains(note), "{said}");
     let message = fails(GRAVER, &["run", "llama", "-p", "And"]);
-    let expected =
-        "error: llama: a spec, which has no tokenizer, which text needs; give a checkpoint folder";
+    let expected = "error: llama: specs have no tokenizer; use a checkpoint folder";
     assert!(message.starts_with(expected), "{message}");
 }
 
@@ -130,10 +129,7 @@ fn a_tokenizer_that_cannot_be_used_is_no_part_of_an_executable() {
     let whole = fs::read(path("tokenizer.json")).unwrap();
     fs::write(path("tokenizer.json"), &whole[..whole.len() / 2]).unwrap();
     let message = compilation();
-    assert!(
-        message.contains("found no tokenizer this program can load ("),
-        "{message}"
-    );
+    assert!(message.contains("cannot load the tokenizer ("), "{message}");
     let file = fs::File::create(path("tokenizer.json")).unwrap();
     file.set_len(1 << 33).unwrap();
     let message = compilation();

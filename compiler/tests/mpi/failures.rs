@@ -22,7 +22,8 @@ fn complaint(folder: &Path, n: usize) -> String {
 #[test]
 fn another_number_of_processes_is_refused_with_both_numbers() {
     let folder = compiled(Some(&fixture("llama-gqa-tied-bf16-llama3")), 2, &[]);
-    let expected = "2 ranks share this model, and MPI has started this process alone: start it with mpirun -n 2";
+    let expected =
+        "this model is split over 2 ranks, but MPI started this process alone: use mpirun -n 2";
     // Without mpirun, and with one that starts too few.
     let alone = Command::new(folder.path().join("model"))
         .args(SHORT)

@@ -46,7 +46,7 @@ pub(crate) fn answer_of(child: &mut Child, name: &str, message: &str) -> String 
     notes.read_line(&mut line).unwrap();
     let address = line
         .trim_end()
-        .strip_prefix(&format!("{name}: listening at http://"));
+        .strip_prefix(&format!("{name}: listening on http://"));
     let address = address.unwrap_or_else(|| panic!("{line}"));
     let messages = json!([{ "role": "user", "content": message }]);
     let asked = json!({ "model": name, "messages": messages, "max_tokens": 12, "temperature": 0 });

@@ -30,22 +30,22 @@ use crate::stdout;
 struct Cli {
     #[command(flatten)]
     run: RunArgs,
-    /// Say what was compiled, and for what processor (with --json as JSON), and stop
+    /// Print spec, sizes, types, passes and target (as JSON with --json), and exit
     #[arg(long)]
     info: bool,
-    /// Print the model, the compiler's version, the target and the kernels, and stop
+    /// Print version, model, target and kernels, and exit
     #[arg(short = 'V', long, conflicts_with_all = ["info", "check"])]
     version: bool,
-    /// Read code, weights and all, compare them with what was written, and stop
+    /// Verify the checksums of code and weights, and exit
     #[arg(long, conflicts_with = "info")]
     check: bool,
-    /// File of weights to use, where they are not in the executable itself
+    /// Weights file, if weights are not in the executable
     #[arg(long, value_name = "FILE")]
     weights: Option<PathBuf>,
-    /// Talk to the model; goes first, before options of its own, which --chat --help lists
+    /// Chat with the model; must come first, --chat --help lists its options
     #[arg(long)]
     chat: bool,
-    /// Answer requests over HTTP, as OpenAI's API has them; goes first, before options of its own, which --serve --help lists
+    /// Serve the OpenAI API; must come first, --serve --help lists its options
     #[arg(long)]
     serve: bool,
 }

@@ -12,39 +12,39 @@ use crate::session::SessionOptions;
 /// How tokens are chosen.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct SamplingArgs {
-    /// Temperature; 0 always takes the likeliest token
-    #[arg(long, value_name = "T", default_value_t = 0.8, value_parser = values::temperature, allow_negative_numbers = true)]
+    /// Temperature; 0 for greedy decoding
+    #[arg(help_heading = "Sampling", long, value_name = "T", default_value_t = 0.8, value_parser = values::temperature, allow_negative_numbers = true)]
     pub temp: f32,
-    /// Choose among the K likeliest tokens; 0 for all [default: 40]
-    #[arg(long, value_name = "K", value_parser = values::count, allow_negative_numbers = true)]
+    /// Sample from the K most likely tokens; 0 for all [default: 40]
+    #[arg(help_heading = "Sampling", long, value_name = "K", value_parser = values::count, allow_negative_numbers = true)]
     pub top_k: Option<usize>,
-    /// Choose among the likeliest tokens that together reach probability P; 1 for all [default: 0.95]
-    #[arg(long, value_name = "P", value_parser = values::top_p, allow_negative_numbers = true)]
+    /// Sample from the most likely tokens with a total probability of P; 1 for all [default: 0.95]
+    #[arg(help_heading = "Sampling", long, value_name = "P", value_parser = values::top_p, allow_negative_numbers = true)]
     pub top_p: Option<f32>,
-    /// Choose among tokens at least P times as likely as the likeliest; 0 for all [default: 0.05]
-    #[arg(long, value_name = "P", value_parser = values::min_p, allow_negative_numbers = true)]
+    /// Sample from tokens at least P times as likely as the most likely one; 0 for all [default: 0.05]
+    #[arg(help_heading = "Sampling", long, value_name = "P", value_parser = values::min_p, allow_negative_numbers = true)]
     pub min_p: Option<f32>,
-    /// Make tokens that already occurred less likely by this factor; 1 for no change
-    #[arg(long, value_name = "X", default_value_t = 1.0, value_parser = values::penalty, allow_negative_numbers = true)]
+    /// Penalty for tokens that have already occurred; 1 for none
+    #[arg(help_heading = "Sampling", long, value_name = "X", default_value_t = 1.0, value_parser = values::penalty, allow_negative_numbers = true)]
     pub repeat_penalty: f32,
-    /// Seed of the random numbers [default: a new one each time]
-    #[arg(long, value_name = "S", value_parser = values::seed, allow_negative_numbers = true)]
+    /// Sampling seed [default: random]
+    #[arg(help_heading = "Sampling", long, value_name = "S", value_parser = values::seed, allow_negative_numbers = true)]
     pub seed: Option<u64>,
 }
 
 /// What a model is computed with.
 #[derive(Args, Clone, Debug, PartialEq)]
 pub struct SessionArgs {
-    /// Threads to compute with [default: as many as the system allows]
+    /// Number of threads [default: all available processors]
     #[arg(short = 't', long, value_name = "K", value_parser = values::positive, allow_negative_numbers = true)]
     pub threads: Option<usize>,
-    /// Context length, in positions [default: the model's own, at most 4096]
+    /// Context length in tokens [default: the model's, at most 4096]
     #[arg(short = 'c', long, value_name = "C", value_parser = values::positive, allow_negative_numbers = true)]
     pub context: Option<usize>,
     /// Pin each thread to a processor
     #[arg(long)]
     pub pin: bool,
-    /// Write where time went, as a trace for Perfetto and chrome://tracing
+    /// Write a profile, as a trace for Perfetto and chrome://tracing
     #[arg(long, value_name = "FILE")]
     pub profile: Option<PathBuf>,
 }

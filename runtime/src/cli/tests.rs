@@ -203,7 +203,7 @@ fn without_a_tokenizer_text_is_an_error_and_ids_are_printed() {
     )
     .unwrap_err();
     assert!(
-        error.starts_with("folder: found no tokenizer.json, which text needs;"),
+        error.starts_with("folder: found no tokenizer.json;"),
         "{error}"
     );
     assert!(error.contains("--tokens"), "{error}");
@@ -241,7 +241,7 @@ fn nothing_given_starts_at_the_beginning_of_a_sequence() {
     );
     assert_eq!(start(missing(), &special), Ok((vec![5], "262\n".into())));
     let error = start(pending(&byte_level()), &SpecialIds::default()).unwrap_err();
-    assert!(error.starts_with("the prompt has no tokens"), "{error}");
+    assert!(error.starts_with("the prompt is empty"), "{error}");
 }
 
 #[test]
@@ -280,10 +280,10 @@ fn a_prompt_can_come_from_a_file() {
     let mut model = Fake::new(&[7], 100, 600);
     let error = printed(&["-f", file], &mut model).unwrap_err();
     assert!(
-        error.starts_with(&format!("{file}: the prompt cannot be read: ")),
+        error.starts_with(&format!("{file}: cannot read the prompt: ")),
         "{error}"
     );
-    assert!(error.ends_with("expected a text in UTF-8"), "{error}");
+    assert!(error.ends_with("expected UTF-8 text"), "{error}");
 }
 
 #[test]
@@ -357,7 +357,7 @@ fn a_reader_that_has_gone_ends_the_run_quietly_and_a_full_disk_does_not() {
     let error = until(io::ErrorKind::StorageFull).unwrap_err();
     assert_eq!(
         error,
-        "the output cannot be written: no storage space; free some space or choose another place"
+        "cannot write the output: no storage space; free some space, or redirect it elsewhere"
     );
 }
 
@@ -366,7 +366,7 @@ fn a_prompt_without_an_end_is_refused() {
     let mut model = Fake::new(&[7], 100, 600);
     let error = printed(&["-f", "/dev/zero"], &mut model).unwrap_err();
     assert!(
-        error.contains("/dev/zero: the prompt cannot be read: it is longer than 67108864 bytes"),
+        error.contains("/dev/zero: cannot read the prompt: it is longer than 67108864 bytes"),
         "{error}"
     );
 }

@@ -44,9 +44,7 @@ pub(super) enum Misuse {
         function: &'static str,
         found: c_int,
     },
-    #[error(
-        "{function}: a fault inside the library, described on standard error; please report it"
-    )]
+    #[error("{function}: an internal error, described on stderr; please report it")]
     Panic { function: &'static str },
 }
 

@@ -53,7 +53,7 @@ fn a_text_that_is_none() {
     let message = read_text(&folder.path().join("a"), 100).unwrap_err();
     let message = message.to_string();
     assert!(
-        message.ends_with("/a: not UTF-8 from byte 2 on; expected a text"),
+        message.ends_with("/a: not UTF-8 at byte 2; expected text"),
         "{message}"
     );
 }
@@ -91,7 +91,7 @@ fn what_is_not_there() {
     symlink("loop", at("loop")).unwrap();
     assert_eq!(
         refused(&folder, "a"),
-        "a: a broken link, to ../blobs/0a1b; fetch the file again, or copy it there"
+        "a: a broken link to ../blobs/0a1b; download the file again, or copy it there"
     );
     assert!(refused(&folder, "loop").starts_with("loop: cannot open: Too many levels"));
     assert!(refused(&folder, "b").starts_with("b: cannot open: No such file"));
@@ -102,7 +102,7 @@ fn what_is_not_there() {
 fn pointers_of_git_lfs() {
     let start = "version https://git-lfs.github.com/spec/v1\noid sha256:0a1b\n";
     let folder = folder_with("a", format!("{start}size 4096\n").as_bytes());
-    let end = "not the file itself; fetch it with `git lfs pull`";
+    let end = "not the file itself; run `git lfs pull`";
     assert_eq!(
         refused(&folder, "a"),
         format!("a: a Git LFS pointer to a file of 4096 bytes, {end}")
@@ -125,7 +125,7 @@ fn texts_of_links() {
         let folder = folder_with("a", text.as_bytes());
         assert_eq!(
             refused(&folder, "a"),
-            "a: a broken link: a file that holds the path \"../../blobs/0a1b\" in place of the file there; fetch or copy the file again"
+            "a: a broken link: a file that holds the path \"../../blobs/0a1b\" in place of the file there; download or copy the file again"
         );
     }
     for text in ["../a\n../b\n", "..", "{}", ""] {

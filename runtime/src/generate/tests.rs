@@ -101,7 +101,7 @@ fn bad_prompts_are_errors_before_anything_is_fed() {
     };
     assert_eq!(
         error(&[]),
-        "the prompt has no tokens, expected at least one; give a text with -p, or ids with --tokens"
+        "the prompt is empty, expected at least one token; pass text with -p, or ids with --tokens"
     );
     assert_eq!(
         error(&[1, 2, 3, 4, 5]),

@@ -46,7 +46,7 @@ pub enum RecordError {
     File(#[from] FileError),
     /// It is something else.
     #[error(
-        "{}: not a file of graver tune: {source}; write it anew with graver tune -o",
+        "{}: not a file of graver tune: {source}; run graver tune -o again",
         shown(path)
     )]
     Json {
@@ -57,7 +57,7 @@ pub enum RecordError {
     },
     /// It is of another version.
     #[error(
-        "{}: format {found}, expected {FORMAT}: write it anew with graver tune -o",
+        "{}: format {found}, expected {FORMAT}: run graver tune -o again",
         shown(path)
     )]
     Format {

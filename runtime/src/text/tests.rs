@@ -111,6 +111,6 @@ fn a_bad_generation_config_is_named() {
             path.display()
         );
         assert!(error.starts_with(&start), "{error}");
-        assert!(error.ends_with("; mend or remove the file"), "{error}");
+        assert!(error.ends_with("; fix or remove the file"), "{error}");
     }
 }

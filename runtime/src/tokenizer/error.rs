@@ -8,7 +8,7 @@ use crate::files::FileError;
 pub enum TokenizerError {
     /// No tokenizer where one was looked for.
     #[error(
-        "{missing}, which text needs; {remedy}, or work on ids: --tokens 1,2,3 --print-tokens",
+        "{missing}; {remedy}, or use token ids: --tokens 1,2,3 --print-tokens",
         missing = .0, remedy = .0.remedy()
     )]
     Missing(Missing),
@@ -17,7 +17,7 @@ pub enum TokenizerError {
     File(#[from] FileError),
     /// Bytes that are not a tokenizer the library knows.
     #[error(
-        "{name}: found no tokenizer this program can load ({message}); download the file again, or give ids with --tokens"
+        "{name}: cannot load the tokenizer ({message}); download the file again, or pass ids with --tokens"
     )]
     Parse {
         /// The file.
@@ -26,7 +26,7 @@ pub enum TokenizerError {
         message: String,
     },
     /// A file beside `tokenizer.json` that is not a JSON object.
-    #[error("{name}: expected a JSON object: {source}; mend or remove the file")]
+    #[error("{name}: expected a JSON object: {source}; fix or remove the file")]
     Json {
         /// The file.
         name: String,
@@ -34,7 +34,7 @@ pub enum TokenizerError {
         source: serde_json::Error,
     },
     /// A value in a file beside `tokenizer.json` that is not what it should be.
-    #[error("{name}: {place}: found {found}, expected {expected}; mend or remove the file")]
+    #[error("{name}: {place}: found {found}, expected {expected}; fix or remove the file")]
     Value {
         /// The file.
         name: String,
@@ -46,7 +46,7 @@ pub enum TokenizerError {
         expected: &'static str,
     },
     /// Added tokens that would take too much memory.
-    #[error("{name}: {what} {bytes} bytes long, at most {limit} are taken; mend the file")]
+    #[error("{name}: {what} {bytes} bytes long, expected at most {limit}; fix the file")]
     TooLong {
         /// The file.
         name: String,
@@ -59,7 +59,7 @@ pub enum TokenizerError {
     },
     /// Replacements that would take too much memory.
     #[error(
-        "{name}: {place}: its replacements make a text up to {times} times as long, at most {limit} are taken; mend the file"
+        "{name}: {place}: its replacements make text up to {times} times as long, expected at most {limit}; fix the file"
     )]
     Grows {
         /// The file.
@@ -96,7 +96,7 @@ pub enum TokenizerError {
         message: String,
     },
     /// The system gave no thread to load it on.
-    #[error("no thread to load the tokenizer on: {source}; raise the limit on processes")]
+    #[error("cannot start a thread for the tokenizer: {source}; raise the process limit")]
     Thread {
         /// What the system said.
         source: std::io::Error,

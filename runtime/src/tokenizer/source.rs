@@ -174,12 +174,12 @@ impl fmt::Display for Missing {
             Missing::Folder { place, instead } => {
                 write!(f, "{place}: found no tokenizer.json")?;
                 match instead {
-                    Some(file) => write!(f, " (only {file}, which has to be converted to it)"),
+                    Some(file) => write!(f, " (only {file}, which must be converted)"),
                     None => Ok(()),
                 }
             }
             Missing::Gguf { place, why } => write!(f, "{place}: {why}"),
-            Missing::Spec { name } => write!(f, "{name}: a spec, which has no tokenizer"),
+            Missing::Spec { name } => write!(f, "{name}: specs have no tokenizer"),
             Missing::Artifact { place } => write!(f, "{place}: compiled without a tokenizer"),
         }
     }
@@ -191,7 +191,7 @@ impl Missing {
         match self {
             Missing::Folder { .. } => "put one there",
             Missing::Gguf { .. } => "use another file of the model",
-            Missing::Spec { .. } => "give a checkpoint folder that has one",
+            Missing::Spec { .. } => "use a checkpoint folder that has one",
             Missing::Artifact { .. } => "compile it again from a folder with a tokenizer.json",
         }
     }

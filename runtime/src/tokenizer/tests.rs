@@ -192,22 +192,22 @@ fn text_survives_both_ways() {
 fn a_missing_tokenizer_says_what_to_do() {
     assert_eq!(
         message(Tokenizer::load(&missing("models/a", Some("vocab.json")))),
-        "models/a: found no tokenizer.json (only vocab.json, which has to be converted to it), which text needs; put one \
-         there, or work on ids: --tokens 1,2,3 --print-tokens"
+        "models/a: found no tokenizer.json (only vocab.json, which must be converted); put one \
+         there, or use token ids: --tokens 1,2,3 --print-tokens"
     );
     let artifact = Missing::Artifact {
         place: "./lily".into(),
     };
     assert_eq!(
         message(Tokenizer::load(&Source::Missing(artifact))),
-        "./lily: compiled without a tokenizer, which text needs; compile it again from a folder with a tokenizer.json, or work \
-         on ids: --tokens 1,2,3 --print-tokens"
+        "./lily: compiled without a tokenizer; compile it again from a folder with a tokenizer.json, or use \
+         token ids: --tokens 1,2,3 --print-tokens"
     );
     let spec = Missing::Spec {
         name: "llama".into(),
     };
     let text = message(Tokenizer::load(&Source::Missing(spec)));
-    let start = "llama: a spec, which has no tokenizer, which text needs; give a checkpoint folder";
+    let start = "llama: specs have no tokenizer; use a checkpoint folder";
     assert!(text.starts_with(start), "{text}");
 }
 
@@ -218,7 +218,7 @@ fn files_that_cannot_be_read_are_named() {
     let load = || message(Tokenizer::load(&Source::in_folder(folder.path())));
     let at = path(names::TOKENIZER).display().to_string();
     std::os::unix::fs::symlink("nowhere", path(names::TOKENIZER)).unwrap();
-    assert!(load().starts_with(&format!("{at}: a broken link, to nowhere")));
+    assert!(load().starts_with(&format!("{at}: a broken link to nowhere")));
     assert!(load().contains("--tokens"), "{}", load());
 
     std::fs::remove_file(path(names::TOKENIZER)).unwrap();
@@ -277,9 +277,7 @@ fn damaged_files_are_errors() {
             },
         }));
         assert!(
-            text.starts_with(
-                "tokenizer.json of memory: found no tokenizer this program can load ("
-            ),
+            text.starts_with("tokenizer.json of memory: cannot load the tokenizer ("),
             "{text}"
         );
     }
@@ -345,7 +343,7 @@ fn added_tokens_of_any_length_are_refused() {
     tokenizer["added_tokens"][0]["content"] = long.clone().into();
     let text = message(Tokenizer::load(&source(&tokenizer, None)));
     let start =
-        "tokenizer.json of memory: an added token is 5000 bytes long, at most 4096 are taken";
+        "tokenizer.json of memory: an added token is 5000 bytes long, expected at most 4096";
     assert!(text.starts_with(start), "{text}");
     let config = json!({"extra_special_tokens": [long]});
     let text = message(load_with(&byte_fallback(), &config));
@@ -356,7 +354,7 @@ fn added_tokens_of_any_length_are_refused() {
         &json!({"extra_special_tokens": many}),
     ));
     assert!(
-        text.contains("added tokens are at least 4196012 bytes long, at most 4194304"),
+        text.contains("added tokens are at least 4196012 bytes long, expected at most 4194304"),
         "{text}"
     );
 }
@@ -374,7 +372,7 @@ fn replacements_that_multiply_are_refused() {
         };
         let text = message(with(40));
         let start = format!(
-            "tokenizer.json of memory: {place}: its replacements make a text up to 1099511627776 times as long, at most 4096"
+            "tokenizer.json of memory: {place}: its replacements make text up to 1099511627776 times as long, expected at most 4096"
         );
         assert!(text.starts_with(&start), "{text}");
         assert!(message(with(120)).contains("18446744073709551615 times"));

@@ -80,7 +80,7 @@ mod tests {
             parse("/save")
                 .unwrap_err()
                 .to_string()
-                .contains("name of a file")
+                .contains("needs a file name")
         );
         assert!(
             parse("/nonsense")

@@ -15,9 +15,7 @@ use crate::template::TemplateError;
 #[derive(Debug, thiserror::Error)]
 pub enum ChatError {
     /// A model that was not made for conversations.
-    #[error(
-        "{name}: the model has no chat template, so that it does not know turns; use `run`, or give a template with --template FILE"
-    )]
+    #[error("{name}: the model has no chat template; use `run`, or pass one with --template FILE")]
     NoTemplate {
         /// The model.
         name: String,
@@ -42,7 +40,7 @@ pub enum ChatError {
     Model(#[from] graver_runtime::Error),
     /// A conversation that has no room.
     #[error(
-        "the conversation has {tokens} tokens, but the context has room for {context}, one of which is for the answer; shorten the message, /undo, /reset, or begin with a larger --context or another --on-full"
+        "the conversation has {tokens} tokens, but the context has room for {context}, including one for the answer; shorten the message, /undo, /reset, or restart with a larger --context or another --on-full"
     )]
     Full {
         /// Tokens of the conversation.
@@ -65,7 +63,7 @@ pub enum ChatError {
         source: serde_json::Error,
     },
     /// A file that cannot be written.
-    #[error("{}: cannot be written: {source}; choose another place", shown(path))]
+    #[error("{}: cannot write it: {source}; choose another file", shown(path))]
     Save {
         /// The file.
         path: PathBuf,
@@ -73,19 +71,19 @@ pub enum ChatError {
         source: io::Error,
     },
     /// A command that does not exist.
-    #[error("there is no command {0:?}; /help lists them")]
+    #[error("unknown command {0:?}; /help lists all")]
     UnknownCommand(String),
     /// A command without what it needs.
-    #[error("{0} needs the name of a file: {0} chat.json")]
+    #[error("{0} needs a file name: {0} chat.json")]
     NoFile(&'static str),
     /// Nothing can be undone.
-    #[error("there is nothing to undo")]
+    #[error("nothing to undo")]
     NothingToUndo,
     /// What the user says cannot be read.
-    #[error("the input cannot be read: {0}")]
+    #[error("cannot read the input: {0}")]
     Input(io::Error),
     /// The output cannot be written.
-    #[error("the output cannot be written: {0}; free some space or choose another place")]
+    #[error("cannot write the output: {0}; free some space, or redirect it elsewhere")]
     Output(#[from] io::Error),
 }
 

@@ -9,23 +9,22 @@ use serde_json::Value as Json;
 /// Options of a conversation in a terminal.
 #[derive(Args, Clone, Debug)]
 pub struct ChatArgs {
-    /// What the model is told before the conversation begins
+    /// System prompt
     #[arg(long, value_name = "TEXT", allow_hyphen_values = true)]
     pub system: Option<String>,
-    /// Most tokens of an answer; 0 for as many as the context has room for
+    /// Maximum number of tokens per answer; 0 for no limit but the context
     #[arg(short = 'n', long, value_name = "N", default_value_t = 0)]
     pub max_tokens: usize,
-    /// What to do when the context is full: end the answer, keep the beginning and the latest half of the tokens, or leave out the
-    /// oldest messages
+    /// What to do when the context is full
     #[arg(long, value_name = "WHAT", default_value = "stop")]
     pub on_full: OnFull,
-    /// Do not show what the model thinks before it answers
+    /// Hide what the model thinks before it answers
     #[arg(long)]
     pub hide_thinking: bool,
-    /// File with a chat template, in Jinja [default: the model's own]
+    /// Jinja file with the chat template [default: the model's]
     #[arg(long, value_name = "FILE")]
     pub template: Option<PathBuf>,
-    /// Something that the template knows, such as enable_thinking=false; can be repeated
+    /// Variable of the chat template, such as enable_thinking=false; can be repeated
     #[arg(long, value_name = "NAME=VALUE", value_parser = template_argument)]
     pub template_arg: Vec<(String, Json)>,
     /// How tokens are chosen.
@@ -39,11 +38,11 @@ pub struct ChatArgs {
 /// What happens when the context is full.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum OnFull {
-    /// The answer ends; a message that does not fit is refused.
+    /// End the answer, and refuse messages that do not fit.
     Stop,
-    /// The beginning, up to the first message, and the latest half of all tokens stay.
+    /// Keep everything before the first message and the latest half of the tokens.
     Shift,
-    /// The oldest messages are left out, and what stays is rendered anew.
+    /// Drop the oldest messages, and render the rest again.
     DropOldest,
 }
 

@@ -192,7 +192,7 @@ pub struct Usage {
 #[derive(Debug, thiserror::Error)]
 pub enum RequestError {
     /// There is no token to start from.
-    #[error("the prompt has no tokens, expected at least one; send a text that is not empty")]
+    #[error("the prompt is empty, expected at least one token")]
     Empty,
     /// The prompt does not fit.
     #[error(
@@ -213,7 +213,7 @@ pub enum RequestError {
         vocab: usize,
     },
     /// A number of continuations that makes no sense.
-    #[error("{found} choices: expected 1 to {most}")]
+    #[error("n = {found}: expected 1 to {most} choices")]
     Choices {
         /// Choices asked for.
         found: usize,
@@ -221,7 +221,7 @@ pub enum RequestError {
         most: usize,
     },
     /// Too many alternatives.
-    #[error("the probabilities of {found} alternatives: expected at most {most}")]
+    #[error("top_logprobs of {found}: expected at most {most}")]
     Alternatives {
         /// Alternatives asked for.
         found: usize,
@@ -233,7 +233,7 @@ pub enum RequestError {
     Sampling(#[from] SamplingError),
     /// As many requests wait as may.
     #[error(
-        "{waiting} requests are waiting, which is as many as may (--queue); try again in {seconds} s"
+        "the queue is full: {waiting} requests are waiting (--queue); try again in {seconds} s"
     )]
     Busy {
         /// Requests in the queue.
@@ -245,7 +245,7 @@ pub enum RequestError {
     #[error("the server is shutting down; try another one, or later")]
     Draining,
     /// The engine's thread has ended, which is a fault.
-    #[error("the engine has stopped; the server has to be started again")]
+    #[error("the engine has stopped; restart the server")]
     Stopped,
 }
 

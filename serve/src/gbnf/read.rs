@@ -353,11 +353,11 @@ impl<'g> Reader<'g> {
                 return Err(match index {
                     0 => wrong_at(
                         self.text.place(),
-                        format!("no rule is called `{ROOT}`, with which a grammar begins"),
+                        format!("no rule named `{ROOT}`, where a grammar starts"),
                     ),
                     _ => wrong_at(
                         named,
-                        format!("no rule is called `{name}`; define it, or mend the name"),
+                        format!("no rule named `{name}`; define it, or fix the name"),
                     ),
                 });
             };

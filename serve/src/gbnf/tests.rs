@@ -322,9 +322,9 @@ fn mistakes_are_told_with_their_place() {
         ),
         (
             "root ::= a\n\n# b\na ::= b c",
-            Some("line 4, column 7: no rule is called `b`"),
+            Some("line 4, column 7: no rule named `b`"),
         ),
-        ("a ::= \"b\"", Some("no rule is called `root`")),
+        ("a ::= \"b\"", Some("no rule named `root`")),
         (
             "root ::= \"a\"\nroot ::= \"b\"",
             Some("line 2, column 1: `root` is defined twice, first on line 1"),

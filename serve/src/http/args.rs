@@ -29,7 +29,7 @@ pub enum ArgsError {
         source: serde_json::Error,
     },
     /// It is not text.
-    #[error("--grammar {}: expected a text in UTF-8", shown(path))]
+    #[error("--grammar {}: expected UTF-8 text", shown(path))]
     Grammar {
         /// The file.
         path: PathBuf,
@@ -39,64 +39,64 @@ pub enum ArgsError {
 /// How a model is served.
 #[derive(Args, Clone, Debug)]
 pub struct ServeArgs {
-    /// Address to listen at; only this machine can reach the usual one
+    /// Address to listen on; 0.0.0.0 for all
     #[arg(long, value_name = "HOST", default_value = "127.0.0.1")]
     pub host: String,
-    /// Port to listen at; 0 for any that is free
+    /// Port to listen on; 0 for any free one
     #[arg(long, value_name = "PORT", default_value_t = 8080)]
     pub port: u16,
-    /// Requests that are computed at once; each has a context of its own
+    /// Number of requests computed at once, each with its own context
     #[arg(long, value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=65536))]
     pub slots: u32,
-    /// What clients call the model [default: the name of its folder]
+    /// Model name for clients [default: the name of its folder]
     #[arg(long, value_name = "NAME")]
     pub name: Option<String>,
-    /// Key that clients have to send [default: the variable GRAVER_API_KEY, if there is one]
+    /// API key that clients must send [default: $GRAVER_API_KEY, if set]
     #[arg(long, value_name = "KEY")]
     pub api_key: Option<String>,
-    /// Origin whose pages may ask, * for all; none if not given
+    /// Origin to allow by CORS, * for any [default: none]
     #[arg(long, value_name = "ORIGIN", value_parser = origin)]
     pub cors: Option<HeaderValue>,
-    /// Chat template to use instead of the model's, a Jinja file
+    /// Jinja file with the chat template [default: the model's]
     #[arg(long, value_name = "FILE")]
     pub chat_template: Option<PathBuf>,
-    /// What embeddings are made of: the mean of all positions, or the last one
+    /// Pooling of embeddings
     #[arg(long, value_name = "WHAT", default_value = "mean")]
     pub pooling: Pooling,
-    /// JSON schema that all answers follow whose requests do not say otherwise
+    /// JSON schema for answers to requests without a format of their own
     #[arg(long, value_name = "FILE", conflicts_with = "grammar")]
     pub json_schema: Option<PathBuf>,
-    /// Grammar, in Lark's notation or GBNF, that all answers follow whose requests do not say otherwise
+    /// Grammar (Lark or GBNF) for answers to requests without a format of their own
     #[arg(long, value_name = "FILE")]
     pub grammar: Option<PathBuf>,
-    /// Requests that may wait; more are answered with 429
+    /// Maximum number of waiting requests; others are answered with 429
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub queue: usize,
-    /// Tokens of prompts that are read in a step in which something is being answered
+    /// Maximum number of prompt tokens per step while answers are being generated
     #[arg(long, value_name = "N", default_value_t = 128)]
     pub max_prefill_per_step: usize,
-    /// Memory for snapshots of sequences that cannot be cut, in MiB
+    /// Memory for state snapshots of models whose state cannot be truncated, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 512)]
     pub snapshot_mib: usize,
-    /// Longest body of a request, in MiB
+    /// Maximum size of a request body, in MiB
     #[arg(long, value_name = "MIB", default_value_t = 8)]
     pub max_body_mib: usize,
-    /// Connections at once; more wait to be accepted
+    /// Maximum number of open connections; others wait to be accepted
     #[arg(long, value_name = "N", default_value_t = 16384)]
     pub max_connections: usize,
-    /// Seconds until the headers of a request have to be there, and until an idle connection is closed
+    /// Timeout for request headers and for idle connections, in seconds
     #[arg(long, value_name = "S", default_value_t = 30)]
     pub header_timeout: u64,
-    /// Seconds until the body of a request has to be there
+    /// Timeout for request bodies, in seconds
     #[arg(long, value_name = "S", default_value_t = 30)]
     pub read_timeout: u64,
-    /// Seconds that answers have to be completed when the server is asked to end
+    /// Time to finish answers at shutdown, in seconds
     #[arg(long, value_name = "S", default_value_t = 30)]
     pub drain_timeout: u64,
-    /// Threads to compute with [default: as many as the system allows]
+    /// Number of threads [default: all available processors]
     #[arg(short = 't', long, value_name = "K")]
     pub threads: Option<usize>,
-    /// Context length of each slot, in positions [default: the model's own, at most 4096]
+    /// Context length of each slot in tokens [default: the model's, at most 4096]
     #[arg(short = 'c', long, value_name = "C")]
     pub context: Option<usize>,
     /// Pin each thread to a processor

@@ -63,7 +63,7 @@ pub(super) fn forced(
         .collect();
     if calls.is_empty() {
         return Err(match wanted {
-            Some(wanted) => format!("no tool is called `{wanted}`"),
+            Some(wanted) => format!("no tool named `{wanted}`"),
             None => "there are no tools that could be called".into(),
         });
     }
@@ -150,7 +150,7 @@ mod tests {
         let found = ask(&bare, &ToolChoice::Required);
         assert_eq!(found, Ok(Some(Followed::Grammar(grammar.into()))));
         let other = ToolChoice::Named("g".into());
-        assert_eq!(ask(&bare, &other), Err("no tool is called `g`".into()));
+        assert_eq!(ask(&bare, &other), Err("no tool named `g`".into()));
         assert!(ask(&ChatFormat::default(), &ToolChoice::Required).is_err());
     }
 

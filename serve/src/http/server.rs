@@ -72,7 +72,7 @@ impl Default for ServerOptions {
 #[derive(Debug, thiserror::Error)]
 pub enum ServeError {
     /// The address is taken, or is not this machine's.
-    #[error("cannot listen at {host}:{port}: {source}; choose another --host or --port")]
+    #[error("cannot listen on {host}:{port}: {source}; choose another --host or --port")]
     Listen {
         /// The address.
         host: String,
@@ -88,7 +88,7 @@ pub enum ServeError {
     #[error(transparent)]
     Engine(#[from] StartError),
     /// What all answers have to follow cannot be followed.
-    #[error("{0}; mend what --json-schema or --grammar has")]
+    #[error("{0}; fix --json-schema or --grammar")]
     Followed(#[from] ConstraintError),
 }
 
@@ -104,7 +104,7 @@ pub fn run(
     let (name, talks) = (model.name.clone(), model.template.is_some());
     let server = Server::start(model, options)?;
     // Notes that cannot be written are not a failure.
-    let _ = writeln!(notes, "{name}: listening at http://{}", server.address());
+    let _ = writeln!(notes, "{name}: listening on http://{}", server.address());
     if !talks {
         let _ = writeln!(
             notes,

@@ -76,7 +76,7 @@ impl Renderer<'_> {
                 let what = format!("the test {name} is not supported in chat templates");
                 return Err(Fault::wrong(what));
             }
-            unknown => return Err(Fault::wrong(format!("there is no test {unknown:?}"))),
+            unknown => return Err(Fault::wrong(format!("unknown test {unknown:?}"))),
         })
     }
 }

@@ -9,14 +9,14 @@ use graver_runtime::tokenizer::TokenizerError;
 #[derive(Debug, thiserror::Error)]
 pub enum TemplateError {
     /// A file that cannot be read.
-    #[error("{0}; mend or remove the file")]
+    #[error("{0}; fix or remove the file")]
     File(#[from] FileError),
     /// A tokenizer, with templates beside it, that cannot be made of a file.
     #[error(transparent)]
     Tokenizer(#[from] TokenizerError),
     /// A file that is not what it should be.
     #[error(
-        "{}: expected {expected}: {source}; mend or remove the file",
+        "{}: expected {expected}: {source}; fix or remove the file",
         shown(path)
     )]
     Json {
@@ -73,9 +73,7 @@ pub enum TemplateError {
         what: String,
     },
     /// The template takes more than a template may.
-    #[error(
-        "chat template, line {line}: stopped, because {limit}; a template that ends does not need that"
-    )]
+    #[error("chat template, line {line}: stopped: {limit}; is there an endless loop?")]
     Limit {
         /// Line of the template, from 1.
         line: u32,

@@ -55,7 +55,7 @@ impl Renderer<'_> {
             "sum" => self.sum(value, given),
             "groupby" => self.groupby(value, given),
             "batch" | "slice" => self.cut(name, value, given),
-            unknown => Err(Fault::wrong(format!("there is no filter {unknown:?}"))),
+            unknown => Err(Fault::wrong(format!("unknown filter {unknown:?}"))),
         }
     }
 

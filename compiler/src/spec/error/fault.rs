@@ -69,7 +69,7 @@ pub enum Fault {
     #[error("config.json: `{0}` is null, expected a value")]
     NullInConfig(String),
     /// Parameters that need each other.
-    #[error("needs itself: {}", .0.join(" needs "))]
+    #[error("depends on itself: {}", .0.join(" needs "))]
     Cycle(Vec<String>),
     /// A chain of `extends` that is circular or too long.
     #[error("extends itself or too many others: {}", .0.join(" extends "))]
@@ -98,7 +98,7 @@ pub enum Fault {
         expected: &'static str,
     },
     /// A division that does not come out even.
-    #[error("{left} / {right} leaves a remainder of {}; expected a division that comes out even (`//` rounds down)", left.rem_euclid(*right))]
+    #[error("{left} / {right} leaves a remainder of {}; expected an exact division (`//` rounds down)", left.rem_euclid(*right))]
     Remainder {
         /// What was divided.
         left: i64,
@@ -198,14 +198,14 @@ pub enum Fault {
         why: &'static str,
     },
     /// A step before anything flows.
-    #[error("comes before any embedding; the first step is `embed`")]
+    #[error("expected `embed` as the first step")]
     NothingYet,
     /// An embedding where something flows already.
     #[error("starts from token ids, but a step before it gives {0} components")]
     NotFirst(usize),
     /// A tensor name whose braces do not match, or hold an index that is not there.
     #[error(
-        "tensor name `{0}`: in braces may stand `i`, the layer's index, inside a layer, `e`, the expert, in experts' matrices, or an expression"
+        "tensor name `{0}`: braces may contain `i`, the layer's index, in layers, `e`, the expert's, in matrices of experts, or an expression"
     )]
     Template(String),
     /// No alternative of a list applies.

@@ -34,7 +34,7 @@ pub enum Error {
     },
     /// No built-in spec has this name.
     #[error(
-        "there is no built-in spec `{name}`{}; known are {}; a spec of your own is named by its file's path",
+        "there is no built-in spec `{name}`{}; known are {}; a spec file is given by its path",
         hint(nearest),
         list(known)
     )]
@@ -76,7 +76,7 @@ pub enum Error {
     },
     /// A spec that says nothing about GGUF files.
     #[error(
-        "spec `{name}`: no `gguf` section, which says what names and metadata mean in a GGUF file; add one, or take the model as safetensors"
+        "spec `{name}`: no `gguf` section, which maps the names and metadata of GGUF files; add one, or use the model's safetensors files"
     )]
     NoGguf {
         /// The spec's name.
@@ -95,7 +95,7 @@ pub enum Error {
     },
     /// The spec has no sizes at all.
     #[error(
-        "{file}: presets: none here, nor in a spec that it extends; give sizes with --config FILE (a config.json), or add a preset"
+        "{file}: presets: none in this spec or those it extends; pass sizes with --config FILE (a config.json), or add a preset"
     )]
     NoPresets {
         /// The spec's file.

@@ -101,7 +101,7 @@ fn defaults_stand_for_what_is_missing_or_null() {
 fn defaults_hide_no_mistakes() {
     assert_eq!(
         fault("7 / 2 ?? 1"),
-        "7 / 2 leaves a remainder of 1; expected a division that comes out even (`//` rounds down)"
+        "7 / 2 leaves a remainder of 1; expected an exact division (`//` rounds down)"
     );
     assert_eq!(
         fault("text.a ?? 1"),

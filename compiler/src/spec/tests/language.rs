@@ -34,7 +34,7 @@ fn braces_that_mean_nothing_are_refused() {
         let text = bind(&with_up(name.into()), &config())
             .unwrap_err()
             .to_string();
-        let expected = format!("small: layers.dense.mlp.up: tensor name `{name}`: in braces may");
+        let expected = format!("small: layers.dense.mlp.up: tensor name `{name}`: braces may");
         assert!(text.starts_with(&expected), "{text}");
     }
     let text = |name: &str| {

@@ -70,7 +70,7 @@ fn parameters_of_layers_in_a_circle_are_named() {
     let text = bind(&spec, &config()).unwrap_err().to_string();
     assert_eq!(
         text,
-        "small: layer_params.a: needs itself: a needs b needs a"
+        "small: layer_params.a: depends on itself: a needs b needs a"
     );
 }
 

@@ -13,13 +13,11 @@ pub enum GgufError {
         found: String,
     },
     /// The other order of bytes.
-    #[error(
-        "a big-endian GGUF file, and only little-endian ones are read; fetch the model in that order, or convert it again"
-    )]
+    #[error("a big-endian GGUF file, expected little-endian; download or convert it in that order")]
     BigEndian,
     /// A version that is not read.
     #[error(
-        "version {found} of GGUF, and versions 2 and 3 are read; convert the model again, or fetch a newer file"
+        "GGUF version {found}, expected 2 or 3; convert the model again, or download a newer file"
     )]
     Version {
         /// The version.
@@ -27,7 +25,7 @@ pub enum GgufError {
     },
     /// A file that ends too soon.
     #[error(
-        "{what}: found {left} bytes after byte {at}, expected {wanted}; the file is truncated or damaged, fetch it again"
+        "{what}: found {left} bytes after byte {at}, expected {wanted}; the file is truncated or damaged, download it again"
     )]
     Ends {
         /// `key 3`.
@@ -40,13 +38,15 @@ pub enum GgufError {
         left: usize,
     },
     /// Metadata that is longer than any real one.
-    #[error("metadata and list of tensors: more than {limit} bytes, which no real file has")]
+    #[error("metadata and list of tensors: larger than {limit} bytes; the file is damaged")]
     LongHeader {
         /// The limit.
         limit: usize,
     },
     /// More of something than any real file has.
-    #[error("found {found} {what}, expected at most {limit}; the file is damaged, fetch it again")]
+    #[error(
+        "found {found} {what}, expected at most {limit}; the file is damaged, download it again"
+    )]
     TooMany {
         /// `tensors`.
         what: String,
@@ -82,7 +82,7 @@ pub enum GgufError {
         found: u32,
     },
     /// A list of lists.
-    #[error("key {}: a list of lists, which no key has", Name(key))]
+    #[error("key {}: a list of lists, expected a list of values", Name(key))]
     Nested {
         /// The key.
         key: String,
@@ -96,7 +96,7 @@ pub enum GgufError {
         found: u8,
     },
     /// A key that stands twice.
-    #[error("key {} stands twice", Name(key))]
+    #[error("key {} occurs twice", Name(key))]
     DuplicateKey {
         /// The key.
         key: String,
@@ -112,7 +112,7 @@ pub enum GgufError {
         expected: &'static str,
     },
     /// A key that has to be there.
-    #[error("key {} is missing; fetch a file of a whole model", Name(key))]
+    #[error("key {} is missing; download a complete model", Name(key))]
     MissingKey {
         /// The key.
         key: String,
@@ -143,7 +143,7 @@ pub enum GgufError {
     },
     /// A type of tensors that is not known.
     #[error(
-        "tensor {}: unknown type {found}; the file is damaged, or its type too new",
+        "tensor {}: unknown type {found}; the file is damaged, or the type is newer than this program",
         Name(tensor)
     )]
     TensorType {
@@ -195,7 +195,7 @@ pub enum GgufError {
     },
     /// A tensor that ends after the end of the file.
     #[error(
-        "tensor {} of {bytes} bytes at byte {offset} of the data, which has only {available}; the file is truncated, fetch it again",
+        "tensor {} of {bytes} bytes at byte {offset} of the data, which has only {available}; the file is truncated, download it again",
         Name(tensor)
     )]
     OutOfRange {
@@ -231,7 +231,7 @@ pub enum GgufError {
 pub enum SplitError {
     /// A part whose name does not say which it is.
     #[error(
-        "part {number} of {count}, but the name does not end in -{number:05}-of-{count:05}.gguf, as those of parts do; name it as it was published"
+        "part {number} of {count}, but the name does not end in -{number:05}-of-{count:05}.gguf, as part names do; rename it to its published name"
     )]
     Name {
         /// Which part, from 1.
@@ -249,7 +249,7 @@ pub enum SplitError {
     },
     /// A part that says that it is another.
     #[error(
-        "found part {found} of {found_count}, expected part {expected} of {count}; fetch this part again"
+        "found part {found} of {found_count}, expected part {expected} of {count}; download this part again"
     )]
     Part {
         /// Which it says that it is, from 1.
@@ -269,7 +269,7 @@ pub enum SplitError {
     },
     /// Tensors that are in no part, or too many.
     #[error(
-        "all parts have {found} tensors, and the first says that there are {expected}; fetch the parts again"
+        "the parts have {found} tensors, but the first part says {expected}; download them again"
     )]
     Tensors {
         /// How many there are.

@@ -37,7 +37,7 @@ fn header_length_that_lies() {
 fn header_that_is_no_text() {
     assert_eq!(
         message(&[3, 0, 0, 0, 0, 0, 0, 0, b'{', 0xff, b'}']),
-        "the header is not UTF-8 from byte 9 on; is it a safetensors file?"
+        "the header is not UTF-8 at byte 9; is it a safetensors file?"
     );
 }
 

@@ -123,7 +123,7 @@ fn files_that_are_none() {
         assert_eq!(
             message(&folder),
             format!(
-                "DIR/{name}: a broken link, to ../blobs/0a1b; fetch the file again, or copy it there"
+                "DIR/{name}: a broken link to ../blobs/0a1b; download the file again, or copy it there"
             )
         );
         again();
@@ -135,7 +135,7 @@ fn files_that_are_none() {
         assert_eq!(
             message(&folder),
             format!(
-                "DIR/{name}: a Git LFS pointer to a file of 9 bytes, not the file itself; fetch it with `git lfs pull`"
+                "DIR/{name}: a Git LFS pointer to a file of 9 bytes, not the file itself; run `git lfs pull`"
             )
         );
         again();
@@ -150,7 +150,7 @@ fn weights_in_other_formats_under_this_name() {
     let said = |bytes: &[u8]| {
         let folder = Folder::with(&[("config.json", b"{}"), ("model.safetensors", bytes)]);
         let message = message(&folder);
-        let end = ", expected a safetensors file; fetch the file again, or convert it";
+        let end = ", expected a safetensors file; download the file again, or convert it";
         let found = message.strip_prefix("DIR/model.safetensors: found ");
         let found = found.and_then(|found| found.strip_suffix(end));
         found.unwrap_or_else(|| panic!("{message}")).to_string()
@@ -187,7 +187,8 @@ fn no_weights() {
         said(&[("training_args.bin", b""), ("optimizer.pt", b"")]),
         ""
     );
-    let pickled = " is pickled, and not read, since a pickle can run any code: convert it to model.safetensors";
+    let pickled =
+        " is a pickle, which can run any code and is not read: convert it to model.safetensors";
     for name in [
         "pytorch_model.bin",
         "pytorch_model-00001-of-00002.bin",

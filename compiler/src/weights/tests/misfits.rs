@@ -64,7 +64,7 @@ fn what_is_not_finite_is_refused_wherever_it_stands() {
                     assert_eq!(
                         refused(&model, &file, choice),
                         format!(
-                            "tensor \"w\": row {row}, column {column}: found {said}, expected a finite number; fetch the checkpoint again"
+                            "tensor \"w\": row {row}, column {column}: found {said}, expected a finite number; download the checkpoint again"
                         )
                     );
                 }

@@ -164,8 +164,8 @@ fn a_preset_too_large_for_memory_is_an_error() {
     };
     let message = said(1 << 26);
     assert!(
-        message.starts_with("the weights need 18014 TB of memory, and ")
-            && message.contains(" are available; choose smaller sizes (--preset), "),
+        message.starts_with("the weights need 18014 TB of memory, but only ")
+            && message.contains(" is available; choose smaller sizes (--preset), "),
         "{message}"
     );
     // More than addresses can be counted for.

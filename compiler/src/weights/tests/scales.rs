@@ -50,7 +50,7 @@ fn scales_that_are_no_numbers() {
             assert_eq!(
                 scaled([code; 12], scale).unwrap_err(),
                 format!(
-                    "tensor \"0.w_scale_inv\": row 0, column 1: found {said}, expected a finite number; fetch the checkpoint again"
+                    "tensor \"0.w_scale_inv\": row 0, column 1: found {said}, expected a finite number; download the checkpoint again"
                 )
             );
         }
@@ -76,7 +76,7 @@ fn scales_that_make_values_too_large() {
     assert_eq!(scaled(codes, 1.5e38).unwrap()[7], -3e38);
     assert_eq!(
         scaled(codes, 3e38).unwrap_err(),
-        "tensor \"0.w\": row 1, column 3: found -2 in a block of scale 3e38, expected a product below 2^128, where f32 and bf16 end; fetch the checkpoint again"
+        "tensor \"0.w\": row 1, column 3: found -2 in a block of scale 3e38, expected a product below 2^128, the limit of f32 and bf16; download the checkpoint again"
             .replace("3e38", &format!("{:e}", f64::from(3e38f32)))
     );
     codes[2] = MOST;
@@ -157,7 +157,7 @@ fn powers_of_mxfp4_that_are_none_or_too_large() {
     }
     assert_eq!(
         of(0, 0, 255).unwrap_err(),
-        "tensor \"w_scales\": row 1, column 1: found NaN, expected a finite number; fetch the checkpoint again"
+        "tensor \"w_scales\": row 1, column 1: found NaN, expected a finite number; download the checkpoint again"
     );
 }
 
@@ -222,7 +222,7 @@ fn scales_of_another_size() {
         ];
         resolved(&model, fp8(json!([2, 3])), tensors).map_err(|e| e.to_string())
     };
-    let expected = "expected F32 [2, 2], a scale for each [2, 3] of [3, 4]; fetch the checkpoint again, or its unquantised form";
+    let expected = "expected F32 [2, 2], a scale for each [2, 3] of [3, 4]; download the checkpoint again, or its unquantised form";
     let start = "tensor \"0.w_scale_inv\": for layers.0.experts[0]: found";
     for shape in [
         &[1, 1][..],

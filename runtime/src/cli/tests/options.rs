@@ -42,7 +42,7 @@ fn what_changes_nothing_at_temperature_0_is_refused() {
         assert_eq!(
             check("0", false),
             Err(format!(
-                "{option} has no effect with --temp 0, which always takes the likeliest token; leave one of the two out"
+                "{option} has no effect with --temp 0, which always picks the most likely token; drop one of the two"
             ))
         );
         assert_eq!(check("0.1", false), Ok(()));
