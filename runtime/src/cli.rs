@@ -362,12 +362,19 @@ fn write_notes(
     }
     writeln!(
         err,
-        "prompt: {} tokens, {} tok/s; generation: {} tokens, {} tok/s",
-        timings.prompt_tokens,
+        "prompt: {}, {} tok/s; generation: {}, {} tok/s",
+        tokens(timings.prompt_tokens),
         figure(timings.prompt_rate()),
-        timings.generated_tokens,
+        tokens(timings.generated_tokens),
         figure(timings.generation_rate()),
     )
+}
+
+fn tokens(n: usize) -> String {
+    match n {
+        1 => "1 token".into(),
+        _ => format!("{n} tokens"),
+    }
 }
 
 fn write_meetings(err: &mut dyn Write, ranks: &Meetings) -> io::Result<()> {

@@ -148,7 +148,7 @@ impl BenchArgs {
         };
         let (label, points) = (model.label()?, self.points(loaded.model.context));
         if points.is_empty() {
-            return Err("nothing to measure: --prompt and --gen are both 0".into());
+            return Err(self.nothing(loaded.model.context).into());
         }
         let report = bench::run(
             &label, loaded, &options, &variants, &points, &settings, &progress,
@@ -167,6 +167,16 @@ impl BenchArgs {
             (false, false) => print(report)?,
         }
         Ok(ExitCode::SUCCESS)
+    }
+
+    /// Why there is nothing to measure.
+    fn nothing(&self, context: usize) -> String {
+        match self.depth.iter().find(|depth| **depth >= context) {
+            Some(depth) => format!(
+                "--depth {depth}: the model's context of {context} has no room after it; choose a smaller --depth"
+            ),
+            None => "nothing to measure: --prompt and --gen are both 0".into(),
+        }
     }
 
     /// Two executables, in turn.

@@ -122,7 +122,7 @@ impl Own {
 #[derive(Debug, thiserror::Error)]
 enum FiguresError {
     #[error(
-        "{}: contains measurements of {of}, not of {name}: model checksum {found}, expected {expected}; measure this model, with the same \
+        "{}: contains measurements {of}, not of {name}: model checksum {found}, expected {expected}; measure this model, with the same \
          --quantize and --kv",
         shown(path)
     )]

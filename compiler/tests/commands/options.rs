@@ -182,6 +182,10 @@ fn impossible_numbers_are_refused() {
             "--tokens 513: this model takes 1 to 512 positions",
         ),
         (
+            "bench llama --depth 100000",
+            "--depth 100000: the model's context of ",
+        ),
+        (
             "bench --prompt 0 --gen 0",
             "nothing to measure: --prompt and --gen are both 0",
         ),

@@ -36,7 +36,7 @@ fn figures_of_another_model_are_refused() {
         ("--profile profile.json", "of another model"),
     ] {
         let said = report(folder.path(), &format!("report qwen3 {option}")).refused();
-        let expected = format!("contains measurements of {of}, not of qwen3 tiny: model checksum ");
+        let expected = format!("contains measurements {of}, not of qwen3 tiny: model checksum ");
         assert!(said.contains(&expected), "{said}");
         assert!(!folder.path().join("report.html").exists());
         // The same shape with other weights in it would be held against the wrong bytes.

@@ -79,7 +79,7 @@ fn random_weights_come_from_the_seed() {
 fn closing_line_has_both_speeds() {
     let run = graver("run -n 5 --temp 0");
     assert!(
-        run.err.contains("prompt: 1 tokens, ") && run.err.contains("; generation: 5 tokens, "),
+        run.err.contains("prompt: 1 token, ") && run.err.contains("; generation: 5 tokens, "),
         "{}",
         run.err
     );
