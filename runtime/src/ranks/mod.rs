@@ -1,7 +1,7 @@
 //! Ranks that share a model: each has a session of its own part, and all take the same steps.
 //!
-//! Rank 0 is asked; what it is asked it tells the others ([`command`]), which follow. In the midst of a step ranks meet where their code
-//! says so ([`Link`]), through a [`Communicator`]: threads of one process ([`local`]), or processes that MPI has started.
+//! Rank 0 is asked; what it is asked it tells the others (`command`), which follow. In the midst of a step ranks meet where their code
+//! says so (`link`), through a [`Communicator`]: threads of one process ([`local`]), or processes that MPI has started.
 
 mod command;
 mod communicator;

@@ -57,7 +57,7 @@ impl StorageType {
 
     /// The packed layout whose groups hold the same values, if any does: those of integers with a scale in 16 bits for each
     /// group, or in f32 for each half of one, or with a scale and a minimum in f32.
-    /// A block of codes of 8 bits may still have one integer that is not in its range ([`StorageType::parts`]).
+    /// A block of codes of 8 bits may still have one integer that is not in its range (`parts`).
     pub fn packed(&self) -> Option<Quant> {
         let Form::Groups(groups) = &self.form else {
             return None;
