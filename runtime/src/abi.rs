@@ -20,7 +20,7 @@ pub use manifest::{
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 14;
+pub const ABI_VERSION: u32 = 15;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -297,6 +297,10 @@ pub struct KernelTable {
     pub matmul_q8m: QuantMatmulFn,
     /// Weights in panels of [`Quant::Q8Half`].
     pub matmul_q8h: QuantMatmulFn,
+    /// Weights in panels of [`Quant::Q4Super`].
+    pub matmul_q4s: QuantMatmulFn,
+    /// Weights in panels of [`Quant::Q4Narrow`].
+    pub matmul_q4n: QuantMatmulFn,
     /// A row of [`Quant::Q8`].
     pub row_q8: QuantRowFn,
     /// A row of [`Quant::Q4`].
@@ -307,6 +311,10 @@ pub struct KernelTable {
     pub row_q8m: QuantRowFn,
     /// A row of [`Quant::Q8Half`].
     pub row_q8h: QuantRowFn,
+    /// A row of [`Quant::Q4Super`].
+    pub row_q4s: QuantRowFn,
+    /// A row of [`Quant::Q4Narrow`].
+    pub row_q4n: QuantRowFn,
     /// Steps of the gated delta rule.
     pub delta_rule: DeltaRuleFn,
     /// f32 values to a row of [`CacheType::Q8`].
@@ -324,6 +332,8 @@ impl KernelTable {
             Quant::Q4Min => self.matmul_q4m,
             Quant::Q8Min => self.matmul_q8m,
             Quant::Q8Half => self.matmul_q8h,
+            Quant::Q4Super => self.matmul_q4s,
+            Quant::Q4Narrow => self.matmul_q4n,
         }
     }
 
@@ -335,6 +345,8 @@ impl KernelTable {
             Quant::Q4Min => self.row_q4m,
             Quant::Q8Min => self.row_q8m,
             Quant::Q8Half => self.row_q8h,
+            Quant::Q4Super => self.row_q4s,
+            Quant::Q4Narrow => self.row_q4n,
         }
     }
 }

@@ -98,6 +98,8 @@ fn panels(
         Quant::Q4Min => offset_of!(KernelTable, matmul_q4m),
         Quant::Q8Min => offset_of!(KernelTable, matmul_q8m),
         Quant::Q8Half => offset_of!(KernelTable, matmul_q8h),
+        Quant::Q4Super => offset_of!(KernelTable, matmul_q4s),
+        Quant::Q4Narrow => offset_of!(KernelTable, matmul_q4n),
     };
     e.micro(kernel, &args, None);
 }

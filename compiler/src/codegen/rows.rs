@@ -200,6 +200,8 @@ fn panel_row(
         Quant::Q4Min => offset_of!(KernelTable, row_q4m),
         Quant::Q8Min => offset_of!(KernelTable, row_q8m),
         Quant::Q8Half => offset_of!(KernelTable, row_q8h),
+        Quant::Q4Super => offset_of!(KernelTable, row_q4s),
+        Quant::Q4Narrow => offset_of!(KernelTable, row_q4n),
     };
     let n = e.int(n);
     e.micro(kernel, &[from, lane, n, to], None);

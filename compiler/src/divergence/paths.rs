@@ -96,7 +96,7 @@ impl Bounds {
                 mean_kl: 0.01,
                 top1: 0.9,
             },
-            Some(Quant::Q4 | Quant::Q4Min) => Bounds {
+            Some(Quant::Q4 | Quant::Q4Min | Quant::Q4Super | Quant::Q4Narrow) => Bounds {
                 mean_kl: 0.5,
                 top1: 0.6,
             },

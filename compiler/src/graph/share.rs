@@ -1,13 +1,14 @@
 //! What a rank has of a weight: a run of its rows, or of its columns.
 //!
 //! A run along the way a weight is stored stays where it is, and only begins later. One across it is copied, so that a rank
-//! holds, and reads, nothing between its rows.
+//! holds, and reads, nothing between its rows. Columns that begin inside a super-block of integers go into a layout without, which
+//! holds the same values.
 
 use std::fmt;
 use std::ops::Range;
 
-use graver_runtime::abi::Encoding;
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
+use graver_runtime::abi::{Encoding, Quant};
 
 use super::decl::WeightDecl;
 
@@ -95,6 +96,7 @@ impl WeightDecl {
             shape,
             row_stride: 0,
             blocks: self.blocks.filter(|b| rows > b.rows && !self.copies(share)),
+            encoding: self.encoding_of(share),
             ..*self
         };
         let row_stride = match self.copies(share) || self.shape.len() == 1 {
@@ -104,6 +106,19 @@ impl WeightDecl {
         WeightDecl {
             row_stride,
             ..dense
+        }
+    }
+
+    /// How a share is stored.
+    fn encoding_of(&self, share: &Share) -> Encoding {
+        match (share, self.encoding) {
+            (Share::Columns(c), Encoding::Quantized(quant)) => {
+                let cuts = !c.start.is_multiple_of(quant.super_groups() * GROUP);
+                Encoding::Quantized(if cuts { Quant::Q4Min } else { quant })
+            }
+            (Share::Whole | Share::Rows(_) | Share::Columns(_) | Share::Members(_), encoding) => {
+                encoding
+            }
         }
     }
 
@@ -134,10 +149,14 @@ impl WeightDecl {
         let mut out = Vec::with_capacity(shared.bytes());
         match self.encoding {
             Encoding::Quantized(quant) => {
-                let (first, n) = (run.start / GROUP, run.len().div_ceil(GROUP));
-                let size = quant.group_bytes();
+                let end = quant.panel_bytes(run.end);
                 for panel in bytes.chunks_exact(quant.panel_bytes(self.shape[1])) {
-                    out.extend_from_slice(&panel[first * size..][..n * size]);
+                    match shared.encoding == self.encoding {
+                        true => {
+                            out.extend_from_slice(&panel[quant.head_at(run.start / GROUP)..end]);
+                        }
+                        false => out.extend(with_minima(quant, panel, &run)),
+                    }
                 }
             }
             Encoding::Float(dtype) => {
@@ -165,6 +184,24 @@ impl WeightDecl {
     }
 }
 
+/// Columns of a panel of a type with minima as a panel of [`Quant::Q4Min`], which begins with any group.
+fn with_minima(quant: Quant, panel: &[u8], columns: &Range<usize>) -> Vec<u8> {
+    let to = Quant::Q4Min;
+    let mut out = vec![0; to.panel_bytes(columns.len())];
+    for (g, first) in columns.clone().step_by(GROUP).enumerate() {
+        for lane in 0..PANEL_ROWS {
+            let scale = quant.scale(panel, lane, first);
+            let factors = [scale, quant.minimum(panel, lane, first)];
+            Quant::put_factors(&mut out[to.group_at(g)..], lane, factors);
+            for i in 0..GROUP {
+                let q = quant.get(panel, lane, first + i);
+                to.put(&mut out, lane, g * GROUP + i, q);
+            }
+        }
+    }
+    out
+}
+
 impl Share {
     /// The rows or columns.
     fn run(&self) -> Range<usize> {
@@ -177,7 +214,7 @@ impl Share {
 
 #[cfg(test)]
 mod tests {
-    use graver_runtime::abi::{Dtype, Quant};
+    use graver_runtime::abi::Dtype;
 
     use super::*;
     use crate::spec::model::Blocks;
@@ -254,6 +291,47 @@ mod tests {
         assert_eq!(copied[..2 * group], bytes[group..3 * group]);
         assert_eq!(copied[2 * group..4 * group], bytes[4 * group..6 * group]);
         assert_eq!(copied.len(), decl.share(&Share::Columns(32..70)).bytes());
+    }
+
+    /// Wherever they are cut, columns keep their values; inside a super-block another layout has them.
+    #[test]
+    fn columns_of_super_blocks_keep_their_values() {
+        let quant = Quant::Q4Super;
+        let mut decl = floats([9, 580], false, None);
+        decl.encoding = Encoding::Quantized(quant);
+        decl.row_stride = decl.dense_stride();
+        // No exponent of all ones in the units.
+        let bytes: Vec<u8> = (0..decl.bytes())
+            .map(|i| (i * 37 % 251) as u8 & 0xbb)
+            .collect();
+        for (columns, expected) in [
+            (0..288, quant),
+            (256..580, quant),
+            (512..580, quant),
+            (288..580, Quant::Q4Min),
+            (32..64, Quant::Q4Min),
+        ] {
+            let share = Share::Columns(columns.clone());
+            assert_eq!(decl.refuses(&share), None);
+            let part = decl.share(&share);
+            assert_eq!(part.encoding, Encoding::Quantized(expected), "{share}");
+            let copied = decl.copy_share(&share, &bytes);
+            assert_eq!(
+                (copied.len(), part.bytes()),
+                (part.bytes(), part.span_bytes())
+            );
+            for (row, column) in (0..9).flat_map(|r| columns.clone().map(move |c| (r, c))) {
+                let (panel, lane) = (row / PANEL_ROWS, row % PANEL_ROWS);
+                let whole = quant.value(&bytes[panel * decl.row_stride..], lane, column);
+                let own = &copied[panel * part.row_stride..];
+                let found = expected.value(own, lane, column - columns.start);
+                assert_eq!(
+                    found.to_bits(),
+                    whole.to_bits(),
+                    "{share} [{row}, {column}]"
+                );
+            }
+        }
     }
 
     #[test]

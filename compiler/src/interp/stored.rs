@@ -1,6 +1,6 @@
 //! Weights as rows of f32, whatever way they are stored.
 
-use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
+use graver_runtime::abi::quant::PANEL_ROWS;
 use graver_runtime::abi::{Encoding, Quant};
 
 use super::values::Rows;
@@ -47,9 +47,8 @@ fn weight(decl: &WeightDecl, bytes: &[u8]) -> Rows {
 /// Quantised weights as the numbers they stand for.
 fn panels(quant: Quant, bytes: &[u8], rows: usize, width: usize) -> Rows {
     let at = |r: usize, c: usize| {
-        let offset = r / PANEL_ROWS * quant.panel_bytes(width) + c / GROUP * quant.group_bytes();
-        let (group, lane) = (&bytes[offset..offset + quant.group_bytes()], r % PANEL_ROWS);
-        quant.value(group, lane, c % GROUP)
+        let panel = &bytes[r / PANEL_ROWS * quant.panel_bytes(width)..];
+        quant.value(panel, r % PANEL_ROWS, c)
     };
     let data = (0..rows)
         .flat_map(|r| (0..width).map(move |c| (r, c)))

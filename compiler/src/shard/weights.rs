@@ -120,7 +120,7 @@ impl<'a> Sharing<'a> {
             tensor,
             blob,
             offset_bytes,
-            encoding: view.encoding,
+            encoding: own.encoding,
             row_stride_bytes: own.row_stride,
             bytes,
             transposed: view.transposed,

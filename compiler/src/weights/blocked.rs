@@ -65,20 +65,17 @@ impl<'a> Rows<'a> {
     fn lane(self, row: usize, lane: usize, quant: Quant, panel: &mut [u8]) -> Result<(), Misfit> {
         let StorageType { block, bytes, .. } = *self.storage;
         let (per_row, per_block) = (self.columns / block, block / GROUP);
-        let mut groups = panel.chunks_exact_mut(quant.group_bytes());
         if row >= self.rows {
-            groups.for_each(|group| clear(quant, group, lane));
+            (0..self.columns / GROUP).for_each(|g| clear(quant, panel, lane, g));
             return Ok(());
         }
         let blocks = self.bytes[row * per_row * bytes..].chunks_exact(bytes);
         for (b, from) in blocks.take(per_row).enumerate() {
             let parts = self.storage.parts(from);
-            for (g, group) in groups.by_ref().take(per_block).enumerate() {
-                parts_from(&parts, g * GROUP)
-                    .put(quant, group, lane)
-                    .map_err(|(i, found)| {
-                        (row * self.columns + b * block + g * GROUP + i, found)
-                    })?;
+            for g in 0..per_block {
+                let at = row * self.columns + b * block + g * GROUP;
+                let put = parts_from(&parts, g * GROUP).put(quant, panel, lane, b * per_block + g);
+                put.map_err(|(i, found)| (at + i, found))?;
             }
         }
         Ok(())
@@ -110,6 +107,7 @@ fn parts_from(parts: &Parts, first: usize) -> Lane {
         integers: std::array::from_fn(|i| i32::from(integers[i])),
         scales: [parts.scale(first), parts.scale(first + GROUP / 2)],
         minimum: parts.minimum(first),
+        nested: parts.nested(first),
     }
 }
 
@@ -158,9 +156,8 @@ mod tests {
                 storage.read(block, &mut values);
                 for (j, expected) in values.iter().enumerate() {
                     let (row, column) = (i / 2, i % 2 * storage.block + j);
-                    let group = row / PANEL_ROWS * (columns / GROUP) + column / GROUP;
-                    let group = &panels[group * quant.group_bytes()..][..quant.group_bytes()];
-                    let found = quant.value(group, row % PANEL_ROWS, column % GROUP);
+                    let panel = &panels[row / PANEL_ROWS * quant.panel_bytes(columns)..];
+                    let found = quant.value(panel, row % PANEL_ROWS, column);
                     let name = storage.name;
                     assert_eq!(found.to_bits(), expected.to_bits(), "{name} {row} {column}");
                 }
@@ -175,6 +172,8 @@ mod tests {
             ("Q4_1", 2),
             ("Q4_1", 0),
             ("Q6_K", 208),
+            ("Q4_K", 0),
+            ("Q4_K", 2),
             ("Q5_K", 2),
             ("Q5_0", 0),
         ] {

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::checkpoint::Checkpoint;
 use super::integer_matrix::{IntegerMatrix, Side};
-use super::lane::{Lane, Misfit, clear};
+use super::lane::{Lane, Misfit, Nested, clear};
 
 /// Bytes of a word.
 const WORD_BYTES: usize = 4;
@@ -101,13 +101,12 @@ impl<'a> IntegerRows<'a> {
         let panels = out.chunks_exact_mut(quant.panel_bytes(self.m.columns));
         for (i, panel) in panels.enumerate() {
             panel.fill(0);
-            let groups = panel.chunks_exact_mut(quant.group_bytes()).enumerate();
-            for (g, group) in groups {
+            for g in 0..self.m.columns / GROUP {
                 for lane in 0..PANEL_ROWS {
                     let row = (first + i) * PANEL_ROWS + lane;
                     match row < self.m.rows {
-                        true => self.put(row, g * GROUP, quant, group, lane)?,
-                        false => clear(quant, group, lane),
+                        true => self.put(row, g, quant, panel, lane)?,
+                        false => clear(quant, panel, lane, g),
                     }
                 }
             }
@@ -115,15 +114,16 @@ impl<'a> IntegerRows<'a> {
         Ok(())
     }
 
-    /// Puts the values of a row from `column` on into row `lane` of a group.
+    /// Puts the values of group `g` of a row into row `lane` of a panel.
     fn put(
         self,
         row: usize,
-        column: usize,
+        g: usize,
         quant: Quant,
-        group: &mut [u8],
+        panel: &mut [u8],
         lane: usize,
     ) -> Result<(), Misfit> {
+        let column = g * GROUP;
         let of = column / self.m.group;
         let (scale, zero) = (self.scale(row, of), self.zero(row, of));
         // The zero point is part of the minimum, where the layout has one.
@@ -135,9 +135,10 @@ impl<'a> IntegerRows<'a> {
             integers: std::array::from_fn(|i| self.code(row, column + i) - less),
             scales: [scale; 2],
             minimum,
+            nested: Nested::default(),
         };
         let misfit = |(i, found)| (row * self.m.columns + column + i, found);
-        values.put(quant, group, lane).map_err(misfit)
+        values.put(quant, panel, lane, g).map_err(misfit)
     }
 
     fn integer(self, row: usize, column: usize) -> i32 {

@@ -12,26 +12,49 @@ pub(super) struct Lane {
     pub(super) integers: [i32; GROUP],
     pub(super) scales: [f32; 2],
     pub(super) minimum: f32,
+    /// What scale and minimum are products of, where they are.
+    pub(super) nested: Nested,
+}
+
+/// Units of a scale and of what is taken away, and how many of each.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Nested {
+    pub(super) units: [f16; 2],
+    pub(super) factors: [u8; 2],
 }
 
 impl Lane {
-    /// Puts them into row `lane` of a group, unless one of the values is not finite: which of them, and what it is.
-    pub(super) fn put(&self, quant: Quant, group: &mut [u8], lane: usize) -> Result<(), Misfit> {
+    /// Puts them into row `lane` of group `g` of a panel, unless one of the values is not finite: which of them, and what it is.
+    pub(super) fn put(
+        &self,
+        quant: Quant,
+        panel: &mut [u8],
+        lane: usize,
+        g: usize,
+    ) -> Result<(), Misfit> {
         let [scale, half] = self.scales;
+        let group = &mut panel[quant.group_at(g)..];
         match quant {
-            // It was in 16 bits before.
+            // They were in 16 bits before.
             Quant::Q8 | Quant::Q4 => Quant::put_scale(group, lane, f16::from_f32(scale)),
+            Quant::Q4Narrow => {
+                Quant::put_halves(group, lane, [scale, self.minimum].map(f16::from_f32));
+            }
             Quant::Q4Min | Quant::Q8Min => Quant::put_factors(group, lane, [scale, self.minimum]),
             Quant::Q8Half => Quant::put_factors(group, lane, [scale, half]),
+            Quant::Q4Super => {
+                Quant::put_bytes(group, lane, self.nested.factors);
+                Quant::put_halves(&mut panel[quant.head_at(g)..], lane, self.nested.units);
+            }
         }
         for (i, q) in self.integers.iter().enumerate() {
-            quant.put(group, lane, i, *q);
+            quant.put(panel, lane, g * GROUP + i, *q);
         }
         // Nearly always the largest integers show that nothing is too large.
         if self.scales.iter().all(|s| (s * 256.0).is_finite()) && self.minimum.is_finite() {
             return Ok(());
         }
-        let values = (0..GROUP).map(|i| quant.value(group, lane, i));
+        let values = (0..GROUP).map(|i| quant.value(panel, lane, g * GROUP + i));
         match values.enumerate().find(|(_, value)| !value.is_finite()) {
             Some(misfit) => Err(misfit),
             None => Ok(()),
@@ -39,7 +62,7 @@ impl Lane {
     }
 }
 
-/// Zeros, for a row beyond the last.
-pub(super) fn clear(quant: Quant, group: &mut [u8], lane: usize) {
-    (0..GROUP).for_each(|i| quant.put(group, lane, i, 0));
+/// Zeros in group `g` of a panel, for a row beyond the last.
+pub(super) fn clear(quant: Quant, panel: &mut [u8], lane: usize, g: usize) {
+    (g * GROUP..(g + 1) * GROUP).for_each(|column| quant.put(panel, lane, column, 0));
 }

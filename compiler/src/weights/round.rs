@@ -42,7 +42,9 @@ pub(super) fn round(quant: Quant, x: &[f32; GROUP]) -> Option<Rounded> {
             let largest = x.iter().find(|v| most > 0 && magnitude(**v) == most);
             search(x, largest.copied().unwrap_or(0.0))
         }
-        Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => panic!("{quant}: nothing is rounded to it"),
+        Quant::Q4Min | Quant::Q8Min | Quant::Q8Half | Quant::Q4Super | Quant::Q4Narrow => {
+            panic!("{quant}: nothing is rounded to it")
+        }
     })
 }
 

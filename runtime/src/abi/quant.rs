@@ -5,7 +5,8 @@
 //!
 //! **Weights** `[rows, k]` lie in *panels* of [`PANEL_ROWS`] rows, the last panel filled up with zero rows. A panel is its
 //! groups one after the other, and a group is its factors, then the integers in chunks of 4 along K: row 0's four, row 1's
-//! four, … One chunk is 32 bytes, so that a kernel multiplies it with 4 activations that it has repeated 8 times, and has a
+//! four, … Where factors are integers themselves, every [`SUPER_GROUPS`] groups, and what is left of a row, are a super-block,
+//! before which its *head* stands: the units of its factors. One chunk is 32 bytes, so that a kernel multiplies it with 4 activations that it has repeated 8 times, and has a
 //! partial sum for each row with no sum across a vector. Integers of 8 bits have the 8 chunks of a group in order. Those of
 //! 4 bits share bytes: byte block `j` of 4 holds chunk `j` in its low halves and chunk `j + 4` in its high ones.
 //!
@@ -16,8 +17,11 @@
 //! | [`Quant::Q4Min`] | scales in f32, minima in f32 | 4 bits, 0 … 15 |
 //! | [`Quant::Q8Min`] | scales in f32, minima in f32 | 8 bits, 0 … 127 |
 //! | [`Quant::Q8Half`] | scales in f32 of each half of the group | 8 bits, −127 … 127 |
+//! | [`Quant::Q4Super`] | scales and minima in 8 bits; in the head a unit of either in f16 | 4 bits, 0 … 15 |
+//! | [`Quant::Q4Narrow`] | scales in f16, minima in f16 | 4 bits, 0 … 15 |
 //!
-//! The last three are what published integers go into without loss, whatever their scales are made of.
+//! A minimum is added, but for [`Quant::Q4Super`], where it is taken away. All but the first two are what published integers go into
+//! without loss, whatever their scales are made of: an 8-bit factor times a unit in f16 is exact in f32.
 //!
 //! **Activations** are rows of [`Block`]s: integers, their scale, and sums that correct products.
 
@@ -29,6 +33,8 @@ use super::Dtype;
 pub const GROUP: usize = 32;
 /// Rows of a panel.
 pub const PANEL_ROWS: usize = 8;
+/// Groups of a super-block: rows of 256 values and less.
+pub const SUPER_GROUPS: usize = 8;
 /// Values of half a group.
 const HALF: usize = GROUP / 2;
 /// Neighbours along K that lie together.
@@ -60,6 +66,12 @@ pub enum Quant {
     /// Integers −127 … 127 with a scale for each half of a group.
     #[serde(rename = "q8h")]
     Q8Half,
+    /// Integers 0 … 15 above a minimum, with factors in integers too.
+    #[serde(rename = "q4s")]
+    Q4Super,
+    /// Integers 0 … 15 above a minimum, with factors in 16 bits.
+    #[serde(rename = "q4n")]
+    Q4Narrow,
 }
 
 /// A group of activations: `x[i] ≈ scale · q[i]`.
@@ -88,15 +100,54 @@ pub const fn block_row_bytes(k: usize) -> usize {
 
 impl Quant {
     /// All of them.
-    pub const ALL: [Quant; 5] = [
+    pub const ALL: [Quant; 7] = [
         Quant::Q8,
         Quant::Q4,
         Quant::Q4Min,
         Quant::Q8Min,
         Quant::Q8Half,
+        Quant::Q4Super,
+        Quant::Q4Narrow,
     ];
     /// Those that floats are rounded to.
     pub const ROUNDED: [Quant; 2] = [Quant::Q8, Quant::Q4];
+
+    /// Groups that have a head together; one where they have none.
+    pub const fn super_groups(self) -> usize {
+        match self {
+            Quant::Q4Super => SUPER_GROUPS,
+            Quant::Q8
+            | Quant::Q4
+            | Quant::Q4Min
+            | Quant::Q8Min
+            | Quant::Q8Half
+            | Quant::Q4Narrow => 1,
+        }
+    }
+
+    /// Bytes of the head of a super-block.
+    pub const fn head_bytes(self) -> usize {
+        match self {
+            Quant::Q4Super => 2 * 2 * PANEL_ROWS,
+            Quant::Q8
+            | Quant::Q4
+            | Quant::Q4Min
+            | Quant::Q8Min
+            | Quant::Q8Half
+            | Quant::Q4Narrow => 0,
+        }
+    }
+
+    /// Where a group begins in its panel.
+    pub const fn group_at(self, group: usize) -> usize {
+        group * self.group_bytes() + (group / self.super_groups() + 1) * self.head_bytes()
+    }
+
+    /// Where the head of a group's super-block begins.
+    pub const fn head_at(self, group: usize) -> usize {
+        let super_bytes = self.head_bytes() + self.super_groups() * self.group_bytes();
+        group / self.super_groups() * super_bytes
+    }
 
     /// Bytes of one group of a panel.
     pub const fn group_bytes(self) -> usize {
@@ -106,7 +157,9 @@ impl Quant {
     /// Bytes of a group's factors, which stand before its integers.
     pub const fn factor_bytes(self) -> usize {
         match self {
+            Quant::Q4Super => 2 * PANEL_ROWS,
             Quant::Q8 | Quant::Q4 => 2 * PANEL_ROWS,
+            Quant::Q4Narrow => 2 * 2 * PANEL_ROWS,
             Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => 2 * 4 * PANEL_ROWS,
         }
     }
@@ -114,7 +167,7 @@ impl Quant {
     /// Bits of an integer.
     pub const fn bits(self) -> usize {
         match self {
-            Quant::Q4 | Quant::Q4Min => 4,
+            Quant::Q4 | Quant::Q4Min | Quant::Q4Super | Quant::Q4Narrow => 4,
             Quant::Q8 | Quant::Q8Min | Quant::Q8Half => 8,
         }
     }
@@ -122,14 +175,15 @@ impl Quant {
     /// Whether minima are added to values.
     pub const fn has_minima(self) -> bool {
         match self {
-            Quant::Q4Min | Quant::Q8Min => true,
+            Quant::Q4Min | Quant::Q8Min | Quant::Q4Super | Quant::Q4Narrow => true,
             Quant::Q8 | Quant::Q4 | Quant::Q8Half => false,
         }
     }
 
     /// Bytes of a panel of rows of `k` elements.
     pub const fn panel_bytes(self, k: usize) -> usize {
-        k.div_ceil(GROUP) * self.group_bytes()
+        let groups = k.div_ceil(GROUP);
+        groups * self.group_bytes() + groups.div_ceil(self.super_groups()) * self.head_bytes()
     }
 
     /// Bytes of a matrix `[rows, k]`.
@@ -142,7 +196,7 @@ impl Quant {
         match self {
             Quant::Q8 | Quant::Q8Half => (-127, 127),
             Quant::Q4 => (-8, 7),
-            Quant::Q4Min => (0, 15),
+            Quant::Q4Min | Quant::Q4Super | Quant::Q4Narrow => (0, 15),
             Quant::Q8Min => (0, 127),
         }
     }
@@ -151,53 +205,72 @@ impl Quant {
     pub const fn offset(self) -> i32 {
         match self {
             Quant::Q4 => 8,
-            Quant::Q8 | Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => 0,
+            Quant::Q8
+            | Quant::Q4Min
+            | Quant::Q8Min
+            | Quant::Q8Half
+            | Quant::Q4Super
+            | Quant::Q4Narrow => 0,
         }
     }
 
-    /// Integer `i` of row `lane` in the bytes of a group.
-    pub fn get(self, group: &[u8], lane: usize, i: usize) -> i32 {
-        let byte = group[self.byte_of(lane, i)];
+    /// The integer at a column of row `lane` of a panel.
+    pub fn get(self, panel: &[u8], lane: usize, column: usize) -> i32 {
+        let byte = panel[self.byte_of(lane, column)];
         match self.bits() {
-            4 => i32::from(byte >> high_half(i) & 15) - self.offset(),
+            4 => i32::from(byte >> high_half(column) & 15) - self.offset(),
             _ => i32::from(byte as i8),
         }
     }
 
-    /// Writes integer `i` of row `lane` into the bytes of a group, where it is zero or was never written.
-    pub fn put(self, group: &mut [u8], lane: usize, i: usize, q: i32) {
+    /// Writes an integer of row `lane` into a panel, where it is zero or was never written.
+    pub fn put(self, panel: &mut [u8], lane: usize, column: usize, q: i32) {
         let stored = (q + self.offset()) as u8;
-        let byte = &mut group[self.byte_of(lane, i)];
+        let byte = &mut panel[self.byte_of(lane, column)];
         match self.bits() {
-            4 => *byte = *byte & !(15 << high_half(i)) | stored << high_half(i),
+            4 => *byte = *byte & !(15 << high_half(column)) | stored << high_half(column),
             _ => *byte = stored,
         }
     }
 
-    /// The value of integer `i` of row `lane` in the bytes of a group: product and sum are rounded once each.
-    pub fn value(self, group: &[u8], lane: usize, i: usize) -> f32 {
-        let product = self.get(group, lane, i) as f32 * self.scale(group, lane, i);
+    /// The value at a column of row `lane` of a panel: product and sum are rounded once each.
+    pub fn value(self, panel: &[u8], lane: usize, column: usize) -> f32 {
+        let product = self.get(panel, lane, column) as f32 * self.scale(panel, lane, column);
         match self.has_minima() {
-            true => product + self.minimum(group, lane),
+            true => product + self.minimum(panel, lane, column),
             false => product,
         }
     }
 
-    /// The scale of integer `i` of row `lane` in the bytes of a group.
-    pub fn scale(self, group: &[u8], lane: usize, i: usize) -> f32 {
+    /// The scale at a column of row `lane` of a panel.
+    pub fn scale(self, panel: &[u8], lane: usize, column: usize) -> f32 {
+        let group = &panel[self.group_at(column / GROUP)..];
         match self {
-            Quant::Q8 | Quant::Q4 => {
-                half::f16::from_le_bytes([group[2 * lane], group[2 * lane + 1]]).to_f32()
-            }
+            Quant::Q8 | Quant::Q4 | Quant::Q4Narrow => half_at(group, lane),
             Quant::Q4Min | Quant::Q8Min => factor(group, lane),
-            Quant::Q8Half => factor(group, i / HALF * PANEL_ROWS + lane),
+            Quant::Q8Half => factor(group, column % GROUP / HALF * PANEL_ROWS + lane),
+            Quant::Q4Super => {
+                let head = &panel[self.head_at(column / GROUP)..];
+                half_at(head, lane) * f32::from(group[lane])
+            }
         }
     }
 
-    /// What is added to the values of row `lane` of a type [with minima](Quant::has_minima).
-    pub fn minimum(self, group: &[u8], lane: usize) -> f32 {
+    /// What is added at a column of row `lane` of a panel of a type [with minima](Quant::has_minima).
+    pub fn minimum(self, panel: &[u8], lane: usize, column: usize) -> f32 {
         debug_assert!(self.has_minima());
-        factor(group, PANEL_ROWS + lane)
+        let group = &panel[self.group_at(column / GROUP)..];
+        match self {
+            Quant::Q4Super => {
+                let head = &panel[self.head_at(column / GROUP)..];
+                let factor = f32::from(group[PANEL_ROWS + lane]);
+                -(half_at(head, PANEL_ROWS + lane) * factor)
+            }
+            Quant::Q4Narrow => half_at(group, PANEL_ROWS + lane),
+            Quant::Q8 | Quant::Q4 | Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => {
+                factor(group, PANEL_ROWS + lane)
+            }
+        }
     }
 
     /// Writes the scale of row `lane` into the bytes of a group of [`Quant::Q8`] or [`Quant::Q4`].
@@ -205,16 +278,32 @@ impl Quant {
         group[2 * lane..2 * lane + 2].copy_from_slice(&scale.to_le_bytes());
     }
 
-    /// Writes what row `lane` has in a group of another type: scale and minimum, or both halves' scales.
+    /// Writes what row `lane` has in a group of a type with factors in f32: scale and minimum, or both halves' scales.
     pub fn put_factors(group: &mut [u8], lane: usize, factors: [f32; 2]) {
         for (i, factor) in factors.into_iter().enumerate() {
             group[4 * (i * PANEL_ROWS + lane)..][..4].copy_from_slice(&factor.to_le_bytes());
         }
     }
 
-    fn byte_of(self, lane: usize, i: usize) -> usize {
+    /// Writes two factors in f16 of row `lane`: scale and minimum into a group of [`Quant::Q4Narrow`], or the units of both into a head of
+    /// [`Quant::Q4Super`].
+    pub fn put_halves(at: &mut [u8], lane: usize, factors: [half::f16; 2]) {
+        for (i, factor) in factors.into_iter().enumerate() {
+            at[2 * (i * PANEL_ROWS + lane)..][..2].copy_from_slice(&factor.to_le_bytes());
+        }
+    }
+
+    /// Writes scale and minimum of row `lane` into a group of [`Quant::Q4Super`], in the units of its head.
+    pub fn put_bytes(group: &mut [u8], lane: usize, factors: [u8; 2]) {
+        group[lane] = factors[0];
+        group[PANEL_ROWS + lane] = factors[1];
+    }
+
+    fn byte_of(self, lane: usize, column: usize) -> usize {
         let chunks = GROUP / CHUNK * self.bits() / 8;
-        self.factor_bytes() + (i / CHUNK % chunks * PANEL_ROWS + lane) * CHUNK + i % CHUNK
+        let i = column % GROUP;
+        let inside = (i / CHUNK % chunks * PANEL_ROWS + lane) * CHUNK + i % CHUNK;
+        self.group_at(column / GROUP) + self.factor_bytes() + inside
     }
 }
 
@@ -224,9 +313,14 @@ fn factor(group: &[u8], index: usize) -> f32 {
     f32::from_le_bytes(bytes.try_into().expect("four bytes"))
 }
 
-/// By how much integer `i` of four bits is shifted in its byte.
-const fn high_half(i: usize) -> usize {
-    i / (GROUP / 2) * 4
+/// The f16 with this index at the beginning of a group or a head.
+fn half_at(bytes: &[u8], index: usize) -> f32 {
+    half::f16::from_le_bytes([bytes[2 * index], bytes[2 * index + 1]]).to_f32()
+}
+
+/// By how much the integer of four bits at a column is shifted in its byte.
+const fn high_half(column: usize) -> usize {
+    column % GROUP / HALF * 4
 }
 
 impl Encoding {
@@ -255,6 +349,8 @@ impl std::fmt::Display for Quant {
             Quant::Q4Min => "q4m",
             Quant::Q8Min => "q8m",
             Quant::Q8Half => "q8h",
+            Quant::Q4Super => "q4s",
+            Quant::Q4Narrow => "q4n",
         })
     }
 }
@@ -273,7 +369,8 @@ impl std::fmt::Display for Encoding {
 /// `x` is rows of [`Block`]s, `x_stride_bytes` apart and aligned to 4; `w` is panels of any alignment, of which the last
 /// may hold more rows than `n` asks for. For each group in order, with `d` the exact integer sum of products as they are
 /// stored, an element is `acc = fma(t, w.scale, acc)`, where `t` is `d · x.scale`, or `fma(d, x.scale, x.offset)` for
-/// weights stored plus 8. Where there are minima, `acc = fma(x.offset, w.minimum · EIGHTH, acc)` follows; where each half of a
+/// weights stored plus 8. Where there are minima, `acc = fma(x.offset, w.minimum · EIGHTH, acc)` follows, with factors of
+/// integers multiplied with their units beforehand; where each half of a
 /// group has a scale, the first half comes before the second as if they were groups. So it does not depend on `m`, on `n`, or on the instruction set.
 pub type QuantMatmulFn = unsafe extern "C" fn(
     x: *const u8,
@@ -303,47 +400,88 @@ pub const TINY: f32 = 1e-30;
 mod tests {
     use super::*;
 
+    /// Of two super-blocks, the second short.
+    const COLUMNS: usize = (SUPER_GROUPS + 2) * GROUP;
+
+    fn each_place() -> impl Iterator<Item = (usize, usize)> {
+        (0..PANEL_ROWS).flat_map(|lane| (0..COLUMNS).map(move |column| (lane, column)))
+    }
+
     #[test]
     fn integers_have_places_of_their_own() {
         for quant in Quant::ALL {
             let (low, high) = quant.range();
-            let mut group = vec![0u8; quant.group_bytes()];
-            let value =
-                |lane: usize, i: usize| low + ((lane * 37 + i * 11) as i32) % (high - low + 1);
-            for (lane, i) in (0..PANEL_ROWS).flat_map(|lane| (0..GROUP).map(move |i| (lane, i))) {
-                quant.put(&mut group, lane, i, value(lane, i));
+            let mut panel = vec![0u8; quant.panel_bytes(COLUMNS)];
+            let value = |lane: usize, column: usize| {
+                low + ((lane * 37 + column * 11) as i32) % (high - low + 1)
+            };
+            for (lane, column) in each_place() {
+                quant.put(&mut panel, lane, column, value(lane, column));
             }
-            for (lane, i) in (0..PANEL_ROWS).flat_map(|lane| (0..GROUP).map(move |i| (lane, i))) {
+            for (lane, column) in each_place() {
+                let found = quant.get(&panel, lane, column);
                 assert_eq!(
-                    quant.get(&group, lane, i),
-                    value(lane, i),
-                    "{quant} row {lane} element {i}"
+                    found,
+                    value(lane, column),
+                    "{quant} row {lane} column {column}"
                 );
             }
-            assert!(
-                group[..quant.factor_bytes()].iter().all(|byte| *byte == 0),
-                "the scales are untouched"
-            );
+            for group in 0..COLUMNS / GROUP {
+                let (head, at) = (quant.head_at(group), quant.group_at(group));
+                let heads = &panel[head..head + quant.head_bytes()];
+                let factors = &panel[at..at + quant.factor_bytes()];
+                assert!(
+                    heads.iter().chain(factors).all(|byte| *byte == 0),
+                    "{quant}: the factors are untouched"
+                );
+            }
+        }
+    }
+
+    /// Both factors of a row of a group, as every type can say them.
+    fn factors(lane: usize, group: usize) -> [f32; 2] {
+        [(lane + group) as f32 + 0.5, -((lane * 2 + group) as f32)]
+    }
+
+    fn put(quant: Quant, panel: &mut [u8], lane: usize, group: usize) {
+        let [first, second] = factors(lane, group);
+        let halves = [first, second].map(half::f16::from_f32);
+        let at = quant.group_at(group);
+        match quant {
+            Quant::Q8 | Quant::Q4 => Quant::put_scale(&mut panel[at..], lane, halves[0]),
+            Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => {
+                Quant::put_factors(&mut panel[at..], lane, [first, second]);
+            }
+            Quant::Q4Narrow => Quant::put_halves(&mut panel[at..], lane, halves),
+            Quant::Q4Super => {
+                let units = [0.5, 0.25].map(half::f16::from_f32);
+                Quant::put_halves(&mut panel[quant.head_at(group)..], lane, units);
+                let bytes = [first / 0.5, -second / 0.25].map(|factor| factor as u8);
+                Quant::put_bytes(&mut panel[at..], lane, bytes);
+            }
         }
     }
 
     #[test]
     fn factors_have_places_of_their_own() {
-        for quant in [Quant::Q4Min, Quant::Q8Min, Quant::Q8Half] {
-            let mut group = vec![0u8; quant.group_bytes()];
-            for lane in 0..PANEL_ROWS {
-                Quant::put_factors(&mut group, lane, [lane as f32 + 0.5, -(lane as f32)]);
+        for quant in Quant::ALL {
+            let mut panel = vec![0u8; quant.panel_bytes(COLUMNS)];
+            let groups = COLUMNS / GROUP;
+            let each = || (0..groups).flat_map(|g| (0..PANEL_ROWS).map(move |lane| (g, lane)));
+            each().for_each(|(group, lane)| put(quant, &mut panel, lane, group));
+            for (lane, column) in each_place() {
+                quant.put(&mut panel, lane, column, 3);
             }
-            for lane in 0..PANEL_ROWS {
-                quant.put(&mut group, lane, 0, 3);
-                quant.put(&mut group, lane, GROUP - 1, 2);
-                let (first, second) = (lane as f32 + 0.5, -(lane as f32));
-                let expected = match quant.has_minima() {
-                    true => [3.0 * first + second, 2.0 * first + second],
-                    false => [3.0 * first, 2.0 * second],
+            for (group, lane) in each() {
+                let [first, second] = factors(lane, group);
+                let expected = match (quant.has_minima(), quant) {
+                    (true, _) => [3.0 * first + second; 2],
+                    (false, Quant::Q8Half) => [3.0 * first, 3.0 * second],
+                    (false, _) => [3.0 * first; 2],
                 };
-                let found = [0, GROUP - 1].map(|i| quant.value(&group, lane, i));
-                assert_eq!(found, expected, "{quant} row {lane}");
+                let columns = [group * GROUP, group * GROUP + GROUP - 1];
+                let found = columns.map(|column| quant.value(&panel, lane, column));
+                assert_eq!(found, expected, "{quant} row {lane} group {group}");
             }
         }
     }
@@ -355,6 +493,9 @@ mod tests {
             (272, 144)
         );
         assert_eq!(Quant::Q8.matrix_bytes(9, 33), 2 * 2 * 272);
+        let sizes = [256, 33, 257].map(|k| Quant::Q4Super.panel_bytes(k));
+        assert_eq!(sizes, [32 + 8 * 144, 32 + 2 * 144, 32 + 8 * 144 + 32 + 144]);
+        assert_eq!(Quant::Q4Narrow.group_bytes(), 160);
         assert_eq!(block_row_bytes(33), 2 * 48);
     }
 }

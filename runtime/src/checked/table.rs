@@ -122,11 +122,15 @@ pub(super) static TABLE: KernelTable = KernelTable {
     matmul_q4m: quant_matmul::<2>,
     matmul_q8m: quant_matmul::<3>,
     matmul_q8h: quant_matmul::<4>,
+    matmul_q4s: quant_matmul::<5>,
+    matmul_q4n: quant_matmul::<6>,
     row_q8: quant_row::<0>,
     row_q4: quant_row::<1>,
     row_q4m: quant_row::<2>,
     row_q8m: quant_row::<3>,
     row_q8h: quant_row::<4>,
+    row_q4s: quant_row::<5>,
+    row_q4n: quant_row::<6>,
     delta_rule,
     f32_to_cache_q8,
     cache_q8_to_f32,
@@ -170,20 +174,24 @@ const WIDENS: [(&str, Of<Widen>); 2] = [
     ("f16_to_f32", |t| t.f16_to_f32),
 ];
 
-const QUANT_MATMULS: [(&str, Of<QuantMatmulFn>, Quant); 5] = [
+const QUANT_MATMULS: [(&str, Of<QuantMatmulFn>, Quant); 7] = [
     ("matmul_q8", |t| t.matmul_q8, Quant::Q8),
     ("matmul_q4", |t| t.matmul_q4, Quant::Q4),
     ("matmul_q4m", |t| t.matmul_q4m, Quant::Q4Min),
     ("matmul_q8m", |t| t.matmul_q8m, Quant::Q8Min),
     ("matmul_q8h", |t| t.matmul_q8h, Quant::Q8Half),
+    ("matmul_q4s", |t| t.matmul_q4s, Quant::Q4Super),
+    ("matmul_q4n", |t| t.matmul_q4n, Quant::Q4Narrow),
 ];
 
-const QUANT_ROWS: [(&str, Of<QuantRowFn>, Quant); 5] = [
+const QUANT_ROWS: [(&str, Of<QuantRowFn>, Quant); 7] = [
     ("row_q8", |t| t.row_q8, Quant::Q8),
     ("row_q4", |t| t.row_q4, Quant::Q4),
     ("row_q4m", |t| t.row_q4m, Quant::Q4Min),
     ("row_q8m", |t| t.row_q8m, Quant::Q8Min),
     ("row_q8h", |t| t.row_q8h, Quant::Q8Half),
+    ("row_q4s", |t| t.row_q4s, Quant::Q4Super),
+    ("row_q4n", |t| t.row_q4n, Quant::Q4Narrow),
 ];
 
 /// # Safety
@@ -330,7 +338,7 @@ unsafe extern "C" fn quant_matmul<const KERNEL: usize>(
     let mut call = Call::begin(name);
     call.rows(x, m, x_stride_bytes, groups * size_of::<Block>(), false);
     let panels = if m == 0 { 0 } else { n.div_ceil(PANEL_ROWS) };
-    call.reads(w, panels * groups * quant.group_bytes());
+    call.reads(w, panels * quant.panel_bytes(groups * GROUP));
     call.rows(out.cast_const().cast(), m, out_stride * 4, n * 4, true);
     if call.fits {
         let f = kernel(call.inner());
@@ -349,7 +357,7 @@ unsafe extern "C" fn quant_row<const KERNEL: usize>(
 ) {
     let (name, kernel, quant) = QUANT_ROWS[KERNEL];
     let mut call = Call::begin(name);
-    call.reads(panel, k.div_ceil(GROUP) * quant.group_bytes());
+    call.reads(panel, quant.panel_bytes(k));
     call.writes(out, k);
     if call.fits {
         // SAFETY: everything it touches is the caller's, as was just looked at.

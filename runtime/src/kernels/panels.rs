@@ -26,6 +26,8 @@ pub(super) const Q4: usize = 1;
 pub(super) const Q4_MIN: usize = 2;
 pub(super) const Q8_MIN: usize = 3;
 pub(super) const Q8_HALF: usize = 4;
+pub(super) const Q4_SUPER: usize = 5;
+pub(super) const Q4_NARROW: usize = 6;
 const _: () = assert!(matches!(
     Quant::ALL,
     [
@@ -33,7 +35,9 @@ const _: () = assert!(matches!(
         Quant::Q4,
         Quant::Q4Min,
         Quant::Q8Min,
-        Quant::Q8Half
+        Quant::Q8Half,
+        Quant::Q4Super,
+        Quant::Q4Narrow
     ]
 ));
 
@@ -200,7 +204,7 @@ unsafe fn block<S: Sums, const C: usize, const ONCE: bool>(
     groups: Range<usize>,
 ) {
     let lanes = (c.n - panel * PANEL_ROWS).min(PANEL_ROWS);
-    let bytes = S::QUANT.group_bytes();
+    let bytes = S::QUANT.group_bytes() + S::QUANT.head_bytes();
     let ahead = if C > SEEN_AMONG {
         Ahead::Lines
     } else {
@@ -209,7 +213,7 @@ unsafe fn block<S: Sums, const C: usize, const ONCE: bool>(
     // SAFETY: what the caller promises exists, and of the result's 8 columns only `lanes` are touched.
     unsafe {
         let out = c.out.add(row * c.out_stride + panel * PANEL_ROWS);
-        let w = c.w.add(panel * c.groups * bytes);
+        let w = c.w.add(panel * S::QUANT.panel_bytes(c.groups * GROUP));
         let mut x = [c.x.cast::<Block>(); C];
         for (i, x) in x.iter_mut().enumerate() {
             let row = c.x.add((row + i) * c.x_stride).cast::<Block>();
@@ -222,11 +226,10 @@ unsafe fn block<S: Sums, const C: usize, const ONCE: bool>(
             }
         }
         for g in groups {
-            let group = w.add(g * bytes);
             if ONCE {
-                fetch(ahead, group, bytes);
+                fetch(ahead, w.add(S::QUANT.group_at(g)), bytes);
             }
-            add_group::<S, C>(group, x, &mut sums);
+            add_group::<S, C>(w, g, x, &mut sums);
             for x in &mut x {
                 *x = x.add(1);
             }
@@ -237,49 +240,83 @@ unsafe fn block<S: Sums, const C: usize, const ONCE: bool>(
     }
 }
 
-/// Adds what one group gives.
+/// Adds what group `g` of a panel gives.
 ///
 /// # Safety
-/// As [`Sums::sums`].
+/// As [`Sums::sums`]; the panel has that group.
 #[inline(always)]
 unsafe fn add_group<S: Sums, const C: usize>(
-    group: *const u8,
+    panel: *const u8,
+    g: usize,
     x: [*const Block; C],
     sums: &mut [__m256; C],
 ) {
-    // SAFETY: the group is a whole one and `x` points to a block each, as for `Sums::sums`; a group begins with its factors,
-    // of which those in f32 are eight and eight.
+    // SAFETY: the group is a whole one and `x` points to a block each, as for `Sums::sums`.
     unsafe {
+        let group = panel.add(S::QUANT.group_at(g));
         let products = S::sums::<C, 0>(group, x);
-        let factors = |at: usize| _mm256_loadu_ps(group.cast::<f32>().add(at * PANEL_ROWS));
-        let scales = match S::QUANT {
-            Quant::Q8 | Quant::Q4 => _mm256_cvtph_ps(_mm_loadu_si128(group.cast())),
-            Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => factors(0),
-        };
+        let [scales, second] = factors(S::QUANT, panel, g);
         for i in 0..C {
             let d = _mm256_cvtepi32_ps(products[i]);
             let scale = _mm256_set1_ps((*x[i]).scale);
             let term = match S::QUANT {
                 Quant::Q4 => _mm256_fmadd_ps(d, scale, _mm256_set1_ps((*x[i]).offset)),
-                Quant::Q8 | Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => _mm256_mul_ps(d, scale),
+                Quant::Q8
+                | Quant::Q4Min
+                | Quant::Q8Min
+                | Quant::Q8Half
+                | Quant::Q4Super
+                | Quant::Q4Narrow => _mm256_mul_ps(d, scale),
             };
             sums[i] = _mm256_fmadd_ps(term, scales, sums[i]);
         }
         match S::QUANT {
             Quant::Q8 | Quant::Q4 => {}
-            Quant::Q4Min | Quant::Q8Min => {
-                let minima = _mm256_mul_ps(factors(1), _mm256_set1_ps(EIGHTH));
+            Quant::Q4Min | Quant::Q8Min | Quant::Q4Super | Quant::Q4Narrow => {
+                let minima = _mm256_mul_ps(second, _mm256_set1_ps(EIGHTH));
                 for i in 0..C {
                     sums[i] = _mm256_fmadd_ps(_mm256_set1_ps((*x[i]).offset), minima, sums[i]);
                 }
             }
             Quant::Q8Half => {
-                let (products, scales) = (S::sums::<C, 1>(group, x), factors(1));
+                let products = S::sums::<C, 1>(group, x);
                 for i in 0..C {
                     let d = _mm256_cvtepi32_ps(products[i]);
                     let term = _mm256_mul_ps(d, _mm256_set1_ps((*x[i]).scale));
-                    sums[i] = _mm256_fmadd_ps(term, scales, sums[i]);
+                    sums[i] = _mm256_fmadd_ps(term, second, sums[i]);
                 }
+            }
+        }
+    }
+}
+
+/// The factors of group `g` of a panel: scales, and what is added, or the scales of second halves; zeros where there is one factor.
+///
+/// # Safety
+/// The caller has AVX2 and F16C; the panel has that group.
+#[inline(always)]
+unsafe fn factors(quant: Quant, panel: *const u8, g: usize) -> [__m256; 2] {
+    // SAFETY: the caller gives a panel with the group, which begins with its factors: of eight rows, once or twice; a head has as many units.
+    unsafe {
+        let group = panel.add(quant.group_at(g));
+        let floats = |at: usize| _mm256_loadu_ps(group.cast::<f32>().add(at * PANEL_ROWS));
+        let halves =
+            |from: *const u8, at| _mm256_cvtph_ps(_mm_loadu_si128(from.cast::<__m128i>().add(at)));
+        match quant {
+            Quant::Q8 | Quant::Q4 => [halves(group, 0), _mm256_setzero_ps()],
+            Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => [floats(0), floats(1)],
+            Quant::Q4Narrow => [halves(group, 0), halves(group, 1)],
+            Quant::Q4Super => {
+                let head = panel.add(quant.head_at(g));
+                let bytes = _mm_loadu_si128(group.cast());
+                let scales = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
+                let minima = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_bsrli_si128::<8>(bytes)));
+                let minima = _mm256_mul_ps(minima, halves(head, 1));
+                let sign = _mm256_set1_ps(-0.0);
+                [
+                    _mm256_mul_ps(scales, halves(head, 0)),
+                    _mm256_xor_ps(minima, sign),
+                ]
             }
         }
     }
@@ -289,7 +326,9 @@ unsafe fn add_group<S: Sums, const C: usize>(
 pub(super) const fn chunks(quant: Quant, half: usize) -> Range<usize> {
     match quant {
         Quant::Q8Half => half * CHUNKS / 2..(half + 1) * CHUNKS / 2,
-        Quant::Q8 | Quant::Q4 | Quant::Q4Min | Quant::Q8Min => 0..CHUNKS,
+        Quant::Q8 | Quant::Q4 | Quant::Q4Min | Quant::Q8Min | Quant::Q4Super | Quant::Q4Narrow => {
+            0..CHUNKS
+        }
     }
 }
 
@@ -305,7 +344,7 @@ pub(super) unsafe fn bias(quant: Quant, half: usize, x: *const Block) -> i32 {
         (Quant::Q8Half, 0) => x.half_bias,
         (Quant::Q8Half, _) => x.bias - x.half_bias,
         (Quant::Q8, _) => x.bias,
-        (Quant::Q4 | Quant::Q4Min | Quant::Q8Min, _) => 0,
+        (Quant::Q4 | Quant::Q4Min | Quant::Q8Min | Quant::Q4Super | Quant::Q4Narrow, _) => 0,
     }
 }
 
@@ -313,7 +352,7 @@ pub(super) unsafe fn bias(quant: Quant, half: usize, x: *const Block) -> i32 {
 pub(super) const fn sign(quant: Quant) -> i8 {
     match quant {
         Quant::Q8 | Quant::Q8Half => -128,
-        Quant::Q4 | Quant::Q4Min | Quant::Q8Min => 0,
+        Quant::Q4 | Quant::Q4Min | Quant::Q8Min | Quant::Q4Super | Quant::Q4Narrow => 0,
     }
 }
 

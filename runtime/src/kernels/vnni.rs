@@ -5,7 +5,7 @@
 
 use super::avx2;
 use super::choices::{Ahead, Choices};
-use super::panels::{Q4, Q4_MIN, Q8, Q8_HALF, Q8_MIN, matmul};
+use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_HALF, Q8_MIN, matmul};
 use crate::abi::KernelTable;
 
 /// What the processor must have for [`table`].
@@ -28,6 +28,8 @@ fn with_integers<const LINES: bool>(table: KernelTable) -> KernelTable {
         matmul_q4m: matmul::<avx::Nibbles<LINES, Q4_MIN>>,
         matmul_q8m: matmul::<avx::Bytes<LINES, Q8_MIN>>,
         matmul_q8h: matmul::<avx::Bytes<LINES, Q8_HALF>>,
+        matmul_q4s: matmul::<avx::Nibbles<LINES, Q4_SUPER>>,
+        matmul_q4n: matmul::<avx::Nibbles<LINES, Q4_NARROW>>,
         ..table
     }
 }
@@ -45,7 +47,7 @@ macro_rules! kernels {
 
         /// Integers of 8 bits: [`Quant::Q8`], [`Quant::Q8Min`] or [`Quant::Q8Half`], by its place in [`Quant::ALL`].
         pub(in crate::kernels) struct Bytes<const LINES: bool, const TYPE: usize>;
-        /// Integers of 4 bits: [`Quant::Q4`] or [`Quant::Q4Min`].
+        /// Integers of 4 bits: [`Quant::Q4`] or a type of them with minima, by its place in [`Quant::ALL`].
         pub(in crate::kernels) struct Nibbles<const LINES: bool, const TYPE: usize>;
 
         impl<const LINES: bool, const TYPE: usize> Sums for Bytes<LINES, TYPE> {

@@ -4,11 +4,12 @@
 use std::ops::RangeInclusive;
 
 use graver_runtime::abi::Quant;
-use graver_runtime::abi::quant::GROUP;
+use graver_runtime::abi::quant::{GROUP, SUPER_GROUPS};
 use half::{bf16, f16};
 
 use super::bits::{self, Bits};
 use super::form::{Factors, FloatType, Form, Groups, Integers, Minimum, Scale, StorageType};
+use crate::weights::lane::Nested;
 
 /// Most values of a block.
 const MAX_BLOCK: usize = 256;
@@ -56,7 +57,7 @@ impl StorageType {
     }
 
     /// The packed layout whose groups hold the same values, if any does: those of integers with a scale in 16 bits for each
-    /// group, or in f32 for each half of one, or with a scale and a minimum in f32.
+    /// group, or in f32 for each half of one, or with a scale and a minimum, as exact as they are in the file.
     /// A block of codes of 8 bits may still have one integer that is not in its range (`parts`).
     pub fn packed(&self) -> Option<Quant> {
         let Form::Groups(groups) = &self.form else {
@@ -73,6 +74,10 @@ impl StorageType {
         let layouts: &[Quant] = match (&groups.minimum, is_whole) {
             (Minimum::None, true) if is_half => &[Quant::Q4, Quant::Q8],
             (Minimum::None, _) if groups.group.is_multiple_of(GROUP / 2) => &[Quant::Q8Half],
+            (Minimum::Plus(_), true) if is_half => &[Quant::Q4Narrow, Quant::Q8Min],
+            (Minimum::Minus(..), true) if groups.is_super(self.block) => {
+                &[Quant::Q4Super, Quant::Q8Min]
+            }
             (Minimum::Plus(_) | Minimum::Minus(..), true) => &[Quant::Q4Min, Quant::Q8Min],
             (Minimum::None | Minimum::Plus(_) | Minimum::Minus(..), _) => &[],
         };
@@ -104,10 +109,21 @@ pub(crate) struct Parts {
     pub(crate) integers: [i8; MAX_BLOCK],
     scales: [f32; MAX_GROUPS],
     minima: [f32; MAX_GROUPS],
+    /// What scales and minima are products of, where they are.
+    units: [f16; 2],
+    factors: [[u8; 2]; MAX_GROUPS],
     group: usize,
 }
 
 impl Parts {
+    /// What scale and minimum of an integer are products of, in a block that has factors of both.
+    pub(in crate::weights) fn nested(&self, i: usize) -> Nested {
+        Nested {
+            units: self.units,
+            factors: self.factors[i / self.group],
+        }
+    }
+
     /// The scale of an integer.
     pub(crate) fn scale(&self, i: usize) -> f32 {
         self.scales[i / self.group]
@@ -153,6 +169,8 @@ impl Groups {
             integers: [0; MAX_BLOCK],
             scales: [0.0; MAX_GROUPS],
             minima: [0.0; MAX_GROUPS],
+            units: [f16::ZERO; 2],
+            factors: [[0; 2]; MAX_GROUPS],
             group: self.group,
         };
         self.integers(block, &mut parts.integers[..count]);
@@ -175,7 +193,33 @@ impl Groups {
                 minima.iter_mut().for_each(|minimum| *minimum = -*minimum);
             }
         }
+        self.nested(block, count / self.group, &mut parts);
         parts
+    }
+
+    /// What scales and minima are products of, where both are.
+    fn nested(&self, block: &[u8], count: usize, parts: &mut Parts) {
+        let nested = (self.scale, &self.scales, &self.minimum);
+        let (Scale::F16(unit), Some(scales), Minimum::Minus(unit_of_minima, minima)) = nested
+        else {
+            return;
+        };
+        parts.units = [unit, *unit_of_minima].map(|at| half_at(block, at));
+        for (side, factors) in [scales, minima].into_iter().enumerate() {
+            let mut read = [0; MAX_GROUPS];
+            bits::read(factors.bits, block, &mut read[..count]);
+            let to = parts.factors.iter_mut().zip(read);
+            to.for_each(|(to, factor)| to[side] = factor);
+        }
+    }
+
+    /// Whether a block is one of [`Quant::Q4Super`], its factors being what they are stored as.
+    fn is_super(&self, block: usize) -> bool {
+        let (Some(scales), Minimum::Minus(_, minima)) = (&self.scales, &self.minimum) else {
+            return false;
+        };
+        let is_plain = scales.less == 0 && minima.less == 0;
+        is_plain && self.group == GROUP && block == GROUP * SUPER_GROUPS
     }
 
     fn integers(&self, block: &[u8], out: &mut [i8]) {

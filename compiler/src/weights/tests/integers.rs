@@ -25,9 +25,8 @@ fn unpacked(weights: &Weights, view: &View, quant: Quant, rows: usize) -> Vec<f3
     let (bytes, panel_bytes) = (weights.bytes(view), view.row_stride_bytes);
     let groups = panel_bytes / quant.group_bytes();
     let value = |row: usize, column: usize| {
-        let at = row / PANEL_ROWS * panel_bytes + column / GROUP * quant.group_bytes();
-        let group = &bytes[at..at + quant.group_bytes()];
-        quant.value(group, row % PANEL_ROWS, column % GROUP)
+        let panel = &bytes[row / PANEL_ROWS * panel_bytes..];
+        quant.value(panel, row % PANEL_ROWS, column)
     };
     let place = |i: usize| (i / (groups * GROUP), i % (groups * GROUP));
     let all = (0..rows * groups * GROUP).map(place);

@@ -32,9 +32,8 @@ pub(super) fn ramp(n: usize) -> Vec<f32> {
 pub(super) fn value(weights: &Weights, view: &View, k: usize, row: usize, column: usize) -> f32 {
     let quant = view.encoding.quant().unwrap();
     assert_eq!(view.row_stride_bytes, quant.panel_bytes(k));
-    let at = row / PANEL_ROWS * view.row_stride_bytes + column / GROUP * quant.group_bytes();
-    let group = &weights.bytes(view)[at..at + quant.group_bytes()];
-    quant.value(group, row % PANEL_ROWS, column % GROUP)
+    let panel = &weights.bytes(view)[row / PANEL_ROWS * view.row_stride_bytes..];
+    quant.value(panel, row % PANEL_ROWS, column)
 }
 
 /// Only a head with one matrix.

@@ -23,7 +23,7 @@
 use crate::abi::KernelTable;
 
 use super::choices::{Ahead, Choices};
-use super::panels::{Q4, Q4_MIN, Q8, Q8_HALF, Q8_MIN, matmul as matmul_of};
+use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_HALF, Q8_MIN, matmul as matmul_of};
 use super::scalar;
 use load::{Bf16, F16, F32};
 
@@ -88,11 +88,15 @@ const fn with<const LINES: bool>() -> KernelTable {
         matmul_q4m: matmul_of::<panels::Nibbles<LINES, Q4_MIN>>,
         matmul_q8m: matmul_of::<panels::Bytes<LINES, Q8_MIN>>,
         matmul_q8h: matmul_of::<panels::Bytes<LINES, Q8_HALF>>,
+        matmul_q4s: matmul_of::<panels::Nibbles<LINES, Q4_SUPER>>,
+        matmul_q4n: matmul_of::<panels::Nibbles<LINES, Q4_NARROW>>,
         row_q8: scalar::quant::row::<scalar::quant::Q8>,
         row_q4: scalar::quant::row::<scalar::quant::Q4>,
         row_q4m: scalar::quant::row::<scalar::quant::Q4Min>,
         row_q8m: scalar::quant::row::<scalar::quant::Q8Min>,
         row_q8h: scalar::quant::row::<scalar::quant::Q8Half>,
+        row_q4s: scalar::quant::row::<scalar::quant::Q4Super>,
+        row_q4n: scalar::quant::row::<scalar::quant::Q4Narrow>,
         delta_rule: recurrent::delta_rule,
         f32_to_cache_q8: cache::narrow,
         cache_q8_to_f32: cache::widen,

@@ -9,7 +9,7 @@ use crate::kernels::panels::{CHUNKS, Call, Product, Sums, TILE, chunks, four, pr
 
 /// Integers of 8 bits: [`Quant::Q8`], [`Quant::Q8Min`] or [`Quant::Q8Half`], by its place in [`Quant::ALL`].
 pub(in crate::kernels) struct Bytes<const LINES: bool, const TYPE: usize>;
-/// Integers of 4 bits: [`Quant::Q4`] or [`Quant::Q4Min`].
+/// Integers of 4 bits: [`Quant::Q4`] or a type of them with minima, by its place in [`Quant::ALL`].
 pub(in crate::kernels) struct Nibbles<const LINES: bool, const TYPE: usize>;
 
 impl<const LINES: bool, const TYPE: usize> Sums for Bytes<LINES, TYPE> {

@@ -19,7 +19,7 @@ use super::avx2::{
     load::{Bf16, F16, F32},
 };
 use super::choices::{Ahead, Choices, Width};
-use super::panels::{Q4, Q4_MIN, Q8, Q8_HALF, Q8_MIN, matmul as matmul_of};
+use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_HALF, Q8_MIN, matmul as matmul_of};
 
 mod dot;
 mod load;
@@ -90,6 +90,8 @@ fn with_integers<const LINES: bool, const WIDE: bool>(floats: KernelTable) -> Ke
         matmul_q4m: matmul_of::<Nibbles<LINES, WIDE, Q4_MIN>>,
         matmul_q8m: matmul_of::<Bytes<LINES, WIDE, Q8_MIN>>,
         matmul_q8h: matmul_of::<Bytes<LINES, WIDE, Q8_HALF>>,
+        matmul_q4s: matmul_of::<Nibbles<LINES, WIDE, Q4_SUPER>>,
+        matmul_q4n: matmul_of::<Nibbles<LINES, WIDE, Q4_NARROW>>,
         ..floats
     }
 }

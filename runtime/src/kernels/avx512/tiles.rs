@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::wide;
 use crate::abi::Quant;
-use crate::abi::quant::{Block, EIGHTH, PANEL_ROWS};
+use crate::abi::quant::{Block, EIGHTH, GROUP, PANEL_ROWS};
 use crate::kernels::panels::{CHUNKS, Call, FEW, Product, bias, chunks, sign};
 use crate::kernels::vnni::avx512 as narrow;
 
@@ -44,7 +44,7 @@ trait Panels {
 
 /// Integers of 8 bits: [`Quant::Q8`], [`Quant::Q8Min`] or [`Quant::Q8Half`], by its place in [`Quant::ALL`].
 pub(super) struct Bytes<const LINES: bool, const WIDE: bool, const TYPE: usize>;
-/// Integers of 4 bits: [`Quant::Q4`] or [`Quant::Q4Min`].
+/// Integers of 4 bits: [`Quant::Q4`] or a type of them with minima, by its place in [`Quant::ALL`].
 pub(super) struct Nibbles<const LINES: bool, const WIDE: bool, const TYPE: usize>;
 
 impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Panels for Bytes<LINES, WIDE, TYPE> {
@@ -119,25 +119,52 @@ unsafe fn both(groups: [*const u8; 2], offset: usize) -> __m512i {
     }
 }
 
-/// Factors of two groups: the first eight of each, or the second.
+/// Factors of group `g` of two panels: the first eight of each, or the second.
 ///
 /// # Safety
-/// AVX-512; the groups, of type `quant`, are readable.
+/// AVX-512; the panels, of type `quant`, have that group.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn factors(quant: Quant, groups: [*const u8; 2], second: usize) -> __m512 {
-    // SAFETY: a group begins with its factors, in f32 eight and eight.
+unsafe fn factors(quant: Quant, panels: [*const u8; 2], g: usize, second: usize) -> __m512 {
+    // SAFETY: a group begins with its factors, of eight rows once or twice; a head has as many units.
     unsafe {
+        let groups = panels.map(|panel| panel.wrapping_add(quant.group_at(g)));
         match quant {
-            Quant::Q8 | Quant::Q4 => {
-                let [a, b] = groups.map(|group| group.cast::<__m128i>());
-                let halves = _mm256_set_m128i(_mm_loadu_si128(b), _mm_loadu_si128(a));
-                _mm512_cvtph_ps(halves)
-            }
+            Quant::Q8 | Quant::Q4 => halves(groups, 0),
+            Quant::Q4Narrow => halves(groups, second),
             Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => {
                 _mm512_castsi512_ps(both(groups, second * 4 * PANEL_ROWS))
             }
+            Quant::Q4Super => {
+                let heads = panels.map(|panel| panel.wrapping_add(quant.head_at(g)));
+                let bytes = groups.map(|group| group.wrapping_add(second * PANEL_ROWS));
+                let (a, b) = (
+                    _mm_loadl_epi64(bytes[0].cast()),
+                    _mm_loadl_epi64(bytes[1].cast()),
+                );
+                let bytes = _mm512_cvtepu8_epi32(_mm_unpacklo_epi64(a, b));
+                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(bytes), halves(heads, second));
+                match second {
+                    0 => product,
+                    _ => _mm512_sub_ps(_mm512_set1_ps(-0.0), product),
+                }
+            }
         }
+    }
+}
+
+/// Eight floats of 16 bits at two places, or the eight after them.
+///
+/// # Safety
+/// AVX-512; they are readable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn halves(from: [*const u8; 2], second: usize) -> __m512 {
+    // SAFETY: the caller says that they are readable.
+    unsafe {
+        let a = _mm_loadu_si128(from[0].cast::<__m128i>().add(second));
+        let b = _mm_loadu_si128(from[1].cast::<__m128i>().add(second));
+        _mm512_cvtph_ps(_mm256_set_m128i(b, a))
     }
 }
 
@@ -228,7 +255,7 @@ unsafe fn rows<P: Panels>(c: &Call, col: usize, row: usize, groups: Range<usize>
 unsafe fn block<P: Panels, const C: usize>(c: &Call, col: usize, row: usize, groups: Range<usize>) {
     let lanes = (c.n - col).min(LANES);
     let mask = (u32::MAX >> (32 - lanes)) as __mmask16;
-    let panel_bytes = c.groups * P::QUANT.group_bytes();
+    let panel_bytes = P::QUANT.panel_bytes(c.groups * GROUP);
     // SAFETY: what the caller promises exists, and of the result's columns only `lanes` are touched.
     unsafe {
         let out = c.out.add(row * c.out_stride + col);
@@ -246,10 +273,7 @@ unsafe fn block<P: Panels, const C: usize>(c: &Call, col: usize, row: usize, gro
             }
         }
         for g in groups {
-            let at = g * P::QUANT.group_bytes();
-            let pair = [first.add(at), second.add(at)];
-            fetch::<P>(pair);
-            add_group::<P, C>(pair, x, &mut sums);
+            add_group::<P, C>([first, second], g, x, &mut sums);
             for x in &mut x {
                 *x = x.add(1);
             }
@@ -265,27 +289,30 @@ unsafe fn block<P: Panels, const C: usize>(c: &Call, col: usize, row: usize, gro
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 fn fetch<P: Panels>(groups: [*const u8; 2]) {
     for group in groups {
-        for line in (0..P::QUANT.group_bytes()).step_by(64) {
+        for line in (0..P::QUANT.group_bytes() + P::QUANT.head_bytes()).step_by(64) {
             _mm_prefetch::<_MM_HINT_T0>(group.wrapping_add(AHEAD + line).cast());
         }
     }
 }
 
-/// Adds what two groups give.
+/// Adds what group `g` of two panels gives.
 ///
 /// # Safety
-/// As [`Panels::sums`].
+/// As [`Panels::sums`]; the panels have that group.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn add_group<P: Panels, const C: usize>(
-    groups: [*const u8; 2],
+    panels: [*const u8; 2],
+    g: usize,
     x: [*const Block; C],
     sums: &mut [__m512; C],
 ) {
-    // SAFETY: the caller gives two whole groups and a block for each of `x`, which is what `sums` and `factors` read.
+    let groups = panels.map(|panel| panel.wrapping_add(P::QUANT.group_at(g)));
+    fetch::<P>(groups);
+    // SAFETY: the caller gives two panels with the group and a block for each of `x`, which is what `sums` and `factors` read.
     unsafe {
         let products = P::sums::<C, 0>(groups, x);
-        let scales = factors(P::QUANT, groups, 0);
+        let scales = factors(P::QUANT, panels, g, 0);
         for i in 0..C {
             let (d, scale) = (
                 _mm512_cvtepi32_ps(products[i]),
@@ -293,14 +320,19 @@ unsafe fn add_group<P: Panels, const C: usize>(
             );
             let term = match P::QUANT {
                 Quant::Q4 => _mm512_fmadd_ps(d, scale, _mm512_set1_ps((*x[i]).offset)),
-                Quant::Q8 | Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => _mm512_mul_ps(d, scale),
+                Quant::Q8
+                | Quant::Q4Min
+                | Quant::Q8Min
+                | Quant::Q8Half
+                | Quant::Q4Super
+                | Quant::Q4Narrow => _mm512_mul_ps(d, scale),
             };
             sums[i] = _mm512_fmadd_ps(term, scales, sums[i]);
         }
         match P::QUANT {
             Quant::Q8 | Quant::Q4 => {}
-            Quant::Q4Min | Quant::Q8Min => {
-                let minima = factors(P::QUANT, groups, 1);
+            Quant::Q4Min | Quant::Q8Min | Quant::Q4Super | Quant::Q4Narrow => {
+                let minima = factors(P::QUANT, panels, g, 1);
                 let minima = _mm512_mul_ps(minima, _mm512_set1_ps(EIGHTH));
                 for i in 0..C {
                     sums[i] = _mm512_fmadd_ps(_mm512_set1_ps((*x[i]).offset), minima, sums[i]);
@@ -308,7 +340,7 @@ unsafe fn add_group<P: Panels, const C: usize>(
             }
             Quant::Q8Half => {
                 let products = P::sums::<C, 1>(groups, x);
-                let scales = factors(P::QUANT, groups, 1);
+                let scales = factors(P::QUANT, panels, g, 1);
                 for i in 0..C {
                     let d = _mm512_cvtepi32_ps(products[i]);
                     let term = _mm512_mul_ps(d, _mm512_set1_ps((*x[i]).scale));

@@ -25,6 +25,8 @@ impl Panels for Q4 {
 pub(in crate::kernels) struct Q4Min;
 pub(in crate::kernels) struct Q8Min;
 pub(in crate::kernels) struct Q8Half;
+pub(in crate::kernels) struct Q4Super;
+pub(in crate::kernels) struct Q4Narrow;
 
 impl Panels for Q4Min {
     const QUANT: Quant = Quant::Q4Min;
@@ -38,6 +40,14 @@ impl Panels for Q8Half {
     const QUANT: Quant = Quant::Q8Half;
 }
 
+impl Panels for Q4Super {
+    const QUANT: Quant = Quant::Q4Super;
+}
+
+impl Panels for Q4Narrow {
+    const QUANT: Quant = Quant::Q4Narrow;
+}
+
 /// [`QuantMatmulFn`](crate::abi::QuantMatmulFn).
 pub(in crate::kernels) unsafe extern "C" fn matmul<P: Panels>(
     x: *const u8,
@@ -49,7 +59,7 @@ pub(in crate::kernels) unsafe extern "C" fn matmul<P: Panels>(
     out: *mut f32,
     out_stride: usize,
 ) {
-    let panel_bytes = groups * P::QUANT.group_bytes();
+    let panel_bytes = P::QUANT.panel_bytes(groups * GROUP);
     if groups * m * n == 0 {
         // SAFETY: the caller gives `m` rows of `n` writable elements.
         (0..m).for_each(|row| unsafe { out.add(row * out_stride).write_bytes(0, n) });
@@ -73,25 +83,25 @@ pub(in crate::kernels) unsafe extern "C" fn matmul<P: Panels>(
 
 /// One element: groups in order.
 fn dot<P: Panels>(x: &[Block], panel: &[u8], lane: usize) -> f32 {
-    let groups = x.iter().zip(panel.chunks_exact(P::QUANT.group_bytes()));
-    groups.fold(0.0, |acc, (block, group)| {
-        let stored = |i: usize| P::QUANT.get(group, lane, i) + P::QUANT.offset();
+    x.iter().enumerate().fold(0.0, |acc, (g, block)| {
+        let first = g * GROUP;
+        let stored = |i: usize| P::QUANT.get(panel, lane, first + i) + P::QUANT.offset();
         let sum = |range: Range<usize>| {
             let products = range.map(|i| i32::from(block.q[i]) * stored(i));
             products.sum::<i32>() as f32
         };
         let scaled = |range: Range<usize>, acc: f32| {
-            let scale = P::QUANT.scale(group, lane, range.start);
+            let scale = P::QUANT.scale(panel, lane, first + range.start);
             (sum(range) * block.scale).mul_add(scale, acc)
         };
         match P::QUANT {
             Quant::Q8 => scaled(0..GROUP, acc),
             Quant::Q4 => {
                 let t = sum(0..GROUP).mul_add(block.scale, block.offset);
-                t.mul_add(P::QUANT.scale(group, lane, 0), acc)
+                t.mul_add(P::QUANT.scale(panel, lane, first), acc)
             }
-            Quant::Q4Min | Quant::Q8Min => {
-                let minimum = P::QUANT.minimum(group, lane) * EIGHTH;
+            Quant::Q4Min | Quant::Q8Min | Quant::Q4Super | Quant::Q4Narrow => {
+                let minimum = P::QUANT.minimum(panel, lane, first) * EIGHTH;
                 block.offset.mul_add(minimum, scaled(0..GROUP, acc))
             }
             Quant::Q8Half => scaled(GROUP / 2..GROUP, scaled(0..GROUP / 2, acc)),
@@ -116,13 +126,8 @@ pub(in crate::kernels) unsafe extern "C" fn row<P: Panels>(
             std::slice::from_raw_parts_mut(out, k),
         )
     };
-    for (group, out) in panel
-        .chunks_exact(P::QUANT.group_bytes())
-        .zip(out.chunks_mut(GROUP))
-    {
-        for (i, out) in out.iter_mut().enumerate() {
-            *out = P::QUANT.value(group, lane, i);
-        }
+    for (column, out) in out.iter_mut().enumerate() {
+        *out = P::QUANT.value(panel, lane, column);
     }
 }
 
@@ -180,18 +185,30 @@ mod tests {
     fn panels(quant: Quant, rows: usize, k: usize) -> Vec<u8> {
         let (low, high) = quant.range();
         let mut out = vec![0; quant.matrix_bytes(rows, k)];
-        for (index, group) in out.chunks_exact_mut(quant.group_bytes()).enumerate() {
-            for lane in 0..PANEL_ROWS {
-                let x = number(index * 8 + lane);
+        let panels = out.chunks_exact_mut(quant.panel_bytes(k)).enumerate();
+        for (p, panel) in panels {
+            for (g, lane) in
+                (0..k.div_ceil(GROUP)).flat_map(|g| (0..PANEL_ROWS).map(move |l| (g, l)))
+            {
+                let index = p * k.div_ceil(GROUP) + g;
+                let x = [number(index * 8 + lane), number(index * 8 + lane + 4000)];
+                let (halves, at) = (x.map(half::f16::from_f32), quant.group_at(g));
                 match quant {
-                    Quant::Q8 | Quant::Q4 => Quant::put_scale(group, lane, half::f16::from_f32(x)),
+                    Quant::Q8 | Quant::Q4 => Quant::put_scale(&mut panel[at..], lane, halves[0]),
                     Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => {
-                        Quant::put_factors(group, lane, [x, number(index * 8 + lane + 4000)]);
+                        Quant::put_factors(&mut panel[at..], lane, x);
+                    }
+                    Quant::Q4Narrow => Quant::put_halves(&mut panel[at..], lane, halves),
+                    Quant::Q4Super => {
+                        let units = halves.map(|x| x / half::f16::from_f32(256.0));
+                        Quant::put_halves(&mut panel[quant.head_at(g)..], lane, units);
+                        let bytes = [index * 37 + lane, index * 91 + lane].map(|b| b as u8);
+                        Quant::put_bytes(&mut panel[at..], lane, bytes);
                     }
                 }
                 for i in 0..GROUP {
                     let q = low + (index * 77 + lane * 31 + i * 17) as i32 % (high - low + 1);
-                    quant.put(group, lane, i, q);
+                    quant.put(panel, lane, g * GROUP + i, q);
                 }
             }
         }
@@ -258,12 +275,14 @@ mod tests {
 
     #[test]
     fn products_are_those_of_the_numbers_that_the_bytes_stand_for() {
-        for (m, n, k) in [(1, 8, 32), (3, 13, 70), (2, 1, 1), (9, 20, 96)] {
+        for (m, n, k) in [(1, 8, 32), (3, 13, 70), (2, 1, 1), (9, 20, 96), (2, 9, 300)] {
             check::<Q8>(m, n, k);
             check::<Q4>(m, n, k);
             check::<Q4Min>(m, n, k);
             check::<Q8Min>(m, n, k);
             check::<Q8Half>(m, n, k);
+            check::<Q4Super>(m, n, k);
+            check::<Q4Narrow>(m, n, k);
         }
     }
 
