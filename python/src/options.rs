@@ -56,7 +56,7 @@ fn with_plan(options: graver::Options, plan: &QuantizePlan<'_>) -> PyResult<grav
 fn quant(argument: &str, name: &str) -> PyResult<Option<Quant>> {
     match name {
         "q8" => Ok(Some(Quant::Q8)),
-        "q4" => Ok(Some(Quant::Q4)),
+        "q4" => Ok(Some(Quant::Q4Super)),
         "none" => Ok(None),
         other => Err(unknown(argument, other, "'q8', 'q4' or 'none'")),
     }

@@ -84,7 +84,7 @@ const WAYS: [Way; 8] = [
     (Some(Quant::Q8), false, CacheType::F32),
     (Some(Quant::Q8), true, CacheType::F16),
     (Some(Quant::Q4), false, CacheType::Bf16),
-    (Some(Quant::Q4), true, CacheType::F32),
+    (Some(Quant::Q4Super), true, CacheType::F32),
     (None, false, CacheType::Q8),
     (None, true, CacheType::Q8),
 ];

@@ -166,7 +166,7 @@ fn ranks_agree(name: &str, load: &dyn Fn() -> Loaded) {
 #[test]
 fn integers_are_shared_as_floats_are() {
     for name in ["llama-gqa-tied-bf16-llama3", "qwen3-moe-f32", "gpt-oss-f32"] {
-        for quant in [Quant::Q8, Quant::Q4] {
+        for quant in [Quant::Q8, Quant::Q4, Quant::Q4Super] {
             let choice = QuantChoice {
                 layers: quant,
                 head: quant,

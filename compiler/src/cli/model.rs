@@ -14,14 +14,21 @@ use graver::passes::PassOptions;
 use graver::shard::{Division, RanksError};
 use graver::summary::{Link, Machine, Summary, summarize};
 use graver::weights::QuantPlan;
+use graver_runtime::files;
 use graver_runtime::info::Size;
 use graver_runtime::pages;
 use graver_runtime::session::{Session, SessionOptions};
 use graver_runtime::text::LoadedText;
+use graver_runtime::tokenizer::Tokenizer;
 
 use super::print::say;
 use super::progress::while_loading;
 use super::quant::QuantArgs;
+
+/// Tokens that matrices are rounded for.
+const CALIBRATION: usize = 512;
+/// The longest text of which those are taken, in bytes.
+const LONGEST_CALIBRATION: u64 = 1 << 20;
 
 /// How ranks share a model that is loaded.
 pub(crate) type Divide<'a> = dyn Fn(&Loaded, &CompileOptions) -> Result<Division, RanksError> + 'a;
@@ -117,7 +124,24 @@ struct PassArgs {
 impl ModelArgs {
     /// The model for `purpose`, quantised where that is asked for.
     pub(crate) fn load(&self, purpose: Purpose) -> Result<Loaded, Box<dyn Error>> {
-        self.load_as(purpose, self.quant.plan()?.as_ref())
+        let mut plan = self.quant.plan()?;
+        if let (Some(plan), Some(text)) = (&mut plan, self.quant.calibrate()) {
+            plan.calibration = self.calibration(text)?;
+        }
+        self.load_as(purpose, plan.as_ref())
+    }
+
+    /// The first tokens of a text.
+    fn calibration(&self, path: &Path) -> Result<Vec<u32>, Box<dyn Error>> {
+        let text = files::read_text(path, LONGEST_CALIBRATION)?;
+        let tokenizer = Tokenizer::load(&self.text()?.tokenizer)
+            .map_err(|e| format!("--calibrate {}: {e}", files::shown(path)))?;
+        let mut tokens = tokenizer.encode(&text)?;
+        tokens.truncate(CALIBRATION);
+        match tokens.is_empty() {
+            true => Err(format!("--calibrate {}: the text is empty", files::shown(path)).into()),
+            false => Ok(tokens),
+        }
     }
 
     /// The model as it is stored, for running it.

@@ -1,5 +1,7 @@
 //! Options of quantised weights and of the KV cache's type, for every command that compiles.
 
+use std::path::{Path, PathBuf};
+
 use clap::{Args, ValueEnum};
 use graver::weights::{QuantChoice, QuantPlan, QuantRule};
 use graver_runtime::abi::{CacheType, Quant};
@@ -14,7 +16,7 @@ pub(crate) struct NothingRounded(&'static str);
 /// How weights and state are stored.
 #[derive(Args, Clone, Debug)]
 pub(crate) struct QuantArgs {
-    /// Store every matrix in groups of 32 integers of 8 or 4 bits with a 16-bit scale; none: in floats, also where a GGUF file has
+    /// Store every matrix in groups of 32 integers, of 8 bits with a scale or of 4 bits with a scale and a minimum; none: in floats, also where a GGUF file has
     /// integers, so that what they are multiplied with is not rounded
     #[arg(help_heading = "Weights and KV cache", long, value_name = "TYPE")]
     quantize: Option<QuantName>,
@@ -36,6 +38,14 @@ pub(crate) struct QuantArgs {
         requires = "quantize"
     )]
     quantize_plan: Vec<QuantRule>,
+    /// A text that the model reads before its matrices are rounded to 4 bits, so that they lose least where it matters: the first 512 tokens
+    #[arg(
+        help_heading = "Weights and KV cache",
+        long,
+        value_name = "FILE",
+        requires = "quantize"
+    )]
+    calibrate: Option<PathBuf>,
     /// KV cache type [default: f32; f16 with --quantize]
     #[arg(help_heading = "Weights and KV cache", long, value_name = "TYPE")]
     kv: Option<CacheName>,
@@ -60,7 +70,7 @@ impl QuantName {
     fn quant(self) -> Option<Quant> {
         match self {
             QuantName::Q8 => Some(Quant::Q8),
-            QuantName::Q4 => Some(Quant::Q4),
+            QuantName::Q4 => Some(Quant::Q4Super),
             QuantName::None => None,
         }
     }
@@ -73,6 +83,9 @@ impl QuantArgs {
     /// Types of some matrices where none is rounded.
     pub(crate) fn plan(&self) -> Result<Option<QuantPlan>, NothingRounded> {
         let Some(layers) = self.rounded() else {
+            if self.calibrate.is_some() {
+                return Err(NothingRounded("--calibrate"));
+            }
             return match (self.head, self.quantize_plan.first()) {
                 (None | Some(QuantName::None), None) => Ok(None),
                 (_, Some(_)) => Err(NothingRounded("--quantize-plan")),
@@ -91,12 +104,18 @@ impl QuantArgs {
         Ok(Some(QuantPlan {
             usual: QuantChoice { layers, head },
             rules: as_it_is.chain(self.quantize_plan.clone()).collect(),
+            calibration: vec![],
         }))
     }
 
     /// What most matrices are rounded to, if to anything.
     fn rounded(&self) -> Option<Quant> {
         self.quantize?.quant()
+    }
+
+    /// The text that matrices are rounded for.
+    pub(crate) fn calibrate(&self) -> Option<&Path> {
+        self.calibrate.as_deref()
     }
 
     /// Whether weights that a file has in integers become floats.

@@ -7,7 +7,7 @@ use graver_runtime::abi::{CacheType, Dtype, Encoding};
 use graver_runtime::session::{self, Session, SessionOptions};
 
 use super::error::OpenError;
-use super::load::Loaded;
+use super::loaded::Loaded;
 use super::manifest::manifest;
 use super::options::CompileOptions;
 use crate::agree;

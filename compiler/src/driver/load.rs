@@ -8,6 +8,8 @@ use std::path::Path;
 use graver_runtime::abi::Dtype;
 use serde_json::Value;
 
+use super::calibrate::worth_of_columns;
+use super::loaded::Loaded;
 use crate::embedded;
 use crate::spec::model::Model;
 use crate::spec::{self, Spec};
@@ -15,15 +17,6 @@ use crate::weights::{
     self, Blob, Checkpoint, GgufModel, QuantPlan, RandomWeights, Source, Weights, WeightsError,
     split_kinds,
 };
-
-/// A bound model with its weights.
-#[derive(Debug)]
-pub struct Loaded {
-    /// Numbers and structure.
-    pub model: Model,
-    /// Bytes.
-    pub weights: Weights,
-}
 
 /// Where a model comes from.
 #[derive(Clone, Debug)]
@@ -215,12 +208,6 @@ fn spec_for(config: &Value, named: Option<&Path>) -> Result<Spec, spec::Error> {
     }
 }
 
-impl AsRef<Weights> for Loaded {
-    fn as_ref(&self) -> &Weights {
-        &self.weights
-    }
-}
-
 impl Loaded {
     /// The model with its matrices rounded to integers in groups, for the purpose that it was loaded for.
     ///
@@ -232,7 +219,14 @@ impl Loaded {
         purpose: Purpose,
         progress: LoadProgress<'_>,
     ) -> Result<Loaded, WeightsError> {
+        let reads = purpose != Purpose::Inspect && !plan.calibration.is_empty();
+        let is_there = |w: &Weights| w.views().all(|view| w.is_there(view));
+        let worth = match reads && is_there(&self.weights) {
+            true => worth_of_columns(&self, &plan.calibration),
+            false => vec![],
+        };
         let Loaded { mut model, weights } = self;
+        let weights = Weights { worth, ..weights };
         let pack = |all, more| progress(LoadStage::Quantize, all, more);
         let weights = match purpose {
             Purpose::Run => weights::quantize(&model, weights, plan, &pack)?,

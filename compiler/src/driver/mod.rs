@@ -15,9 +15,11 @@
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 
+mod calibrate;
 mod compile;
 mod error;
 mod load;
+mod loaded;
 mod manifest;
 mod options;
 mod part;
@@ -27,7 +29,8 @@ pub use compile::{
     HiddenStates, compile, open, open_with_hidden, plain_program, plan, plan_program, start,
 };
 pub use error::{OpenError, PlanRanksError};
-pub use load::{LoadError, LoadProgress, LoadStage, Loaded, ModelSource, Purpose, load};
+pub use load::{LoadError, LoadProgress, LoadStage, ModelSource, Purpose, load};
+pub use loaded::Loaded;
 pub use manifest::states;
 pub use options::CompileOptions;
 pub use part::Part;

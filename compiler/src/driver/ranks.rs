@@ -11,7 +11,7 @@ use graver_runtime::session::{self, Session, SessionOptions};
 
 use super::compile::{agreed, plain_program, plan_program};
 use super::error::{OpenError, PlanRanksError};
-use super::load::Loaded;
+use super::loaded::Loaded;
 use super::manifest::manifest;
 use super::options::CompileOptions;
 use crate::agree;

@@ -15,12 +15,14 @@ mod index;
 mod noise;
 mod recurrent;
 mod rows;
+mod seen;
 mod stored;
 mod streams;
 mod values;
 mod walk;
 
 use self::collective::meet;
+pub use self::seen::Seen;
 pub use self::values::WeightBytes;
 use self::walk::{Mail, Rank, Walk};
 use crate::graph::Program;
@@ -37,6 +39,18 @@ impl<'a> Interpreter<'a> {
     /// An empty sequence.
     pub fn new(program: &'a Program, weights: &'a dyn WeightBytes) -> Self {
         Interpreter::of_ranks([(program, weights)])
+    }
+
+    /// An empty sequence, of which is remembered what matrices are multiplied with.
+    pub fn watching(program: &'a Program, weights: &'a dyn WeightBytes) -> Self {
+        let mut interpreter = Interpreter::new(program, weights);
+        interpreter.ranks.iter_mut().for_each(Rank::watch);
+        interpreter
+    }
+
+    /// What the matrix in each slot has been multiplied with since [`Interpreter::watching`] began.
+    pub fn seen(self) -> Vec<Seen> {
+        self.ranks.into_iter().flat_map(Rank::seen).collect()
     }
 
     /// An empty sequence of ranks that share a model.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use super::evaluate::evaluate;
 use super::noise::shake;
+use super::seen::{Seen, watch};
 use super::stored::family;
 use super::values::{Cache, Rows, Scene, WeightBytes};
 use crate::graph::{Collective, Graph, NodeId, Op, Program};
@@ -19,6 +20,8 @@ pub(super) struct Rank<'a> {
     weight_bases: Vec<usize>,
     cache_bases: Vec<usize>,
     memory_bases: Vec<usize>,
+    /// What matrices are multiplied with, by slot, where that is watched.
+    seen: Option<Vec<Seen>>,
 }
 
 impl<'a> Rank<'a> {
@@ -35,7 +38,22 @@ impl<'a> Rank<'a> {
             weight_bases: program.weight_bases(),
             cache_bases: program.bases_of_states(|g| g.states.len()),
             memory_bases: program.bases_of_states(|g| g.recurrent.len()),
+            seen: None,
         }
+    }
+
+    /// Remembers from now on what matrices are multiplied with.
+    pub(super) fn watch(&mut self) {
+        let graphs = self
+            .program
+            .run_order()
+            .map(|b| &self.program.blocks[b].graph);
+        let slots = graphs.flat_map(|g| &g.weights).map(|decl| decl.count);
+        self.seen = Some(vec![Seen::default(); slots.sum()]);
+    }
+
+    pub(super) fn seen(self) -> Vec<Seen> {
+        self.seen.unwrap_or_default()
     }
 
     fn graph(&self, place: usize) -> &'a Graph {
@@ -211,8 +229,13 @@ impl<'w, 'a> Walk<'w, 'a> {
                     memories,
                     cache_bases,
                     memory_bases,
+                    weight_bases,
+                    seen,
                     ..
                 } = &mut *self.rank;
+                if let Some(seen) = seen {
+                    watch(graph, id, &operands, &mut seen[weight_bases[place]..]);
+                }
                 let mut scene = Scene {
                     graph,
                     program,

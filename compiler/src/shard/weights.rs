@@ -50,6 +50,7 @@ impl Weights {
             layers,
             head,
             widened: vec![],
+            worth: vec![],
         })
     }
 }

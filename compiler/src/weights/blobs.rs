@@ -26,6 +26,8 @@ pub struct Weights {
     pub(crate) head: Vec<View>,
     /// What became floats since no kernel reads it, by type.
     pub widened: Vec<Widened>,
+    /// What errors of the columns of each slot's matrix count, in slot order, where that has been measured.
+    pub(crate) worth: Vec<Option<Arc<[f32]>>>,
 }
 
 /// Tensors of a storage type that became f32.

@@ -364,6 +364,7 @@ impl Found {
         blobs.push(Arc::new(converted));
         Ok(Weights {
             widened,
+            worth: vec![],
             blobs,
             tensors: self.tensors,
             embed,

@@ -28,6 +28,7 @@ mod integers;
 mod kinds;
 mod lane;
 mod left_over;
+mod minima;
 mod name;
 mod nearest;
 mod pack;

@@ -21,7 +21,7 @@ impl Packing {
         piece: usize,
         out: &mut dyn Write,
     ) -> io::Result<()> {
-        let PackJob { reading, to } = &self.0[&offset];
+        let PackJob { reading, worth, to } = &self.0[&offset];
         let tensor = &weights.tensors[reading.tensor];
         let drawn = weights.drawn(tensor, piece)?;
         let (start, end) = (reading.offset_bytes, reading.offset_bytes + reading.bytes);
@@ -34,7 +34,7 @@ impl Packing {
         let (mut done, mut first) = (0, 0);
         while done < to.len() {
             let n = buffer.len().min(to.len() - done);
-            let packed = reading.pack(bytes, first, &mut buffer[..n], &|_| {});
+            let packed = reading.pack(bytes, worth.as_deref(), first, &mut buffer[..n], &|_| {});
             packed.map_err(|misfit| io::Error::other(reading.refuse(weights, &misfit)))?;
             out.write_all(&buffer[..n])?;
             (done, first) = (done + n, first + panels_at_once);
@@ -58,7 +58,7 @@ impl PackJob {
         let reading = &self.reading;
         let bytes =
             &weights.blobs[reading.blob].as_bytes()[reading.offset_bytes..][..reading.bytes];
-        let packed = reading.pack(bytes, 0, out, progress);
+        let packed = reading.pack(bytes, self.worth.as_deref(), 0, out, progress);
         packed.map_err(|misfit| reading.refuse(weights, &misfit))
     }
 }

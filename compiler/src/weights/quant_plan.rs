@@ -2,7 +2,7 @@
 
 use graver_runtime::abi::Quant;
 
-/// Types of quantised weights.
+/// Types of quantised weights: [`Quant::Q8`], [`Quant::Q4Super`], which is q4 on the command line, or [`Quant::Q4`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuantChoice {
     /// Matrices of the layers.
@@ -18,6 +18,9 @@ pub struct QuantPlan {
     pub usual: QuantChoice,
     /// The last one that fits counts.
     pub rules: Vec<QuantRule>,
+    /// A text that the model reads before it is rounded, so that errors count most where they do most harm; nothing is known of that
+    /// where there is none.
+    pub calibration: Vec<u32>,
 }
 
 /// Another type for some matrices.
@@ -42,6 +45,7 @@ impl From<QuantChoice> for QuantPlan {
         QuantPlan {
             usual,
             rules: vec![],
+            calibration: vec![],
         }
     }
 }
@@ -58,10 +62,11 @@ impl std::str::FromStr for QuantRule {
 
     fn from_str(text: &str) -> Result<QuantRule, NoRule> {
         let rule = text.rsplit_once('=').and_then(|(pattern, name)| {
-            let rounded = || Quant::ROUNDED.into_iter().find(|q| q.to_string() == name);
             let quant = match name {
                 "none" => None,
-                _ => Some(rounded()?),
+                "q8" => Some(Quant::Q8),
+                "q4" => Some(Quant::Q4Super),
+                _ => return None,
             };
             (!pattern.is_empty()).then(|| QuantRule {
                 pattern: pattern.into(),
@@ -142,6 +147,8 @@ mod tests {
             (rule.pattern.as_str(), rule.quant),
             ("head", Some(Quant::Q8))
         );
+        let rule: QuantRule = "*.down=q4".parse().unwrap();
+        assert_eq!(rule.quant, Some(Quant::Q4Super));
         assert_eq!("a=none".parse::<QuantRule>().unwrap().quant, None);
         for text in ["head", "=q8", "head=", "head=q4m", "head=q9"] {
             assert!(text.parse::<QuantRule>().is_err(), "{text}");

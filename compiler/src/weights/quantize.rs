@@ -56,6 +56,7 @@ pub(crate) fn plan_quantized(
         jobs: vec![],
         bytes: 0,
         tensors: weights.tensors.clone(),
+        slot: 0,
         packed: HashMap::new(),
         kept: vec![],
         names: vec![],
@@ -133,8 +134,10 @@ struct PackPlanner<'a> {
     jobs: Vec<PackJob>,
     bytes: usize,
     tensors: Vec<Tensor>,
-    /// The view of what is packed already.
-    packed: HashMap<Reading, View>,
+    /// How many slots have been planned.
+    slot: usize,
+    /// The view of what is packed already, and its job.
+    packed: HashMap<Reading, (View, usize)>,
     kept: Vec<View>,
     /// Matrices that rules may be about.
     names: Vec<String>,
@@ -150,12 +153,15 @@ impl PackPlanner<'_> {
             let (family, others) = rest.split_at(slot.weight.count());
             rest = others;
             let quant = self.quant(at, slot, family, usual);
-            out.extend(family.iter().map(|view| match quant {
-                Some(quant) => self.packed(slot, view, quant),
-                // In panels already.
-                None if view.encoding.quant().is_some() => view.clone(),
-                None => self.kept(view),
-            }));
+            for view in family {
+                out.push(match quant {
+                    Some(quant) => self.packed(slot, view, quant),
+                    // In panels already.
+                    None if view.encoding.quant().is_some() => view.clone(),
+                    None => self.kept(view),
+                });
+                self.slot += 1;
+            }
         }
         out
     }
@@ -197,14 +203,17 @@ impl PackPlanner<'_> {
 
     fn packed(&mut self, slot: &Slot<'_>, view: &View, quant: Quant) -> View {
         let reading = Reading::of(slot.weight, view, quant);
-        let made = match self.packed.get(&reading) {
+        let (made, job) = match self.packed.get(&reading) {
             Some(made) => made.clone(),
             None => {
-                let made = self.add(view, &reading);
+                let made = (self.add(view, &reading), self.jobs.len() - 1);
                 self.packed.insert(reading, made.clone());
                 made
             }
         };
+        // Of slots that share panels, such as a tied head's, the first one that is multiplied with anything decides.
+        let worth = self.weights.worth.get(self.slot).cloned().flatten();
+        self.jobs[job].worth = self.jobs[job].worth.take().or(worth);
         View {
             slot: view.slot.clone(),
             ..made
@@ -217,6 +226,7 @@ impl PackPlanner<'_> {
         self.bytes = (offset_bytes + bytes).next_multiple_of(ALIGNMENT);
         self.jobs.push(PackJob {
             reading: reading.clone(),
+            worth: None,
             to: offset_bytes..offset_bytes + bytes,
         });
         let name = view.name.clone();
@@ -259,6 +269,7 @@ impl PackPlan {
             layers: self.layers,
             head,
             widened: weights.widened,
+            worth: vec![],
         }
     }
 }

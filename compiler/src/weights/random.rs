@@ -107,6 +107,7 @@ fn lay_out(
         layers,
         head,
         widened: vec![],
+        worth: vec![],
     })
 }
 

@@ -4,19 +4,23 @@
 
 use std::collections::BTreeMap;
 use std::ops::Range;
+use std::sync::Arc;
 
-use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
+use graver_runtime::abi::quant::{GROUP, PANEL_ROWS, SUPER_GROUPS};
 use graver_runtime::abi::{Dtype, Quant};
 use rayon::prelude::*;
 
+use super::minima;
 use super::round::{fits, round};
 use super::view::View;
 use crate::spec::model::{Blocks, Weight};
 
 /// A matrix to be packed: how its floats are read, and where its panels go.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct PackJob {
     pub(super) reading: Reading,
+    /// What errors of each column count, where that has been measured.
+    pub(super) worth: Option<Arc<[f32]>>,
     /// Bytes of the packed blob.
     pub to: Range<usize>,
 }
@@ -92,23 +96,26 @@ impl Reading {
         self.quant.matrix_bytes(self.rows, self.k)
     }
 
-    /// Writes whole panels from number `first` on; `bytes` are those of the matrix' floats. The first value that does not
-    /// fit is the same for any number of threads.
+    /// Writes whole panels from number `first` on; `bytes` are those of the matrix' floats, and errors of a column count what it is `worth`.
+    /// The first value that does not fit is the same for any number of threads.
     pub(super) fn pack(
         &self,
         bytes: &[u8],
+        worth: Option<&[f32]>,
         first: usize,
         out: &mut [u8],
         progress: &(dyn Fn(usize) + Sync),
     ) -> Result<(), Misfit> {
+        let groups = self.k.div_ceil(GROUP);
         let panels = out.par_chunks_mut(self.panel_bytes()).enumerate();
         let misfits = panels.map_init(
-            || vec![[0.0; GROUP]; PANEL_ROWS],
-            |rows, (panel, out)| {
-                for (group, out) in out.chunks_exact_mut(self.quant.group_bytes()).enumerate() {
-                    self.read(bytes, first + panel, group, rows);
-                    if !self.write(rows, out) {
-                        return Some(self.misfit(rows, first + panel, group));
+            || vec![[0.0; GROUP]; PANEL_ROWS * self.quant.super_groups()],
+            |values, (panel, out)| {
+                for g in (0..groups).step_by(self.quant.super_groups()) {
+                    let super_block = g..groups.min(g + self.quant.super_groups());
+                    self.read(bytes, first + panel, super_block.clone(), values);
+                    if !self.write(values, super_block.clone(), worth, out) {
+                        return Some(self.misfit(values, first + panel, super_block));
                     }
                 }
                 progress(out.len());
@@ -118,21 +125,23 @@ impl Reading {
         misfits.find_map_first(|misfit| misfit).map_or(Ok(()), Err)
     }
 
-    /// The floats of one group of a panel, zeros beyond the matrix' edges.
-    fn read(&self, bytes: &[u8], panel: usize, group: usize, out: &mut [[f32; GROUP]]) {
+    /// The floats of some groups of a panel, row after row, zeros beyond the matrix' edges.
+    fn read(&self, bytes: &[u8], panel: usize, groups: Range<usize>, out: &mut [[f32; GROUP]]) {
         let size = self.dtype.size();
-        let columns = (self.k - group * GROUP).min(GROUP);
         let step = self.place(0, 1);
-        for (lane, out) in out.iter_mut().enumerate() {
+        for (lane, out) in out.chunks_mut(groups.len()).take(PANEL_ROWS).enumerate() {
             let row = panel * PANEL_ROWS + lane;
-            *out = [0.0; GROUP];
-            if row >= self.rows {
-                continue;
-            }
-            let first = self.place(row, group * GROUP);
-            for (i, out) in out[..columns].iter_mut().enumerate() {
-                let at = first + i * step;
-                *out = self.dtype.read(&bytes[at..at + size]);
+            for (out, group) in out.iter_mut().zip(groups.clone()) {
+                *out = [0.0; GROUP];
+                if row >= self.rows {
+                    continue;
+                }
+                let columns = (self.k - group * GROUP).min(GROUP);
+                let first = self.place(row, group * GROUP);
+                for (i, out) in out[..columns].iter_mut().enumerate() {
+                    let at = first + i * step;
+                    *out = self.dtype.read(&bytes[at..at + size]);
+                }
             }
         }
     }
@@ -147,29 +156,71 @@ impl Reading {
         }
     }
 
-    /// Rounds one group of a panel; whether all of it fits.
-    fn write(&self, rows: &[[f32; GROUP]], out: &mut [u8]) -> bool {
-        for (lane, x) in rows.iter().enumerate() {
-            let Some(rounded) = round(self.quant, x) else {
-                return false;
-            };
-            Quant::put_scale(out, lane, rounded.scale);
-            for (i, q) in rounded.q.iter().enumerate() {
-                self.quant.put(out, lane, i, i32::from(*q));
+    /// Rounds some groups of a panel, a super-block at most; whether all of it fits.
+    fn write(
+        &self,
+        values: &[[f32; GROUP]],
+        groups: Range<usize>,
+        worth: Option<&[f32]>,
+        panel: &mut [u8],
+    ) -> bool {
+        let rows = values.chunks(groups.len()).take(PANEL_ROWS).enumerate();
+        match self.quant {
+            Quant::Q4Super => {
+                let worth = self.worth_of(groups.clone(), worth);
+                for (lane, x) in rows {
+                    if !x.as_flattened().iter().all(|v| fits(self.quant, *v)) {
+                        return false;
+                    }
+                    let rounded = minima::round(x, &worth[..x.len()]);
+                    rounded.put(panel, groups.clone(), lane);
+                }
+            }
+            Quant::Q8
+            | Quant::Q4
+            | Quant::Q4Min
+            | Quant::Q8Min
+            | Quant::Q8Half
+            | Quant::Q4Narrow => {
+                for (lane, x) in rows {
+                    let Some(rounded) = round(self.quant, &x[0]) else {
+                        return false;
+                    };
+                    let group = &mut panel[self.quant.group_at(groups.start)..];
+                    Quant::put_scale(group, lane, rounded.scale);
+                    for (i, q) in rounded.q.iter().enumerate() {
+                        self.quant.put(group, lane, i, i32::from(*q));
+                    }
+                }
             }
         }
         true
     }
 
-    /// The first value of a group that does not fit, which there is.
+    /// What errors of the columns of some groups count: 1 each where nobody has measured it, and nothing beyond the edge.
+    fn worth_of(
+        &self,
+        groups: Range<usize>,
+        worth: Option<&[f32]>,
+    ) -> [[f32; GROUP]; SUPER_GROUPS] {
+        let mut out = [[0.0; GROUP]; SUPER_GROUPS];
+        let columns = groups.start * GROUP..self.k.min(groups.end * GROUP);
+        for (out, column) in out.as_flattened_mut().iter_mut().zip(columns) {
+            *out = worth.map_or(1.0, |worth| worth[column]);
+        }
+        out
+    }
+
+    /// The first value of some groups that does not fit, which there is.
     #[cold]
-    fn misfit(&self, rows: &[[f32; GROUP]], panel: usize, group: usize) -> Misfit {
-        let values = rows.as_flattened();
+    fn misfit(&self, values: &[[f32; GROUP]], panel: usize, groups: Range<usize>) -> Misfit {
+        let row_len = groups.len() * GROUP;
+        let values = &values.as_flattened()[..PANEL_ROWS * row_len];
         let at = values.iter().position(|v| !fits(self.quant, *v));
-        let at = at.expect("a group that is not rounded has such a value");
+        let at = at.expect("groups that are not rounded have such a value");
         Misfit {
-            row: panel * PANEL_ROWS + at / GROUP,
-            column: group * GROUP + at % GROUP,
+            row: panel * PANEL_ROWS + at / row_len,
+            column: groups.start * GROUP + at % row_len,
             value: values[at],
         }
     }

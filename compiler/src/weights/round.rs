@@ -9,6 +9,8 @@ use graver_runtime::abi::Quant;
 use graver_runtime::abi::quant::GROUP;
 use half::f16;
 
+use super::minima;
+
 /// A group of one row.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Rounded {
@@ -27,10 +29,15 @@ const LARGEST_SCALE: f32 = 65504.0;
 /// The largest magnitude that a group can have.
 pub(super) fn largest_magnitude(quant: Quant) -> f32 {
     let (low, high) = quant.range();
-    LARGEST_SCALE * low.abs().max(high) as f32
+    match quant {
+        Quant::Q4Super => minima::LARGEST,
+        Quant::Q8 | Quant::Q4 | Quant::Q4Min | Quant::Q8Min | Quant::Q8Half | Quant::Q4Narrow => {
+            LARGEST_SCALE * low.abs().max(high) as f32
+        }
+    }
 }
 
-/// Rounds a group to [`Quant::ROUNDED`] types; none where [`fits`] does not hold for all of it.
+/// Rounds a group to [`Quant::Q8`] or [`Quant::Q4`]; none where [`fits`] does not hold for all of it.
 pub(super) fn round(quant: Quant, x: &[f32; GROUP]) -> Option<Rounded> {
     let most = x.iter().fold(0, |most, v| magnitude(*v).max(most));
     if most > magnitude(largest_magnitude(quant)) {
@@ -43,7 +50,7 @@ pub(super) fn round(quant: Quant, x: &[f32; GROUP]) -> Option<Rounded> {
             search(x, largest.copied().unwrap_or(0.0))
         }
         Quant::Q4Min | Quant::Q8Min | Quant::Q8Half | Quant::Q4Super | Quant::Q4Narrow => {
-            panic!("{quant}: nothing is rounded to it")
+            panic!("{quant}: not a type of groups that are rounded by themselves")
         }
     })
 }
@@ -161,7 +168,7 @@ mod tests {
 
     #[test]
     fn zeros_and_exact_values_are_kept() {
-        for quant in Quant::ROUNDED {
+        for quant in [Quant::Q8, Quant::Q4] {
             assert_eq!(round(quant, &[0.0; GROUP]).unwrap().q, [0; GROUP]);
             let (low, high) = quant.range();
             let x: [f32; GROUP] =
@@ -192,7 +199,7 @@ mod tests {
 
     #[test]
     fn what_is_not_finite_is_not_rounded() {
-        for quant in Quant::ROUNDED {
+        for quant in [Quant::Q8, Quant::Q4] {
             for bad in [f32::NAN, -f32::NAN, f32::INFINITY, f32::NEG_INFINITY] {
                 for at in 0..GROUP {
                     let mut x = group(1);

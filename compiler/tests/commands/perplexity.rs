@@ -39,6 +39,25 @@ fn perplexity_is_that_of_the_reference() {
     }
 }
 
+/// Rounded for a text, a model loses less of it; what has no tokenizer cannot read one.
+#[test]
+fn a_text_to_be_rounded_for_is_read_first() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (text, _) = text(&folder);
+    let verify = ["verify", "--quantize", "q4", "--text", &text, "--json"];
+    let ratio = |more: &[&str]| {
+        let found = graver_with(&[&verify[..], more].concat()).ok();
+        let found: Value = serde_json::from_str(&found).expect("JSON");
+        found["ratio"].as_f64().expect("a number")
+    };
+    let (blind, aware) = (ratio(&[]), ratio(&["--calibrate", &text]));
+    assert!(aware < blind, "{aware} against {blind}");
+    let run = "run llama --tokens 1 -n 1 --quantize q4 --calibrate";
+    let run: Vec<&str> = run.split(' ').chain([&*text]).collect();
+    let said = graver_with(&run).refused();
+    assert!(said.starts_with("--calibrate "), "{said}");
+}
+
 /// What rounding costs stands beside the model that rounds nothing.
 #[test]
 fn a_rounded_model_is_set_beside_the_exact_one() {

@@ -109,8 +109,6 @@ impl Quant {
         Quant::Q4Super,
         Quant::Q4Narrow,
     ];
-    /// Those that floats are rounded to.
-    pub const ROUNDED: [Quant; 2] = [Quant::Q8, Quant::Q4];
 
     /// Groups that have a head together; one where they have none.
     pub const fn super_groups(self) -> usize {

@@ -58,7 +58,7 @@ impl Way {
         };
         let quant = match choices.below(6) {
             4 => Some((Quant::Q8, Quant::Q8)),
-            5 => Some((Quant::Q4, Quant::Q8)),
+            5 => Some((Quant::Q4Super, Quant::Q8)),
             _ => None,
         };
         let mut runs = vec![1 + choices.below(24)];

@@ -81,7 +81,15 @@ fn what_no_scale_reaches_is_refused() {
         numbers[40 + 35] = value;
         file(&[("w", "F32", &[2, 40], f32_bytes(&numbers))])
     };
-    for (choice, name, limit) in [(Q8, "q8", 8_319_008.0), (Q4, "q4", 524_032.0)] {
+    let minima = QuantChoice {
+        layers: Quant::Q4Super,
+        head: Quant::Q4Super,
+    };
+    for (choice, name, limit) in [
+        (Q8, "q8", 8_319_008.0),
+        (Q4, "q4", 524_032.0),
+        (minima, "q4s", 16_703_520.0),
+    ] {
         for sign in [1.0, -1.0] {
             accepted(&model, &of(sign * limit), choice);
             let found = sign * limit * 1.001;

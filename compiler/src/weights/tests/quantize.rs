@@ -219,6 +219,7 @@ fn rules_say_what_a_matrix_is_rounded_to() {
         let plan = QuantPlan {
             usual: Q8,
             rules: rules.iter().map(|rule| rule.parse().unwrap()).collect(),
+            calibration: vec![],
         };
         let weights = quantize(&model, weights, &plan, &|_, _| {});
         weights.map(|weights| weights.head[0].encoding.quant())
@@ -260,4 +261,32 @@ fn a_file_that_little_is_read_of_stays_where_it_is() {
     assert_eq!(blobs(&weights), 1);
     weights.settle();
     assert_eq!(blobs(&weights), 1);
+}
+
+/// Minima lose less than one scale for a group does.
+#[test]
+fn heavy_tails_lose_less_with_minima() {
+    let (rows, k) = (24, 700);
+    let numbers: Vec<f32> = ramp(4 * rows * k)
+        .chunks(4)
+        .enumerate()
+        .map(|(i, x)| {
+            let sum = x[0] + x[1] * (i as f32).sin() + x[3] * (i as f32 * 0.37).cos();
+            sum * sum * sum * 0.01
+        })
+        .collect();
+    let model = matrix_model(weight("w", "w", &[rows, k]));
+    let file = file(&[("w", "F32", &[rows, k], f32_bytes(&numbers))]);
+    let error = |quant: Quant| {
+        let (layers, head) = (quant, quant);
+        let weights = packed(&model, &file, QuantChoice { layers, head });
+        let each = numbers.iter().enumerate().map(|(i, x)| {
+            let found = value(&weights, &weights.head[0], k, i / k, i % k);
+            f64::from(found - x).powi(2)
+        });
+        each.sum::<f64>()
+    };
+    let (minima, scales) = (error(Quant::Q4Super), error(Quant::Q4));
+    assert!(minima < 0.8 * scales, "{minima} against {scales}");
+    assert!(minima > 0.0);
 }
