@@ -102,9 +102,8 @@ impl<'a> Rows<'a> {
 
 /// Those of a block from value `first` on.
 fn parts_from(parts: &Parts, first: usize) -> Lane {
-    let integers = &parts.integers[first..first + GROUP];
     Lane {
-        integers: std::array::from_fn(|i| i32::from(integers[i])),
+        integers: std::array::from_fn(|i| parts.integers[first + i]),
         scales: [parts.scale(first), parts.scale(first + GROUP / 2)],
         minimum: parts.minimum(first),
         nested: parts.nested(first),

@@ -132,7 +132,7 @@ impl<'a> IntegerRows<'a> {
             false => (zero, 0.0),
         };
         let values = Lane {
-            integers: std::array::from_fn(|i| self.code(row, column + i) - less),
+            integers: std::array::from_fn(|i| (self.code(row, column + i) - less) as i8),
             scales: [scale; 2],
             minimum,
             nested: Nested::default(),

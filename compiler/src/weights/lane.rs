@@ -9,7 +9,7 @@ pub(super) type Misfit = (usize, f32);
 
 /// What the values of a row are made of: integers, the scale of each half of them, and what is added to all.
 pub(super) struct Lane {
-    pub(super) integers: [i32; GROUP],
+    pub(super) integers: [i8; GROUP],
     pub(super) scales: [f32; 2],
     pub(super) minimum: f32,
     /// What scale and minimum are products of, where they are.
@@ -47,9 +47,7 @@ impl Lane {
                 Quant::put_halves(&mut panel[quant.head_at(g)..], lane, self.nested.units);
             }
         }
-        for (i, q) in self.integers.iter().enumerate() {
-            quant.put(panel, lane, g * GROUP + i, *q);
-        }
+        quant.put_group(panel, lane, g, &self.integers);
         // Nearly always the largest integers show that nothing is too large.
         if self.scales.iter().all(|s| (s * 256.0).is_finite()) && self.minimum.is_finite() {
             return Ok(());
@@ -64,5 +62,5 @@ impl Lane {
 
 /// Zeros in group `g` of a panel, for a row beyond the last.
 pub(super) fn clear(quant: Quant, panel: &mut [u8], lane: usize, g: usize) {
-    (g * GROUP..(g + 1) * GROUP).for_each(|column| quant.put(panel, lane, column, 0));
+    quant.put_group(panel, lane, g, &[0; GROUP]);
 }

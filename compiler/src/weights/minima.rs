@@ -19,7 +19,7 @@ pub(super) struct Rounded {
     pub(super) units: [f16; 2],
     /// For each group how many of them.
     pub(super) factors: [[u8; 2]; SUPER_GROUPS],
-    pub(super) q: [[u8; GROUP]; SUPER_GROUPS],
+    pub(super) q: [[i8; GROUP]; SUPER_GROUPS],
 }
 
 impl Rounded {
@@ -29,9 +29,7 @@ impl Rounded {
         Quant::put_halves(&mut panel[quant.head_at(groups.start)..], lane, self.units);
         for ((g, factors), q) in groups.zip(self.factors).zip(&self.q) {
             Quant::put_bytes(&mut panel[quant.group_at(g)..], lane, factors);
-            for (i, q) in q.iter().enumerate() {
-                quant.put(panel, lane, g * GROUP + i, i32::from(*q));
-            }
+            quant.put_group(panel, lane, g, q);
         }
     }
 }
@@ -84,7 +82,7 @@ pub(super) fn round(x: &[Group], worth: &[Group]) -> Rounded {
         let minima = count(line.minimum, units[1]);
         line.minimum = f32::from(minima) * units[1].to_f32();
         out.factors[g] = [steps, minima];
-        out.q[g] = line.integers(x).map(|q| q as u8);
+        out.q[g] = line.integers(x).map(|q| q as i8);
     }
     out
 }

@@ -188,9 +188,7 @@ impl Reading {
                     };
                     let group = &mut panel[self.quant.group_at(groups.start)..];
                     Quant::put_scale(group, lane, rounded.scale);
-                    for (i, q) in rounded.q.iter().enumerate() {
-                        self.quant.put(group, lane, i, i32::from(*q));
-                    }
+                    self.quant.put_group(panel, lane, groups.start, &rounded.q);
                 }
             }
         }

@@ -231,6 +231,29 @@ impl Quant {
         }
     }
 
+    /// Writes all integers of a group of row `lane` into a panel: [`Quant::put`] for each, many times faster.
+    pub fn put_group(self, panel: &mut [u8], lane: usize, group: usize, q: &[i8; GROUP]) {
+        let stored = q.map(|q| (i32::from(q) + self.offset()) as u8);
+        let chunks = panel[self.group_at(group) + self.factor_bytes()..].chunks_exact_mut(CHUNK);
+        let own = chunks.skip(lane).step_by(PANEL_ROWS);
+        match self.bits() {
+            4 => {
+                let (low, high) = stored.split_at(HALF);
+                let pairs = low.chunks_exact(CHUNK).zip(high.chunks_exact(CHUNK));
+                for (to, (low, high)) in own.zip(pairs) {
+                    for (to, (low, high)) in to.iter_mut().zip(low.iter().zip(high)) {
+                        *to = low | high << 4;
+                    }
+                }
+            }
+            _ => {
+                for (to, from) in own.zip(stored.chunks_exact(CHUNK)) {
+                    to.copy_from_slice(from);
+                }
+            }
+        }
+    }
+
     /// The value at a column of row `lane` of a panel: product and sum are rounded once each.
     pub fn value(self, panel: &[u8], lane: usize, column: usize) -> f32 {
         let product = self.get(panel, lane, column) as f32 * self.scale(panel, lane, column);
@@ -433,6 +456,35 @@ mod tests {
                     "{quant}: the factors are untouched"
                 );
             }
+        }
+    }
+
+    #[test]
+    fn a_group_at_once_is_each_integer_by_itself() {
+        for quant in Quant::ALL {
+            let (low, high) = quant.range();
+            let mut one_by_one = vec![0u8; quant.panel_bytes(COLUMNS)];
+            let mut at_once = vec![0xA5u8; one_by_one.len()];
+            for (group, lane) in
+                (0..COLUMNS / GROUP).flat_map(|g| (0..PANEL_ROWS).map(move |lane| (g, lane)))
+            {
+                let q: [i8; GROUP] = std::array::from_fn(|i| {
+                    (low + (group * 5 + lane * 37 + i * 11) as i32 % (high - low + 1)) as i8
+                });
+                for (i, q) in q.iter().enumerate() {
+                    quant.put(&mut one_by_one, lane, group * GROUP + i, i32::from(*q));
+                }
+                quant.put_group(&mut at_once, lane, group, &q);
+            }
+            for (lane, column) in each_place() {
+                let [a, b] = [&one_by_one, &at_once].map(|p| quant.get(p, lane, column));
+                assert_eq!(a, b, "{quant} row {lane} column {column}");
+            }
+            let untouched = at_once.iter().zip(&one_by_one).filter(|(a, _)| **a == 0xA5);
+            assert!(
+                untouched.count() >= quant.factor_bytes() * COLUMNS / GROUP,
+                "{quant}: factors are untouched"
+            );
         }
     }
 

@@ -18,7 +18,7 @@ use super::avx2::load::first_lanes;
 use super::choices::Ahead;
 use super::stream::fetch;
 use crate::abi::Quant;
-use crate::abi::quant::{Block, EIGHTH, GROUP, PANEL_ROWS};
+use crate::abi::quant::{Block, EIGHTH, GROUP, PANEL_ROWS, SUPER_GROUPS};
 
 /// The place of each type in [`Quant::ALL`], by which kernels are made for it.
 pub(super) const Q8: usize = 0;
@@ -52,6 +52,7 @@ const SEEN_AMONG: usize = 4;
 pub(super) const TILE: usize = 4;
 /// Groups of a run: of K = 2048, a panel takes 17 KiB and a tile of rows 11 KiB.
 const DEPTH: usize = 64;
+const _: () = assert!(DEPTH.is_multiple_of(SUPER_GROUPS));
 
 /// The arguments of a [`crate::abi::QuantMatmulFn`].
 pub(super) struct Call {
@@ -225,11 +226,17 @@ unsafe fn block<S: Sums, const C: usize, const ONCE: bool>(
                 *sum = load(out.add(i * c.out_stride), lanes);
             }
         }
+        let mut units = [_mm256_setzero_ps(); 2];
         for g in groups {
+            let group = w.add(S::QUANT.group_at(g));
             if ONCE {
-                fetch(ahead, w.add(S::QUANT.group_at(g)), bytes);
+                fetch(ahead, group, bytes);
             }
-            add_group::<S, C>(w, g, x, &mut sums);
+            // Runs of groups are whole super-blocks, so that each is begun at its head.
+            if g.is_multiple_of(S::QUANT.super_groups()) {
+                units = head(S::QUANT, w.add(S::QUANT.head_at(g)));
+            }
+            add_group::<S, C>(group, units, x, &mut sums);
             for x in &mut x {
                 *x = x.add(1);
             }
@@ -240,22 +247,21 @@ unsafe fn block<S: Sums, const C: usize, const ONCE: bool>(
     }
 }
 
-/// Adds what group `g` of a panel gives.
+/// Adds what one group gives, with the units of its super-block.
 ///
 /// # Safety
-/// As [`Sums::sums`]; the panel has that group.
+/// As [`Sums::sums`].
 #[inline(always)]
 unsafe fn add_group<S: Sums, const C: usize>(
-    panel: *const u8,
-    g: usize,
+    group: *const u8,
+    units: [__m256; 2],
     x: [*const Block; C],
     sums: &mut [__m256; C],
 ) {
     // SAFETY: the group is a whole one and `x` points to a block each, as for `Sums::sums`.
     unsafe {
-        let group = panel.add(S::QUANT.group_at(g));
         let products = S::sums::<C, 0>(group, x);
-        let [scales, second] = factors(S::QUANT, panel, g);
+        let [scales, second] = factors(S::QUANT, group, units);
         for i in 0..C {
             let d = _mm256_cvtepi32_ps(products[i]);
             let scale = _mm256_set1_ps((*x[i]).scale);
@@ -273,9 +279,8 @@ unsafe fn add_group<S: Sums, const C: usize>(
         match S::QUANT {
             Quant::Q8 | Quant::Q4 => {}
             Quant::Q4Min | Quant::Q8Min | Quant::Q4Super | Quant::Q4Narrow => {
-                let minima = _mm256_mul_ps(second, _mm256_set1_ps(EIGHTH));
                 for i in 0..C {
-                    sums[i] = _mm256_fmadd_ps(_mm256_set1_ps((*x[i]).offset), minima, sums[i]);
+                    sums[i] = _mm256_fmadd_ps(_mm256_set1_ps((*x[i]).offset), second, sums[i]);
                 }
             }
             Quant::Q8Half => {
@@ -290,36 +295,66 @@ unsafe fn add_group<S: Sums, const C: usize>(
     }
 }
 
-/// The factors of group `g` of a panel: scales, and what is added, or the scales of second halves; zeros where there is one factor.
+/// The factors of a group: scales, and what is added times [`EIGHTH`], or the scales of second halves; zeros where there is one
+/// factor. `units` are those of its super-block.
 ///
 /// # Safety
-/// The caller has AVX2 and F16C; the panel has that group.
+/// The caller has AVX2 and F16C; the group is readable.
 #[inline(always)]
-unsafe fn factors(quant: Quant, panel: *const u8, g: usize) -> [__m256; 2] {
-    // SAFETY: the caller gives a panel with the group, which begins with its factors: of eight rows, once or twice; a head has as many units.
+unsafe fn factors(quant: Quant, group: *const u8, units: [__m256; 2]) -> [__m256; 2] {
+    // SAFETY: the caller has the instructions; a group begins with its factors: of eight rows, once or twice, in the type that is read.
     unsafe {
-        let group = panel.add(quant.group_at(g));
+        let eighth = _mm256_set1_ps(EIGHTH);
         let floats = |at: usize| _mm256_loadu_ps(group.cast::<f32>().add(at * PANEL_ROWS));
-        let halves =
-            |from: *const u8, at| _mm256_cvtph_ps(_mm_loadu_si128(from.cast::<__m128i>().add(at)));
+        let bytes = |at: usize| {
+            let bytes = _mm_loadl_epi64(group.add(at * PANEL_ROWS).cast());
+            _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes))
+        };
         match quant {
             Quant::Q8 | Quant::Q4 => [halves(group, 0), _mm256_setzero_ps()],
-            Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => [floats(0), floats(1)],
-            Quant::Q4Narrow => [halves(group, 0), halves(group, 1)],
-            Quant::Q4Super => {
-                let head = panel.add(quant.head_at(g));
-                let bytes = _mm_loadu_si128(group.cast());
-                let scales = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(bytes));
-                let minima = _mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_bsrli_si128::<8>(bytes)));
-                let minima = _mm256_mul_ps(minima, halves(head, 1));
-                let sign = _mm256_set1_ps(-0.0);
-                [
-                    _mm256_mul_ps(scales, halves(head, 0)),
-                    _mm256_xor_ps(minima, sign),
-                ]
-            }
+            Quant::Q8Half => [floats(0), floats(1)],
+            Quant::Q4Min | Quant::Q8Min => [floats(0), _mm256_mul_ps(floats(1), eighth)],
+            Quant::Q4Narrow => [halves(group, 0), _mm256_mul_ps(halves(group, 1), eighth)],
+            Quant::Q4Super => [
+                _mm256_mul_ps(bytes(0), units[0]),
+                _mm256_mul_ps(bytes(1), units[1]),
+            ],
         }
     }
+}
+
+/// The units of a super-block: of scales, and of what is added times [`EIGHTH`], which is exact; zeros for types that have none.
+///
+/// # Safety
+/// The caller has AVX2 and F16C; the head, where the type has one, is readable.
+#[inline(always)]
+unsafe fn head(quant: Quant, head: *const u8) -> [__m256; 2] {
+    // SAFETY: the caller has the instructions; a head is eight units and eight more.
+    unsafe {
+        match quant {
+            // What is counted in the second is taken away.
+            Quant::Q4Super => [
+                halves(head, 0),
+                _mm256_mul_ps(halves(head, 1), _mm256_set1_ps(-EIGHTH)),
+            ],
+            Quant::Q8
+            | Quant::Q4
+            | Quant::Q4Min
+            | Quant::Q8Min
+            | Quant::Q8Half
+            | Quant::Q4Narrow => [_mm256_setzero_ps(); 2],
+        }
+    }
+}
+
+/// Eight floats of 16 bits, or the eight after them.
+///
+/// # Safety
+/// The caller has F16C; they are readable.
+#[inline(always)]
+unsafe fn halves(from: *const u8, second: usize) -> __m256 {
+    // SAFETY: the caller says that they are readable.
+    unsafe { _mm256_cvtph_ps(_mm_loadu_si128(from.cast::<__m128i>().add(second))) }
 }
 
 /// The chunks of all of a group, or of one half where each has a scale.
