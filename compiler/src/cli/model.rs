@@ -27,6 +27,8 @@ use super::quant::QuantArgs;
 
 /// Tokens that matrices are rounded for.
 const CALIBRATION: usize = 512;
+/// So few say too little.
+const LEAST_CALIBRATION: usize = 32;
 /// The longest text of which those are taken, in bytes.
 const LONGEST_CALIBRATION: u64 = 1 << 20;
 
@@ -138,9 +140,13 @@ impl ModelArgs {
             .map_err(|e| format!("--calibrate {}: {e}", files::shown(path)))?;
         let mut tokens = tokenizer.encode(&text)?;
         tokens.truncate(CALIBRATION);
-        match tokens.is_empty() {
-            true => Err(format!("--calibrate {}: the text is empty", files::shown(path)).into()),
-            false => Ok(tokens),
+        match tokens.len() {
+            n if n < LEAST_CALIBRATION => Err(format!(
+                "--calibrate {}: found a text of {n} tokens, expected at least {LEAST_CALIBRATION}; give a longer one",
+                files::shown(path)
+            )
+            .into()),
+            _ => Ok(tokens),
         }
     }
 

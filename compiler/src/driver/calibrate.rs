@@ -1,7 +1,7 @@
 //! What the columns of matrices are worth: how large the numbers are that they are multiplied with while the model reads a text.
 //!
 //! An error of a weight moves a product by as much as its column's number is large, so that squared errors count by the mean square of
-//! that. In go the model as it is stored, and tokens; out comes, for each slot with a matrix that anything was multiplied with, the worth of its
+//! that, over rows of the same size. In go the model as it is stored, and tokens; out comes, for each slot with a matrix that anything was multiplied with, the worth of its
 //! columns, 1 on average.
 
 use std::sync::Arc;

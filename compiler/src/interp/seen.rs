@@ -6,7 +6,8 @@ use crate::graph::{Graph, NodeId, Op};
 /// What the columns of a matrix have been multiplied with.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
-    /// Of each column the sum of the squares; empty where there has been nothing.
+    /// Of each column the sum of the squares, each row's being 1 on average: some rows, such as a text's first, are large everywhere, and
+    /// would decide alone. Empty where there has been nothing.
     pub squares: Vec<f64>,
 }
 
@@ -22,8 +23,12 @@ impl Seen {
     fn add(&mut self, x: &Rows) {
         self.squares.resize(x.width, 0.0);
         for row in x.iter() {
-            let each = self.squares.iter_mut().zip(row);
-            each.for_each(|(sum, x)| *sum += f64::from(*x) * f64::from(*x));
+            let square = |x: &f32| f64::from(*x) * f64::from(*x);
+            let mean = row.iter().map(square).sum::<f64>() / row.len() as f64;
+            if mean > 0.0 {
+                let each = self.squares.iter_mut().zip(row);
+                each.for_each(|(sum, x)| *sum += square(x) / mean);
+            }
         }
     }
 }

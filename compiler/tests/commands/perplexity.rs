@@ -56,6 +56,11 @@ fn a_text_to_be_rounded_for_is_read_first() {
     let run: Vec<&str> = run.split(' ').chain([&*text]).collect();
     let said = graver_with(&run).refused();
     assert!(said.starts_with("--calibrate "), "{said}");
+    let short = folder.path().join("short.txt");
+    std::fs::write(&short, "Once").expect("a file");
+    let short = short.display().to_string();
+    let said = graver_with(&["verify", "--quantize", "q4", "--calibrate", &short]).refused();
+    assert!(said.contains("expected at least 32"), "{said}");
 }
 
 /// What rounding costs stands beside the model that rounds nothing.
