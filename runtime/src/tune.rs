@@ -191,10 +191,12 @@ impl Place {
         match axis {
             Axis::Ahead => {
                 self.integers(table, Quant::Q8)
-                    + self.integers(table, Quant::Q4)
+                    + self.integers(table, Quant::Q4Super)
                     + self.floats(table, 1)
             }
-            Axis::Integers => self.integers(table, Quant::Q8) + self.integers(table, Quant::Q4),
+            Axis::Integers => {
+                self.integers(table, Quant::Q8) + self.integers(table, Quant::Q4Super)
+            }
             Axis::Floats => self.floats(table, MANY),
         }
     }

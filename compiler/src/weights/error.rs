@@ -82,6 +82,17 @@ pub enum WeightsError {
         /// The name closest to it.
         nearest: Option<String>,
     },
+    /// A layout that published integers go into, and floats do not.
+    #[error(
+        "{quant}: nothing is rounded to this type; choose {}, {} or {}",
+        Quant::Q8,
+        Quant::Q4Super,
+        Quant::Q4
+    )]
+    NotRounded {
+        /// The type.
+        quant: Quant,
+    },
     /// A weight that the checkpoint lacks.
     #[error("{slot}: no tensor named {}{}; check the names in the spec, or whether a file of the checkpoint is missing", list(tried, " or "), nearest.as_ref().map_or(String::new(), |name| format!("; the nearest name in the checkpoint is {}", Name(name))))]
     MissingTensor {

@@ -44,12 +44,19 @@ pub(crate) struct PackPlan {
 /// Says what has to be packed; nothing is read yet.
 ///
 /// # Errors
-/// A rule that fits no matrix.
+/// A type that nothing is rounded to, and a rule that fits no matrix.
 pub(crate) fn plan_quantized(
     model: &Model,
     weights: &Weights,
     plan: &QuantPlan,
 ) -> Result<PackPlan, WeightsError> {
+    let rules = plan.rules.iter().filter_map(|rule| rule.quant);
+    let mut wanted = [plan.usual.layers, plan.usual.head]
+        .into_iter()
+        .chain(rules);
+    if let Some(quant) = wanted.find(|quant| !is_rounded_to(*quant)) {
+        return Err(WeightsError::NotRounded { quant });
+    }
     let mut p = PackPlanner {
         weights,
         plan,
@@ -90,6 +97,14 @@ pub(crate) fn plan_quantized(
         layers,
         tensors: p.tensors,
     })
+}
+
+/// Whether floats are rounded to a type.
+fn is_rounded_to(quant: Quant) -> bool {
+    match quant {
+        Quant::Q8 | Quant::Q4 | Quant::Q4Super => true,
+        Quant::Q4Min | Quant::Q8Min | Quant::Q8Half | Quant::Q4Narrow => false,
+    }
 }
 
 /// Packs in memory. `progress` hears how many bytes there are in all, and how many more are written.

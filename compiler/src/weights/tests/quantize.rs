@@ -225,8 +225,8 @@ fn rules_say_what_a_matrix_is_rounded_to() {
         weights.map(|weights| weights.head[0].encoding.quant())
     };
     assert_eq!(of(&[]).unwrap(), Some(Quant::Q8));
-    assert_eq!(of(&["*=q4"]).unwrap(), Some(Quant::Q4));
-    assert_eq!(of(&["head.w=q4"]).unwrap(), Some(Quant::Q4));
+    assert_eq!(of(&["*=q4"]).unwrap(), Some(Quant::Q4Super));
+    assert_eq!(of(&["head.w=q4"]).unwrap(), Some(Quant::Q4Super));
     assert_eq!(of(&["stored.*=none"]).unwrap(), None);
     // What another rule after it decides, a rule has no say in.
     let said = of(&["head.*=q4", "stored.*=none"]).unwrap_err().to_string();
@@ -289,4 +289,41 @@ fn heavy_tails_lose_less_with_minima() {
     let (minima, scales) = (error(Quant::Q4Super), error(Quant::Q4));
     assert!(minima < 0.8 * scales, "{minima} against {scales}");
     assert!(minima > 0.0);
+}
+
+/// Layouts for what was published in integers are refused where floats are to be rounded.
+#[test]
+fn floats_are_not_rounded_to_every_type() {
+    let model = matrix_model(weight("w", "w", &[3, 5]));
+    let file = file(&[("w", "F32", &[3, 5], f32_bytes(&ramp(15)))]);
+    let folder = Folder::with(&[
+        ("config.json", b"{}".as_slice()),
+        ("model.safetensors", &file),
+    ]);
+    for quant in Quant::ALL {
+        let rule = QuantRule {
+            pattern: "*".into(),
+            quant: Some(quant),
+        };
+        let plans = [
+            quant.into(),
+            QuantPlan {
+                rules: vec![rule],
+                ..Q8.into()
+            },
+        ];
+        for plan in plans {
+            let checkpoint = Checkpoint::open(folder.as_ref()).unwrap();
+            let weights = resolve(&model, Source::Checkpoint(checkpoint)).unwrap();
+            let made = quantize(&model, weights, &plan, &|_, _| {});
+            match quant {
+                Quant::Q8 | Quant::Q4 | Quant::Q4Super => drop(made.unwrap()),
+                Quant::Q4Min | Quant::Q8Min | Quant::Q8Half | Quant::Q4Narrow => {
+                    let said = made.unwrap_err().to_string();
+                    let expected = format!("{quant}: nothing is rounded to this type");
+                    assert!(said.starts_with(&expected), "{said}");
+                }
+            }
+        }
+    }
 }
