@@ -3,7 +3,7 @@
 use graver_runtime::abi::CacheType;
 
 use super::compile::plain_program;
-use super::load::Loaded;
+use super::loaded::Loaded;
 use crate::graph::{Program, ProgramKind};
 use crate::shard::{Division, RanksError, Sharding};
 
