@@ -213,7 +213,7 @@ pub enum RequestError {
         vocab: usize,
     },
     /// A number of continuations that makes no sense.
-    #[error("n = {found}: expected 1 to {most} choices")]
+    #[error("{found} choices: expected 1 to {most}")]
     Choices {
         /// Choices asked for.
         found: usize,
@@ -221,7 +221,7 @@ pub enum RequestError {
         most: usize,
     },
     /// Too many alternatives.
-    #[error("top_logprobs of {found}: expected at most {most}")]
+    #[error("the probabilities of {found} alternatives: expected at most {most}")]
     Alternatives {
         /// Alternatives asked for.
         found: usize,
