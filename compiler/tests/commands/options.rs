@@ -337,7 +337,7 @@ fn help_has_headings() {
     assert_eq!(under("Passes"), ["no-fuse", "no-pass", "pass-limit"]);
     assert_eq!(
         under("Weights and KV cache"),
-        ["quantize", "head", "quantize-plan", "kv"]
+        ["quantize", "head", "quantize-plan", "calibrate", "kv"]
     );
     assert_eq!(under("Ranks"), ["ranks", "plan"]);
     let sampling = ["temp", "top-k", "top-p", "min-p", "repeat-penalty", "seed"];
