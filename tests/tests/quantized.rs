@@ -140,7 +140,7 @@ fn a_rule_about_nothing_is_refused() {
     };
     assert!(
         said.to_string()
-            .starts_with("layers.*.mlp.dwn=…: no matrix"),
+            .starts_with("layers.*.mlp.dwn=…: matches no matrix"),
         "{said}"
     );
 }
