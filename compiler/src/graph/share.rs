@@ -193,10 +193,8 @@ fn with_minima(quant: Quant, panel: &[u8], columns: &Range<usize>) -> Vec<u8> {
             let scale = quant.scale(panel, lane, first);
             let factors = [scale, quant.minimum(panel, lane, first)];
             Quant::put_factors(&mut out[to.group_at(g)..], lane, factors);
-            for i in 0..GROUP {
-                let q = quant.get(panel, lane, first + i);
-                to.put(&mut out, lane, g * GROUP + i, q);
-            }
+            let q = std::array::from_fn(|i| quant.get(panel, lane, first + i) as i8);
+            to.put_group(&mut out, lane, g, &q);
         }
     }
     out

@@ -4,7 +4,7 @@ use graver_runtime::abi::Quant;
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 use rayon::prelude::*;
 
-use super::lane::{Lane, Misfit, clear};
+use super::lane::{Lane, Misfit};
 use super::storage::{Parts, StorageType};
 
 /// Blocks that are looked at in one piece.
@@ -53,7 +53,6 @@ impl<'a> Rows<'a> {
     pub(super) fn panels(self, first: usize, quant: Quant, out: &mut [u8]) -> Result<(), Misfit> {
         let panels = out.chunks_exact_mut(quant.panel_bytes(self.columns));
         for (i, panel) in panels.enumerate() {
-            panel.fill(0);
             for lane in 0..PANEL_ROWS {
                 self.lane((first + i) * PANEL_ROWS + lane, lane, quant, panel)?;
             }
@@ -66,8 +65,8 @@ impl<'a> Rows<'a> {
         let StorageType { block, bytes, .. } = *self.storage;
         let (per_row, per_block) = (self.columns / block, block / GROUP);
         if row >= self.rows {
-            (0..self.columns / GROUP).for_each(|g| clear(quant, panel, lane, g));
-            return Ok(());
+            return (0..self.columns / GROUP)
+                .try_for_each(|g| Lane::ZEROS.put(quant, panel, lane, g));
         }
         let blocks = self.bytes[row * per_row * bytes..].chunks_exact(bytes);
         for (b, from) in blocks.take(per_row).enumerate() {
@@ -150,6 +149,11 @@ mod tests {
             assert_eq!(matrix.packable(), Some(quant), "{}", storage.name);
             let mut panels = vec![0xAA; quant.matrix_bytes(rows, columns)];
             matrix.panels(0, quant, &mut panels).unwrap();
+            let last = &panels[quant.panel_bytes(columns)..];
+            for (lane, column) in (3..8).flat_map(|lane| (0..columns).map(move |c| (lane, c))) {
+                let beyond = quant.value(last, lane, column);
+                assert_eq!(beyond, 0.0, "{}: row 11 and on", storage.name);
+            }
             let mut values = vec![0.0; storage.block];
             for (i, block) in bytes.chunks_exact(storage.bytes).enumerate() {
                 storage.read(block, &mut values);

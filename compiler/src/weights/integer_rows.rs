@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::checkpoint::Checkpoint;
 use super::integer_matrix::{IntegerMatrix, Side};
-use super::lane::{Lane, Misfit, Nested, clear};
+use super::lane::{Lane, Misfit, Nested};
 
 /// Bytes of a word.
 const WORD_BYTES: usize = 4;
@@ -100,13 +100,12 @@ impl<'a> IntegerRows<'a> {
     pub(super) fn panels(self, first: usize, quant: Quant, out: &mut [u8]) -> Result<(), Misfit> {
         let panels = out.chunks_exact_mut(quant.panel_bytes(self.m.columns));
         for (i, panel) in panels.enumerate() {
-            panel.fill(0);
             for g in 0..self.m.columns / GROUP {
                 for lane in 0..PANEL_ROWS {
                     let row = (first + i) * PANEL_ROWS + lane;
                     match row < self.m.rows {
                         true => self.put(row, g, quant, panel, lane)?,
-                        false => clear(quant, panel, lane, g),
+                        false => Lane::ZEROS.put(quant, panel, lane, g)?,
                     }
                 }
             }
@@ -135,7 +134,7 @@ impl<'a> IntegerRows<'a> {
             integers: std::array::from_fn(|i| (self.code(row, column + i) - less) as i8),
             scales: [scale; 2],
             minimum,
-            nested: Nested::default(),
+            nested: Nested::NONE,
         };
         let misfit = |(i, found)| (row * self.m.columns + column + i, found);
         values.put(quant, panel, lane, g).map_err(misfit)

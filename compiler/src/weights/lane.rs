@@ -17,13 +17,29 @@ pub(super) struct Lane {
 }
 
 /// Units of a scale and of what is taken away, and how many of each.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Copy)]
 pub(super) struct Nested {
     pub(super) units: [f16; 2],
     pub(super) factors: [u8; 2],
 }
 
+impl Nested {
+    /// No units of anything.
+    pub(super) const NONE: Nested = Nested {
+        units: [f16::ZERO; 2],
+        factors: [0; 2],
+    };
+}
+
 impl Lane {
+    /// What a row beyond the last has.
+    pub(super) const ZEROS: Lane = Lane {
+        integers: [0; GROUP],
+        scales: [0.0; 2],
+        minimum: 0.0,
+        nested: Nested::NONE,
+    };
+
     /// Puts them into row `lane` of group `g` of a panel, unless one of the values is not finite: which of them, and what it is.
     pub(super) fn put(
         &self,
@@ -58,9 +74,4 @@ impl Lane {
             None => Ok(()),
         }
     }
-}
-
-/// Zeros in group `g` of a panel, for a row beyond the last.
-pub(super) fn clear(quant: Quant, panel: &mut [u8], lane: usize, g: usize) {
-    quant.put_group(panel, lane, g, &[0; GROUP]);
 }

@@ -111,7 +111,7 @@ pub(crate) struct Parts {
     minima: [f32; MAX_GROUPS],
     /// What scales and minima are products of, where they are.
     units: [f16; 2],
-    factors: [[u8; 2]; MAX_GROUPS],
+    factors: [[u8; MAX_GROUPS]; 2],
     group: usize,
 }
 
@@ -120,7 +120,7 @@ impl Parts {
     pub(in crate::weights) fn nested(&self, i: usize) -> Nested {
         Nested {
             units: self.units,
-            factors: self.factors[i / self.group],
+            factors: self.factors.map(|of_groups| of_groups[i / self.group]),
         }
     }
 
@@ -170,47 +170,34 @@ impl Groups {
             scales: [0.0; MAX_GROUPS],
             minima: [0.0; MAX_GROUPS],
             units: [f16::ZERO; 2],
-            factors: [[0; 2]; MAX_GROUPS],
+            factors: [[0; MAX_GROUPS]; 2],
             group: self.group,
         };
         self.integers(block, &mut parts.integers[..count]);
         let scales = &mut parts.scales[..count / self.group];
         let minima = &mut parts.minima[..count / self.group];
         let scale = match self.scale {
-            Scale::F16(at) => half_at(block, at).to_f32(),
+            Scale::F16(at) => {
+                parts.units[0] = half_at(block, at);
+                parts.units[0].to_f32()
+            }
             Scale::HalfPower(at) => half_power(block[at]),
         };
         match &self.scales {
             None => scales.fill(scale),
-            Some(factors) => factors.times(scale, block, scales),
+            Some(factors) => parts.factors[0] = factors.times(scale, block, scales),
         }
         match &self.minimum {
             Minimum::None => {}
             Minimum::Plus(at) => minima.fill(half_at(block, *at).to_f32()),
             Minimum::Minus(at, factors) => {
+                parts.units[1] = half_at(block, *at);
                 // Less a minimum is plus its negative, in every bit.
-                factors.times(half_at(block, *at).to_f32(), block, minima);
+                parts.factors[1] = factors.times(parts.units[1].to_f32(), block, minima);
                 minima.iter_mut().for_each(|minimum| *minimum = -*minimum);
             }
         }
-        self.nested(block, count / self.group, &mut parts);
         parts
-    }
-
-    /// What scales and minima are products of, where both are.
-    fn nested(&self, block: &[u8], count: usize, parts: &mut Parts) {
-        let nested = (self.scale, &self.scales, &self.minimum);
-        let (Scale::F16(unit), Some(scales), Minimum::Minus(unit_of_minima, minima)) = nested
-        else {
-            return;
-        };
-        parts.units = [unit, *unit_of_minima].map(|at| half_at(block, at));
-        for (side, factors) in [scales, minima].into_iter().enumerate() {
-            let mut read = [0; MAX_GROUPS];
-            bits::read(factors.bits, block, &mut read[..count]);
-            let to = parts.factors.iter_mut().zip(read);
-            to.for_each(|(to, factor)| to[side] = factor);
-        }
     }
 
     /// Whether a block is one of [`Quant::Q4Super`], its factors being what they are stored as.
@@ -248,14 +235,14 @@ impl Groups {
 }
 
 impl Factors {
-    /// `scale` times the factor of each group.
-    fn times(&self, scale: f32, block: &[u8], out: &mut [f32]) {
+    /// `scale` times the factor of each group; gives back the factors as they are stored.
+    fn times(&self, scale: f32, block: &[u8], out: &mut [f32]) -> [u8; MAX_GROUPS] {
         let mut factors = [0; MAX_GROUPS];
-        let factors = &mut factors[..out.len()];
-        bits::read(self.bits, block, factors);
-        for (out, factor) in out.iter_mut().zip(factors.iter()) {
-            *out = scale * f32::from((*factor as i8) - self.less);
+        bits::read(self.bits, block, &mut factors[..out.len()]);
+        for (out, factor) in out.iter_mut().zip(factors) {
+            *out = scale * f32::from((factor as i8) - self.less);
         }
+        factors
     }
 }
 
