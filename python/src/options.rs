@@ -1,6 +1,7 @@
 //! How a model is compiled, as arguments.
 
 use graver::runtime::abi::{CacheType, Quant};
+use graver::weights::rounded_to;
 use pyo3::exceptions::PyValueError;
 use pyo3::prelude::*;
 use pyo3::types::PyMapping;
@@ -54,12 +55,7 @@ fn with_plan(options: graver::Options, plan: &QuantizePlan<'_>) -> PyResult<grav
 
 /// What matrices are rounded to; nothing for `'none'`.
 fn quant(argument: &str, name: &str) -> PyResult<Option<Quant>> {
-    match name {
-        "q8" => Ok(Some(Quant::Q8)),
-        "q4" => Ok(Some(Quant::Q4Super)),
-        "none" => Ok(None),
-        other => Err(unknown(argument, other, "'q8', 'q4' or 'none'")),
-    }
+    rounded_to(name).ok_or_else(|| unknown(argument, name, "'q8', 'q4' or 'none'"))
 }
 
 fn cache(name: &str) -> PyResult<CacheType> {

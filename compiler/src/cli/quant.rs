@@ -2,8 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
-use graver::weights::{QuantChoice, QuantPlan, QuantRule};
+use graver::weights::{QuantChoice, QuantPlan, QuantRule, ROUNDED_TO, rounded_to};
 use graver_runtime::abi::{CacheType, Quant};
 
 /// An option about some matrices beside `--quantize none`.
@@ -18,16 +19,17 @@ pub(crate) struct NothingRounded(&'static str);
 pub(crate) struct QuantArgs {
     /// Store every matrix in groups of 32 integers, of 8 bits with a scale or of 4 bits with a scale and a minimum; none: in floats, also where a GGUF file has
     /// integers, so that what they are multiplied with is not rounded
-    #[arg(help_heading = "Weights and KV cache", long, value_name = "TYPE")]
-    quantize: Option<QuantName>,
+    #[arg(help_heading = "Weights and KV cache", long, value_name = "TYPE", value_parser = types())]
+    quantize: Option<RoundedTo>,
     /// Type of the embedding and the head [default: that of --quantize]
     #[arg(
         help_heading = "Weights and KV cache",
         long,
         value_name = "TYPE",
+        value_parser = types(),
         requires = "quantize"
     )]
-    head: Option<QuantName>,
+    head: Option<RoundedTo>,
     /// Types of some matrices, by the names of the model or of the checkpoint's tensors: layers.*.mlp.down=q8,layers.0=none,head=q8; the
     /// last match wins
     #[arg(
@@ -51,11 +53,13 @@ pub(crate) struct QuantArgs {
     kv: Option<CacheName>,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum QuantName {
-    Q8,
-    Q4,
-    None,
+/// A type among [`ROUNDED_TO`].
+#[derive(Clone, Copy, Debug)]
+struct RoundedTo(Option<Quant>);
+
+fn types() -> impl TypedValueParser<Value = RoundedTo> {
+    let names = PossibleValuesParser::new(ROUNDED_TO.map(|(name, _)| name));
+    names.map(|name| RoundedTo(rounded_to(&name).flatten()))
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -64,16 +68,6 @@ enum CacheName {
     F16,
     Bf16,
     Q8,
-}
-
-impl QuantName {
-    fn quant(self) -> Option<Quant> {
-        match self {
-            QuantName::Q8 => Some(Quant::Q8),
-            QuantName::Q4 => Some(Quant::Q4Super),
-            QuantName::None => None,
-        }
-    }
 }
 
 impl QuantArgs {
@@ -87,15 +81,15 @@ impl QuantArgs {
                 return Err(NothingRounded("--calibrate"));
             }
             return match (self.head, self.quantize_plan.first()) {
-                (None | Some(QuantName::None), None) => Ok(None),
+                (None | Some(RoundedTo(None)), None) => Ok(None),
                 (_, Some(_)) => Err(NothingRounded("--quantize-plan")),
                 (Some(_), None) => Err(NothingRounded("--head")),
             };
         };
-        let head = self.head.and_then(QuantName::quant).unwrap_or(layers);
+        let head = self.head.and_then(|head| head.0).unwrap_or(layers);
         let as_it_is = match self.head {
-            Some(QuantName::None) => &["embed", "head"][..],
-            Some(QuantName::Q8 | QuantName::Q4) | None => &[],
+            Some(RoundedTo(None)) => &["embed", "head"][..],
+            Some(RoundedTo(Some(_))) | None => &[],
         };
         let as_it_is = as_it_is.iter().map(|section| QuantRule {
             pattern: (*section).into(),
@@ -110,7 +104,7 @@ impl QuantArgs {
 
     /// What most matrices are rounded to, if to anything.
     fn rounded(&self) -> Option<Quant> {
-        self.quantize?.quant()
+        self.quantize?.0
     }
 
     /// The text that matrices are rounded for.
@@ -120,7 +114,7 @@ impl QuantArgs {
 
     /// Whether weights that a file has in integers become floats.
     pub(crate) fn floats(&self) -> bool {
-        matches!(self.quantize, Some(QuantName::None))
+        matches!(self.quantize, Some(RoundedTo(None)))
     }
 
     /// Whether weights are quantised, or keys and values kept in less than f32.

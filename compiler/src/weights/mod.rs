@@ -55,7 +55,7 @@ pub use gguf::{
     SplitError, TypeCount, parse_gguf,
 };
 pub use header::{HeaderTensor, parse_header};
-pub use quant_plan::{NoRule, QuantChoice, QuantPlan, QuantRule};
+pub use quant_plan::{NoRule, QuantChoice, QuantPlan, QuantRule, ROUNDED_TO, rounded_to};
 pub use storage::{FloatType, StorageType};
 pub use view::View;
 

@@ -2,7 +2,7 @@
 
 use graver_runtime::abi::Quant;
 
-/// Types of quantised weights: [`Quant::Q8`], [`Quant::Q4Super`], which is q4 on the command line, or [`Quant::Q4`].
+/// Types of quantised weights: those of [`ROUNDED_TO`], or [`Quant::Q4`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QuantChoice {
     /// Matrices of the layers.
@@ -31,6 +31,19 @@ pub struct QuantRule {
     pub pattern: String,
     /// Their type; they stay as they are where this is none.
     pub quant: Option<Quant>,
+}
+
+/// What matrices can be rounded to, by the names that users have for it; `none` leaves them as they are.
+pub const ROUNDED_TO: [(&str, Option<Quant>); 3] = [
+    ("q8", Some(Quant::Q8)),
+    ("q4", Some(Quant::Q4Super)),
+    ("none", None),
+];
+
+/// What a name among [`ROUNDED_TO`] stands for.
+pub fn rounded_to(name: &str) -> Option<Option<Quant>> {
+    let found = ROUNDED_TO.into_iter().find(|(known, _)| *known == name);
+    found.map(|(_, quant)| quant)
 }
 
 /// Text that is no rule.
@@ -62,12 +75,7 @@ impl std::str::FromStr for QuantRule {
 
     fn from_str(text: &str) -> Result<QuantRule, NoRule> {
         let rule = text.rsplit_once('=').and_then(|(pattern, name)| {
-            let quant = match name {
-                "none" => None,
-                "q8" => Some(Quant::Q8),
-                "q4" => Some(Quant::Q4Super),
-                _ => return None,
-            };
+            let quant = rounded_to(name)?;
             (!pattern.is_empty()).then(|| QuantRule {
                 pattern: pattern.into(),
                 quant,
