@@ -9,8 +9,8 @@ use graver_runtime::abi::CacheType;
 use serde::Serialize;
 
 use crate::codegen::{Instruments, Planned};
-use crate::driver::{Loaded, Part, plain_program, plan_program};
-use crate::graph::{Program, ProgramKind};
+use crate::driver::{Loaded, Part, plain_programs, plan_program};
+use crate::graph::Program;
 use crate::passes::{Outcome, PASSES, PassOptions, PassReport};
 use crate::shard::{RanksError, Sharding, Shared};
 use crate::units::counted;
@@ -124,19 +124,11 @@ pub fn explain_ranks(
     loaded: &Loaded,
     passes: &PassOptions,
     cache: CacheType,
-    Part { division, rank }: Part,
+    part: Part,
 ) -> Result<Explanation, RanksError> {
     let plain = plain_programs(loaded, cache);
-    let sharding = Sharding::plan(&plain[0], division)?;
-    let ranks = sharding.ranks();
-    if rank >= ranks {
-        return Err(RanksError::NoSuchRank { rank, ranks });
-    }
-    Ok(explained(loaded, passes, &plain, (&sharding, rank)))
-}
-
-fn plain_programs(loaded: &Loaded, cache: CacheType) -> [Program; 2] {
-    [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| plain_program(loaded, kind, cache))
+    let sharding = part.sharding(&plain)?;
+    Ok(explained(loaded, passes, &plain, (&sharding, part.rank)))
 }
 
 fn explained(

@@ -179,6 +179,11 @@ pub fn plain_program(loaded: &Loaded, kind: ProgramKind, cache: CacheType) -> Pr
     program
 }
 
+/// [`plain_program`] of decode and of prefill.
+pub(crate) fn plain_programs(loaded: &Loaded, cache: CacheType) -> [Program; 2] {
+    [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| plain_program(loaded, kind, cache))
+}
+
 /// How a weight is stored; one of a kind that no layer is of, plainly.
 fn storage(loaded: &Loaded, section: Section, weight: &Weight) -> Storage {
     match loaded.weights.find(&loaded.model, section, &weight.slot) {

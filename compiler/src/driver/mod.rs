@@ -25,6 +25,7 @@ mod options;
 mod part;
 mod ranks;
 
+pub(crate) use compile::plain_programs;
 pub use compile::{
     HiddenStates, compile, open, open_with_hidden, plain_program, plan, plan_program, start,
 };

@@ -2,9 +2,9 @@
 
 use graver_runtime::abi::CacheType;
 
-use super::compile::plain_program;
+use super::compile::plain_programs;
 use super::loaded::Loaded;
-use crate::graph::{Program, ProgramKind};
+use crate::graph::Program;
 use crate::shard::{Division, RanksError, Sharding};
 
 /// The part of one rank; of the only one, the whole model.
@@ -42,16 +42,21 @@ impl Part {
         loaded: &Loaded,
         cache: CacheType,
     ) -> Result<[Program; 2], RanksError> {
-        let plain = [ProgramKind::Decode, ProgramKind::Prefill];
-        let plain = plain.map(|kind| plain_program(loaded, kind, cache));
+        let plain = plain_programs(loaded, cache);
+        let sharding = self.sharding(&plain)?;
+        Ok(match sharding.ranks() {
+            1 => plain,
+            _ => plain.map(|program| sharding.rank(&program, self.rank).program),
+        })
+    }
+
+    /// How the model is shared, with this rank among others, as its plain graphs say.
+    pub(crate) fn sharding(self, plain: &[Program; 2]) -> Result<Sharding, RanksError> {
         let sharding = Sharding::plan(&plain[0], self.division)?;
         let (rank, ranks) = (self.rank, sharding.ranks());
-        if rank >= ranks {
-            return Err(RanksError::NoSuchRank { rank, ranks });
+        match rank < ranks {
+            true => Ok(sharding),
+            false => Err(RanksError::NoSuchRank { rank, ranks }),
         }
-        Ok(match ranks {
-            1 => plain,
-            _ => plain.map(|program| sharding.rank(&program, rank).program),
-        })
     }
 }

@@ -9,14 +9,14 @@ use graver_runtime::ranks::Communicator;
 use graver_runtime::ranks::local::{self, LocalRank, MakeSession};
 use graver_runtime::session::{self, Session, SessionOptions};
 
-use super::compile::{agreed, plain_program, plan_program};
+use super::compile::{agreed, plain_programs, plan_program};
 use super::error::{OpenError, PlanRanksError};
 use super::loaded::Loaded;
 use super::manifest::manifest;
 use super::options::CompileOptions;
 use crate::agree;
 use crate::artifact::{JitError, PlannedModel, jit, weight_source};
-use crate::graph::{Program, ProgramKind};
+use crate::graph::Program;
 use crate::shard::{Division, Method, Sharding, same_code};
 use crate::weights::Weights;
 
@@ -55,8 +55,7 @@ impl<'a> Ranks<'a> {
         division: impl Into<Division>,
     ) -> Result<Ranks<'a>, PlanRanksError> {
         let division = division.into();
-        let kinds = [ProgramKind::Decode, ProgramKind::Prefill];
-        let plain = kinds.map(|kind| plain_program(loaded, kind, options.cache));
+        let plain = plain_programs(loaded, options.cache);
         Ok(Ranks {
             sharding: Sharding::plan(&plain[0], division)?,
             checksum: checksum(&plain[0], loaded, options, division),

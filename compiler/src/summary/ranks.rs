@@ -12,7 +12,7 @@ use serde::Serialize;
 use super::machine::Machine;
 use crate::codegen::{Instruments, Planned};
 use crate::cost::{self, Step};
-use crate::driver::{CompileOptions, Loaded, plain_program, plan_program};
+use crate::driver::{CompileOptions, Loaded, plain_programs, plan_program};
 use crate::graph::{Collective, Program, ProgramKind};
 use crate::shard::{Division, Method, RanksError, Sharding};
 use crate::units::{bytes, counted};
@@ -67,8 +67,7 @@ pub(super) fn summarize(
     steps: &[(ProgramKind, Step)],
     machine: Option<(Machine, Link)>,
 ) -> Result<RanksSummary, RanksError> {
-    let kinds = [ProgramKind::Decode, ProgramKind::Prefill];
-    let plain = kinds.map(|kind| plain_program(loaded, kind, options.cache));
+    let plain = plain_programs(loaded, options.cache);
     let Division { ranks, method } = division;
     let sharding = Sharding::plan(&plain[0], division)?;
     // One after the other, or all at the same time, of which the first has most to do.
