@@ -76,26 +76,28 @@ fn text_of(model: &Arc<GgufModel>) -> Result<LoadedText, GgufError> {
     let eos = vocabulary(file, &kind)?.all_ends();
     // Merges are searched for, and the whole is written, beside whatever else is being loaded.
     let model = model.clone();
-    let make = move || files_of(&model.files[0]).map_err(|problem| problem.to_string());
+    let make = move || files_of(&model.files[0]).map_err(|problem| problem.to_string())?;
     Ok(LoadedText {
         tokenizer: Source::Recipe(Recipe::new(place, make)),
         eos,
     })
 }
 
-/// The files of a tokenizer that is known.
-fn files_of(file: &GgufFile) -> Result<Contents, GgufError> {
-    let Ok(kind) = kind(file)? else {
-        unreachable!("the file's kind was known before");
+/// The files of a tokenizer, or why there is none that is known.
+fn files_of(file: &GgufFile) -> Result<Result<Contents, String>, GgufError> {
+    let kind = match kind(file)? {
+        Ok(kind) => kind,
+        // It was known before: somebody writes to the file.
+        Err(why) => return Ok(Err(why)),
     };
     let vocabulary = vocabulary(file, &kind)?;
     let template = file.header.metadata.text(&file.bytes, TEMPLATE)?;
-    Ok(Files {
+    Ok(Ok(Files {
         tokenizer: Cow::Owned(write::tokenizer(&vocabulary, &kind)),
         config: Some(Cow::Owned(write::config(&vocabulary, template))),
         special_tokens_map: None,
         added_tokens: None,
-    })
+    }))
 }
 
 /// The kind of a file's tokenizer, or why it has none that is known.
