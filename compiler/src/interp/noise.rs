@@ -26,24 +26,12 @@ pub(super) fn shake(op: &Op, value: &mut Rows, seed: u64) {
     }
 }
 
+/// Whether its result is floats that it has computed, not only moved.
 fn computes_floats(op: &Op) -> bool {
-    match op {
-        Op::Input(_) | Op::Weight(_) | Op::Copy | Op::GatherRows | Op::Slice { .. } => false,
-        Op::CacheWrite { .. } | Op::CacheRead { .. } | Op::Collective(_) => false,
-        Op::HeadSlice(_) | Op::HeadConcat(_) => false,
-        // Rows of tables, and integers.
-        Op::Embed { .. } | Op::PositionRows { .. } | Op::Quantize { .. } => false,
-        // With numbers of experts, tokens or positions among what they give.
-        Op::Route(_) | Op::GroupByExpert(_) | Op::PickKeys(_) => false,
-        Op::RopeAngles { .. } | Op::Rope(_) | Op::PositionScale(_) | Op::Norm(_) => true,
-        Op::Matmul(_) | Op::HeadMatmul(_) | Op::Epilogue { .. } => true,
-        Op::Binary(_) | Op::Unary(_) | Op::Xielu(_) | Op::Cutoff { .. } => true,
-        Op::ScaleRows | Op::ScaleBy | Op::WeightedSum(_) | Op::MatchRms { .. } => true,
-        Op::Scores(_) | Op::Softmax(_) | Op::Mix(_) | Op::Attention(_) => true,
-        Op::LatentAttention(_) | Op::IndexScores(_) => true,
-        Op::GatherTokens { .. } | Op::GroupedMatmul(_) | Op::Activate(_) => true,
-        Op::Combine { .. } | Op::IdentityWeight(_) => true,
-        Op::ExpertsIn(_) | Op::ExpertsOut(_) => true,
-        Op::ShortConv(_) | Op::Decay { .. } | Op::DeltaRule(_) | Op::Scan(_) => true,
-    }
+    // Integers, or numbers of experts, tokens and positions, are among what they give.
+    let counts = matches!(
+        op,
+        Op::Quantize { .. } | Op::Route(_) | Op::GroupByExpert(_) | Op::PickKeys(_)
+    );
+    !counts && !op.facts().moves()
 }

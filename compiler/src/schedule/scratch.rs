@@ -82,36 +82,8 @@ pub(super) fn scratch(graph: &Graph, node: NodeId, kind: ProgramKind) -> Scratch
         Op::Decay { heads, .. } => {
             DecayScratch::take(layout, *heads);
         }
-        // They work where their operands and results lie, or in what products may use.
-        Op::Input(_)
-        | Op::Weight(_)
-        | Op::Slice { .. }
-        | Op::CacheRead { .. }
-        | Op::Embed { .. }
-        | Op::PositionRows { .. }
-        | Op::RopeAngles { .. }
-        | Op::Norm(_)
-        | Op::Binary(_)
-        | Op::Unary(_)
-        | Op::Rope(_)
-        | Op::PositionScale(_)
-        | Op::CacheWrite { .. }
-        | Op::GatherRows
-        | Op::HeadSlice(_)
-        | Op::HeadConcat(_)
-        | Op::HeadMatmul(_)
-        | Op::Copy
-        | Op::GroupByExpert(_)
-        | Op::GatherTokens { .. }
-        | Op::GroupedMatmul(_)
-        | Op::Combine { .. }
-        | Op::ScaleRows
-        | Op::IdentityWeight(_)
-        | Op::ScaleBy
-        | Op::WeightedSum(_)
-        | Op::MatchRms { .. }
-        | Op::Cutoff { .. }
-        | Op::Collective(_) => {}
+        // Kernels without a layout work where their operands and results lie, or in what products may use.
+        _ => {}
     }
     Scratch {
         areas: std::mem::take(&mut layout.areas),

@@ -136,4 +136,9 @@ impl<'a> Facts<'a> {
     pub(super) fn int8(self, int8: bool) -> Facts<'a> {
         Facts { int8, ..self }
     }
+
+    /// Whether numbers of its operands are its result, as they are.
+    pub(crate) fn moves(&self) -> bool {
+        matches!(self.cut, Cut::View | Cut::Rows(Flops::Each(0)))
+    }
 }
