@@ -18,7 +18,7 @@ const HEIGHT: usize = 6;
 const DEPTH: usize = 256;
 /// Panels made at once.
 const PANELS: usize = MATMUL_SCRATCH / (DEPTH * WIDTH * size_of::<f32>());
-/// Rows of `x` that sweep the panels together, a whole number of tiles of 6 and of 12: 120 KiB of each run.
+/// Rows of `x` that sweep the panels together, a whole number of tiles: 120 KiB of each run.
 const ROWS: usize = 20 * HEIGHT;
 
 /// Tiles over panels that are made.

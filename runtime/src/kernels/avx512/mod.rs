@@ -5,7 +5,7 @@
 //! | `load`   | weights of each float type as vectors of sixteen f32                                    |
 //! | `matmul` | the float matmuls: which of the two below runs, or one for AVX2                         |
 //! | `dot`    | two to eight rows of `x`, where rows of weights are read one after the other            |
-//! | `tile`   | more rows: tiles of 12 × 32, a [choice](Choices)                                        |
+//! | `tile`   | more rows: tiles of 6 × 64, a [choice](Choices)                                         |
 //! | `wide`   | integers, one row of activations: two chunks of a panel at once, a [choice](Choices)    |
 //! | `tiles`  | integers, many rows: two panels at once; and which kernel takes how many                |
 //!
