@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use super::wide;
 use crate::abi::Quant;
-use crate::abi::quant::{Block, EIGHTH, GROUP, PANEL_ROWS};
+use crate::abi::quant::{Block, EIGHTH, GROUP, PANEL_ROWS, SUPER_GROUPS};
 use crate::kernels::panels::{CHUNKS, Call, FEW, Product, bias, chunks, sign};
 use crate::kernels::vnni::avx512 as narrow;
 
@@ -24,6 +24,7 @@ const COLUMNS: usize = 8;
 const LANES: usize = 2 * PANEL_ROWS;
 /// Groups of a run: of K = 1024, a tile of rows takes 11 KiB and two panels 17 KiB.
 const DEPTH: usize = 32;
+const _: () = assert!(DEPTH.is_multiple_of(SUPER_GROUPS));
 /// How far ahead of itself a block asks for weights, in bytes: memory has answered by the time the block is there.
 const AHEAD: usize = 4096;
 
@@ -119,36 +120,56 @@ unsafe fn both(groups: [*const u8; 2], offset: usize) -> __m512i {
     }
 }
 
-/// Factors of group `g` of two panels: the first eight of each, or the second.
+/// The factors of a group of two panels: scales, and what is added times [`EIGHTH`], or the scales of second halves; zeros where there is one
+/// factor. `units` are those of its super-block.
 ///
 /// # Safety
-/// AVX-512; the panels, of type `quant`, have that group.
+/// AVX-512; the groups, of type `quant`, are readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn factors(quant: Quant, panels: [*const u8; 2], g: usize, second: usize) -> __m512 {
-    // SAFETY: a group begins with its factors, of eight rows once or twice; a head has as many units.
+unsafe fn factors(quant: Quant, groups: [*const u8; 2], units: [__m512; 2]) -> [__m512; 2] {
+    // SAFETY: a group begins with its factors: of eight rows, once or twice, in the type that is read.
     unsafe {
-        let groups = panels.map(|panel| panel.wrapping_add(quant.group_at(g)));
+        let eighth = _mm512_set1_ps(EIGHTH);
+        let floats = |at: usize| _mm512_castsi512_ps(both(groups, at * 4 * PANEL_ROWS));
+        let bytes = |at: usize| {
+            let [a, b] = groups.map(|group| _mm_loadl_epi64(group.add(at * PANEL_ROWS).cast()));
+            _mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_unpacklo_epi64(a, b)))
+        };
         match quant {
-            Quant::Q8 | Quant::Q4 => halves(groups, 0),
-            Quant::Q4Narrow => halves(groups, second),
-            Quant::Q4Min | Quant::Q8Min | Quant::Q8Half => {
-                _mm512_castsi512_ps(both(groups, second * 4 * PANEL_ROWS))
-            }
-            Quant::Q4Super => {
-                let heads = panels.map(|panel| panel.wrapping_add(quant.head_at(g)));
-                let bytes = groups.map(|group| group.wrapping_add(second * PANEL_ROWS));
-                let (a, b) = (
-                    _mm_loadl_epi64(bytes[0].cast()),
-                    _mm_loadl_epi64(bytes[1].cast()),
-                );
-                let bytes = _mm512_cvtepu8_epi32(_mm_unpacklo_epi64(a, b));
-                let product = _mm512_mul_ps(_mm512_cvtepi32_ps(bytes), halves(heads, second));
-                match second {
-                    0 => product,
-                    _ => _mm512_sub_ps(_mm512_set1_ps(-0.0), product),
-                }
-            }
+            Quant::Q8 | Quant::Q4 => [halves(groups, 0), _mm512_setzero_ps()],
+            Quant::Q8Half => [floats(0), floats(1)],
+            Quant::Q4Min | Quant::Q8Min => [floats(0), _mm512_mul_ps(floats(1), eighth)],
+            Quant::Q4Narrow => [halves(groups, 0), _mm512_mul_ps(halves(groups, 1), eighth)],
+            Quant::Q4Super => [
+                _mm512_mul_ps(bytes(0), units[0]),
+                _mm512_mul_ps(bytes(1), units[1]),
+            ],
+        }
+    }
+}
+
+/// The units of a super-block of two panels: of scales, and of what is added times [`EIGHTH`], which is exact; zeros for types that have none.
+///
+/// # Safety
+/// AVX-512; the heads, where the type has some, are readable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+unsafe fn units(quant: Quant, heads: [*const u8; 2]) -> [__m512; 2] {
+    // SAFETY: a head is eight units and eight more.
+    unsafe {
+        match quant {
+            // What is counted in the second is taken away.
+            Quant::Q4Super => [
+                halves(heads, 0),
+                _mm512_mul_ps(halves(heads, 1), _mm512_set1_ps(-EIGHTH)),
+            ],
+            Quant::Q8
+            | Quant::Q4
+            | Quant::Q4Min
+            | Quant::Q8Min
+            | Quant::Q8Half
+            | Quant::Q4Narrow => [_mm512_setzero_ps(); 2],
         }
     }
 }
@@ -272,8 +293,14 @@ unsafe fn block<P: Panels, const C: usize>(c: &Call, col: usize, row: usize, gro
                 *sum = _mm512_maskz_loadu_ps(mask, out.add(i * c.out_stride));
             }
         }
+        let mut of_super = [_mm512_setzero_ps(); 2];
         for g in groups {
-            add_group::<P, C>([first, second], g, x, &mut sums);
+            let at = |offset: usize| [first, second].map(|panel| panel.add(offset));
+            // Runs of groups are whole super-blocks, so that each is begun at its head.
+            if g.is_multiple_of(P::QUANT.super_groups()) {
+                of_super = units(P::QUANT, at(P::QUANT.head_at(g)));
+            }
+            add_group::<P, C>(at(P::QUANT.group_at(g)), of_super, x, &mut sums);
             for x in &mut x {
                 *x = x.add(1);
             }
@@ -295,24 +322,23 @@ fn fetch<P: Panels>(groups: [*const u8; 2]) {
     }
 }
 
-/// Adds what group `g` of two panels gives.
+/// Adds what a group of two panels gives, with the units of its super-block.
 ///
 /// # Safety
-/// As [`Panels::sums`]; the panels have that group.
+/// As [`Panels::sums`].
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
 unsafe fn add_group<P: Panels, const C: usize>(
-    panels: [*const u8; 2],
-    g: usize,
+    groups: [*const u8; 2],
+    units: [__m512; 2],
     x: [*const Block; C],
     sums: &mut [__m512; C],
 ) {
-    let groups = panels.map(|panel| panel.wrapping_add(P::QUANT.group_at(g)));
     fetch::<P>(groups);
-    // SAFETY: the caller gives two panels with the group and a block for each of `x`, which is what `sums` and `factors` read.
+    // SAFETY: the caller gives two whole groups and a block for each of `x`, which is what `sums` and `factors` read.
     unsafe {
         let products = P::sums::<C, 0>(groups, x);
-        let scales = factors(P::QUANT, panels, g, 0);
+        let [scales, second] = factors(P::QUANT, groups, units);
         for i in 0..C {
             let (d, scale) = (
                 _mm512_cvtepi32_ps(products[i]),
@@ -332,19 +358,16 @@ unsafe fn add_group<P: Panels, const C: usize>(
         match P::QUANT {
             Quant::Q8 | Quant::Q4 => {}
             Quant::Q4Min | Quant::Q8Min | Quant::Q4Super | Quant::Q4Narrow => {
-                let minima = factors(P::QUANT, panels, g, 1);
-                let minima = _mm512_mul_ps(minima, _mm512_set1_ps(EIGHTH));
                 for i in 0..C {
-                    sums[i] = _mm512_fmadd_ps(_mm512_set1_ps((*x[i]).offset), minima, sums[i]);
+                    sums[i] = _mm512_fmadd_ps(_mm512_set1_ps((*x[i]).offset), second, sums[i]);
                 }
             }
             Quant::Q8Half => {
                 let products = P::sums::<C, 1>(groups, x);
-                let scales = factors(P::QUANT, panels, g, 1);
                 for i in 0..C {
                     let d = _mm512_cvtepi32_ps(products[i]);
                     let term = _mm512_mul_ps(d, _mm512_set1_ps((*x[i]).scale));
-                    sums[i] = _mm512_fmadd_ps(term, scales, sums[i]);
+                    sums[i] = _mm512_fmadd_ps(term, second, sums[i]);
                 }
             }
         }
