@@ -52,16 +52,24 @@ impl<'a> Rows<'a> {
     /// matrix [is packable](Rows::packable).
     pub(super) fn panels(self, first: usize, quant: Quant, out: &mut [u8]) -> Result<(), Misfit> {
         let panels = out.chunks_exact_mut(quant.panel_bytes(self.columns));
+        let parts = &mut Parts::new();
         for (i, panel) in panels.enumerate() {
             for lane in 0..PANEL_ROWS {
-                self.lane((first + i) * PANEL_ROWS + lane, lane, quant, panel)?;
+                self.lane((first + i) * PANEL_ROWS + lane, lane, quant, panel, parts)?;
             }
         }
         Ok(())
     }
 
     /// Writes one row of a panel; rows beyond the last are zeros.
-    fn lane(self, row: usize, lane: usize, quant: Quant, panel: &mut [u8]) -> Result<(), Misfit> {
+    fn lane(
+        self,
+        row: usize,
+        lane: usize,
+        quant: Quant,
+        panel: &mut [u8],
+        parts: &mut Parts,
+    ) -> Result<(), Misfit> {
         let StorageType { block, bytes, .. } = *self.storage;
         let (per_row, per_block) = (self.columns / block, block / GROUP);
         if row >= self.rows {
@@ -70,10 +78,10 @@ impl<'a> Rows<'a> {
         }
         let blocks = self.bytes[row * per_row * bytes..].chunks_exact(bytes);
         for (b, from) in blocks.take(per_row).enumerate() {
-            let parts = self.storage.parts(from);
+            self.storage.parts(from, parts);
             for g in 0..per_block {
                 let at = row * self.columns + b * block + g * GROUP;
-                let put = parts_from(&parts, g * GROUP).put(quant, panel, lane, b * per_block + g);
+                let put = parts_from(parts, g * GROUP).put(quant, panel, lane, b * per_block + g);
                 put.map_err(|(i, found)| (at + i, found))?;
             }
         }
@@ -85,16 +93,15 @@ impl<'a> Rows<'a> {
     pub(super) fn packable(self) -> Option<Quant> {
         let quant = self.storage.packed()?;
         let (low, high) = quant.range();
-        let fits = |block: &[u8]| {
-            let parts = self.storage.parts(block);
-            let integers = &parts.integers[..self.storage.block];
-            integers
-                .iter()
-                .all(|q| (low..=high).contains(&i32::from(*q)))
+        let fits = |piece: &[u8]| {
+            let parts = &mut Parts::new();
+            piece.chunks_exact(self.storage.bytes).all(|block| {
+                let found = self.storage.extremes(block, parts);
+                low <= i32::from(*found.start()) && i32::from(*found.end()) <= high
+            })
         };
         let pieces = self.bytes.par_chunks(self.storage.bytes * AT_ONCE);
-        let fits = !self.storage.may_not_fit()
-            || pieces.all(|piece| piece.chunks_exact(self.storage.bytes).all(fits));
+        let fits = !self.storage.may_not_fit() || pieces.all(fits);
         fits.then_some(quant)
     }
 }

@@ -101,10 +101,6 @@ impl Bits {
             }
             for codes in codes.chunks_mut(self.run) {
                 let lowest = lowest();
-                if self.width == 8 {
-                    codes.copy_from_slice(&from[..codes.len()]);
-                    continue;
-                }
                 for (code, byte) in codes.iter_mut().zip(from) {
                     *code |= (byte >> lowest & mask) << shift;
                 }
@@ -115,6 +111,9 @@ impl Bits {
 
 /// All bits of codes, of which `parts` are the lowest first.
 pub(super) fn read(parts: &[Bits], block: &[u8], codes: &mut [u8]) {
+    if let [Bits { at, width: 8, .. }] = parts {
+        return codes.copy_from_slice(&block[*at..][..codes.len()]);
+    }
     codes.fill(0);
     let mut shift = 0;
     for part in parts {

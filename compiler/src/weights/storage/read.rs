@@ -92,20 +92,37 @@ impl StorageType {
         }
     }
 
-    /// What a block of codes is made of.
+    /// Finds out what a block of codes is made of.
     ///
     /// # Panics
     /// For blocks of other types.
-    pub(crate) fn parts(&self, block: &[u8]) -> Parts {
-        let Form::Groups(groups) = &self.form else {
-            panic!("{} has no groups", self.name);
-        };
-        groups.parts(block, self.block)
+    pub(crate) fn parts(&self, block: &[u8], parts: &mut Parts) {
+        self.groups().parts(block, self.block, parts);
+    }
+
+    /// The smallest and the largest integer of a block of codes.
+    ///
+    /// # Panics
+    /// For blocks of other types.
+    pub(crate) fn extremes(&self, block: &[u8], parts: &mut Parts) -> RangeInclusive<i8> {
+        let integers = self.groups().integers(block, self.block, parts);
+        // Without an end in between, so that it goes in vectors.
+        let least = integers.iter().fold(i8::MAX, |least, q| least.min(*q));
+        least..=integers.iter().fold(i8::MIN, |most, q| most.max(*q))
+    }
+
+    fn groups(&self) -> &Groups {
+        match &self.form {
+            Form::Groups(groups) => groups,
+            Form::Float(_) | Form::Other => panic!("{} has no groups", self.name),
+        }
     }
 }
 
-/// What a block is made of: integers, and for each group of them a scale and what is added, which is 0 where nothing is.
+/// What a block is made of: integers, and for each group of them a scale and what is added, which is 0 where nothing is. One serves
+/// all blocks of a tensor, one after the other.
 pub(crate) struct Parts {
+    codes: [u8; MAX_BLOCK],
     pub(crate) integers: [i8; MAX_BLOCK],
     scales: [f32; MAX_GROUPS],
     minima: [f32; MAX_GROUPS],
@@ -116,6 +133,19 @@ pub(crate) struct Parts {
 }
 
 impl Parts {
+    /// Those of no block yet.
+    pub(crate) fn new() -> Parts {
+        Parts {
+            codes: [0; MAX_BLOCK],
+            integers: [0; MAX_BLOCK],
+            scales: [0.0; MAX_GROUPS],
+            minima: [0.0; MAX_GROUPS],
+            units: [f16::ZERO; 2],
+            factors: [[0; MAX_GROUPS]; 2],
+            group: GROUP,
+        }
+    }
+
     /// What scale and minimum of an integer are products of, in a block that has factors of both.
     pub(in crate::weights) fn nested(&self, i: usize) -> Nested {
         Nested {
@@ -147,7 +177,8 @@ impl FloatType {
 
 impl Groups {
     fn read(&self, block: &[u8], out: &mut [f32]) -> bool {
-        let parts = self.parts(block, out.len());
+        let mut parts = Parts::new();
+        self.parts(block, out.len(), &mut parts);
         let has_minimum = self.minimum != Minimum::None;
         let groups = out.chunks_exact_mut(self.group);
         let groups = groups.zip(parts.integers.chunks_exact(self.group));
@@ -164,16 +195,9 @@ impl Groups {
     }
 
     /// The parts of a block of `count` values.
-    fn parts(&self, block: &[u8], count: usize) -> Parts {
-        let mut parts = Parts {
-            integers: [0; MAX_BLOCK],
-            scales: [0.0; MAX_GROUPS],
-            minima: [0.0; MAX_GROUPS],
-            units: [f16::ZERO; 2],
-            factors: [[0; MAX_GROUPS]; 2],
-            group: self.group,
-        };
-        self.integers(block, &mut parts.integers[..count]);
+    fn parts(&self, block: &[u8], count: usize, parts: &mut Parts) {
+        self.integers(block, count, parts);
+        parts.group = self.group;
         let scales = &mut parts.scales[..count / self.group];
         let minima = &mut parts.minima[..count / self.group];
         let scale = match self.scale {
@@ -188,7 +212,7 @@ impl Groups {
             Some(factors) => parts.factors[0] = factors.times(scale, block, scales),
         }
         match &self.minimum {
-            Minimum::None => {}
+            Minimum::None => minima.fill(0.0),
             Minimum::Plus(at) => minima.fill(half_at(block, *at).to_f32()),
             Minimum::Minus(at, factors) => {
                 parts.units[1] = half_at(block, *at);
@@ -197,7 +221,6 @@ impl Groups {
                 minima.iter_mut().for_each(|minimum| *minimum = -*minimum);
             }
         }
-        parts
     }
 
     /// Whether a block is one of [`Quant::Q4Super`], its factors being what they are stored as.
@@ -209,20 +232,21 @@ impl Groups {
         is_plain && self.group == GROUP && block == GROUP * SUPER_GROUPS
     }
 
-    fn integers(&self, block: &[u8], out: &mut [i8]) {
-        let mut codes = [0; MAX_BLOCK];
-        let codes = &mut codes[..out.len()];
+    fn integers<'p>(&self, block: &[u8], count: usize, parts: &'p mut Parts) -> &'p [i8] {
+        let codes = &mut parts.codes[..count];
+        let integers = &mut parts.integers[..count];
         bits::read(self.codes, block, codes);
-        let codes = out.iter_mut().zip(codes.iter());
+        let each = integers.iter_mut().zip(codes.iter());
         match self.integers {
-            Integers::Less(zero) => codes.for_each(|(q, code)| *q = (*code as i8) - zero),
+            Integers::Less(zero) => each.for_each(|(q, code)| *q = (*code as i8) - zero),
             Integers::Book(book) => {
-                codes.for_each(|(q, code)| *q = book[usize::from(*code & 15)]);
+                each.for_each(|(q, code)| *q = book[usize::from(*code & 15)]);
             }
         }
+        integers
     }
 
-    /// The smallest and the largest integer.
+    /// The smallest and the largest integer that a code stands for.
     fn range(&self) -> RangeInclusive<i32> {
         match self.integers {
             Integers::Less(zero) => range(self.codes, zero),
