@@ -270,12 +270,9 @@ impl fmt::Display for Explanation {
 
 impl fmt::Display for Sharing {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let meetings = counted(self.meetings, "time");
+        let meetings = counted(self.meetings, "collective");
         let Sharing { ranks, rank, .. } = self;
-        writeln!(
-            f,
-            "{ranks} ranks, which meet {meetings} a step; this is rank {rank}"
-        )?;
+        writeln!(f, "{ranks} ranks, {meetings} a step; this is rank {rank}")?;
         let places = self.products.iter().map(|p| p.at.chars().count());
         let width = places.max().unwrap_or(0);
         for SharedProduct { at, shared, reason } in &self.products {

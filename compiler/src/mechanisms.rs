@@ -236,7 +236,7 @@ fn grouped(a: &Attention) -> String {
         (kv, heads) if kv == heads => "multi-head".into(),
         (kv, _) => format!("grouped-query, {kv} key heads"),
     };
-    let mut out = format!("{kind}, {} heads of {}", a.heads, a.head_dim);
+    let mut out = format!("{kind}, {} of {}", counted(a.heads, "head"), a.head_dim);
     match a.reach {
         Reach::Full => {}
         Reach::Window(w) => out += &format!(", window of {w}"),
@@ -258,7 +258,7 @@ fn grouped(a: &Attention) -> String {
         out += &format!(", values × {}", a.value_scale);
     }
     if let Some(Made::Slopes { most }) = a.slopes.as_ref().and_then(|w| w.made) {
-        out += &format!(", scores that fall with the distance (ALiBi, exponents up to {most})");
+        out += &format!(", ALiBi (exponents up to {most})");
     }
     if let Some(c) = a.clip {
         out += &format!(", queries, keys and values clipped at {c}");
@@ -294,7 +294,7 @@ fn grouped(a: &Attention) -> String {
 fn latent(a: &LatentAttention) -> String {
     let q = match &a.q {
         LatentQuery::Direct(_) => String::new(),
-        LatentQuery::Compressed { a, .. } => format!(", queries through {}", a.weight.shape[0]),
+        LatentQuery::Compressed { a, .. } => format!(", query rank {}", a.weight.shape[0]),
     };
     let picked = a.picked.as_ref().map_or("", |_| ", to picked positions");
     let scale = match a.latent_scale {
@@ -302,8 +302,12 @@ fn latent(a: &LatentAttention) -> String {
         by => format!(" × {by}"),
     };
     format!(
-        "multi-head latent, {} heads of {} + {}, values of {}, latent of {}{scale}{q}{picked}",
-        a.heads, a.nope_dim, a.rope_dim, a.value_dim, a.rank
+        "multi-head latent, {} of {} + {}, values of {}, latent of {}{scale}{q}{picked}",
+        counted(a.heads, "head"),
+        a.nope_dim,
+        a.rope_dim,
+        a.value_dim,
+        a.rank
     )
 }
 
@@ -314,7 +318,11 @@ fn index(i: &Index) -> String {
         (block, 1) => format!("{} blocks of {block} positions", l.count),
         (block, _) => format!("{} blocks of {block} positions for each key head", l.count),
     };
-    format!("an index that picks {what}, {} heads of {}", i.heads, i.dim)
+    format!(
+        "an index that picks {what}, {} of {}",
+        counted(i.heads, "head"),
+        i.dim
+    )
 }
 
 fn delta(d: &DeltaNet) -> String {
@@ -327,8 +335,12 @@ fn delta(d: &DeltaNet) -> String {
         None => String::new(),
     };
     format!(
-        "gated delta rule, {} heads of {} × {}, {} key heads, a decay for each {decay}, convolution over {}{gate}",
-        d.value_heads, d.key_dim, d.value_dim, d.key_heads, d.taps
+        "gated delta rule, {} of {} × {}, {}, a decay for each {decay}, convolution over {}{gate}",
+        counted(d.value_heads, "head"),
+        d.key_dim,
+        d.value_dim,
+        counted(d.key_heads, "key head"),
+        d.taps
     )
 }
 
@@ -346,8 +358,11 @@ fn recurrence(r: &Recurrence) -> String {
         false => "linear recurrence",
     };
     format!(
-        "{kind}, {} heads of {} × {}, {} key heads",
-        r.heads, r.key_dim, r.value_dim, r.key_heads
+        "{kind}, {} of {} × {}, {}",
+        counted(r.heads, "head"),
+        r.key_dim,
+        r.value_dim,
+        counted(r.key_heads, "key head")
     )
 }
 

@@ -344,11 +344,9 @@ impl StateSize {
             _ => {
                 let share = mha as f64 / own as f64;
                 let digits = usize::from(share < 9.95);
-                format!(
-                    "{} (1/{share:.digits$} of MHA's {})",
-                    bytes(own),
-                    bytes(mha)
-                )
+                let share = format!("{share:.digits$}");
+                let share = share.trim_end_matches(".0");
+                format!("{} (1/{share} of MHA's {})", bytes(own), bytes(mha))
             }
         }
     }

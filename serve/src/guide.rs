@@ -165,7 +165,7 @@ fn check_rules(lark: &str) -> Result<(), ConstraintError> {
     let begins = |line: &&str| line.trim_start().starts_with(is_first) && line.contains(':');
     match lark.lines().filter(begins).count() > MOST_RULES {
         true => Err(ConstraintError {
-            message: format!("it has more than {MOST_RULES} rules, which is the most there may be"),
+            message: format!("it has more than {MOST_RULES} rules, the maximum"),
         }),
         false => Ok(()),
     }

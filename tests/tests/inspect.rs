@@ -73,6 +73,16 @@ fn every_spec_sums_up() {
             // State grows with the sequence, or is of one size.
             let keeps = s.state.bytes_per_token > 0 || s.state.at.iter().all(|a| a.bytes > 0);
             assert!(!s.steps.is_empty() && keeps, "{name} {preset}");
+            let text = s.to_string();
+            for many in [
+                " 1 heads",
+                " 1 key heads",
+                " 1 layers",
+                " 1 kernels",
+                " 1 barriers",
+            ] {
+                assert!(!text.contains(many), "{name} {preset}:{many}\n{text}");
+            }
             for step in &s.steps {
                 // Every parameter that is read is multiplied and added at least once for each token, but rows of tables.
                 assert!(

@@ -160,7 +160,7 @@ fn what_is_asked_wrongly_is_told_where() {
     let server = server(1, |_| {});
     let completion = |more| post(&server, "/v1/completions", &greedy(more));
     for (more, status, expected) in [
-        (json!({"model": "other"}), 404, "`other` is not served"),
+        (json!({"model": "other"}), 404, "unknown model `other`"),
         (json!({"temperature": -1}), 400, "temperature: found -1"),
         (json!({"temperature": "hot"}), 400, "hot"),
         (json!({"top_p": 0}), 400, "top_p"),
@@ -179,7 +179,7 @@ fn what_is_asked_wrongly_is_told_where() {
         ),
         (json!({"suffix": "end"}), 400, "suffix"),
         (json!({"best_of": 3}), 400, "best_of"),
-        (json!({"stop": vec!["x"; 17]}), 400, "17 texts"),
+        (json!({"stop": vec!["x"; 17]}), 400, "17 strings"),
     ] {
         let answer = completion(more.clone());
         assert_eq!(answer.status, status, "{more}: {answer:?}");

@@ -20,7 +20,7 @@ pub(super) fn verdict(points: &[PointReport], busy: bool, saved: Option<&Saved>)
         (Timed::Most(what), _) => what,
         (Timed::None, _) => "no pass alone makes a measurable difference".into(),
         (Timed::Not, Some(saved)) => format!(
-            "{} saves most barriers, {} of a decode step (--ablate times every pass)",
+            "{} saves the most barriers, {} of a decode step (--ablate times every pass)",
             saved.pass, saved.barriers
         ),
         (Timed::Not, None) => "no pass saves a barrier".into(),
@@ -32,7 +32,7 @@ pub(super) fn verdict(points: &[PointReport], busy: bool, saved: Option<&Saved>)
     ))
 }
 
-/// `reading 512 tokens 1.31 times as fast`.
+/// `prefill of 512 tokens 1.31 times as fast`.
 fn worth(p: &PointReport) -> Option<String> {
     let unfused = p.variants.iter().find(|v| v.name == "unfused")?;
     let ratio = unfused.ratio?;
@@ -77,11 +77,11 @@ fn timed(points: &[PointReport]) -> Timed {
 }
 
 fn doing(point: &Point) -> String {
-    let verb = match point.phase {
-        Phase::Prefill => "reading",
-        Phase::Decode => "writing",
+    let phase = match point.phase {
+        Phase::Prefill => "prefill",
+        Phase::Decode => "decode",
     };
-    format!("{verb} {}", counted(point.tokens, "token"))
+    format!("{phase} of {}", counted(point.tokens, "token"))
 }
 
 fn joined(parts: &[String]) -> String {
@@ -142,8 +142,8 @@ mod tests {
         };
         assert_eq!(
             verdict(&points, false, Some(&saved)).unwrap(),
-            "Fusion makes no measurable difference to reading 64 tokens and writing 64 tokens 1.70 times as fast; \
-             qkv-epilogue saves most barriers, 60 of a decode step (--ablate times every pass)."
+            "Fusion makes no measurable difference to prefill of 64 tokens and decode of 64 tokens 1.70 times as fast; \
+             qkv-epilogue saves the most barriers, 60 of a decode step (--ablate times every pass)."
         );
         assert!(
             verdict(&points, true, None)
@@ -169,7 +169,7 @@ mod tests {
         };
         assert_eq!(
             of(("without b", 1.1, 1.2, 1.3)),
-            "Fusion makes writing 64 tokens 1.70 times as fast; b matters most: without it writing 64 tokens takes \
+            "Fusion makes decode of 64 tokens 1.70 times as fast; b matters most: without it decode of 64 tokens takes \
              1.20 times as long."
         );
         assert!(

@@ -64,7 +64,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let answering = Arc::new(move |path: &str, query: &str| explorer.answer(path, query));
     let mut page = LocalPage::start(args.port, true, answering)?;
     say(format_args!(
-        "{name}: open http://{} in a browser; Ctrl-C ends it",
+        "{name}: open http://{} in a browser; press Ctrl-C to stop",
         page.address()
     ));
     page.wait()?;

@@ -40,7 +40,7 @@ pub(crate) struct QuantArgs {
         requires = "quantize"
     )]
     quantize_plan: Vec<QuantRule>,
-    /// A text that the model reads before its matrices are rounded to 4 bits, so that they lose least where it matters: the first 512 tokens
+    /// Calibration text for rounding to 4 bits; its first 512 tokens are used
     #[arg(
         help_heading = "Weights and KV cache",
         long,

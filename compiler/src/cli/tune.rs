@@ -24,7 +24,7 @@ pub(crate) struct Args {
 pub(crate) fn run(args: &Args) -> Outcome {
     let isa = Isa::chosen()?;
     let processor = cpu::model_name().ok_or(
-        "the system does not say what processor this is, so that nothing could be found again",
+        "the processor cannot be identified, so measurements could not be matched to it later",
     )?;
     let mut record = match &args.output {
         Some(path) if is_there(path) => Record::read(path)?,
@@ -44,7 +44,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         );
     }
     if findings.is_empty() {
-        text += "there is nothing to choose among these kernels\n";
+        text += "no kernels to choose from on this processor\n";
     }
     if let Some(path) = &args.output {
         record.set(&processor, isa, choices);

@@ -53,7 +53,7 @@ impl Explorer {
                 Ok(view) => json(&view),
                 Err(error) => plain(500, error.to_string()),
             },
-            "/times" if !self.about.timed => plain(404, "the model's weights are not there".into()),
+            "/times" if !self.about.timed => plain(404, "weights are missing".into()),
             "/times" => {
                 let _alone = self
                     .measuring
@@ -64,7 +64,7 @@ impl Explorer {
                     Err(error) => plain(500, error.to_string()),
                 }
             }
-            _ => plain(404, format!("there is nothing at {path}")),
+            _ => plain(404, format!("{path}: not found")),
         }
     }
 

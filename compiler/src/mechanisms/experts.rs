@@ -10,7 +10,7 @@ pub(super) fn experts(m: &Moe) -> String {
     };
     let shared = m.shared.as_ref().map(|s| {
         let weighed = if m.shared_gate.is_some() {
-            ", weighed by a gate"
+            ", gated"
         } else {
             ""
         };
@@ -22,7 +22,7 @@ pub(super) fn experts(m: &Moe) -> String {
     });
     let identity = match m.identity {
         0 => String::new(),
-        n => format!(", {n} of which give back their input"),
+        n => format!(", {n} of them identities"),
     };
     format!(
         "{} of {} experts{identity}, {gated}{}{}, width {}{}",
@@ -39,7 +39,7 @@ pub(super) fn experts(m: &Moe) -> String {
 pub(super) fn limits(gating: Option<&Gating>) -> String {
     let limit = gating.and_then(|g| Some((g, g.limit?)));
     limit.map_or(String::new(), |(g, limit)| {
-        let place = if g.after { " behind it" } else { "" };
+        let place = if g.after { " after it" } else { "" };
         format!(" clamped at {limit}{place}")
     })
 }
@@ -52,23 +52,23 @@ pub(super) fn routing(m: &Moe) -> String {
         Score::Sigmoid => "sigmoid",
     };
     let mut out = format!(
-        "{score} of {} scores",
+        "{score} over {} experts",
         if r.after { "the chosen" } else { "all" }
     );
     if m.routed_by.is_some() {
-        out += ", of a value of its own";
+        out += ", from an input of its own";
     }
     if let Some(cap) = m.softcap {
         out += &format!(", soft-capped at {cap}");
     }
     if r.near.is_some() {
-        out += ", one choice after another among those near it";
+        out += ", one at a time, each among the scores near it";
     }
     if r.expert_scale {
-        out += ", a factor for each expert";
+        out += ", a scale per expert";
     }
     if r.correction {
-        out += ", a bias for the choice";
+        out += ", a selection bias";
     }
     if let Some(g) = r.groups {
         out += &format!(", from {} of {} groups", g.top, g.count);

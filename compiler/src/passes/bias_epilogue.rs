@@ -31,7 +31,7 @@ fn fuse(graph: &mut Graph, add: NodeId) -> Candidate {
     let name = graph.node(add).name.clone();
     let Pair { a: y, b } = graph.read(add, |take| Binary::Add.operands(take));
     let Some(Source { matmul, part }) = part_of(graph, y) else {
-        let why = format!("{}, which it is added to, is not a matmul", place(graph, y));
+        let why = format!("it is added to {}, which is not a matmul", place(graph, y));
         return Candidate::kept(&name, why);
     };
     if graph.only_user(y).is_none() {
@@ -41,7 +41,7 @@ fn fuse(graph: &mut Graph, add: NodeId) -> Candidate {
         .expect("a source is a matmul")
         .clone();
     if op.parts[part].bias || !open(&op) {
-        let why = format!("{} has an epilogue already", place(graph, matmul));
+        let why = format!("{} already has an epilogue", place(graph, matmul));
         return Candidate::kept(&name, why);
     }
     op.parts[part].bias = true;

@@ -39,7 +39,7 @@ fn fuse(graph: &mut Graph, combine: NodeId, kind: ProgramKind) -> Candidate {
     let inside = found.experts_in(graph, &routing);
     let out = found.experts_out(graph, &routing, inside, &tail);
     let shared = tail.shared.map(|_| match found.routes_read {
-        true => "what experts give back of their input",
+        true => "identity experts",
         false => "the shared expert",
     });
     let residual = tail.residual.map(|_| "the residual");
@@ -114,12 +114,12 @@ impl ExpertBlock {
             ..
         } = *graph.op(gather)
         else {
-            return Err(format!("{} gathers no tokens", place(graph, gather)));
+            return Err(format!("{} does not gather tokens", place(graph, gather)));
         };
         let bias = |id: NodeId| grouped(graph, id).is_some_and(|m| m.bias);
         let same = |id: &NodeId| graph.input(*id) == rows && bias(*id) == bias(x);
         if !into.iter().all(same) {
-            return Err("gate and up have not the same rows, or only one a bias".into());
+            return Err("gate and up differ in rows, or only one has a bias".into());
         }
         if graph.users(rows).len() != into.len() || graph.is_output(rows) {
             return Err(read_elsewhere(graph, rows, x));
@@ -135,7 +135,7 @@ impl ExpertBlock {
         }
         let routes = graph.input(groups);
         let Op::Route(route) = *graph.op(routes) else {
-            return Err(format!("{} routes nothing", place(graph, routes)));
+            return Err(format!("{} is not a router", place(graph, routes)));
         };
         let is_known = |(user, _): &(NodeId, usize)| {
             *user == groups || matches!(graph.op(*user), Op::IdentityWeight(_))
@@ -340,7 +340,7 @@ fn matrix(graph: &Graph, id: NodeId) -> ExpertMatrix<NodeId> {
 
 fn products(graph: &Graph, ids: &[NodeId]) -> Result<(), String> {
     match ids.iter().find(|id| grouped(graph, **id).is_none()) {
-        Some(id) => Err(format!("{} is not a product of experts", place(graph, *id))),
+        Some(id) => Err(format!("{} is not an expert matmul", place(graph, *id))),
         None => Ok(()),
     }
 }

@@ -31,7 +31,7 @@ fn fuse(graph: &mut Graph, act: NodeId) -> Candidate {
     };
     let matmul = matmul_of(graph, source.matmul).expect("a source is a matmul");
     if !open(matmul) {
-        let why = format!("{} has an epilogue already", place(graph, source.matmul));
+        let why = format!("{} already has an epilogue", place(graph, source.matmul));
         return Candidate::kept(&name, why);
     }
     if graph.only_user(x).is_none() {
@@ -64,14 +64,14 @@ fn gated(graph: &mut Graph, act: NodeId, gate: Source, kind: Activation) -> Cand
         .filter(|u| *graph.op(*u) == Op::Binary(Binary::Mul));
     let Some(mul) = mul else {
         let why = format!(
-            "{} has other parts, none of which it is multiplied by",
+            "it is not multiplied by another part of {}",
             place(graph, gate.matmul)
         );
         return Candidate::kept(&name, why);
     };
     let other = graph.operands(mul).into_iter().find(|o| *o != act);
     let Some((up, from)) = other.and_then(|o| Some((o, part_of(graph, o)?))) else {
-        return Candidate::kept(&name, "what it is multiplied by is not a matmul");
+        return Candidate::kept(&name, "its factor is not a matmul");
     };
     let op = matmul_of(graph, gate.matmul)
         .expect("a source is a matmul")

@@ -42,16 +42,16 @@ fn fuse(graph: &mut Graph, end: NodeId) -> Candidate {
     let name = graph.node(end).name.clone();
     let (from, links) = epilogue_steps(graph, end);
     let Some(source) = part_of(graph, from) else {
-        return Candidate::kept(&name, "its input is not a product");
+        return Candidate::kept(&name, "its input is not a matmul");
     };
     let op = matmul_of(graph, source.matmul).expect("a source is a matmul");
     let part = &op.parts[source.part];
     let alone = links.iter().rev().skip(1).map(|l| l.1).chain([from]);
     if !alone.into_iter().all(|id| graph.only_user(id).is_some()) {
-        return Candidate::kept(&name, "what comes between is read elsewhere");
+        return Candidate::kept(&name, "a value in between has another reader");
     }
     if !open(op) || part.epilogue != Epilogue::plain(part.rows) {
-        return Candidate::kept(&name, "the product has an epilogue already");
+        return Candidate::kept(&name, "the matmul already has an epilogue");
     }
     let whole = |t: &EpilogueStep| matches!(t, EpilogueStep::Norm(n) if n.group == part.rows);
     if links.iter().any(|(t, _)| whole(t)) {

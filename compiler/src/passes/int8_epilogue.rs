@@ -21,7 +21,7 @@ fn fuse(graph: &mut Graph, quantize: NodeId) -> Candidate {
     let product = graph.input(quantize);
     let Some(m) = matmul_of(graph, product) else {
         let why = format!(
-            "{} makes its input, which is not a matmul",
+            "its input comes from {}, which is not a matmul",
             place(graph, product)
         );
         return Candidate::kept(&name, why);
@@ -30,11 +30,11 @@ fn fuse(graph: &mut Graph, quantize: NodeId) -> Candidate {
         return Candidate::kept(&name, read_elsewhere(graph, product, quantize));
     }
     if *graph.op(quantize) != (Op::Quantize { norm: None }) {
-        return Candidate::kept(&name, "it normalises the product first");
+        return Candidate::kept(&name, "it normalises first");
     }
     if !one_run(m) {
         let why = format!(
-            "{} has several parts, and no group may reach from one into the next",
+            "{} has several parts, and a group would straddle two of them",
             place(graph, product)
         );
         return Candidate::kept(&name, why);

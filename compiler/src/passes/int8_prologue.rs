@@ -33,7 +33,10 @@ fn fuse(graph: &mut Graph, quantize: NodeId, kind: ProgramKind) -> Candidate {
         return Candidate::kept(&name, "nothing reads it");
     }
     if let Some((other, _)) = users.iter().find(|(u, _)| matmul_of(graph, *u).is_none()) {
-        let why = format!("{} reads it, which is not a matmul", place(graph, *other));
+        let why = format!(
+            "it is read by {}, which is not a matmul",
+            place(graph, *other)
+        );
         return Candidate::kept(&name, why);
     }
     let into: Vec<_> = users.iter().map(|(u, _)| place(graph, *u)).collect();

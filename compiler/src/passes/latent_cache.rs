@@ -59,7 +59,7 @@ impl Expanded {
     fn find(graph: &Graph, write: NodeId) -> Result<Expanded, &'static str> {
         let KeysValues { k, v } = graph.read(write, KeysValues::of);
         let &Op::HeadConcat(join) = graph.op(k) else {
-            return Err("keys are made in one piece");
+            return Err("keys are not made of two parts");
         };
         let Pair { a: own, b: rotated } = graph.read(k, Pair::of);
         let (&Op::HeadSlice(key_rows), &Op::HeadSlice(value_rows)) = (graph.op(own), graph.op(v))
@@ -88,7 +88,7 @@ impl Expanded {
         let (attention, options) = readers(graph, write)?;
         let mut between = between;
         if between.any(|id| graph.only_user(id).is_none()) || graph.users(product).len() != 2 {
-            return Err("keys, values or what they are made of are read elsewhere");
+            return Err("keys, values or their sources have other readers");
         }
         Ok(Expanded {
             joined,
@@ -207,7 +207,7 @@ fn two_ends(graph: &Graph, first: NodeId, last: NodeId) -> Option<NodeId> {
 
 /// Scores, softmax and mix after a cache write.
 fn readers(graph: &Graph, write: NodeId) -> Result<([NodeId; 2], Attention), &'static str> {
-    let why = "it is not read by one plain attention";
+    let why = "its reader is not one plain attention";
     let users = graph.users(write);
     let find = |want: fn(&Op) -> bool| users.iter().find(|(u, _)| want(graph.op(*u))).map(|u| u.0);
     let scores = find(|op| matches!(op, Op::Scores(_))).ok_or(why)?;

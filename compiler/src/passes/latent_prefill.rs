@@ -24,7 +24,7 @@ pub(super) fn run(graph: &mut Graph, kind: ProgramKind) -> Vec<Candidate> {
 fn fuse(graph: &mut Graph, attention: NodeId, kind: ProgramKind) -> Candidate {
     let name = graph.node(attention).name.clone();
     if kind == ProgramKind::Decode {
-        return Candidate::kept(&name, "decode absorbs: its queries are few");
+        return Candidate::kept(&name, "decode absorbs, since it has few queries");
     }
     let &Op::Attention(options) = graph.op(attention) else {
         unreachable!("filtered")
@@ -38,18 +38,21 @@ fn fuse(graph: &mut Graph, attention: NodeId, kind: ProgramKind) -> Candidate {
     let read = graph.read(attention, |take| options.operands(take));
     let (queries, written) = (read.q, read.after);
     let Some(before) = product(graph, queries) else {
-        return Candidate::kept(&name, "its queries are not a product by head");
+        return Candidate::kept(&name, "its queries are not a per-head matmul");
     };
     let Some(results) = graph.only_user(attention) else {
-        return Candidate::kept(&name, "something else reads its sums");
+        return Candidate::kept(&name, "its sums have another reader");
     };
     let Some(after) = product(graph, results) else {
-        return Candidate::kept(&name, "its results do not go into a product by head");
+        return Candidate::kept(&name, "its results do not feed a per-head matmul");
     };
     let HeadMatmulOperands { x: q, weight } = graph.read(queries, |take| before.operands(take));
     let same_weight = graph.read(results, |take| after.operands(take)).weight == weight;
     if !same_weight || graph.only_user(queries).is_none() {
-        return Candidate::kept(&name, "the products before and after it are not its own");
+        return Candidate::kept(
+            &name,
+            "the matmuls before and after it belong to another attention",
+        );
     }
     let op = Op::LatentAttention(LatentAttention {
         attention: options,

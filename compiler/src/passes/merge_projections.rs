@@ -32,7 +32,7 @@ pub(super) fn run(graph: &mut Graph, _: ProgramKind) -> Vec<Candidate> {
         let Some((name, others @ [_, ..])) = names.split_first() else {
             let why = match readers.keys().filter(|key| key.0 == *x).count() {
                 1 => "no other matmul reads its input",
-                _ => "what else reads its input goes another way",
+                _ => "the other matmuls that read its input belong to other steps or outputs",
             };
             sites.push(Candidate::kept(&names[0], why));
             continue;

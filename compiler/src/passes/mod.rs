@@ -49,77 +49,77 @@ pub struct Pass {
 pub const PASSES: &[Pass] = &[
     Pass {
         name: "latent-cache",
-        about: "latent attention keeps the latent, and absorbs what expands it",
+        about: "cache the latent of latent attention, and absorb its expansion",
         run: latent_cache::run,
     },
     Pass {
         name: "merge-projections",
-        about: "matmuls that read the same input become one with several weights",
+        about: "merge matmuls that read the same input",
         run: merge_projections::run,
     },
     Pass {
         name: "bias-epilogue",
-        about: "a bias is added where the product is made",
+        about: "add a bias in the epilogue of its matmul",
         run: bias_epilogue::run,
     },
     Pass {
         name: "qkv-epilogue",
-        about: "QK-norm, RoPE and the cache write follow the projection at once",
+        about: "QK-norm, RoPE and the cache write in the epilogue of the projection",
         run: qkv_epilogue::run,
     },
     Pass {
         name: "recurrent-epilogue",
-        about: "what follows a convolution or the delta rule is done head by head at once",
+        about: "per-head operations in the epilogue of a convolution or the delta rule",
         run: recurrent_epilogue::run,
     },
     Pass {
         name: "head-epilogue",
-        about: "rotations and norms of heads follow the projection at once",
+        about: "per-head rotations and norms in the epilogue of the projection",
         run: head_epilogue::run,
     },
     Pass {
         name: "gated-activation",
-        about: "activation, and gate times up, where the product is made",
+        about: "activation, and gate times up, in the epilogue of the matmul",
         run: gated_activation::run,
     },
     Pass {
         name: "expert-block",
-        about: "routing, gather, products, activation and weighted sum of experts in two kernels",
+        about: "routing, gather, matmuls, activation and weighted sum of experts in two kernels",
         run: expert_block::run,
     },
     Pass {
         name: "residual-epilogue",
-        about: "the residual is added where the product is made",
+        about: "add the residual in the epilogue of its matmul",
         run: residual_epilogue::run,
     },
     Pass {
         name: "int8-epilogue",
-        about: "a product is rounded to int8 where it is made",
+        about: "round a product to int8 in the epilogue of its matmul",
         run: int8_epilogue::run,
     },
     Pass {
         name: "norm-prologue",
-        about: "a norm is computed by the matmul or the rounding that reads it",
+        about: "compute a norm in the prologue of the matmul, or in the rounding, that reads it",
         run: norm_prologue::run,
     },
     Pass {
         name: "int8-prologue",
-        about: "a matmul rounds its own input to int8",
+        about: "round to int8 in the prologue of the matmul",
         run: int8_prologue::run,
     },
     Pass {
         name: "one-pass-attention",
-        about: "scores, softmax and mix in one pass over the keys",
+        about: "scores, softmax and weighted sum in one pass over the keys",
         run: one_pass_attention::run,
     },
     Pass {
         name: "latent-prefill",
-        about: "long steps expand latents or absorb their expansion, whichever is cheaper",
+        about: "in long steps, expand latents or absorb the expansion, whichever is cheaper",
         run: latent_prefill::run,
     },
     Pass {
         name: "dead-nodes",
-        about: "what nothing reads is removed",
+        about: "remove nodes that nothing reads",
         run: dead_nodes::run,
     },
 ];

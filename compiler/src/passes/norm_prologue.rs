@@ -43,8 +43,8 @@ fn fuse(graph: &mut Graph, norm: NodeId, kind: ProgramKind) -> Candidate {
     }
     if let Some((other, _)) = users.iter().find(|(u, slot)| !takes(*u, *slot)) {
         let problem = match matmul_of(graph, *other) {
-            Some(m) if m.norm.is_some() => "normalises its input already",
-            Some(_) => "reads it as more than its input",
+            Some(m) if m.norm.is_some() => "already has a norm in its prologue",
+            Some(_) => "also takes it as another operand",
             None => "is not a matmul",
         };
         let why = format!("{}, which reads it, {problem}", place(graph, *other));

@@ -23,15 +23,12 @@ fn fuse(graph: &mut Graph, mix: NodeId) -> Candidate {
     let read = graph.read(mix, |take| options.mix_operands(take));
     let (softmax, written) = (read.p, read.after);
     if !matches!(graph.op(softmax), Op::Softmax(_)) || graph.only_user(softmax).is_none() {
-        return Candidate::kept(
-            &node.name,
-            "its weights do not come from a softmax of its own",
-        );
+        return Candidate::kept(&node.name, "its weights do not come from a softmax");
     }
     let read = graph.read(softmax, |take| options.softmax_operands(take));
     let scores = read.x;
     if !matches!(graph.op(scores), Op::Scores(_)) || graph.only_user(scores).is_none() {
-        return Candidate::kept(&node.name, "its scores are read elsewhere");
+        return Candidate::kept(&node.name, "its scores have another reader");
     }
     let (sinks, picked) = (read.sinks, read.picked);
     let read = graph.read(scores, |take| options.scores_operands(take));

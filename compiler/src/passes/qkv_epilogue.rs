@@ -83,12 +83,12 @@ fn fuse(graph: &mut Graph, write: NodeId) -> Candidate {
         );
     }
     if !matmul_of(graph, matmul).is_some_and(open) {
-        let why = format!("{} has an epilogue already", place(graph, matmul));
+        let why = format!("{} already has an epilogue", place(graph, matmul));
         return Candidate::kept(&name, why);
     }
     let alone = |c: &Chain| c.nodes().all(|n| graph.only_user(n).is_some());
     if ![&cq, &ck, &cv].into_iter().all(alone) {
-        return Candidate::kept(&name, "queries, keys or values are read elsewhere");
+        return Candidate::kept(&name, "queries, keys or values have another reader");
     }
     rewrite(graph, write, state, q, [cq, ck, cv])
 }

@@ -51,7 +51,7 @@ fn fuse(graph: &mut Graph, id: NodeId, next: Next) -> Candidate {
         return Candidate::kept(&name, read_elsewhere(graph, x, id));
     }
     let Some(op) = followed(graph.op(x), &next) else {
-        let why = format!("{} cannot be followed by it", place(graph, x));
+        let why = format!("{} does not take it as an epilogue", place(graph, x));
         return Candidate::kept(&name, why);
     };
     let mut operands = Operands::of(graph, x);

@@ -35,11 +35,11 @@ fn fuse(graph: &mut Graph, add: NodeId) -> Candidate {
     if op.residual {
         let why = match other == b {
             true => format!(
-                "{} is not a matmul, and {} has a residual already",
+                "{} is not a matmul, and {} already has a residual",
                 place(graph, other),
                 place(graph, matmul)
             ),
-            false => format!("{} has a residual already", place(graph, matmul)),
+            false => format!("{} already has a residual", place(graph, matmul)),
         };
         return Candidate::kept(&name, why);
     }

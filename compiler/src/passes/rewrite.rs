@@ -58,7 +58,7 @@ pub(super) fn read_elsewhere(graph: &Graph, id: NodeId, reader: NodeId) -> Strin
     if graph.is_output(id) {
         others.push("the next block");
     }
-    format!("{} is read by {} too", place(graph, id), others.join(", "))
+    format!("{} is also read by {}", place(graph, id), others.join(", "))
 }
 
 /// A node's place in the spec, with its operation where it has none.

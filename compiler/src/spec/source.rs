@@ -1,8 +1,9 @@
 //! Where specs come from, and what has to hold before a spec is bound.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
-use graver_runtime::files;
+use graver_runtime::files::{self, FileError};
 use serde_json::Value;
 
 use super::builtin;
@@ -218,10 +219,11 @@ fn parent(chain: &[Document]) -> Result<Option<Document>> {
     };
     let parent = match &child.folder {
         Some(folder) if name.ends_with(".json") => {
-            Document::open(SpecSource::File(&folder.join(name)))?
+            Document::open(SpecSource::File(&folder.join(name)))
         }
-        _ => Document::open(SpecSource::Builtin(name))?,
+        _ => Document::open(SpecSource::Builtin(name)),
     };
+    let parent = parent.map_err(|error| without_parent(child, name, error))?;
     let again = chain.iter().any(|d| d.file == parent.file);
     if again || chain.len() > MAX_PARENTS {
         let names = chain
@@ -232,6 +234,27 @@ fn parent(chain: &[Document]) -> Result<Option<Document>> {
         return Err(child.located(Fault::ExtendsCycle(names).at("extends")));
     }
     Ok(Some(parent))
+}
+
+/// The error of opening what `child` extends as `name`; one that names no place gets the child's.
+fn without_parent(child: &Document, name: &str, error: Error) -> Error {
+    let fault = match error {
+        Error::UnknownSpec {
+            name,
+            known,
+            nearest,
+        } => Fault::UnknownName {
+            what: "spec",
+            name,
+            known,
+            nearest,
+        },
+        Error::File(FileError::Io { source, .. }) if source.kind() == ErrorKind::NotFound => {
+            Fault::NoParent(name.into())
+        }
+        other => return other,
+    };
+    child.located(fault.at("extends"))
 }
 
 fn parse(file: &str, text: &[u8]) -> Result<Value> {

@@ -397,7 +397,15 @@ fn extensions_end() {
     let lost = file("c.json", "lama");
     let text = load(SpecSource::File(&lost)).unwrap_err().to_string();
     assert!(
-        text.starts_with("there is no built-in spec `lama` (did you mean `llama`?)"),
+        text.contains("c.json: extends: unknown spec `lama` (did you mean `llama`?); known are "),
+        "{text}"
+    );
+    let lost = file("d.json", "llama.json");
+    let text = load(SpecSource::File(&lost)).unwrap_err().to_string();
+    assert!(
+        text.ends_with(
+            "d.json: extends: no file `llama.json` beside this one; a built-in spec is named without `.json`"
+        ),
         "{text}"
     );
 }

@@ -71,7 +71,7 @@ fn names_get_the_nearest_match() {
     );
     assert!(
         said("specs lama")
-            .starts_with("there is no built-in spec `lama` (did you mean `llama`?); known are ")
+            .starts_with("no built-in spec named `lama` (did you mean `llama`?); known are ")
     );
     let stage = graver("inspect llama --emit shedule");
     assert_eq!(stage.code, Some(2));

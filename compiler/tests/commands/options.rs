@@ -75,7 +75,7 @@ fn a_spec_is_named_or_a_file() {
     }
     let message = refused(&format!("inspect {dir} --spec qwen33"));
     assert!(
-        message.contains("there is no built-in spec `qwen33` (did you mean `qwen3`?)"),
+        message.contains("no built-in spec named `qwen33` (did you mean `qwen3`?)"),
         "{message}"
     );
     let message = refused(&format!("inspect {dir} --spec ./mine.json"));

@@ -75,7 +75,7 @@ fn a_comparison_ends_with_what_fusion_is_worth() {
     let said = super::graver("bench llama --ab --prompt 0 --gen 4 --rounds 2 -t 1").ok();
     let last = said.lines().last().unwrap_or_default();
     assert!(
-        last.contains("usion makes ") && last.contains("saves most barriers"),
+        last.contains("usion makes ") && last.contains("saves the most barriers"),
         "{said}"
     );
 }

@@ -59,7 +59,7 @@ impl ConstraintError {
     /// The library panicked.
     pub(crate) fn fault() -> ConstraintError {
         ConstraintError {
-            message: "the library that follows it has a fault".into(),
+            message: "the constraint library failed".into(),
         }
     }
 

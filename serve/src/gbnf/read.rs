@@ -74,8 +74,7 @@ impl<'g> Reader<'g> {
             let body = self.choice()?;
             let rule = self.rule_named(name, place);
             if self.rules.len() > MOST_RULES {
-                let message =
-                    format!("more than {MOST_RULES} rules, which is the most there may be");
+                let message = format!("more than {MOST_RULES} rules, the maximum");
                 return Err(wrong_at(place, message));
             }
             if let Some(((line, _), _)) = self.rules[rule].defined {
@@ -181,9 +180,7 @@ impl<'g> Reader<'g> {
             match self.text.peek() {
                 Some('"') => break,
                 None | Some('\n') => {
-                    return Err(
-                        start.wrong("a text that does not end; expected \" on the same line")
-                    );
+                    return Err(start.wrong("an unterminated string; expected \" on the same line"));
                 }
                 Some(_) => characters.push(Node::Class(Class::of(self.character()?))),
             }
@@ -202,7 +199,7 @@ impl<'g> Reader<'g> {
                 Some(']') => break,
                 None | Some('\n') => {
                     return Err(
-                        start.wrong("a class that does not end; expected ] on the same line")
+                        start.wrong("an unterminated character class; expected ] on the same line")
                     );
                 }
                 Some(_) => ranges.push(self.range()?),
@@ -212,7 +209,7 @@ impl<'g> Reader<'g> {
         let class = Class::new(ranges);
         let class = if is_negated { class.negated() } else { class };
         match class.is_empty() {
-            true => Err(start.wrong("a class without characters, which nothing can follow")),
+            true => Err(start.wrong("an empty character class, which matches nothing")),
             false => Ok(Node::Class(class)),
         }
     }
@@ -234,7 +231,7 @@ impl<'g> Reader<'g> {
             true => Ok((low, high)),
             false => {
                 let (low, high) = (low.escape_debug(), high.escape_debug());
-                let message = format!("the range {low}-{high} is the wrong way round");
+                let message = format!("the range {low}-{high} is reversed");
                 Err(wrong_at(place, message))
             }
         }
@@ -294,7 +291,7 @@ impl<'g> Reader<'g> {
             };
             part = Node::repeat(part, least, most);
         }
-        let message = format!("more than {MOST_MARKS} marks of repetition after one part");
+        let message = format!("more than {MOST_MARKS} repetition operators after one item");
         Err(self.text.wrong(message))
     }
 
@@ -311,7 +308,7 @@ impl<'g> Reader<'g> {
         }
         match bounds {
             (least, Some(most)) if least > most => {
-                let message = format!("at least {least} and at most {most} times is never");
+                let message = format!("the repetition {{{least},{most}}} is reversed");
                 Err(start.wrong(message))
             }
             bounds => Ok(bounds),
@@ -326,8 +323,7 @@ impl<'g> Reader<'g> {
             self.text.next();
             let more = count.unwrap_or(0) * 10 + digit;
             if more > MOST_REPEATS {
-                let message =
-                    format!("more than {MOST_REPEATS} times, which is the most there may be");
+                let message = format!("more than {MOST_REPEATS} repetitions, the maximum");
                 return Err(wrong_at(place, message));
             }
             count = Some(more);
@@ -353,7 +349,7 @@ impl<'g> Reader<'g> {
                 return Err(match index {
                     0 => wrong_at(
                         self.text.place(),
-                        format!("no rule named `{ROOT}`, where a grammar starts"),
+                        format!("no rule named `{ROOT}`, the start of a grammar"),
                     ),
                     _ => wrong_at(
                         named,
@@ -370,7 +366,7 @@ impl<'g> Reader<'g> {
             true => Ok(rules),
             false => Err(wrong_at(
                 root,
-                format!("`{ROOT}` never ends: each of its alternatives needs it again"),
+                format!("`{ROOT}` never terminates: every alternative recurses"),
             )),
         }
     }

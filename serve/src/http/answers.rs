@@ -105,7 +105,7 @@ impl Answers {
             None => {
                 self.open.clear();
                 Err(ApiError::internal(
-                    "the engine has given the request up; the server is shutting down or has failed",
+                    "the engine dropped the request; the server is shutting down or has failed",
                 ))
             }
         }

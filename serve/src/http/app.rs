@@ -126,7 +126,7 @@ pub(super) async fn blocking<T: Send + 'static>(
     // A panic has been reported where it happened.
     done.unwrap_or_else(|_| {
         Err(ApiError::internal(
-            "the server has a fault, and has said so where it runs",
+            "internal error; the server's stderr has the details",
         ))
     })
 }

@@ -37,7 +37,7 @@ struct Asked {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "`prompt` as a text, a list of texts, a list of token ids, or a list of such lists"
+    expecting = "`prompt` as a string, a list of strings, a list of token ids, or a list of such lists"
 )]
 enum Prompt {
     Text(String),
@@ -98,7 +98,7 @@ impl Asked {
         {
             return Err(ApiError::field(
                 "suffix",
-                "suffix: this server only continues texts",
+                "suffix: not supported; text is only continued",
             ));
         }
         if self
@@ -113,7 +113,7 @@ impl Asked {
         if self.echo == Some(true) && self.logprobs.is_some() {
             return Err(ApiError::field(
                 "echo",
-                "echo: not together with logprobs, prompts have none",
+                "echo: cannot be combined with logprobs; prompts have none",
             ));
         }
         Ok(())

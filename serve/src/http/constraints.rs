@@ -73,7 +73,7 @@ fn asked(options: &Options) -> Result<Option<(&'static str, Followed)>, ApiError
     match (by_format, &options.grammar) {
         (Some(_), Some(_)) => Err(ApiError::field(
             "grammar",
-            "grammar: not together with response_format, an answer follows one of them",
+            "grammar: cannot be combined with response_format; drop one of the two",
         )),
         (None, Some(grammar)) => Ok(Some(("grammar", Followed::Grammar(grammar.clone())))),
         (Some(followed), None) => Ok(Some(("response_format", followed))),

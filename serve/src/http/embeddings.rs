@@ -32,7 +32,7 @@ struct Asked {
 #[derive(Deserialize)]
 #[serde(
     untagged,
-    expecting = "`input` as a text, a list of texts, a list of token ids, or a list of such lists"
+    expecting = "`input` as a string, a list of strings, a list of token ids, or a list of such lists"
 )]
 enum Input {
     Text(String),
@@ -70,7 +70,7 @@ pub(super) async fn embeddings(
     app.check_model(asked.model.as_deref())?;
     if app.embedder.is_none() {
         return Err(ApiError::bad_request(
-            "embeddings: this program was compiled without them; graver serve has them",
+            "embeddings: not supported by compiled executables; use graver serve",
         ));
     }
     let on = Arc::clone(&app);
@@ -104,7 +104,7 @@ fn embed(app: &App, asked: &Asked) -> Result<Value, ApiError> {
         })?;
         if let Some(other) = asked.dimensions.filter(|n| *n != values.len()) {
             let message = format!(
-                "dimensions: {other}, expected {}, which is all",
+                "dimensions: found {other}, expected {}, the model's hidden size",
                 values.len()
             );
             return Err(ApiError::field("dimensions", message));

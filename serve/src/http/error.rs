@@ -45,7 +45,7 @@ impl ApiError {
 
     /// A model that is not served.
     pub(super) fn unknown_model(found: &str, served: &str) -> ApiError {
-        let message = format!("model `{found}` is not served here, only `{served}` is");
+        let message = format!("unknown model `{found}`; this server runs `{served}`");
         ApiError {
             param: Some("model"),
             code: Some("model_not_found"),
@@ -55,13 +55,13 @@ impl ApiError {
 
     /// A path that means nothing.
     pub(super) fn unknown_path(path: &str) -> ApiError {
-        let message = format!("{path}: there is nothing here; the API begins with /v1");
+        let message = format!("{path}: not found; the API is under /v1");
         ApiError::new(StatusCode::NOT_FOUND, message)
     }
 
     /// A path asked in a way that it has not.
     pub(super) fn wrong_method(method: &str, path: &str) -> ApiError {
-        let message = format!("{path}: cannot be asked with {method}");
+        let message = format!("{path}: method {method} is not allowed");
         ApiError::new(StatusCode::METHOD_NOT_ALLOWED, message)
     }
 
@@ -71,14 +71,16 @@ impl ApiError {
             code: Some("invalid_api_key"),
             ..ApiError::new(
                 StatusCode::UNAUTHORIZED,
-                "no API key, or another than the server's; send it as `Authorization: Bearer KEY`",
+                "missing or wrong API key; send it as `Authorization: Bearer KEY`",
             )
         }
     }
 
     /// A body that is longer than the server reads.
     pub(super) fn too_large(limit: usize) -> ApiError {
-        let message = format!("the body is longer than {limit} bytes; --max-body-mib allows more");
+        let message = format!(
+            "the request body is larger than {limit} bytes; the server's limit is --max-body-mib"
+        );
         ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, message)
     }
 
@@ -86,7 +88,7 @@ impl ApiError {
     pub(super) fn too_slow() -> ApiError {
         ApiError::new(
             StatusCode::REQUEST_TIMEOUT,
-            "the body did not come in time; --read-timeout allows more",
+            "timed out while reading the request body; the server's limit is --read-timeout",
         )
     }
 

@@ -54,7 +54,8 @@ pub(super) fn forced(
         ToolChoice::Named(name) => Some(name.as_str()),
     };
     let written = format.written();
-    let written = written.ok_or("this model's template has no calls that can be forced")?;
+    let written =
+        written.ok_or("cannot be forced: the format of this model's tool calls is unknown")?;
     let functions = tools.as_array().into_iter().flatten();
     let functions = functions.filter_map(|tool| tool.get("function"));
     let named = functions.filter_map(|function| Some((function.get("name")?.as_str()?, function)));
@@ -64,7 +65,7 @@ pub(super) fn forced(
     if calls.is_empty() {
         return Err(match wanted {
             Some(wanted) => format!("no tool named `{wanted}`"),
-            None => "there are no tools that could be called".into(),
+            None => "the request has no tools".into(),
         });
     }
     let names: Vec<String> = (0..calls.len()).map(|at| format!("call{at}")).collect();

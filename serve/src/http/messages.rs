@@ -20,7 +20,7 @@ pub(super) fn prepared(messages: Value) -> Result<Value, ApiError> {
         };
         match message.get("role") {
             Some(Value::String(_)) => {}
-            Some(_) | None => return Err(wrong(format!("{place}.role: expected a text"))),
+            Some(_) | None => return Err(wrong(format!("{place}.role: expected a string"))),
         }
         if let Some(content) = message.get_mut("content") {
             flatten(content).map_err(|what| wrong(format!("{place}.content: {what}")))?;
@@ -36,7 +36,7 @@ fn flatten(content: &mut Value) -> Result<(), String> {
     let Value::Array(parts) = content else {
         return match content {
             Value::Null | Value::String(_) => Ok(()),
-            _ => Err("expected a text or a list of parts".into()),
+            _ => Err("expected a string or a list of parts".into()),
         };
     };
     let mut whole = String::new();
@@ -45,7 +45,7 @@ fn flatten(content: &mut Value) -> Result<(), String> {
             (Some("text"), Some(Value::String(text))) => whole.push_str(text),
             (kind, _) => {
                 let kind = kind.unwrap_or("a part without a type");
-                return Err(format!("found {kind}, this model reads text only"));
+                return Err(format!("found {kind}, but this model takes text only"));
             }
         }
     }

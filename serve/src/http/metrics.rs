@@ -17,7 +17,7 @@ pub(super) async fn metrics(State(app): State<Shared>) -> Response {
         ("requests_total", "Requests taken", counts.requests.get()),
         (
             "requests_refused_total",
-            "Requests turned away while the queue was full",
+            "Requests rejected because the queue was full",
             counts.refused.get(),
         ),
         (
@@ -27,7 +27,7 @@ pub(super) async fn metrics(State(app): State<Shared>) -> Response {
         ),
         (
             "choices_abandoned_total",
-            "Answers whose readers left",
+            "Answers cancelled by their clients",
             counts.abandoned.get(),
         ),
         (
@@ -42,7 +42,7 @@ pub(super) async fn metrics(State(app): State<Shared>) -> Response {
         ),
         (
             "cached_tokens_total",
-            "Tokens of prompts that had been read before",
+            "Prompt tokens found in a cached state",
             counts.cached_tokens.get(),
         ),
         (
@@ -53,14 +53,14 @@ pub(super) async fn metrics(State(app): State<Shared>) -> Response {
         ("steps_total", "Steps computed", counts.steps.get()),
         (
             "snapshots_total",
-            "Snapshots of state that cannot be cut",
+            "Snapshots of state that cannot be truncated",
             counts.snapshots.get(),
         ),
     ];
     let levels = [
         (
             "slots",
-            "Sequences that are computed at once",
+            "Sequences computed at once",
             app.engine.slots() as u64,
         ),
         (
@@ -70,12 +70,12 @@ pub(super) async fn metrics(State(app): State<Shared>) -> Response {
         ),
         (
             "requests_waiting",
-            "Requests that wait for a slot",
+            "Requests waiting for a slot",
             gauges.waiting.get(),
         ),
         (
             "snapshot_bytes",
-            "Bytes of snapshots that are kept",
+            "Bytes of cached snapshots",
             gauges.snapshot_bytes.get(),
         ),
     ];

@@ -40,7 +40,7 @@ pub(super) struct Options {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(untagged, expecting = "a text or a list of texts")]
+#[serde(untagged, expecting = "a string or a list of strings")]
 enum Stop {
     One(String),
     Several(Vec<String>),
@@ -136,7 +136,7 @@ impl Options {
         };
         if stops.len() > STOPS || stops.iter().any(|stop| stop.len() > LONGEST_STOP) {
             let message = format!(
-                "stop: {} texts, the longest of {} bytes: expected at most {STOPS} of up to {LONGEST_STOP} bytes",
+                "stop: {} strings, the longest of {} bytes: expected at most {STOPS} of up to {LONGEST_STOP} bytes",
                 stops.len(),
                 stops.iter().map(String::len).max().unwrap_or(0)
             );

@@ -108,7 +108,7 @@ pub fn run(
     if !talks {
         let _ = writeln!(
             notes,
-            "{name} has no chat template, so that /v1/chat/completions is refused; --chat-template FILE gives it one"
+            "{name} has no chat template, so /v1/chat/completions is disabled; pass one with --chat-template FILE"
         );
     }
     Ok(server.wait()?)

@@ -70,7 +70,7 @@ fn write(
             out.push("}")
         }
         other => Err(Fault::wrong(format!(
-            "tojson: a value of type {} has no form in JSON",
+            "tojson: a value of type {} is not JSON serializable",
             other.type_name()
         ))),
     }

@@ -51,7 +51,9 @@ fn mismatch(op: Binary, left: &Value, right: &Value) -> Fault {
         Binary::Power => "**",
     };
     let (left, right) = (left.type_name(), right.type_name());
-    Fault::wrong(format!("there is no {left} {op} {right}"))
+    Fault::wrong(format!(
+        "unsupported operand types for {op}: {left} and {right}"
+    ))
 }
 
 fn repeat(what: &Value, times: i128, fuel: &Fuel) -> Outcome<Value> {
@@ -70,7 +72,7 @@ fn repeat(what: &Value, times: i128, fuel: &Fuel) -> Outcome<Value> {
             Value::list(list.kind, items)
         }
         other => Err(Fault::wrong(format!(
-            "there is no {} * int",
+            "unsupported operand types for *: {} and int",
             other.type_name()
         ))),
     }
@@ -132,7 +134,7 @@ pub(super) fn negate(value: &Value, is_negative: bool) -> Outcome<Value> {
             .ok_or_else(|| Fault::wrong("a whole number of more than 127 bits")),
         (_, Some(number)) => Ok(Value::Int(number)),
         (other, None) => Err(Fault::wrong(format!(
-            "a value of type {} has no sign",
+            "unsupported operand type for unary - or +: {}",
             other.type_name()
         ))),
     }
@@ -269,7 +271,7 @@ pub(super) fn order(a: &Value, b: &Value, fuel: &Fuel) -> Outcome<Option<Orderin
         _not_both => match (a.as_float(), b.as_float()) {
             (Some(a), Some(b)) => Ok(a.partial_cmp(&b)),
             _not_both => Err(Fault::wrong(format!(
-                "values of types {} and {} have no order",
+                "values of types {} and {} cannot be ordered",
                 a.type_name(),
                 b.type_name()
             ))),
@@ -302,7 +304,10 @@ pub(super) fn contains(all: &Value, item: &Value, fuel: &Fuel) -> Outcome<bool> 
                 Ok(all.contains(&**part))
             }
             other => {
-                let what = format!("a value of type {} is in no str", other.type_name());
+                let what = format!(
+                    "`in` a str: expected a str on the left, found a value of type {}",
+                    other.type_name()
+                );
                 Err(Fault::wrong(what))
             }
         },
@@ -317,7 +322,10 @@ pub(super) fn contains(all: &Value, item: &Value, fuel: &Fuel) -> Outcome<bool> 
             Ok(false)
         }
         other => {
-            let what = format!("nothing is in a value of type {}", other.type_name());
+            let what = format!(
+                "`in`: a value of type {} is not a container",
+                other.type_name()
+            );
             Err(Fault::wrong(what))
         }
     }

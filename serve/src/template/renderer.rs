@@ -181,8 +181,7 @@ impl Renderer<'_> {
             }
             Target::Field(namespace, field) => {
                 let Some(Value::Namespace(fields)) = frame.get(namespace) else {
-                    let what =
-                        format!("{namespace} is no namespace, so that {field} cannot be set");
+                    let what = format!("{namespace} is not a namespace; {field} cannot be set");
                     return Err(Fault::wrong(what));
                 };
                 set_field(&mut fields.borrow_mut(), field, value)

@@ -267,7 +267,7 @@ impl Value {
                 dict.entries.iter().map(|(key, _)| key.clone()).collect()
             }
             other => {
-                let what = format!("{} is nothing to go through", other.type_name());
+                let what = format!("a value of type {} is not iterable", other.type_name());
                 return Err(Fault::wrong(what));
             }
         };

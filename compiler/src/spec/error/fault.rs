@@ -74,6 +74,9 @@ pub enum Fault {
     /// A chain of `extends` that is circular or too long.
     #[error("extends itself or too many others: {}", .0.join(" extends "))]
     ExtendsCycle(Vec<String>),
+    /// A file that a spec extends and that is not there.
+    #[error("no file `{0}` beside this one; a built-in spec is named without `.json`")]
+    NoParent(String),
     /// Layer kinds that are like each other.
     #[error("like itself: {}", .0.join(" is like "))]
     LikeCycle(Vec<String>),

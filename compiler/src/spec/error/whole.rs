@@ -34,7 +34,7 @@ pub enum Error {
     },
     /// No built-in spec has this name.
     #[error(
-        "there is no built-in spec `{name}`{}; known are {}; a spec file is given by its path",
+        "no built-in spec named `{name}`{}; known are {}; a spec file is given by its path",
         hint(nearest),
         list(known)
     )]
