@@ -266,19 +266,19 @@ fn mistakes_are_told_with_their_place() {
         ("root = \"a\"", None),
         (
             "root ::= \"a",
-            Some("line 1, column 10: a text that does not end"),
+            Some("line 1, column 10: an unterminated string"),
         ),
         (
             "root ::= [a",
-            Some("line 1, column 10: a class that does not end"),
+            Some("line 1, column 10: an unterminated character class"),
         ),
         (
             "root ::= []",
-            Some("line 1, column 10: a class without characters"),
+            Some("line 1, column 10: an empty character class"),
         ),
         (
             "root ::= [z-a]",
-            Some("line 1, column 11: the range z-a is the wrong way round"),
+            Some("line 1, column 11: the range z-a is reversed"),
         ),
         (
             "root ::= \"\\q\"",
@@ -302,7 +302,7 @@ fn mistakes_are_told_with_their_place() {
         ),
         (
             "root ::= \"a\"{3,2}",
-            Some("line 1, column 13: at least 3 and at most 2"),
+            Some("line 1, column 13: the repetition {3,2} is reversed"),
         ),
         (
             "root ::= \"a\"{2",
@@ -310,11 +310,11 @@ fn mistakes_are_told_with_their_place() {
         ),
         (
             "root ::= \"a\"{99999999}",
-            Some("line 1, column 14: more than 10000 times"),
+            Some("line 1, column 14: more than 10000 repetitions"),
         ),
         (
             "root ::= \"a\"?????????",
-            Some("line 1, column 18: more than 4 marks"),
+            Some("line 1, column 18: more than 4 repetition operators"),
         ),
         (
             "root ::= *",
@@ -331,7 +331,7 @@ fn mistakes_are_told_with_their_place() {
         ),
         (
             "root ::= \"a\" root",
-            Some("line 1, column 1: `root` never ends"),
+            Some("line 1, column 1: `root` never terminates"),
         ),
         (
             "root ::= <think>",
