@@ -1,4 +1,5 @@
-"""Takes the pictures of pages: the chat page during a conversation with a model, and the explorer, light, dark and as on a phone.
+"""Takes the pictures of pages: the chat page during a conversation with a model, the explorer, light, dark and as on a phone, and sections of
+reports.
 
     python3 docs/pictures.py MODEL [--graver PROGRAM] [--browser CHROMIUM] [--out FOLDER] [--all]
 
@@ -20,6 +21,13 @@ import urllib.request
 from pathlib import Path
 
 HERE = Path(__file__).parent
+# Sections of reports: the picture, what is reported, the section, the height.
+SECTIONS = [
+    ("graph", ["llama:3.1-8b"], "graph", 900),
+    ("memory", ["llama:3.1-8b"], "memory", 500),
+    ("comparison", ["deepseek_v3:671b", "--compare", "llama4:maverick"], "comparison", 900),
+]
+MACHINE = ["--gbps", "60", "--gflops", "1000"]
 QUESTIONS = ["What is the capital of France? Answer in one sentence.", "Write a Python function that adds two numbers."]
 
 
@@ -143,7 +151,7 @@ def main():
             finally:
                 program.terminate()
                 program.wait()
-            command = [o.graver, "explore", o.explore, "--port", "0", "--gbps", "60", "--gflops", "1000"]
+            command = [o.graver, "explore", o.explore, "--port", "0", *MACHINE]
             program, address = started(command)
             try:
                 for look, width, height, dark in looks:
@@ -154,6 +162,12 @@ def main():
             finally:
                 program.terminate()
                 program.wait()
+            for name, what, section, height in SECTIONS:
+                report = Path(folder) / f"{name}.html"
+                subprocess.run([o.graver, "report", *what, *MACHINE, "-o", report], check=True)
+                page.open(report.as_uri(), 1200, height, False, "document.body.dataset.ready === 'yes'")
+                page.value(f"scrollTo({{behavior: 'instant', top: document.getElementById('{section}').offsetTop - 18}})")
+                page.picture(o.out / f"report-{name}.png")
             if page.wrong:
                 raise SystemExit("\n".join(page.wrong))
         finally:
