@@ -266,7 +266,8 @@ pub struct KernelTable {
     /// factor `exp(m_old − m_new)` by which earlier sums have to be scaled; `m` starts at −∞, for which it is 0.
     pub softmax_block:
         unsafe extern "C" fn(x: *mut f32, n: usize, scale: f32, state: *mut f32) -> f32,
-    /// RoPE's angles for one position: `cos[i] = s·cos(p·f[i])`, `sin[i] = s·sin(p·f[i])`, the product taken in f32.
+    /// RoPE's angles for one position: `cos[i] = s·cos(p·f[i])`, `sin[i] = s·sin(p·f[i])`, the product taken in f32. Frequencies may lie
+    /// where `cos` or `sin` goes.
     pub rope_angles: unsafe extern "C" fn(
         position: u32,
         freqs: *const f32,

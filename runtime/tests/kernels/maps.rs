@@ -142,6 +142,24 @@ fn angles() {
 }
 
 #[test]
+fn angles_take_the_place_of_their_frequencies() {
+    let freqs: Vec<f32> = (0..21).map(|i| 0.7f32.powi(i)).collect();
+    for (isa, table) in sets() {
+        let angles = table.rope_angles;
+        let (mut cos, mut sin) = (freqs.clone(), freqs.clone());
+        let (mut other_cos, mut other_sin) = (freqs.clone(), freqs.clone());
+        // SAFETY: there are 21 frequencies, and room for as many angles; frequencies may lie where angles go.
+        unsafe {
+            let (cos, sin) = (cos.as_mut_ptr(), sin.as_mut_ptr());
+            angles(1000, cos, 21, 1.0, cos, other_sin.as_mut_ptr());
+            angles(1000, sin, 21, 1.0, other_cos.as_mut_ptr(), sin);
+        }
+        assert_eq!(cos, other_cos, "{}", isa.name());
+        assert_eq!(sin, other_sin, "{}", isa.name());
+    }
+}
+
+#[test]
 fn relu_is_exact() {
     within("relu", |t| t.relu, |_| 0.0);
     within("relu2", |t| t.relu2, |_| 1.0);
