@@ -14,7 +14,9 @@ use super::kernel::Site;
 use super::norms::{NormBefore, norm, quantize};
 use super::recurrent;
 use super::streams;
-use super::vectors::{activate, clamp, combine, copy, scale_by, scaled_copy, widen};
+use super::vectors::{
+    activate, add_ramp, clamp, combine, copy, fill, scale_by, scaled_copy, widen,
+};
 use super::writer::{Count, Lanes, Writer};
 use crate::graph::{
     Binary, KeysValues, LookUp, Norm, NormOperands, Op, Pair, Scaled, Single, Unary,
@@ -51,10 +53,10 @@ fn row(e: &mut Writer, s: &Site, t: Value) {
             look_up(e, s, token, t, *scale);
         }
         Op::PositionRows { offset } => {
-            let position = e.u32_of(offset_of!(StepContext, positions), t);
-            let at = e.plus(position, *offset);
+            let at = position(e, *offset, t);
             look_up(e, s, at, t, 1.0);
         }
+        Op::Sinusoids { offset, step, .. } => sinusoids(e, s, *offset, *step, t),
         Op::RopeAngles { rope, rotary_dim } => angles(e, s, *rope, *rotary_dim, t),
         Op::Norm(n) => norm_row(e, s, n, t),
         Op::Quantize { norm } => {
@@ -148,6 +150,12 @@ fn moved(e: &mut Writer, s: &Site, t: Value) -> (Value, Value) {
     (s.row(e, x, t), s.out_row(e, t))
 }
 
+/// The position of token `t`, and `offset` more.
+fn position(e: &mut Writer, offset: usize, t: Value) -> Value {
+    let position = e.u32_of(offset_of!(StepContext, positions), t);
+    e.plus(position, offset)
+}
+
 fn norm_row(e: &mut Writer, s: &Site, n: &Norm, t: Value) {
     let o = s.read(|take| n.operands(take));
     let (from, to) = (s.row(e, o.x, t), s.out_row(e, t));
@@ -229,6 +237,25 @@ fn angles(e: &mut Writer, s: &Site, rope: usize, rotary_dim: usize, t: Value) {
     e.micro(
         offset_of!(KernelTable, rope_angles),
         &[position, freqs, n, scale, cos, sin],
+        None,
+    );
+}
+
+/// Row `t`: logarithms of the frequencies, the frequencies, and their sines, each in the place of the one before.
+fn sinusoids(e: &mut Writer, s: &Site, offset: usize, step: f32, t: Value) {
+    let half = s.width() / 2;
+    let sin = s.out_row(e, t);
+    let cos = e.plus(sin, half * 4);
+    let (n, first) = (e.int(half), e.int(0));
+    let (zero, one, slope) = (e.float(0.0), e.float(1.0), e.float(-step));
+    fill(e, sin, Count::Known(half), zero);
+    add_ramp(e, sin, n, slope, first);
+    e.map(offset_of!(KernelTable, exp), sin, n);
+    let position = position(e, offset, t);
+    let position = e.narrow(position);
+    e.micro(
+        offset_of!(KernelTable, rope_angles),
+        &[position, sin, n, one, cos, sin],
         None,
     );
 }

@@ -8,7 +8,7 @@ use super::values::{Rows, Scene};
 use super::{attend, experts, heads, index, recurrent, streams};
 use crate::graph::{
     Attention, AttentionOperands, DecayOperands, Dest, EpilogueOperands, GroupedRows, HeadMatmul,
-    HeadMatmulOperands, KeysValues, LatentAttention, LatentOperands, LookUp, MatchedRows,
+    HeadMatmulOperands, KeysValues, LatentAttention, LatentOperands, LookUp, MatchedRows, Norm,
     NormOperands, Op, Pair, Reads, Role, RouteOperands, Scaled, ScaledRows, Single,
     SoftmaxOperands, XieluOperands,
 };
@@ -20,29 +20,24 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, operands: &[&Rows]) -> Rows {
     match op {
         Op::Input(_) | Op::Weight(_) => unreachable!("named, not computed"),
         Op::Collective(_) => unreachable!("where all ranks meet"),
-        Op::Embed { scale, limit } => {
-            let row = |&t: &u32| match limit {
-                Some(limit) if t as usize >= *limit => 0,
-                _ => t as usize,
-            };
-            embed(LookUp::of(o).table, scene.tokens.iter().map(row), *scale)
-        }
+        Op::Embed { scale, limit } => by_token(scene, LookUp::of(o).table, *scale, *limit),
         Op::PositionRows { offset } => {
             let rows = positions(scene).map(|p| p + offset);
             embed(LookUp::of(o).table, rows, 1.0)
         }
+        Op::Sinusoids {
+            offset,
+            step,
+            width,
+        } => sinusoids(scene, *offset, *step, *width),
         Op::RopeAngles { rope, .. } => rope_angles(scene, *rope),
         Op::Norm(n) => {
             let NormOperands { x, norm: vectors } = n.operands(o);
             norm(n, x, vectors)
         }
         Op::Matmul(m) => matmul(scene, m, &m.operands(o)),
-        Op::Quantize { norm: before } => {
-            let NormOperands { x, norm: vectors } = NormOperands::of_quantize(before.as_ref(), o);
-            match before {
-                Some(n) => to_int8(&norm(n, x, vectors)),
-                None => to_int8(x),
-            }
+        Op::Quantize { norm } => {
+            quantized(norm.as_ref(), NormOperands::of_quantize(norm.as_ref(), o))
         }
         Op::Binary(op) => {
             let Pair { a, b } = op.operands(o);
@@ -137,4 +132,65 @@ fn attention(scene: &Scene, a: &Attention, o: AttentionOperands<&Rows>) -> Rows 
     let scores = attend::scores(scene, a, o.q, o.slopes);
     let weights = attend::softmax(scene, a, &scores, (o.sinks, o.picked));
     attend::mix(scene, a, &weights)
+}
+
+fn by_token(scene: &Scene, table: &Rows, scale: f32, limit: Option<usize>) -> Rows {
+    let row = |&t: &u32| match limit {
+        Some(limit) if t as usize >= limit => 0,
+        _ => t as usize,
+    };
+    embed(table, scene.tokens.iter().map(row), scale)
+}
+
+fn quantized(before: Option<&Norm>, o: NormOperands<&Rows>) -> Rows {
+    match before {
+        Some(n) => to_int8(&norm(n, o.x, o.norm)),
+        None => to_int8(o.x),
+    }
+}
+
+fn sinusoids(scene: &Scene, offset: usize, step: f32, width: usize) -> Rows {
+    let freqs: Vec<f32> = (0..width / 2).map(|i| (i as f32 * -step).exp()).collect();
+    let row = |p: usize| {
+        let angle = move |f: &f32| (p + offset) as f32 * f;
+        let sin = freqs.iter().map(move |f| angle(f).sin());
+        sin.chain(freqs.iter().map(move |f| angle(f).cos()))
+    };
+    Rows::new(positions(scene).flat_map(row).collect(), width)
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::graph::{Block, Program, ProgramKind, parse};
+    use crate::interp::Interpreter;
+
+    #[test]
+    fn sinusoids_go_on_from_the_position_reached() {
+        let block = |name: &str, text: &str| Block {
+            name: name.into(),
+            graph: parse(text).unwrap_or_else(|e| panic!("{name}: {e}")),
+        };
+        let embed = "%h = sinusoids {offset=2 step=0.75 dim=6}\noutput h = %h";
+        let head = "%h = input: [T, 6]\n%rows = gather_rows %h\noutput logits = %rows";
+        let program = Program {
+            kind: ProgramKind::Decode,
+            blocks: vec![block("embed", embed), block("head", head)],
+            layers: vec![],
+            sources: vec![],
+            ropes: vec![],
+        };
+        program.verify().unwrap_or_else(|e| panic!("{e}"));
+        let no_weights: Vec<&[u8]> = vec![];
+        let mut interpreter = Interpreter::new(&program, &no_weights);
+        let found = [interpreter.step(&[5, 5, 5]), interpreter.step(&[5])].concat();
+        let freqs = [1.0, (-0.75f64).exp(), (-1.5f64).exp()];
+        let expected = (2..6).flat_map(|p| {
+            let angles = freqs.map(|f| f64::from(p) * f);
+            [angles.map(f64::sin), angles.map(f64::cos)].concat()
+        });
+        assert_eq!(found.len(), 24);
+        for (i, (a, b)) in found.iter().zip(expected).enumerate() {
+            assert!((f64::from(*a) - b).abs() < 1e-6, "{i}: {a}, expected {b}");
+        }
+    }
 }

@@ -22,7 +22,7 @@ use super::operand::{Pair, Reads, Role, Single, Take};
 use super::recurrent::{DecayOperands, DeltaRule, ShortConv, decay_shape};
 use super::rows::{
     Binary, LookUp, MatchedRows, Scaled, ScaledRows, Unary, WeightedSum, Xielu, XieluOperands,
-    embed_words, gather_shape, slice_shape,
+    embed_words, gather_shape, sinusoids_shape, slice_shape,
 };
 use super::rule::{Given, Rule, ShapeError};
 use super::scan::Scan;
@@ -48,6 +48,16 @@ pub enum Op {
     PositionRows {
         /// Added to the position.
         offset: usize,
+    },
+    /// `out[t] = [sin(p·f) | cos(p·f)]` of `p = positions[t] + offset`, each `[width / 2]`, and `f[i] = exp(−step · i)`: what is added to
+    /// embeddings that nobody learned positions for (Vaswani et al. 2017).
+    Sinusoids {
+        /// Added to the position.
+        offset: usize,
+        /// The logarithm falls by this from one frequency to the next.
+        step: f32,
+        /// Width of the output.
+        width: usize,
     },
     /// `out[t] = [cos(p·f) | sin(p·f)]`, each `[rotary_dim / 2]`; `f` may depend on the length of the sequence.
     RopeAngles {
@@ -201,6 +211,7 @@ impl Op {
             Op::CacheRead { .. } => Facts::view("cache_read"),
             Op::Embed { .. } => Facts::rows("embed", 0),
             Op::PositionRows { .. } => Facts::rows("position_rows", 0),
+            Op::Sinusoids { .. } => Facts::rows("sinusoids", 1),
             Op::RopeAngles { .. } => Facts::rows("rope_angles", 1),
             Op::Norm(n) => Facts::rows(n.name(), 4),
             Op::Quantize { norm: None } => Facts::rows("quantize", 2).int8(true),
@@ -285,7 +296,8 @@ impl Op {
     /// Walks over the operands, for what each is rather than for their values.
     pub(crate) fn each_operand(&self, take: Take<()>) {
         match self {
-            Op::Input(_) | Op::Weight(_) | Op::RopeAngles { .. } | Op::CacheRead { .. } => {}
+            Op::Input(_) | Op::Weight(_) | Op::CacheRead { .. } => {}
+            Op::RopeAngles { .. } | Op::Sinusoids { .. } => {}
             Op::Embed { .. } | Op::PositionRows { .. } => walked(LookUp::of(take)),
             Op::Norm(n) => walked(n.operands(take)),
             Op::Matmul(m) => walked(m.operands(take)),
@@ -348,6 +360,7 @@ impl Op {
             Op::Input(_) => Ok(vec![]),
             Op::Weight(w) => Ok(weight(*w)),
             Op::Embed { .. } | Op::PositionRows { .. } => LookUp::of(o).shape(rule),
+            Op::Sinusoids { width, .. } => sinusoids_shape(*width, rule),
             Op::RopeAngles { rotary_dim, .. } => Ok(vec![Dim::Tokens, Dim::Const(*rotary_dim)]),
             Op::Norm(n) => n.shape(rule, &n.operands(o)),
             Op::Matmul(m) => m.shape(rule, &m.operands(o)),
@@ -409,6 +422,15 @@ impl Op {
             Op::ScaleRows | Op::ScaleBy => vec![],
             Op::Embed { scale, limit } => embed_words(*scale, *limit),
             Op::PositionRows { offset } => vec![set("offset", offset)],
+            Op::Sinusoids {
+                offset,
+                step,
+                width,
+            } => vec![
+                set("offset", offset),
+                float("step", *step),
+                set("dim", width),
+            ],
             Op::RopeAngles { rope, rotary_dim } => vec![set("rope", rope), set("dim", rotary_dim)],
             Op::Norm(n) => n.words(),
             Op::Matmul(m) => m.words(),

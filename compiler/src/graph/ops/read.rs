@@ -29,6 +29,11 @@ impl Op {
             "position_rows" => Op::PositionRows {
                 offset: w.get("offset")?,
             },
+            "sinusoids" => Op::Sinusoids {
+                offset: w.get("offset")?,
+                step: w.get("step")?,
+                width: w.get("dim")?,
+            },
             "rope_angles" => Op::RopeAngles {
                 rope: w.get("rope")?,
                 rotary_dim: w.get("dim")?,

@@ -261,6 +261,12 @@ impl MatchedRows<Given<'_>> {
     }
 }
 
+/// Rows of as many sines as cosines.
+pub(super) fn sinusoids_shape(width: usize, rule: &Rule) -> Result<Shape, ShapeError> {
+    rule.check("dim", width.is_multiple_of(2), width, "an even number")?;
+    Ok(vec![Dim::Tokens, Dim::Const(width)])
+}
+
 /// Of a row for each token those whose logits are wanted.
 pub(super) fn gather_shape(rule: &Rule, o: &Single<Given>) -> Result<Shape, ShapeError> {
     rule.of_tokens(o.x)?;
