@@ -99,6 +99,7 @@ fn told(step: &Step) -> [Option<String>; 2] {
         StepOp::Moe(m) => [None, Some(format!("{} experts", m.experts))],
         StepOp::Embed { .. }
         | StepOp::PositionEmbed { .. }
+        | StepOp::Sinusoids { .. }
         | StepOp::Norm(_)
         | StepOp::Linear(_)
         | StepOp::Pick

@@ -139,6 +139,7 @@ fn short(step: &Step) -> String {
         StepOp::Concat(value) => format!("beside {value}"),
         StepOp::Embed { .. }
         | StepOp::PositionEmbed { .. }
+        | StepOp::Sinusoids { .. }
         | StepOp::Linear(_)
         | StepOp::Pick
         | StepOp::Act(_)
@@ -212,6 +213,7 @@ fn facts(model: &Model, step: &Step) -> Vec<(&'static str, String)> {
         }
         StepOp::Embed { .. }
         | StepOp::PositionEmbed { .. }
+        | StepOp::Sinusoids { .. }
         | StepOp::Norm(_)
         | StepOp::Linear(_)
         | StepOp::Scale(_)
@@ -416,6 +418,7 @@ fn embedding(model: &Model) -> String {
         StepOp::Embed { scale, .. } if *scale != 1.0 => format!("tokens × {scale}"),
         StepOp::Embed { .. } => "tokens".into(),
         StepOp::PositionEmbed { table, .. } => format!("{} learned positions", table.shape[0]),
+        StepOp::Sinusoids { .. } => "sinusoids of the position".into(),
         StepOp::Norm(_)
         | StepOp::Linear(_)
         | StepOp::Scale(_)

@@ -248,6 +248,7 @@ fn step_mha_width(step: &ModelStep) -> usize {
         StepOp::Recurrence(r) => r.heads * (r.key_dim + r.value_dim),
         StepOp::Embed { .. }
         | StepOp::PositionEmbed { .. }
+        | StepOp::Sinusoids { .. }
         | StepOp::Norm(_)
         | StepOp::Linear(_)
         | StepOp::Pick

@@ -386,6 +386,12 @@ def families():
                                        mlp_layer_types=["dense", "sparse", "sparse"]), B16, prompt=24),
         Fixture("iquestcoder-bf16", small("iquestcoder", head_dim=8, attention_bias=True), B16),
         Fixture("biogpt-bf16", small("biogpt", max_position_embeddings=40, tie_word_embeddings=False), B16),
+        Fixture("xglm-f32", dict(model_type="xglm", vocab_size=67, d_model=20, num_layers=2, attention_heads=2, ffn_dim=28, max_position_embeddings=64,
+                                 tie_word_embeddings=False), prompt=24),
+        Fixture("xglm-tied-bf16", dict(model_type="xglm", vocab_size=67, d_model=12, num_layers=2, attention_heads=3, ffn_dim=28, max_position_embeddings=64,
+                                       scale_embedding=False), B16),
+        Fixture("ctrl-bf16", dict(model_type="ctrl", vocab_size=67, n_embd=20, n_layer=2, n_head=2, dff=28, n_positions=64, bos_token_id=1, eos_token_id=2,
+                                  tie_word_embeddings=False), B16, prompt=24),
         Fixture("axk1-bf16", latent("axk1", n_routed_experts=6, n_group=3, topk_group=2, n_shared_experts=1, mlp_layer_types=["dense", "sparse"]), B16),
         Fixture("qwen3-vl-moe-text-half-bf16", with_images("qwen3_vl_moe", small("qwen3_vl_moe_text", head_dim=8, num_experts=4, num_experts_per_tok=2,
                                                                                  moe_intermediate_size=8, mlp_only_layers=[0], **rope(

@@ -99,6 +99,7 @@ pub(super) const EMBED: Keys = &[
     ("rows", Plain),
 ];
 pub(super) const POSITION_EMBED: Keys = &[("table", Object(WEIGHT)), ("offset", Plain)];
+pub(super) const SINUSOIDS: Keys = &[("offset", Plain), ("theta", Plain), ("over", Plain)];
 pub(super) const NORM: Keys = &[
     ("op", Plain),
     ("name", Plain),
@@ -354,6 +355,7 @@ pub(super) const LINEAR: Keys = &[("weight", Object(WEIGHT)), ("bias", Object(WE
 pub(super) enum OpName {
     Embed,
     PositionEmbed,
+    Sinusoids,
     Norm,
     Linear,
     Scale,
@@ -379,9 +381,10 @@ pub(super) enum OpName {
 }
 
 /// Every `op` with its reader and its keys beside those of every step.
-const OPS: [(&str, OpName, Keys); 26] = [
+const OPS: [(&str, OpName, Keys); 27] = [
     ("embed", OpName::Embed, EMBED),
     ("position_embed", OpName::PositionEmbed, POSITION_EMBED),
+    ("sinusoids", OpName::Sinusoids, SINUSOIDS),
     ("rms_norm", OpName::Norm, NORM),
     ("layer_norm", OpName::Norm, NORM),
     ("l2_norm", OpName::Norm, NORM),

@@ -44,6 +44,9 @@ impl Part {
             (Part::Head, StepOp::PositionEmbed { .. }) => {
                 misplaced("position_embed", "looks rows up by position", by_token)
             }
+            (Part::Head, StepOp::Sinusoids { .. }) => {
+                misplaced("sinusoids", "goes by position", by_token)
+            }
             (Part::Head, StepOp::Moe(_)) => misplaced("moe", "sorts tokens by expert", by_token),
             (
                 Part::Layer,
@@ -56,7 +59,10 @@ impl Part {
             ) => Ok(()),
             (
                 Part::Embed | Part::Layer,
-                StepOp::Embed { .. } | StepOp::PositionEmbed { .. } | StepOp::Moe(_),
+                StepOp::Embed { .. }
+                | StepOp::PositionEmbed { .. }
+                | StepOp::Sinusoids { .. }
+                | StepOp::Moe(_),
             ) => Ok(()),
             (
                 _,

@@ -41,6 +41,33 @@ pub(super) fn position_embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     Ok((StepOp::PositionEmbed { table, offset }, width))
 }
 
+/// `{"op": "sinusoids", "offset": 2, "theta": 10000.0, "over": "hidden / 2 - 1"}`: frequency `i` is `theta^(−i / over)`.
+pub(super) fn sinusoids(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
+    let fields = at.fields()?;
+    let offset = fields
+        .value("offset", |n| n.whole(0, 1 << 16))?
+        .unwrap_or(0);
+    let width = at.width()?;
+    if !width.is_multiple_of(2) {
+        return Err(at.node.fault(Fault::Range {
+            found: format!("rows of {width}"),
+            expected: "an even width: there are as many sines as cosines".into(),
+        }));
+    }
+    let theta = fields.required("theta")?;
+    let base = theta.above_zero()?;
+    if base <= 1.0 {
+        return Err(theta.fault(Fault::Range {
+            found: base.to_string(),
+            expected: "a number above 1".into(),
+        }));
+    }
+    let over = fields.value("over", |n| n.whole(1, MAX_WIDTH))?;
+    let step = f64::from(base).ln() / over.unwrap_or(width / 2) as f64;
+    let step = step as f32;
+    Ok((StepOp::Sinusoids { offset, step }, width))
+}
+
 pub(super) fn linear_step(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let fields = at.fields()?;
     let out = fields.required("out")?.whole(1, MAX_WIDTH)?;

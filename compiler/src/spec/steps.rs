@@ -83,6 +83,7 @@ fn read(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     match form::op_named(at.op).map_err(|f| at.node.fault(f))? {
         OpName::Embed => plain::embed(at),
         OpName::PositionEmbed => plain::position_embed(at),
+        OpName::Sinusoids => plain::sinusoids(at),
         OpName::Norm => norm::norm_step(at),
         OpName::Linear => plain::linear_step(at),
         OpName::Scale => plain::scale(at),

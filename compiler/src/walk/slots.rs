@@ -81,7 +81,7 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
         StepOp::Norm(norm) => norm_slots(norm, slots),
         StepOp::Linear(linear) => linear_slots(linear, slots),
         StepOp::Scale(_) | StepOp::Softcap(_) | StepOp::Act(_) | StepOp::Pick => {}
-        StepOp::Clamp { .. } | StepOp::Concat(_) => {}
+        StepOp::Clamp { .. } | StepOp::Concat(_) | StepOp::Sinusoids { .. } => {}
         StepOp::WeightedSum { .. } | StepOp::MatchRms { .. } => {}
         StepOp::Add(operand) | StepOp::Mul(operand) => operand_slots(operand, slots),
         StepOp::Attention(attention) => {

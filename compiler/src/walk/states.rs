@@ -84,6 +84,7 @@ pub(crate) fn states(model: &Model, section: Section) -> Vec<State> {
             }
             StepOp::Embed { .. }
             | StepOp::PositionEmbed { .. }
+            | StepOp::Sinusoids { .. }
             | StepOp::Norm(_)
             | StepOp::Linear(_)
             | StepOp::Scale(_)

@@ -111,7 +111,9 @@ fn state_in_the_head_or_the_embedding() {
 fn rows_of_tokens_in_the_head() {
     let look_up = json!({ "op": "embed", "table": "e.table", "width": "hidden" });
     let position = json!({ "op": "position_embed", "table": "e.table" });
+    let waves = json!({ "op": "sinusoids", "theta": 10000 });
     for (step, does) in [
+        (waves, "goes by position (`sinusoids`)"),
         (look_up, "looks rows up by token (`embed`)"),
         (position, "looks rows up by position (`position_embed`)"),
         (moe(), "sorts tokens by expert (`moe`)"),
@@ -137,6 +139,8 @@ fn what_is_refused_in_the_head_runs_in_layers_and_experts_in_the_embedding() {
         layer.push(json!({ "residual": [with(step, "name", &format!("more_{op}"))] }));
     }
     layer.push(json!({ "residual": [{ "op": "position_embed", "table": "p.table" }] }));
+    layer
+        .push(json!({ "residual": [{ "op": "sinusoids", "theta": 100, "offset": 3, "over": 7 }] }));
     runs(&spec);
 }
 

@@ -269,6 +269,17 @@ impl<'a> Builder<'a> {
                 self.graph
                     .add(Op::Binary(Binary::Add), &[here(), rows], name)
             }
+            StepOp::Sinusoids { offset, step } => {
+                let x = here();
+                let (offset, step, width) = (*offset, *step, self.graph.width(x));
+                let op = Op::Sinusoids {
+                    offset,
+                    step,
+                    width,
+                };
+                let rows = self.graph.add(op, &[], name);
+                self.graph.add(Op::Binary(Binary::Add), &[x, rows], name)
+            }
             StepOp::Norm(n) => {
                 let group = self.graph.width(here());
                 self.norm(n, group, here(), name)

@@ -105,6 +105,13 @@ pub enum StepOp {
         /// Added to a position before the look-up.
         offset: usize,
     },
+    /// `x + [sin(p·f) | cos(p·f)]` of `p = position + offset` and `f[i] = exp(−step · i)`: positions that nobody learned.
+    Sinusoids {
+        /// Added to a position.
+        offset: usize,
+        /// The logarithm of a frequency is less by this than that of the one before.
+        step: f32,
+    },
     /// A normalisation over the last dimension.
     Norm(Norm),
     /// `x · wᵀ + b`.

@@ -72,6 +72,24 @@ fn a_clamp_has_an_end_and_ends_in_order() {
 }
 
 #[test]
+fn sinusoids_fall_from_one_and_have_cosines() {
+    let waves = |theta: Value| json!([{ "op": "sinusoids", "theta": theta }]);
+    model(&with_steps(waves(json!(1.5))));
+    assert_eq!(
+        message_of(waves(json!(1))),
+        "small: layers.dense.sinusoids.theta: found 1, expected a number above 1"
+    );
+    let odd = json!([
+        { "op": "linear", "name": "narrow", "out": 7, "weight": "narrow" },
+        { "op": "sinusoids", "theta": 10000 },
+    ]);
+    assert_eq!(
+        message_of(odd),
+        "small: layers.dense.sinusoids: found rows of 7, expected an even width: there are as many sines as cosines"
+    );
+}
+
+#[test]
 fn choices_one_after_another_are_by_a_softmax() {
     let moe = |router: Value| json!([{ "op": "moe", "experts": 3, "top_k": 2, "ffn": 4, "act": "'silu'", "router": router, "up": "e.{e}.up", "down": "e.{e}.down" }]);
     model(&with_steps(moe(
