@@ -63,3 +63,71 @@ fn largest(p: &PickKeys, scores: &[f32]) -> Vec<usize> {
     blocks.sort_unstable();
     blocks
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{PickKeys, pick};
+    use crate::graph::{Graph, Program, ProgramKind};
+    use crate::interp::values::{Rows, Scene};
+    use crate::spec::model::Listing;
+
+    /// What the query after `scores.len() - 1` others picks.
+    fn picked(block: usize, count: usize, near: usize, scores: &[f32]) -> Vec<f32> {
+        let program = Program {
+            kind: ProgramKind::Decode,
+            blocks: vec![],
+            layers: vec![],
+            sources: vec![],
+            ropes: vec![],
+        };
+        let scene = Scene {
+            graph: &Graph::default(),
+            program: &program,
+            tokens: &[0],
+            start: scores.len() - 1,
+            caches: &mut [],
+            memories: &mut [],
+        };
+        let listing = Listing {
+            sets: 1,
+            count,
+            block,
+        };
+        let scores = Rows::new(scores.to_vec(), scores.len());
+        pick(&scene, &PickKeys { listing, near }, &scores).data
+    }
+
+    #[test]
+    fn a_last_block_that_is_not_whole_counts_by_the_keys_it_has() {
+        let seven = [0.0, 1.0, 2.0, 9.0, 1.0, 1.0, 5.0];
+        assert_eq!(picked(3, 1, 0, &seven), [1.0]);
+        assert_eq!(picked(3, 2, 0, &seven), [1.0, 2.0]);
+        // Scores below 0, so that a key beyond the last would be the best one.
+        let below = [-1.0, -1.0, -1.0, -3.0, -3.0, -3.0, -2.0];
+        assert_eq!(picked(3, 2, 0, &below), [0.0, 2.0]);
+        assert_eq!(picked(3, 1, 0, &below), [0.0]);
+        // One key of eight is in the last block, and nothing at all is left of nine.
+        assert_eq!(
+            picked(7, 1, 0, &[1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 1.0, 2.0]),
+            [1.0]
+        );
+        assert_eq!(
+            picked(3, 1, 0, &[0.0, 0.0, 0.0, 0.0, 0.0, 0.0, 2.0, 3.0, 4.0]),
+            [2.0]
+        );
+    }
+
+    #[test]
+    fn the_nearest_blocks_are_counted_with_one_that_is_not_whole() {
+        let seven = [7.0, 0.0, 0.0, 6.0, 0.0, 0.0, -9.0];
+        assert_eq!(picked(3, 2, 1, &seven), [0.0, 2.0]);
+        assert_eq!(picked(3, 2, 2, &seven), [1.0, 2.0]);
+    }
+
+    #[test]
+    fn fewer_blocks_than_are_picked_are_all_listed() {
+        assert_eq!(picked(3, 4, 1, &[5.0, 1.0, 1.0, 9.0])[..2], [0.0, 1.0]);
+        assert_eq!(picked(3, 4, 1, &[5.0])[..1], [0.0]);
+        assert_eq!(picked(3, 4, 1, &[5.0]).len(), 4);
+    }
+}

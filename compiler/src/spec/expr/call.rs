@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::Value;
 
-use super::super::error::{Fault, Kind};
+use super::super::error::{Fault, Kind, in_json};
 use super::super::json::{self, equal};
 use super::access::{element, get};
 use super::arithmetic::Num;
@@ -143,15 +143,13 @@ fn last_index(of: &Value, value: &Value, end: &Value) -> Result<i64, Fault> {
         found: Kind::of(end),
         expected: "a whole number",
     })?;
-    let places = list(name, of)?.iter().take(end as usize);
-    let last = places.rev().position(|v| equal(v, value));
-    let length = list(name, of)?.len().min(end as usize);
-    let missing = || {
-        let value = Kind::of(value);
-        Fault::not_in_config(format!("{value} among the first {end} of a list"))
-    };
-    last.map(|from_end| (length - 1 - from_end) as i64)
-        .ok_or_else(missing)
+    let all = list(name, of)?;
+    let first = &all[..all.len().min(end as usize)];
+    let last = first.iter().rposition(|v| equal(v, value));
+    last.map(|at| at as i64).ok_or_else(|| Fault::Range {
+        found: in_json(of),
+        expected: format!("{} among the first {end} of the list", Kind::of(value)),
+    })
 }
 
 /// The number that a normally distributed one (mean 0, deviation 1) is below with probability `p`, found by bisection.

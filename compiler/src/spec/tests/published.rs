@@ -196,3 +196,45 @@ fn partial_rotation_is_not_ignored() {
         }
     }
 }
+
+/// Layers that share keys and values read those of the last layer of their type that has its own, whether the config lists types or not.
+#[test]
+fn shared_layers_find_their_source_without_a_list_of_types() {
+    let config = |layers: usize, shared: usize| {
+        let spec = load(SpecSource::Builtin("gemma4")).unwrap();
+        let mut config = spec.preset("tiny").unwrap();
+        let map = config.as_object_mut().unwrap();
+        map.insert("num_hidden_layers".into(), layers.into());
+        map.insert("num_kv_shared_layers".into(), shared.into());
+        map.remove("layer_types");
+        (spec, config)
+    };
+    for (layers, shared) in [(14, 5), (24, 6), (12, 6), (19, 6), (10, 0)] {
+        let (spec, mut config) = config(layers, shared);
+        let plain = spec.bind(&config).unwrap();
+        let kind = |i: usize| match (i + 1).is_multiple_of(6) || i + 1 == layers {
+            true => "full_attention",
+            false => "sliding_attention",
+        };
+        let types: Vec<&str> = (0..layers).map(kind).collect();
+        config["layer_types"] = json!(types);
+        let listed = spec.bind(&config).unwrap();
+        assert_eq!(plain, listed, "{shared} of {layers}");
+        assert_eq!(plain.sources.iter().flatten().count(), shared);
+    }
+    let (spec, mut config) = config(8, 4);
+    assert_eq!(
+        spec.bind(&config).unwrap_err().to_string(),
+        "gemma4.json: layer_params.source: config.json has no `layer_types`"
+    );
+    let mut types = vec!["sliding_attention"; 8];
+    types[5] = "full_attention";
+    config["layer_types"] = json!(types);
+    let said = spec.bind(&config).unwrap_err().to_string();
+    let end = "expected the string \"full_attention\" among the first 4 of the list";
+    assert!(
+        said.starts_with("gemma4.json: layer_params.source: found [\"sliding_attention\",")
+            && said.ends_with(end),
+        "{said}"
+    );
+}
