@@ -47,7 +47,10 @@ pub fn mechanisms(loaded: &Loaded) -> Vec<Mechanism> {
             let texts: Vec<_> = facts.filter(|f| f.0 == name).map(|f| f.1).collect();
             (!texts.is_empty()).then(|| joined(&texts))
         };
-        out.push(named(name, by_kind(model, in_layer)));
+        let is_added = name == "positions" && embeds_positions(model);
+        let elsewhere = is_added.then(|| String::from("added to the embedding"));
+        let describe = |items: &[Item]| in_layer(items).or_else(|| elsewhere.clone());
+        out.push(named(name, by_kind(model, describe)));
     }
     out.push(named("embedding", embedding(model)));
     out.push(named("head", head(loaded)));
@@ -411,6 +414,16 @@ fn mlp(m: &Mlp) -> String {
         limits(m.gating.as_ref()),
         m.up.weight.shape[0]
     )
+}
+
+fn embeds_positions(model: &Model) -> bool {
+    let adds = |s: &Step| {
+        matches!(
+            s.op,
+            StepOp::PositionEmbed { .. } | StepOp::Sinusoids { .. }
+        )
+    };
+    model.embed.iter().any(adds)
 }
 
 fn embedding(model: &Model) -> String {

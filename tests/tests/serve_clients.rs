@@ -368,7 +368,7 @@ fn grammars_that_explode_are_refused() {
         (&parentheses, "grammar"),
         (
             "root ::= \"a\"\n  | \"b",
-            "line 2, column 5: a text that does not end",
+            "line 2, column 5: an unterminated string",
         ),
     ] {
         let answer = post(

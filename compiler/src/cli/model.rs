@@ -166,10 +166,14 @@ impl ModelArgs {
         let (model, floats) = (self.found()?, self.quant.floats());
         let loaded = while_loading(|progress| model.load(purpose, quantize, floats, progress))?;
         for w in &loaded.weights.widened {
+            let why = match floats {
+                true => ", as --quantize none asks",
+                false => ", since there is no kernel for it",
+            };
             say(format_args!(
-                "{} has no kernel yet: {} in {} tensor{} became {} of f32",
-                w.storage,
+                "{} of {} in {} tensor{} became {} of f32{why}",
                 Size(w.stored_bytes),
+                w.storage,
                 w.tensors,
                 if w.tensors == 1 { "" } else { "s" },
                 Size(w.held_bytes)
