@@ -105,7 +105,7 @@ fn embeddings_are_of_unit_length_and_in_the_order_of_their_texts() {
         (json!({ "input": [[]] }), "input: number 0 has no tokens"),
         (
             json!({ "input": "x", "dimensions": 3 }),
-            "dimensions: 3, expected",
+            "dimensions: found 3, expected",
         ),
         (json!({ "input": [1_000_000] }), "outside the vocabulary"),
         (json!({ "input": vec![5; 5000] }), "context"),
@@ -474,7 +474,7 @@ fn grammars_in_gbnf_are_followed() {
     assert!(
         answer
             .error()
-            .contains("line 2, column 3: a text that does not end"),
+            .contains("line 2, column 3: an unterminated string"),
         "{}",
         answer.error()
     );
