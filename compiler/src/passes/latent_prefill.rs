@@ -49,10 +49,7 @@ fn fuse(graph: &mut Graph, attention: NodeId, kind: ProgramKind) -> Candidate {
     let HeadMatmulOperands { x: q, weight } = graph.read(queries, |take| before.operands(take));
     let same_weight = graph.read(results, |take| after.operands(take)).weight == weight;
     if !same_weight || graph.only_user(queries).is_none() {
-        return Candidate::kept(
-            &name,
-            "the matmuls before and after it belong to another attention",
-        );
+        return Candidate::kept(&name, "the matmuls before and after it are not its own");
     }
     let op = Op::LatentAttention(LatentAttention {
         attention: options,

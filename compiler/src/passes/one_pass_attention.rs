@@ -23,7 +23,10 @@ fn fuse(graph: &mut Graph, mix: NodeId) -> Candidate {
     let read = graph.read(mix, |take| options.mix_operands(take));
     let (softmax, written) = (read.p, read.after);
     if !matches!(graph.op(softmax), Op::Softmax(_)) || graph.only_user(softmax).is_none() {
-        return Candidate::kept(&node.name, "its weights do not come from a softmax");
+        return Candidate::kept(
+            &node.name,
+            "its weights do not come from a softmax of its own",
+        );
     }
     let read = graph.read(softmax, |take| options.softmax_operands(take));
     let scores = read.x;

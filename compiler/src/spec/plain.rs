@@ -4,7 +4,7 @@ use super::at::At;
 use super::error::{Fault, Read};
 use super::limits::MAX_WIDTH;
 use super::model::{Linear, StepOp};
-use super::read::Node;
+use super::read::{Fields, Node};
 use super::weights::{row_by_row, weight};
 
 pub(super) fn embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
@@ -29,9 +29,7 @@ pub(super) fn embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
 
 pub(super) fn position_embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let fields = at.fields()?;
-    let offset = fields
-        .value("offset", |n| n.whole(0, 1 << 16))?
-        .unwrap_or(0);
+    let offset = offset(&fields)?;
     let width = at.width()?;
     let table = row_by_row(
         &fields.required("table")?,
@@ -41,12 +39,16 @@ pub(super) fn position_embed(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     Ok((StepOp::PositionEmbed { table, offset }, width))
 }
 
+/// What is added to positions.
+fn offset(fields: &Fields) -> Read<usize> {
+    let offset = fields.value("offset", |n| n.whole(0, 1 << 16))?;
+    Ok(offset.unwrap_or(0))
+}
+
 /// `{"op": "sinusoids", "offset": 2, "theta": 10000.0, "over": "hidden / 2 - 1"}`: frequency `i` is `theta^(−i / over)`.
 pub(super) fn sinusoids(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let fields = at.fields()?;
-    let offset = fields
-        .value("offset", |n| n.whole(0, 1 << 16))?
-        .unwrap_or(0);
+    let offset = offset(&fields)?;
     let width = at.width()?;
     if !width.is_multiple_of(2) {
         return Err(at.node.fault(Fault::Range {
