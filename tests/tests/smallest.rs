@@ -180,3 +180,20 @@ fn one_number_scales_a_layer() {
     let layers = json!({ "dense": { "scaled": scaled } });
     check("llama", &json!({ "layers": layers }));
 }
+
+/// Scores of a router that are square roots of softplus: before the choice, with groups and a correction, and after it.
+#[test]
+fn square_roots_of_softplus_weigh_experts() {
+    let router = |more: Value| json!({ "sparse": { "moe": { "router": more } } });
+    let score = "'sqrt_softplus'";
+    check(
+        "qwen3_moe",
+        &json!({ "layers": router(json!({ "score": score })) }),
+    );
+    let after = json!({ "score": score, "after": true, "renormalise": null, "scale": 2.5 });
+    check("qwen3_moe", &json!({ "layers": router(after) }));
+    check(
+        "deepseek_v3",
+        &json!({ "layers": router(json!({ "score": score })) }),
+    );
+}

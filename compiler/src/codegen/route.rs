@@ -186,6 +186,15 @@ fn score(e: &mut Writer, kind: Score, at: Value, n: usize, state: Value) {
     let count = e.int(n);
     match kind {
         Score::Sigmoid => e.map(offset_of!(KernelTable, sigmoid), at, count),
+        Score::SqrtSoftplus => {
+            e.map(offset_of!(KernelTable, softplus), at, count);
+            e.each(Count::Known(n), |e, i, lanes| {
+                let at = e.add(at, i);
+                let x = e.load(lanes, at, 0);
+                let root = e.b.ins().sqrt(x);
+                e.store(root, at, 0);
+            });
+        }
         Score::Softmax => {
             let (lowest, zero, one) = (e.float(f32::NEG_INFINITY), e.float(0.0), e.float(1.0));
             e.store(lowest, state, 0);

@@ -2,7 +2,7 @@
 //!
 //! Indices are held as the numbers they are; a table of groups is laid out for the tokens of the step.
 
-use super::rows::{activate, binary, map, norm, product, to_int8};
+use super::rows::{activate, binary, map, norm, product, softplus, to_int8};
 use super::values::Rows;
 use crate::graph::{
     Activate, Binary, ExpertMatrix, ExpertsIn, ExpertsInOperands, ExpertsOut, ExpertsOutOperands,
@@ -91,6 +91,10 @@ fn score(kind: Score, x: &[f32]) -> Vec<f32> {
         Score::Sigmoid => x
             .iter()
             .map(|v| (1.0 / (1.0 + (-f64::from(*v)).exp())) as f32)
+            .collect(),
+        Score::SqrtSoftplus => x
+            .iter()
+            .map(|v| softplus(f64::from(*v)).sqrt() as f32)
             .collect(),
         Score::Softmax => {
             let max = x.iter().copied().fold(f32::NEG_INFINITY, f32::max);
@@ -341,5 +345,53 @@ pub(super) fn experts_out(e: &ExpertsOut, o: &ExpertsOutOperands<&Rows>) -> Rows
     match o.residual {
         Some(residual) => binary(Binary::Add, &y, residual),
         None => y,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What `DeepseekV4TopKRouter` of transformers 5.24 gives in float64.
+    #[test]
+    fn square_roots_of_softplus_choose_and_weigh_as_the_reference_has_it() {
+        let route_of = Route {
+            experts: 5,
+            top_k: 2,
+            score: Score::SqrtSoftplus,
+            after: false,
+            correction: true,
+            groups: None,
+            renormalise: Some(1e-20),
+            scale: 1.5,
+            expert_scale: false,
+            near: None,
+        };
+        let scores = [0.3, -1.2, 0.1, 30.0, -40.0, 2.0, -20.0, -3.0, 1.0, 0.0];
+        let scores = Rows::new(scores.to_vec(), 5);
+        let correction = Rows::new(vec![0.0, 0.0, 0.5, 0.0, 0.0], 5);
+        let found = route(
+            &route_of,
+            RouteOperands {
+                scores: &scores,
+                correction: Some(&correction),
+                expert_scale: None,
+            },
+        );
+        let expected = [
+            0.204_128_45,
+            1.295_871_6,
+            2.0,
+            3.0,
+            0.839_970_6,
+            0.660_029_4,
+            0.0,
+            3.0,
+        ];
+        for (i, (a, b)) in found.data.iter().zip(expected).enumerate() {
+            assert!((a - b).abs() < 1e-6, "{i}: {a}, expected {b}");
+        }
+        let least = score(Score::SqrtSoftplus, &[-40.0])[0];
+        assert!((least / 2.061_153_6e-9 - 1.0).abs() < 1e-6, "{least}");
     }
 }

@@ -50,6 +50,7 @@ pub(super) fn routing(m: &Moe) -> String {
     let score = match r.score {
         Score::Softmax => "softmax",
         Score::Sigmoid => "sigmoid",
+        Score::SqrtSoftplus => "square root of softplus",
     };
     let mut out = format!(
         "{score} over {} experts",

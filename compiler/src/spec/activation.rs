@@ -1,6 +1,6 @@
-//! Names of activations, in specs and in the text of graphs.
+//! Names of activations and of routers' scoring functions, in specs and in the text of graphs.
 
-use super::model::Activation;
+use super::model::{Activation, Score};
 
 impl Activation {
     /// The name in text form and in specs.
@@ -28,4 +28,18 @@ impl Activation {
         Activation::Tanh,
         Activation::Softplus,
     ];
+}
+
+impl Score {
+    /// The name in text form and in specs.
+    pub fn name(self) -> &'static str {
+        match self {
+            Score::Softmax => "softmax",
+            Score::Sigmoid => "sigmoid",
+            Score::SqrtSoftplus => "sqrt_softplus",
+        }
+    }
+
+    /// All of them.
+    pub const ALL: [Score; 3] = [Score::Softmax, Score::Sigmoid, Score::SqrtSoftplus];
 }

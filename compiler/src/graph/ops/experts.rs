@@ -387,10 +387,7 @@ pub(super) fn route_shape(
 
 pub(super) fn route_words(r: &Route) -> Vec<Attr> {
     let mut out = vec![set("experts", r.experts), set("top_k", r.top_k)];
-    out.push(flag(match r.score {
-        Score::Softmax => "softmax",
-        Score::Sigmoid => "sigmoid",
-    }));
+    out.push(flag(r.score.name()));
     out.extend(r.after.then(|| flag("after")));
     out.extend(r.groups.map(|g| {
         let words = vec![
@@ -414,14 +411,11 @@ pub(super) fn read_route(w: &Words) -> Result<Route, AttrError> {
             best: w.get("best")?,
         })
     };
-    let score = match w.has("sigmoid") {
-        true => Score::Sigmoid,
-        false => Score::Softmax,
-    };
+    let said = Score::ALL.into_iter().find(|s| w.has(s.name()));
     Ok(Route {
         experts: w.get("experts")?,
         top_k: w.get("top_k")?,
-        score,
+        score: said.unwrap_or(Score::Softmax),
         after: w.has("after"),
         correction: w.given(Role::Correction),
         groups: w.find("groups").map(|a| groups(w.inside(a))).transpose()?,

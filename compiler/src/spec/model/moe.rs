@@ -93,6 +93,8 @@ pub enum Score {
     Softmax,
     /// Of each expert alone.
     Sigmoid,
+    /// `√(ln(1 + eˣ))` of each expert alone (DeepSeek-AI 2026, V4).
+    SqrtSoftplus,
 }
 
 /// Group-limited choice (DeepSeek-AI 2024): only the experts of the best groups can be chosen.
