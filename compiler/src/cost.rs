@@ -291,6 +291,14 @@ fn attended(a: &Attention) -> Reach {
     a.picked.map_or(a.reach, |l| Reach::Window(l.positions()))
 }
 
+/// Of what is added to scores by distance.
+fn relative(a: &Attention, step: Step) -> u64 {
+    a.relative.map_or(0, |p| {
+        let near = a.reach.limit().map_or(p.extent, |n| n.min(p.extent));
+        a.heads as u64 * step.visible(Reach::Window(near)) * (2 * p.dim + 1) as u64
+    })
+}
+
 fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
     let n = elements(graph, node, step);
     match graph.op(node).facts().cut {
@@ -299,12 +307,12 @@ fn flops(graph: &Graph, node: NodeId, step: Step) -> u64 {
         Cut::Rows(each) => rows_of(graph.shape(node), step) * each.of_row(graph.width(node)) as u64,
         Cut::Matmul(m) => matmul(graph, node, m, step),
         Cut::HeadMatmul(m) => head_matmul(graph, node, m, step),
-        Cut::Scores(a) => 2 * seen(a, step) * a.head_dim as u64,
+        Cut::Scores(a) => 2 * seen(a, step) * a.head_dim as u64 + relative(a, step),
         Cut::Softmax(a) => 3 * seen(a, step),
         Cut::Mix(a) => 2 * seen(a, step) * a.value_dim as u64,
         Cut::Attention(a) => {
             let pairs = a.heads as u64 * step.visible(attended(a));
-            pairs * (2 * (a.head_dim + a.value_dim) as u64 + 3)
+            pairs * (2 * (a.head_dim + a.value_dim) as u64 + 3) + relative(a, step)
         }
         Cut::IndexScores(i) => step.visible(Reach::Full) * (i.heads * (2 * i.dim + 3)) as u64,
         // A look at every score for each of its four bytes, and one to list positions.

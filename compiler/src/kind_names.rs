@@ -118,10 +118,11 @@ fn told(step: &Step) -> [Option<String>; 2] {
 }
 
 fn rotation(model: &Model, a: &Attention) -> String {
-    match (a.rope, &a.slopes) {
-        (None, Some(_)) => "ALiBi".into(),
-        (None, None) => "no RoPE".into(),
-        (Some(rope), _) => format!("θ = {}", model.ropes[rope].theta),
+    match (a.rope, &a.slopes, &a.relative) {
+        (None, Some(_), _) => "ALiBi".into(),
+        (None, None, Some(r)) => format!("bias below {}", r.size.extent),
+        (None, None, None) => "no RoPE".into(),
+        (Some(rope), ..) => format!("θ = {}", model.ropes[rope].theta),
     }
 }
 

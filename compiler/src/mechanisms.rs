@@ -12,7 +12,7 @@ use crate::driver::Loaded;
 use crate::kind_names::kind_names;
 use crate::spec::model::{
     Attention, DeltaNet, Index, Item, KeyValue, LatentAttention, LatentQuery, Made, Mlp, Model,
-    Norm, NormKind, QkNorm, Reach, Recurrence, Rope, ShortConv, Step, StepOp,
+    Norm, NormKind, Profiles, QkNorm, Reach, Recurrence, Rope, ShortConv, Step, StepOp,
 };
 use crate::units::counted;
 
@@ -264,6 +264,10 @@ fn grouped(a: &Attention) -> String {
     }
     if let Some(Made::Slopes { most }) = a.slopes.as_ref().and_then(|w| w.made) {
         out += &format!(", ALiBi (exponents up to {most})");
+    }
+    if let Some(r) = &a.relative {
+        let Profiles { dim, extent } = r.size;
+        out += &format!(", a learned bias for distances below {extent}, of {dim} profiles");
     }
     if let Some(c) = a.clip {
         out += &format!(", queries, keys and values clipped at {c}");

@@ -158,6 +158,20 @@ fn chunks() {
     every_split(r#""chunk": 300"#, true);
 }
 
+#[test]
+fn a_bias_by_distance() {
+    let bias = |reach: &str, extent: usize| {
+        format!(
+            r#"{reach} "relative": {{ "dim": 3, "extent": {extent}, "r": "model.layers.{{i}}.r.weight",
+              "profiles": "model.layers.{{i}}.profiles" }}"#
+        )
+    };
+    every_split(&bias(r#""window": 5,"#, 5), true);
+    every_split(&bias(r#""window": 700,"#, 40), false);
+    every_split(&bias(r#""chunk": 300,"#, 500), false);
+    every_split(&bias("", 600), true);
+}
+
 const WINDOW: &str = r#""window": 5"#;
 
 /// A window's model, its tokens and their logits, made once.

@@ -173,6 +173,23 @@ fn sizes_that_cannot_be() {
     }
 }
 
+/// Profiles of a bias by distance: fewer distances than positions and more, one profile of one distance; with everything else that
+/// scores may have.
+#[test]
+fn biases_by_distance() {
+    let relative = |dim: usize, extent: usize| json!({ "dim": dim, "extent": extent, "r": "model.layers.{i}.r", "profiles": "model.layers.{i}.p" });
+    for more in [
+        json!({ "relative": relative(5, 4) }),
+        json!({ "relative": relative(1, 1), "rope": null }),
+        json!({ "relative": relative(16, 900), "softcap": 2, "alibi": {}, "sinks": "model.layers.{i}.sinks" }),
+        json!({ "relative": relative(3, 6), "window": 6, "position_scale": { "scale": 0.5, "every": 2 } }),
+        json!({ "relative": relative(3, 6), "chunk": 4, "qk_norm": { "over": "projection", "q": { "op": "rms_norm", "eps": 1e-6 } } }),
+    ] {
+        let layers = json!({ "dense": { "attention": more } });
+        check("llama", &json!({ "layers": layers }));
+    }
+}
+
 /// A number of the checkpoint that multiplies all that a layer has made.
 #[test]
 fn one_number_scales_a_layer() {

@@ -15,12 +15,14 @@ use super::cache::cache_heads;
 use super::kernel::Site;
 use super::online::{KeyPass, RunningSums, Sinks, divide_rows, slope_of};
 use super::picked;
+use super::relative::{Each, RelativeBias};
 use super::share::Share;
 use super::tiles::Tile;
 use super::vectors::{combine, copy, fill, scale_by, scaled_copy};
 use super::writer::{Count, Lanes, Writer};
 use crate::graph::{Attention, Binary};
 use crate::schedule::Work;
+use crate::schedule::scratch::AttentionScratch;
 
 /// Most query heads of one key head that decode takes together where there is but one run of keys to share out.
 const HEADS: usize = 8;
@@ -44,6 +46,19 @@ pub(super) fn emit(e: &mut Writer, s: &Site, a: &Attention) {
     }
 }
 
+/// What is added to scores by distance, in rows that begin with a head of a token.
+fn bias_of(
+    e: &mut Writer,
+    s: &Site,
+    a: &Attention,
+    first: [Value; 2],
+    each: Each,
+) -> Option<RelativeBias> {
+    let operands = s.read(|take| a.operands(take)).relative;
+    let scratch = AttentionScratch::of(s.graph, a, s.kind).relative;
+    RelativeBias::of(e, s, a, operands, first, (each, scratch))
+}
+
 fn prefill(e: &mut Writer, s: &Site, a: &Attention) {
     let q = s.read(|take| a.operands(take)).q;
     let (q, out) = (s.rows(e, q), s.out(e));
@@ -65,6 +80,7 @@ fn prefill(e: &mut Writer, s: &Site, a: &Attention) {
             keys: tile.keys(e, a.reach),
             position: (tile.position, 1),
             slopes: slope_of(e, s, a, head, 0),
+            relative: bias_of(e, s, a, [tile.start_row, head], Each::Token),
             sinks: Sinks::of(e, s, a, head, 0, always),
         };
         let sums = RunningSums::of(e, s, a);
@@ -201,6 +217,7 @@ fn run_of_keys(
             keys: (from, end),
             position: (tile.position, 0),
             slopes: slope_of(e, s, a, heads.first, 4),
+            relative: bias_of(e, s, a, [tile.start_row, heads.first], Each::Head),
             sinks: Sinks::of(e, s, a, heads.first, 4, first),
         };
         let sums = RunningSums::of(e, s, a);

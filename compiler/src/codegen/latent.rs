@@ -112,6 +112,7 @@ impl SegmentHead<'_> {
                 keys: (zero, zero),
                 position: (e.add(self.span.position, first), 1),
                 slopes: None,
+                relative: None,
                 sinks: None,
             };
             (pass, self.sums(e, s, &options, first))
@@ -225,6 +226,7 @@ impl SegmentHead<'_> {
                 keys: (zero, e.add(end, rows)),
                 position: (end, 1),
                 slopes: None,
+                relative: None,
                 sinks: None,
             };
             let sums = self.sums(e, s, &l.attention, zero);

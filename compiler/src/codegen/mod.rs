@@ -25,6 +25,7 @@ mod places;
 mod plain;
 mod products;
 mod recurrent;
+mod relative;
 mod route;
 mod rows;
 mod scan;

@@ -13,6 +13,7 @@ use graver_runtime::abi::{KEY_BLOCK, KernelTable};
 use super::cache::{CacheRows, WidenedRows};
 use super::kernel::Site;
 use super::products::Product;
+use super::relative::RelativeBias;
 use super::tiles::first_key;
 use super::vectors::{add_ramp, differs_from_one, fill, scale_by, scaled_copy};
 use super::writer::{Count, Lanes, Writer};
@@ -32,6 +33,8 @@ pub(super) struct KeyPass<'a> {
     pub(super) position: (Value, usize),
     /// Where row 0 finds what its scores fall by with the distance, and bytes to where each further row does.
     pub(super) slopes: Option<(Value, usize)>,
+    /// What is added to scores by distance.
+    pub(super) relative: Option<RelativeBias>,
     /// What the rows' sums start with.
     pub(super) sinks: Option<Sinks>,
 }
@@ -175,7 +178,15 @@ impl KeyPass<'_> {
             let scale = self.cap(e, first, seen);
             let key = e.add(k, start);
             let before = e.sub(key, position);
-            let scale = self.slope(e, (first, seen), scale, r, before);
+            let mut scale = self.slope(e, (first, seen), scale, r, before);
+            if let Some(relative) = self.relative {
+                scale_by(e, first, Count::Dynamic(seen), scale);
+                let behind = e.add(key, seen);
+                let last = e.plus(position, 1);
+                let nearest = e.sub(last, behind);
+                relative.add(e, r, (first, seen), nearest);
+                scale = e.float(1.0);
+            }
             let state = e.at(sums.state, r, 8);
             let factor = e.micro(
                 offset_of!(KernelTable, softmax_block),

@@ -49,6 +49,7 @@ pub(super) fn emit(e: &mut Writer, s: &Site, a: &Attention, (heads, count): (usi
             keys: (none, seen),
             position: (position, 0),
             slopes: None,
+            relative: None,
             sinks: Sinks::of(e, s, a, first, 4, always),
         };
         let sums = RunningSums::of(e, s, a);

@@ -14,6 +14,7 @@ use super::cache::WidenedRows;
 use super::kernel::Site;
 use super::picked::List;
 use super::products::Product;
+use super::relative::{Each, RelativeBias};
 use super::tiles::{Tile, first_key};
 use super::vectors::{add_ramp, fill, scale_by};
 use super::writer::{Count, Lanes, Writer};
@@ -40,10 +41,8 @@ pub(super) fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
     let tile = Tile::load(e, tile);
     let o = s.read(|take| a.scores_operands(take));
     let q = s.rows(e, o.q);
-    let (side, widened) = (
-        s.keys(a.state),
-        WidenedRows::of(e, s, UnfusedScratch::of(s.graph, a, s.kind).widened),
-    );
+    let scratch = UnfusedScratch::of(s.graph, a, s.kind);
+    let (side, widened) = (s.keys(a.state), WidenedRows::of(e, s, scratch.widened));
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
     let seen = e.sub(keys.1, keys.0);
@@ -72,6 +71,9 @@ pub(super) fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
             let own = e.at(all, head, 4);
             e.load(Lanes::One, own, 0)
         });
+        let first = [tile.start_row, head];
+        let place = (Each::Token, scratch.relative);
+        let relative = RelativeBias::of(e, s, a, o.relative, first, place);
         e.repeat(tile.queries, |e, r| {
             let offset = e.mul(r, out_stride);
             let row = e.at(out, offset, 4);
@@ -80,6 +82,12 @@ pub(super) fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
                 let position = e.add(tile.position, r);
                 let first = e.sub(keys.0, position);
                 add_ramp(e, row, seen, slope, first);
+            }
+            if let Some(relative) = relative {
+                let position = e.add(tile.position, r);
+                let end = e.plus(position, 1);
+                let (seen, nearest) = (e.sub(end, keys.0), e.int(0));
+                relative.add(e, r, (row, seen), nearest);
             }
         });
     });

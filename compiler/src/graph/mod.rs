@@ -30,5 +30,5 @@ pub use text::{ParseError, parse};
 pub use verify::{VerifyError, verify};
 
 pub use crate::spec::model::{
-    Activation, Gating, Groups, Listing, NormKind, PositionScale, Reach, Route, Score,
+    Activation, Gating, Groups, Listing, NormKind, PositionScale, Profiles, Reach, Route, Score,
 };

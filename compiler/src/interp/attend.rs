@@ -4,7 +4,7 @@ use graver_runtime::abi::cache::cache_scale;
 use graver_runtime::abi::quant::TINY;
 
 use super::values::{Rows, Scene};
-use crate::graph::{Attention, Dest, StateDecl, StateId};
+use crate::graph::{Attention, AttentionOperands, Dest, StateDecl, StateId};
 
 /// Appends a row for each token of the step.
 pub(super) fn write(scene: &mut Scene, dest: Dest, x: &Rows) {
@@ -63,7 +63,7 @@ fn visible(scene: &Scene, a: &Attention, t: usize) -> std::ops::Range<usize> {
 }
 
 /// `[heads, T, keys]`.
-pub(super) fn scores(scene: &Scene, a: &Attention, q: &Rows, slopes: Option<&Rows>) -> Rows {
+pub(super) fn scores(scene: &Scene, a: &Attention, o: &AttentionOperands<&Rows>) -> Rows {
     let keys = &scene.caches[a.state.0 as usize].keys;
     let score = |h: usize, (t, query): (usize, &[f32]), s: usize| {
         let g = h / a.group() * a.head_dim;
@@ -76,15 +76,34 @@ pub(super) fn scores(scene: &Scene, a: &Attention, q: &Rows, slopes: Option<&Row
         let v = dot as f32 * a.scale;
         let v = a.softcap.map_or(v, |c| (v / c).tanh() * c);
         let distance = (scene.start + t) as f32 - s as f32;
-        slopes.map_or(v, |slopes| v - slopes.data[h] * distance)
+        let v = o.slopes.map_or(v, |slopes| v - slopes.data[h] * distance);
+        v + by_distance(a, o, (h, t), (scene.start + t).checked_sub(s))
     };
     let mut data = vec![];
     for h in 0..a.heads {
-        for query in q.iter().enumerate() {
+        for query in o.q.iter().enumerate() {
             data.extend((0..keys.len()).map(|s| score(h, query, s)));
         }
     }
     Rows::new(data, keys.len())
+}
+
+/// What is added to the score that head `h` of the query of row `t` has for a key at that distance.
+fn by_distance(
+    a: &Attention,
+    o: &AttentionOperands<&Rows>,
+    (h, t): (usize, usize),
+    distance: Option<usize>,
+) -> f32 {
+    let (Some(p), Some(o)) = (a.relative, &o.relative) else {
+        return 0.0;
+    };
+    let Some(d) = distance.filter(|d| *d < p.extent) else {
+        return 0.0;
+    };
+    let r = &o.r.row(t)[h * p.dim..][..p.dim];
+    let term = |(c, r): (usize, &f32)| f64::from(*r) * f64::from(o.profiles.data[c * p.extent + d]);
+    r.iter().enumerate().map(term).sum::<f64>() as f32
 }
 
 /// The same shape; keys that are invisible, or not picked, get 0. A sink is one more logit of its head, whose weight nobody reads.

@@ -59,7 +59,7 @@ pub(super) fn evaluate(scene: &mut Scene, op: &Op, operands: &[&Rows]) -> Rows {
         Op::Epilogue { parts } => joined_epilogues(scene, parts, &EpilogueOperands::of(parts, o)),
         Op::Scores(a) => {
             let o = a.scores_operands(o);
-            attend::scores(scene, a, o.q, o.slopes)
+            attend::scores(scene, a, &o)
         }
         Op::Softmax(a) => {
             let SoftmaxOperands { x, sinks, picked } = a.softmax_operands(o);
@@ -121,6 +121,7 @@ fn latent_attention(scene: &Scene, l: &LatentAttention, o: LatentOperands<&Rows>
         q: &by_head(&l.queries, o.q),
         after: o.after,
         slopes: None,
+        relative: None,
         sinks: None,
         picked: None,
     };
@@ -129,7 +130,7 @@ fn latent_attention(scene: &Scene, l: &LatentAttention, o: LatentOperands<&Rows>
 }
 
 fn attention(scene: &Scene, a: &Attention, o: AttentionOperands<&Rows>) -> Rows {
-    let scores = attend::scores(scene, a, o.q, o.slopes);
+    let scores = attend::scores(scene, a, &o);
     let weights = attend::softmax(scene, a, &scores, (o.sinks, o.picked));
     attend::mix(scene, a, &weights)
 }
@@ -163,6 +164,74 @@ fn sinusoids(scene: &Scene, offset: usize, step: f32, width: usize) -> Rows {
 mod tests {
     use crate::graph::{Block, Program, ProgramKind, parse};
     use crate::interp::Interpreter;
+
+    /// `r · P[:, d]` on scores, and nothing from the extent on, over two steps.
+    #[test]
+    fn a_bias_by_distance_ends_with_its_profiles() {
+        let block = |name: &str, text: &str| Block {
+            name: name.into(),
+            graph: parse(text).unwrap_or_else(|e| panic!("{name}: {e}")),
+        };
+        // Queries and keys are zero, so that scores are the bias alone; values are the sinusoids.
+        let embed = "%h = sinusoids {offset=0 step=1.0 dim=4}\n\
+            %g = head_concat %h, %h {heads=1 left=4 right=4}\noutput h = %h\noutput g = %g";
+        let options =
+            "heads=2 kv_heads=1 head_dim=2 value_dim=4 scale=1.0 relative(dim=2 extent=3) state=s0";
+        let layer = format!(
+            "weight @r: f32[4, 4]\nweight @p: f32[2, 3]\nweight @q: f32[4, 4]\nstate kv: f32 heads=1 key=2 value=4\n\
+            %h = input: [T, 4]\n%q = matmul %h, w0=@q {{part(rows=4)}}\n%r = matmul %h, w0=@r {{part(rows=4)}}\n\
+            %k = slice %q {{start=0 len=2}}\n%cache = cache_write %k, %h {{state=s0}}\n\
+            %s = scores %q, after=%cache, relative=%r, profiles=@p {{{options}}}\n\
+            %w = softmax %s {{{options}}}\n%y = mix %w, after=%cache {{{options}}}\n\
+            output h = %h\noutput g = %y"
+        );
+        let head = "%g = input: [T, 8]\n%rows = gather_rows %g\noutput logits = %rows";
+        let program = Program {
+            kind: ProgramKind::Decode,
+            blocks: vec![
+                block("embed", embed),
+                block("layer", &layer),
+                block("head", head),
+            ],
+            layers: vec![1],
+            sources: vec![None],
+            ropes: vec![],
+        };
+        program.verify().unwrap_or_else(|e| panic!("{e}"));
+        let (r, p) = (
+            [0.5f32, -1.0, 2.0, 0.25],
+            [0.75f32, -0.5, 1.5, 2.0, 1.0, -1.25],
+        );
+        // Row `i` of the matrix for `r` takes component `i` of its input, times `r[i]`.
+        let diagonal: Vec<f32> = (0..16)
+            .map(|i| if i % 5 == 0 { r[i / 5] } else { 0.0 })
+            .collect();
+        let bytes = |v: &[f32]| v.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+        let weights = [bytes(&diagonal), bytes(&p), bytes(&[0.0; 16])];
+        let slots: Vec<&[u8]> = weights.iter().map(Vec::as_slice).collect();
+        let mut interpreter = Interpreter::new(&program, &slots);
+        let found = [interpreter.step(&[0, 0, 0, 0]), interpreter.step(&[0])].concat();
+        let row = |t: usize| [0.0, 1.0].map(|i: f64| t as f64 * (-i).exp());
+        let h = |t: usize| [row(t).map(f64::sin), row(t).map(f64::cos)].concat();
+        assert_eq!(found.len(), 5 * 8);
+        for t in 0..5 {
+            for head in 0..2 {
+                let own: Vec<f64> = (0..2)
+                    .map(|c| h(t)[2 * head + c] * f64::from(r[2 * head + c]))
+                    .collect();
+                let score = |s: usize| match t - s {
+                    d @ 0..3 => own[0] * f64::from(p[d]) + own[1] * f64::from(p[3 + d]),
+                    _ => 0.0,
+                };
+                let sum: f64 = (0..=t).map(|s| score(s).exp()).sum();
+                for c in 0..4 {
+                    let y: f64 = (0..=t).map(|s| score(s).exp() / sum * h(s)[c]).sum();
+                    let x = f64::from(found[t * 8 + head * 4 + c]);
+                    assert!((x - y).abs() < 1e-6, "{t} {head} {c}: {x}, expected {y}");
+                }
+            }
+        }
+    }
 
     #[test]
     fn sinusoids_go_on_from_the_position_reached() {

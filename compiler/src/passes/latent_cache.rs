@@ -221,6 +221,6 @@ fn readers(graph: &Graph, write: NodeId) -> Result<([NodeId; 2], Attention), &'s
         && graph.only_user(softmax) == Some(mix)
         && options.kv_heads == options.heads
         && !options.sinks
-        && !options.slopes;
+        && !options.by_distance();
     chained.then_some(([scores, mix], options)).ok_or(why)
 }

@@ -4,7 +4,7 @@
 //! y = attention(q · w_k by head) · w_v by head  =>  y = latent_attention(q, w)
 //! ```
 //!
-//! Requires that nothing else reads what comes between, and attention to all keys without sinks or slopes. Prefill only: decode's few
+//! Requires that nothing else reads what comes between, and attention to all keys without sinks, whatever their distance. Prefill only: decode's few
 //! queries always absorb, all heads reading each latent together.
 
 use super::candidate::Candidate;
@@ -29,8 +29,11 @@ fn fuse(graph: &mut Graph, attention: NodeId, kind: ProgramKind) -> Candidate {
     let &Op::Attention(options) = graph.op(attention) else {
         unreachable!("filtered")
     };
-    if options.sinks || options.slopes || options.reach != Reach::Full {
-        return Candidate::kept(&name, "it has sinks or slopes, or does not see all keys");
+    if options.sinks || options.by_distance() || options.reach != Reach::Full {
+        return Candidate::kept(
+            &name,
+            "it has sinks, scores by distance, or does not see all keys",
+        );
     }
     if options.picked.is_some() {
         return Candidate::kept(&name, "its queries have keys of their own");

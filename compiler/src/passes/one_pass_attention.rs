@@ -1,7 +1,8 @@
 //! Attends in one pass over the keys.
 //!
 //! ```text
-//! s = scores(q, kv, slopes); p = softmax(s, sinks, picked); y = mix(p, kv)  =>  y = attention(q, kv, slopes, sinks, picked)
+//! s = scores(q, kv, slopes, relative); p = softmax(s, sinks, picked); y = mix(p, kv)
+//!     =>  y = attention(q, kv, slopes, relative, sinks, picked)
 //! ```
 //!
 //! Requires that nothing else reads scores or weights. The fused form keeps a running maximum and sum (online softmax,
@@ -36,7 +37,9 @@ fn fuse(graph: &mut Graph, mix: NodeId) -> Candidate {
     let (sinks, picked) = (read.sinks, read.picked);
     let read = graph.read(scores, |take| options.scores_operands(take));
     let mut operands = vec![read.q, written];
-    operands.extend(read.slopes.into_iter().chain(sinks).chain(picked));
+    operands.extend(read.slopes);
+    operands.extend(read.relative.into_iter().flat_map(|o| o.in_order()));
+    operands.extend(sinks.into_iter().chain(picked));
     let name = node.name.trim_end_matches(".mix").to_string();
     let fused = graph.add(Op::Attention(options), &operands, &name);
     graph.replace(mix, fused);

@@ -165,7 +165,12 @@ fn epilogue_after(
     chains: &[Chain; 3],
     parts: Vec<Epilogue>,
 ) {
-    let matmul = chains[0].source.matmul;
+    let Source { matmul, part } = chains[0].source;
+    let outputs = |parts: &[Epilogue]| -> usize {
+        let kept = parts.iter().filter(|p| p.dest == Dest::Output);
+        kept.map(|p| p.rows).sum()
+    };
+    let (start, len, all) = (outputs(&parts[..part]), parts[part].rows, outputs(&parts));
     let op = Op::Epilogue { parts };
     let mut operands = Operands::default();
     operands.set(Role::X, matmul);
@@ -173,5 +178,14 @@ fn epilogue_after(
     let name = graph.node(write).name.clone();
     let new = graph.add(op.clone(), &operands.arranged(&op), &name);
     graph.replace(write, new);
-    graph.replace(q, new);
+    let queries = match len == all {
+        true => new,
+        // The matmul has parts that are neither queries, keys nor values.
+        false => graph.add(
+            Op::Slice { start, len },
+            &[new],
+            &graph.node(q).name.clone(),
+        ),
+    };
+    graph.replace(q, queries);
 }

@@ -110,6 +110,10 @@ fn need(graph: &Graph, id: NodeId, lot: Lot, role: Role, operand: NodeId) -> Nee
         }
         (Op::Scores(a), Role::Q) => split(Side::Many, a.head_dim),
         (Op::Scores(_), Role::Slopes) => split(Side::Many, 1),
+        (Op::Scores(a), Role::Relative) => {
+            split(Side::Many, a.relative.map_or(0, |profiles| profiles.dim))
+        }
+        (Op::Scores(_), Role::Profiles) => Need::Whole,
         (Op::Scores(_) | Op::Mix(_), Role::After) => Need::Tied(Lot::STATE),
         (Op::Softmax(_), Role::X) | (Op::Mix(_), Role::P) => Need::Tied(Lot::SCORES),
         (Op::Softmax(_), Role::Sinks) => split(Side::Many, 1),

@@ -7,13 +7,13 @@ use super::heads::{dividing, width_of};
 use super::limits::{MAX_CONTEXT, MAX_HEADS};
 use super::mlp::activation;
 use super::model::{
-    Activation, Attention, Gate, KeyValue, Made, PositionScale, QkNorm, Reach, Rope, SourceLayer,
-    StepOp, Weight,
+    Activation, Attention, Gate, KeyValue, Made, PositionScale, Profiles, QkNorm, Reach, Relative,
+    Rope, SourceLayer, StepOp, Weight,
 };
 use super::norm::norm;
 use super::picked::picked;
 use super::read::{Fields, Node};
-use super::weights::{linear, weight};
+use super::weights::{linear, row_by_row, weight};
 
 /// Reads the step.
 pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
@@ -76,15 +76,20 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
             .optional("alibi")?
             .map(|n| alibi(&n, at.slot("slopes"), heads))
             .transpose()?,
+        relative: fields
+            .optional("relative")?
+            .map(|n| relative(at, &n, heads, width))
+            .transpose()?,
         position_scale: fields
             .optional("position_scale")?
             .map(|n| position_scale(&n))
             .transpose()?,
         picked: picked(at, &fields, kv_heads)?,
     };
-    let limited = reach != Reach::Full || attention.slopes.is_some();
-    if attention.picked.is_some() && limited {
-        let expected = "a step with either `picked` or one of `window`, `chunk` and `alibi`";
+    let by_distance = attention.slopes.is_some() || attention.relative.is_some();
+    if attention.picked.is_some() && (reach != Reach::Full || by_distance) {
+        let expected =
+            "a step with either `picked` or one of `window`, `chunk`, `alibi` and `relative`";
         return Err(at.node.wrong(expected));
     }
     Ok((StepOp::Attention(Box::new(attention)), at.around.hidden))
@@ -125,6 +130,27 @@ fn alibi(node: &Node<'_, '_>, slot: String, heads: usize) -> Read<Weight> {
     let most = node.object(form::ALIBI)?.value("most", Node::above_zero)?;
     let most = most.unwrap_or(8.0);
     Ok(Weight::made(slot, heads, Made::Slopes { most }))
+}
+
+/// `{"dim": 16, "extent": 1024, "r": w, "profiles": w}`.
+fn relative(
+    at: &At<'_, '_, '_>,
+    node: &Node<'_, '_>,
+    heads: usize,
+    width: usize,
+) -> Read<Relative> {
+    let fields = node.object(form::RELATIVE)?;
+    let size = Profiles {
+        dim: fields.required("dim")?.whole(1, MAX_HEADS)?,
+        extent: fields.required("extent")?.whole(1, MAX_CONTEXT)?,
+    };
+    let rows = width_of(node, heads, size.dim)?;
+    let shape = vec![size.dim, size.extent];
+    Ok(Relative {
+        r: linear(&fields.required("r")?, &at.slot("r"), rows, width)?,
+        profiles: row_by_row(&fields.required("profiles")?, at.slot("profiles"), shape)?,
+        size,
+    })
 }
 
 /// An earlier layer than this one.

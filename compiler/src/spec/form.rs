@@ -159,10 +159,17 @@ pub(super) const ATTENTION: Keys = &[
     ("chunk", Plain),
     ("sinks", Object(WEIGHT)),
     ("alibi", Object(ALIBI)),
+    ("relative", Object(RELATIVE)),
     ("position_scale", Object(POSITION_SCALE)),
     ("picked", Plain),
 ];
 pub(super) const ALIBI: Keys = &[("most", Plain)];
+pub(super) const RELATIVE: Keys = &[
+    ("dim", Plain),
+    ("extent", Plain),
+    ("r", OneOf(LINEAR_OR_WEIGHT)),
+    ("profiles", Object(WEIGHT)),
+];
 pub(super) const QK_NORM: Keys = &[
     ("over", Plain),
     ("after_rope", Plain),

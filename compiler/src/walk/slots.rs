@@ -1,7 +1,7 @@
 //! The weight slots of a model, in the order in which generated code indexes them.
 //!
 //! Inside the embedding, a layer or the head, slots come in the order of the steps, and inside a step in the order below
-//! (weight before bias; Q, K, V, the norms of Q and K, the sinks, the slopes, O; gate, up, down; the router before the experts, those
+//! (weight before bias; Q, K, V, the norms of Q and K, the sinks, the slopes, what is added by distance, O; gate, up, down; the router before the experts, those
 //! of all tokens last). A family of experts is one slot, which stands for as many pointers. All layers of a kind have the
 //! same slots.
 
@@ -29,7 +29,7 @@ pub(crate) enum Role {
     ByHead,
     /// A matrix whose few products choose or weigh much: experts, or what a state keeps.
     Router,
-    /// The weights of a convolution, `[channels, taps]`, or rates of decay, `[channels, key_dim]`; always f32, as vectors are.
+    /// The weights of a convolution, `[channels, taps]`, or rates of decay, `[channels, key_dim]`, or profiles over distances; always f32, as vectors are.
     Filter,
     /// A table of rows, looked up by token.
     Table,
@@ -98,6 +98,13 @@ fn step_slots<'a>(step: &'a Step, slots: &mut Vec<Slot<'a>>) {
             norms.for_each(|norm| norm_slots(norm, slots));
             slots.extend(attention.sinks.iter().map(bias));
             slots.extend(attention.slopes.iter().map(bias));
+            if let Some(relative) = &attention.relative {
+                linear_slots(&relative.r, slots);
+                slots.push(Slot {
+                    weight: &relative.profiles,
+                    role: Role::Filter,
+                });
+            }
             linear_slots(o, slots);
         }
         StepOp::LatentAttention(attention) => latent_slots(attention, slots),

@@ -3,7 +3,7 @@
 use super::builder::Builder;
 use crate::graph::dim::Dim;
 use crate::graph::nodes::{Graph, NodeId};
-use crate::graph::ops::{Attention, Op, Rope, Unary};
+use crate::graph::ops::{Attention, Op, RelativeOperands, Rope, Unary};
 use crate::graph::program::rope_input;
 use crate::spec::model::{self, Activation, KeyValue};
 
@@ -14,6 +14,8 @@ pub(super) struct Beside {
     pub(super) sinks: Option<NodeId>,
     /// What scores fall by with the distance.
     pub(super) slopes: Option<NodeId>,
+    /// What is added to scores by distance.
+    pub(super) relative: Option<RelativeOperands<NodeId>>,
     /// Positions that queries attend to.
     pub(super) picked: Option<NodeId>,
 }
@@ -33,9 +35,16 @@ impl Builder<'_> {
         let gate = gate.map(|g| (self.linear(&g.linear, x, &at("gate")), g.act));
         let ([q, k], v) = self.normed(a, [Some(q), kv.map(|kv| kv.0)], kv.map(|kv| kv.1), name);
         let mut q = q.expect("attention has queries");
+        let mut relative = a.relative.as_ref().map(|n| RelativeOperands {
+            r: self.linear(&n.r, x, &at("r")),
+            profiles: self.weight(&n.profiles),
+        });
         if let Some(p) = a.position_scale {
             let scale = Op::PositionScale(p);
-            q = self.graph.add(scale, &[q], &at("q_scale"));
+            q = self.graph.add(scale.clone(), &[q], &at("q_scale"));
+            if let Some(o) = &mut relative {
+                o.r = self.graph.add(scale, &[o.r], &at("r_scale"));
+            }
         }
         let op = Attention {
             heads: a.heads,
@@ -47,6 +56,7 @@ impl Builder<'_> {
             reach: a.reach,
             sinks: a.sinks.is_some(),
             slopes: a.slopes.is_some(),
+            relative: a.relative.as_ref().map(|r| r.size),
             picked: a.picked.as_ref().map(|p| p.listing),
             state: self.cache(name),
         };
@@ -55,6 +65,7 @@ impl Builder<'_> {
         let beside = Beside {
             sinks,
             slopes,
+            relative,
             picked,
         };
         let mut mix = self.attend(op, q, k.zip(v), beside, name);
@@ -182,7 +193,12 @@ impl Builder<'_> {
             }
             None => self.graph.add(Op::CacheRead { state }, &[], &at("cache")),
         };
-        let operands: Vec<NodeId> = [q, written].into_iter().chain(beside.slopes).collect();
+        let relative = beside.relative.into_iter();
+        let added = beside
+            .slopes
+            .into_iter()
+            .chain(relative.flat_map(|o| o.in_order()));
+        let operands: Vec<NodeId> = [q, written].into_iter().chain(added).collect();
         let scores = self.graph.add(Op::Scores(op), &operands, &at("scores"));
         let read = beside.sinks.into_iter().chain(beside.picked);
         let operands: Vec<NodeId> = std::iter::once(scores).chain(read).collect();

@@ -90,6 +90,7 @@ impl Builder<'_> {
             reach: Reach::Full,
             sinks: false,
             slopes: false,
+            relative: None,
             picked: a.picked.as_ref().map(|p| p.listing),
             state: self.cache(name),
         }

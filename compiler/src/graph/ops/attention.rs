@@ -6,7 +6,7 @@ use super::operand::{Reads, Role, Take};
 use super::rule::{Given, Rule, ShapeError};
 use super::words::{Attr, AttrError, Words, flag, float, set, tree};
 use crate::graph::dim::{Dim, Shape, StateId, shape_text};
-use crate::spec::model::{Listing, Reach};
+use crate::spec::model::{Listing, Profiles, Reach};
 
 /// Options of attention.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -29,6 +29,8 @@ pub struct Attention {
     pub sinks: bool,
     /// Has an operand with what scores fall by with each position of distance, for each head, `[heads]`.
     pub slopes: bool,
+    /// Has operands with what is added to scores by distance: `Σ_c r[c] · P[c, d]` where `d` is below the extent.
+    pub relative: Option<Profiles>,
     /// Has an operand that lists the keys that each query attends to; all that it sees if not.
     pub picked: Option<Listing>,
     /// The KV state.
@@ -65,10 +67,21 @@ pub struct AttentionOperands<T> {
     pub after: T,
     /// `[heads]`, read where scores are made.
     pub slopes: Option<T>,
+    /// Read where scores are made.
+    pub relative: Option<RelativeOperands<T>>,
     /// `[heads]`, read by the softmax.
     pub sinks: Option<T>,
     /// `[T, what a listing has]`, read by the softmax.
     pub picked: Option<T>,
+}
+
+/// Operands with what is added to scores by distance.
+#[derive(Clone, Copy, Debug)]
+pub struct RelativeOperands<T> {
+    /// `[T, heads · dim]`.
+    pub r: T,
+    /// `[dim, extent]`.
+    pub profiles: T,
 }
 
 /// Operands of the softmax of scores.
@@ -112,7 +125,27 @@ impl<T> KeysValues<T> {
     }
 }
 
+impl<T> RelativeOperands<T> {
+    /// The walk.
+    fn of(take: Take<T>) -> Self {
+        RelativeOperands {
+            r: take(Role::Relative, Reads::Rows),
+            profiles: take(Role::Profiles, Reads::Vector),
+        }
+    }
+
+    /// One after the other.
+    pub(crate) fn in_order(self) -> impl Iterator<Item = T> {
+        [self.r, self.profiles].into_iter()
+    }
+}
+
 impl Attention {
+    /// Whether scores depend on distances, other than by what a query sees.
+    pub(crate) fn by_distance(&self) -> bool {
+        self.slopes || self.relative.is_some()
+    }
+
     /// Query heads that share a key head.
     pub fn group(&self) -> usize {
         self.heads / self.kv_heads
@@ -124,6 +157,7 @@ impl Attention {
             q: take(Role::Q, Reads::Rows),
             after: take(Role::After, Reads::Order),
             slopes: self.slopes.then(|| take(Role::Slopes, Reads::Vector)),
+            relative: self.relative.map(|_| RelativeOperands::of(take)),
             sinks: self.sinks.then(|| take(Role::Sinks, Reads::Vector)),
             picked: self.picked.map(|_| take(Role::Picked, Reads::Positions)),
         }
@@ -135,6 +169,7 @@ impl Attention {
             q: take(Role::Q, Reads::Rows),
             after: take(Role::After, Reads::Order),
             slopes: self.slopes.then(|| take(Role::Slopes, Reads::Vector)),
+            relative: self.relative.map(|_| RelativeOperands::of(take)),
             sinks: None,
             picked: None,
         }
@@ -223,8 +258,8 @@ impl Attention {
         let (Some(listing), Some(picked)) = (self.picked, picked) else {
             return Ok(());
         };
-        let full = self.reach == Reach::Full && !self.slopes;
-        let wanted = "all positions without slopes, where some are picked";
+        let full = self.reach == Reach::Full && !self.by_distance();
+        let wanted = "all positions, whatever the distance, where some are picked";
         rule.check("reach", full, "with options", wanted)?;
         rule.of_tokens(picked)?;
         let whole = listing.sets > 0 && self.kv_heads.is_multiple_of(listing.sets);
@@ -233,10 +268,15 @@ impl Attention {
         rule.has_width(picked, listing.width())
     }
 
-    /// That queries, slopes and state fit.
+    /// That queries, what is added to scores, and state fit.
     fn queries_fit(&self, rule: &Rule, o: &AttentionOperands<Given>) -> Result<(), ShapeError> {
         self.state_fits(rule)?;
         self.each_head(rule, o.slopes)?;
+        if let (Some(p), Some(o)) = (self.relative, &o.relative) {
+            rule.of_tokens(o.r)?;
+            rule.has_width(o.r, self.heads * p.dim)?;
+            rule.matrix(o.profiles, p.dim, p.extent)?;
+        }
         rule.of_tokens(o.q)?;
         rule.has_width(o.q, self.heads * self.head_dim)
     }
@@ -281,6 +321,10 @@ impl Attention {
         }
         out.extend(self.sinks.then(|| flag("sinks")));
         out.extend(self.slopes.then(|| flag("slopes")));
+        out.extend(self.relative.map(|p| {
+            let size = vec![set("dim", p.dim), set("extent", p.extent)];
+            tree("relative", size)
+        }));
         out.extend(self.picked.map(|l| tree("picked", listing_words(&l))));
         out.push(set("state", self.state));
         out
@@ -289,6 +333,13 @@ impl Attention {
     pub(super) fn read(w: &Words) -> Result<Attention, AttrError> {
         let head_dim = w.get("head_dim")?;
         let (window, chunk) = (w.maybe("window")?, w.maybe("chunk")?);
+        let profiles = |w: Words<'_>| {
+            Ok(Profiles {
+                dim: w.get("dim")?,
+                extent: w.get("extent")?,
+            })
+        };
+        let relative = w.find("relative").map(|a| profiles(w.inside(a)));
         let reach = window.map(Reach::Window).or(chunk.map(Reach::Chunk));
         Ok(Attention {
             heads: w.get("heads")?,
@@ -300,6 +351,7 @@ impl Attention {
             reach: reach.unwrap_or(Reach::Full),
             sinks: w.has("sinks"),
             slopes: w.has("slopes"),
+            relative: relative.transpose()?,
             picked: w
                 .find("picked")
                 .map(|a| read_listing(&w.inside(a)))
@@ -381,9 +433,10 @@ impl LatentAttention {
             format!("{found:?}"),
             format!("{expected:?}"),
         )?;
-        let bare = !a.sinks && !a.slopes && a.picked.is_none();
+        let bare = !a.sinks && !a.by_distance() && a.picked.is_none();
         let plain = a.kv_heads == 1 && bare && a.reach == Reach::Full && self.results.keep == 0;
-        let wanted = "to all keys of one head, without sinks and slopes, none picked";
+        let wanted =
+            "to all keys of one head, without sinks and whatever the distance, none picked";
         rule.check("attention", plain, "with options", wanted)?;
         self.results.product_shape(rule, rows, o.weight)
     }

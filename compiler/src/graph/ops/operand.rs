@@ -35,6 +35,10 @@ pub enum Role {
     Sinks,
     /// What scores fall by with the distance.
     Slopes,
+    /// How much queries take of each profile.
+    Relative,
+    /// What is added to scores by distance.
+    Profiles,
     /// Positions that queries attend to.
     Picked,
     /// The table of groups.
@@ -183,6 +187,8 @@ impl fmt::Display for Role {
             Role::Residual => "residual",
             Role::Sinks => "sinks",
             Role::Slopes => "slopes",
+            Role::Relative => "relative",
+            Role::Profiles => "profiles",
             Role::Picked => "picked",
             Role::Groups => "groups",
             Role::Scores => "scores",

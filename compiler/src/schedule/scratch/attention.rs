@@ -18,6 +18,8 @@ pub(crate) struct AttentionScratch {
     pub values: Area,
     /// Maximum and sum of each row, `[rows, 2]`.
     pub state: Area,
+    /// What is added to a row's scores by distance, `[KEY_BLOCK]`.
+    pub relative: Area,
     /// Cached rows as f32, where they are not floats.
     pub widened: Area,
     /// Keys that are picked, as they lie in the state, one after the other.
@@ -48,6 +50,7 @@ impl AttentionScratch {
             scores: layout.take("scores", rows * KEY_BLOCK * 4),
             values: layout.take("values", rows * a.value_dim * 4),
             state: layout.take("state", rows * 2 * 4),
+            relative: layout.take("relative", relative_bytes(a)),
             widened: layout.take("widened", widened_bytes(graph, a, kind)),
             keys: layout.take("keys", picked_bytes(a, state.row_bytes(a.head_dim))),
             picked_values: layout.take("picked values", picked_bytes(a, values)),
@@ -61,9 +64,16 @@ fn picked_bytes(a: &Attention, row_bytes: usize) -> usize {
         .map_or(0, |l| l.positions().min(KEY_BLOCK) * row_bytes)
 }
 
+/// Bytes of what is added to a block of scores by distance.
+fn relative_bytes(a: &Attention) -> usize {
+    a.relative.map_or(0, |_| KEY_BLOCK * 4)
+}
+
 /// Of scores and mix as kernels of their own.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct UnfusedScratch {
+    /// What is added to a row's scores by distance, `[KEY_BLOCK]`.
+    pub relative: Area,
     /// Cached rows as f32, where they are not floats.
     pub widened: Area,
 }
@@ -81,6 +91,7 @@ impl UnfusedScratch {
         kind: ProgramKind,
     ) -> Self {
         UnfusedScratch {
+            relative: layout.take("relative", relative_bytes(a)),
             widened: layout.take("widened", widened_bytes(graph, a, kind)),
         }
     }

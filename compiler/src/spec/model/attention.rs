@@ -46,6 +46,8 @@ pub struct Attention {
     pub sinks: Option<Weight>,
     /// How much each head's scores fall with the distance, `[heads]` (Press et al. 2022, ALiBi).
     pub slopes: Option<Weight>,
+    /// What is added to scores by distance.
+    pub relative: Option<Relative>,
     /// What queries are limited to.
     pub picked: Option<Picked>,
 }
@@ -57,6 +59,27 @@ pub struct Gate {
     pub linear: Linear,
     /// Applied to it.
     pub act: Activation,
+}
+
+/// A bias of scores that each query mixes from learned profiles over the distance `d` to a key: `Σ_c r[c] · P[c, d]`, and nothing
+/// from `extent` on (Thinking Machines 2026, Inkling; after Shaw et al. 2018, whose vectors of distances are products with queries).
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Relative {
+    /// `[heads · dim, in]`: how much of each profile a head's query takes.
+    pub r: Linear,
+    /// `[dim, extent]`.
+    pub profiles: Weight,
+    /// Their size.
+    pub size: Profiles,
+}
+
+/// Profiles over distances.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
+pub struct Profiles {
+    /// How many.
+    pub dim: usize,
+    /// Distances that each covers, from 0 on.
+    pub extent: usize,
 }
 
 /// Where attention's keys and values come from.

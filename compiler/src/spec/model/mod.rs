@@ -15,7 +15,9 @@ mod rope;
 mod weight;
 mod whole;
 
-pub use attention::{Attention, Gate, KeyValue, PositionScale, QkNorm, Reach, SourceLayer};
+pub use attention::{
+    Attention, Gate, KeyValue, PositionScale, Profiles, QkNorm, Reach, Relative, SourceLayer,
+};
 pub use index::{Index, Listing, Picked};
 pub use latent::{LatentAttention, LatentQuery};
 pub use layer::{Item, LayerKind, Step, StepOp};

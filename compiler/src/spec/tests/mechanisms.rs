@@ -237,8 +237,35 @@ fn attention_is_limited_to_what_an_index_picks() {
         let found = message_of(picking(nothing(), json!({ key: 3 })));
         assert!(found.contains("`picked` or one of `window`"), "{found}");
     }
-    let found = message_of(picking(nothing(), json!({ "alibi": {} })));
-    assert!(found.contains("`picked` or one of `window`"), "{found}");
+    let bias = json!({ "dim": 2, "extent": 3, "r": "r", "profiles": "p" });
+    for (key, value) in [("alibi", nothing()), ("relative", bias)] {
+        let found = message_of(picking(nothing(), json!({ key: value })));
+        assert!(found.contains("`picked` or one of `window`"), "{found}");
+    }
+}
+
+#[test]
+fn a_bias_by_distance_has_profiles_that_are_not_transposed() {
+    let bias = |profiles: Value| {
+        let mut spec = small();
+        let step = &mut spec["layers"]["dense"][0]["residual"][1];
+        step["relative"] = json!({ "dim": 3, "extent": 7, "r": "l.{i}.r", "profiles": profiles });
+        spec
+    };
+    let m = model(&bias("l.{i}.p".into()));
+    let relative = attention(&m, 0).relative.as_ref().unwrap();
+    assert_eq!(relative.r.weight.shape, [12, 16]);
+    assert_eq!(relative.profiles.shape, [3, 7]);
+    let turned = bias(json!({ "tensor": "l.{i}.p", "transposed": true }));
+    let found = bind(&turned, &config()).unwrap_err().to_string();
+    assert!(found.contains("attention.relative.profiles: "), "{found}");
+    let mut none = bias("l.{i}.p".into());
+    none["layers"]["dense"][0]["residual"][1]["relative"]["extent"] = 0.into();
+    let found = bind(&none, &config()).unwrap_err().to_string();
+    assert!(
+        found.contains("relative.extent: found 0, expected a whole number from 1"),
+        "{found}"
+    );
 }
 
 #[test]
