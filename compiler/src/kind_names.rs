@@ -128,7 +128,7 @@ fn rotation(model: &Model, a: &Attention) -> String {
 
 fn keys(a: &Attention) -> &'static str {
     match a.kv {
-        KeyValue::Own(..) => "",
+        KeyValue::Own(..) | KeyValue::Named(..) => "",
         KeyValue::Shared(_) => "keys of an earlier layer",
     }
 }

@@ -287,6 +287,7 @@ fn grouped(a: &Attention) -> String {
         KeyValue::Own(k, v) => projections
             .splice(1..1, [(k, "k"), (v, "v")])
             .for_each(drop),
+        KeyValue::Named(..) => out += ", keys and values of steps before",
         KeyValue::Shared(_) => out += ", keys and values of an earlier layer",
     }
     let biases: Vec<_> = projections

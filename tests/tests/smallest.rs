@@ -190,6 +190,46 @@ fn biases_by_distance() {
     }
 }
 
+/// Keys and values that steps before have made, cut off, normed and rotated as those of matrices are.
+#[test]
+fn named_keys_and_values() {
+    let made = |name: &str| json!({ "before": "attention", "op": "linear", "name": name, "from": "x", "out": "n_kv_heads * head_dim", "weight": format!("model.layers.{{i}}.{name}"), "as": name });
+    let named = |name: &str| json!({ "value": name, "weight": null, "bias": null });
+    let norm = json!({ "op": "rms_norm", "eps": 1e-6 });
+    let attention = json!({ "from": "x", "k": named("keys"), "v": named("values"), "clip": 0.8,
+        "qk_norm": { "over": "head", "q": norm, "k": norm } });
+    let layers = json!({ "dense": { "attention_norm": { "as": "x" }, "keys": made("keys"), "values": made("values"), "attention": attention } });
+    check("llama", &json!({ "layers": layers }));
+}
+
+/// Experts that take part for every token beside none, one and all of the others; scores before the choice and after it.
+#[test]
+fn experts_that_always_take_part() {
+    let router = |more: Value| json!({ "sparse": { "moe": { "router": more } } });
+    for (top_k, more) in [
+        (1, json!({ "always": 6 })),
+        (
+            2,
+            json!({ "always": 1, "score": "'sigmoid'", "correction": "model.layers.{i}.c", "expert_scale": "model.layers.{i}.s" }),
+        ),
+        (
+            3,
+            json!({ "always": 4, "after": true, "renormalise": null }),
+        ),
+    ] {
+        let changes = json!({ "num_experts_per_tok": top_k, "layers": router(more) });
+        check("qwen3_moe", &changes);
+    }
+}
+
+/// Queries that grow with every position from some on.
+#[test]
+fn queries_grow_smoothly() {
+    let scale = json!({ "scale": 0.5, "every": 2.5, "offset": 1, "smooth": true });
+    let layers = json!({ "dense": { "attention": { "position_scale": scale } } });
+    check("llama", &json!({ "layers": layers }));
+}
+
 /// A number of the checkpoint that multiplies all that a layer has made.
 #[test]
 fn one_number_scales_a_layer() {

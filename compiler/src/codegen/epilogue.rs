@@ -93,11 +93,16 @@ pub(super) fn position_factor(e: &mut Writer, p: &PositionScale, t: Value) -> Va
     let position = e.plus(position, p.offset);
     let position = e.b.ins().fcvt_from_sint(F32, position);
     let (every, one, scale) = (e.float(p.every), e.float(1.0), e.float(p.scale));
-    let steps = e.b.ins().fdiv(position, every);
-    let steps = e.b.ins().floor(steps);
-    let steps = e.b.ins().fadd(steps, one);
+    let times = e.b.ins().fdiv(position, every);
+    let grown = match p.smooth {
+        true => e.b.ins().fmax(times, one),
+        false => {
+            let steps = e.b.ins().floor(times);
+            e.b.ins().fadd(steps, one)
+        }
+    };
     let (at, n) = (e.scratch(PRODUCTS), e.int(1));
-    e.store(steps, at, 0);
+    e.store(grown, at, 0);
     e.map(offset_of!(KernelTable, ln), at, n);
     let log = e.load(Lanes::One, at, 0);
     let grown = e.b.ins().fmul(log, scale);

@@ -99,7 +99,7 @@ pub(super) fn route(
     scratch: &RouteScratch,
 ) {
     let w = RoutePlaces::at(e, scratch);
-    let n = e.int(r.experts);
+    let (all, n) = (e.int(r.experts), e.int(r.experts - r.always));
     copy(e, from, w.scores, r.experts, 1.0);
     if !r.after && r.near.is_none() {
         score(e, r.score, w.scores, r.experts, w.state);
@@ -124,7 +124,7 @@ pub(super) fn route(
         limit_groups(e, r, g, w);
         make_keys(e, w.choice, w.keys, n);
     }
-    let (k, zero) = (e.int(r.top_k), e.int(0));
+    let (k, zero) = (e.int(r.top_k - r.always), e.int(0));
     e.repeat(k, |e, _| {
         let best = pick(e, w.keys, zero, n);
         take(e, w.keys, best);
@@ -132,7 +132,8 @@ pub(super) fn route(
             weigh_near(e, w, best, n, near);
         }
     });
-    emit_chosen(e, r, w, to, n);
+    e.range(n, all, 1, |e, i| take(e, w.keys, i));
+    emit_chosen(e, r, w, to, all);
     weights(e, r, w, to);
     if let Some(factors) = each.expert_scale {
         scale_each(e, r, factors, to);

@@ -30,7 +30,8 @@ fn route_row(
     } else {
         score(r.score, logits)
     };
-    let mut choice: Vec<f32> = (0..scores.len())
+    let open = r.experts - r.always;
+    let mut choice: Vec<f32> = (0..open)
         .map(|e| scores[e] + correction.map_or(0.0, |c| c[e]))
         .map(|v| if v.is_nan() { f32::NEG_INFINITY } else { v })
         .collect();
@@ -44,7 +45,8 @@ fn route_row(
             }
         }
     }
-    let chosen = top(&choice, r.top_k);
+    let mut chosen = top(&choice, r.top_k - r.always);
+    chosen.extend(open..r.experts);
     let mut weights: Vec<f32> = chosen.iter().map(|e| scores[*e]).collect();
     if r.after {
         weights = score(r.score, &weights);
@@ -358,6 +360,7 @@ mod tests {
         let route_of = Route {
             experts: 5,
             top_k: 2,
+            always: 0,
             score: Score::SqrtSoftplus,
             after: false,
             correction: true,

@@ -165,7 +165,7 @@ pub(super) fn rotate(r: &Rope, x: &Rows, angles: &Rows) -> Rows {
 }
 
 pub(super) fn position_scale(scene: &Scene, p: &PositionScale, x: &Rows) -> Rows {
-    let factor = |position| 1.0 + p.scale * (1.0 + p.steps(position)).ln();
+    let factor = |position| 1.0 + p.scale * p.grown(position).ln();
     let rows = x.iter().zip(positions(scene));
     let scaled = rows.flat_map(|(row, at)| row.iter().map(move |v| v * factor(at)));
     Rows::new(scaled.collect(), x.width)

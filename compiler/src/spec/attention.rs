@@ -13,6 +13,7 @@ use super::model::{
 use super::norm::norm;
 use super::picked::picked;
 use super::read::{Fields, Node};
+use super::values::value;
 use super::weights::{linear, row_by_row, weight};
 
 /// Reads the step.
@@ -36,7 +37,10 @@ pub(super) fn attention(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         None => {
             let positions = reach.limit().unwrap_or(at.around.context);
             at.add_state([1, k_width + v_width, positions])?;
-            KeyValue::Own(matrix("k", k_width, width)?, matrix("v", v_width, width)?)
+            match named(at, &fields, [k_width, v_width])? {
+                Some([k, v]) => KeyValue::Named(k, v),
+                None => KeyValue::Own(matrix("k", k_width, width)?, matrix("v", v_width, width)?),
+            }
         }
     };
     let norms = fields.optional("qk_norm")?;
@@ -153,6 +157,29 @@ fn relative(
     })
 }
 
+/// `"k": {"value": "keys"}, "v": {"value": "values"}`, both or neither.
+fn named(
+    at: &At<'_, '_, '_>,
+    fields: &Fields<'_, '_>,
+    widths: [usize; 2],
+) -> Read<Option<[String; 2]>> {
+    let name = |key: &'static str, width| {
+        let node = fields.required(key)?;
+        if node.value.get("value").is_none() {
+            return Ok(None);
+        }
+        let node = node.object(form::NAMED)?.required("value")?;
+        value(at, &node, width).map(Some)
+    };
+    match (name("k", widths[0])?, name("v", widths[1])?) {
+        (Some(k), Some(v)) => Ok(Some([k, v])),
+        (None, None) => Ok(None),
+        (_, _) => Err(at
+            .node
+            .wrong("named values for both `k` and `v`, or matrices for both")),
+    }
+}
+
 /// An earlier layer than this one.
 fn source(node: &Node<'_, '_>) -> Read<SourceLayer> {
     let layer = node.names.layer.map_or(0, |l| l.index);
@@ -173,7 +200,7 @@ fn reach(fields: &Fields<'_, '_>, context: usize) -> Read<Reach> {
     }
 }
 
-/// `{"scale": 0.1, "every": 8192, "offset": 1}`.
+/// `{"scale": 0.1, "every": 8192, "offset": 1, "smooth": false}`.
 fn position_scale(node: &Node<'_, '_>) -> Read<PositionScale> {
     let fields = node.object(form::POSITION_SCALE)?;
     Ok(PositionScale {
@@ -182,6 +209,7 @@ fn position_scale(node: &Node<'_, '_>) -> Read<PositionScale> {
         offset: fields
             .value("offset", |n| n.whole(0, MAX_CONTEXT))?
             .unwrap_or(0),
+        smooth: fields.flag("smooth")?,
     })
 }
 

@@ -148,8 +148,8 @@ pub(super) const ATTENTION: Keys = &[
     ("value_scale", Plain),
     ("clip", Plain),
     ("q", OneOf(LINEAR_OR_WEIGHT)),
-    ("k", OneOf(LINEAR_OR_WEIGHT)),
-    ("v", OneOf(LINEAR_OR_WEIGHT)),
+    ("k", OneOf(MATRIX_OR_VALUE)),
+    ("v", OneOf(MATRIX_OR_VALUE)),
     ("o", OneOf(LINEAR_OR_WEIGHT)),
     ("qk_norm", Object(QK_NORM)),
     ("rope", Object(NAME)),
@@ -177,7 +177,13 @@ pub(super) const QK_NORM: Keys = &[
     ("k", Object(NORM)),
     ("v", Object(NORM)),
 ];
-pub(super) const POSITION_SCALE: Keys = &[("scale", Plain), ("every", Plain), ("offset", Plain)];
+pub(super) const POSITION_SCALE: Keys = &[
+    ("scale", Plain),
+    ("every", Plain),
+    ("offset", Plain),
+    ("smooth", Plain),
+];
+pub(super) const NAMED: Keys = &[("value", Plain)];
 pub(super) const LATENT_ATTENTION: Keys = &[
     ("n_heads", Plain),
     ("rank", Plain),
@@ -306,6 +312,7 @@ pub(super) const MOE: Keys = &[
     ("shared", Object(SHARED)),
 ];
 pub(super) const ROUTER: Keys = &[
+    ("always", Plain),
     ("from", Plain),
     ("weight", Object(WEIGHT)),
     ("bias", Object(WEIGHT)),
@@ -345,10 +352,12 @@ pub(super) const WEIGHT: Keys = &[
 /// One of several tensors that may hold a weight.
 pub(super) const STORED: Keys = &[
     ("tensor", Plain),
+    ("experts", Object(EXPERTS)),
     ("transposed", Plain),
     ("part", Object(RANGE)),
     ("columns", Object(RANGE)),
 ];
+pub(super) const EXPERTS: Keys = &[("from", Plain), ("count", Plain)];
 pub(super) const RANGE: Keys = &[
     ("from", Plain),
     ("per_layer", Plain),
@@ -444,6 +453,12 @@ pub(super) fn keys_of(op: &Value) -> Result<Keys, Fault> {
 
 /// A matrix with a bias, or a weight.
 const LINEAR_OR_WEIGHT: Choices = &[(&["weight", "bias"], LINEAR), (&[], WEIGHT)];
+/// A matrix with a bias, a named value, or a matrix.
+const MATRIX_OR_VALUE: Choices = &[
+    (&["weight", "bias"], LINEAR),
+    (&["value"], NAMED),
+    (&[], WEIGHT),
+];
 /// A product of two matrices, or one.
 const PROJECTION: Choices = &[
     (&["rank"], LOW_RANK),

@@ -4,7 +4,7 @@
 //! { "op": "moe", "experts": n, "identity": 0, "top_k": k, "ffn": n, "act": name,
 //!   "router": { "from": name, "weight": w, "bias": w, "score": name, "after": false, "correction": w,
 //!               "groups": { "count": n, "top": n, "best": n }, "renormalise": eps, "scale": 1.0, "softcap": n, "expert_scale": w,
-//!               "near": n },
+//!               "near": n, "always": 0 },
 //!   "gate": w, "up": w, "down": w, "pairs": w, "weigh": "output" | "input",
 //!   "out": n, "gating": { "alpha": 1.0, "limit": null, "after": false, "offset": 0.0 },
 //!   "shared": { "ffn": n, "gate": w, "up": w, "down": w, "weigh": w } }
@@ -39,16 +39,18 @@ pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         .as_ref()
         .map_or(Ok(0), |n| n.whole(0, MAX_EXPERTS))?;
     let all = experts + identity;
-    let top_k = fields.required("top_k")?.whole(1, all)?;
+    let chosen = fields.required("top_k")?.whole(1, all)?;
     let ffn = fields.required("ffn")?.whole(1, MAX_WIDTH)?;
     let act = activation(&fields.required("act")?)?;
     let node = fields.required("router")?;
     let router = node.object(form::ROUTER)?;
+    let always = always(&router, [experts, identity, chosen])?;
+    let top_k = chosen + always;
     let shared = fields.optional("shared")?;
-    let each = |key: &'static str| {
+    let each = |key: &'static str, n| {
         let slot = at.slot(&format!("router.{key}"));
         let node = router.optional(key)?;
-        node.map(|n| weight(&n, slot, vec![all])).transpose()
+        node.map(|node| weight(&node, slot, vec![n])).transpose()
     };
     let (routed_by, router_width) = match router.optional("from")? {
         Some(node) => {
@@ -69,9 +71,9 @@ pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         softcap: router.value("softcap", Node::above_zero)?,
         router: scores(&router, &at.slot("router"), all, router_width)?,
         routed_by,
-        route: route(&node, &router, all, top_k)?,
-        correction: each("correction")?,
-        expert_scale: each("expert_scale")?,
+        route: route(&node, &router, all, [top_k, always])?,
+        correction: each("correction", all - always)?,
+        expert_scale: each("expert_scale", all)?,
         weigh_input: weigh_input(&fields)?,
         inner: inner(&fields, &at.name, [ffn, width, experts])?,
         down: expert_linear(
@@ -120,7 +122,7 @@ fn route(
     node: &Node<'_, '_>,
     fields: &Fields<'_, '_>,
     experts: usize,
-    top_k: usize,
+    [top_k, always]: [usize; 2],
 ) -> Read<Route> {
     let node_of_score = fields.required("score")?;
     let value = node_of_score.eval()?;
@@ -144,6 +146,7 @@ fn route(
     let route = Route {
         experts,
         top_k,
+        always,
         score,
         after: fields.flag("after")?,
         correction: fields.optional("correction")?.is_some(),
@@ -153,12 +156,28 @@ fn route(
         expert_scale: fields.optional("expert_scale")?.is_some(),
         near,
     };
+    if always > 0 && (route.groups.is_some() || near.is_some()) {
+        return Err(node.wrong("a router with `always` and neither `groups` nor `near`"));
+    }
     let simple = route.score == Score::Softmax && !route.after && !route.correction;
     match near.is_none() || simple && route.groups.is_none() {
         true => Ok(route),
         false => Err(node.wrong(
             "a router with `near` whose score is 'softmax', without `after`, `correction` and `groups`",
         )),
+    }
+}
+
+/// How many of the experts take part for every token, beside those that are chosen of the others.
+fn always(fields: &Fields<'_, '_>, [experts, identity, chosen]: [usize; 3]) -> Read<usize> {
+    let Some(node) = fields.optional("always")? else {
+        return Ok(0);
+    };
+    let always = node.whole(0, experts.saturating_sub(chosen))?;
+    match always > 0 && identity > 0 {
+        true => Err(node
+            .wrong("0, beside `identity`: the last experts are those that give back their input")),
+        false => Ok(always),
     }
 }
 

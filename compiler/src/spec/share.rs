@@ -56,7 +56,7 @@ fn shared_by(step: &Step) -> Option<usize> {
     match &step.op {
         StepOp::Attention(a) => match a.kv {
             KeyValue::Shared(source) => Some(source.0),
-            KeyValue::Own(..) => None,
+            KeyValue::Own(..) | KeyValue::Named(..) => None,
         },
         _ => None,
     }

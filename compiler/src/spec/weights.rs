@@ -56,6 +56,7 @@ fn weights(
             part: None,
             columns: None,
             family,
+            experts: None,
             made: None,
         });
     }
@@ -75,6 +76,7 @@ fn weights(
         part: None,
         columns: None,
         family,
+        experts: None,
         made: None,
     };
     let mut weight = stored(&fields, weight)?;
@@ -121,12 +123,27 @@ fn alternative(node: &Node<'_, '_>, outer: &Weight) -> Read<Option<Weight>> {
         false => (node, outer.clone()),
         true => {
             let fields = node.object(form::STORED)?;
-            let weight = stored(&fields, outer.clone())?;
+            let mut weight = stored(&fields, outer.clone())?;
+            weight.experts = experts(&fields, outer.family)?;
             (fields.required("tensor")?, weight)
         }
     };
     weight.tensors = vec![tensor_name(&name, outer.family)?];
     Ok(Some(weight))
+}
+
+/// `"experts": {"from": first, "count": how many}`: those of a family that a tensor holds.
+fn experts(fields: &Fields<'_, '_>, family: Option<usize>) -> Read<Option<(usize, usize)>> {
+    let Some(node) = fields.optional("experts")? else {
+        return Ok(None);
+    };
+    let Some(all) = family else {
+        return Err(node.wrong("no `experts`: the weight is not one of each expert"));
+    };
+    let fields = node.object(form::EXPERTS)?;
+    let first = fields.required("from")?.whole(0, all - 1)?;
+    let count = fields.required("count")?.whole(1, all - first)?;
+    Ok(Some((first, count)))
 }
 
 /// A weight and its others; those that are stored alike and follow each other share a list of names.
@@ -153,7 +170,7 @@ fn in_one(found: Vec<Weight>) -> Result<Weight, Option<Fault>> {
 }
 
 fn stored_alike(a: &Weight, b: &Weight) -> bool {
-    (a.transposed, a.part, a.columns) == (b.transposed, b.part, b.columns)
+    (a.transposed, a.part, a.columns, a.experts) == (b.transposed, b.part, b.columns, b.experts)
 }
 
 /// Reads a matrix `[out, in]` with an optional bias: a weight, or `{"weight": …, "bias": …}`.

@@ -79,8 +79,13 @@ pub(super) struct Candidate<'w> {
 
 /// All tensors that may hold a weight, in the order in which they are tried.
 pub(super) fn candidates<'w>(model: &Model, weight: &'w Weight, at: At) -> Vec<Candidate<'w>> {
+    let holds = |w: &&Weight| match (w.experts, at.expert) {
+        (Some((first, count)), Some(expert)) => (first..first + count).contains(&expert),
+        (_, _) => true,
+    };
     let stored = weight
         .all_stored()
+        .filter(holds)
         .flat_map(|w| w.tensors.iter().map(move |template| (w, template)));
     stored
         .flat_map(|(weight, template)| {
@@ -88,11 +93,16 @@ pub(super) fn candidates<'w>(model: &Model, weight: &'w Weight, at: At) -> Vec<C
             if let Some(layer) = at.layer {
                 name = name.replace("{i}", &layer.to_string());
             }
-            let of = weight.family.filter(|_| !template.contains("{e}"));
-            if let Some(expert) = at.expert.filter(|_| of.is_none()) {
+            let (first, count) = match (weight.experts, weight.family) {
+                (Some((first, count)), _) => (first, Some(count)),
+                (None, family) => (0, family),
+            };
+            let expert = at.expert.map(|expert| expert - first);
+            let of = count.filter(|_| !template.contains("{e}"));
+            if let Some(expert) = expert.filter(|_| of.is_none()) {
                 name = name.replace("{e}", &expert.to_string());
             }
-            let stack = of.zip(at.expert).map(|(of, expert)| Stack { expert, of });
+            let stack = of.zip(expert).map(|(of, expert)| Stack { expert, of });
             let names = with_prefixes(&model.prefixes, name);
             names.into_iter().map(move |name| Candidate {
                 name,

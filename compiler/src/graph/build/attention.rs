@@ -29,6 +29,10 @@ impl Builder<'_> {
                 self.clipped(a, k, x, &at("k")),
                 self.clipped(a, v, x, &at("v")),
             )),
+            KeyValue::Named(k, v) => {
+                let [k, v] = [k, v].map(|name| self.value(name));
+                Some((self.cut_off(a, k, &at("k")), self.cut_off(a, v, &at("v"))))
+            }
             KeyValue::Shared(_) => None,
         };
         let gate = a.gate.as_ref();
@@ -103,6 +107,10 @@ impl Builder<'_> {
         name: &str,
     ) -> NodeId {
         let y = self.linear(l, x, name);
+        self.cut_off(a, y, name)
+    }
+
+    fn cut_off(&mut self, a: &model::Attention, y: NodeId, name: &str) -> NodeId {
         a.clip.map_or(y, |c| {
             let clamp = Op::Unary(Unary::Clamp { least: -c, most: c });
             self.graph.add(clamp, &[y], &format!("{name}_clip"))

@@ -348,11 +348,13 @@ pub(super) fn position_scale_fits(
 }
 
 pub(super) fn position_scale_words(p: &PositionScale) -> Vec<Attr> {
-    vec![
+    let mut out = vec![
         float("scale", p.scale),
         float("every", p.every),
         set("offset", p.offset),
-    ]
+    ];
+    out.extend(p.smooth.then(|| flag("smooth")));
+    out
 }
 
 pub(super) fn read_position_scale(w: &Words) -> Result<PositionScale, AttrError> {
@@ -360,5 +362,6 @@ pub(super) fn read_position_scale(w: &Words) -> Result<PositionScale, AttrError>
         scale: w.get("scale")?,
         every: w.get("every")?,
         offset: w.get("offset")?,
+        smooth: w.has("smooth"),
     })
 }

@@ -368,8 +368,15 @@ pub(super) fn route_shape(
     grouping.fits(rule)?;
     let width = rule.width(o.scores)?;
     rule.check("scores", width == r.experts, width, r.experts)?;
-    let mut each = o.correction.into_iter().chain(o.expert_scale);
-    each.try_for_each(|x| rule.vector(x, r.experts))?;
+    let few = r.always <= r.top_k;
+    rule.check("always", few, r.always, format!("at most {}", r.top_k))?;
+    let open = r.always == 0 || r.groups.is_none() && r.near.is_none();
+    rule.check("always", open, r.always, "0, with groups or nearness")?;
+    let chosen_from = r.experts - r.always;
+    let correction = o.correction.map(|x| rule.vector(x, chosen_from));
+    correction.unwrap_or(Ok(()))?;
+    let scale = o.expert_scale.map(|x| rule.vector(x, r.experts));
+    scale.unwrap_or(Ok(()))?;
     if let Some(g) = r.groups {
         let whole = g.count > 0 && r.experts.is_multiple_of(g.count);
         let expected = format!("a divisor of {}", r.experts);
@@ -387,6 +394,7 @@ pub(super) fn route_shape(
 
 pub(super) fn route_words(r: &Route) -> Vec<Attr> {
     let mut out = vec![set("experts", r.experts), set("top_k", r.top_k)];
+    out.extend((r.always > 0).then(|| set("always", r.always)));
     out.push(flag(r.score.name()));
     out.extend(r.after.then(|| flag("after")));
     out.extend(r.groups.map(|g| {
@@ -415,6 +423,7 @@ pub(super) fn read_route(w: &Words) -> Result<Route, AttrError> {
     Ok(Route {
         experts: w.get("experts")?,
         top_k: w.get("top_k")?,
+        always: w.maybe("always")?.unwrap_or(0),
         score: said.unwrap_or(Score::Softmax),
         after: w.has("after"),
         correction: w.given(Role::Correction),

@@ -88,6 +88,8 @@ pub struct Profiles {
 pub enum KeyValue {
     /// Projections of keys, `[kv_heads · head_dim, in]`, and of values, `[kv_heads · value_dim, in]`.
     Own(Linear, Linear),
+    /// Named values, `[T, kv_heads · head_dim]` and `[T, kv_heads · value_dim]`, that steps before have made.
+    Named(String, String),
     /// The state of an earlier layer.
     Shared(SourceLayer),
 }
@@ -133,8 +135,8 @@ impl Reach {
     }
 }
 
-/// `x · (1 + scale · ln(1 + ⌊(position + offset) / every⌋))`: queries that grow with the context, so that
-/// attention stays as sharp over a million keys as over a thousand (Nakanishi 2025, scalable softmax).
+/// `x · (1 + scale · ln(1 + ⌊p / every⌋))` of `p = position + offset`, or `x · (1 + scale · ln(max(p / every, 1)))`: queries that
+/// grow with the context, so that attention stays as sharp over a million keys as over a thousand (Nakanishi 2025, scalable softmax).
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct PositionScale {
     /// Multiplies the logarithm.
@@ -143,12 +145,18 @@ pub struct PositionScale {
     pub every: f32,
     /// Added to the position.
     pub offset: usize,
+    /// The factor grows with every position, from `every` on, rather than in steps.
+    pub smooth: bool,
 }
 
 impl PositionScale {
-    /// Whole steps taken at a position: what the logarithm is taken of, less one.
-    pub fn steps(&self, position: usize) -> f32 {
-        ((position + self.offset) as f32 / self.every).floor()
+    /// What the logarithm is taken of at a position.
+    pub fn grown(&self, position: usize) -> f32 {
+        let times = (position + self.offset) as f32 / self.every;
+        match self.smooth {
+            true => times.max(1.0),
+            false => 1.0 + times.floor(),
+        }
     }
 }
 

@@ -64,8 +64,10 @@ pub enum Inner {
 pub struct Route {
     /// Number of experts to choose from.
     pub experts: usize,
-    /// Experts chosen.
+    /// Experts for a token, with those that always take part.
     pub top_k: usize,
+    /// The last so many take part for every token: they are scored and weighed as the others, without being chosen.
+    pub always: usize,
     /// Makes weights of scores.
     pub score: Score,
     /// The scoring function sees the chosen scores only, rather than all before the choice.

@@ -25,6 +25,9 @@ pub struct Weight {
     /// So many weights of this shape, one for each expert. `{e}` in a tensor's name stands for the expert; a tensor without it
     /// stacks all of them along a dimension in front.
     pub family: Option<usize>,
+    /// The experts that these tensors hold, where they do not hold all: the first, and how many. `{e}` counts from the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub experts: Option<(usize, usize)>,
     /// In no tensor: made of sizes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made: Option<Made>,
@@ -88,6 +91,7 @@ impl Weight {
             part: None,
             columns: None,
             family: None,
+            experts: None,
             made: Some(made),
         }
     }

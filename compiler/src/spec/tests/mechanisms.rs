@@ -1,7 +1,7 @@
 //! Options of steps that exclude each other or ask for certain sizes, and vectors that no checkpoint holds.
 
 use super::*;
-use crate::spec::model::Made;
+use crate::spec::model::{KeyValue, Made};
 
 /// A spec whose second branch is made of these steps.
 fn with_steps(steps: Value) -> Value {
@@ -242,6 +242,102 @@ fn attention_is_limited_to_what_an_index_picks() {
         let found = message_of(picking(nothing(), json!({ key: value })));
         assert!(found.contains("`picked` or one of `window`"), "{found}");
     }
+}
+
+#[test]
+fn keys_and_values_are_both_named_or_neither() {
+    let attention = |k: Value, v: Value| {
+        json!([
+            { "name": "k", "op": "linear", "out": 8, "weight": "k", "as": "k" },
+            { "name": "v", "op": "linear", "out": 6, "weight": "v", "as": "v" },
+            { "name": "second", "op": "attention", "n_heads": 4, "n_kv_heads": 2, "head_dim": 4, "value_dim": 3, "q": "q", "k": k, "v": v, "o": "o" }
+        ])
+    };
+    let named = |name: &str| json!({ "value": name });
+    let with_input = |mut steps: Value| {
+        steps[1]["from"] = "h".into();
+        steps[2]["from"] = "h".into();
+        steps
+    };
+    let m = model(&with_steps(with_input(attention(named("k"), named("v")))));
+    let named_ones = m.kinds[0].steps().filter_map(|s| match &s.op {
+        StepOp::Attention(a) => match &a.kv {
+            KeyValue::Named(k, v) => Some([k.clone(), v.clone()]),
+            _ => None,
+        },
+        _ => None,
+    });
+    assert_eq!(named_ones.collect::<Vec<_>>(), [["k", "v"]]);
+    let one = message_of(with_input(attention(named("k"), "v".into())));
+    assert!(one.contains("named values for both `k` and `v`"), "{one}");
+    assert_eq!(
+        message_of(with_input(attention(named("v"), named("v")))),
+        "small: layers.dense.second.k.value: its width is 6, expected 8"
+    );
+}
+
+#[test]
+fn experts_that_always_take_part_are_none_of_those_chosen() {
+    let moe = |router: Value, more: Value| {
+        let mut step = json!({ "op": "moe", "experts": 5, "top_k": 2, "ffn": 4, "act": "'silu'", "router": { "weight": "r", "score": "'sigmoid'", "correction": "c" }, "up": "e.{e}.up", "down": "e.{e}.down" });
+        let with = |to: &mut Value, from: Value| {
+            let from = from.as_object().unwrap().clone();
+            to.as_object_mut().unwrap().extend(from);
+        };
+        with(&mut step["router"], router);
+        with(&mut step, more);
+        json!([step])
+    };
+    let m = model(&with_steps(moe(json!({ "always": 2 }), json!({}))));
+    let moes = m.kinds[0].steps().filter_map(|s| match &s.op {
+        StepOp::Moe(m) => Some((
+            m.top_k,
+            m.route.always,
+            m.correction.as_ref().unwrap().shape.clone(),
+        )),
+        _ => None,
+    });
+    assert_eq!(moes.collect::<Vec<_>>(), [(4, 2, vec![3])]);
+    let groups = json!({ "count": 5, "top": 4, "best": 1 });
+    for (router, more, expected) in [
+        (
+            json!({ "always": 4 }),
+            json!({}),
+            "always: found 4, expected a whole number from 0 to 3",
+        ),
+        (
+            json!({ "always": 1 }),
+            json!({ "identity": 1 }),
+            "0, beside `identity`",
+        ),
+        (
+            json!({ "always": 1, "groups": groups }),
+            json!({}),
+            "neither `groups` nor `near`",
+        ),
+    ] {
+        let found = message_of(moe(router, more));
+        assert!(found.contains(expected), "{found}");
+    }
+}
+
+#[test]
+fn tensors_hold_some_experts_of_a_family() {
+    let held = |from: usize, count: usize| json!({ "tensor": [{ "tensor": "a", "experts": { "from": 0, "count": 2 } }, { "tensor": "b.{e}", "experts": { "from": from, "count": count } }] });
+    let moe = |up: Value| json!([{ "op": "moe", "experts": 5, "top_k": 2, "ffn": 4, "act": "'silu'", "router": { "weight": "r", "score": "'sigmoid'" }, "up": up, "down": "e.{e}.down" }]);
+    model(&with_steps(moe(held(2, 3))));
+    let found = message_of(moe(held(2, 4)));
+    assert!(
+        found.contains("count: found 4, expected a whole number from 1 to 3"),
+        "{found}"
+    );
+    let mut steps = moe(held(2, 3));
+    steps[0]["router"]["weight"] = held(2, 3);
+    let found = message_of(steps);
+    assert!(
+        found.contains("not one of each expert") || found.contains("{e}"),
+        "{found}"
+    );
 }
 
 #[test]

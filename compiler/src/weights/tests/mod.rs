@@ -113,6 +113,7 @@ fn weight(slot: &str, tensor: &str, shape: &[usize]) -> Weight {
         part: None,
         columns: None,
         family: None,
+        experts: None,
         made: None,
     }
 }
