@@ -437,6 +437,12 @@ def families():
         Fixture("zamba2-bf16", zamba2(), B16),
         Fixture("zamba2-one-block-f16", zamba2(use_mem_rope=True, num_mem_blocks=1, num_key_value_heads=2, add_bias_linear=True,
                                                layers_block_type=["mamba", "hybrid", "hybrid"]), torch.float16),
+        Fixture("inkling-bf16", inkling(layer_types=["hybrid_sliding", "hybrid", "hybrid_sliding"], mlp_layer_types=["dense", "sparse", "sparse"], log_scaling_n_floor=6, log_scaling_alpha=0.5),
+                B16, prompt=24),
+        Fixture("inkling-text-half-bf16", dict(model_type="inkling_mm_model", tie_word_embeddings=False, image_token_id=66, audio_token_id=65, image_bos_token_id=64, audio_bos_token_id=63,
+                                               text_config=inkling(layer_types=["hybrid", "hybrid_sliding"], mlp_layer_types=["dense", "sparse"], unpadded_vocab_size=66),
+                                               audio_config=dict(model_type="inkling_audio", n_mel_bins=2, mel_vocab_size=3),
+                                               vision_config=dict(model_type="inkling_vision", patch_size=4, hidden_size=8, n_layers=2, num_attention_heads=2)), B16, prompt=24),
         Fixture("nemotron-h-latent-bf16", dict(model_type="nemotron_h", vocab_size=61, hidden_size=16, mamba_num_heads=4, mamba_head_dim=4, n_groups=1, ssm_state_size=5,
                                                num_attention_heads=2, num_key_value_heads=1, head_dim=6, intermediate_size=20, layers_block_type=["mamba", "moe"],
                                                n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=8, moe_shared_expert_intermediate_size=10,
@@ -485,6 +491,13 @@ def falcon_h1(**changed):
 def bloom(**changed):
     """A BLOOM of two layers, whose heads are no power of two."""
     return dict(model_type="bloom", vocab_size=67, hidden_size=20, n_layer=2, n_head=5, bos_token_id=1, eos_token_id=2, pad_token_id=None) | changed
+
+
+def inkling(layer_types, **changed):
+    """The text half of an Inkling, with other heads in layers with a window."""
+    return small("inkling_text", hidden_size=16, intermediate_size=20, num_hidden_layers=len(layer_types), layer_types=layer_types, num_attention_heads=4, num_key_value_heads=2, head_dim=6,
+                 swa_num_attention_heads=6, swa_num_key_value_heads=2, swa_head_dim=4, sliding_window_size=5, d_rel=3, rel_extent=9, moe_intermediate_size=8, n_routed_experts=5,
+                 num_experts_per_tok=2, n_shared_experts=2, route_scale=2.5, logits_mup_width_multiplier=0.7, tie_word_embeddings=False) | changed
 
 
 def mamba(model_type="mamba", **changed):
