@@ -33,8 +33,10 @@ fn measure(name: &str, ablate: bool, points: &[Point]) -> Report {
         rounds: 3,
         threads: 2,
         division: 1.into(),
+        others: None,
     };
-    run(name, &variants, points, settings).unwrap()
+    let report = run(name, &variants, points, settings).unwrap();
+    report.expect("this process has the report")
 }
 
 fn run(
@@ -42,17 +44,9 @@ fn run(
     variants: &[Variant],
     points: &[Point],
     settings: Settings,
-) -> Result<Report, BenchError> {
+) -> Result<Option<Report>, BenchError> {
     let (loaded, quiet) = (load(name), |_: &str, _: f64| {});
-    bench::run(
-        name,
-        loaded,
-        &options(),
-        variants,
-        points,
-        &settings,
-        &quiet,
-    )
+    bench::run(name, loaded, &options(), variants, points, settings, &quiet)
 }
 
 fn point(phase: Phase, tokens: usize, depth: usize) -> Point {
@@ -157,6 +151,7 @@ fn a_point_without_room_is_an_error_that_says_so() {
         rounds: 2,
         threads: 1,
         division: 1.into(),
+        others: None,
     };
     let points = [point(Phase::Prefill, 500, 100)];
     let variants = bench::ab(&PassOptions::default());
@@ -172,11 +167,13 @@ fn a_profiled_variant_says_what_profiling_costs() {
         rounds: 2,
         threads: 2,
         division: 1.into(),
+        others: None,
     };
     let points = [point(Phase::Decode, 6, 4)];
     let mut variants = bench::ab(&PassOptions::default());
     variants.push(bench::profiled(&PassOptions::default()));
     let report = run("llama", &variants, &points, settings).unwrap();
+    let report = report.expect("this process has the report");
     let last = report.points[0].variants.last().unwrap();
     assert_eq!(last.name, "profiled");
     assert_eq!(last.kernels, report.points[0].variants[0].kernels);
@@ -266,9 +263,11 @@ fn the_fused_graph_can_be_measured_alone() {
         rounds: 1,
         threads: 1,
         division: 1.into(),
+        others: None,
     };
     let points = [point(Phase::Decode, 2, 0)];
     let report = run("llama", &variants, &points, settings).unwrap();
+    let report = report.expect("this process has the report");
     assert_eq!(report.points[0].variants.len(), 1);
     assert!(report.headline.fused.tg.is_some() && report.headline.unfused.is_none());
 }

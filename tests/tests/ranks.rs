@@ -14,6 +14,7 @@ use graver::verify::{Golden, TOLERANCE, against_golden};
 use graver::weights::QuantChoice;
 use graver_runtime::abi::{CacheType, Quant};
 use graver_runtime::profile::Profile;
+use graver_runtime::ranks::{Shared, local};
 use graver_runtime::session::{Session, SessionOptions, Wanted};
 use graver_tests::{
     compile_for, compile_options, fixture_folders, load_checkpoint, load_shapes, quantized, share,
@@ -331,6 +332,7 @@ fn bench_measures_ranks_beside_each_other() {
         rounds: 1,
         threads: 1,
         division: 2.into(),
+        others: None,
     };
     let variants = [
         bench::fused(&PassOptions::default()),
@@ -343,10 +345,10 @@ fn bench_measures_ranks_beside_each_other() {
         &options,
         &variants,
         &[point],
-        &settings,
+        settings,
         &|_, _| {},
     );
-    let report = report.unwrap();
+    let report = report.unwrap().expect("this process has the report");
     assert_eq!((report.ranks, report.threads), (2, 1));
     assert_eq!(report.profiles.len(), 2);
     assert!(report.points[0].variants[0].tokens_per_second > 0.0);
@@ -354,4 +356,56 @@ fn bench_measures_ranks_beside_each_other() {
         report.to_string().contains("2 ranks of 1 thread"),
         "{report}"
     );
+}
+
+/// Ranks that each run on their own, as processes do: the first one has the report, with what all of them reach.
+#[test]
+fn bench_measures_ranks_that_call_it_alike() {
+    let point = |phase, tokens| bench::Point {
+        phase,
+        tokens,
+        depth: 4,
+        sequences: 1,
+    };
+    let points = [
+        point(bench::Phase::Prefill, 40),
+        point(bench::Phase::Decode, 4),
+    ];
+    let variants = [
+        bench::fused(&PassOptions::default()),
+        bench::unfused(),
+        bench::profiled(&PassOptions::default()),
+    ];
+    let of_rank = |rank: local::LocalRank| {
+        let settings = bench::Settings {
+            rounds: 1,
+            threads: 1,
+            division: 2.into(),
+            others: Some(Shared::new(Box::new(rank))),
+        };
+        let options = compile_options(PassOptions::default(), CacheType::F32);
+        let (loaded, quiet) = (tiny("llama"), |_: &str, _: f64| {});
+        bench::run(
+            "tiny", loaded, &options, &variants, &points, settings, &quiet,
+        )
+        .unwrap()
+    };
+    let reports = std::thread::scope(|scope| {
+        let started = local::ranks(2).into_iter();
+        let started = started.map(|rank| scope.spawn(|| of_rank(rank)));
+        let started: Vec<_> = started.collect();
+        started
+            .into_iter()
+            .map(|t| t.join().unwrap())
+            .collect::<Vec<_>>()
+    });
+    let [Some(report), None] = &reports[..] else {
+        panic!("{reports:?}")
+    };
+    assert_eq!((report.ranks, report.points.len()), (2, 2));
+    assert_eq!(report.profiles.len(), 2);
+    for point in &report.points {
+        assert_eq!(point.variants.len(), 3);
+        assert!(point.variants.iter().all(|v| v.tokens_per_second > 0.0));
+    }
 }

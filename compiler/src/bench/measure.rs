@@ -2,9 +2,11 @@
 
 use std::time::Instant;
 
+use graver_runtime::Error;
 use graver_runtime::abi::{DECODE_TOKENS, PREFILL_TOKENS};
 use graver_runtime::ceilings;
 use graver_runtime::cpu::{Spent, Usage};
+use graver_runtime::ranks::{Communicator, Shared};
 use graver_runtime::session::{Segment, Session, Wanted};
 
 use super::error::BenchError;
@@ -33,19 +35,43 @@ pub(super) struct Machine<'a> {
     pub(super) ceilings: [f64; 2],
     /// What the runs got of the processors.
     pub(super) spent: &'a mut Spent,
+    /// The way to other processes, which measure at the same time.
+    pub(super) others: Option<&'a mut Shared>,
 }
 
 impl Machine<'_> {
-    fn measure(&mut self) {
-        let arithmetic = match self.integers {
+    fn measure(&mut self) -> Result<(), Error> {
+        let arithmetic = || match self.integers {
             true => ceilings::int8_gops(self.threads),
             false => ceilings::gflops(self.threads),
         };
-        let now = [ceilings::gbps(self.threads, self.read_bytes), arithmetic];
+        let now = match &mut self.others {
+            None => [ceilings::gbps(self.threads, self.read_bytes), arithmetic()],
+            Some(others) => {
+                let each = self.read_bytes / others.ranks();
+                others.wait()?;
+                let gbps = ceilings::gbps(self.threads, each);
+                others.wait()?;
+                of_all(others, [gbps, arithmetic()])?
+            }
+        };
         for (best, now) in self.ceilings.iter_mut().zip(now) {
             *best = best.max(now);
         }
+        Ok(())
     }
+}
+
+/// What all processes reach together.
+fn of_all(others: &mut Shared, own: [f64; 2]) -> Result<[f64; 2], Error> {
+    let bytes: Vec<u8> = own.iter().flat_map(|v| v.to_le_bytes()).collect();
+    let mut sum = [0.0; 2];
+    for theirs in others.exchange(&bytes)? {
+        for (sum, bytes) in sum.iter_mut().zip(theirs.as_chunks().0) {
+            *sum += f64::from_le_bytes(*bytes);
+        }
+    }
+    Ok(sum)
 }
 
 /// Seconds of each run, for each contender. The first round warms up and is not kept.
@@ -59,13 +85,13 @@ pub(super) fn measure(
     let mut seconds = vec![vec![]; contenders.len()];
     for round in 0..=rounds {
         progress(round as f64 / (rounds + 1) as f64);
-        machine.measure();
+        machine.measure()?;
         for i in 0..contenders.len() {
             // Each round begins with another one, so that none always follows the same.
             let i = (i + round) % contenders.len();
             let taken = contenders[i].time(point, machine.spent)?;
             if round > 0 {
-                seconds[i].push(taken);
+                seconds[i].extend(taken);
             }
         }
     }
@@ -73,49 +99,10 @@ pub(super) fn measure(
 }
 
 impl Contender {
-    fn time(&mut self, point: &Point, spent: &mut Spent) -> Result<f64, BenchError> {
-        let tokens: Vec<Vec<u32>> = (0..point.sequences)
-            .map(|slot| token_ids(slot, point.depth + point.tokens, self.session.vocab()))
-            .collect();
-        for (slot, tokens) in tokens.iter().enumerate() {
-            self.prepare(slot, &tokens[..point.depth], tokens.len())?;
-        }
-        let (usage, begun) = (Usage::now(), Instant::now());
-        match point.phase {
-            Phase::Prefill => drop(self.session.feed(
-                0,
-                &tokens[0][point.depth..],
-                Wanted::Last,
-            )?),
-            Phase::Decode => {
-                for at in point.depth..point.depth + point.tokens {
-                    let next = tokens.iter().enumerate().map(|(slot, tokens)| Segment {
-                        slot,
-                        tokens: &tokens[at..=at],
-                    });
-                    self.session.step(&next.collect::<Vec<_>>(), Wanted::Last)?;
-                }
-            }
-        }
-        let seconds = begun.elapsed().as_secs_f64();
-        spent.add(&usage);
-        Ok(seconds)
-    }
-
-    /// Leaves `before` in a slot, which is then filled up to `end`.
-    fn prepare(&mut self, slot: usize, before: &[u32], end: usize) -> Result<(), BenchError> {
-        // A ring may have lost what a cut needs.
-        let is_cut = self.session.position(slot)? >= before.len()
-            && self.session.truncate(slot, before.len()).is_ok();
-        if !is_cut {
-            self.session.reset(slot)?;
-        }
-        // Where rotations change with the length, nothing is to be computed again while time is taken.
-        self.session.expect(slot, end)?;
-        if !is_cut && !before.is_empty() {
-            self.session.feed(slot, before, Wanted::None)?;
-        }
-        Ok(())
+    /// Seconds, where this is the first rank.
+    fn time(&mut self, point: &Point, spent: &mut Spent) -> Result<Option<f64>, Error> {
+        self.session
+            .together(|session| time_on(session, point, spent))
     }
 
     pub(super) fn report(
@@ -147,6 +134,47 @@ impl Contender {
             seconds: seconds.to_vec(),
         }
     }
+}
+
+fn time_on(session: &mut Session, point: &Point, spent: &mut Spent) -> Result<f64, Error> {
+    let tokens: Vec<Vec<u32>> = (0..point.sequences)
+        .map(|slot| token_ids(slot, point.depth + point.tokens, session.vocab()))
+        .collect();
+    for (slot, tokens) in tokens.iter().enumerate() {
+        prepare(session, slot, &tokens[..point.depth], tokens.len())?;
+    }
+    let (usage, begun) = (Usage::now(), Instant::now());
+    match point.phase {
+        Phase::Prefill => drop(session.feed(0, &tokens[0][point.depth..], Wanted::Last)?),
+        Phase::Decode => {
+            for at in point.depth..point.depth + point.tokens {
+                let next = tokens.iter().enumerate().map(|(slot, tokens)| Segment {
+                    slot,
+                    tokens: &tokens[at..=at],
+                });
+                session.step(&next.collect::<Vec<_>>(), Wanted::Last)?;
+            }
+        }
+    }
+    let seconds = begun.elapsed().as_secs_f64();
+    spent.add(&usage);
+    Ok(seconds)
+}
+
+/// Leaves `before` in a slot, which is then filled up to `end`.
+fn prepare(session: &mut Session, slot: usize, before: &[u32], end: usize) -> Result<(), Error> {
+    // A ring may have lost what a cut needs.
+    let is_cut =
+        session.position(slot)? >= before.len() && session.truncate(slot, before.len()).is_ok();
+    if !is_cut {
+        session.reset(slot)?;
+    }
+    // Where rotations change with the length, nothing is to be computed again while time is taken.
+    session.expect(slot, end)?;
+    if !is_cut && !before.is_empty() {
+        session.feed(slot, before, Wanted::None)?;
+    }
+    Ok(())
 }
 
 /// Ids that differ, also from one slot to the next, the same for every variant.

@@ -21,11 +21,12 @@ use graver_runtime::Error;
 use graver_runtime::cpu::{self, Spent};
 use graver_runtime::kernels::{Choices, Isa};
 use graver_runtime::profile::Profile;
-use graver_runtime::session::SessionOptions;
+use graver_runtime::ranks::{Communicator, Shared};
+use graver_runtime::session::{Session, SessionOptions};
 
 use crate::artifact::jit;
 use crate::codegen::Instruments;
-use crate::driver::{self, CompileOptions, Loaded, OpenError, plan_ranks, start_ranks};
+use crate::driver::{self, CompileOptions, Loaded, OpenError, plan_ranks, start_rank, start_ranks};
 use crate::shard::Division;
 
 pub use diff::{Difference, Differences, diff};
@@ -43,7 +44,6 @@ pub use variants::{Variant, ab, ablation, fused, profiled, unfused};
 use verdict::verdict;
 
 /// How it is measured.
-#[derive(Clone, Debug)]
 pub struct Settings {
     /// Times that every variant runs every point.
     pub rounds: usize,
@@ -51,9 +51,12 @@ pub struct Settings {
     pub threads: usize,
     /// Ranks that share the model.
     pub division: Division,
+    /// The way to the others, where ranks are processes, of which this is one: all of them call [`run`] alike.
+    pub others: Option<Shared>,
 }
 
 /// Measures every variant at every point. `progress` hears what is running, and how far it has come, from 0 to 1.
+/// Where ranks are processes, only the first one has a report.
 ///
 /// # Errors
 /// Points without room, and what compiling or the runtime reports.
@@ -63,9 +66,9 @@ pub fn run(
     options: &CompileOptions,
     variants: &[Variant],
     points: &[Point],
-    settings: &Settings,
+    mut settings: Settings,
     progress: &dyn Fn(&str, f64),
-) -> Result<Report, BenchError> {
+) -> Result<Option<Report>, BenchError> {
     let context = loaded.model.context;
     if let Some(p) = points.iter().find(|p| p.tokens + p.depth > context) {
         let (tokens, depth) = (p.tokens, p.depth);
@@ -84,25 +87,33 @@ pub fn run(
     let saved = most_saving(&loaded, options);
     let mut gflops_ceiling = 0.0;
     let mut contenders = match settings.division.ranks {
-        1 => compile(loaded, options, variants, points, settings)?,
-        _ => compile_ranks(loaded, options, variants, points, settings)?,
+        1 => compile(loaded, options, variants, points, &settings)?,
+        _ => compile_ranks(loaded, options, variants, points, &settings)?,
     };
-    let all_threads = settings.threads * settings.division.ranks;
+    let leads = settings.others.as_ref().is_none_or(|o| o.rank() == 0);
+    let own_threads = match settings.others {
+        Some(_) => settings.threads,
+        None => settings.threads * settings.division.ranks,
+    };
     let mut spent = Spent::default();
     let mut reports = vec![];
     for (i, point) in points.iter().enumerate() {
         let step = point_cost(point, &contenders[0].planned).1;
         let mut machine = Machine {
-            threads: all_threads,
+            threads: own_threads,
             integers,
             read_bytes: step.memory_bytes() as usize,
             ceilings: [0.0, gflops_ceiling],
             spent: &mut spent,
+            others: settings.others.as_mut(),
         };
         let at =
             |share: f64| progress(&point.to_string(), (i as f64 + share) / points.len() as f64);
         let seconds = measure(&mut contenders, point, settings.rounds, &mut machine, &at)?;
         let machine = machine.ceilings;
+        if !leads {
+            continue;
+        }
         let [gbps_ceiling, gflops] = machine;
         gflops_ceiling = gflops;
         reports.push(PointReport {
@@ -116,10 +127,21 @@ pub fn run(
         });
     }
     let busy = Busy {
-        lost: spent.lost(all_threads),
+        lost: spent.lost(own_threads),
         steal: spent.steal(),
     };
-    Ok(Report {
+    let profiles = profiles(&mut contenders)?;
+    if let Some(mut others) = settings.others {
+        // Sessions leave first, those of all ranks in one order.
+        contenders
+            .into_iter()
+            .try_for_each(|c| c.session.end_together())?;
+        others.leave();
+        if !leads {
+            return Ok(None);
+        }
+    }
+    Ok(Some(Report {
         format: FORMAT,
         model: model.into(),
         model_checksum,
@@ -135,8 +157,8 @@ pub fn run(
         busy,
         headline: Headline::of(&reports),
         points: reports,
-        profiles: profiles(&mut contenders)?,
-    })
+        profiles,
+    }))
 }
 
 /// Where the time of the variant went that takes it.
@@ -144,7 +166,8 @@ fn profiles(contenders: &mut [Contender]) -> Result<Vec<Profile>, Error> {
     let profiled = contenders
         .iter_mut()
         .find(|c| c.session.profile().is_some());
-    profiled.map_or(Ok(vec![]), |c| c.session.profiles())
+    let profiles = profiled.map(|c| c.session.together(Session::profiles));
+    Ok(profiles.transpose()?.flatten().unwrap_or_default())
 }
 
 /// How the sessions of all variants are made.
@@ -154,7 +177,8 @@ fn session_options(points: &[Point], settings: &Settings) -> SessionOptions {
         threads: Some(settings.threads),
         context: points.iter().map(|p| p.tokens + p.depth).max(),
         slots: slots.unwrap_or(1),
-        pin: true,
+        // MPI says which processors its processes run on.
+        pin: settings.others.is_none(),
         ..SessionOptions::default()
     }
 }
@@ -171,7 +195,7 @@ fn of_variant(options: &CompileOptions, v: &Variant) -> CompileOptions {
     }
 }
 
-/// [`compile`] for ranks that are threads of this process.
+/// [`compile`] for the ranks of this process, or for that which it is.
 fn compile_ranks(
     mut loaded: Loaded,
     options: &CompileOptions,
@@ -188,10 +212,14 @@ fn compile_ranks(
             profile: v.profiled,
             ..session_options(points, settings)
         };
+        let session = match &settings.others {
+            None => start_ranks(parts, &options, &session)?,
+            Some(others) => start_rank(parts, session, Box::new(others.another()))?,
+        };
         Ok(Contender {
             name: v.name.clone(),
             planned,
-            session: start_ranks(parts, &options, &session)?,
+            session,
         })
     };
     variants.iter().map(contender).collect()

@@ -11,6 +11,7 @@ use graver_runtime::abi::PREFILL_TOKENS;
 use graver_runtime::cli::save_trace;
 use graver_runtime::cpu;
 use graver_runtime::files::{self, shown};
+use graver_runtime::ranks::{Communicator, Shared};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::model::{ModelArgs, WeightedModelArgs};
@@ -125,9 +126,6 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 impl BenchArgs {
     fn run(&self, model: &ModelArgs, ranks: RanksArgs) -> Outcome {
-        if ranks.is_process() {
-            return Err("graver bench measures the ranks of one process: run it without mpirun, or start executables of compile --ranks, which print their speed".into());
-        }
         let options = model.options()?;
         if options.passes.no_fuse {
             return Err("--no-fuse leaves nothing to compare: bench measures the fused graph against the unfused one".into());
@@ -140,8 +138,13 @@ impl BenchArgs {
                 .threads(self.threads.map(usize::from))
                 .unwrap_or_else(cpu::available_threads),
             division: ranks.division(&loaded, &options, None)?,
+            others: ranks.others()?.map(Shared::new),
         };
-        let bar = progress_bar();
+        let leads = settings.others.as_ref().is_none_or(|o| o.rank() == 0);
+        let bar = match leads {
+            true => progress_bar(),
+            false => ProgressBar::hidden(),
+        };
         let progress = |what: &str, share: f64| {
             bar.set_message(what.to_string());
             bar.set_position((1000.0 * share) as u64);
@@ -151,9 +154,12 @@ impl BenchArgs {
             return Err(self.nothing(loaded.model.context).into());
         }
         let report = bench::run(
-            &label, loaded, &options, &variants, &points, &settings, &progress,
+            &label, loaded, &options, &variants, &points, settings, &progress,
         )?;
         bar.finish_and_clear();
+        let Some(report) = report else {
+            return Ok(ExitCode::SUCCESS);
+        };
         if let Some(path) = self
             .profile
             .as_ref()

@@ -1,12 +1,11 @@
 //! `--ranks`: a model that several ranks share: threads of this process, or the processes that MPI has started with it.
 
-use std::error::Error;
-
 use graver::driver::{CompileOptions, Loaded, Part, open_rank, open_ranks};
 use graver::shard::{Division, Method, RanksError};
 use graver::summary::{Link, Machine, quickest};
+use graver_runtime::Error;
 use graver_runtime::cpu;
-use graver_runtime::ranks;
+use graver_runtime::ranks::{self, Communicator};
 use graver_runtime::session::{Session, SessionOptions};
 
 use super::model::open;
@@ -102,6 +101,12 @@ impl RanksArgs {
         self.ranks > 1 && ranks::processes().is_some_and(|n| n > 1)
     }
 
+    /// The way to the other processes, where ranks are processes.
+    pub(crate) fn others(self) -> Result<Option<Box<dyn Communicator>>, Error> {
+        let joined = self.is_process().then(|| ranks::of_process(self.ranks));
+        joined.transpose()
+    }
+
     /// How many ranks share a model, and how.
     pub(crate) fn division(
         self,
@@ -126,17 +131,16 @@ impl RanksArgs {
         loaded: Loaded,
         options: &CompileOptions,
         session: SessionOptions,
-    ) -> Result<Option<Session>, Box<dyn Error>> {
+    ) -> Result<Option<Session>, Box<dyn std::error::Error>> {
         let threads = self.threads(session.threads);
         let session = SessionOptions { threads, ..session };
         let division = self.division(&loaded, options, None)?;
-        if !self.is_process() {
+        let Some(communicator) = self.others()? else {
             return Ok(Some(match self.ranks {
                 1 => open(loaded, options, session)?,
                 _ => open_ranks(loaded, options, division, session)?,
             }));
-        }
-        let communicator = ranks::of_process(self.ranks)?;
+        };
         let leads = communicator.rank() == 0;
         let session = open_rank(loaded, options, division.method, session, communicator)?;
         match leads {

@@ -36,5 +36,6 @@ pub use manifest::states;
 pub use options::CompileOptions;
 pub use part::Part;
 pub use ranks::{
-    CodeOfRanks, PlannedRank, Ranks, code_of_ranks, open_rank, open_ranks, plan_ranks, start_ranks,
+    CodeOfRanks, PlannedRank, Ranks, code_of_ranks, open_rank, open_ranks, plan_ranks, start_rank,
+    start_ranks,
 };

@@ -180,6 +180,24 @@ pub fn open_rank(
     Ok(Session::of_rank(program, weights, session, communicator)?)
 }
 
+/// Starts that rank of those that are planned which this process is.
+///
+/// # Errors
+/// As [`open_rank`].
+///
+/// # Panics
+/// With fewer ranks planned than there are.
+pub fn start_rank(
+    mut planned: Vec<PlannedRank>,
+    session: SessionOptions,
+    communicator: Box<dyn Communicator>,
+) -> Result<Session, OpenError> {
+    let PlannedRank { model, weights } = planned.swap_remove(communicator.rank());
+    drop(planned);
+    let (program, weights) = (jit(&model)?, weight_source(&Arc::new(weights)));
+    Ok(Session::of_rank(program, weights, session, communicator)?)
+}
+
 /// Starts ranks that are planned, as threads of this process.
 ///
 /// # Errors

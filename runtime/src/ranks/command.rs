@@ -53,6 +53,8 @@ pub(crate) enum Command {
     Profile,
     /// What was recorded of time is forgotten.
     ResetProfile,
+    /// What rank 0 does next it does without the others.
+    Pause,
     /// Nothing more will come.
     Quit,
 }

@@ -28,19 +28,23 @@ pub type MakeSession = Box<dyn FnOnce(LocalRank) -> Result<Session, Error> + Sen
 /// # Errors
 /// What a rank says whose session cannot be made.
 pub fn start(ranks: Vec<MakeSession>) -> Result<Session, Error> {
-    let meeting = Arc::new(Meeting::new(ranks.len()));
+    let mut makers = self::ranks(ranks.len()).into_iter().zip(ranks);
+    let (leader, first) = makers.next().ok_or(Error::NoRanks)?;
+    let mut followers = vec![];
+    for (rank, make) in makers {
+        followers.push(follow(rank, make)?);
+    }
+    first(leader).map(|session| session.with_followers(followers))
+}
+
+/// Ranks of a process, which reach each other.
+pub fn ranks(n: usize) -> Vec<LocalRank> {
+    let meeting = Arc::new(Meeting::new(n));
     let rank = |rank| LocalRank {
         rank,
         meeting: Arc::clone(&meeting),
     };
-    let mut makers = ranks.into_iter().enumerate();
-    let (_, first) = makers.next().ok_or(Error::NoRanks)?;
-    let leader = rank(0);
-    let mut followers = vec![];
-    for (number, make) in makers {
-        followers.push(follow(rank(number), make)?);
-    }
-    first(leader).map(|session| session.with_followers(followers))
+    (0..n).map(rank).collect()
 }
 
 /// A thread in which a rank does what the first one says.
@@ -299,15 +303,6 @@ impl Communicator for LocalRank {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn ranks(n: usize) -> Vec<LocalRank> {
-        let meeting = Arc::new(Meeting::new(n));
-        let rank = |rank| LocalRank {
-            rank,
-            meeting: Arc::clone(&meeting),
-        };
-        (0..n).map(rank).collect()
-    }
 
     /// What each rank gets from `body`.
     fn on_each<T: Send>(n: usize, body: impl Fn(&mut LocalRank) -> T + Sync) -> Vec<T> {

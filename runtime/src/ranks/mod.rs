@@ -10,9 +10,11 @@ pub mod local;
 #[cfg(feature = "mpi")]
 pub mod mpi;
 mod process;
+mod shared;
 
 pub use communicator::{Communicator, LARGE_SUM, RankLost};
 
 pub(crate) use command::Command;
 pub(crate) use link::{Link, no_collective};
 pub use process::{of_process, processes};
+pub use shared::Shared;

@@ -36,13 +36,49 @@ impl Session {
     /// # Errors
     /// What a step says, and ranks that are gone.
     pub fn follow(mut self) -> Result<(), Error> {
+        while self.follow_on()? != Command::Quit {}
+        Ok(())
+    }
+
+    /// Does what rank 0 says, until it goes on alone or has no more to say.
+    fn follow_on(&mut self) -> Result<Command, Error> {
         while let Some(link) = &mut self.link {
             match link.hear()? {
-                Command::Quit => break,
+                last @ (Command::Pause | Command::Quit) => return Ok(last),
                 command => self.obey(command)?,
             }
         }
-        Ok(())
+        Ok(Command::Quit)
+    }
+
+    /// Does `what` with the model, for which all ranks call this: the first one does it, and the others what that takes.
+    /// What comes of it only the first one has.
+    ///
+    /// # Errors
+    /// Those of `what`, and ranks that are gone.
+    pub fn together<T, E: From<Error>>(
+        &mut self,
+        what: impl FnOnce(&mut Session) -> Result<T, E>,
+    ) -> Result<Option<T>, E> {
+        if self.link.as_ref().is_some_and(|link| !link.leads()) {
+            self.follow_on()?;
+            return Ok(None);
+        }
+        let done = what(self)?;
+        self.tell(|| Command::Pause)?;
+        Ok(Some(done))
+    }
+
+    /// Ends this session and those of the other ranks, for which all of them call this.
+    ///
+    /// # Errors
+    /// As [`Session::follow`].
+    pub fn end_together(self) -> Result<(), Error> {
+        match &self.link {
+            Some(link) if !link.leads() => self.follow(),
+            // Dropping it tells the others.
+            Some(_) | None => Ok(()),
+        }
     }
 
     fn obey(&mut self, command: Command) -> Result<(), Error> {
@@ -70,7 +106,7 @@ impl Session {
                 self.forget_profile();
                 Ok(())
             }
-            Command::Quit => Ok(()),
+            Command::Pause | Command::Quit => Ok(()),
         }
     }
 
