@@ -9,7 +9,8 @@ use std::fmt;
 use graver_runtime::abi::KEY_BLOCK;
 
 use crate::graph::{Dim, Graph, NodeId, Op, Program};
-use crate::schedule::{BlockSchedule, Schedule, max_tokens, query_tile, root, splits_keys};
+use crate::schedule::{BlockSchedule, Kernel, Schedule};
+use crate::schedule::{max_tokens, query_tile, root, splits_keys, summed_early};
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,7 +138,7 @@ impl<'a> Planner<'a> {
             {
                 continue;
             }
-            let b = self.buffer(k.node, k.epoch);
+            let b = self.buffer(k.node, self.begins(k));
             match self.fixed_place(k.node) {
                 Some(place) => drop(buffers.insert(k.node, Buffer { place, ..b })),
                 None => wanted.push((k.node, b)),
@@ -170,6 +171,14 @@ impl<'a> Planner<'a> {
             buffers.insert(k.node, from);
         }
         (buffers, workspaces.into_iter().collect(), end)
+    }
+
+    /// The first epoch that writes a kernel's result: an early sum's is written while what it sums up is.
+    fn begins(&self, kernel: &Kernel) -> usize {
+        let summed = summed_early(self.graph, self.kernels, self.schedule.kind, kernel.node);
+        let kernels = &self.kernels.kernels;
+        let source = summed.and_then(|node| kernels.iter().find(|k| k.node == node));
+        source.unwrap_or(kernel).epoch
     }
 
     fn inputs(&self) -> Buffers {

@@ -3,9 +3,10 @@
 //! A kernel is a node that computes something. Its work is cut into chunks by shape alone, never by the number of threads.
 //! A barrier stands before a kernel that reads what another kernel has written since the last barrier; the first kernel of
 //! a block always has one. Kernels between two barriers form an *epoch*, the unit of the memory plan. A collective is an epoch of
-//! its own.
+//! its own; a sum in prefill may begin in the epoch before, with columns that are done.
 
 mod columns;
+mod early;
 mod experts;
 pub mod scratch;
 mod steps;
@@ -19,6 +20,7 @@ use graver_runtime::abi::CLAIM_COUNTERS;
 use crate::graph::{Graph, Join, NodeId, Op, Program, ProgramKind, Role};
 use crate::units::counted;
 
+pub(crate) use early::{early_sum, summed_early};
 pub(crate) use experts::{expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
 pub use scratch::Scratch;
 pub(crate) use steps::largest_step;

@@ -20,7 +20,7 @@ pub use manifest::{
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 15;
+pub const ABI_VERSION: u32 = 16;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -130,11 +130,30 @@ pub struct StepContext {
     pub collective: CollectiveFn,
     /// The runtime's own data for `collective`.
     pub ranks: *const core::ffi::c_void,
+    /// `finished(ctx, thread, index, first, n, from, stride, to, rows)`: columns `first..first + n` of what collective `index` sums up are
+    /// there. The other arguments are those that `collective` gets later. Called in prefill by whichever thread has computed them; thread 0
+    /// may hand over what is there while the others go on.
+    pub finished: FinishedFn,
+    /// The runtime's own data for `finished`.
+    pub columns: *const core::ffi::c_void,
 }
 
 /// See [`StepContext::collective`].
 pub type CollectiveFn =
     unsafe extern "C" fn(*const StepContext, usize, *const f32, usize, *mut f32, usize);
+
+/// See [`StepContext::finished`].
+pub type FinishedFn = unsafe extern "C" fn(
+    *const StepContext,
+    usize,
+    usize,
+    usize,
+    usize,
+    *const f32,
+    usize,
+    *mut f32,
+    usize,
+);
 
 /// Added to the number of bytes of a checked access that writes.
 pub const CHECK_WRITE: usize = 1 << 63;

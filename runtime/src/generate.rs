@@ -21,6 +21,8 @@ pub struct Meetings {
     pub meetings: u64,
     /// Bytes that the first brought to all of these.
     pub brought_bytes: u64,
+    /// Those of them that went while other threads of the first were still computing the rest.
+    pub early_bytes: u64,
 }
 
 /// One sequence being computed.

@@ -13,7 +13,7 @@ use crate::error::Error;
 use crate::mapped::WeightSource;
 use crate::memory::Region;
 use crate::profile::{Profile, Profiler, no_stamp};
-use crate::ranks::{Command, Link, no_collective};
+use crate::ranks::{Command, Link, no_collective, nothing_finished};
 use crate::sizes::{self, sized};
 use crate::state::{Snapshot, States};
 use crate::step::StepLists;
@@ -451,6 +451,8 @@ impl Session {
             checker: std::ptr::null(),
             collective: no_collective,
             ranks: std::ptr::null(),
+            finished: nothing_finished,
+            columns: std::ptr::null(),
         }
     }
 

@@ -62,6 +62,11 @@ fn context<T>(shared: &T, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext {
     }
     unsafe extern "C" fn no_ranks(_: Of, _: usize, _: *const f32, _: usize, _: *mut f32, _: usize) {
     }
+    #[rustfmt::skip]
+    unsafe extern "C" fn nothing_done(
+        _: Of, _: usize, _: usize, _: usize, _: usize, _: *const f32, _: usize, _: *mut f32, _: usize,
+    ) {
+    }
     StepContext {
         n_tokens: 0,
         n_logit_rows: 0,
@@ -97,6 +102,8 @@ fn context<T>(shared: &T, counters: &mut [u64; CLAIM_COUNTERS]) -> StepContext {
         checker: std::ptr::null(),
         collective: no_ranks,
         ranks: std::ptr::null(),
+        finished: nothing_done,
+        columns: std::ptr::null(),
     }
 }
 

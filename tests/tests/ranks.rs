@@ -13,6 +13,7 @@ use graver::verify::oracle::any_tokens;
 use graver::verify::{Golden, TOLERANCE, against_golden};
 use graver::weights::QuantChoice;
 use graver_runtime::abi::{CacheType, Quant};
+use graver_runtime::generate::Meetings;
 use graver_runtime::profile::Profile;
 use graver_runtime::ranks::{Shared, local};
 use graver_runtime::session::{Session, SessionOptions, Wanted};
@@ -109,6 +110,47 @@ fn threads_of_a_rank_change_no_bit() {
             out.into_iter().map(f32::to_bits).collect::<Vec<_>>()
         };
         assert_eq!(bits(1), bits(3), "{name}");
+    }
+}
+
+/// A prompt that is long enough for sums in bands: with threads that go on meanwhile, some are handed over early.
+#[test]
+fn sums_that_begin_early_change_no_bit() {
+    for (name, ranks) in [
+        ("llama", 2),
+        ("qwen3_moe", 3),
+        ("deepseek_v3", 2),
+        ("cohere", 2),
+    ] {
+        for passes in [PassOptions::default(), unfused()] {
+            let fused = !passes.no_fuse;
+            let mut options = compile_options(passes, CacheType::F32);
+            options.instruments.verified = true;
+            let run = |threads| {
+                let session = SessionOptions {
+                    threads: Some(threads),
+                    ..SessionOptions::default()
+                };
+                let mut session = open_ranks(tiny(name), &options, ranks, session).unwrap();
+                let tokens = any_tokens(300, session.vocab());
+                let out = session.feed(0, &tokens, Wanted::All).unwrap().to_vec();
+                let bits: Vec<_> = out.into_iter().map(f32::to_bits).collect();
+                (bits, session.meetings().unwrap())
+            };
+            let (alone, usual) = run(1);
+            assert_eq!(usual.early_bytes, 0, "{name}");
+            // The sums of parallel branches follow each other, and unfused none its own matmul.
+            let begins_early = fused || name != "cohere";
+            // The first thread of a busy machine may come too late for every chunk.
+            let tries = if begins_early { 50 } else { 1 };
+            let early = (0..tries).map(|_| run(2)).find(|(together, early)| {
+                assert_eq!(alone, *together, "{name}, fused={fused}");
+                (early.early_bytes > 0) == begins_early
+            });
+            let (_, early) = early.unwrap_or_else(|| panic!("{name}, fused={fused}"));
+            let counted = |m: Meetings| (m.ranks, m.meetings, m.brought_bytes);
+            assert_eq!(counted(early), counted(usual), "{name}, fused={fused}");
+        }
     }
 }
 

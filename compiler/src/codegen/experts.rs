@@ -18,6 +18,7 @@ use graver_runtime::abi::KernelTable;
 use graver_runtime::abi::quant::{Block, GROUP};
 
 use self::activate::activate_row;
+use super::collective::finished;
 use super::groups::Table;
 use super::kernel::{Rows, Site};
 use super::norms::{NormBefore, quantize};
@@ -393,6 +394,7 @@ pub(super) fn experts_out(e: &mut Writer, s: &Site, x: &ExpertsOut) {
             sums.add_expert(e, s, (x, o.x), &scratch, matrix, expert);
         });
         sums.deliver(e, s, &o);
+        finished(e, s, sums.first, sums.n);
     });
 }
 

@@ -22,6 +22,16 @@ pub(super) struct Site<'a> {
     pub(super) index: usize,
     pub(super) kernel: &'a Kernel,
     pub(super) ropes: &'a [crate::spec::model::Rope],
+    /// What sums up the result of all ranks while it is computed.
+    pub(super) early: Option<Early>,
+}
+
+/// A sum that may begin before all columns are done.
+#[derive(Clone, Copy)]
+pub(super) struct Early {
+    pub(super) sum: NodeId,
+    /// Its number among the program's collectives.
+    pub(super) index: usize,
 }
 
 /// A matrix of activations: address of its first row, bytes between rows.

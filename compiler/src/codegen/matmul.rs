@@ -11,6 +11,7 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::KernelTable;
 use graver_runtime::abi::quant::{Block, GROUP};
 
+use super::collective::finished;
 use super::epilogue::PartEpilogue;
 use super::kernel::{Rows, Site};
 use super::norms::{NormBefore, quantize};
@@ -163,6 +164,7 @@ impl Chunk<'_> {
         if let Some(out) = out.filter(|_| self.m.quantize_y) {
             self.round(e, s, first, n, out);
         }
+        finished(e, s, first, n);
     }
 
     /// Where the chunk's f32 result goes.

@@ -48,12 +48,12 @@ use cranelift_module::{DataDescription, DataId, FuncId, Linkage, Module, ModuleE
 use graver_runtime::abi::{StepContext, stretch};
 
 use self::annotate::{Annotated, annotate};
-use self::kernel::Site;
+use self::kernel::{Early, Site};
 use self::places::Places;
 use self::writer::{Writer, kernel_signature, signature};
 use crate::graph::{Cut, Program, ProgramKind};
 use crate::memory::MemoryPlan;
-use crate::schedule::{Kernel, Schedule};
+use crate::schedule::{Kernel, Schedule, early_sum};
 
 pub use listing::{Listing, MachineCode, Note, NoteKind};
 pub use target::{DEFAULT_TARGET, Target, TargetError};
@@ -275,6 +275,8 @@ impl Unit<'_> {
         let kernel = &planned.schedule.blocks[block].kernels[index];
         let program = &planned.program;
         let (graph, ropes) = (&program.blocks[block].graph, program.ropes.as_slice());
+        let blocks = &planned.schedule.blocks;
+        let early = early_sum(graph, &blocks[block], program.kind, kernel.node);
         let site = Site {
             kind: program.kind,
             graph,
@@ -283,6 +285,10 @@ impl Unit<'_> {
             index,
             kernel,
             ropes,
+            early: early.map(|sum| Early {
+                sum,
+                index: program.collective(block, sum),
+            }),
         };
         let mut signature = kernel_signature(self.module.target_config().default_call_conv);
         if kernel.per_tile {

@@ -15,7 +15,7 @@ use super::options::CompileOptions;
 use crate::agree;
 use crate::codegen::Planned;
 use crate::graph::{Collective, NodeId, Program};
-use crate::schedule::{max_tokens, query_tile};
+use crate::schedule::{max_tokens, query_tile, summed_early};
 use crate::spec::model::Model;
 use crate::weights::{Blob, Weights};
 
@@ -117,12 +117,13 @@ fn program_info(p: &Planned) -> ProgramInfo {
         } else {
             vec![]
         },
-        collectives: collectives(&p.program),
+        collectives: collectives(p),
     }
 }
 
 /// Where ranks meet, in the order in which code numbers these places.
-fn collectives(program: &Program) -> Vec<CollectiveInfo> {
+fn collectives(p: &Planned) -> Vec<CollectiveInfo> {
+    let program = &p.program;
     let info = |(block, id, collective): (usize, NodeId, Collective)| {
         let graph = &program.blocks[block].graph;
         let own = graph.width(graph.input(id));
@@ -138,6 +139,7 @@ fn collectives(program: &Program) -> Vec<CollectiveInfo> {
             first,
             own,
             width: graph.width(id),
+            early: summed_early(graph, &p.schedule.blocks[block], program.kind, id).is_some(),
         }
     };
     program.collectives().into_iter().map(info).collect()

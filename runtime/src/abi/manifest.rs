@@ -83,6 +83,9 @@ pub struct CollectiveInfo {
     pub own: usize,
     /// Columns of the result.
     pub width: usize,
+    /// Code says which columns are there before all are, so that they can be handed over early.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub early: bool,
 }
 
 /// What ranks do where they meet.

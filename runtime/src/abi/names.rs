@@ -19,7 +19,7 @@ fields! {
     CONTEXT_FIELDS of StepContext:
     n_tokens, n_logit_rows, n_spans, n_tiles, n_threads, context, tokens, positions, slots, logit_rows, spans, tiles, weights,
     slot_base, state_offset, arena, scratch, scratch_stride, logits, kernels, counters, barrier, sync, lengths, stamp,
-    timed_barrier, recorder, enter_kernel, check, admit, chunk, checker, collective, ranks,
+    timed_barrier, recorder, enter_kernel, check, admit, chunk, checker, collective, ranks, finished, columns,
 }
 
 fields! {

@@ -18,6 +18,21 @@ pub trait Communicator: Send {
     /// A rank that is gone.
     fn all_reduce(&mut self, own: &[f32], sum: &mut [f32]) -> Result<(), RankLost>;
 
+    /// Begins a sum as that of [`Communicator::all_reduce`], one at a time, which goes on while the caller does something else.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    fn begin_sum(&mut self, own: &[f32]) -> Result<(), RankLost>;
+
+    /// Writes the sum that was begun to `sum`, if it is done; with `wait`, once it is. Says whether it was.
+    ///
+    /// # Errors
+    /// A rank that is gone.
+    fn end_sum(&mut self, sum: &mut [f32], wait: bool) -> Result<bool, RankLost>;
+
+    /// Whether a sum that was begun goes on by itself.
+    fn goes_on(&self) -> bool;
+
     /// Writes to `all` what all ranks bring, in the order of ranks; rank `r` brings `lengths[r]` numbers.
     ///
     /// # Errors

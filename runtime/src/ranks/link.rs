@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::thread::JoinHandle;
 
-use serde::{Deserialize, Serialize};
-
 use super::command::Command;
-use super::communicator::{Communicator, RankLost};
-use crate::abi::{CollectiveInfo, CollectiveKind, Manifest, StepContext};
+use super::communicator::{Communicator, LARGE_SUM, RankLost};
+use super::early::{BANDS, Columns, SumRows, band};
+use super::hello::{Hello, Place, places};
+use crate::abi::{CollectiveKind, Manifest, StepContext};
 use crate::error::Error;
 use crate::generate::Meetings;
 use crate::profile;
@@ -17,6 +17,8 @@ pub(crate) struct Link {
     communicator: Box<dyn Communicator>,
     /// Those of decode and of prefill.
     places: [Vec<Place>; 2],
+    /// Which columns of prefill's sums are there.
+    columns: Box<Columns>,
     /// The program of the current step.
     program: usize,
     /// Rows on their way.
@@ -27,33 +29,11 @@ pub(crate) struct Link {
     is_over: bool,
     /// Times that ranks have met.
     meetings: u64,
-    /// Numbers that this rank has brought to collectives.
+    /// Numbers that this rank has brought to collectives, and those of them that were early.
     brought: u64,
+    early: u64,
     /// Threads of ranks that follow this one.
     followers: Vec<JoinHandle<()>>,
-}
-
-/// A place where ranks meet.
-struct Place {
-    kind: CollectiveKind,
-    /// Columns that this rank brings.
-    own: usize,
-    /// Columns that each rank brings, where all of them do.
-    columns: Vec<usize>,
-    /// Columns of the result.
-    width: usize,
-}
-
-/// What a rank says about itself before the first step.
-#[derive(Debug, PartialEq, Serialize, Deserialize)]
-struct Hello {
-    abi: u32,
-    model: u64,
-    ranks: usize,
-    rank: usize,
-    context: usize,
-    slots: usize,
-    collectives: [Vec<CollectiveInfo>; 2],
 }
 
 impl Link {
@@ -62,8 +42,10 @@ impl Link {
         mut communicator: Box<dyn Communicator>,
         manifest: &Arc<Manifest>,
         (context, slots): (usize, usize),
+        threads: usize,
     ) -> Result<Link, Error> {
-        let own = Hello::of(manifest, context, slots);
+        let goes_on = communicator.goes_on();
+        let own = Hello::of(manifest, (context, slots), (threads, goes_on));
         let text = serde_json::to_vec(&own).unwrap_or_default();
         let all = communicator.exchange(&text)?;
         let all: Vec<Option<Hello>> = all.iter().map(|t| serde_json::from_slice(t).ok()).collect();
@@ -75,6 +57,7 @@ impl Link {
         places.iter().flatten().try_for_each(Place::check)?;
         Ok(Link {
             communicator,
+            columns: Box::new(Columns::new(places[1].iter().map(|p| p.width))),
             places,
             program: 0,
             rows: Default::default(),
@@ -82,6 +65,7 @@ impl Link {
             is_over: false,
             meetings: 0,
             brought: 0,
+            early: 0,
             followers: vec![],
         })
     }
@@ -103,6 +87,7 @@ impl Link {
             ranks: self.communicator.ranks(),
             meetings: self.meetings,
             brought_bytes: self.brought * size_of::<f32>() as u64,
+            early_bytes: self.early * size_of::<f32>() as u64,
         }
     }
 
@@ -151,6 +136,8 @@ impl Link {
         self.program = program;
         context.collective = collective;
         context.ranks = (&raw mut *self).cast_const().cast();
+        context.finished = finished;
+        context.columns = (&raw const *self.columns).cast();
     }
 
     /// Whether all ranks are still there.
@@ -165,6 +152,50 @@ impl Link {
         if let Err(lost) = met {
             self.lost.get_or_insert(lost);
         }
+    }
+
+    /// Whether so many rows are summed up band by band, on all ranks.
+    fn is_in_bands(&self, index: usize, rows: usize) -> bool {
+        let place = &self.places[self.program][index];
+        place.early && rows * place.width >= LARGE_SUM
+    }
+
+    /// Sums up the next bands: those that are there, as far as one comes without waiting, or with `all` the rest.
+    ///
+    /// # Safety
+    /// `rows` has rows of this rank's columns, and room for as many of the sum's, that nobody else uses now; columns that are not
+    /// there yet others may write.
+    unsafe fn sum_bands(&mut self, index: usize, rows: SumRows, all: bool) {
+        let [mut packed, mut sum] = std::mem::take(&mut self.rows);
+        while self.lost.is_none() {
+            let place = &mut self.places[self.program][index];
+            let columns = band(rows.width, place.summed.min(BANDS - 1));
+            if place.is_begun {
+                sum.resize(rows.rows * columns.len(), 0.0);
+                match self.communicator.end_sum(&mut sum, all) {
+                    Ok(false) => break,
+                    Ok(true) => {
+                        place.is_begun = false;
+                        place.summed += 1;
+                        // SAFETY: as below.
+                        unsafe { rows.unpack(&columns, &sum) };
+                    }
+                    Err(lost) => self.note(Err(lost)),
+                }
+                continue;
+            }
+            if place.summed == BANDS || !(all || self.columns.has(index, place.summed)) {
+                break;
+            }
+            // SAFETY: the band's columns are there, and no others are touched, as the caller promises.
+            unsafe { rows.pack(&columns, &mut packed) };
+            place.is_begun = true;
+            self.brought += packed.len() as u64;
+            self.early += if all { 0 } else { packed.len() as u64 };
+            let begun = self.communicator.begin_sum(&packed);
+            self.note(begun);
+        }
+        self.rows = [packed, sum];
     }
 
     /// Hands rows over to another rank or all of them, or gets them.
@@ -225,26 +256,6 @@ impl Link {
     }
 }
 
-impl Place {
-    /// That the columns of all ranks make those of the result.
-    fn check(&self) -> Result<(), Error> {
-        let whole = match self.kind {
-            CollectiveKind::AllReduce => self.columns.iter().all(|c| *c == self.width),
-            CollectiveKind::AllGather => self.columns.iter().sum::<usize>() == self.width,
-            CollectiveKind::HandOver { .. } => self.own == self.width,
-        };
-        match whole {
-            true => Ok(()),
-            false => Err(Error::Rank {
-                rank: 0,
-                what: "columns",
-                found: format!("{:?}", self.columns),
-                expected: format!("those of {} together", self.width),
-            }),
-        }
-    }
-}
-
 /// What ranks have brought one after the other, row by row.
 fn side_by_side(all: &[f32], place: &Place, rows: usize, to: &mut [f32]) {
     let (mut from, mut first) = (0, 0);
@@ -273,90 +284,6 @@ impl Drop for Link {
     }
 }
 
-impl Hello {
-    fn of(manifest: &Manifest, context: usize, slots: usize) -> Hello {
-        let rank = manifest.rank.unwrap_or_default();
-        let programs = [&manifest.decode, &manifest.prefill];
-        Hello {
-            abi: manifest.abi,
-            model: rank.model,
-            ranks: rank.ranks,
-            rank: rank.rank,
-            context,
-            slots,
-            collectives: programs.map(|p| p.collectives.clone()),
-        }
-    }
-
-    /// That another rank, which is number `rank` of `ranks`, has another part of the same.
-    fn agree(&self, rank: usize, ranks: usize, other: Option<&Hello>) -> Result<(), Error> {
-        let differs = |what: &'static str, found: String, expected: String| {
-            Err(Error::Rank {
-                rank,
-                what,
-                found,
-                expected,
-            })
-        };
-        let Some(other) = other else {
-            let expected = "what it is".into();
-            return differs("greeting", "nothing that can be read".into(), expected);
-        };
-        let numbers = [
-            ("interface", u64::from(other.abi), u64::from(self.abi)),
-            ("ranks", other.ranks as u64, ranks as u64),
-            ("rank", other.rank as u64, rank as u64),
-            ("context", other.context as u64, self.context as u64),
-            ("slots", other.slots as u64, self.slots as u64),
-        ];
-        for (what, found, expected) in numbers {
-            if found != expected {
-                return differs(what, found.to_string(), expected.to_string());
-            }
-        }
-        if other.model != self.model {
-            let [found, expected] = [other, self].map(|h| format!("{:016x}", h.model));
-            return differs("model", found, expected);
-        }
-        let shape = |h: &Hello| {
-            let of = |c: &CollectiveInfo| (c.kind, c.width, c.times);
-            let of_all = |c: &&CollectiveInfo| c.kind.is_of_all();
-            h.collectives
-                .each_ref()
-                .map(|c| c.iter().filter(of_all).map(of).collect::<Vec<_>>())
-        };
-        match shape(other) == shape(self) {
-            true => Ok(()),
-            false => {
-                let [found, expected] = [other, self].map(|h| format!("{:?}", shape(h)));
-                differs("collectives", found, expected)
-            }
-        }
-    }
-}
-
-/// The places of a program of this rank, by what all ranks said. Where all of them meet they have the same places in the same order.
-fn places(own: &Hello, all: &[Hello], program: usize) -> Vec<Place> {
-    let of_all = |h: &'_ Hello| -> Vec<CollectiveInfo> {
-        let places = h.collectives[program].iter();
-        places.filter(|c| c.kind.is_of_all()).cloned().collect()
-    };
-    let shared: Vec<Vec<CollectiveInfo>> = all.iter().map(of_all).collect();
-    let mut met = 0;
-    let place = |info: &CollectiveInfo| {
-        let at = met;
-        met += usize::from(info.kind.is_of_all());
-        let columns = shared.iter().filter(|_| info.kind.is_of_all());
-        Place {
-            kind: info.kind,
-            own: info.own,
-            columns: columns.map(|of| of[at].own).collect(),
-            width: info.width,
-        }
-    };
-    own.collectives[program].iter().map(place).collect()
-}
-
 /// [`StepContext::collective`].
 ///
 /// # Safety
@@ -373,21 +300,95 @@ unsafe extern "C" fn collective(
     // SAFETY: `begin_step` put the session's link there, which nobody else uses during the step.
     let link = unsafe { &mut *(*context).ranks.cast_mut().cast::<Link>() };
     let place = &link.places[link.program][index];
-    let own = match rows {
-        0 => 0,
-        _ => (rows - 1) * stride + place.own,
-    };
-    // SAFETY: as the caller promises; the two do not overlap, the memory plan seeing both alive at once.
-    let (own, to) = unsafe {
-        let own = std::slice::from_raw_parts(from, own);
-        (own, std::slice::from_raw_parts_mut(to, rows * place.width))
-    };
     // Those who hand over do not wait for each other.
     if rows > 0 && place.kind.is_of_all() {
         // SAFETY: the context is of this step, and the caller its thread 0.
         unsafe { profile::pause(context, 0, || link.wait()) };
     }
-    link.meet(index, own, stride, to, rows);
+    let place = &link.places[link.program][index];
+    let (width, is_early) = (place.width, place.early);
+    if link.is_in_bands(index, rows) {
+        let rows = SumRows {
+            from,
+            stride,
+            to,
+            rows,
+            width,
+        };
+        link.meetings += 1;
+        // SAFETY: as the caller promises.
+        unsafe { link.sum_bands(index, rows, true) };
+    } else {
+        let own = match rows {
+            0 => 0,
+            _ => (rows - 1) * stride + place.own,
+        };
+        // SAFETY: as the caller promises; the two do not overlap, the memory plan seeing both alive at once.
+        let (own, to) = unsafe {
+            let own = std::slice::from_raw_parts(from, own);
+            (own, std::slice::from_raw_parts_mut(to, rows * width))
+        };
+        link.meet(index, own, stride, to, rows);
+    }
+    if is_early {
+        link.columns.clear(index);
+        link.places[link.program][index].summed = 0;
+    }
+}
+
+/// [`StepContext::finished`].
+///
+/// # Safety
+/// Called in a step that [`Link::begin_step`] began, by thread `thread` of it, with numbers that code was compiled with, which are those
+/// that [`collective`] gets later; the columns are written, and nobody but the sum uses what is at `to` until it is there.
+unsafe extern "C" fn finished(
+    context: *const StepContext,
+    thread: usize,
+    index: usize,
+    first: usize,
+    n: usize,
+    from: *const f32,
+    stride: usize,
+    to: *mut f32,
+    rows: usize,
+) {
+    // SAFETY: `begin_step` put the session's columns there, which are written by atomic operations alone.
+    let columns = unsafe { &*(*context).columns.cast::<Columns>() };
+    columns.finish(index, first, n);
+    // SAFETY: the context is of a step that goes on.
+    let recorder = unsafe { (*context).recorder };
+    // In a profile, the time of messages is that of the collective.
+    if thread != 0 || !recorder.is_null() {
+        return;
+    }
+    // SAFETY: `begin_step` put the session's link there, which thread 0 alone uses during the step.
+    let link = unsafe { &mut *(*context).ranks.cast_mut().cast::<Link>() };
+    if link.is_in_bands(index, rows) {
+        let width = link.places[link.program][index].width;
+        let rows = SumRows {
+            from,
+            stride,
+            to,
+            rows,
+            width,
+        };
+        // SAFETY: as the caller promises; bands that are not there are left alone.
+        unsafe { link.sum_bands(index, rows, false) };
+    }
+}
+
+/// What stands in a context's `finished` where one rank has the whole model.
+pub(crate) unsafe extern "C" fn nothing_finished(
+    _context: *const StepContext,
+    _thread: usize,
+    _index: usize,
+    _first: usize,
+    _n: usize,
+    _from: *const f32,
+    _stride: usize,
+    _to: *mut f32,
+    _rows: usize,
+) {
 }
 
 /// What stands in a context's `collective` where one rank has the whole model.

@@ -5,16 +5,20 @@
 
 mod command;
 mod communicator;
+mod early;
+mod hello;
 mod link;
 pub mod local;
 #[cfg(feature = "mpi")]
 pub mod mpi;
+#[cfg(feature = "mpi")]
+mod mpi_sum;
 mod process;
 mod shared;
 
 pub use communicator::{Communicator, LARGE_SUM, RankLost};
 
 pub(crate) use command::Command;
-pub(crate) use link::{Link, no_collective};
+pub(crate) use link::{Link, no_collective, nothing_finished};
 pub use process::{of_process, processes};
 pub use shared::Shared;

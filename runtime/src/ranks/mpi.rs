@@ -14,6 +14,7 @@ use mpi::topology::SimpleCommunicator;
 use mpi::traits::{Communicator as _, CommunicatorCollectives, Destination, Root, Source};
 
 use super::communicator::{Communicator, LARGE_SUM, RankLost};
+use super::mpi_sum::PendingSum;
 use crate::error::Error;
 
 /// Bytes that go with a message's length: enough for most commands, so that they take one broadcast.
@@ -26,6 +27,8 @@ pub struct MpiRank {
     world: SimpleCommunicator,
     /// What ranks have sent.
     received: Vec<f32>,
+    /// A sum that goes on.
+    pending: Option<Box<PendingSum>>,
 }
 
 // SAFETY: MPI was told that calls come from several threads, one at a time, as `&mut self` makes sure.
@@ -49,6 +52,7 @@ impl MpiRank {
                 universe,
                 world,
                 received: vec![],
+                pending: None,
             }),
             found => Err(Error::Processes { found, expected }),
         }
@@ -91,7 +95,7 @@ fn wait_for<'a, D: ?Sized, S: Scope<'a>>(mut request: Request<'a, D, S>) {
 }
 
 /// The sum of runs of the length of `sum` that follow each other, in their order.
-fn sum_up(runs: &[f32], sum: &mut [f32]) {
+pub(super) fn sum_up(runs: &[f32], sum: &mut [f32]) {
     for (i, run) in runs.chunks_exact(sum.len().max(1)).enumerate() {
         match i {
             0 => sum.copy_from_slice(run),
@@ -118,6 +122,26 @@ impl Communicator for MpiRank {
         self.world.all_gather_into(own, &mut self.received[..]);
         sum_up(&self.received, sum);
         Ok(())
+    }
+
+    fn begin_sum(&mut self, own: &[f32]) -> Result<(), RankLost> {
+        self.pending = Some(PendingSum::begin(&self.world, own));
+        Ok(())
+    }
+
+    fn end_sum(&mut self, sum: &mut [f32], wait: bool) -> Result<bool, RankLost> {
+        let Some(pending) = &mut self.pending else {
+            return Ok(true);
+        };
+        let is_done = pending.end(&self.world, sum, wait);
+        if is_done {
+            self.pending = None;
+        }
+        Ok(is_done)
+    }
+
+    fn goes_on(&self) -> bool {
+        true
     }
 
     fn all_gather(

@@ -46,6 +46,18 @@ impl Communicator for Shared {
         self.common().communicator.all_reduce(own, sum)
     }
 
+    fn begin_sum(&mut self, own: &[f32]) -> Result<(), RankLost> {
+        self.common().communicator.begin_sum(own)
+    }
+
+    fn end_sum(&mut self, sum: &mut [f32], wait: bool) -> Result<bool, RankLost> {
+        self.common().communicator.end_sum(sum, wait)
+    }
+
+    fn goes_on(&self) -> bool {
+        self.common().communicator.goes_on()
+    }
+
     fn all_gather(
         &mut self,
         own: &[f32],

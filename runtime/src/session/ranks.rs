@@ -24,7 +24,8 @@ impl Session {
         let slots = options.slots;
         let mut session = Session::make(program, weights, options)?;
         let sizes = (session.context(), slots);
-        let link = Link::new(communicator, &session.program.manifest, sizes)?;
+        let threads = session.pool.threads();
+        let link = Link::new(communicator, &session.program.manifest, sizes, threads)?;
         session.link = Some(Box::new(link));
         // All have just met, so that their clocks begin together.
         session.forget_profile();
