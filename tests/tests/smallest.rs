@@ -222,6 +222,21 @@ fn experts_that_always_take_part() {
     }
 }
 
+/// Experts by a table of tokens, of which some list an expert twice.
+#[test]
+fn experts_that_are_listed() {
+    for more in [
+        json!({ "score": "'sqrt_softplus'", "renormalise": 1e-20, "scale": 1.5 }),
+        json!({ "after": true, "expert_scale": "model.layers.{i}.s" }),
+    ] {
+        let mut router = json!({ "listed": "model.layers.{i}.tid2eid" });
+        let more = more.as_object().unwrap().clone();
+        router.as_object_mut().unwrap().extend(more);
+        let layers = json!({ "sparse": { "moe": { "router": router } } });
+        check("qwen3_moe", &json!({ "layers": layers }));
+    }
+}
+
 /// Queries that grow with every position from some on.
 #[test]
 fn queries_grow_smoothly() {

@@ -32,11 +32,13 @@ pub(super) fn own_groups(
     };
     let table = e.scratch(scratch.table);
     let scores = s.rows(e, o.scores);
+    let listed = o.listed.map(|id| s.rows(e, id));
     let each = Each::of(e, s, &o);
     let tokens = e.tokens();
     e.repeat(tokens, |e, t| {
         let (from, to) = (scores.row(e, t), routes.row(e, t));
-        route(e, r, from, each, to, &scratch.route);
+        let listed = listed.map(|rows| rows.row(e, t));
+        route(e, r, (from, listed), each, to, &scratch.route);
     });
     let table = Table::new(s, table, grouping);
     table.fill(e, routes, tokens);
@@ -89,21 +91,34 @@ impl Each {
     }
 }
 
-/// Routes one token: from scores `[experts]` to weights `[top_k]` and experts `[top_k]`.
+/// Routes one token: from scores `[experts]`, and the experts that are listed for it, `[top_k]`, if any are, to weights `[top_k]` and
+/// experts `[top_k]`.
 pub(super) fn route(
     e: &mut Writer,
     r: &Route,
-    from: Value,
+    (from, listed): (Value, Option<Value>),
     each: Each,
     to: Value,
     scratch: &RouteScratch,
 ) {
     let w = RoutePlaces::at(e, scratch);
-    let (all, n) = (e.int(r.experts), e.int(r.experts - r.always));
     copy(e, from, w.scores, r.experts, 1.0);
     if !r.after && r.near.is_none() {
         score(e, r.score, w.scores, r.experts, w.state);
     }
+    match listed {
+        Some(listed) => emit_listed(e, r, w, listed, to),
+        None => choose(e, r, w, each, to),
+    }
+    weights(e, r, w, to);
+    if let Some(factors) = each.expert_scale {
+        scale_each(e, r, factors, to);
+    }
+}
+
+/// Chooses experts by their scores.
+fn choose(e: &mut Writer, r: &Route, w: RoutePlaces, each: Each, to: Value) {
+    let (all, n) = (e.int(r.experts), e.int(r.experts - r.always));
     e.repeat(n, |e, i| {
         let (from, to) = (e.at(w.scores, i, 4), e.at(w.choice, i, 4));
         let mut v = e.load(Lanes::One, from, 0);
@@ -134,10 +149,22 @@ pub(super) fn route(
     });
     e.range(n, all, 1, |e, i| take(e, w.keys, i));
     emit_chosen(e, r, w, to, all);
-    weights(e, r, w, to);
-    if let Some(factors) = each.expert_scale {
-        scale_each(e, r, factors, to);
-    }
+}
+
+/// Writes the scores and indices of what is listed; a number that no expert has counts as the last.
+fn emit_listed(e: &mut Writer, r: &Route, w: RoutePlaces, listed: Value, to: Value) {
+    let (k, last) = (e.int(r.top_k), e.int(r.experts - 1));
+    e.repeat(k, |e, j| {
+        let (from, at) = (e.at(listed, j, 4), e.at(to, j, 4));
+        let expert = e.load(Lanes::One, from, 0);
+        let expert = e.b.ins().fcvt_to_sint_sat(I64, expert);
+        let expert = e.clamp(expert, last);
+        let score = e.at(w.scores, expert, 4);
+        let score = e.load(Lanes::One, score, 0);
+        e.store(score, at, 0);
+        let index = e.plus(at, r.top_k * 4);
+        put(e, expert, index);
+    });
 }
 
 /// Multiplies each weight by its expert's number.

@@ -12,10 +12,9 @@ use crate::graph::{
 /// For each row of scores the weights of its experts, and which they are.
 pub(super) fn route(r: &Route, o: RouteOperands<&Rows>) -> Rows {
     let each = [o.correction, o.expert_scale].map(|c| c.map(|c| c.data.as_slice()));
-    let data = o
-        .scores
-        .iter()
-        .flat_map(|row| route_row(r, row, each))
+    let rows = o.scores.iter().enumerate();
+    let data = rows
+        .flat_map(|(t, row)| route_row(r, row, o.listed.map(|l| l.row(t)), each))
         .collect();
     Rows::new(data, 2 * r.top_k)
 }
@@ -23,6 +22,7 @@ pub(super) fn route(r: &Route, o: RouteOperands<&Rows>) -> Rows {
 fn route_row(
     r: &Route,
     logits: &[f32],
+    listed: Option<&[f32]>,
     [correction, expert_scale]: [Option<&[f32]>; 2],
 ) -> Vec<f32> {
     let scores = if r.after || r.near.is_some() {
@@ -45,7 +45,13 @@ fn route_row(
             }
         }
     }
-    let mut chosen = top(&choice, r.top_k - r.always);
+    let mut chosen = match listed {
+        Some(listed) => listed
+            .iter()
+            .map(|e| (*e as usize).min(r.experts - 1))
+            .collect(),
+        None => top(&choice, r.top_k - r.always),
+    };
     chosen.extend(open..r.experts);
     let mut weights: Vec<f32> = chosen.iter().map(|e| scores[*e]).collect();
     if r.after {
@@ -365,6 +371,7 @@ mod tests {
             after: false,
             correction: true,
             groups: None,
+            listed: false,
             renormalise: Some(1e-20),
             scale: 1.5,
             expert_scale: false,
@@ -377,6 +384,7 @@ mod tests {
             &route_of,
             RouteOperands {
                 scores: &scores,
+                listed: None,
                 correction: Some(&correction),
                 expert_scale: None,
             },
@@ -396,5 +404,46 @@ mod tests {
         }
         let least = score(Score::SqrtSoftplus, &[-40.0])[0];
         assert!((least / 2.061_153_6e-9 - 1.0).abs() < 1e-6, "{least}");
+    }
+
+    /// What `DeepseekV4HashRouter` of transformers 5.24 gives in float64, for a table of which one row lists an expert twice.
+    #[test]
+    fn listed_experts_are_weighed_by_their_scores() {
+        let route_of = Route {
+            experts: 5,
+            top_k: 2,
+            always: 0,
+            score: Score::SqrtSoftplus,
+            after: false,
+            correction: false,
+            groups: None,
+            listed: true,
+            renormalise: Some(1e-20),
+            scale: 1.5,
+            expert_scale: false,
+            near: None,
+        };
+        let scores = [
+            [2.0, -20.0, -3.0, 1.0, 0.0],
+            [0.3, -1.2, 0.1, 30.0, -40.0],
+            [1.0, 2.0, 3.0, 4.0, 5.0],
+        ];
+        let scores = Rows::new(scores.concat(), 5);
+        let listed = Rows::new(vec![3.0, 1.0, 0.0, 4.0, 2.0, 2.0], 2);
+        let operands = RouteOperands {
+            scores: &scores,
+            listed: Some(&listed),
+            correction: None,
+            expert_scale: None,
+        };
+        let found = route(&route_of, operands);
+        let expected = [
+            [1.499_940_6, 5.942_286_6e-5, 3.0, 1.0],
+            [1.5, 3.344_894_1e-9, 0.0, 4.0],
+            [0.75, 0.75, 2.0, 2.0],
+        ];
+        for (i, (a, b)) in found.data.iter().zip(expected.concat()).enumerate() {
+            assert!((a - b).abs() <= 1e-6 * b, "{i}: {a}, expected {b}");
+        }
     }
 }

@@ -56,6 +56,9 @@ pub(super) fn routing(m: &Moe) -> String {
         "{score} over {} experts",
         if r.after { "the chosen" } else { "all" }
     );
+    if r.listed {
+        out += ", chosen by a table of tokens";
+    }
     if r.always > 0 {
         out += &format!(", {} of them for every token", r.always);
     }

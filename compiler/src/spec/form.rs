@@ -313,6 +313,7 @@ pub(super) const MOE: Keys = &[
 ];
 pub(super) const ROUTER: Keys = &[
     ("always", Plain),
+    ("listed", Object(WEIGHT)),
     ("from", Plain),
     ("weight", Object(WEIGHT)),
     ("bias", Object(WEIGHT)),

@@ -4,7 +4,7 @@
 //! { "op": "moe", "experts": n, "identity": 0, "top_k": k, "ffn": n, "act": name,
 //!   "router": { "from": name, "weight": w, "bias": w, "score": name, "after": false, "correction": w,
 //!               "groups": { "count": n, "top": n, "best": n }, "renormalise": eps, "scale": 1.0, "softcap": n, "expert_scale": w,
-//!               "near": n, "always": 0 },
+//!               "near": n, "always": 0, "listed": w },
 //!   "gate": w, "up": w, "down": w, "pairs": w, "weigh": "output" | "input",
 //!   "out": n, "gating": { "alpha": 1.0, "limit": null, "after": false, "offset": 0.0 },
 //!   "shared": { "ffn": n, "gate": w, "up": w, "down": w, "weigh": w } }
@@ -17,10 +17,12 @@ use super::error::{Fault, Read, unknown};
 use super::form;
 use super::limits::MAX_WIDTH;
 use super::mlp::{activation, gating, mlp};
-use super::model::{Activation, Gating, Groups, Inner, Linear, Mlp, Moe, Route, Score, StepOp};
+use super::model::{
+    Activation, Gating, Groups, Inner, Linear, Mlp, Moe, Route, Score, StepOp, Weight,
+};
 use super::read::{Fields, Node};
 use super::tables;
-use super::weights::{expert_linear, linear, weight};
+use super::weights::{expert_linear, linear, row_by_row, weight};
 
 /// Most experts of a layer.
 const MAX_EXPERTS: usize = 1 << 16;
@@ -72,6 +74,7 @@ pub(super) fn moe(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
         router: scores(&router, &at.slot("router"), all, router_width)?,
         routed_by,
         route: route(&node, &router, all, [top_k, always])?,
+        listed: listed(at, &router, top_k)?,
         correction: each("correction", all - always)?,
         expert_scale: each("expert_scale", all)?,
         weigh_input: weigh_input(&fields)?,
@@ -151,11 +154,17 @@ fn route(
         after: fields.flag("after")?,
         correction: fields.optional("correction")?.is_some(),
         groups,
+        listed: fields.optional("listed")?.is_some(),
         renormalise: fields.value("renormalise", Node::real)?,
         scale: fields.value("scale", Node::real)?.unwrap_or(1.0),
         expert_scale: fields.optional("expert_scale")?.is_some(),
         near,
     };
+    let chooses = route.correction || route.groups.is_some() || near.is_some() || always > 0;
+    if route.listed && chooses {
+        let expected = "a router with `listed` and none of `correction`, `groups`, `near` and `always`: it does not choose";
+        return Err(node.wrong(expected));
+    }
     if always > 0 && (route.groups.is_some() || near.is_some()) {
         return Err(node.wrong("a router with `always` and neither `groups` nor `near`"));
     }
@@ -179,6 +188,15 @@ fn always(fields: &Fields<'_, '_>, [experts, identity, chosen]: [usize; 3]) -> R
             .wrong("0, beside `identity`: the last experts are those that give back their input")),
         false => Ok(always),
     }
+}
+
+/// The table of a router that does not choose: the experts of each token, by its id.
+fn listed(at: &At<'_, '_, '_>, fields: &Fields<'_, '_>, top_k: usize) -> Read<Option<Weight>> {
+    let Some(node) = fields.optional("listed")? else {
+        return Ok(None);
+    };
+    let shape = vec![at.around.vocab, top_k];
+    row_by_row(&node, at.slot("router.listed"), shape).map(Some)
 }
 
 fn groups(node: &Node<'_, '_>, experts: usize) -> Read<Groups> {

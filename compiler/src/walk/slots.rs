@@ -35,6 +35,11 @@ pub(crate) enum Role {
     Table,
     /// A table of rows, looked up by position.
     Positions,
+    /// A table of whole numbers, looked up by token: which of so many experts each token has; f32, which holds them all.
+    Listed {
+        /// What all of them are below.
+        below: usize,
+    },
     /// A norm's gain, `g`, or `g − 1` with `unit_offset`.
     Gain {
         /// Stored as `g − 1`.
@@ -48,7 +53,7 @@ impl Role {
     /// Whether generated code reads the weight as f32, whatever it is stored as.
     pub(crate) fn is_vector(self) -> bool {
         match self {
-            Role::Gain { .. } | Role::Bias | Role::Filter => true,
+            Role::Gain { .. } | Role::Bias | Role::Filter | Role::Listed { .. } => true,
             Role::Matrix | Role::ByHead | Role::Router | Role::Table | Role::Positions => false,
         }
     }
@@ -159,6 +164,11 @@ fn mlp_slots<'a>(mlp: &'a Mlp, slots: &mut Vec<Slot<'a>>) {
 
 fn moe_slots<'a>(moe: &'a Moe, slots: &mut Vec<Slot<'a>>) {
     slots_as(Role::Router, &moe.router, slots);
+    let below = moe.route.experts;
+    slots.extend(moe.listed.iter().map(|weight| Slot {
+        weight,
+        role: Role::Listed { below },
+    }));
     slots.extend(moe.correction.iter().map(bias));
     slots.extend(moe.expert_scale.iter().map(|weight| Slot {
         weight,

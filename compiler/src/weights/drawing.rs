@@ -54,6 +54,8 @@ pub(super) struct Draw {
     pub(super) dtype: Dtype,
     pub(super) mean: f32,
     pub(super) deviation: f32,
+    /// Whole numbers below this, each as likely, in f32.
+    pub(super) below: Option<usize>,
     /// What its numbers are, and in which layer.
     pub(super) made: Option<(Made, Option<usize>)>,
 }
@@ -109,6 +111,9 @@ pub(super) fn fill((seed, draw, out): Chunk<'_>) {
     if let Some((made, layer)) = draw.made {
         return write_made(made, layer, out);
     }
+    if let Some(below) = draw.below {
+        return fill_whole(seed, below, out);
+    }
     // The sum of four uniform numbers in 0..65536 has mean 131070 and this deviation.
     const DEVIATION: f32 = 37_837.3;
     let mut counter = seed;
@@ -129,4 +134,11 @@ pub(super) fn fill((seed, draw, out): Chunk<'_>) {
             .chunks_exact_mut(2)
             .for_each(|out| out.copy_from_slice(&f16::from_f32(next()).to_le_bytes())),
     }
+}
+
+/// Fills a chunk with whole numbers.
+fn fill_whole(seed: u64, below: usize, out: &mut [u8]) {
+    let numbers = (1u64..).map(|i| mix(seed.wrapping_add(i)) % below as u64);
+    let places = out.chunks_exact_mut(4).zip(numbers);
+    places.for_each(|(out, v)| out.copy_from_slice(&(v as f32).to_le_bytes()));
 }

@@ -196,6 +196,29 @@ pub enum WeightsError {
         /// What stands there.
         found: f32,
     },
+    /// A number that is no expert's.
+    #[error("{place}: found {found}, expected the number of an expert, 0 to {}", below - 1)]
+    NoExpert {
+        /// Where.
+        place: TensorPlace,
+        /// What stands there.
+        found: i64,
+        /// How many experts there are.
+        below: usize,
+    },
+    /// A table of experts that is not of whole numbers.
+    #[error(
+        "tensor {}: found type {found}, expected I32 or I64 for {slot}, whole numbers",
+        Name(tensor)
+    )]
+    NotWhole {
+        /// The tensor.
+        tensor: String,
+        /// What it is for.
+        slot: String,
+        /// Its type.
+        found: String,
+    },
     /// A weight that no scale of the type reaches.
     #[error(
         "{place}: found {found:e}, expected a magnitude of at most {limit}, the largest in {quant}; choose another --quantize, or none"

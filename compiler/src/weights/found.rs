@@ -210,6 +210,10 @@ impl Found {
             return Err(misshapen(&header.name, label, weight, found, expected));
         }
         self.used.insert(header.name.clone());
+        if let Role::Listed { below } = slot.role {
+            let how = Widen::whole(header, label, below)?;
+            return Ok((Some(how), Encoding::Float(Dtype::F32)));
+        }
         if let Some(blocks) = weight.scattered() {
             let dtype = float_type(header, label)?;
             let first = layout.first_row();
@@ -426,6 +430,7 @@ fn widened(checkpoint: &Checkpoint, conversions: &[Conversion]) -> Vec<Widened> 
             Widen::Integers(_, Some(_))
             | Widen::Float(_)
             | Widen::Gathered { .. }
+            | Widen::Whole { .. }
             | Widen::Blocks { .. }
             | Widen::Packed { .. }
             | Widen::Panels(..) => continue,

@@ -84,6 +84,8 @@ pub(super) enum Widen {
         first: usize,
         blocks: Blocks,
     },
+    /// From whole numbers below one that f32 holds, of so many bytes each.
+    Whole { bytes_each: usize, below: usize },
     /// From FP8 to f32, with scales in a tensor, one for each block.
     Blocks { scales: String, block: [usize; 2] },
     /// From MXFP4 to bf16 or f32, both of which hold every value.
@@ -288,6 +290,7 @@ impl Widen {
         match self {
             Widen::Float(_)
             | Widen::Gathered { .. }
+            | Widen::Whole { .. }
             | Widen::Blocked(_)
             | Widen::Panels(..)
             | Widen::Integers(..) => None,
@@ -300,6 +303,7 @@ impl Widen {
         match self {
             Widen::Gathered { first, blocks, .. } => Some((*first, *blocks)),
             Widen::Float(_)
+            | Widen::Whole { .. }
             | Widen::Blocks { .. }
             | Widen::Packed { .. }
             | Widen::Blocked(_)

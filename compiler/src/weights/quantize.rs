@@ -188,6 +188,7 @@ impl PackPlanner<'_> {
             Role::ByHead
             | Role::Router
             | Role::Filter
+            | Role::Listed { .. }
             | Role::Positions
             | Role::Gain { .. }
             | Role::Bias => false,

@@ -235,11 +235,17 @@ impl Plan {
             Role::Gain { unit_offset: true } => (0.0, 0.2),
             Role::Gain { unit_offset: false } => (1.0, 0.2),
             Role::Bias => (0.0, 0.3),
+            Role::Listed { .. } => (0.0, 0.0),
+        };
+        let below = match slot.role {
+            Role::Listed { below } => Some(below),
+            _ => None,
         };
         Draw {
             dtype: self.dtype_of(slot.role),
             mean,
             deviation,
+            below,
             made: None,
         }
     }

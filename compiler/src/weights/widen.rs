@@ -9,11 +9,12 @@ use std::sync::LazyLock;
 use graver_runtime::abi::{Dtype, Quant};
 use half::{bf16, f16};
 use rayon::prelude::*;
+use safetensors::Dtype as StoredDtype;
 
 use super::blocked::Rows;
 use super::checkpoint::Checkpoint;
 use super::error::{TensorPlace, WeightsError};
-use super::header::weight_type;
+use super::header::{HeaderTensor, weight_type};
 use super::integer_rows::IntegerRows;
 use super::published::{GROUP, Widen, plane};
 use super::resolve::Progress;
@@ -111,6 +112,8 @@ enum Misfit {
     },
     /// What the value with this index is.
     Float { index: usize, found: f32 },
+    /// A whole number that is not below what it should be.
+    Whole { index: usize, found: i64 },
 }
 
 impl Misfit {
@@ -133,11 +136,23 @@ impl Misfit {
                     found,
                 }
             }
+            Misfit::Whole { index, found } => {
+                let header = &checkpoint.tensors[&c.name].header;
+                let Widen::Whole { below, .. } = c.how else {
+                    unreachable!("only whole numbers are counted")
+                };
+                WeightsError::NoExpert {
+                    place: place(&header.name, plane(&header.shape).1, index),
+                    found,
+                    below,
+                }
+            }
             Misfit::Float { index, found } => {
                 let columns = match &c.how {
                     Widen::Integers(matrix, _) => matrix.columns,
                     Widen::Float(_)
                     | Widen::Gathered { .. }
+                    | Widen::Whole { .. }
                     | Widen::Blocks { .. }
                     | Widen::Packed { .. }
                     | Widen::Blocked(_)
@@ -157,6 +172,7 @@ impl Misfit {
                     Widen::Packed { .. } => shape[shape.len() - 2] * GROUP,
                     Widen::Float(_)
                     | Widen::Gathered { .. }
+                    | Widen::Whole { .. }
                     | Widen::Blocks { .. }
                     | Widen::Blocked(_)
                     | Widen::Panels(..)
@@ -184,6 +200,11 @@ enum Source<'a> {
         dtype: Dtype,
         first: usize,
         blocks: model::Blocks,
+    },
+    Whole {
+        bytes: &'a [u8],
+        bytes_each: usize,
+        below: usize,
     },
     Blocks(Blocks<'a>),
     Packed {
@@ -232,6 +253,11 @@ impl<'a> Source<'a> {
                 first: *first,
                 blocks: *blocks,
             },
+            Widen::Whole { bytes_each, below } => Source::Whole {
+                bytes,
+                bytes_each: *bytes_each,
+                below: *below,
+            },
             Widen::Blocks { scales, block } => {
                 let (scales, of) = read(scales);
                 let (rows, columns) = plane(&header.shape);
@@ -262,7 +288,7 @@ impl<'a> Source<'a> {
     /// Bytes of the result that are made from the same scales, so that pieces hold whole ones.
     fn grain_bytes(self) -> usize {
         match self {
-            Source::Float { .. } | Source::Gathered { .. } => 4,
+            Source::Float { .. } | Source::Gathered { .. } | Source::Whole { .. } => 4,
             Source::Blocks(blocks) => blocks.plane.1 * 4,
             Source::Packed { to, .. } => GROUP * to.size(),
             Source::Blocked(rows) => rows.storage.block * 4,
@@ -295,6 +321,23 @@ impl<'a> Source<'a> {
                 }
                 Ok(())
             }
+            Source::Whole {
+                bytes,
+                bytes_each,
+                below,
+            } => {
+                let values = bytes[first * bytes_each..].chunks_exact(bytes_each);
+                let mut pairs = out.chunks_exact_mut(4).zip(values).enumerate();
+                pairs.try_for_each(|(i, (out, value))| {
+                    let found = whole(value);
+                    let (index, fits) = (first + i, (0..below as i64).contains(&found));
+                    out.copy_from_slice(&(found as f32).to_le_bytes());
+                    match fits {
+                        true => Ok(()),
+                        false => Err(Misfit::Whole { index, found }),
+                    }
+                })
+            }
             Source::Blocks(blocks) => {
                 let mut rows = out.chunks_exact_mut(blocks.plane.1 * 4).enumerate();
                 rows.try_for_each(|(i, out)| blocks.fill_row(first + i, out))
@@ -315,6 +358,40 @@ impl<'a> Source<'a> {
             }
             Source::Integers(rows, None) => rows.floats(first, out).map_err(Misfit::of),
         }
+    }
+}
+
+/// A whole number with a sign, the lowest byte first.
+fn whole(bytes: &[u8]) -> i64 {
+    let sign = if bytes.last().is_some_and(|b| b >> 7 == 1) {
+        0xff
+    } else {
+        0
+    };
+    let mut all = [sign; 8];
+    all[..bytes.len()].copy_from_slice(bytes);
+    i64::from_le_bytes(all)
+}
+
+impl Widen {
+    /// Whole numbers below `below` as f32, which holds all up to 2²⁴; a layer has fewer experts.
+    pub(super) fn whole(
+        header: &HeaderTensor,
+        label: &str,
+        below: usize,
+    ) -> Result<Widen, WeightsError> {
+        let bytes_each = match header.dtype {
+            StoredDtype::I64 => 8,
+            StoredDtype::I32 => 4,
+            _ => {
+                return Err(WeightsError::NotWhole {
+                    tensor: header.name.clone(),
+                    slot: label.to_string(),
+                    found: header.dtype.to_string(),
+                });
+            }
+        };
+        Ok(Widen::Whole { bytes_each, below })
     }
 }
 

@@ -19,8 +19,9 @@ use crate::schedule::scratch::{ActivateScratch, RouteScratch};
 pub(in crate::codegen) fn route_row(e: &mut Writer, s: &Site, r: &Route, i: Value) {
     let o = s.read(|take| RouteOperands::of(r, take));
     let (from, out) = (s.row(e, o.scores, i), s.out_row(e, i));
+    let listed = o.listed.map(|id| s.row(e, id, i));
     let each = Each::of(e, s, &o);
-    route(e, r, from, each, out, &RouteScratch::of(r));
+    route(e, r, (from, listed), each, out, &RouteScratch::of(r));
 }
 
 /// Row `i` of the tokens at each of their experts.

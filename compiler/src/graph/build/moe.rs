@@ -21,9 +21,16 @@ impl Builder<'_> {
             let cap = Op::Unary(Unary::Softcap(cap));
             scores = self.graph.add(cap, &[scores], &at("softcap"));
         }
+        let listed = m.listed.as_ref().map(|table| {
+            let (scale, limit) = (1.0, None);
+            let table = self.weight(table);
+            self.graph
+                .add(Op::Embed { scale, limit }, &[table], &at("listed"))
+        });
         let each = m.correction.iter().chain(&m.expert_scale);
         let each: Vec<_> = each.map(|w| self.weight(w)).collect();
-        let operands: Vec<_> = std::iter::once(scores).chain(each).collect();
+        let rows = std::iter::once(scores).chain(listed);
+        let operands: Vec<_> = rows.chain(each).collect();
         let routes = self.graph.add(Op::Route(m.route), &operands, &at("route"));
         let groups = self
             .graph

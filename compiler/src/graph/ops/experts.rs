@@ -46,6 +46,8 @@ pub struct Activate {
 pub struct RouteOperands<T> {
     /// A router's scores, `[T, experts]`.
     pub scores: T,
+    /// `[T, top_k]`, whole numbers.
+    pub listed: Option<T>,
     /// `[experts]`.
     pub correction: Option<T>,
     /// `[experts]`.
@@ -194,6 +196,7 @@ impl<T> RouteOperands<T> {
     fn with(scores: Role, route: &Route, take: Take<T>) -> Self {
         RouteOperands {
             scores: take(scores, Reads::Rows),
+            listed: route.listed.then(|| take(Role::Listed, Reads::Rows)),
             correction: route
                 .correction
                 .then(|| take(Role::Correction, Reads::Vector)),
@@ -372,6 +375,13 @@ pub(super) fn route_shape(
     rule.check("always", few, r.always, format!("at most {}", r.top_k))?;
     let open = r.always == 0 || r.groups.is_none() && r.near.is_none();
     rule.check("always", open, r.always, "0, with groups or nearness")?;
+    let chooses = r.correction || r.groups.is_some() || r.near.is_some() || r.always > 0;
+    let open = !r.listed || !chooses;
+    rule.check("listed", open, "beside what chooses", "alone")?;
+    if let Some(listed) = o.listed {
+        rule.of_tokens(listed)?;
+        rule.has_width(listed, r.top_k)?;
+    }
     let chosen_from = r.experts - r.always;
     let correction = o.correction.map(|x| rule.vector(x, chosen_from));
     correction.unwrap_or(Ok(()))?;
@@ -427,6 +437,7 @@ pub(super) fn read_route(w: &Words) -> Result<Route, AttrError> {
         score: said.unwrap_or(Score::Softmax),
         after: w.has("after"),
         correction: w.given(Role::Correction),
+        listed: w.given(Role::Listed),
         groups: w.find("groups").map(|a| groups(w.inside(a))).transpose()?,
         renormalise: w.maybe("renormalise")?,
         scale: w.maybe("scale")?.unwrap_or(1.0),

@@ -45,6 +45,8 @@ pub enum Role {
     Groups,
     /// A router's scores.
     Scores,
+    /// Which experts tokens have.
+    Listed,
     /// What is added to scores where experts are chosen.
     Correction,
     /// What multiplies an expert's weight.
@@ -192,6 +194,7 @@ impl fmt::Display for Role {
             Role::Picked => "picked",
             Role::Groups => "groups",
             Role::Scores => "scores",
+            Role::Listed => "listed",
             Role::Correction => "correction",
             Role::ExpertScale => "expert_scale",
             Role::Shared => "shared",

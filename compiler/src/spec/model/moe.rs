@@ -25,6 +25,8 @@ pub struct Moe {
     pub routed_by: Option<String>,
     /// `[experts + identity]`: added to the scores for the choice alone.
     pub correction: Option<Weight>,
+    /// The experts of each token by its id, whole numbers, `[vocab, top_k]` (Roller et al. 2021, hash layers).
+    pub listed: Option<Weight>,
     /// `[experts + identity]`: multiplies the weights of those chosen.
     pub expert_scale: Option<Weight>,
     /// Weights multiply the experts' input rather than their output.
@@ -76,6 +78,8 @@ pub struct Route {
     pub correction: bool,
     /// Experts come from few groups.
     pub groups: Option<Groups>,
+    /// Which experts a token has is listed for it, rather than chosen by scores, which weigh them all the same.
+    pub listed: bool,
     /// Weights are divided by their sum plus this.
     pub renormalise: Option<f32>,
     /// Multiplies the weights at last.

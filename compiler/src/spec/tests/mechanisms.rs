@@ -300,6 +300,7 @@ fn experts_that_always_take_part_are_none_of_those_chosen() {
     assert_eq!(moes.collect::<Vec<_>>(), [(4, 2, vec![3])]);
     let groups = json!({ "count": 5, "top": 4, "best": 1 });
     for (router, more, expected) in [
+        (json!({ "listed": "t" }), json!({}), "none of `correction`"),
         (
             json!({ "always": 4 }),
             json!({}),

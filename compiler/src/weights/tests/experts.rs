@@ -82,6 +82,36 @@ fn experts_lie_one_behind_the_other_or_apart() {
     }
 }
 
+/// A family of which one tensor stacks the first, and the others lie apart, counted from the first of them.
+#[test]
+fn tensors_hold_some_of_the_experts() {
+    let mut model = family("some", &[1, 2], 3);
+    let Item::Residual { branches, .. } = &mut model.kinds[0].items[0] else {
+        unreachable!("as made")
+    };
+    let StepOp::Linear(l) = &mut branches[0][0].op else {
+        unreachable!("as made")
+    };
+    l.weight.experts = Some((0, 2));
+    l.weight.others = vec![Weight {
+        tensors: vec!["other.{e}".into()],
+        experts: Some((2, 1)),
+        ..l.weight.clone()
+    }];
+    let some = ("some", "F32", &[2, 1, 2][..], f32_bytes(&counting(4)));
+    let other = ("other.0", "F32", &[1, 2][..], f32_bytes(&[4.0, 5.0]));
+    let weights = resolved(&model, json!({}), &[some.clone(), other]).unwrap();
+    let rows = weights.layers[0].iter().map(|v| floats(&weights, v));
+    let rows: Vec<_> = rows.collect();
+    assert_eq!(rows, [[0.0, 1.0], [2.0, 3.0], [4.0, 5.0]]);
+    let found = resolved(&model, json!({}), &[some]).unwrap_err();
+    let found = found.to_string();
+    assert!(
+        found.contains("other.0") && !found.contains("some,"),
+        "{found}"
+    );
+}
+
 /// The same family as two kinds of checkpoints store it: a tensor for each expert, or all in one with another matrix.
 #[test]
 fn experts_are_found_in_either_form() {

@@ -5,6 +5,7 @@ mod experts;
 mod folders;
 mod index;
 mod integers;
+mod listed;
 mod misfits;
 mod published;
 mod quantize;
