@@ -9,8 +9,9 @@ use std::fmt;
 use graver_runtime::abi::KEY_BLOCK;
 
 use crate::graph::{Dim, Graph, NodeId, Op, Program};
+use crate::schedule::early::summed_early;
 use crate::schedule::{BlockSchedule, Kernel, Schedule};
-use crate::schedule::{max_tokens, query_tile, root, splits_keys, summed_early};
+use crate::schedule::{max_tokens, query_tile, root, splits_keys};
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

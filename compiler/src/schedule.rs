@@ -6,7 +6,7 @@
 //! its own; a sum in prefill may begin in the epoch before, with columns that are done.
 
 mod columns;
-mod early;
+pub(crate) mod early;
 mod experts;
 pub mod scratch;
 mod steps;
@@ -20,7 +20,6 @@ use graver_runtime::abi::CLAIM_COUNTERS;
 use crate::graph::{Graph, Join, NodeId, Op, Program, ProgramKind, Role};
 use crate::units::counted;
 
-pub(crate) use early::{early_sum, summed_early};
 pub(crate) use experts::{expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
 pub use scratch::Scratch;
 pub(crate) use steps::largest_step;

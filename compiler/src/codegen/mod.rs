@@ -53,7 +53,8 @@ use self::places::Places;
 use self::writer::{Writer, kernel_signature, signature};
 use crate::graph::{Cut, Program, ProgramKind};
 use crate::memory::MemoryPlan;
-use crate::schedule::{Kernel, Schedule, early_sum};
+use crate::schedule::early::early_sum;
+use crate::schedule::{Kernel, Schedule};
 
 pub use listing::{Listing, MachineCode, Note, NoteKind};
 pub use target::{DEFAULT_TARGET, Target, TargetError};

@@ -15,7 +15,8 @@ use super::options::CompileOptions;
 use crate::agree;
 use crate::codegen::Planned;
 use crate::graph::{Collective, NodeId, Program};
-use crate::schedule::{max_tokens, query_tile, summed_early};
+use crate::schedule::early::summed_early;
+use crate::schedule::{max_tokens, query_tile};
 use crate::spec::model::Model;
 use crate::weights::{Blob, Weights};
 
