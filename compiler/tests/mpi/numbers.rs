@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::{GRAVER, compiled, fixture, mpirun, output, stderr, stdout};
 
 /// A model for each mechanism that ranks share in a way of its own.
-const MODELS: [(&str, &str); 18] = [
+const MODELS: [(&str, &str); 19] = [
     ("grouped keys, tied head", "llama-gqa-tied-bf16-llama3"),
     ("one key head, uneven columns", "llama-mqa-odd-f16"),
     ("norm over all heads", "olmo2-gqa-bf16"),
@@ -31,6 +31,10 @@ const MODELS: [(&str, &str); 18] = [
     ("scans", "jamba-bf16"),
     ("scans with heads", "bamba-bf16"),
     ("8-bit floats in blocks", "deepseek-v3-fp8"),
+    (
+        "biases by distance, experts that always take part",
+        "inkling-bf16",
+    ),
 ];
 
 /// What `graver verify --ranks` reports of a fixture; nothing else differs between the ways to start it.
