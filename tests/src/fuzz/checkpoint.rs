@@ -176,17 +176,22 @@ fn half(value: f32) -> u16 {
 /// Other types, another order, several files.
 fn store_otherwise(folder: &mut Folder, choices: &mut Choices<'_>) {
     let way = choices.byte();
-    // Experts of a layer have to be stored alike.
+    // Experts of a layer have to be stored alike, those that always take part as well, which have a stack of their own.
     let mut of_experts = BTreeMap::new();
+    let is_stack = |t: &Tensor| t.name.contains(".shared_experts.") && t.shape.len() == 3;
+    let has_stacks = folder.tensors.iter().any(is_stack);
     for tensor in &mut folder.tensors {
         let mut drawn = || choices.one_of(&[Dtype::F32, Dtype::BF16, Dtype::F16]);
-        let to = match (way & 3, tensor.name.split_once(".experts.")) {
+        let stored = tensor.name.replace(".shared_experts.", ".experts.");
+        let of_family = if has_stacks { &stored } else { &tensor.name };
+        let to = match (way & 3, of_family.split_once(".experts.")) {
             (0, _) => tensor.dtype,
             (1, _) => Dtype::BF16,
             (2, _) => Dtype::F16,
             (_, None) => drawn(),
             (_, Some((layer, rest))) => {
                 let part = rest.trim_start_matches(|c: char| c.is_ascii_digit());
+                let part = if has_stacks { "" } else { part };
                 *of_experts
                     .entry(format!("{layer}{part}"))
                     .or_insert_with(drawn)
