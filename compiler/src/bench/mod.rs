@@ -206,7 +206,8 @@ fn compile_ranks(
     loaded.weights.settle();
     let contender = |v: &Variant| {
         let options = of_variant(options, v);
-        let parts = plan_ranks(&loaded, &options, settings.division).map_err(OpenError::from)?;
+        let mut parts =
+            plan_ranks(&loaded, &options, settings.division).map_err(OpenError::from)?;
         let planned = parts.iter().map(|p| p.model.programs.clone()).collect();
         let session = SessionOptions {
             profile: v.profiled,
@@ -214,7 +215,11 @@ fn compile_ranks(
         };
         let session = match &settings.others {
             None => start_ranks(parts, &options, &session)?,
-            Some(others) => start_rank(parts, session, Box::new(others.another()))?,
+            Some(others) => {
+                let own = parts.swap_remove(others.rank());
+                drop(parts);
+                start_rank(own, session, Box::new(others.another()))?
+            }
         };
         Ok(Contender {
             name: v.name.clone(),

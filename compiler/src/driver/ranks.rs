@@ -175,25 +175,20 @@ pub fn open_rank(
     loaded.weights.settle();
     let ranks = communicator.ranks();
     let planned = Ranks::plan(&loaded, &options, Division { ranks, method })?;
-    let PlannedRank { model, weights } = planned.part(communicator.rank())?;
-    let (program, weights) = (jit(&model)?, weight_source(&Arc::new(weights)));
-    Ok(Session::of_rank(program, weights, session, communicator)?)
+    let planned = planned.part(communicator.rank())?;
+    start_rank(planned, session, communicator)
 }
 
-/// Starts that rank of those that are planned which this process is.
+/// Starts a rank that is planned, which this process is.
 ///
 /// # Errors
 /// As [`open_rank`].
-///
-/// # Panics
-/// With fewer ranks planned than there are.
 pub fn start_rank(
-    mut planned: Vec<PlannedRank>,
+    planned: PlannedRank,
     session: SessionOptions,
     communicator: Box<dyn Communicator>,
 ) -> Result<Session, OpenError> {
-    let PlannedRank { model, weights } = planned.swap_remove(communicator.rank());
-    drop(planned);
+    let PlannedRank { model, weights } = planned;
     let (program, weights) = (jit(&model)?, weight_source(&Arc::new(weights)));
     Ok(Session::of_rank(program, weights, session, communicator)?)
 }

@@ -360,22 +360,30 @@ pub(super) fn experts_out(e: &ExpertsOut, o: &ExpertsOutOperands<&Rows>) -> Rows
 mod tests {
     use super::*;
 
-    /// What `DeepseekV4TopKRouter` of transformers 5.24 gives in float64.
-    #[test]
-    fn square_roots_of_softplus_choose_and_weigh_as_the_reference_has_it() {
-        let route_of = Route {
+    /// Two of five experts, weighed as DeepSeek V4 does.
+    fn square_roots() -> Route {
+        Route {
             experts: 5,
             top_k: 2,
             always: 0,
             score: Score::SqrtSoftplus,
             after: false,
-            correction: true,
+            correction: false,
             groups: None,
             listed: false,
             renormalise: Some(1e-20),
             scale: 1.5,
             expert_scale: false,
             near: None,
+        }
+    }
+
+    /// What `DeepseekV4TopKRouter` of transformers 5.24 gives in float64.
+    #[test]
+    fn square_roots_of_softplus_choose_and_weigh_as_the_reference_has_it() {
+        let route_of = Route {
+            correction: true,
+            ..square_roots()
         };
         let scores = [0.3, -1.2, 0.1, 30.0, -40.0, 2.0, -20.0, -3.0, 1.0, 0.0];
         let scores = Rows::new(scores.to_vec(), 5);
@@ -410,18 +418,8 @@ mod tests {
     #[test]
     fn listed_experts_are_weighed_by_their_scores() {
         let route_of = Route {
-            experts: 5,
-            top_k: 2,
-            always: 0,
-            score: Score::SqrtSoftplus,
-            after: false,
-            correction: false,
-            groups: None,
             listed: true,
-            renormalise: Some(1e-20),
-            scale: 1.5,
-            expert_scale: false,
-            near: None,
+            ..square_roots()
         };
         let scores = [
             [2.0, -20.0, -3.0, 1.0, 0.0],

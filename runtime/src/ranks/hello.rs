@@ -30,9 +30,8 @@ pub(super) struct Hello {
     rank: usize,
     context: usize,
     slots: usize,
-    threads: usize,
-    /// Messages go on while this rank computes.
-    goes_on: bool,
+    /// Something is computed while messages go on: by other threads, or because they go on by themselves.
+    is_busy: bool,
     collectives: [Vec<CollectiveInfo>; 2],
 }
 
@@ -60,7 +59,7 @@ impl Hello {
     pub(super) fn of(
         manifest: &Manifest,
         (context, slots): (usize, usize),
-        (threads, goes_on): (usize, bool),
+        is_busy: bool,
     ) -> Hello {
         let rank = manifest.rank.unwrap_or_default();
         let programs = [&manifest.decode, &manifest.prefill];
@@ -71,8 +70,7 @@ impl Hello {
             rank: rank.rank,
             context,
             slots,
-            threads,
-            goes_on,
+            is_busy,
             collectives: programs.map(|p| p.collectives.clone()),
         }
     }
@@ -136,7 +134,7 @@ pub(super) fn places(own: &Hello, all: &[Hello], program: usize) -> Vec<Place> {
         places.filter(|c| c.kind.is_of_all()).cloned().collect()
     };
     let shared: Vec<Vec<CollectiveInfo>> = all.iter().map(of_all).collect();
-    let is_busy = all.iter().all(|h| h.threads > 1 || h.goes_on);
+    let is_busy = all.iter().all(|h| h.is_busy);
     let mut met = 0;
     let place = |info: &CollectiveInfo| {
         let at = met;

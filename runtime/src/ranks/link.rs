@@ -44,8 +44,8 @@ impl Link {
         (context, slots): (usize, usize),
         threads: usize,
     ) -> Result<Link, Error> {
-        let goes_on = communicator.goes_on();
-        let own = Hello::of(manifest, (context, slots), (threads, goes_on));
+        let is_busy = threads > 1 || communicator.goes_on();
+        let own = Hello::of(manifest, (context, slots), is_busy);
         let text = serde_json::to_vec(&own).unwrap_or_default();
         let all = communicator.exchange(&text)?;
         let all: Vec<Option<Hello>> = all.iter().map(|t| serde_json::from_slice(t).ok()).collect();
@@ -154,22 +154,35 @@ impl Link {
         }
     }
 
-    /// Whether so many rows are summed up band by band, on all ranks.
-    fn is_in_bands(&self, index: usize, rows: usize) -> bool {
-        let place = &self.places[self.program][index];
-        place.early && rows * place.width >= LARGE_SUM
-    }
-
-    /// Sums up the next bands: those that are there, as far as one comes without waiting, or with `all` the rest.
+    /// Sums up the next bands of collective `index`: those that are there, as far as one comes without waiting, or with `all` the rest.
+    /// Says whether so many rows are summed up in bands, which they are on all ranks or on none.
     ///
     /// # Safety
-    /// `rows` has rows of this rank's columns, and room for as many of the sum's, that nobody else uses now; columns that are not
-    /// there yet others may write.
-    unsafe fn sum_bands(&mut self, index: usize, rows: SumRows, all: bool) {
+    /// `from` has `rows` rows of this rank's columns, `stride` floats apart, and `to` room for as many of the sum's, that nobody else
+    /// uses now; columns that are not there yet others may write.
+    unsafe fn sum_bands(
+        &mut self,
+        index: usize,
+        (from, stride): (*const f32, usize),
+        to: *mut f32,
+        rows: usize,
+        all: bool,
+    ) -> bool {
+        let &Place { width, early, .. } = &self.places[self.program][index];
+        if !early || rows * width < LARGE_SUM {
+            return false;
+        }
+        let rows = SumRows {
+            from,
+            stride,
+            to,
+            rows,
+            width,
+        };
         let [mut packed, mut sum] = std::mem::take(&mut self.rows);
         while self.lost.is_none() {
             let place = &mut self.places[self.program][index];
-            let columns = band(rows.width, place.summed.min(BANDS - 1));
+            let columns = band(width, place.summed.min(BANDS - 1));
             if place.is_begun {
                 sum.resize(rows.rows * columns.len(), 0.0);
                 match self.communicator.end_sum(&mut sum, all) {
@@ -196,6 +209,7 @@ impl Link {
             self.note(begun);
         }
         self.rows = [packed, sum];
+        true
     }
 
     /// Hands rows over to another rank or all of them, or gets them.
@@ -300,28 +314,19 @@ unsafe extern "C" fn collective(
     // SAFETY: `begin_step` put the session's link there, which nobody else uses during the step.
     let link = unsafe { &mut *(*context).ranks.cast_mut().cast::<Link>() };
     let place = &link.places[link.program][index];
+    let (own, width, is_early) = (place.own, place.width, place.early);
     // Those who hand over do not wait for each other.
     if rows > 0 && place.kind.is_of_all() {
         // SAFETY: the context is of this step, and the caller its thread 0.
         unsafe { profile::pause(context, 0, || link.wait()) };
     }
-    let place = &link.places[link.program][index];
-    let (width, is_early) = (place.width, place.early);
-    if link.is_in_bands(index, rows) {
-        let rows = SumRows {
-            from,
-            stride,
-            to,
-            rows,
-            width,
-        };
+    // SAFETY: as the caller promises.
+    if unsafe { link.sum_bands(index, (from, stride), to, rows, true) } {
         link.meetings += 1;
-        // SAFETY: as the caller promises.
-        unsafe { link.sum_bands(index, rows, true) };
     } else {
         let own = match rows {
             0 => 0,
-            _ => (rows - 1) * stride + place.own,
+            _ => (rows - 1) * stride + own,
         };
         // SAFETY: as the caller promises; the two do not overlap, the memory plan seeing both alive at once.
         let (own, to) = unsafe {
@@ -363,18 +368,8 @@ unsafe extern "C" fn finished(
     }
     // SAFETY: `begin_step` put the session's link there, which thread 0 alone uses during the step.
     let link = unsafe { &mut *(*context).ranks.cast_mut().cast::<Link>() };
-    if link.is_in_bands(index, rows) {
-        let width = link.places[link.program][index].width;
-        let rows = SumRows {
-            from,
-            stride,
-            to,
-            rows,
-            width,
-        };
-        // SAFETY: as the caller promises; bands that are not there are left alone.
-        unsafe { link.sum_bands(index, rows, false) };
-    }
+    // SAFETY: as the caller promises; bands that are not there are left alone.
+    unsafe { link.sum_bands(index, (from, stride), to, rows, false) };
 }
 
 /// What stands in a context's `finished` where one rank has the whole model.

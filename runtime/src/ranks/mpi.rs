@@ -3,11 +3,10 @@
 //! What goes wrong between processes ends all of them, as MPI does by default: calls here do not come back with an error.
 
 use std::mem::ManuallyDrop;
-use std::ops::Range;
 use std::time::{Duration, Instant};
 
 use mpi::Threading;
-use mpi::datatype::{Partition, PartitionMut};
+use mpi::datatype::PartitionMut;
 use mpi::environment::Universe;
 use mpi::request::{Request, Scope, scope};
 use mpi::topology::SimpleCommunicator;
@@ -57,25 +56,6 @@ impl MpiRank {
             found => Err(Error::Processes { found, expected }),
         }
     }
-
-    /// Every rank sums up a run of the numbers, and hands it to the others.
-    fn sum_in_runs(&mut self, own: &[f32], sum: &mut [f32]) {
-        let (rank, ranks) = (self.rank(), self.ranks());
-        let run = |rank: usize| own.len() * rank / ranks..own.len() * (rank + 1) / ranks;
-        let counts: Vec<i32> = (0..ranks).map(|r| run(r).len() as i32).collect();
-        let firsts: Vec<i32> = (0..ranks).map(|r| run(r).start as i32).collect();
-        let mine: Range<usize> = run(rank);
-        let each = vec![mine.len() as i32; ranks];
-        let places: Vec<i32> = (0..ranks).map(|r| (r * mine.len()) as i32).collect();
-        self.received.resize(ranks * mine.len(), 0.0);
-        let sent = Partition::new(own, &counts[..], &firsts[..]);
-        let mut to = PartitionMut::new(&mut self.received[..], &each[..], &places[..]);
-        self.world.all_to_all_varcount_into(&sent, &mut to);
-        let mut total = vec![0.0; mine.len()];
-        sum_up(&self.received, &mut total);
-        let mut to = PartitionMut::new(sum, &counts[..], &firsts[..]);
-        self.world.all_gather_varcount_into(&total[..], &mut to);
-    }
 }
 
 /// How long a rank asks MPI without a pause whether something has come, and how long it sleeps before it asks again afterwards: next to
@@ -115,7 +95,7 @@ impl Communicator for MpiRank {
 
     fn all_reduce(&mut self, own: &[f32], sum: &mut [f32]) -> Result<(), RankLost> {
         if own.len() >= LARGE_SUM && self.ranks() > 2 {
-            self.sum_in_runs(own, sum);
+            PendingSum::begin(&self.world, own).end(&self.world, sum, true);
             return Ok(());
         }
         self.received.resize(own.len() * self.ranks(), 0.0);

@@ -1,5 +1,5 @@
-//! A sum of processes that goes on while they compute: MPI is asked from time to time whether it is done, and does a part of its work
-//! whenever it is asked.
+//! A sum of processes that may go on while they compute: MPI is asked from time to time whether it is done, and does a part of its work
+//! whenever it is asked. Of many numbers every rank sums up a run, and hands it to the others.
 
 use std::ffi::c_int;
 
