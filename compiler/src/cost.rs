@@ -4,7 +4,8 @@
 //! read or written, counted once per kernel, however often a cache serves it again. A multiplication and an addition are two
 //! operations; elementwise work counts one for each element and each thing done to it, a norm four. Nothing is measured here.
 
-use graver_runtime::abi::PREFILL_TOKENS;
+mod step;
+
 use serde::Serialize;
 
 use crate::codegen::Planned;
@@ -13,18 +14,7 @@ use crate::graph::{
     LatentAttention, Matmul, NodeId, Norm, Op, Reach, StateDecl, StateId, WeightDecl,
 };
 
-/// Sizes of a step.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
-pub struct Step {
-    /// Tokens of the step, `T`.
-    pub tokens: usize,
-    /// Sequences that have as many of them each.
-    pub sequences: usize,
-    /// Positions of each sequence that are filled before it.
-    pub depth: usize,
-    /// Rows whose logits are wanted, `R`.
-    pub logit_rows: usize,
-}
+pub use step::Step;
 
 /// What work comes to. Sums of it are exact.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
@@ -52,58 +42,6 @@ pub struct KernelCost {
     pub times: u64,
     /// Of one of these times.
     pub cost: Cost,
-}
-
-impl Step {
-    /// One token after `depth` others.
-    pub fn decode(depth: usize) -> Step {
-        Step {
-            tokens: 1,
-            sequences: 1,
-            depth,
-            logit_rows: 1,
-        }
-    }
-
-    /// The longest prefill step, or a shorter one.
-    pub fn prefill(tokens: usize, depth: usize) -> Step {
-        let tokens = tokens.min(PREFILL_TOKENS);
-        Step {
-            tokens,
-            sequences: 1,
-            depth,
-            logit_rows: 1,
-        }
-    }
-
-    /// What a dimension comes to, unless it is one of an attention tile.
-    fn count(&self, dim: Dim) -> Option<u64> {
-        let n = match dim {
-            Dim::Const(n) => n,
-            Dim::Tokens => self.tokens,
-            Dim::LogitRows => self.logit_rows,
-            Dim::Routed { per_token, more } => per_token * self.tokens + more,
-            Dim::Queries | Dim::Keys => return None,
-        };
-        Some(n as u64)
-    }
-
-    /// Keys seen by all tokens together.
-    fn visible(&self, reach: Reach) -> u64 {
-        let seen = |p: usize| (p + 1 - reach.start(p)) as u64;
-        let one: u64 = (self.depth..self.end()).map(seen).sum();
-        one * self.sequences as u64
-    }
-
-    /// Positions that some token sees, of all sequences.
-    fn span(&self, reach: Reach) -> u64 {
-        ((self.end() - reach.start(self.depth)) * self.sequences) as u64
-    }
-
-    /// Positions of each sequence that are filled after it.
-    fn end(&self) -> usize {
-        self.depth + self.tokens / self.sequences
-    }
 }
 
 impl std::ops::Add for Cost {

@@ -42,6 +42,7 @@ mod round;
 mod source;
 mod storage;
 mod view;
+mod whole;
 mod widen;
 
 pub use blobs::{Weights, Widened};

@@ -9,15 +9,15 @@ use std::sync::LazyLock;
 use graver_runtime::abi::{Dtype, Quant};
 use half::{bf16, f16};
 use rayon::prelude::*;
-use safetensors::Dtype as StoredDtype;
 
 use super::blocked::Rows;
 use super::checkpoint::Checkpoint;
 use super::error::{TensorPlace, WeightsError};
-use super::header::{HeaderTensor, weight_type};
+use super::header::weight_type;
 use super::integer_rows::IntegerRows;
 use super::published::{GROUP, Widen, plane};
 use super::resolve::Progress;
+use super::whole::whole;
 use crate::spec::model;
 
 /// Bytes of the result that are made in one piece: the grain of parallel work.
@@ -358,40 +358,6 @@ impl<'a> Source<'a> {
             }
             Source::Integers(rows, None) => rows.floats(first, out).map_err(Misfit::of),
         }
-    }
-}
-
-/// A whole number with a sign, the lowest byte first.
-fn whole(bytes: &[u8]) -> i64 {
-    let sign = if bytes.last().is_some_and(|b| b >> 7 == 1) {
-        0xff
-    } else {
-        0
-    };
-    let mut all = [sign; 8];
-    all[..bytes.len()].copy_from_slice(bytes);
-    i64::from_le_bytes(all)
-}
-
-impl Widen {
-    /// Whole numbers below `below` as f32, which holds all up to 2²⁴; a layer has fewer experts.
-    pub(super) fn whole(
-        header: &HeaderTensor,
-        label: &str,
-        below: usize,
-    ) -> Result<Widen, WeightsError> {
-        let bytes_each = match header.dtype {
-            StoredDtype::I64 => 8,
-            StoredDtype::I32 => 4,
-            _ => {
-                return Err(WeightsError::NotWhole {
-                    tensor: header.name.clone(),
-                    slot: label.to_string(),
-                    found: header.dtype.to_string(),
-                });
-            }
-        };
-        Ok(Widen::Whole { bytes_each, below })
     }
 }
 
