@@ -124,36 +124,33 @@ fn executables_generate_what_the_reference_does() {
 }
 
 /// A prompt whose sums begin while they are computed: the same as in one process. Of two threads, the first might come too late for every
-/// chunk.
+/// chunk. With three ranks and rows as wide as the second model's, each rank sums up a run and hands it to the others.
 #[test]
 fn processes_hand_over_early_what_changes_no_bit() {
     let tokens: Vec<String> = (0..300).map(|i| (i * 7 % 199).to_string()).collect();
     let tokens = tokens.join(",");
-    let arguments = [
-        &[
-            "run",
-            "qwen3_moe:tiny",
-            "--ranks",
-            "2",
-            "-t",
-            "1",
-            "-n",
-            "16",
-        ],
-        &["--temp", "0", "--ignore-eos", "--json", "--tokens", &tokens][..],
-    ];
-    let arguments = arguments.concat();
-    let ran = |found: std::process::Output| -> Value {
-        assert!(found.status.success(), "{}", stderr(&found));
-        serde_json::from_str(&stdout(&found)).unwrap()
-    };
-    let processes = ran(output(&mut mpirun(2, Path::new(GRAVER), &arguments)));
-    let threads = ran(output(Command::new(GRAVER).args(&arguments)));
-    assert_eq!(processes["tokens"], threads["tokens"]);
-    assert!(processes["tokens"].is_array(), "{processes}");
-    for key in ["meetings", "brought_bytes"] {
-        assert_eq!(processes["ranks"][key], threads["ranks"][key], "{key}");
+    for (model, ranks) in [("qwen3_moe:tiny", 2), ("llama:smollm2-135m", 3)] {
+        let of_all = ranks.to_string();
+        let arguments = [
+            &["run", model, "--ranks", &of_all, "-t", "1", "-n", "16"],
+            &["--temp", "0", "--ignore-eos", "--json", "--tokens", &tokens][..],
+        ];
+        let arguments = arguments.concat();
+        let ran = |found: std::process::Output| -> Value {
+            assert!(found.status.success(), "{model}: {}", stderr(&found));
+            serde_json::from_str(&stdout(&found)).unwrap()
+        };
+        let processes = ran(output(&mut mpirun(ranks, Path::new(GRAVER), &arguments)));
+        let threads = ran(output(Command::new(GRAVER).args(&arguments)));
+        assert_eq!(processes["tokens"], threads["tokens"], "{model}");
+        assert!(processes["tokens"].is_array(), "{processes}");
+        for key in ["meetings", "brought_bytes"] {
+            assert_eq!(
+                processes["ranks"][key], threads["ranks"][key],
+                "{model}: {key}"
+            );
+        }
+        let early = processes["ranks"]["early_bytes"].as_u64().unwrap();
+        assert!(early > 0, "{processes}");
     }
-    let early = processes["ranks"]["early_bytes"].as_u64().unwrap();
-    assert!(early > 0, "{processes}");
 }
