@@ -9,7 +9,7 @@ use graver::shard::{Division, Method, RanksError, Sharding};
 use graver::verify::{Golden, TOLERANCE, against_golden};
 use graver_runtime::abi::CacheType;
 use graver_runtime::session::{SessionOptions, Wanted};
-use graver_tests::{compile_options, fixture_folders, load_checkpoint, share, tiny};
+use graver_tests::{compile_options, fixture_folders, fixtures, load_checkpoint, share, tiny};
 
 fn golden_folders() -> Vec<PathBuf> {
     let mut folders = fixture_folders();
@@ -111,6 +111,25 @@ fn layers_that_are_dealt_out_have_the_logits_of_the_reference() {
         }
     }
     assert!(dealt_out > 0, "no model was dealt out");
+}
+
+/// Layers that attend to keys which a layer before has picked are on that one's rank, so that such a model goes to fewer ranks.
+#[test]
+fn layers_stay_with_the_one_that_picks_for_them() {
+    let dir = fixtures().join("glm-moe-dsa-bf16");
+    let method = Method::Pipeline;
+    let text = graphs_match(&dir, Division { ranks: 2, method }).unwrap();
+    assert!(text.contains("hand_over"), "{text}");
+    code_matches(&dir, Division { ranks: 2, method }, true);
+
+    let options = compile_options(PassOptions::default(), CacheType::F32);
+    let loaded = load_checkpoint(&dir).unwrap();
+    let planned = plan_ranks(&loaded, &options, Division { ranks: 3, method });
+    let error = planned
+        .err()
+        .map(|error| error.to_string())
+        .unwrap_or_default();
+    assert!(error.contains("at most 2"), "{error}");
 }
 
 /// Runs are even by bytes of weights, and a prompt of several steps goes through them while ranks are at different ones.

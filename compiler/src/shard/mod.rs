@@ -90,7 +90,7 @@ pub enum RanksError {
         ranks: usize,
         /// Layers of the model.
         layers: usize,
-        /// Runs that share no state.
+        /// Runs that share no state and no picked keys.
         most: usize,
     },
     /// A rank that is none of them.

@@ -8,8 +8,9 @@
 //!
 //! The embedding is whole on all ranks, and the head is shared as ever: its rows come from the last rank, to all. So a rank that no logits
 //! are wanted of goes on with the next step while others are at this one. Runs are as even as layers allow, by bytes of weights; a layer
-//! that reads another one's state is where that one is.
+//! that reads another one's state, or values that another one has made, is where that one is.
 
+use std::collections::BTreeSet;
 use std::ops::Range;
 
 use crate::graph::{Block, Collective, Dim, Graph, Op, Program};
@@ -52,7 +53,7 @@ pub(super) fn runs(program: &Program, ranks: usize) -> Option<Vec<Range<usize>>>
     Some(runs)
 }
 
-/// Where runs may begin or end: no layer behind reads the state of one before.
+/// Where runs may begin or end: no layer behind reads the state of one before, nor values that layers before have made.
 fn cuts(program: &Program) -> Vec<usize> {
     let layers = program.layers.len();
     let sources = || program.sources.iter().enumerate();
@@ -60,7 +61,30 @@ fn cuts(program: &Program) -> Vec<usize> {
         let mut readers = sources().filter_map(|(layer, source)| Some((layer, (*source)?)));
         !readers.any(|(layer, source)| source < *at && *at <= layer)
     };
-    (0..=layers).filter(is_cut).collect()
+    let cuts = (0..=layers).filter(is_cut);
+    cuts.filter(|at| begins_with_embedding(program, *at))
+        .collect()
+}
+
+/// Whether layers from `at` on read nothing but what the embedding and layers among them give.
+fn begins_with_embedding(program: &Program, at: usize) -> bool {
+    let mut there = embedded(program);
+    program.layers[at..].iter().all(|block| {
+        let graph = &program.blocks[*block].graph;
+        let inputs = graph.all(|op| matches!(op, Op::Input(_)));
+        let are_there = inputs.into_iter().all(|id| match graph.op(id) {
+            Op::Input(name) => there.contains(name.as_str()),
+            _ => true,
+        });
+        there.extend(graph.outputs.iter().map(|(name, _)| name.as_str()));
+        are_there
+    })
+}
+
+/// Names of what the embedding gives to layers.
+fn embedded(program: &Program) -> BTreeSet<&str> {
+    let outputs = program.blocks[0].graph.outputs.iter();
+    outputs.map(|(name, _)| name.as_str()).collect()
 }
 
 /// The head, whose rows come from rank `last`.
@@ -122,13 +146,15 @@ fn handing_over(program: &Program, from: usize) -> Block {
     Block { name, graph }
 }
 
-/// What layers change, with its shape.
+/// What layers change of what the embedding gives, with its shape. Values that begin in layers are read in the same run.
 fn carried(program: &Program) -> Vec<(&str, Vec<Dim>)> {
+    let embedded = embedded(program);
     let mut out: Vec<(&str, Vec<Dim>)> = vec![];
     for block in &program.layers {
         let graph = &program.blocks[*block].graph;
         for (name, id) in &graph.outputs {
-            if out.iter().all(|(there, _)| there != name) {
+            let is_new = out.iter().all(|(there, _)| there != name);
+            if is_new && embedded.contains(name.as_str()) {
                 out.push((name, graph.shape(*id).clone()));
             }
         }
