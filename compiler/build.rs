@@ -19,7 +19,7 @@ mod version;
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::process::{Command, ExitStatus};
 use std::{env, fs, io};
 
 fn main() -> io::Result<()> {
@@ -38,7 +38,7 @@ fn main() -> io::Result<()> {
         variable("DEP_GRAVER_RUNTIME_FOLDER"),
     );
     watch(&runtime);
-    let mut archive = fs::read(build_runtime(&serve, &out)?)?;
+    let mut archive = fs::read(build_runtime(&serve, &runtime, &out)?)?;
     fs::write(out.join("runtime.symbols"), archive::slim(&mut archive))?;
     let packed = lz4_flex::compress_prepend_size(&archive);
     fs::write(out.join("runtime.a.lz4"), packed)
@@ -119,20 +119,64 @@ fn watch(source: &Path) {
 }
 
 /// Builds the archive from the source of the crate that has all of it, and returns where it is.
-fn build_runtime(source: &Path, out: &Path) -> io::Result<PathBuf> {
-    watch(source);
+fn build_runtime(serve: &Path, runtime: &Path, out: &Path) -> io::Result<PathBuf> {
+    watch(serve);
     let (folder, target) = (nested_target_folder(out), variable("TARGET"));
-    let build = |more: &[&str]| nested_cargo(source, &folder).args(more).status();
-    let mut status = build(&["--locked", "--offline"])?;
-    if !status.success() && !source.join("../Cargo.lock").exists() {
-        // A published package that was resolved to other versions than its lock file has.
-        status = build(&[])?;
-    }
+    let status = if serve.join("../Cargo.lock").exists() {
+        nested_cargo(serve, &folder)
+            .args(["--locked", "--offline"])
+            .status()?
+    } else {
+        build_published(serve, runtime, out, &folder)?
+    };
     if !status.success() {
         let message = format!("the runtime of compiled models was not built ({status}), see above");
         return Err(io::Error::other(message));
     }
     Ok(folder.join(target).join("artifact/libgraver_serve.a"))
+}
+
+/// Builds a published package: a copy, since cargo writes a lock file beside it, with the very runtime that this build has.
+fn build_published(
+    serve: &Path,
+    runtime: &Path,
+    out: &Path,
+    folder: &Path,
+) -> io::Result<ExitStatus> {
+    let copy = out.join("serve");
+    if copy.exists() {
+        fs::remove_dir_all(&copy)?;
+    }
+    copy_folder(serve, &copy)?;
+    // A workspace of its own, whatever the target folder lies in.
+    let manifest = copy.join("Cargo.toml");
+    let text = fs::read_to_string(&manifest)? + "\n[workspace]\n";
+    fs::write(manifest, text)?;
+    let patch = format!("patch.crates-io.graver-runtime.path={runtime:?}");
+    let build = |more: &[&str]| {
+        let mut cargo = nested_cargo(&copy, folder);
+        cargo.args(["--config", &patch]).args(more).status()
+    };
+    // What is there already was fetched for this build, and has its versions.
+    let status = build(&["--offline"])?;
+    if status.success() {
+        return Ok(status);
+    }
+    build(&[])
+}
+
+fn copy_folder(from: &Path, to: &Path) -> io::Result<()> {
+    fs::create_dir_all(to)?;
+    for entry in fs::read_dir(from)? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// A cargo that builds the runtime's archive into a target folder of its own.
