@@ -136,11 +136,14 @@ impl Grouping {
 
     /// That the operand is a table of these groups.
     pub(super) fn is_table(&self, rule: &Rule, groups: Given) -> Result<(), ShapeError> {
+        // Of fewer experts than give back their input there is no table.
+        self.fits(rule)?;
         rule.same_shape(groups, &[self.table()])
     }
 
     /// That the operand is rows of tokens at each of their experts.
     pub(super) fn are_rows(&self, rule: &Rule, x: Given) -> Result<(), ShapeError> {
+        self.fits(rule)?;
         rule.same_shape(x, &[self.rows(), Dim::Const(rule.width(x)?)])
     }
 
