@@ -85,9 +85,30 @@ impl Bits {
         self.width
     }
 
+    /// Whether each byte has a bit of eight codes, the first code's lowest.
+    const fn is_a_bit_of_each(self) -> bool {
+        self.width == 1
+            && self.run == 1
+            && self.step == 1
+            && self.every == 8
+            && self.by == 1
+            && self.first == 0
+    }
+
     /// Puts these bits of all codes of `block` into `codes`, `shift` bits up.
     pub(super) fn read(self, block: &[u8], shift: u32, codes: &mut [u8]) {
         let mask = (1u16 << self.width).wrapping_sub(1) as u8;
+        if self.is_a_bit_of_each() {
+            let bytes = block[self.at..].iter();
+            for (codes, byte) in codes.chunks_exact_mut(8).zip(bytes) {
+                let bits = (spread(*byte) << shift).to_le_bytes();
+                codes
+                    .iter_mut()
+                    .zip(bits)
+                    .for_each(|(code, bit)| *code |= bit);
+            }
+            return;
+        }
         let mut turns = (0..self.cycle).cycle();
         let mut lowest = || self.first + self.by * turns.next().unwrap_or(0) as u32;
         for (place, codes) in codes.chunks_mut(self.run * self.every).enumerate() {
@@ -109,10 +130,26 @@ impl Bits {
     }
 }
 
+/// The bits of a byte in bytes of their own, the lowest in the lowest.
+const fn spread(byte: u8) -> u64 {
+    let each = (byte as u64 * 0x0101_0101_0101_0101) & 0x8040_2010_0804_0201;
+    // Carries whatever bit there is into the highest of its byte.
+    ((each + 0x0040_6070_787c_7e7f) >> 7) & 0x0101_0101_0101_0101
+}
+
+/// Codes of eight bits as they lie, if these are such.
+#[inline]
+pub(super) fn whole<'b>(parts: &[Bits], block: &'b [u8], count: usize) -> Option<&'b [u8]> {
+    match parts {
+        [Bits { at, width: 8, .. }] => Some(&block[*at..][..count]),
+        _ => None,
+    }
+}
+
 /// All bits of codes, of which `parts` are the lowest first.
 pub(super) fn read(parts: &[Bits], block: &[u8], codes: &mut [u8]) {
-    if let [Bits { at, width: 8, .. }] = parts {
-        return codes.copy_from_slice(&block[*at..][..codes.len()]);
+    if let Some(whole) = whole(parts, block, codes.len()) {
+        return codes.copy_from_slice(whole);
     }
     codes.fill(0);
     let mut shift = 0;
@@ -125,4 +162,17 @@ pub(super) fn read(parts: &[Bits], block: &[u8], codes: &mut [u8]) {
 /// How many bits a code has.
 pub(super) fn width(parts: &[Bits]) -> u32 {
     parts.iter().map(|part| part.width()).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn bits_of_a_byte_are_spread_in_order() {
+        for byte in 0..=u8::MAX {
+            let bits = spread(byte).to_le_bytes();
+            assert!((0..8).all(|i| bits[i] == byte >> i & 1), "{byte}: {bits:?}");
+        }
+    }
 }

@@ -233,10 +233,16 @@ impl Groups {
     }
 
     fn integers<'p>(&self, block: &[u8], count: usize, parts: &'p mut Parts) -> &'p [i8] {
-        let codes = &mut parts.codes[..count];
         let integers = &mut parts.integers[..count];
-        bits::read(self.codes, block, codes);
-        let each = integers.iter_mut().zip(codes.iter());
+        let codes = match bits::whole(self.codes, block, count) {
+            Some(codes) => codes,
+            None => {
+                let codes = &mut parts.codes[..count];
+                bits::read(self.codes, block, codes);
+                codes
+            }
+        };
+        let each = integers.iter_mut().zip(codes);
         match self.integers {
             Integers::Less(zero) => each.for_each(|(q, code)| *q = (*code as i8) - zero),
             Integers::Book(book) => {
