@@ -31,6 +31,7 @@ pub fn tokenizer() -> Source {
             config: Some(Cow::Borrowed(TOKENIZER_CONFIG)),
             special_tokens_map: None,
             added_tokens: None,
+            table: None,
         },
     }
 }

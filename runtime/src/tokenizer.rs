@@ -19,21 +19,28 @@ use tokenizers::{AddedToken, DecoderWrapper};
 
 mod declared;
 mod error;
+mod lazy;
 mod library;
 mod limits;
+mod pairs;
 mod pieces;
+mod prepare;
 mod source;
+mod table;
 
 pub use declared::SPECIAL_TOKENS;
 use declared::{Beside, Declarations, Declared};
 pub use error::TokenizerError;
-use library::Parts;
+use library::{Library, Parts};
+pub use pairs::PairOptions;
+pub use prepare::empty as empty_model;
 pub use source::{Contents, Files, Missing, Recipe, Source, names};
+pub use table::Ids;
 
 /// A loaded tokenizer.
 #[derive(Debug)]
 pub struct Tokenizer {
-    library: tokenizers::Tokenizer,
+    library: Library,
     name: String,
     /// Dropped from text.
     special: BTreeSet<u32>,
@@ -180,7 +187,7 @@ fn from_bytes(place: &str, files: &Files<Cow<'static, [u8]>>) -> Result<Tokenize
         added_tokens: parse(2)?,
     };
     let name = at(names::TOKENIZER);
-    let mut library = parse_library(&name, &files.tokenizer)?;
+    let mut library = parse_library(&name, &files.tokenizer, files.table.clone())?;
     let bos = prepare(&name, &mut library, &declarations)?;
     let added = library.get_added_vocabulary();
     let special = added.get_added_tokens_decoder().iter();
@@ -205,14 +212,18 @@ fn from_bytes(place: &str, files: &Files<Cow<'static, [u8]>>) -> Result<Tokenize
     })
 }
 
-fn parse_library(name: &str, bytes: &[u8]) -> Result<tokenizers::Tokenizer, TokenizerError> {
+fn parse_library(
+    name: &str,
+    bytes: &[u8],
+    table: Option<Cow<'static, [u8]>>,
+) -> Result<Library, TokenizerError> {
     let failed = |message: String| TokenizerError::Parse {
         name: name.into(),
         message,
     };
     let parts = Parts::read(bytes).map_err(|error| failed(error.to_string()))?;
     limits::check_file(name, &parts)?;
-    catch_unwind(AssertUnwindSafe(|| parts.into_tokenizer()))
+    catch_unwind(AssertUnwindSafe(|| parts.into_tokenizer(table)))
         .unwrap_or_else(|panic| Err(panic_text(&*panic).into()))
         .map_err(|error| failed(error.to_string()))
 }
@@ -220,7 +231,7 @@ fn parse_library(name: &str, bytes: &[u8]) -> Result<tokenizers::Tokenizer, Toke
 /// Switches off what is meant for training batches, adds what stands in the other files only, and finds how a prompt begins.
 fn prepare(
     name: &str,
-    library: &mut tokenizers::Tokenizer,
+    library: &mut Library,
     files: &Declarations<'_>,
 ) -> Result<Bos, TokenizerError> {
     let added: BTreeMap<u32, AddedToken> = library.get_added_tokens_decoder().into_iter().collect();
@@ -258,7 +269,7 @@ struct NamedBos<'a> {
 
 fn find_bos(
     name: &str,
-    library: &tokenizers::Tokenizer,
+    library: &Library,
     bos: Option<NamedBos<'_>>,
     config: Option<&Beside<'_>>,
 ) -> Result<Bos, TokenizerError> {
@@ -283,7 +294,7 @@ fn find_bos(
 }
 
 fn encode(
-    library: &tokenizers::Tokenizer,
+    library: &Library,
     name: &str,
     text: &str,
     with_special: bool,

@@ -178,6 +178,7 @@ mod tests {
             config: None,
             special_tokens_map: None,
             added_tokens: None,
+            table: None,
         };
         let place = "a test".into();
         Tokenizer::load(&Source::Bytes { place, files }).unwrap()

@@ -112,7 +112,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
         true => TemplateFiles::of_tokenizer(&tokenizer)?,
         false => TemplateFiles::default(),
     };
-    let tokenizer = tokenizer.read()?;
+    let tokenizer = tokenizer.prepared()?;
     // A tokenizer that cannot be loaded is better found now than by the user of the executable.
     let check = Tokenizer::load_in_background(tokenizer.clone())?;
     let purpose = args.purpose()?;

@@ -92,11 +92,13 @@ fn files_of(file: &GgufFile) -> Result<Result<Contents, String>, GgufError> {
     };
     let vocabulary = vocabulary(file, &kind)?;
     let template = file.header.metadata.text(&file.bytes, TEMPLATE)?;
+    let (tokenizer, table) = write::tokenizer(&vocabulary, &kind);
     Ok(Ok(Files {
-        tokenizer: Cow::Owned(write::tokenizer(&vocabulary, &kind)),
+        tokenizer: Cow::Owned(tokenizer),
         config: Some(Cow::Owned(write::config(&vocabulary, template))),
         special_tokens_map: None,
         added_tokens: None,
+        table: table.map(Cow::Owned),
     }))
 }
 

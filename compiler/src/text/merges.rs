@@ -5,22 +5,28 @@
 
 use std::cmp::Reverse;
 
+use graver_runtime::tokenizer::Ids;
+
 use super::vocabulary::Vocabulary;
 
 /// Most characters before a cut: real pieces have some dozens.
 const LONGEST: usize = 128;
 
 /// Pairs of pieces, in the order in which they are joined.
-pub(super) fn of_scores<'a>(vocabulary: &'a Vocabulary<'_>) -> Vec<(&'a str, &'a str)> {
-    let ids = vocabulary.ids();
+pub(super) fn of_scores<'a>(
+    vocabulary: &'a Vocabulary<'_>,
+    ids: &Ids<'_>,
+) -> Vec<(&'a str, &'a str)> {
     let mut all = vec![];
     for (token, score) in vocabulary.tokens.iter().zip(&vocabulary.scores) {
         let first = all.len();
         let cuts = token.char_indices().skip(1).take(LONGEST);
         for (before, (at, _)) in cuts.enumerate() {
             let (left, right) = token.split_at(at);
-            if let (Some(l), Some(r)) = (ids.get(left), ids.get(right)) {
-                all.push((*score, before, (*l, *r), (left, right)));
+            if let Some(r) = ids.get(right)
+                && let Some(l) = ids.get(left)
+            {
+                all.push((*score, before, (l, r), (left, right)));
             }
         }
         all[first..].sort_by_key(|(.., ids, _)| *ids);

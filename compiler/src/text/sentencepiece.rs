@@ -61,6 +61,7 @@ pub fn folder_text(folder: &Path) -> Result<LoadedText, SentencePieceError> {
         config: Some(Cow::Owned(config.unwrap_or(made.config))),
         special_tokens_map: None,
         added_tokens: None,
+        table: made.table.map(Cow::Owned),
     };
     let place = shown(folder).to_string();
     let tokenizer = Source::Bytes { place, files };
@@ -70,6 +71,7 @@ pub fn folder_text(folder: &Path) -> Result<LoadedText, SentencePieceError> {
 /// What is made of a file.
 pub(super) struct Made {
     pub(super) tokenizer: Vec<u8>,
+    pub(super) table: Option<Vec<u8>>,
     pub(super) config: Vec<u8>,
 }
 
@@ -90,8 +92,10 @@ pub(super) fn tokenizer(bytes: &[u8], config: Option<&[u8]>) -> Result<Made, &'s
     vocabulary.adds_bos = flag("add_bos_token").unwrap_or(!pieces.likeliest);
     vocabulary.adds_eos = flag("add_eos_token").unwrap_or(pieces.likeliest);
     let kind = Kind::Pieces(pieces);
+    let (tokenizer, table) = write::tokenizer(&vocabulary, &kind);
     Ok(Made {
-        tokenizer: write::tokenizer(&vocabulary, &kind),
+        tokenizer,
+        table,
         config: write::config(&vocabulary, None),
     })
 }

@@ -1,6 +1,6 @@
 //! What names of pre-tokenizers stand for, and which tokens end a text: `table.json`, with the values that files use.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
 use serde::Deserialize;
@@ -83,6 +83,14 @@ impl Table {
                 json!({"type": "Split", "pattern": {"Regex": regex}, "behavior": "Isolated", "invert": false})
             }
         }
+    }
+
+    /// All tokens that [`Table::ends`] asks for.
+    pub(super) fn names_of_ends(&self) -> BTreeSet<&str> {
+        let rules = self.not_ends.iter();
+        let named = rules.flat_map(|rule| rule.beside.iter().chain([&rule.token]));
+        let all = self.ends.iter().chain(&self.control_ends).chain(named);
+        all.map(String::as_str).collect()
     }
 
     /// Which of a vocabulary's tokens end a text by what they are called; `controls` are those of them that are more than text.

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::collections::HashMap;
 
+use graver_runtime::tokenizer::Ids;
+
 use super::table::TABLE;
 
 /// Most tokens; the largest vocabularies have a quarter of a million.
@@ -80,7 +82,10 @@ impl<'a> Vocabulary<'a> {
 
     /// Ids that end a text: those that the file names, and those that are known by what they are called.
     pub(super) fn all_ends(&self) -> Vec<u32> {
-        let ids = self.ids();
+        // Of all that there is a few are asked for.
+        let names = TABLE.names_of_ends();
+        let tokens = self.tokens.iter().map(AsRef::as_ref).zip(0..);
+        let ids: HashMap<&str, u32> = tokens.filter(|(token, _)| names.contains(token)).collect();
         let is_control = |id: &u32| self.types[*id as usize] == Type::Control;
         let known = TABLE.ends(
             |token| ids.contains_key(token),
@@ -95,9 +100,9 @@ impl<'a> Vocabulary<'a> {
     }
 
     /// Ids by text; the last where several tokens have the same.
-    pub(super) fn ids(&self) -> HashMap<&str, u32> {
-        let tokens = self.tokens.iter().map(|token| &**token);
-        tokens.zip(0..).collect()
+    pub(super) fn ids(&self) -> Ids<'_> {
+        let tokens = self.tokens.iter().map(AsRef::as_ref);
+        Ids::of(tokens.zip(0..)).expect("places in a list are ids that nothing shares")
     }
 
     pub(super) fn falls_back_to_bytes(&self) -> bool {

@@ -1,7 +1,8 @@
 //! Writes a `tokenizer.json`, and what a `tokenizer_config.json` says of it.
 
+use graver_runtime::tokenizer::{Ids, PairOptions, empty_model};
 use serde::Serialize;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::base64;
 use super::merges;
@@ -42,8 +43,11 @@ struct Parts {
     decoder: Value,
 }
 
-/// The file. Vocabulary and merges are written one by one: they are most of it.
-pub(super) fn tokenizer(vocabulary: &Vocabulary<'_>, kind: &Kind<'_>) -> Vec<u8> {
+/// The file, and a table of its vocabulary and merges, which are not in it then.
+pub(super) fn tokenizer(
+    vocabulary: &Vocabulary<'_>,
+    kind: &Kind<'_>,
+) -> (Vec<u8>, Option<Vec<u8>>) {
     let parts = match kind {
         Kind::Bytes { cuts, .. } => bytes(cuts),
         Kind::Pieces(own) => pieces(own),
@@ -55,20 +59,31 @@ pub(super) fn tokenizer(vocabulary: &Vocabulary<'_>, kind: &Kind<'_>) -> Vec<u8>
     field(&mut out, "pre_tokenizer", &parts.pre_tokenizer);
     field(&mut out, "post_processor", &surround(vocabulary));
     field(&mut out, "decoder", &parts.decoder);
-    out.extend(br#","model":{"#);
-    match kind {
+    let falls_back = vocabulary.falls_back_to_bytes();
+    let mut options = PairOptions {
+        fuse_unk: falls_back,
+        byte_fallback: falls_back,
+        ..PairOptions::default()
+    };
+    let table = match kind {
         Kind::Bytes { cuts, merges } => {
-            pairs(&mut out, vocabulary, merges, cuts.whole_words, &Value::Null);
+            options.ignore_merges = cuts.whole_words;
+            pairs(&mut out, vocabulary, &vocabulary.ids(), merges, &options)
         }
-        Kind::Pieces(own) if own.likeliest => likeliest(&mut out, vocabulary),
+        Kind::Pieces(own) if own.likeliest => {
+            likeliest(&mut out, vocabulary);
+            None
+        }
         Kind::Pieces(_) => {
-            let merges = merges::of_scores(vocabulary);
+            let ids = vocabulary.ids();
+            let merges = merges::of_scores(vocabulary, &ids);
             let unknown = vocabulary.unknown.map(|id| vocabulary.token(id));
-            pairs(&mut out, vocabulary, &merges, false, &unknown.into());
+            options.unk_token = unknown.map(String::from);
+            pairs(&mut out, vocabulary, &ids, &merges, &options)
         }
-    }
-    out.extend(b"}}");
-    out
+    };
+    out.push(b'}');
+    (out, table)
 }
 
 /// What stands in a `tokenizer_config.json`.
@@ -125,37 +140,32 @@ fn pieces(own: &Pieces<'_>) -> Parts {
     }
 }
 
-/// A model that joins pairs.
+/// A model that joins pairs, and the table of its vocabulary, if that can be one.
 fn pairs(
     out: &mut Vec<u8>,
     vocabulary: &Vocabulary<'_>,
+    ids: &Ids<'_>,
     merges: &[(&str, &str)],
-    whole_words: bool,
-    unknown: &Value,
-) {
-    let falls_back = vocabulary.falls_back_to_bytes();
-    out.extend(br#""type":"BPE","dropout":null,"continuing_subword_prefix":null,"end_of_word_suffix":null"#);
-    field(out, "unk_token", unknown);
-    field(out, "fuse_unk", &falls_back);
-    field(out, "byte_fallback", &falls_back);
-    field(out, "ignore_merges", &whole_words);
-    out.extend(br#","vocab":{"#);
-    for (id, token) in vocabulary.tokens.iter().enumerate() {
-        comma(out, id);
-        put(out, token);
-        out.extend(format!(":{id}").bytes());
+    options: &PairOptions,
+) -> Option<Vec<u8>> {
+    let table = options.table(ids, merges.iter().copied());
+    let mut model = empty_model(options);
+    if table.is_none() {
+        let tokens = vocabulary.tokens.iter().map(AsRef::as_ref);
+        model["vocab"] = tokens
+            .zip(0..)
+            .map(|(token, id): (&str, u32)| (token.to_string(), id.into()))
+            .collect::<Map<_, _>>()
+            .into();
+        model["merges"] = merges.iter().map(|(l, r)| json!([l, r])).collect();
     }
-    out.extend(br#"},"merges":["#);
-    for (i, pair) in merges.iter().enumerate() {
-        comma(out, i);
-        put(out, pair);
-    }
-    out.push(b']');
+    field(out, "model", &model);
+    table
 }
 
 /// A model that takes the likeliest sequence.
 fn likeliest(out: &mut Vec<u8>, vocabulary: &Vocabulary<'_>) {
-    out.extend(br#""type":"Unigram""#);
+    out.extend(br#","model":{"type":"Unigram""#);
     field(out, "unk_id", &vocabulary.unknown);
     field(out, "byte_fallback", &vocabulary.falls_back_to_bytes());
     out.extend(br#","vocab":["#);
@@ -164,7 +174,7 @@ fn likeliest(out: &mut Vec<u8>, vocabulary: &Vocabulary<'_>) {
         comma(out, id);
         put(out, &piece);
     }
-    out.push(b']');
+    out.extend(b"]}");
 }
 
 fn added((id, content, special): (u32, &str, bool)) -> Value {

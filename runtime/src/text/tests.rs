@@ -41,6 +41,7 @@ fn tokenizer_files_are_found() {
         config: Some(path("tokenizer_config.json")),
         special_tokens_map: Some(path("special_tokens_map.json")),
         added_tokens: Some(path("added_tokens.json")),
+        table: None,
     });
     assert_eq!(
         LoadedText::find(all.path()).unwrap(),
@@ -55,6 +56,7 @@ fn tokenizer_files_are_found() {
         config: None,
         special_tokens_map: None,
         added_tokens: None,
+        table: None,
     });
     assert_eq!(LoadedText::find(one.path()).unwrap().tokenizer, expected);
 }

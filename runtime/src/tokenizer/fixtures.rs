@@ -93,6 +93,7 @@ pub(crate) fn files(tokenizer: &Value) -> Files<Cow<'static, [u8]>> {
         config: None,
         special_tokens_map: None,
         added_tokens: None,
+        table: None,
     }
 }
 

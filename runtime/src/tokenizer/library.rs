@@ -1,21 +1,39 @@
 //! Reads `tokenizer.json`: its large parts in one pass, without a copy between the text and the library's tables.
 //!
 //! The library's own reader holds a vocabulary three times before it has its model, which for a quarter of a million tokens takes half a
-//! gigabyte and most of a second. Here a BPE goes from the text straight to the library's builder. Everything else is small, or rare, and left
+//! gigabyte and most of a second. Here a BPE goes from the text straight to the library's builder, or to a table (`table`). Everything else is small, or rare, and left
 //! to the library.
 
+use std::borrow::Cow;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::de::{Error as _, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::{Map, Value};
-use tokenizers::models::bpe::{BpeBuilder, Vocab};
-use tokenizers::{AddedToken, ModelWrapper, Tokenizer};
+use tokenizers::models::bpe::Vocab;
+use tokenizers::{
+    AddedToken, DecoderWrapper, ModelWrapper, NormalizerWrapper, PostProcessorWrapper,
+    PreTokenizerWrapper, TokenizerImpl,
+};
+
+use super::lazy::{Lazy, Vocabulary};
+use super::pairs::{PairOptions, Pairs};
+use super::table::Table;
 
 /// The version of the format.
 const VERSION: &str = "1.0";
 /// The model that is read here.
-const BPE: &str = "BPE";
+pub(super) const BPE: &str = "BPE";
+
+/// The library's tokenizer, with a vocabulary that need not be the library's.
+pub(super) type Library = TokenizerImpl<
+    Vocabulary,
+    NormalizerWrapper,
+    PreTokenizerWrapper,
+    PostProcessorWrapper,
+    DecoderWrapper,
+>;
 
 /// What `tokenizer.json` has. Truncation and padding are for training batches, and not read.
 #[derive(Deserialize)]
@@ -57,14 +75,17 @@ impl Parts {
             .map(|added| added.token.content.as_str())
     }
 
-    /// The library's tokenizer.
-    pub(super) fn into_tokenizer(self) -> tokenizers::Result<Tokenizer> {
-        let mut tokenizer = Tokenizer::new(self.model.0);
-        tokenizer.with_normalizer(part::<tokenizers::NormalizerWrapper>(self.normalizer)?);
-        tokenizer.with_pre_tokenizer(part::<tokenizers::PreTokenizerWrapper>(self.pre_tokenizer)?);
-        let post_processor = part::<tokenizers::PostProcessorWrapper>(self.post_processor)?;
+    /// The library's tokenizer, with the vocabulary of a table if there is one.
+    pub(super) fn into_tokenizer(
+        self,
+        table: Option<Cow<'static, [u8]>>,
+    ) -> tokenizers::Result<Library> {
+        let mut tokenizer = Library::new(self.model.into_vocabulary(table)?);
+        tokenizer.with_normalizer(part::<NormalizerWrapper>(self.normalizer)?);
+        tokenizer.with_pre_tokenizer(part::<PreTokenizerWrapper>(self.pre_tokenizer)?);
+        let post_processor = part::<PostProcessorWrapper>(self.post_processor)?;
         tokenizer.with_post_processor(post_processor);
-        tokenizer.with_decoder(part::<tokenizers::DecoderWrapper>(self.decoder)?);
+        tokenizer.with_decoder(part::<DecoderWrapper>(self.decoder)?);
         let added: Vec<AddedToken> = self.added_tokens.into_iter().map(|a| a.token).collect();
         tokenizer.add_tokens(&added);
         Ok(tokenizer)
@@ -75,8 +96,36 @@ fn part<T: for<'de> Deserialize<'de>>(value: Option<Value>) -> serde_json::Resul
     value.map(serde_json::from_value).transpose()
 }
 
-/// The library's model.
-struct Model(ModelWrapper);
+/// What makes tokens of words.
+pub(super) enum Model {
+    /// Byte pairs, of which the library has made nothing yet.
+    Pairs(Pairs),
+    /// Something else, or byte pairs that do not say first that they are.
+    Other(ModelWrapper),
+}
+
+impl Model {
+    /// With the vocabulary from a table, if there is one, in the place of its own.
+    fn into_vocabulary(self, table: Option<Cow<'static, [u8]>>) -> tokenizers::Result<Vocabulary> {
+        match (self, table) {
+            (Model::Pairs(pairs), Some(table)) => {
+                let lazy = Lazy::new(Table::open(table)?, pairs.options);
+                Ok(Vocabulary::Table(Arc::new(lazy)))
+            }
+            (Model::Pairs(pairs), None) => {
+                let builder = pairs.options.builder();
+                let built = builder
+                    .vocab_and_merges(pairs.vocab, pairs.merges)
+                    .build()?;
+                Ok(Vocabulary::Whole(ModelWrapper::BPE(built)))
+            }
+            (Model::Other(model), None) => Ok(Vocabulary::Whole(model)),
+            (Model::Other(_), Some(_)) => {
+                Err("there is a table of byte pairs beside it, which it has none of".into())
+            }
+        }
+    }
+}
 
 impl<'de> Deserialize<'de> for Model {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Model, D::Error> {
@@ -98,7 +147,7 @@ impl<'de> Visitor<'de> for ModelVisitor {
         if let Some(key) = map.next_key::<String>()? {
             let value: Value = map.next_value()?;
             if key == "type" && value == BPE {
-                return bpe(map);
+                return pairs(map).map(Model::Pairs);
             }
             seen.insert(key, value);
         }
@@ -106,55 +155,40 @@ impl<'de> Visitor<'de> for ModelVisitor {
             seen.insert(key, value);
         }
         let model = ModelWrapper::deserialize(Value::Object(seen)).map_err(A::Error::custom)?;
-        Ok(Model(model))
+        Ok(Model::Other(model))
     }
 }
 
-/// A byte-pair encoding, from its second entry on.
-fn bpe<'de, A: MapAccess<'de>>(mut map: A) -> Result<Model, A::Error> {
-    let mut builder = BpeBuilder::new();
+/// Byte pairs, from the second entry on.
+fn pairs<'de, A: MapAccess<'de>>(mut map: A) -> Result<Pairs, A::Error> {
+    let mut options = PairOptions::default();
     let (mut vocab, mut merges) = (None, None);
     while let Some(key) = map.next_key::<String>()? {
         match key.as_str() {
             "vocab" => vocab = Some(map.next_value::<Vocab>()?),
             "merges" => merges = Some(map.next_value::<Merges>()?),
-            "dropout" => {
-                if let Some(dropout) = map.next_value()? {
-                    builder = builder.dropout(dropout);
-                }
-            }
-            "unk_token" => {
-                if let Some(token) = map.next_value()? {
-                    builder = builder.unk_token(token);
-                }
-            }
-            "continuing_subword_prefix" => {
-                if let Some(prefix) = map.next_value()? {
-                    builder = builder.continuing_subword_prefix(prefix);
-                }
-            }
-            "end_of_word_suffix" => {
-                if let Some(suffix) = map.next_value()? {
-                    builder = builder.end_of_word_suffix(suffix);
-                }
-            }
+            "dropout" => options.dropout = map.next_value()?,
+            "unk_token" => options.unk_token = map.next_value()?,
+            "continuing_subword_prefix" => options.continuing_subword_prefix = map.next_value()?,
+            "end_of_word_suffix" => options.end_of_word_suffix = map.next_value()?,
             flag @ ("fuse_unk" | "byte_fallback" | "ignore_merges") => {
                 let Some(set) = map.next_value()? else {
                     continue;
                 };
-                builder = match flag {
-                    "fuse_unk" => builder.fuse_unk(set),
-                    "byte_fallback" => builder.byte_fallback(set),
-                    _ => builder.ignore_merges(set),
-                };
+                match flag {
+                    "fuse_unk" => options.fuse_unk = set,
+                    "byte_fallback" => options.byte_fallback = set,
+                    _ => options.ignore_merges = set,
+                }
             }
             _ => drop(map.next_value::<serde::de::IgnoredAny>()?),
         }
     }
-    let vocab = vocab.ok_or_else(|| A::Error::missing_field("vocab"))?;
-    let merges = merges.ok_or_else(|| A::Error::missing_field("merges"))?;
-    let built = builder.vocab_and_merges(vocab, merges.0).build();
-    Ok(Model(ModelWrapper::BPE(built.map_err(A::Error::custom)?)))
+    Ok(Pairs {
+        options,
+        vocab: vocab.ok_or_else(|| A::Error::missing_field("vocab"))?,
+        merges: merges.ok_or_else(|| A::Error::missing_field("merges"))?.0,
+    })
 }
 
 /// Pairs of tokens that become one, the first first.

@@ -13,8 +13,10 @@ const BLANK: char = '▁';
 impl Tokenizer {
     /// One more than the largest id.
     pub fn vocab(&self) -> usize {
-        let vocab = self.library.get_vocab(true);
-        vocab.values().max().map_or(0, |id| *id as usize + 1)
+        let added = self.library.get_added_vocabulary();
+        let added = added.get_added_tokens_decoder().keys().max();
+        let ids = self.library.get_model().ids();
+        ids.max(added.map_or(0, |id| *id as usize + 1))
     }
 
     /// Whether a token is one of those that texts do not show: `<|end|>`.

@@ -5,7 +5,7 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use super::TokenizerError;
+use super::{TokenizerError, prepare};
 use crate::files::{self, MAX_CONFIG, MAX_TOKENIZER};
 
 /// Names of the files, in folders and in artifacts.
@@ -18,6 +18,8 @@ pub mod names {
     pub(crate) const SPECIAL_TOKENS_MAP: &str = "special_tokens_map.json";
     /// Tokens added to the vocabulary, in older folders.
     pub(crate) const ADDED_TOKENS: &str = "added_tokens.json";
+    /// The vocabulary of a `tokenizer.json` that has none, in artifacts.
+    pub(crate) const TABLE: &str = "tokenizer.table";
 }
 
 /// The files that describe a tokenizer: their paths, or their contents.
@@ -31,6 +33,8 @@ pub struct Files<T> {
     pub special_tokens_map: Option<T>,
     /// `added_tokens.json`.
     pub added_tokens: Option<T>,
+    /// The vocabulary and merges of a `tokenizer.json` from which they were taken ([`Source::prepared`]).
+    pub table: Option<T>,
 }
 
 impl<T> Files<T> {
@@ -49,6 +53,7 @@ impl<T> Files<T> {
             config: find(names::CONFIG)?,
             special_tokens_map: find(names::SPECIAL_TOKENS_MAP)?,
             added_tokens: find(names::ADDED_TOKENS)?,
+            table: find(names::TABLE)?,
         }))
     }
 
@@ -58,6 +63,7 @@ impl<T> Files<T> {
             (names::CONFIG, &self.config),
             (names::SPECIAL_TOKENS_MAP, &self.special_tokens_map),
             (names::ADDED_TOKENS, &self.added_tokens),
+            (names::TABLE, &self.table),
         ];
         let others = others.into_iter();
         std::iter::once((names::TOKENIZER, &self.tokenizer))
@@ -203,7 +209,8 @@ impl Source {
     pub fn in_folder(folder: &Path) -> Source {
         let at = |name| {
             let path = folder.join(name);
-            Ok::<_, std::convert::Infallible>(files::is_there(&path).then_some(path))
+            let is_there = name != names::TABLE && files::is_there(&path);
+            Ok::<_, std::convert::Infallible>(is_there.then_some(path))
         };
         match Files::find(at) {
             Ok(Some(files)) => Source::Files(files),
@@ -226,6 +233,23 @@ impl Source {
             Source::Recipe(recipe) => recipe.source(),
             other @ (Source::Files(_) | Source::Bytes { .. } | Source::Missing(_)) => Ok(other),
         }
+    }
+
+    /// The same with its files read or made, and the vocabulary of byte pairs as a table, with which it loads in no time: what artifacts
+    /// carry.
+    ///
+    /// # Errors
+    /// A file that cannot be read, or of which no tokenizer can be made. Loading finds what is wrong with its contents.
+    pub fn prepared(self) -> Result<Source, TokenizerError> {
+        let mut source = self.read()?;
+        if let Source::Bytes { files, .. } = &mut source
+            && files.table.is_none()
+            && let Ok(Some((tokenizer, table))) = prepare::split(&files.tokenizer)
+        {
+            files.tokenizer = Cow::Owned(tokenizer);
+            files.table = Some(Cow::Owned(table));
+        }
+        Ok(source)
     }
 
     /// The same with its files read, none of which is larger than such a file can be, or made.

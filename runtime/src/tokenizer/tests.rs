@@ -8,6 +8,7 @@ use super::fixtures::{
 use super::{Files, Missing, Source, Tokenizer, TokenizerError, names};
 
 mod added;
+mod table;
 
 const BOS: u32 = 1;
 

@@ -8,7 +8,7 @@ use std::borrow::Cow;
 use std::sync::OnceLock;
 
 use graver_runtime::stream::{HELD_BYTES, TextStream};
-use graver_runtime::tokenizer::{Files, Source, Tokenizer, TokenizerError};
+use graver_runtime::tokenizer::{Files, Source, Tokenizer};
 use serde_json::{Map, Value, json};
 
 use super::Choices;
@@ -32,7 +32,8 @@ fn check_ids(data: &[u8]) {
     let known = KNOWN.get_or_init(|| {
         known()
             .iter()
-            .map(|t| load(t.to_string().as_bytes(), [&[]; 3]).expect("loads"))
+            .map(|t| source(t.to_string().as_bytes(), [&[]; 3]))
+            .map(|t| Tokenizer::load(&t).expect("loads"))
             .collect()
     });
     let mut choices = Choices::new(data);
@@ -86,14 +87,19 @@ fn has_long_spoilt_run(tokenizer: &Tokenizer, ids: &[u32]) -> bool {
 fn check_files(data: &[u8]) {
     let mut parts = data.splitn(5, |b| *b == 0);
     let [tokenizer, config, text, map, added] = [(); 5].map(|()| parts.next().unwrap_or_default());
-    let tokenizer = match load(tokenizer, [config, map, added]) {
+    let files = source(tokenizer, [config, map, added]);
+    let tokenizer = match Tokenizer::load(&files) {
         Ok(tokenizer) => tokenizer,
         Err(message) => return drop(message.to_string()),
     };
     let text = String::from_utf8_lossy(text);
-    let ids = tokenizer
-        .encode(&text)
-        .unwrap_or_else(|_| (0..20).collect());
+    let ids = match tokenizer.encode(&text) {
+        Ok(ids) => {
+            check_table(files, &tokenizer, &text, &ids);
+            ids
+        }
+        Err(_) => (0..20).collect(),
+    };
     drop(tokenizer.decode(&ids).map_err(|e| e.to_string()));
     let mut stream = TextStream::new(&tokenizer);
     for id in ids.iter().take(MAX_IDS) {
@@ -105,19 +111,29 @@ fn check_files(data: &[u8]) {
     drop(TextStream::after(&tokenizer, &ids));
 }
 
+/// With a table of its vocabulary it is the same tokenizer.
+fn check_table(files: Source, whole: &Tokenizer, text: &str, ids: &[u32]) {
+    let table = files.prepared().expect("files in memory can be read");
+    let table = Tokenizer::load(&table).expect("it loads without");
+    assert_eq!(table.encode(text).expect("it did without"), ids, "{text:?}");
+    let decoded = [whole, &table].map(|t| t.decode(ids).map_err(drop));
+    assert_eq!(decoded[0], decoded[1], "{ids:?}");
+}
+
 /// Files beside `tokenizer.json` that are empty are not there.
-fn load(tokenizer: &[u8], beside: [&[u8]; 3]) -> Result<Tokenizer, TokenizerError> {
+fn source(tokenizer: &[u8], beside: [&[u8]; 3]) -> Source {
     let beside = beside.map(|file| (!file.is_empty()).then(|| Cow::Owned(file.to_vec())));
     let [config, special_tokens_map, added_tokens] = beside;
-    Tokenizer::load(&Source::Bytes {
+    Source::Bytes {
         place: "memory".into(),
         files: Files {
             tokenizer: Cow::Owned(tokenizer.to_vec()),
             config,
             special_tokens_map,
             added_tokens,
+            table: None,
         },
-    })
+    }
 }
 
 /// The two kinds that models come with, and the first with the decoders of others.
