@@ -92,13 +92,12 @@ impl<'a> Rows<'a> {
     /// eight bits may leave one out.
     pub(super) fn packable(self) -> Option<Quant> {
         let quant = self.storage.packed()?;
-        let (low, high) = quant.range();
+        // Types whose integers may be beyond the range have one too few, never one too many.
+        let low = i8::try_from(quant.range().0).unwrap_or(i8::MIN);
         let fits = |piece: &[u8]| {
             let parts = &mut Parts::new();
-            piece.chunks_exact(self.storage.bytes).all(|block| {
-                let found = self.storage.extremes(block, parts);
-                low <= i32::from(*found.start()) && i32::from(*found.end()) <= high
-            })
+            let mut blocks = piece.chunks_exact(self.storage.bytes);
+            blocks.all(|block| !self.storage.has_less(low, block, parts))
         };
         let pieces = self.bytes.par_chunks(self.storage.bytes * AT_ONCE);
         let fits = !self.storage.may_not_fit() || pieces.all(fits);

@@ -233,7 +233,8 @@ impl Quant {
 
     /// Writes all integers of a group of row `lane` into a panel: [`Quant::put`] for each, many times faster.
     pub fn put_group(self, panel: &mut [u8], lane: usize, group: usize, q: &[i8; GROUP]) {
-        let stored = q.map(|q| (i32::from(q) + self.offset()) as u8);
+        let offset = self.offset() as u8;
+        let stored = q.map(|q| (q as u8).wrapping_add(offset));
         let chunks = panel[self.group_at(group) + self.factor_bytes()..].chunks_exact_mut(CHUNK);
         let own = chunks.skip(lane).step_by(PANEL_ROWS);
         match self.bits() {

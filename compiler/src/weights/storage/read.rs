@@ -100,15 +100,21 @@ impl StorageType {
         self.groups().parts(block, self.block, parts);
     }
 
-    /// The smallest and the largest integer of a block of codes.
+    /// Whether an integer of a block of codes is less than `low`.
     ///
     /// # Panics
     /// For blocks of other types.
-    pub(crate) fn extremes(&self, block: &[u8], parts: &mut Parts) -> RangeInclusive<i8> {
-        let integers = self.groups().integers(block, self.block, parts);
+    pub(crate) fn has_less(&self, low: i8, block: &[u8], parts: &mut Parts) -> bool {
+        let groups = self.groups();
+        let as_they_lie = bits::whole(groups.codes, block, self.block);
         // Without an end in between, so that it goes in vectors.
-        let least = integers.iter().fold(i8::MAX, |least, q| least.min(*q));
-        least..=integers.iter().fold(i8::MIN, |most, q| most.max(*q))
+        let is_less = |found: bool, q: i8| found | (q < low);
+        if let (Integers::Less(0), Some(codes)) = (&groups.integers, as_they_lie) {
+            let each = codes.iter().map(|code| *code as i8);
+            return each.fold(false, is_less);
+        }
+        let integers = groups.integers(block, self.block, parts).iter();
+        integers.copied().fold(false, is_less)
     }
 
     fn groups(&self) -> &Groups {
