@@ -11,6 +11,7 @@ mod error;
 #[cfg(feature = "artifact")]
 mod exports;
 pub mod files;
+pub mod fnv;
 pub mod generate;
 pub mod info;
 pub mod kernels;

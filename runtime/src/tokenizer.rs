@@ -153,13 +153,7 @@ impl Tokenizer {
         if !self.byte_fallback {
             return None;
         }
-        let piece = self.library.id_to_token(id)?;
-        let hex = piece.strip_prefix("<0x")?.strip_suffix('>')?;
-        if hex.len() == 2 {
-            u8::from_str_radix(hex, 16).ok()
-        } else {
-            None
-        }
+        pairs::byte_of(&self.library.id_to_token(id)?)
     }
 
     /// What messages call it: the file it came from.

@@ -1,6 +1,6 @@
 //! A whole model: one graph for the embedding, one for each kind of layer, one for the head, and the order in which they run.
 
-use super::dim::RecurrentId;
+use super::dim::{Dim, RecurrentId};
 use super::nodes::{Graph, NodeId};
 use super::ops::{Collective, Op};
 
@@ -20,6 +20,18 @@ pub struct Block {
     pub name: String,
     /// What it computes.
     pub graph: Graph,
+}
+
+impl Block {
+    /// What it is handed, by name.
+    pub(crate) fn inputs(&self) -> impl Iterator<Item = (&str, &[Dim])> {
+        let graph = &self.graph;
+        let input = move |id| match graph.op(id) {
+            Op::Input(name) => Some((name.as_str(), graph.shape(id).as_slice())),
+            _ => None,
+        };
+        graph.order().into_iter().filter_map(input)
+    }
 }
 
 /// A whole model.

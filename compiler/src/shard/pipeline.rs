@@ -70,13 +70,9 @@ fn cuts(program: &Program) -> Vec<usize> {
 fn begins_with_embedding(program: &Program, at: usize) -> bool {
     let mut there = embedded(program);
     program.layers[at..].iter().all(|block| {
-        let graph = &program.blocks[*block].graph;
-        let inputs = graph.all(|op| matches!(op, Op::Input(_)));
-        let are_there = inputs.into_iter().all(|id| match graph.op(id) {
-            Op::Input(name) => there.contains(name.as_str()),
-            _ => true,
-        });
-        there.extend(graph.outputs.iter().map(|(name, _)| name.as_str()));
+        let block = &program.blocks[*block];
+        let are_there = block.inputs().all(|(name, _)| there.contains(name));
+        there.extend(block.graph.outputs.iter().map(|(name, _)| name.as_str()));
         are_there
     })
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::io::{self, Write};
 
 use graver_runtime::abi::Dtype;
+use graver_runtime::fnv;
 use half::{bf16, f16};
 use rayon::prelude::*;
 
@@ -82,9 +83,7 @@ impl Draw {
 
 /// FNV-1a over the name, mixed with the seed.
 pub(super) fn name_seed(seed: u64, name: &str) -> u64 {
-    let hash = name.bytes().fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
-        (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let hash = fnv::fnv1a(fnv::NOTHING, name.as_bytes());
     mix(hash ^ mix(seed))
 }
 

@@ -80,18 +80,18 @@ impl Lazy {
         for character in text.chars() {
             let mut bytes = [0; 4];
             let written = character.encode_utf8(&mut bytes);
-            let is_token = self.table.id(written).is_some();
-            if !is_token {
+            let id_of = |token: &str| self.table.id(token);
+            if id_of(written).is_none() {
                 let standing_in = self.options.standing_in_for(written);
-                ids.extend(standing_in.filter_map(|token| self.table.id(&token)));
-            }
-            if is_token
-                || self
+                ids.extend(standing_in.filter_map(|token| id_of(&token)));
+                if !self
                     .options
-                    .stands_for(written, |token| self.table.id(token).is_some())
-            {
-                met.push(character);
+                    .stands_for(written, |token| id_of(token).is_some())
+                {
+                    continue;
+                }
             }
+            met.push(character);
         }
         self.table.parts(&met, |id| {
             ids.insert(id);

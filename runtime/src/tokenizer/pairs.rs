@@ -67,9 +67,8 @@ impl PairOptions {
 
     /// Whether a token may stand for something else than its text.
     fn stands_in(&self, token: &str) -> bool {
-        let is_byte = || (0..=u8::MAX).any(|byte| byte_token(byte) == token);
-        self.unk_token.as_deref() == Some(token)
-            || self.byte_fallback && token.starts_with("<0x") && is_byte()
+        let is_byte = || byte_of(token).is_some_and(|byte| byte_token(byte) == token);
+        self.unk_token.as_deref() == Some(token) || self.byte_fallback && is_byte()
     }
 
     /// The table of a vocabulary with these options; nothing where it would not give what the library gives.
@@ -103,7 +102,17 @@ impl Pairs {
     }
 }
 
-/// The token of a byte.
+/// The byte that a token is called by: `<0x0A>`, or `<0x0a>`.
+pub(super) fn byte_of(token: &str) -> Option<u8> {
+    let hex = token.strip_prefix("<0x")?.strip_suffix('>')?;
+    if hex.len() == 2 {
+        u8::from_str_radix(hex, 16).ok()
+    } else {
+        None
+    }
+}
+
+/// The token of a byte, as the library asks for it.
 fn byte_token(byte: u8) -> String {
     format!("<0x{byte:02X}>")
 }

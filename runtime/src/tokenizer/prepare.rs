@@ -1,9 +1,6 @@
 //! Makes a `tokenizer.json` small and quick to load: its vocabulary and merges become a table.
 
-use std::fmt;
-
-use serde::de::{MapAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
 use super::library::{BPE, Model};
@@ -21,11 +18,9 @@ pub(super) fn split(bytes: &[u8]) -> serde_json::Result<Option<(Vec<u8>, Vec<u8>
     let Some(table) = pairs.table() else {
         return Ok(None);
     };
-    parts.insert(MODEL.into(), empty(&pairs.options));
+    parts.insert("model".into(), empty(&pairs.options));
     Ok(Some((serde_json::to_vec(&parts)?, table)))
 }
-
-const MODEL: &str = "model";
 
 /// A model of byte pairs without any.
 pub fn empty(options: &PairOptions) -> Value {
@@ -44,33 +39,9 @@ pub fn empty(options: &PairOptions) -> Value {
 }
 
 /// A file as it is, but for its model.
+#[derive(Deserialize)]
 struct Whole {
-    parts: Map<String, Value>,
     model: Option<Model>,
-}
-
-impl<'de> Deserialize<'de> for Whole {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Whole, D::Error> {
-        struct Entries;
-        impl<'de> Visitor<'de> for Entries {
-            type Value = Whole;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("an object")
-            }
-
-            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Whole, A::Error> {
-                let (mut parts, mut model) = (Map::new(), None);
-                while let Some(key) = map.next_key::<String>()? {
-                    if key == MODEL {
-                        model = Some(map.next_value()?);
-                    } else {
-                        parts.insert(key, map.next_value()?);
-                    }
-                }
-                Ok(Whole { parts, model })
-            }
-        }
-        deserializer.deserialize_map(Entries)
-    }
+    #[serde(flatten)]
+    parts: Map<String, Value>,
 }

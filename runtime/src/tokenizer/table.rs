@@ -15,6 +15,8 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+use crate::fnv;
+
 /// What the file begins with.
 const MAGIC: [u8; 8] = *b"GRVPAIR1";
 /// Bytes before the first array.
@@ -263,20 +265,19 @@ fn merge(bytes: &[u8]) -> Merge {
     }
 }
 
-/// FNV-1a, which a text that becomes longer goes on with.
+/// What a text is found by.
 #[derive(Clone, Copy)]
 struct Hash(u64);
 
 impl Hash {
-    const NOTHING: Hash = Hash(0xcbf2_9ce4_8422_2325);
+    const NOTHING: Hash = Hash(fnv::NOTHING);
 
     fn of(bytes: &[u8]) -> Hash {
         Hash::NOTHING.with(bytes)
     }
 
     fn with(self, bytes: &[u8]) -> Hash {
-        let byte = |hash: u64, byte: &u8| (hash ^ u64::from(*byte)).wrapping_mul(0x100_0000_01b3);
-        Hash(bytes.iter().fold(self.0, byte))
+        Hash(fnv::fnv1a(self.0, bytes))
     }
 
     /// Some of its bits.

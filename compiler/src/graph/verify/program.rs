@@ -141,7 +141,7 @@ impl Program {
                     block: Some(b),
                     ..VerifyError::new(self.place(b), what)
                 };
-                handed_alike(inputs(block), &handed).map_err(wrong)?;
+                handed_alike(block.inputs(), &handed).map_err(wrong)?;
                 for (name, shape) in outputs_of(block).filter(|(name, _)| *name != LOGITS) {
                     handed.entry(name).or_insert(shape);
                 }
@@ -269,19 +269,6 @@ fn handed_alike<'a>(
         ));
     }
     Ok(())
-}
-
-/// What a block is handed, by name.
-fn inputs(block: &Block) -> impl Iterator<Item = (&str, &[Dim])> {
-    let graph = &block.graph;
-    let shape = |id| graph.shape(id).as_slice();
-    graph
-        .order()
-        .into_iter()
-        .filter_map(move |id| match graph.op(id) {
-            Op::Input(name) => Some((name.as_str(), shape(id))),
-            _ => None,
-        })
 }
 
 /// What a block hands on, by name.
