@@ -35,6 +35,7 @@ mod target;
 mod tiles;
 mod vectors;
 mod writer;
+mod written;
 
 use std::collections::BTreeSet;
 use std::mem::offset_of;
@@ -51,6 +52,7 @@ use self::annotate::{Annotated, annotate};
 use self::kernel::{Early, Site};
 use self::places::Places;
 use self::writer::{Writer, kernel_signature, signature};
+use self::written::{Listed, Written};
 use crate::graph::{Cut, Program, ProgramKind};
 use crate::memory::MemoryPlan;
 use crate::schedule::early::early_sum;
@@ -105,28 +107,33 @@ pub fn emit(
         module,
         planned,
         functions: FunctionBuilderContext::new(),
-        context: Context::new(),
+        written: vec![],
         ropes: vec![],
         names: BTreeSet::from([symbol.to_string()]),
-        listings,
+        is_listed: listings.is_some(),
     };
     unit.rope_data()?;
     let mut blocks = vec![];
     for b in 0..planned.program.blocks.len() {
         blocks.push(unit.block(b)?);
     }
-    unit.entry(symbol, &blocks)
+    let entry = unit.entry(symbol, &blocks)?;
+    let listed = written::define(unit.module, unit.written)?;
+    if let Some(listings) = listings {
+        listings.extend(listed);
+    }
+    Ok(entry)
 }
 
 struct Unit<'a> {
     module: &'a mut dyn Module,
     planned: &'a Planned,
     functions: FunctionBuilderContext,
-    context: Context,
+    written: Vec<Written>,
     ropes: Vec<DataId>,
     /// Symbols that are taken.
     names: BTreeSet<String>,
-    listings: Option<&'a mut Vec<Listing>>,
+    is_listed: bool,
 }
 
 type Emitted<T> = Result<T, Box<ModuleError>>;
@@ -174,7 +181,7 @@ impl Unit<'_> {
         Ok(id)
     }
 
-    /// Builds one function with `body` and compiles it.
+    /// Writes one function with `body`.
     fn function(
         &mut self,
         name: &str,
@@ -184,37 +191,36 @@ impl Unit<'_> {
         body: impl FnOnce(&mut Writer, &mut dyn Module),
     ) -> Emitted<FuncId> {
         let id = self.module.declare_function(name, linkage, &signature)?;
-        self.context.func =
-            Function::with_name_signature(UserFuncName::user(0, id.as_u32()), signature);
+        let function = Function::with_name_signature(UserFuncName::user(0, id.as_u32()), signature);
+        let mut context = Context::for_function(function);
         let config = self.module.target_config();
-        let builder = FunctionBuilder::new(&mut self.context.func, &mut self.functions);
+        let builder = FunctionBuilder::new(&mut context.func, &mut self.functions);
         let mut e = Writer::begin(builder, config.default_call_conv);
         body(&mut e, self.module);
         e.finish(config);
         if self.planned.instruments.verified {
             // The entry has no block of its own, so that it lacks addresses of weights and states.
             let thread = if linkage == Linkage::Export { 1 } else { 3 };
-            if let Some(what) = barriers::divergent(&self.context.func, thread) {
-                panic!("{name}: {what}\n{}", self.context.func.display());
+            if let Some(what) = barriers::divergent(&context.func, thread) {
+                panic!("{name}: {what}\n{}", context.func.display());
             }
         }
-        let annotated = self.listings.is_some().then(|| self.annotated(site));
-        self.module.define_function(id, &mut self.context)?;
-        if let (Some(listings), Some(annotated)) = (&mut self.listings, annotated) {
-            listings.push(Listing {
-                name: name.into(),
-                kernel: site.map(|s| (s.block, s.index)),
-                code: machine_code(&self.context, &annotated),
-                clif: annotated.clif,
-            });
-        }
-        self.module.clear_context(&mut self.context);
+        let listed = self.is_listed.then(|| Listed {
+            name: name.into(),
+            kernel: site.map(|s| (s.block, s.index)),
+            annotated: self.annotated(&mut context, site),
+        });
+        self.written.push(Written {
+            id,
+            context,
+            listed,
+        });
         Ok(id)
     }
 
     /// The function that was just written, with comments on what it reaches.
-    fn annotated(&mut self, site: Option<&Site>) -> Annotated {
-        self.context.set_disasm(true);
+    fn annotated(&self, context: &mut Context, site: Option<&Site>) -> Annotated {
+        context.set_disasm(true);
         let places = site.map(Places::of).unwrap_or_default();
         let declarations = self.module.declarations();
         let symbol = |namespace, index| match namespace {
@@ -230,7 +236,7 @@ impl Unit<'_> {
                 declarations.get_data_decl(id).linkage_name(id).into_owned()
             }
         };
-        annotate(&mut self.context.func, &places, &symbol)
+        annotate(&mut context.func, &places, &symbol)
     }
 
     fn block(&mut self, index: usize) -> Emitted<FuncId> {
@@ -450,23 +456,6 @@ fn call_layer(
         e.jump(done);
     }
     e.b.switch_to_block(done);
-}
-
-/// The code of a function that was just compiled.
-fn machine_code(context: &Context, annotated: &Annotated) -> MachineCode {
-    let Some(code) = context.compiled_code() else {
-        return MachineCode::default();
-    };
-    let located = code.buffer.get_srclocs_sorted().iter();
-    let notes = located.filter_map(|l| {
-        let note = annotated.note(l.loc)?.clone();
-        Some((l.start as usize, l.end as usize, note))
-    });
-    MachineCode {
-        bytes: code.buffer.data().to_vec(),
-        notes: notes.collect(),
-        text: code.vcode.clone().unwrap_or_default(),
-    }
 }
 
 /// A name as assemblers and debuggers like it.
