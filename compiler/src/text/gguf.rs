@@ -140,18 +140,18 @@ fn kind(file: &GgufFile) -> Result<Result<Kind<'_>, String>, GgufError> {
 
 /// The pairs of a file, in the order in which they are joined.
 fn merges<'a>(file: &'a GgufFile) -> Result<Vec<(&'a str, &'a str)>, GgufError> {
-    let merges = texts(file, "merges")?;
-    let merges = merges.ok_or(GgufError::MissingKey { key: key("merges") })?;
     // The left one may be a blank itself, but is not empty.
     let pair = |merge: &'a str| {
         let at = merge.char_indices().skip(1).find(|(_, c)| *c == ' ')?.0;
         Some((&merge[..at], &merge[at + 1..]))
     };
-    Ok(merges.into_iter().filter_map(pair).collect())
+    let pairs = texts(file, "merges", pair)?;
+    let pairs = pairs.ok_or(GgufError::MissingKey { key: key("merges") })?;
+    Ok(pairs.into_iter().flatten().collect())
 }
 
 fn vocabulary<'a>(file: &'a GgufFile, kind: &Kind<'_>) -> Result<Vocabulary<'a>, GgufError> {
-    let tokens = texts(file, "tokens")?;
+    let tokens = texts(file, "tokens", Cow::Borrowed)?;
     let tokens = tokens.ok_or(GgufError::MissingKey { key: key("tokens") })?;
     let id = |name: &str| {
         let id = file.header.metadata.whole(&file.bytes, &key(name))?;
@@ -164,24 +164,21 @@ fn vocabulary<'a>(file: &'a GgufFile, kind: &Kind<'_>) -> Result<Vocabulary<'a>,
         Kind::Bytes { cuts, .. } => (cuts.bos, false),
         Kind::Pieces(own) => (!own.likeliest, own.likeliest),
     };
-    let types = numbers(file, "token_type", tokens.len())?;
-    let scores = numbers(file, "scores", tokens.len())?;
+    let types = numbers(file, "token_type", tokens.len(), kind_of)?;
+    let scores = numbers(file, "scores", tokens.len(), float)?;
     if matches!(kind, Kind::Pieces(_)) && scores.is_none() {
         return Err(GgufError::MissingKey { key: key("scores") });
     }
     Ok(Vocabulary {
-        types: match types {
-            Some(types) => types.into_iter().map(kind_of).collect(),
-            None => vec![Type::Normal; tokens.len()],
-        },
-        scores: scores.unwrap_or_default().into_iter().map(float).collect(),
+        types: types.unwrap_or_else(|| vec![Type::Normal; tokens.len()]),
+        scores: scores.unwrap_or_default(),
         bos: id("bos_token_id")?,
         eos: id("eos_token_id")?,
         unknown: id("unknown_token_id")?,
         adds_bos: flag(file, "add_bos_token")?.unwrap_or(has_bos),
         adds_eos: flag(file, "add_eos_token")?.unwrap_or(has_eos),
         ends: ends.into_iter().flatten().collect(),
-        tokens: tokens.into_iter().map(Cow::Borrowed).collect(),
+        tokens,
     })
 }
 
@@ -217,8 +214,12 @@ fn list<'a>(file: &'a GgufFile, name: &str) -> Result<Option<List<'a>>, GgufErro
     file.header.metadata.list(&file.bytes, &key(name))
 }
 
-/// The texts of a list, all of which have to be UTF-8, and not more than any vocabulary has.
-fn texts<'a>(file: &'a GgufFile, name: &str) -> Result<Option<Vec<&'a str>>, GgufError> {
+/// What is made of the texts of a list, all of which have to be UTF-8, and not more than any vocabulary has.
+fn texts<'a, T>(
+    file: &'a GgufFile,
+    name: &str,
+    to: impl Fn(&'a str) -> T,
+) -> Result<Option<Vec<T>>, GgufError> {
     let Some(list) = list(file, name)? else {
         return Ok(None);
     };
@@ -231,33 +232,42 @@ fn texts<'a>(file: &'a GgufFile, name: &str) -> Result<Option<Vec<&'a str>>, Ggu
         }),
     };
     at_most("elements", list.len(), MAX_TOKENS)?;
-    let text = |item: Item<'a>| match item {
-        Item::Text(bytes) => {
-            std::str::from_utf8(bytes).map_err(|_| item.wrong(&key(name), "texts in UTF-8"))
-        }
-        Item::Scalar(_) | Item::List(_) => Err(item.wrong(&key(name), "a list of texts")),
-    };
-    let texts = list.items().map(text).collect::<Result<Vec<&str>, _>>()?;
-    at_most(
-        "bytes",
-        texts.iter().map(|text| text.len()).sum(),
-        MAX_BYTES,
-    )?;
+    let mut texts = Vec::with_capacity(list.len());
+    let mut bytes = 0;
+    for item in list.items() {
+        let Item::Text(text) = item else {
+            return Err(item.wrong(&key(name), "a list of texts"));
+        };
+        let Ok(text) = std::str::from_utf8(text) else {
+            return Err(item.wrong(&key(name), "texts in UTF-8"));
+        };
+        bytes += text.len();
+        texts.push(to(text));
+    }
+    at_most("bytes", bytes, MAX_BYTES)?;
     Ok(Some(texts))
 }
 
-/// The numbers of a list, one for each token.
-fn numbers(file: &GgufFile, name: &str, tokens: usize) -> Result<Option<Vec<Scalar>>, GgufError> {
+/// What is made of the numbers of a list, one for each token.
+fn numbers<T>(
+    file: &GgufFile,
+    name: &str,
+    tokens: usize,
+    to: impl Fn(Scalar) -> T,
+) -> Result<Option<Vec<T>>, GgufError> {
     let Some(list) = list(file, name)? else {
         return Ok(None);
     };
     let wrong = || Item::List(list).wrong(&key(name), "a number for each token");
-    let number = |item| match item {
-        Item::Scalar(scalar) => Ok(scalar),
-        Item::Text(_) | Item::List(_) => Err(wrong()),
-    };
-    match list.len() == tokens {
-        true => list.items().map(number).collect::<Result<_, _>>().map(Some),
-        false => Err(wrong()),
+    if list.len() != tokens {
+        return Err(wrong());
     }
+    let mut numbers = Vec::with_capacity(tokens);
+    for item in list.items() {
+        let Item::Scalar(scalar) = item else {
+            return Err(wrong());
+        };
+        numbers.push(to(scalar));
+    }
+    Ok(Some(numbers))
 }

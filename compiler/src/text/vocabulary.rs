@@ -82,10 +82,14 @@ impl<'a> Vocabulary<'a> {
 
     /// Ids that end a text: those that the file names, and those that are known by what they are called.
     pub(super) fn all_ends(&self) -> Vec<u32> {
-        // Of all that there is a few are asked for.
+        // Of all that there is a few are asked for, and few begin as those do.
         let names = TABLE.names_of_ends();
+        let first = |token: &str| token.bytes().next();
+        let firsts: Vec<Option<u8>> = names.iter().map(|name| first(name)).collect();
+        let may_be = |token: &str| firsts.contains(&first(token));
         let tokens = self.tokens.iter().map(AsRef::as_ref).zip(0..);
-        let ids: HashMap<&str, u32> = tokens.filter(|(token, _)| names.contains(token)).collect();
+        let named = tokens.filter(|(token, _)| may_be(token) && names.contains(token));
+        let ids: HashMap<&str, u32> = named.collect();
         let is_control = |id: &u32| self.types[*id as usize] == Type::Control;
         let known = TABLE.ends(
             |token| ids.contains_key(token),
