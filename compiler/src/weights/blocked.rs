@@ -4,7 +4,7 @@ use graver_runtime::abi::Quant;
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 use rayon::prelude::*;
 
-use super::lane::{Lane, Misfit};
+use super::lane::{Lanes, Misfit};
 use super::storage::{Parts, StorageType};
 
 /// Blocks that are looked at in one piece.
@@ -52,37 +52,39 @@ impl<'a> Rows<'a> {
     /// matrix [is packable](Rows::packable).
     pub(super) fn panels(self, first: usize, quant: Quant, out: &mut [u8]) -> Result<(), Misfit> {
         let panels = out.chunks_exact_mut(quant.panel_bytes(self.columns));
-        let parts = &mut Parts::new();
+        let parts = &mut std::array::from_fn(|_| Parts::new());
         for (i, panel) in panels.enumerate() {
-            for lane in 0..PANEL_ROWS {
-                self.lane((first + i) * PANEL_ROWS + lane, lane, quant, panel, parts)?;
-            }
+            self.panel((first + i) * PANEL_ROWS, quant, panel, parts)?;
         }
         Ok(())
     }
 
-    /// Writes one row of a panel; rows beyond the last are zeros.
-    fn lane(
+    /// Writes the panel that begins with row `first`; rows beyond the last are zeros.
+    fn panel(
         self,
-        row: usize,
-        lane: usize,
+        first: usize,
         quant: Quant,
         panel: &mut [u8],
-        parts: &mut Parts,
+        parts: &mut [Parts; PANEL_ROWS],
     ) -> Result<(), Misfit> {
         let StorageType { block, bytes, .. } = *self.storage;
         let (per_row, per_block) = (self.columns / block, block / GROUP);
-        if row >= self.rows {
-            return (0..self.columns / GROUP)
-                .try_for_each(|g| Lane::ZEROS.put(quant, panel, lane, g));
-        }
-        let blocks = self.bytes[row * per_row * bytes..].chunks_exact(bytes);
-        for (b, from) in blocks.take(per_row).enumerate() {
-            self.storage.parts(from, parts);
+        for b in 0..per_row {
+            for (lane, parts) in parts.iter_mut().enumerate() {
+                match first + lane < self.rows {
+                    true => {
+                        let at = ((first + lane) * per_row + b) * bytes;
+                        self.storage.parts(&self.bytes[at..at + bytes], parts);
+                    }
+                    false => *parts = Parts::new(),
+                }
+            }
             for g in 0..per_block {
-                let at = row * self.columns + b * block + g * GROUP;
-                let put = parts_from(parts, g * GROUP).put(quant, panel, lane, b * per_block + g);
-                put.map_err(|(i, found)| (at + i, found))?;
+                let put = lanes(parts, g * GROUP).put(quant, panel, b * per_block + g);
+                put.map_err(|(lane, (i, found))| {
+                    let column = b * block + g * GROUP + i;
+                    ((first + lane) * self.columns + column, found)
+                })?;
             }
         }
         Ok(())
@@ -105,13 +107,15 @@ impl<'a> Rows<'a> {
     }
 }
 
-/// Those of a block from value `first` on.
-fn parts_from(parts: &Parts, first: usize) -> Lane {
-    Lane {
-        integers: std::array::from_fn(|i| parts.integers[first + i]),
-        scales: [parts.scale(first), parts.scale(first + GROUP / 2)],
-        minimum: parts.minimum(first),
-        nested: parts.nested(first),
+/// Those of blocks from value `first` on.
+fn lanes(parts: &[Parts; PANEL_ROWS], first: usize) -> Lanes<'_> {
+    Lanes {
+        integers: std::array::from_fn(|lane| &parts[lane].integers.as_chunks().0[first / GROUP]),
+        scales: std::array::from_fn(|lane| {
+            [first, first + GROUP / 2].map(|i| parts[lane].scale(i))
+        }),
+        minima: std::array::from_fn(|lane| parts[lane].minimum(first)),
+        nested: std::array::from_fn(|lane| parts[lane].nested(first)),
     }
 }
 

@@ -6,7 +6,7 @@ use rayon::prelude::*;
 
 use super::checkpoint::Checkpoint;
 use super::integer_matrix::{IntegerMatrix, Side};
-use super::lane::{Lane, Misfit, Nested};
+use super::lane::{Lanes, Misfit, Nested};
 
 /// Bytes of a word.
 const WORD_BYTES: usize = 4;
@@ -101,43 +101,48 @@ impl<'a> IntegerRows<'a> {
         let panels = out.chunks_exact_mut(quant.panel_bytes(self.m.columns));
         for (i, panel) in panels.enumerate() {
             for g in 0..self.m.columns / GROUP {
-                for lane in 0..PANEL_ROWS {
-                    let row = (first + i) * PANEL_ROWS + lane;
-                    match row < self.m.rows {
-                        true => self.put(row, g, quant, panel, lane)?,
-                        false => Lane::ZEROS.put(quant, panel, lane, g)?,
-                    }
-                }
+                let rows = std::array::from_fn(|lane| (first + i) * PANEL_ROWS + lane);
+                self.put(rows, g, quant, panel)?;
             }
         }
         Ok(())
     }
 
-    /// Puts the values of group `g` of a row into row `lane` of a panel.
+    /// Puts the values of group `g` of rows into a panel; rows beyond the last are zeros.
     fn put(
         self,
-        row: usize,
+        rows: [usize; PANEL_ROWS],
         g: usize,
         quant: Quant,
         panel: &mut [u8],
-        lane: usize,
     ) -> Result<(), Misfit> {
+        let parts = rows.map(|row| match row < self.m.rows {
+            true => self.parts(row, g, quant),
+            false => ([0; GROUP], 0.0, 0.0),
+        });
+        let values = Lanes {
+            integers: parts.each_ref().map(|(integers, ..)| integers),
+            scales: parts.map(|(_, scale, _)| [scale; 2]),
+            minima: parts.map(|(.., minimum)| minimum),
+            nested: [Nested::NONE; PANEL_ROWS],
+        };
+        let first = |lane: usize| rows[lane] * self.m.columns + g * GROUP;
+        let misfit = |(lane, (i, found))| (first(lane) + i, found);
+        values.put(quant, panel, g).map_err(misfit)
+    }
+
+    /// The integers of group `g` of a row, their scale, and their minimum, of which the zero point is a part where the
+    /// layout has one.
+    fn parts(self, row: usize, g: usize, quant: Quant) -> ([i8; GROUP], f32, f32) {
         let column = g * GROUP;
         let of = column / self.m.group;
         let (scale, zero) = (self.scale(row, of), self.zero(row, of));
-        // The zero point is part of the minimum, where the layout has one.
         let (less, minimum) = match quant.has_minima() {
             true => (0, -(zero as f32 * scale)),
             false => (zero, 0.0),
         };
-        let values = Lane {
-            integers: std::array::from_fn(|i| (self.code(row, column + i) - less) as i8),
-            scales: [scale; 2],
-            minimum,
-            nested: Nested::NONE,
-        };
-        let misfit = |(i, found)| (row * self.m.columns + column + i, found);
-        values.put(quant, panel, lane, g).map_err(misfit)
+        let integers = std::array::from_fn(|i| (self.code(row, column + i) - less) as i8);
+        (integers, scale, minimum)
     }
 
     fn integer(self, row: usize, column: usize) -> i32 {

@@ -1,19 +1,20 @@
-//! Fills a row of a group in panels, which holds values as they were published, bit for bit.
+//! Fills groups of panels, which hold values as they were published, bit for bit.
 
 use graver_runtime::abi::Quant;
-use graver_runtime::abi::quant::GROUP;
+use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 use half::f16;
 
 /// The index of a value that is not finite, and the value.
 pub(super) type Misfit = (usize, f32);
 
-/// What the values of a row are made of: integers, the scale of each half of them, and what is added to all.
-pub(super) struct Lane {
-    pub(super) integers: [i8; GROUP],
-    pub(super) scales: [f32; 2],
-    pub(super) minimum: f32,
-    /// What scale and minimum are products of, where they are.
-    pub(super) nested: Nested,
+/// What the values of a group are made of, for each row of a panel: integers, the scale of each half of them, and what is
+/// added to all.
+pub(super) struct Lanes<'a> {
+    pub(super) integers: [&'a [i8; GROUP]; PANEL_ROWS],
+    pub(super) scales: [[f32; 2]; PANEL_ROWS],
+    pub(super) minima: [f32; PANEL_ROWS],
+    /// What scales and minima are products of, where they are.
+    pub(super) nested: [Nested; PANEL_ROWS],
 }
 
 /// Units of a scale and of what is taken away, and how many of each.
@@ -31,45 +32,54 @@ impl Nested {
     };
 }
 
-impl Lane {
-    /// What a row beyond the last has.
-    pub(super) const ZEROS: Lane = Lane {
-        integers: [0; GROUP],
-        scales: [0.0; 2],
-        minimum: 0.0,
-        nested: Nested::NONE,
-    };
-
-    /// Puts them into row `lane` of group `g` of a panel, unless one of the values is not finite: which of them, and what it is.
+impl Lanes<'_> {
+    /// Puts them into group `g` of a panel, unless one of the values is not finite: the row, which of its values, and what
+    /// it is.
     pub(super) fn put(
         &self,
         quant: Quant,
         panel: &mut [u8],
-        lane: usize,
         g: usize,
-    ) -> Result<(), Misfit> {
-        let [scale, half] = self.scales;
+    ) -> Result<(), (usize, Misfit)> {
         let group = &mut panel[quant.group_at(g)..];
+        let factors = self.scales.iter().zip(self.minima).enumerate();
         match quant {
             // They were in 16 bits before.
-            Quant::Q8 | Quant::Q4 => Quant::put_scale(group, lane, f16::from_f32(scale)),
-            Quant::Q4Narrow => {
-                Quant::put_halves(group, lane, [scale, self.minimum].map(f16::from_f32));
+            Quant::Q8 | Quant::Q4 => {
+                factors.for_each(|(lane, ([scale, _], _))| {
+                    Quant::put_scale(group, lane, f16::from_f32(*scale));
+                });
             }
-            Quant::Q4Min | Quant::Q8Min => Quant::put_factors(group, lane, [scale, self.minimum]),
-            Quant::Q8Half => Quant::put_factors(group, lane, [scale, half]),
+            Quant::Q4Narrow => factors.for_each(|(lane, ([scale, _], minimum))| {
+                Quant::put_halves(group, lane, [*scale, minimum].map(f16::from_f32));
+            }),
+            Quant::Q4Min | Quant::Q8Min => factors.for_each(|(lane, ([scale, _], minimum))| {
+                Quant::put_factors(group, lane, [*scale, minimum]);
+            }),
+            Quant::Q8Half => {
+                factors.for_each(|(lane, (scales, _))| Quant::put_factors(group, lane, *scales));
+            }
             Quant::Q4Super => {
-                Quant::put_bytes(group, lane, self.nested.factors);
-                Quant::put_halves(&mut panel[quant.head_at(g)..], lane, self.nested.units);
+                for (lane, nested) in self.nested.iter().enumerate() {
+                    Quant::put_bytes(group, lane, nested.factors);
+                }
+                let head = &mut panel[quant.head_at(g)..];
+                for (lane, nested) in self.nested.iter().enumerate() {
+                    Quant::put_halves(head, lane, nested.units);
+                }
             }
         }
-        quant.put_group(panel, lane, g, &self.integers);
+        quant.put_groups(panel, g, self.integers);
         // Nearly always the largest integers show that nothing is too large.
-        if self.scales.iter().all(|s| (s * 256.0).is_finite()) && self.minimum.is_finite() {
+        let is_small = |scale: &f32| (scale * 256.0).is_finite();
+        if self.scales.as_flattened().iter().all(is_small)
+            && self.minima.iter().all(|m| m.is_finite())
+        {
             return Ok(());
         }
-        let values = (0..GROUP).map(|i| quant.value(panel, lane, g * GROUP + i));
-        match values.enumerate().find(|(_, value)| !value.is_finite()) {
+        let each = (0..PANEL_ROWS).flat_map(|lane| (0..GROUP).map(move |i| (lane, i)));
+        let mut values = each.map(|(lane, i)| (lane, (i, quant.value(panel, lane, g * GROUP + i))));
+        match values.find(|(_, (_, value))| !value.is_finite()) {
             Some(misfit) => Err(misfit),
             None => Ok(()),
         }

@@ -95,9 +95,15 @@ impl Bits {
             && self.first == 0
     }
 
-    /// Puts these bits of all codes of `block` into `codes`, `shift` bits up.
-    pub(super) fn read(self, block: &[u8], shift: u32, codes: &mut [u8]) {
+    /// Puts these bits of all codes of `block` into `codes`, `shift` bits up, where lower bits stay.
+    fn read(self, block: &[u8], shift: u32, codes: &mut [u8]) {
         let mask = (1u16 << self.width).wrapping_sub(1) as u8;
+        if self.run.is_multiple_of(AT_ONCE) {
+            return self.read_runs(block, shift, codes);
+        }
+        if shift == 0 {
+            codes.fill(0);
+        }
         if self.is_a_bit_of_each() {
             let bytes = block[self.at..].iter();
             for (codes, byte) in codes.chunks_exact_mut(8).zip(bytes) {
@@ -128,7 +134,37 @@ impl Bits {
             }
         }
     }
+
+    /// The same of runs of many, [`AT_ONCE`] together.
+    fn read_runs(self, block: &[u8], shift: u32, codes: &mut [u8]) {
+        let mask = ((1 << self.width) - 1) * BYTES;
+        let kept = ((1 << shift) - 1) * BYTES;
+        let (mut at, mut place, mut turn) = (self.at, 0, 0);
+        let mut runs = codes.as_chunks_mut::<AT_ONCE>().0;
+        // Counted without divisions, which take longer than all else in a short block.
+        while let Some((run, rest)) = runs.split_at_mut_checked(self.run / AT_ONCE)
+            && !run.is_empty()
+        {
+            let lowest = self.first + self.by * turn as u32;
+            for (codes, bytes) in run.iter_mut().zip(block[at..].as_chunks().0) {
+                let bits = (u64::from_le_bytes(*bytes) >> lowest & mask) << shift;
+                *codes = (u64::from_le_bytes(*codes) & kept | bits).to_le_bytes();
+            }
+            (runs, place, turn) = (rest, place + 1, turn + 1);
+            if place == self.every {
+                (at, place) = (at + self.step, 0);
+            }
+            if turn == self.cycle {
+                turn = 0;
+            }
+        }
+    }
 }
+
+/// Codes of long runs that are read together.
+const AT_ONCE: usize = 8;
+/// A one in each byte.
+const BYTES: u64 = 0x0101_0101_0101_0101;
 
 /// The bits of a byte in bytes of their own, the lowest in the lowest.
 const fn spread(byte: u8) -> u64 {
@@ -151,7 +187,6 @@ pub(super) fn read(parts: &[Bits], block: &[u8], codes: &mut [u8]) {
     if let Some(whole) = whole(parts, block, codes.len()) {
         return codes.copy_from_slice(whole);
     }
-    codes.fill(0);
     let mut shift = 0;
     for part in parts {
         part.read(block, shift, codes);

@@ -42,7 +42,7 @@ pub enum FloatType {
 /// Codes in groups that share a scale.
 #[derive(Debug, PartialEq)]
 pub(super) struct Groups {
-    /// Values of a group.
+    /// Values of a group, a power of two.
     pub(super) group: usize,
     /// The codes, lowest bits first.
     pub(super) codes: &'static [Bits],

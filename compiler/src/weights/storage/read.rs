@@ -135,7 +135,8 @@ pub(crate) struct Parts {
     /// What scales and minima are products of, where they are.
     units: [f16; 2],
     factors: [[u8; MAX_GROUPS]; 2],
-    group: usize,
+    /// By how much the index of a value is shifted for that of its group.
+    group: u32,
 }
 
 impl Parts {
@@ -148,7 +149,7 @@ impl Parts {
             minima: [0.0; MAX_GROUPS],
             units: [f16::ZERO; 2],
             factors: [[0; MAX_GROUPS]; 2],
-            group: GROUP,
+            group: GROUP.trailing_zeros(),
         }
     }
 
@@ -156,18 +157,18 @@ impl Parts {
     pub(in crate::weights) fn nested(&self, i: usize) -> Nested {
         Nested {
             units: self.units,
-            factors: self.factors.map(|of_groups| of_groups[i / self.group]),
+            factors: self.factors.map(|of_groups| of_groups[i >> self.group]),
         }
     }
 
     /// The scale of an integer.
     pub(crate) fn scale(&self, i: usize) -> f32 {
-        self.scales[i / self.group]
+        self.scales[i >> self.group]
     }
 
     /// What is added to the value of an integer.
     pub(crate) fn minimum(&self, i: usize) -> f32 {
-        self.minima[i / self.group]
+        self.minima[i >> self.group]
     }
 }
 
@@ -203,7 +204,7 @@ impl Groups {
     /// The parts of a block of `count` values.
     fn parts(&self, block: &[u8], count: usize, parts: &mut Parts) {
         self.integers(block, count, parts);
-        parts.group = self.group;
+        parts.group = self.group.trailing_zeros();
         let scales = &mut parts.scales[..count / self.group];
         let minima = &mut parts.minima[..count / self.group];
         let scale = match self.scale {

@@ -45,18 +45,22 @@ fn a_group_at_once_is_each_integer_by_itself() {
     for quant in Quant::ALL {
         let (low, high) = quant.range();
         let mut one_by_one = vec![0u8; quant.panel_bytes(COLUMNS)];
-        let mut at_once = vec![0xA5u8; one_by_one.len()];
-        for (group, lane) in
-            (0..COLUMNS / GROUP).flat_map(|g| (0..PANEL_ROWS).map(move |lane| (g, lane)))
-        {
-            let q: [i8; GROUP] = std::array::from_fn(|i| {
-                (low + (group * 5 + lane * 37 + i * 11) as i32 % (high - low + 1)) as i8
+        let [mut rows, mut at_once] = [(); 2].map(|()| vec![0xA5u8; one_by_one.len()]);
+        for group in 0..COLUMNS / GROUP {
+            let q: [[i8; GROUP]; PANEL_ROWS] = std::array::from_fn(|lane| {
+                std::array::from_fn(|i| {
+                    (low + (group * 5 + lane * 37 + i * 11) as i32 % (high - low + 1)) as i8
+                })
             });
-            for (i, q) in q.iter().enumerate() {
-                quant.put(&mut one_by_one, lane, group * GROUP + i, i32::from(*q));
+            for (lane, q) in q.iter().enumerate() {
+                for (i, q) in q.iter().enumerate() {
+                    quant.put(&mut one_by_one, lane, group * GROUP + i, i32::from(*q));
+                }
+                quant.put_group(&mut rows, lane, group, q);
             }
-            quant.put_group(&mut at_once, lane, group, &q);
+            quant.put_groups(&mut at_once, group, q.each_ref());
         }
+        assert_eq!(rows, at_once, "{quant}");
         for (lane, column) in each_place() {
             let [a, b] = [&one_by_one, &at_once].map(|p| quant.get(p, lane, column));
             assert_eq!(a, b, "{quant} row {lane} column {column}");
