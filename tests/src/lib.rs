@@ -6,6 +6,7 @@ pub mod filetest;
 pub mod fuzz;
 pub mod gguf;
 pub mod http;
+pub mod mixture;
 pub mod programs;
 pub mod share;
 

@@ -17,6 +17,7 @@ use graver_runtime::generate::Meetings;
 use graver_runtime::profile::Profile;
 use graver_runtime::ranks::{Shared, local};
 use graver_runtime::session::{Session, SessionOptions, Wanted};
+use graver_tests::mixture::{FFN, mixture};
 use graver_tests::{
     compile_for, compile_options, fixture_folders, load_checkpoint, load_shapes, quantized, share,
     tiny,
@@ -240,6 +241,20 @@ fn ranks_share_what_a_gguf_file_has() {
         let load = || driver::load(&source, Purpose::Run, None, &|_, _, _| {}).unwrap();
         ranks_agree(&path.display().to_string(), &load);
     }
+}
+
+/// Experts in blocks of every type are cut between panels and between groups.
+#[test]
+fn ranks_share_experts_in_blocks() {
+    let file = tempfile::Builder::new().suffix(".gguf").tempfile().unwrap();
+    std::fs::write(&file, mixture(FFN).bytes()).unwrap();
+    let source = ModelSource::Gguf {
+        path: file.path(),
+        spec: None,
+        floats: false,
+    };
+    let load = || driver::load(&source, Purpose::Run, None, &|_, _, _| {}).unwrap();
+    ranks_agree("a mixture in blocks", &load);
 }
 
 /// A server, and what joins several of them.

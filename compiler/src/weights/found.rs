@@ -3,15 +3,15 @@
 //! Matrices of a float type stay where they are. Vectors that are not f32, and matrices in the forms in which large models
 //! are published, are converted into one blob of our own, at the end, when it is known how much memory they take.
 
+mod packable;
+
 use super::blobs::{Blob, Weights, Widened};
-use super::blocked::Rows;
 use super::checkpoint::Checkpoint;
 use super::drawing::write_made;
 use super::error::WeightsError;
 use super::file::FileBytes;
 use super::file_error::Unplaced;
 use super::header::{HeaderTensor, weight_type};
-use super::integer_rows::IntegerRows;
 use super::left_over::check_left_over;
 use super::nearest::nearest;
 use super::published::{Published, Stored, Widen};
@@ -57,6 +57,10 @@ struct Found {
     /// Vectors that are in no tensor, in the same blob: where, what, and of which layer.
     made: Vec<(Range<usize>, Made, Option<usize>)>,
     converted_bytes: usize,
+    /// What tensors of blocks can be packed in, by name.
+    packable: HashMap<String, Option<Quant>>,
+    /// What all experts of the family that is being read can be packed in.
+    alike: Option<Quant>,
     /// How the checkpoint stores what it quantises.
     published: Published,
     /// Tensors of the checkpoint that some slot reads.
@@ -73,6 +77,8 @@ impl Found {
             conversions: vec![],
             made: vec![],
             converted_bytes: 0,
+            packable: HashMap::new(),
+            alike: None,
             published,
             used: BTreeSet::new(),
             expected: BTreeSet::new(),
@@ -110,14 +116,22 @@ impl Found {
         };
         let stored = stored(&name).expect("found");
         self.expected.extend(tried.into_iter().map(|c| c.name));
-        // What is packed lies as `[out, in]`, whichever way round the plain form would.
-        let mut weight = weight.clone();
-        if let Stored::Packed { .. } | Stored::Integers(_) = stored {
-            weight.transposed = false;
-        }
+        let weight = as_stored(weight, &stored);
         let mut layout = Layout::of(&weight, label, at.layer, stack)?;
+        let packed = match (at.expert, stack) {
+            (None, _) | (_, Some(_)) => {
+                let place = (slot, label, name.as_str());
+                self.packable(checkpoint, place, &stored, &layout, &weight)?
+            }
+            // Of experts with a tensor each, the first decides for all.
+            (Some(0), None) => {
+                self.alike = self.alike(checkpoint, model, slot, label, at)?;
+                self.alike
+            }
+            (Some(_), None) => self.alike,
+        };
         let place = (slot, label, name.as_str());
-        let (how, held) = self.check(checkpoint, place, &stored, &layout, &weight)?;
+        let (how, held) = self.check(checkpoint, place, &stored, (&layout, packed), &weight)?;
         if weight.scattered().is_some() {
             layout = Layout::gathered(&weight);
         }
@@ -125,7 +139,10 @@ impl Found {
         let found = &self.tensors[tensor];
         Ok(match held {
             Encoding::Float(dtype) => layout.view(&weight, tensor, found, dtype),
-            Encoding::Quantized(quant) => panels(&weight, tensor, found, quant),
+            Encoding::Quantized(quant) => {
+                let first = layout.first_panel(&weight).expect("checked");
+                panels(&weight, tensor, found, (quant, first))
+            }
         })
     }
 
@@ -187,11 +204,11 @@ impl Found {
         checkpoint: &Checkpoint,
         (slot, label, name): (&Slot<'_>, &str, &str),
         stored: &Stored<'_>,
-        layout: &Layout,
+        (layout, packed): (&Layout, Option<Quant>),
         weight: &Weight,
     ) -> Result<(Option<Widen>, Encoding), WeightsError> {
         if let Stored::Integers(_) = stored {
-            return self.check_integers(checkpoint, (slot, weight), (name, label), layout);
+            return self.check_integers(checkpoint, (name, label), layout, packed);
         }
         if let (Stored::Packed { blocks, scales }, None) = (stored, weight.scattered()) {
             let names = [blocks.header.name.as_str(), scales];
@@ -229,7 +246,7 @@ impl Found {
             return Ok((Some(how), Encoding::Float(Dtype::F32)));
         }
         if let Some(storage) = stored.storage() {
-            return self.check_blocked(checkpoint, (slot, weight), label, stored, storage);
+            return check_blocked(label, header, storage, packed);
         }
         let dtype = float_type(header, label)?;
         Ok(match slot.role.is_vector() && dtype != Dtype::F32 {
@@ -238,57 +255,20 @@ impl Found {
         })
     }
 
-    /// What becomes of blocks that no kernel reads: panels that hold the same values, where there are such and a whole matrix is
-    /// read that all products go through, or f32.
-    fn check_blocked(
-        &self,
-        checkpoint: &Checkpoint,
-        (slot, w): (&Slot<'_>, &Weight),
-        label: &str,
-        stored: &Stored<'_>,
-        storage: &'static StorageType,
-    ) -> Result<(Option<Widen>, Encoding), WeightsError> {
-        let header = stored.header();
-        if !storage.is_read() {
-            return Err(WeightsError::WrongType {
-                tensor: header.name.clone(),
-                slot: label.to_string(),
-                found: storage.name.into(),
-            });
-        }
-        let bytes = checkpoint.files[checkpoint.tensors[&header.name].file].bytes(header);
-        let packed = (checkpoint.packs && is_whole_product(slot, w))
-            .then(|| Rows::of(storage, bytes, &header.shape).packable())
-            .flatten();
-        Ok(match packed {
-            Some(quant) => (
-                Some(Widen::Panels(storage, quant)),
-                Encoding::Quantized(quant),
-            ),
-            None => (Some(Widen::Blocked(storage)), Encoding::Float(Dtype::F32)),
-        })
-    }
-
-    /// What becomes of integers: panels as [above](Found::check_blocked), or f32.
+    /// What becomes of integers: panels as [of blocks](check_blocked), or f32.
     fn check_integers(
         &mut self,
         checkpoint: &Checkpoint,
-        (slot, weight): (&Slot<'_>, &Weight),
         (name, label): (&str, &str),
         layout: &Layout,
+        packed: Option<Quant>,
     ) -> Result<(Option<Widen>, Encoding), WeightsError> {
         let integers = self.published.integers().expect("they were found by it");
         let matrix = integers.matrix(checkpoint, name, &layout.stored, label)?;
-        let parts = integers.names(name);
-        let packed = (checkpoint.packs && is_whole_product(slot, weight))
-            .then(|| IntegerRows::of(checkpoint, &matrix).packable())
-            .flatten();
         let there = |part: &String| checkpoint.tensors.contains_key(part);
-        self.used.extend(parts.into_iter().filter(there));
-        let held = match packed {
-            Some(quant) => Encoding::Quantized(quant),
-            None => Encoding::Float(Dtype::F32),
-        };
+        self.used
+            .extend(integers.names(name).into_iter().filter(there));
+        let held = packed.map_or(Encoding::Float(Dtype::F32), Encoding::Quantized);
         Ok((Some(Widen::Integers(Box::new(matrix), packed)), held))
     }
 
@@ -378,10 +358,36 @@ impl Found {
     }
 }
 
-/// Whether a slot reads a whole matrix, through which all products go: what panels are for.
-fn is_whole_product(slot: &Slot<'_>, w: &Weight) -> bool {
-    let is_whole = w.part.or(w.columns).is_none() && w.family.is_none() && !w.transposed;
-    is_whole && matches!(slot.role, Role::Matrix | Role::Table) && w.shape.len() == 2
+/// A weight in the form in which it was found: what is packed lies as `[out, in]`, whichever way round the plain form would.
+fn as_stored(weight: &Weight, stored: &Stored<'_>) -> Weight {
+    let mut weight = weight.clone();
+    if let Stored::Packed { .. } | Stored::Integers(_) = stored {
+        weight.transposed = false;
+    }
+    weight
+}
+
+/// What becomes of blocks that no kernel reads: panels that hold the same values, where there are such, or f32.
+fn check_blocked(
+    label: &str,
+    header: &HeaderTensor,
+    storage: &'static StorageType,
+    packed: Option<Quant>,
+) -> Result<(Option<Widen>, Encoding), WeightsError> {
+    if !storage.is_read() {
+        return Err(WeightsError::WrongType {
+            tensor: header.name.clone(),
+            slot: label.to_string(),
+            found: storage.name.into(),
+        });
+    }
+    Ok(match packed {
+        Some(quant) => (
+            Some(Widen::Panels(storage, quant)),
+            Encoding::Quantized(quant),
+        ),
+        None => (Some(Widen::Blocked(storage)), Encoding::Float(Dtype::F32)),
+    })
 }
 
 /// The type of a tensor of floats.
@@ -405,17 +411,18 @@ fn held_bytes(held: Encoding, shape: &[usize]) -> usize {
     }
 }
 
-/// What a slot reads of a matrix in panels, all of it.
-fn panels(weight: &Weight, tensor: usize, held: &Tensor, quant: Quant) -> View {
+/// What a slot reads of a tensor in panels, from number `first` on.
+fn panels(weight: &Weight, tensor: usize, held: &Tensor, (quant, first): (Quant, usize)) -> View {
+    let (rows, columns) = (weight.shape[0], weight.shape[1]);
     View {
         slot: weight.slot.clone(),
         name: held.name.clone(),
         tensor,
         blob: held.blob,
-        offset_bytes: held.offset_bytes,
+        offset_bytes: held.offset_bytes + first * quant.panel_bytes(columns),
         encoding: Encoding::Quantized(quant),
-        row_stride_bytes: quant.panel_bytes(weight.shape[1]),
-        bytes: held.bytes,
+        row_stride_bytes: quant.panel_bytes(columns),
+        bytes: quant.matrix_bytes(rows, columns),
         transposed: false,
     }
 }

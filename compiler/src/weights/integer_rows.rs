@@ -50,8 +50,9 @@ impl<'a> IntegerRows<'a> {
         groups.enumerate().find(|(_, found)| is_odd(*found))
     }
 
-    /// The packed layout that holds the same values, if any does: groups have to be whole ones of the layout, and in order.
-    pub(super) fn packable(self) -> Option<Quant> {
+    /// The packed layout that holds the same values, if any does: groups have to be whole ones of the layout, and in order. One
+    /// of many that have to be alike goes into a layout that does not depend on its zero points.
+    pub(super) fn packable(self, is_one_of_many: bool) -> Option<Quant> {
         let m = self.m;
         let is_whole = m.group.is_multiple_of(GROUP) && m.columns.is_multiple_of(GROUP);
         let in_order = self.order.is_none() || (0..m.columns).all(|i| self.group(i) == i / m.group);
@@ -63,7 +64,7 @@ impl<'a> IntegerRows<'a> {
             all.all(|(row, g)| self.zero(row, g) == self.middle())
         };
         Some(match (m.bits, m.scale_type) {
-            (4, Dtype::F16) if is_middle() => Quant::Q4,
+            (4, Dtype::F16) if !is_one_of_many && is_middle() => Quant::Q4,
             // Scale and zero point have 15 bits together, so that their product and every sum with it is exact.
             (4, Dtype::F16 | Dtype::Bf16) => Quant::Q4Min,
             (_, _) if !self.is_in(Quant::Q8.range()) => return None,

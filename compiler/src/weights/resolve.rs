@@ -5,6 +5,7 @@ use super::view::{Tensor, View};
 use crate::spec::model::Section;
 use crate::spec::model::{Model, Range, Weight};
 use crate::walk::{Slot, kind_slots, slots};
+use graver_runtime::abi::quant::PANEL_ROWS;
 use graver_runtime::abi::{Dtype, Encoding};
 
 /// Hears of long work: bytes in all, bytes done since it was last called.
@@ -17,7 +18,7 @@ pub(super) type Walked = (Vec<View>, Vec<Vec<View>>, Vec<View>);
 #[derive(Clone, Copy, Debug, Default)]
 pub(super) struct At {
     pub(super) layer: Option<usize>,
-    expert: Option<usize>,
+    pub(super) expert: Option<usize>,
 }
 
 /// Calls `view(slot, label, at)` for every slot in order, and for every expert of a family; labels are for messages:
@@ -203,6 +204,19 @@ impl Layout {
     /// First row of the part.
     pub(super) fn first_row(&self) -> usize {
         self.first.0
+    }
+
+    /// The panel that begins with the weight's first row, where all rows of the tensor are in panels; none if another row
+    /// begins it, or the weight is not whole rows in the order in which they lie. What one expert has, all of its family have.
+    pub(super) fn first_panel(&self, weight: &Weight) -> Option<usize> {
+        let is_rows = weight.shape.len() == 2 && !weight.transposed;
+        if !is_rows || weight.columns.is_some() || weight.blocks().is_some() {
+            return None;
+        }
+        let (row, before) = (self.first.0, self.stack.map_or(0, |s| s.expert));
+        let each = self.stack.map_or(0, |_| self.stored[1]);
+        let begin_panels = [row, each].iter().all(|n| n.is_multiple_of(PANEL_ROWS));
+        begin_panels.then_some((before * each + row) / PANEL_ROWS)
     }
 
     /// That of a vector whose numbers have been put together.

@@ -1,7 +1,7 @@
 //! Integers as GPTQ, AWQ and compressed-tensors publish them: panels hold what floats do, bit for bit, and what does not fit is refused.
 
 use super::*;
-use crate::weights::{Checkpoint, Source, View, Weights, resolve};
+use crate::weights::{Checkpoint, SafetensorsFile, Source, View, Weights, resolve};
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 use graver_runtime::abi::{Encoding, Quant};
 
@@ -64,6 +64,166 @@ fn panels_hold_the_values_that_floats_have() {
         }
         assert_eq!(matrices, 7, "{form}");
     }
+}
+
+/// Tensors of a checkpoint: name, type, shape and bytes.
+type Tensors = Vec<(String, String, Vec<usize>, Vec<u8>)>;
+
+/// The GPTQ fixture as another architecture, with its tensors as `change` makes them.
+fn rearranged(edit: impl Fn(&mut Value), change: impl Fn(Tensors) -> Tensors) -> Folder {
+    let source = fixture("llama-gptq");
+    let config = fs::read(source.join("config.json")).unwrap();
+    let mut config: Value = serde_json::from_slice(&config).unwrap();
+    edit(&mut config);
+    let stored = SafetensorsFile::open(&source.join("model.safetensors")).unwrap();
+    let tensors = stored.tensors.iter().map(|(name, header)| {
+        let bytes = stored.bytes(header).to_vec();
+        let (dtype, shape) = (header.dtype.to_string(), header.shape.clone());
+        (name.clone(), dtype, shape, bytes)
+    });
+    let tensors = change(tensors.collect());
+    let tensors: Vec<_> = tensors
+        .iter()
+        .map(|(name, dtype, shape, bytes)| (&**name, &**dtype, &**shape, bytes.clone()))
+        .collect();
+    Folder::with(&[
+        ("config.json", config.to_string().as_bytes()),
+        ("model.safetensors", &file(&tensors)),
+    ])
+}
+
+/// The fixture's MLP as the three experts of a mixture, whose tensors `edit` may change.
+fn mixture(edit: impl Fn(&str, &mut Vec<u8>)) -> Folder {
+    let block = "model.layers.0.block_sparse_moe.";
+    let config = |config: &mut Value| {
+        config["model_type"] = "mixtral".into();
+        config["num_local_experts"] = 3.into();
+    };
+    rearranged(config, |stored| {
+        let router = format!("{block}gate.weight");
+        let mut tensors: Tensors = vec![(router, "F32".into(), vec![3, 64], vec![0; 3 * 64 * 4])];
+        for (name, dtype, shape, bytes) in stored {
+            let expert = |e: usize| {
+                let names = [("gate_proj", "w1"), ("down_proj", "w2"), ("up_proj", "w3")];
+                let mlp = name.strip_prefix("model.layers.0.mlp.")?;
+                let (old, new) = names.iter().find(|(old, _)| mlp.starts_with(old))?;
+                Some(format!("{block}experts.{e}.{}", mlp.replacen(old, new, 1)))
+            };
+            let names = match expert(0) {
+                Some(_) => (0..3).filter_map(expert).collect(),
+                None => vec![name.clone()],
+            };
+            for name in names {
+                let mut bytes = bytes.clone();
+                edit(&name, &mut bytes);
+                tensors.push((name, dtype.clone(), shape.clone(), bytes));
+            }
+        }
+        tensors
+    })
+}
+
+/// Queries, keys and values in one matrix, gate and up in another: each is rows of panels.
+#[test]
+fn joined_matrices_are_parts_of_panels() {
+    let joined = |name: &str| {
+        let parts = [
+            ("q_proj", "qkv_proj", 0),
+            ("k_proj", "qkv_proj", 1),
+            ("v_proj", "qkv_proj", 2),
+            ("gate_proj", "gate_up_proj", 0),
+            ("up_proj", "gate_up_proj", 1),
+        ];
+        let part = parts.into_iter().find(|(part, ..)| name.contains(part));
+        part.map(|(part, whole, at)| (name.replace(part, whole), at))
+    };
+    let folder = rearranged(
+        |config| config["model_type"] = "phi3".into(),
+        |mut stored| {
+            stored.sort_by_key(|(name, ..)| joined(name).map_or(0, |(_, at)| at));
+            let mut tensors: Tensors = vec![];
+            for (name, dtype, shape, bytes) in stored {
+                let Some((whole, at)) = joined(&name) else {
+                    tensors.push((name, dtype, shape, bytes));
+                    continue;
+                };
+                let begun = tensors.iter_mut().find(|(name, ..)| *name == whole);
+                match begun {
+                    None => tensors.push((whole, dtype, shape, bytes)),
+                    // Groups of inputs are those of all outputs.
+                    Some(_) if name.ends_with("g_idx") => assert!(at > 0),
+                    // Outputs are columns.
+                    Some((_, _, first, rest)) => {
+                        let rows = shape[0];
+                        let both = rest
+                            .chunks(rest.len() / rows)
+                            .zip(bytes.chunks(bytes.len() / rows));
+                        *rest = both.flat_map(|(a, b)| [a, b].concat()).collect();
+                        first[1] += shape[1];
+                    }
+                }
+            }
+            tensors
+        },
+    );
+    let packed = weights(&folder.0, true).unwrap();
+    let apart = weights(&fixture("llama-gptq"), true).unwrap();
+    assert!(packed.widened.is_empty(), "{:?}", packed.widened);
+    let mut parts = 0;
+    for view in &packed.layers[0] {
+        let Encoding::Quantized(quant) = view.encoding else {
+            continue;
+        };
+        let own = apart.layers[0].iter().find(|own| own.slot == view.slot);
+        let own = own.unwrap();
+        assert_eq!(own.encoding, view.encoding, "{}", view.slot);
+        let rows = view.bytes / view.row_stride_bytes * PANEL_ROWS;
+        let [a, b] = [(&packed, view), (&apart, own)].map(|(w, v)| unpacked(w, v, quant, rows));
+        assert_eq!(a, b, "{}", view.slot);
+        parts += usize::from(view.name != own.name);
+    }
+    assert_eq!(parts, 5);
+}
+
+/// Code reads all experts alike, so that they have one layout, whatever zero points each of them has.
+#[test]
+fn experts_have_one_layout() {
+    let folder = mixture(|name, bytes| {
+        // Of the second, all zero points are in the middle; they are stored less one.
+        if name.contains("experts.1.") && name.ends_with("qzeros") {
+            bytes.fill(0x77);
+        }
+    });
+    let [packed, floats] = [true, false].map(|packs| weights(&folder.0, packs).unwrap());
+    assert!(packed.widened.is_empty(), "{:?}", packed.widened);
+    let mut experts = 0;
+    for (view, plain) in packed.layers[0].iter().zip(&floats.layers[0]) {
+        if !view.slot.contains("moe") || view.slot.contains("router") {
+            continue;
+        }
+        let quant = Quant::Q4Min;
+        assert_eq!(view.encoding, Encoding::Quantized(quant), "{}", view.name);
+        let plain = floats.bytes(plain);
+        let columns = view.row_stride_bytes / quant.group_bytes() * GROUP;
+        let held = unpacked(&packed, view, quant, plain.len() / 4 / columns);
+        assert_eq!(f32_bytes(&held), plain, "{}", view.name);
+        experts += 1;
+    }
+    assert_eq!(experts, 9);
+}
+
+#[test]
+fn one_expert_out_of_order_makes_floats_of_all() {
+    let folder = mixture(|name, bytes| {
+        if name.contains("experts.2.w3") && name.ends_with("g_idx") {
+            bytes.rotate_left(128);
+        }
+    });
+    let weights = weights(&folder.0, true).unwrap();
+    let [widened] = &weights.widened[..] else {
+        panic!("one family becomes floats: {:?}", weights.widened);
+    };
+    assert_eq!((widened.storage, widened.tensors), ("INT4", 3));
 }
 
 #[test]
