@@ -345,11 +345,12 @@ pub(super) const SHARED: Keys = &[
     ("weigh", OneOf(LINEAR_OR_WEIGHT)),
 ];
 pub(super) const WEIGHT: Keys = &[
-    ("tensor", Object(STORED)),
+    ("tensor", OneOf(STORED_OR_JOINED)),
     ("transposed", Plain),
     ("part", Object(RANGE)),
     ("columns", Object(RANGE)),
 ];
+const STORED_OR_JOINED: Choices = &[(&["join"], JOIN), (&[], STORED)];
 /// One of several tensors that may hold a weight.
 pub(super) const STORED: Keys = &[
     ("tensor", Plain),
@@ -358,6 +359,10 @@ pub(super) const STORED: Keys = &[
     ("part", Object(RANGE)),
     ("columns", Object(RANGE)),
 ];
+/// A matrix whose heads have rows in several tensors.
+pub(super) const JOIN: Keys = &[("join", List(&Object(JOINED))), ("heads", Plain)];
+/// One of these tensors.
+pub(super) const JOINED: Keys = &[("tensor", Plain), ("rows", Plain), ("transposed", Plain)];
 pub(super) const EXPERTS: Keys = &[("from", Plain), ("count", Plain)];
 pub(super) const RANGE: Keys = &[
     ("from", Plain),

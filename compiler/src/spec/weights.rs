@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::error::{Fault, Kind, Read};
 use super::form;
-use super::model::{Linear, Range, Weight};
+use super::model::{Joined, JoinedPart, Linear, Range, Weight};
 use super::read::{Fields, Node};
 
 /// Largest number of rows of a joined tensor.
@@ -57,6 +57,7 @@ fn weights(
             columns: None,
             family,
             experts: None,
+            joined: None,
             made: None,
         });
     }
@@ -77,6 +78,7 @@ fn weights(
         columns: None,
         family,
         experts: None,
+        joined: None,
         made: None,
     };
     let mut weight = stored(&fields, weight)?;
@@ -122,6 +124,9 @@ fn alternative(node: &Node<'_, '_>, outer: &Weight) -> Read<Option<Weight>> {
     let (name, mut weight) = match node.value.is_object() {
         false => (node, outer.clone()),
         true => {
+            if node.value.get("join").is_some() {
+                return joined(&node, outer).map(Some);
+            }
             let fields = node.object(form::STORED)?;
             let mut weight = stored(&fields, outer.clone())?;
             weight.experts = experts(&fields, outer.family)?;
@@ -130,6 +135,38 @@ fn alternative(node: &Node<'_, '_>, outer: &Weight) -> Read<Option<Weight>> {
     };
     weight.tensors = vec![tensor_name(&name, outer.family)?];
     Ok(Some(weight))
+}
+
+/// `"join": [{"tensor", "rows", "transposed"}, …], "heads": n`: a matrix whose heads have rows in several tensors.
+fn joined(node: &Node<'_, '_>, outer: &Weight) -> Read<Weight> {
+    let fields = node.object(form::JOIN)?;
+    let Some(join) = fields.raw("join").filter(|join| join.value.is_array()) else {
+        return Err(node.wrong("a list of tensors to `join`"));
+    };
+    let rows = outer.shape[0];
+    let heads = fields.required("heads")?.whole(1, rows)?;
+    let mut parts = vec![];
+    for element in join.elements()?.into_iter().take(MAX_ALTERNATIVES) {
+        let fields = element.object(form::JOINED)?;
+        parts.push(JoinedPart {
+            tensor: tensor_name(&fields.required("tensor")?, None)?,
+            rows: fields.required("rows")?.whole(1, rows)?,
+            transposed: fields.flag("transposed")?,
+        });
+    }
+    let of_head: usize = parts.iter().map(|part| part.rows).sum();
+    let is_whole = of_head.checked_mul(heads) == Some(rows);
+    if outer.family.is_some() || outer.shape.len() != 2 || !is_whole {
+        return Err(join.fault(Fault::Range {
+            found: format!("{heads} heads of {of_head} rows"),
+            expected: format!("the rows of one matrix of shape {:?}", outer.shape),
+        }));
+    }
+    Ok(Weight {
+        tensors: vec![parts[0].tensor.clone()],
+        joined: Some(Joined { heads, parts }),
+        ..outer.clone()
+    })
 }
 
 /// `"experts": {"from": first, "count": how many}`: those of a family that a tensor holds.
@@ -170,7 +207,8 @@ fn in_one(found: Vec<Weight>) -> Result<Weight, Option<Fault>> {
 }
 
 fn stored_alike(a: &Weight, b: &Weight) -> bool {
-    (a.transposed, a.part, a.columns, a.experts) == (b.transposed, b.part, b.columns, b.experts)
+    let form = |w: &Weight| (w.transposed, w.part, w.columns, w.experts);
+    form(a) == form(b) && a.joined.is_none() && b.joined.is_none()
 }
 
 /// Reads a matrix `[out, in]` with an optional bias: a weight, or `{"weight": …, "bias": …}`.

@@ -3,6 +3,7 @@
 //! Matrices of a float type stay where they are. Vectors that are not f32, and matrices in the forms in which large models
 //! are published, are converted into one blob of our own, at the end, when it is known how much memory they take.
 
+mod joined;
 mod packable;
 
 use super::blobs::{Blob, Weights, Widened};
@@ -116,6 +117,9 @@ impl Found {
         };
         let stored = stored(&name).expect("found");
         self.expected.extend(tried.into_iter().map(|c| c.name));
+        if let Some(joined) = &weight.joined {
+            return self.joined(checkpoint, (weight, joined), label, at);
+        }
         let weight = as_stored(weight, &stored);
         let mut layout = Layout::of(&weight, label, at.layer, stack)?;
         let packed = match (at.expert, stack) {
@@ -440,6 +444,7 @@ fn widened(checkpoint: &Checkpoint, conversions: &[Conversion]) -> Vec<Widened> 
             | Widen::Whole { .. }
             | Widen::Blocks { .. }
             | Widen::Packed { .. }
+            | Widen::Joined(_)
             | Widen::Panels(..) => continue,
         };
         let of_type = all.entry(name).or_insert(Widened {

@@ -25,6 +25,7 @@ mod index;
 mod integer_matrix;
 mod integer_rows;
 mod integers;
+mod joined;
 mod kinds;
 mod lane;
 mod left_over;

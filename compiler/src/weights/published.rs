@@ -11,6 +11,7 @@ use super::file::StoredTensor;
 use super::header::{HeaderTensor, weight_type};
 use super::integer_matrix::IntegerMatrix;
 use super::integers::{IntegerForm, Integers};
+use super::joined::Joints;
 use super::storage::StorageType;
 use crate::spec::model::Blocks;
 use graver_runtime::abi::{Dtype, Quant};
@@ -84,6 +85,8 @@ pub(super) enum Widen {
         first: usize,
         blocks: Blocks,
     },
+    /// From several tensors to f32, each of which has some rows of every head.
+    Joined(Joints),
     /// From whole numbers below one that f32 holds, of so many bytes each.
     Whole { bytes_each: usize, below: usize },
     /// From FP8 to f32, with scales in a tensor, one for each block.
@@ -293,6 +296,7 @@ impl Widen {
             | Widen::Whole { .. }
             | Widen::Blocked(_)
             | Widen::Panels(..)
+            | Widen::Joined(_)
             | Widen::Integers(..) => None,
             Widen::Blocks { scales, .. } | Widen::Packed { scales, .. } => Some(scales),
         }
@@ -308,6 +312,7 @@ impl Widen {
             | Widen::Packed { .. }
             | Widen::Blocked(_)
             | Widen::Panels(..)
+            | Widen::Joined(_)
             | Widen::Integers(..) => None,
         }
     }

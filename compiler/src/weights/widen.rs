@@ -15,6 +15,7 @@ use super::checkpoint::Checkpoint;
 use super::error::{TensorPlace, WeightsError};
 use super::header::weight_type;
 use super::integer_rows::IntegerRows;
+use super::joined::{self, Joints};
 use super::published::{GROUP, Widen, plane};
 use super::resolve::Progress;
 use super::whole::whole;
@@ -112,6 +113,8 @@ enum Misfit {
     },
     /// What the value with this index is.
     Float { index: usize, found: f32 },
+    /// What a value of one of several tensors is.
+    Joined(joined::Misfit),
     /// A whole number that is not below what it should be.
     Whole { index: usize, found: i64 },
 }
@@ -136,6 +139,17 @@ impl Misfit {
                     found,
                 }
             }
+            Misfit::Joined((part, index, found)) => {
+                let Widen::Joined(joints) = &c.how else {
+                    unreachable!("only joined tensors are several")
+                };
+                let name = &joints.parts[part].name;
+                let (_, columns) = plane(&checkpoint.tensors[name].header.shape);
+                WeightsError::NotFinite {
+                    place: place(name, columns, index),
+                    found,
+                }
+            }
             Misfit::Whole { index, found } => {
                 let header = &checkpoint.tensors[&c.name].header;
                 let Widen::Whole { below, .. } = c.how else {
@@ -152,6 +166,7 @@ impl Misfit {
                     Widen::Integers(matrix, _) => matrix.columns,
                     Widen::Float(_)
                     | Widen::Gathered { .. }
+                    | Widen::Joined(_)
                     | Widen::Whole { .. }
                     | Widen::Blocks { .. }
                     | Widen::Packed { .. }
@@ -172,6 +187,7 @@ impl Misfit {
                     Widen::Packed { .. } => shape[shape.len() - 2] * GROUP,
                     Widen::Float(_)
                     | Widen::Gathered { .. }
+                    | Widen::Joined(_)
                     | Widen::Whole { .. }
                     | Widen::Blocks { .. }
                     | Widen::Blocked(_)
@@ -206,6 +222,7 @@ enum Source<'a> {
         bytes_each: usize,
         below: usize,
     },
+    Joined(&'a Checkpoint, &'a Joints),
     Blocks(Blocks<'a>),
     Packed {
         bytes: &'a [u8],
@@ -253,6 +270,7 @@ impl<'a> Source<'a> {
                 first: *first,
                 blocks: *blocks,
             },
+            Widen::Joined(joints) => Source::Joined(checkpoint, joints),
             Widen::Whole { bytes_each, below } => Source::Whole {
                 bytes,
                 bytes_each: *bytes_each,
@@ -289,6 +307,7 @@ impl<'a> Source<'a> {
     fn grain_bytes(self) -> usize {
         match self {
             Source::Float { .. } | Source::Gathered { .. } | Source::Whole { .. } => 4,
+            Source::Joined(_, joints) => joints.head_bytes(),
             Source::Blocks(blocks) => blocks.plane.1 * 4,
             Source::Packed { to, .. } => GROUP * to.size(),
             Source::Blocked(rows) => rows.storage.block * 4,
@@ -337,6 +356,10 @@ impl<'a> Source<'a> {
                         false => Err(Misfit::Whole { index, found }),
                     }
                 })
+            }
+            Source::Joined(checkpoint, joints) => {
+                let made = joints.floats(checkpoint, first, out);
+                made.map_err(Misfit::Joined)
             }
             Source::Blocks(blocks) => {
                 let mut rows = out.chunks_exact_mut(blocks.plane.1 * 4).enumerate();

@@ -28,5 +28,5 @@ pub use recurrent::{
     Convolved, Decay, DeltaNet, Forgetting, LowRank, Projection, Recurrence, ShortConv,
 };
 pub use rope::{LongFreqs, Rope};
-pub use weight::{Blocks, Range, Weight};
+pub use weight::{Blocks, Joined, JoinedPart, Range, Weight};
 pub use whole::{Model, Section};

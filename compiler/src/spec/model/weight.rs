@@ -28,9 +28,32 @@ pub struct Weight {
     /// The experts that these tensors hold, where they do not hold all: the first, and how many. `{e}` counts from the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub experts: Option<(usize, usize)>,
+    /// In several tensors, which have some rows of every head each; `tensors` names the first of them.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub joined: Option<Joined>,
     /// In no tensor: made of sizes.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub made: Option<Made>,
+}
+
+/// A matrix whose heads are put together from several tensors.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Joined {
+    /// How many heads there are.
+    pub heads: usize,
+    /// What each tensor has of every head, in the order of a head's rows.
+    pub parts: Vec<JoinedPart>,
+}
+
+/// A tensor `[heads, rows, in]`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct JoinedPart {
+    /// The tensor's name, `{i}` standing for the layer index.
+    pub tensor: String,
+    /// Rows of a head.
+    pub rows: usize,
+    /// Stored as `[heads, in, rows]`.
+    pub transposed: bool,
 }
 
 /// A run of rows or columns of a tensor.
@@ -92,6 +115,7 @@ impl Weight {
             columns: None,
             family: None,
             experts: None,
+            joined: None,
             made: Some(made),
         }
     }

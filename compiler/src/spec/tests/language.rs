@@ -85,6 +85,38 @@ fn a_weight_may_be_stored_in_several_ways() {
     );
 }
 
+/// Heads may have their rows in several tensors, all of which have to be there for the whole matrix.
+#[test]
+fn heads_may_be_joined_from_several_tensors() {
+    let joined = |heads: usize, rows: [usize; 2]| {
+        with_up(json!({ "tensor": ["l.{i}.up", { "heads": heads, "join": [
+            { "tensor": "l.{i}.k", "rows": rows[0], "transposed": true }, { "tensor": "l.{i}.v", "rows": rows[1] }
+        ] }] }))
+    };
+    let rows = up(&model(&with_up("l.{i}.up".into()))).shape[0];
+    let m = model(&joined(2, [1, rows / 2 - 1]));
+    let [other] = &up(&m).others[..] else {
+        panic!("{:?}", up(&m).others)
+    };
+    let join = other.joined.as_ref().unwrap();
+    assert_eq!((join.heads, join.parts.len()), (2, 2));
+    assert!(join.parts[0].transposed && !join.parts[1].transposed);
+    let text = bind(&joined(3, [1, 2]), &config()).unwrap_err().to_string();
+    assert!(text.contains("found 3 heads of 3 rows"), "{text}");
+    for (wrong, expected) in [
+        (json!([]), "found 1 heads of 0 rows"),
+        (json!("l.{i}.k"), "a list of tensors to `join`"),
+        (
+            json!([{ "tensor": "a", "rows": 1, "part": 2 }]),
+            "unknown key `part`",
+        ),
+    ] {
+        let spec = with_up(json!({ "tensor": [{ "heads": 1, "join": wrong }] }));
+        let text = bind(&spec, &config()).unwrap_err().to_string();
+        assert!(text.contains(expected), "{text}");
+    }
+}
+
 /// A number of key heads that is null is as good as none.
 #[test]
 fn null_heads_are_absent_heads() {

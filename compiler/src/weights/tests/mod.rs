@@ -5,6 +5,7 @@ mod experts;
 mod folders;
 mod index;
 mod integers;
+mod joined;
 mod listed;
 mod misfits;
 mod published;
@@ -115,6 +116,7 @@ fn weight(slot: &str, tensor: &str, shape: &[usize]) -> Weight {
         columns: None,
         family: None,
         experts: None,
+        joined: None,
         made: None,
     }
 }
