@@ -359,6 +359,7 @@ impl<'a> Builder<'a> {
     }
 
     pub(super) fn norm(&mut self, n: &model::Norm, group: usize, x: NodeId, name: &str) -> NodeId {
+        let group = n.group.unwrap_or(group);
         let is_shared = |w: &&Weight| w.shape.iter().product::<usize>() == group;
         let gain = n.gain.as_ref().filter(is_shared);
         let bias = n.bias.as_ref().filter(is_shared);
@@ -368,7 +369,7 @@ impl<'a> Builder<'a> {
         let op = Norm {
             kind: n.kind,
             eps: n.eps,
-            group: n.group.unwrap_or(group),
+            group,
             gain: gain.is_some(),
             bias: bias.is_some(),
             unit_offset: n.unit_offset,
