@@ -253,8 +253,16 @@ impl Channels {
 pub(super) fn delta_rule(e: &mut Writer, s: &Site, d: &DeltaRule) {
     let o = s.read(|take| d.operands(take));
     by_segment(e, s, d.heads, |e, segment, head| {
-        let group = e.int(d.group());
-        let key_head = e.b.ins().udiv(head, group);
+        let key_head = match d.in_turn {
+            true => {
+                let key_heads = e.int(d.key_heads);
+                e.b.ins().urem(head, key_heads)
+            }
+            false => {
+                let group = e.int(d.group());
+                e.b.ins().udiv(head, group)
+            }
+        };
         // A vector that all tokens see has no columns.
         let constant = s.graph.weight(o.decay).map(|w| w.shape[0]);
         let decays = constant.unwrap_or_else(|| s.graph.width(o.decay)) / d.heads;

@@ -84,8 +84,8 @@ impl<'a> Inputs<'a> {
             &rows.data[row * rows.width + h * dim..][..dim]
         };
         Inputs {
-            q: head(o.q, h / d.group(), d.key_dim),
-            k: head(o.k, h / d.group(), d.key_dim),
+            q: head(o.q, d.key_head(h), d.key_dim),
+            k: head(o.k, d.key_head(h), d.key_dim),
             v: head(o.v, h, d.value_dim),
             decay: head(o.decay, h, o.decay.width / d.heads),
             beta: head(o.beta, h, 1)[0],

@@ -73,7 +73,7 @@ fn fits(graph: &Graph, id: NodeId, deal: &Deal, lot: Lot) -> bool {
         Op::ShortConv(c) => all && c.norm.is_none(),
         Op::Decay { heads, .. } => all && lot.width.is_multiple_of(width / heads),
         Op::DeltaRule(d) => {
-            let plain = d.norm.is_none() && !d.gated;
+            let plain = d.norm.is_none() && !d.gated && !d.in_turn;
             plain && sides(d.heads, d.key_heads) && lot == Lot::many(d.value_dim)
         }
         // No rule: all of it on every rank.

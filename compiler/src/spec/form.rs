@@ -227,6 +227,7 @@ pub(super) const COMPRESSED: Keys = &[
 ];
 pub(super) const DELTA_NET: Keys = &[
     ("key_heads", Plain),
+    ("in_turn", Plain),
     ("value_heads", Plain),
     ("key_dim", Plain),
     ("value_dim", Plain),
@@ -347,6 +348,7 @@ pub(super) const SHARED: Keys = &[
 pub(super) const WEIGHT: Keys = &[
     ("tensor", OneOf(STORED_OR_JOINED)),
     ("transposed", Plain),
+    ("exponential", Plain),
     ("part", Object(RANGE)),
     ("columns", Object(RANGE)),
 ];
@@ -356,6 +358,7 @@ pub(super) const STORED: Keys = &[
     ("tensor", Plain),
     ("experts", Object(EXPERTS)),
     ("transposed", Plain),
+    ("exponential", Plain),
     ("part", Object(RANGE)),
     ("columns", Object(RANGE)),
 ];

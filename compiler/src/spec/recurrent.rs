@@ -34,6 +34,7 @@ pub(super) fn delta_net(at: &At<'_, '_, '_>) -> Read<(StepOp, usize)> {
     let decays = decays(&fields, value_heads, key_dim)?;
     let net = DeltaNet {
         key_heads,
+        in_turn: fields.flag("in_turn")? && key_heads != value_heads,
         value_heads,
         key_dim,
         value_dim,

@@ -53,6 +53,7 @@ fn weights(
             others: Vec::new(),
             shape,
             transposed: false,
+            exponential: false,
             part: None,
             columns: None,
             family,
@@ -74,6 +75,7 @@ fn weights(
         others: Vec::new(),
         shape,
         transposed: false,
+        exponential: false,
         part: None,
         columns: None,
         family,
@@ -110,6 +112,7 @@ fn stored(fields: &Fields<'_, '_>, weight: Weight) -> Read<Weight> {
     let (rows, columns) = (weight.shape[0], weight.shape[weight.shape.len() - 1]);
     Ok(Weight {
         transposed: fields.flag("transposed")?,
+        exponential: fields.flag("exponential")?,
         part: run("part", rows)?,
         columns: run("columns", columns)?,
         ..weight
@@ -207,7 +210,7 @@ fn in_one(found: Vec<Weight>) -> Result<Weight, Option<Fault>> {
 }
 
 fn stored_alike(a: &Weight, b: &Weight) -> bool {
-    let form = |w: &Weight| (w.transposed, w.part, w.columns, w.experts);
+    let form = |w: &Weight| (w.transposed, w.exponential, w.part, w.columns, w.experts);
     form(a) == form(b) && a.joined.is_none() && b.joined.is_none()
 }
 

@@ -5,12 +5,14 @@
 
 mod joined;
 mod packable;
+mod widened;
 
-use super::blobs::{Blob, Weights, Widened};
+use self::widened::widened;
+use super::blobs::{Blob, Weights};
 use super::checkpoint::Checkpoint;
 use super::drawing::write_made;
 use super::error::WeightsError;
-use super::file::FileBytes;
+use super::file::{FileBytes, StoredTensor};
 use super::file_error::Unplaced;
 use super::header::{HeaderTensor, weight_type};
 use super::left_over::check_left_over;
@@ -23,7 +25,7 @@ use super::widen::{Conversion, convert};
 use crate::spec::model::{Blocks, Made, Model, Weight};
 use crate::walk::{Role, Slot};
 use graver_runtime::abi::{Dtype, Encoding, Quant};
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap};
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -44,8 +46,9 @@ pub(super) fn find(
     found.into_weights(checkpoint, embed, layers, head, progress)
 }
 
-/// What is held of a tensor: its name; what it is converted to, if it is; the first number and where the others are, if not all.
-type Held = (String, Option<Encoding>, Option<(usize, Blocks)>);
+/// What is held of a tensor: its name; what it is converted to, if it is; the first number and where the others are, if not all;
+/// whether they are logarithms.
+type Held = (String, Option<Encoding>, Option<(usize, Blocks)>, bool);
 
 /// What has been found so far.
 struct Found {
@@ -211,6 +214,17 @@ impl Found {
         (layout, packed): (&Layout, Option<Quant>),
         weight: &Weight,
     ) -> Result<(Option<Widen>, Encoding), WeightsError> {
+        let is_float =
+            |t: &StoredTensor| t.storage.is_none() && weight_type(t.header.dtype).is_some();
+        let is_plain = matches!(stored, Stored::Plain(tensor) if is_float(tensor));
+        let is_vector = slot.role.is_vector() && weight.scattered().is_none();
+        if weight.exponential && !(is_plain && is_vector) {
+            return Err(WeightsError::BadWeight {
+                slot: label.to_string(),
+                shape: weight.shape.clone(),
+                problem: "only floats that are no matrix of a product can be exponentials",
+            });
+        }
         if let Stored::Integers(_) = stored {
             return self.check_integers(checkpoint, (name, label), layout, packed);
         }
@@ -253,10 +267,13 @@ impl Found {
             return check_blocked(label, header, storage, packed);
         }
         let dtype = float_type(header, label)?;
-        Ok(match slot.role.is_vector() && dtype != Dtype::F32 {
-            true => (Some(Widen::Float(dtype)), Encoding::Float(Dtype::F32)),
-            false => (None, Encoding::Float(dtype)),
-        })
+        let how = match slot.role.is_vector() {
+            true if weight.exponential => Some(Widen::Logarithm(dtype)),
+            true => Some(Widen::Float(dtype)).filter(|_| dtype != Dtype::F32),
+            false => None,
+        };
+        let held = how.as_ref().map_or(dtype, |_| Dtype::F32);
+        Ok((how, Encoding::Float(held)))
     }
 
     /// What becomes of integers: panels as [of blocks](check_blocked), or f32.
@@ -287,7 +304,8 @@ impl Found {
         layout: &Layout,
     ) -> usize {
         let run = how.as_ref().and_then(Widen::run);
-        let key = (name.to_string(), how.is_some().then_some(held), run);
+        let is_log = matches!(how, Some(Widen::Logarithm(_)));
+        let key = (name.to_string(), how.is_some().then_some(held), run, is_log);
         if let Some(tensor) = self.by_name.get(&key) {
             return *tensor;
         }
@@ -431,43 +449,19 @@ fn panels(weight: &Weight, tensor: usize, held: &Tensor, (quant, first): (Quant,
     }
 }
 
-/// Which of the conversions make floats of blocks, summed up by type.
-fn widened(checkpoint: &Checkpoint, conversions: &[Conversion]) -> Vec<Widened> {
-    let mut all: BTreeMap<&'static str, Widened> = BTreeMap::new();
-    for c in conversions {
-        let name = match &c.how {
-            Widen::Blocked(StorageType { name, .. }) => *name,
-            Widen::Integers(matrix, None) => matrix.storage(),
-            Widen::Integers(_, Some(_))
-            | Widen::Float(_)
-            | Widen::Gathered { .. }
-            | Widen::Whole { .. }
-            | Widen::Blocks { .. }
-            | Widen::Packed { .. }
-            | Widen::Joined(_)
-            | Widen::Panels(..) => continue,
-        };
-        let of_type = all.entry(name).or_insert(Widened {
-            storage: name,
-            tensors: 0,
-            stored_bytes: 0,
-            held_bytes: 0,
-        });
-        of_type.tensors += 1;
-        of_type.stored_bytes += checkpoint.tensors[&c.name].header.bytes;
-        of_type.held_bytes += c.bytes;
-    }
-    all.into_values().collect()
-}
-
-/// Whether two shapes hold the same elements in the same order: dimensions of one element may be there or not, and a weight of one
-/// dimension may be stored in several (gains of heads).
+/// Whether two shapes hold the same elements in the same order: dimensions of one element may be there or not, a weight of one
+/// dimension may be stored in several (gains of heads), and rows in a stack.
 fn same_shape(a: &[usize], b: &[usize], dimensions: usize) -> bool {
     let long = |n: &&usize| **n != 1;
-    if dimensions == 1 && b.len() == 1 {
-        return a.iter().try_fold(1, |n: usize, d| n.checked_mul(*d)) == Some(b[0]);
+    let product = |dims: &[usize]| dims.iter().try_fold(1, |n: usize, d| n.checked_mul(*d));
+    match (a, b) {
+        (_, [n]) if dimensions == 1 => product(a) == Some(*n),
+        // Rows of several matrices, one below the other.
+        ([stack @ .., columns], [rows, expected]) if stack.len() > 1 && columns == expected => {
+            product(stack) == Some(*rows)
+        }
+        _ => a.iter().filter(long).eq(b.iter().filter(long)),
     }
-    a.iter().filter(long).eq(b.iter().filter(long))
 }
 
 fn misshapen(

@@ -79,6 +79,8 @@ pub(super) enum Stored<'a> {
 pub(super) enum Widen {
     /// From another float type to f32.
     Float(Dtype),
+    /// From the negative of their exponentials, of any float type, to f32.
+    Logarithm(Dtype),
     /// Numbers of a vector that lie apart, from any float type to f32: the first, and where the others are.
     Gathered {
         dtype: Dtype,
@@ -292,6 +294,7 @@ impl Widen {
     pub(super) fn scales(&self) -> Option<&str> {
         match self {
             Widen::Float(_)
+            | Widen::Logarithm(_)
             | Widen::Gathered { .. }
             | Widen::Whole { .. }
             | Widen::Blocked(_)
@@ -307,6 +310,7 @@ impl Widen {
         match self {
             Widen::Gathered { first, blocks, .. } => Some((*first, *blocks)),
             Widen::Float(_)
+            | Widen::Logarithm(_)
             | Widen::Whole { .. }
             | Widen::Blocks { .. }
             | Widen::Packed { .. }

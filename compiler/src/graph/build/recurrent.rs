@@ -80,6 +80,7 @@ impl Builder<'_> {
         let rule = DeltaRule {
             heads: r.heads,
             key_heads: r.key_heads,
+            in_turn: false,
             key_dim: r.key_dim,
             value_dim: r.value_dim,
             scale: r.scale,
@@ -125,6 +126,7 @@ impl Builder<'_> {
         let rule = DeltaRule {
             heads: d.value_heads,
             key_heads: d.key_heads,
+            in_turn: d.in_turn,
             key_dim: d.key_dim,
             value_dim: d.value_dim,
             scale: d.scale,

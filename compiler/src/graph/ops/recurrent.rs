@@ -31,8 +31,10 @@ pub struct ShortConv {
 pub struct DeltaRule {
     /// Heads of the state and of the values.
     pub heads: usize,
-    /// Heads of queries and keys, each for as many heads of the state that follow each other.
+    /// Heads of queries and keys, each for as many heads of the state.
     pub key_heads: usize,
+    /// Heads of the state take them in turn; if not, those with the same follow each other.
+    pub in_turn: bool,
     /// Width of a key: rows of the state.
     pub key_dim: usize,
     /// Width of a value: columns of the state.
@@ -179,6 +181,14 @@ impl DeltaRule {
         self.heads / self.key_heads
     }
 
+    /// The head of queries and keys of a head of the state.
+    pub fn key_head(&self, head: usize) -> usize {
+        match self.in_turn {
+            true => head % self.key_heads,
+            false => head / self.group(),
+        }
+    }
+
     /// The walk.
     pub fn operands<T>(&self, take: Take<T>) -> DeltaOperands<T> {
         DeltaOperands {
@@ -235,6 +245,7 @@ impl DeltaRule {
             set("value_dim", self.value_dim),
             float("scale", self.scale),
         ];
+        out.extend(self.in_turn.then(|| flag("in_turn")));
         out.extend((!self.corrects).then(|| flag("additive")));
         out.extend(self.skip.then(|| flag("skip")));
         out.extend(self.norm.iter().map(Norm::word));
@@ -247,6 +258,7 @@ impl DeltaRule {
         Ok(DeltaRule {
             heads: w.get("heads")?,
             key_heads: w.get("key_heads")?,
+            in_turn: w.has("in_turn"),
             key_dim: w.get("key_dim")?,
             value_dim: w.get("value_dim")?,
             scale: w.get("scale")?,

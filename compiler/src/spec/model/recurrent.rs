@@ -11,6 +11,8 @@ use super::weight::Weight;
 pub struct DeltaNet {
     /// Heads of queries and keys; divides `value_heads`.
     pub key_heads: usize,
+    /// Value heads take key heads in turn; if not, those with the same follow each other.
+    pub in_turn: bool,
     /// Heads of values, each with a state.
     pub value_heads: usize,
     /// Width of a query or key head.

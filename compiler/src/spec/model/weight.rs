@@ -18,6 +18,8 @@ pub struct Weight {
     pub shape: Vec<usize>,
     /// Stored as `[in, out]`.
     pub transposed: bool,
+    /// The tensor holds the negative of these numbers' exponentials: `−eˣ`. Only of vectors.
+    pub exponential: bool,
     /// Of a tensor that joins several along `out`.
     pub part: Option<Range>,
     /// Of a tensor that joins several along `in`.
@@ -111,6 +113,7 @@ impl Weight {
             others: Vec::new(),
             shape: vec![n],
             transposed: false,
+            exponential: false,
             part: None,
             columns: None,
             family: None,

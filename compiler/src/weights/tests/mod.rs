@@ -112,6 +112,7 @@ fn weight(slot: &str, tensor: &str, shape: &[usize]) -> Weight {
         others: vec![],
         shape: shape.into(),
         transposed: false,
+        exponential: false,
         part: None,
         columns: None,
         family: None,

@@ -205,3 +205,46 @@ fn of_several_dimensions_are_read_in_order() {
     let said = resolved(&model, json!({}), &tensors(3)).unwrap_err();
     assert!(said.to_string().contains("[3, 8]"), "{said}");
 }
+
+/// Numbers of which the tensor has the negative exponentials, beside a slot that reads the same tensor as it is.
+#[test]
+fn stored_as_exponentials_become_logarithms() {
+    let model = |exponential| {
+        let mut model = head("g", "w", "g");
+        let StepOp::Norm(norm) = &mut model.head[0].op else {
+            panic!("the norm is first")
+        };
+        norm.gain.as_mut().unwrap().exponential = exponential;
+        model
+    };
+    let matrix = ("w", "F32", &[32, 32][..], f32_bytes(&[0.5; 32 * 32]));
+    let powers: Vec<f32> = (0..32).map(|i| -(2f32.powi(i - 16))).collect();
+    for (dtype, bytes) in [("F32", f32_bytes(&powers)), ("BF16", bf16_bytes(&powers))] {
+        let tensors = [("g", dtype, &[32][..], bytes), matrix.clone()];
+        let weights = resolved(&model(true), json!({}), &tensors).unwrap();
+        let logarithms: Vec<f32> = powers.iter().map(|p| (-p).ln()).collect();
+        is_f32(&weights, &weights.head[0], &logarithms);
+        is_f32(&weights, &weights.head[2], &powers);
+    }
+    let mut positive = powers;
+    positive[5] = 1.0;
+    let tensors = [
+        ("g", "F32", &[32][..], f32_bytes(&positive)),
+        matrix.clone(),
+    ];
+    let said = resolved(&model(true), json!({}), &tensors).unwrap_err();
+    let said = said.to_string();
+    assert!(
+        said.contains("\"g\"") && said.contains('5') && said.contains("NaN"),
+        "{said}"
+    );
+    // A matrix of a product stays as it is.
+    let mut of_matrix = model(false);
+    let StepOp::Linear(linear) = &mut of_matrix.head[1].op else {
+        panic!("the matrix is second")
+    };
+    linear.weight.exponential = true;
+    let tensors = [("g", "F32", &[32][..], f32_bytes(&[1.0; 32])), matrix];
+    let said = resolved(&of_matrix, json!({}), &tensors).unwrap_err();
+    assert!(said.to_string().contains("can be exponentials"), "{said}");
+}
