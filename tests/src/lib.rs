@@ -2,6 +2,7 @@
 
 pub mod arena;
 pub mod browser;
+pub mod converted;
 pub mod filetest;
 pub mod fuzz;
 pub mod gguf;

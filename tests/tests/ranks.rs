@@ -17,10 +17,11 @@ use graver_runtime::generate::Meetings;
 use graver_runtime::profile::Profile;
 use graver_runtime::ranks::{Shared, local};
 use graver_runtime::session::{Session, SessionOptions, Wanted};
+
 use graver_tests::mixture::{FFN, mixture};
 use graver_tests::{
-    compile_for, compile_options, fixture_folders, load_checkpoint, load_shapes, quantized, share,
-    tiny,
+    compile_for, compile_options, converted, fixture_folders, load_checkpoint, load_shapes,
+    quantized, share, tiny,
 };
 use serde_json::Value;
 
@@ -224,22 +225,13 @@ fn integers_are_shared_as_floats_are() {
 
 #[test]
 fn ranks_share_what_a_gguf_file_has() {
-    let folder = graver_tests::fixtures().join("gguf");
-    let mut files: Vec<_> = std::fs::read_dir(folder).unwrap().collect();
-    files.sort_by_key(|f| f.as_ref().unwrap().path());
-    let paths = files.into_iter().map(|f| f.unwrap().path());
-    let paths: Vec<_> = paths
-        .filter(|p| p.extension().is_some_and(|e| e == "gguf"))
-        .collect();
-    assert!(paths.len() >= 5, "{paths:?}");
-    for path in &paths {
-        let source = ModelSource::Gguf {
-            path,
-            spec: None,
-            floats: false,
-        };
-        let load = || driver::load(&source, Purpose::Run, None, &|_, _, _| {}).unwrap();
-        ranks_agree(&path.display().to_string(), &load);
+    let files = converted::files();
+    assert!(files.len() >= 90, "{files:?}");
+    for path in &files {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        if share::has(&name) {
+            ranks_agree(&name, &|| converted::open(path, false).unwrap());
+        }
     }
 }
 

@@ -269,3 +269,23 @@ fn square_roots_of_softplus_weigh_experts() {
         &json!({ "layers": router(json!({ "score": score })) }),
     );
 }
+
+/// One gain for all groups of a norm, which is normalised group by group.
+#[test]
+fn a_norm_of_groups_may_have_a_gain() {
+    let norm = json!({ "group": "hidden // 2" });
+    check(
+        "llama",
+        &json!({ "layers": { "dense": { "mlp_norm": norm } } }),
+    );
+}
+
+/// Value heads with the same key head need not follow each other.
+#[test]
+fn value_heads_may_take_key_heads_in_turn() {
+    let net = json!({ "in_turn": true });
+    check(
+        "qwen3_5",
+        &json!({ "layers": { "dense": { "delta_net": net } } }),
+    );
+}
