@@ -152,6 +152,11 @@ def all_fixtures():
                                          num_experts_per_tok=2, shared_expert_intermediate_size=6, mlp_only_layers=[1],
                                          layer_types=["linear_attention", "linear_attention", "full_attention"]),
                 torch.bfloat16, prompt=16, steps=8, older_config=True, layout=[layouts.with_prediction_module]),
+        # As published ones are, of which GGUF files are made.
+        Fixture("qwen3-next-sparse-bf16", small("qwen3_next", num_hidden_layers=2, head_dim=8, linear_num_key_heads=2, linear_num_value_heads=6,
+                                                linear_key_head_dim=6, linear_value_head_dim=5, moe_intermediate_size=8, num_experts=5,
+                                                num_experts_per_tok=2, shared_expert_intermediate_size=6, full_attention_interval=2,
+                                                layer_types=["linear_attention", "full_attention"]), torch.bfloat16, prompt=16, steps=8),
         Fixture("kimi-linear-bf16", small("kimi_linear", num_hidden_layers=3, hidden_size=16, num_key_value_heads=2, kv_lora_rank=10,
                                          qk_nope_head_dim=6, qk_rope_head_dim=4, v_head_dim=5, linear_num_heads=3, linear_head_dim=5,
                                          moe_intermediate_size=8, num_experts=4, num_experts_per_token=2, num_shared_experts=1,
@@ -203,6 +208,7 @@ def families():
                                                                                    output_multiplier=1.5), {}, tie_word_embeddings=False,
                                                                out_hidden_size=8, projector_hidden_size=8), B16, prompt=24),
         Fixture("lfm2-bf16", small("lfm2", num_hidden_layers=2, layer_types=["conv", "full_attention"], intermediate_size=30, block_multiple_of=4, conv_bias=True), B16),
+        Fixture("lfm2-without-biases-bf16", small("lfm2", num_hidden_layers=2, layer_types=["full_attention", "conv"], intermediate_size=28, block_auto_adjust_ff_dim=False), B16),
         Fixture("mamba2-bf16", dict(model_type="mamba2", vocab_size=61, hidden_size=16, num_hidden_layers=2, num_heads=4, head_dim=8, n_groups=2, state_size=6), B16),
         Fixture("nemotron-h-bf16", dict(model_type="nemotron_h", vocab_size=61, hidden_size=16, mamba_num_heads=4, mamba_head_dim=6, n_groups=2, ssm_state_size=5,
                                         num_attention_heads=2, num_key_value_heads=1, head_dim=8, intermediate_size=12, n_routed_experts=4, num_experts_per_tok=2,
@@ -251,6 +257,8 @@ def families():
         Fixture("starcoder2-bf16", windows("starcoder2"), B16, prompt=24),
         Fixture("phi-bf16", small("phi", qk_layernorm=True, num_key_value_heads=2, rope_parameters=dict(
             rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.4)), B16, older_config=True),
+        Fixture("phi-without-norms-bf16", small("phi", num_key_value_heads=2, rope_parameters=dict(
+            rope_type="default", rope_theta=10000.0, partial_rotary_factor=0.4)), B16),
         Fixture("stablelm-bf16", small("stablelm", use_qkv_bias=True, hidden_size=32), B16),
         Fixture("stablelm-side-by-side-bf16", small("stablelm", use_parallel_residual=True, hidden_size=32), B16, older_config=True),
         Fixture("falcon-bf16", falcon(), B16),
@@ -293,6 +301,8 @@ def families():
         Fixture("mellum-bf16", windows("mellum", num_hidden_layers=3, head_dim=6, moe_intermediate_size=8, num_experts=4, num_experts_per_tok=2,
                                        layer_types=["sliding_attention", "full_attention", "sliding_attention"],
                                        mlp_layer_types=["dense", "sparse", "sparse"]), B16, prompt=24),
+        Fixture("mellum-sparse-bf16", windows("mellum", num_hidden_layers=3, head_dim=6, moe_intermediate_size=8, num_experts=4, num_experts_per_tok=2,
+                                              layer_types=["sliding_attention", "full_attention", "sliding_attention"]), B16, prompt=24),
         Fixture("iquestcoder-bf16", small("iquestcoder", head_dim=8, attention_bias=True), B16),
         Fixture("biogpt-bf16", small("biogpt", max_position_embeddings=40, tie_word_embeddings=False), B16),
         Fixture("xglm-f32", dict(model_type="xglm", vocab_size=67, d_model=20, num_layers=2, attention_heads=2, ffn_dim=28, max_position_embeddings=64,

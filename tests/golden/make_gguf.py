@@ -64,7 +64,7 @@ AS_WRITTEN = {"cohere2-bf16", "gpt-neox-bf16", "gpt-neox-in-turn-f16", "mimo-v2-
 # Queries, keys and values in one matrix.
 JOINED = {"glm-bf16"}
 # Blocks that predict further tokens left out.
-NO_MTP = {"qwen3-5-moe-bf16", "qwen3-5-moe-text-half-bf16"}
+NO_MTP = {"qwen3-next-sparse-bf16", "qwen3-5-moe-bf16", "qwen3-5-moe-text-half-bf16"}
 
 
 def split(tensor, dim):
