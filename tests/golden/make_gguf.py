@@ -156,7 +156,7 @@ def main():
             try:
                 hparams = ModelBase.load_hparams(folder, False)
                 model = get_model_class(get_model_architecture(hparams, ModelType.TEXT))
-                model.set_vocab = lambda self: self._set_vocab_none()
+                model.set_vocab = lambda self: None
                 model._get_suppress_tokens = lambda self: None
                 dtype = hparams.get("text_config", hparams).get("dtype") or hparams.get("dtype") or hparams.get("torch_dtype") or "float32"
                 joined = {"fuse_qkv": True} if name in JOINED else {}
