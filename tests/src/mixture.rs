@@ -1,6 +1,10 @@
 //! A mixture of experts as a GGUF file, in blocks of nearly all types.
 
+use std::path::Path;
+
+use graver::driver::{self, Loaded, ModelSource, Purpose};
 use graver::weights::StorageType;
+use tempfile::NamedTempFile;
 
 use crate::gguf::{Writer, kind};
 
@@ -151,4 +155,28 @@ pub fn mixture(rows: usize) -> Writer {
         };
     }
     file
+}
+
+/// A [mixture] in a file of its own.
+///
+/// # Panics
+/// Where it cannot be written.
+pub fn written(rows: usize) -> NamedTempFile {
+    let file = tempfile::Builder::new().suffix(".gguf").tempfile();
+    let file = file.expect("a temporary file");
+    std::fs::write(&file, mixture(rows).bytes()).expect("room for it");
+    file
+}
+
+/// The model in such a file, its blocks as floats, or packed.
+///
+/// # Panics
+/// Where it does not load.
+pub fn load(path: &Path, floats: bool) -> Loaded {
+    let source = ModelSource::Gguf {
+        path,
+        spec: None,
+        floats,
+    };
+    driver::load(&source, Purpose::Run, None, &|_, _, _| {}).expect("a whole model")
 }

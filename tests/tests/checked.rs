@@ -6,7 +6,7 @@ use std::sync::Arc;
 use graver::access::access;
 use graver::artifact::jit;
 use graver::codegen::{Instruments, Planned};
-use graver::driver::{self, CompileOptions, Loaded, ModelSource, Purpose};
+use graver::driver::{self, CompileOptions, Loaded};
 use graver::memory::Place;
 use graver::passes::PassOptions;
 use graver::schedule::Work;
@@ -15,9 +15,9 @@ use graver::weights::QuantChoice;
 use graver_runtime::abi::{CacheType, KernelTable, Quant};
 use graver_runtime::checked::CheckOptions;
 use graver_runtime::session::{Session, SessionOptions, Wanted};
-use graver_tests::mixture::{FFN, mixture};
 use graver_tests::{
-    compile_options, compile_with, fixture_folders, load_checkpoint, quantized, share, tiny,
+    compile_options, compile_with, fixture_folders, load_checkpoint, mixture, quantized, share,
+    tiny,
 };
 
 fn tokens(n: usize, vocab: usize) -> Vec<u32> {
@@ -129,14 +129,8 @@ fn every_fixture_stays_within_its_own_memory() {
 /// Experts in panels of all types that GGUF files have.
 #[test]
 fn experts_in_blocks_stay_within_their_own_memory() {
-    let file = tempfile::Builder::new().suffix(".gguf").tempfile().unwrap();
-    std::fs::write(&file, mixture(FFN).bytes()).unwrap();
-    let source = ModelSource::Gguf {
-        path: file.path(),
-        spec: None,
-        floats: false,
-    };
-    let load = || driver::load(&source, Purpose::Run, None, &|_, _, _| {}).unwrap();
+    let file = mixture::written(mixture::FFN);
+    let load = || mixture::load(file.path(), false);
     let ways = WAYS.into_iter().filter(|(quant, ..)| quant.is_none());
     agrees("a mixture in blocks", ways, &load);
 }

@@ -1,32 +1,15 @@
 //! Mixtures of experts whose GGUF files keep them in blocks of any type: all experts of a layer in one tensor.
 
-use std::path::Path;
-
-use graver::driver::{self, Loaded, ModelSource, Purpose, plain_program};
+use graver::driver::plain_program;
 use graver::graph::ProgramKind;
 use graver::interp::Interpreter;
 use graver_runtime::abi::quant::PANEL_ROWS;
 use graver_runtime::abi::{CacheType, Encoding, Quant};
 use graver_runtime::session::Wanted;
 use graver_tests::compile_for;
-use graver_tests::mixture::{EXPERTS, FFN, TYPES, mixture};
+use graver_tests::mixture::{EXPERTS, FFN, TYPES, load, written};
 
 const TOKENS: [u32; 7] = [3, 14, 15, 71, 26, 53, 5];
-
-fn load(path: &Path, floats: bool) -> Loaded {
-    let source = ModelSource::Gguf {
-        path,
-        spec: None,
-        floats,
-    };
-    driver::load(&source, Purpose::Run, None, &|_, _, _| {}).unwrap()
-}
-
-fn write(rows: usize) -> tempfile::NamedTempFile {
-    let file = tempfile::Builder::new().suffix(".gguf").tempfile().unwrap();
-    std::fs::write(&file, mixture(rows).bytes()).unwrap();
-    file
-}
 
 /// Bits of all values of a matrix in panels, row after row.
 fn values(quant: Quant, bytes: &[u8], columns: usize) -> Vec<u32> {
@@ -41,7 +24,7 @@ fn values(quant: Quant, bytes: &[u8], columns: usize) -> Vec<u32> {
 
 #[test]
 fn experts_keep_the_values_of_their_blocks_in_panels() {
-    let file = write(FFN);
+    let file = written(FFN);
     let (packed, floats) = (load(file.path(), false), load(file.path(), true));
     assert!(
         packed.weights.widened.is_empty(),
@@ -72,7 +55,7 @@ fn experts_keep_the_values_of_their_blocks_in_panels() {
 /// As for weights that are rounded by ourselves: now and then an activation is rounded to the other side.
 #[test]
 fn code_of_experts_in_panels_is_what_the_interpreter_says() {
-    let file = write(FFN);
+    let file = written(FFN);
     let loaded = load(file.path(), false);
     let program = plain_program(&loaded, ProgramKind::Prefill, CacheType::F32);
     let expected = Interpreter::new(&program, &loaded.weights.slots()).step(&TOKENS);
@@ -106,7 +89,7 @@ fn code_of_experts_in_panels_is_what_the_interpreter_says() {
 /// Panels hold eight rows: where an expert begins in the middle of one, none has panels of its own.
 #[test]
 fn experts_that_share_a_panel_become_floats() {
-    let file = write(FFN + 4);
+    let file = written(FFN + 4);
     let loaded = load(file.path(), false);
     let widened = loaded.weights.widened.iter();
     let widened: Vec<_> = widened.map(|w| (w.storage, w.tensors)).collect();

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use graver::bench;
-use graver::driver::{self, Loaded, ModelSource, Purpose, code_of_ranks, open_ranks, plan_ranks};
+use graver::driver::{Loaded, code_of_ranks, open_ranks, plan_ranks};
 use graver::interp::Interpreter;
 use graver::passes::PassOptions;
 use graver::shard::{Division, Method};
@@ -18,10 +18,9 @@ use graver_runtime::profile::Profile;
 use graver_runtime::ranks::{Shared, local};
 use graver_runtime::session::{Session, SessionOptions, Wanted};
 
-use graver_tests::mixture::{FFN, mixture};
 use graver_tests::{
     compile_for, compile_options, converted, fixture_folders, load_checkpoint, load_shapes,
-    quantized, share, tiny,
+    mixture, quantized, share, tiny,
 };
 use serde_json::Value;
 
@@ -238,14 +237,8 @@ fn ranks_share_what_a_gguf_file_has() {
 /// Experts in blocks of every type are cut between panels and between groups.
 #[test]
 fn ranks_share_experts_in_blocks() {
-    let file = tempfile::Builder::new().suffix(".gguf").tempfile().unwrap();
-    std::fs::write(&file, mixture(FFN).bytes()).unwrap();
-    let source = ModelSource::Gguf {
-        path: file.path(),
-        spec: None,
-        floats: false,
-    };
-    let load = || driver::load(&source, Purpose::Run, None, &|_, _, _| {}).unwrap();
+    let file = mixture::written(mixture::FFN);
+    let load = || mixture::load(file.path(), false);
     ranks_agree("a mixture in blocks", &load);
 }
 
