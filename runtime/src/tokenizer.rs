@@ -215,11 +215,11 @@ fn parse_library(
         name: name.into(),
         message,
     };
-    let parts = Parts::read(bytes).map_err(|error| failed(error.to_string()))?;
+    // The library reads some models itself.
+    let parts = caught(|| Ok(Parts::read(bytes)?));
+    let parts = parts.map_err(|error| failed(error.to_string()))?;
     limits::check_file(name, &parts)?;
-    catch_unwind(AssertUnwindSafe(|| parts.into_tokenizer(table)))
-        .unwrap_or_else(|panic| Err(panic_text(&*panic).into()))
-        .map_err(|error| failed(error.to_string()))
+    caught(|| parts.into_tokenizer(table)).map_err(|error| failed(error.to_string()))
 }
 
 /// Switches off what is meant for training batches, adds what stands in the other files only, and finds how a prompt begins.
@@ -305,13 +305,16 @@ fn guarded<T>(
     doing: impl Fn() -> String,
     call: impl FnOnce() -> tokenizers::Result<T>,
 ) -> Result<T, TokenizerError> {
-    catch_unwind(AssertUnwindSafe(call))
-        .unwrap_or_else(|panic| Err(panic_text(&*panic).into()))
-        .map_err(|error| TokenizerError::Failed {
-            name: name.into(),
-            doing: doing(),
-            message: error.to_string(),
-        })
+    caught(call).map_err(|error| TokenizerError::Failed {
+        name: name.into(),
+        doing: doing(),
+        message: error.to_string(),
+    })
+}
+
+/// Runs the library with its panics as errors.
+fn caught<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
+    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panic_text(&*panic).into()))
 }
 
 fn panic_text(panic: &(dyn Any + Send)) -> String {
