@@ -52,7 +52,7 @@ use self::annotate::{Annotated, annotate};
 use self::kernel::{Early, Site};
 use self::places::Places;
 use self::writer::{Writer, kernel_signature, signature};
-use self::written::{Listed, Written};
+use self::written::{Emitted, Listed, Written};
 use crate::graph::{Cut, Program, ProgramKind};
 use crate::memory::MemoryPlan;
 use crate::schedule::early::early_sum;
@@ -135,8 +135,6 @@ struct Unit<'a> {
     names: BTreeSet<String>,
     is_listed: bool,
 }
-
-type Emitted<T> = Result<T, Box<ModuleError>>;
 
 impl Unit<'_> {
     fn kind(&self) -> ProgramKind {

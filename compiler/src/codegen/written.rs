@@ -6,7 +6,10 @@ use cranelift_module::{FuncId, Module, ModuleError, ModuleReloc};
 use rayon::prelude::*;
 
 use super::annotate::Annotated;
-use super::{Emitted, Listing, MachineCode};
+use super::listing::{Listing, MachineCode};
+
+/// What a module makes, or why it does not.
+pub(super) type Emitted<T> = Result<T, Box<ModuleError>>;
 
 /// A function of the module, not compiled yet.
 pub(super) struct Written {

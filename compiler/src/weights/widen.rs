@@ -104,14 +104,8 @@ fn pieces<'a>(
 
 /// A number that is not finite once it is scaled.
 enum Misfit {
-    /// The scale with this index is not finite itself.
-    Scale { index: usize, found: f32 },
-    /// The value with this index becomes infinite.
-    Value {
-        index: usize,
-        value: f32,
-        scale: f64,
-    },
+    /// One of few bits.
+    Small(small_floats::Misfit),
     /// What the value with this index is.
     Float { index: usize, found: f32 },
     /// What a value of one of several tensors is.
@@ -132,7 +126,7 @@ impl Misfit {
             column: index % columns.max(1),
         };
         match *self {
-            Misfit::Scale { index, found } => {
+            Misfit::Small(small_floats::Misfit::Scale { index, found }) => {
                 let scales = c.how.scales().expect("only scaled values do not fit");
                 let (_, columns) = plane(&checkpoint.tensors[scales].header.shape);
                 WeightsError::NotFinite {
@@ -178,11 +172,11 @@ impl Misfit {
                 let place = place(&checkpoint.tensors[&c.name].header.name, columns, index);
                 WeightsError::NotFinite { place, found }
             }
-            Misfit::Value {
+            Misfit::Small(small_floats::Misfit::Value {
                 index,
                 value,
                 scale,
-            } => {
+            }) => {
                 let shape = &checkpoint.tensors[&c.name].header.shape;
                 let columns = match c.how {
                     // The last two dimensions are the groups of a row, and the bytes of a group.
@@ -379,6 +373,7 @@ impl<'a> Source<'a> {
             Source::Blocks(blocks) => {
                 let mut rows = out.chunks_exact_mut(blocks.plane.1 * 4).enumerate();
                 rows.try_for_each(|(i, out)| blocks.fill_row(first + i, out))
+                    .map_err(Misfit::Small)
             }
             Source::Packed { bytes, scales, to } => {
                 let groups = out.chunks_exact_mut(GROUP * to.size());
@@ -386,7 +381,7 @@ impl<'a> Source<'a> {
                 let mut groups = groups.zip(values).zip(&scales[first..]).enumerate();
                 groups.try_for_each(|(i, ((out, pairs), scale))| {
                     fill_group(pairs, *scale, to, out);
-                    check_group(pairs, *scale, first + i)
+                    check_group(pairs, *scale, first + i).map_err(Misfit::Small)
                 })
             }
             Source::Blocked(rows) => rows.floats(first, out).map_err(Misfit::of),

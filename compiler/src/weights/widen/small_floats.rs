@@ -5,8 +5,19 @@ use std::sync::LazyLock;
 use graver_runtime::abi::Dtype;
 use half::{bf16, f16};
 
-use super::Misfit;
 use crate::weights::published::GROUP;
+
+/// A number that is not finite once it is scaled.
+pub(super) enum Misfit {
+    /// The scale with this index is not finite itself.
+    Scale { index: usize, found: f32 },
+    /// The value with this index becomes infinite.
+    Value {
+        index: usize,
+        value: f32,
+        scale: f64,
+    },
+}
 
 /// FP8 with its scales.
 #[derive(Clone, Copy)]
