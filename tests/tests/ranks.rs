@@ -17,7 +17,6 @@ use graver_runtime::generate::Meetings;
 use graver_runtime::profile::Profile;
 use graver_runtime::ranks::{Shared, local};
 use graver_runtime::session::{Session, SessionOptions, Wanted};
-
 use graver_tests::{
     compile_for, compile_options, converted, fixture_folders, load_checkpoint, load_shapes,
     mixture, quantized, share, tiny,

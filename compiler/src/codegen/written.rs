@@ -1,7 +1,7 @@
 //! Functions that are written: compiled side by side, and defined one after the other.
 
-use cranelift_codegen::Context;
 use cranelift_codegen::control::ControlPlane;
+use cranelift_codegen::{CompiledCode, Context};
 use cranelift_module::{FuncId, Module, ModuleError, ModuleReloc};
 use rayon::prelude::*;
 
@@ -54,36 +54,28 @@ pub(super) fn define(
             .collect();
         let alignment = u64::from(code.buffer.alignment);
         module.define_function_bytes(id, alignment, code.buffer.data(), &relocs)?;
-        listings.extend(listed.map(|listed| listed.listing(&context)));
+        listings.extend(listed.map(|listed| listed.listing(code)));
     }
     Ok(listings)
 }
 
 impl Listed {
-    /// The listing of the function, which was compiled in this context.
-    fn listing(self, context: &Context) -> Listing {
+    /// The listing of the function, which was compiled to this code.
+    fn listing(self, code: &CompiledCode) -> Listing {
+        let located = code.buffer.get_srclocs_sorted().iter();
+        let notes = located.filter_map(|l| {
+            let note = self.annotated.note(l.loc)?.clone();
+            Some((l.start as usize, l.end as usize, note))
+        });
         Listing {
-            code: machine_code(context, &self.annotated),
+            code: MachineCode {
+                bytes: code.buffer.data().to_vec(),
+                notes: notes.collect(),
+                text: code.vcode.clone().unwrap_or_default(),
+            },
             name: self.name,
             kernel: self.kernel,
             clif: self.annotated.clif,
         }
-    }
-}
-
-/// The code of a function that was just compiled.
-fn machine_code(context: &Context, annotated: &Annotated) -> MachineCode {
-    let Some(code) = context.compiled_code() else {
-        return MachineCode::default();
-    };
-    let located = code.buffer.get_srclocs_sorted().iter();
-    let notes = located.filter_map(|l| {
-        let note = annotated.note(l.loc)?.clone();
-        Some((l.start as usize, l.end as usize, note))
-    });
-    MachineCode {
-        bytes: code.buffer.data().to_vec(),
-        notes: notes.collect(),
-        text: code.vcode.clone().unwrap_or_default(),
     }
 }

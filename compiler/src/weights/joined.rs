@@ -35,6 +35,14 @@ pub(super) enum Elements {
 /// A value that is not finite: of which tensor, its index there, and what it is.
 pub(super) type Misfit = (usize, usize, f32);
 
+/// Writes floats of any type to `out` as f32.
+pub(super) fn floats(dtype: Dtype, bytes: &[u8], out: &mut [u8]) {
+    let values = bytes.chunks_exact(dtype.size());
+    for (out, value) in out.chunks_exact_mut(4).zip(values) {
+        out.copy_from_slice(&dtype.read(value).to_le_bytes());
+    }
+}
+
 impl Elements {
     /// Those of a tensor that can be read.
     pub(super) fn of(
@@ -101,12 +109,7 @@ impl Joint {
                 let rows = Rows::of(storage, bytes, &stored.header.shape);
                 rows.floats(first / storage.block, out)?;
             }
-            Elements::Float(dtype) => {
-                let values = bytes[first * dtype.size()..].chunks_exact(dtype.size());
-                for (out, value) in out.chunks_exact_mut(4).zip(values) {
-                    out.copy_from_slice(&dtype.read(value).to_le_bytes());
-                }
-            }
+            Elements::Float(dtype) => floats(dtype, &bytes[first * dtype.size()..], out),
         }
         if self.transposed {
             let as_stored = out.to_vec();

@@ -318,10 +318,7 @@ impl<'a> Source<'a> {
     fn fill(self, first: usize, out: &mut [u8]) -> Result<(), Misfit> {
         match self {
             Source::Float { bytes, dtype } => {
-                let values = bytes[first * dtype.size()..].chunks_exact(dtype.size());
-                for (out, value) in out.chunks_exact_mut(4).zip(values) {
-                    out.copy_from_slice(&dtype.read(value).to_le_bytes());
-                }
+                joined::floats(dtype, &bytes[first * dtype.size()..], out);
                 Ok(())
             }
             Source::Logarithm { bytes, dtype } => {

@@ -120,12 +120,12 @@ pub(crate) fn check(loaded: Loaded, way: &Way) -> &'static str {
         .min(MAX_TOKENS)
         .min(loaded.model.context);
     // What a sequence had before it outgrew its frequencies it keeps, so that only all at once is what the interpreter computes.
-    let borders = loaded.model.ropes.iter().filter_map(|r| r.long.as_ref());
+    let mut borders = loaded.model.ropes.iter().filter_map(|r| r.long.as_ref());
+    let outgrows = borders.any(|long| long.above < n);
     let whole = Way {
         runs: vec![n],
         ..way.clone()
     };
-    let outgrows = borders.into_iter().any(|long| long.above < n);
     let way = if outgrows { &whole } else { way };
     let tokens = graver::verify::oracle::any_tokens(n, loaded.model.vocab);
     let passes = PassOptions {
