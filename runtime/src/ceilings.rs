@@ -9,6 +9,7 @@ use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
 use crate::cpu::Affinity;
+use crate::kernels;
 use crate::memory::Region;
 use crate::threads::nth_cpu;
 
@@ -22,6 +23,8 @@ const BYTES: std::ops::RangeInclusive<usize> = (256 << 10)..=(512 << 20);
 const RUN: Duration = Duration::from_millis(30);
 /// Rounds of an arithmetic loop.
 const ROUNDS: usize = 20_000;
+/// Rounds of a loop of products of tiles.
+const TILE_ROUNDS: usize = 200;
 /// Runs, of which the best counts.
 const RUNS: usize = 5;
 
@@ -61,8 +64,19 @@ pub fn gflops(threads: usize) -> f64 {
     })
 }
 
+/// 10⁹ floating-point operations a second of products of f32 with bf16: those of f32, or what tiles give where the kernels that run use them.
+pub fn bf16_gflops(threads: usize) -> f64 {
+    match kernels::tile_loops() {
+        Some(tiles) => together(threads, || (), |_| (tiles.bf16)(TILE_ROUNDS) as f64),
+        None => gflops(threads),
+    }
+}
+
 /// 10⁹ operations a second, a product and a sum being two, that `threads` threads do on integers of 8 bits, in registers.
 pub fn int8_gops(threads: usize) -> f64 {
+    if let Some(tiles) = kernels::tile_loops() {
+        return together(threads, || (), |_| (tiles.int8)(TILE_ROUNDS) as f64);
+    }
     in_registers(threads, int8_lanes(), || {
         black_box(multiply_add_int8(black_box(3), ROUNDS));
     })

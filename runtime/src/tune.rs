@@ -95,6 +95,8 @@ fn axes(isa: Isa) -> &'static [Axis] {
         Isa::Avx2 | Isa::AvxVnni => &[Axis::Ahead],
         Isa::Avx512 => &[Axis::Ahead, Axis::Floats],
         Isa::Avx512Vnni => &[Axis::Ahead, Axis::Integers, Axis::Floats],
+        // Many rows are multiplied by tiles of AMX.
+        Isa::Amx => &[Axis::Ahead, Axis::Integers],
     }
 }
 

@@ -27,8 +27,8 @@ pub(super) struct Contender {
 /// What the machine reaches by itself. Neighbours come and go, so it is measured between the runs, and its best counts.
 pub(super) struct Machine<'a> {
     pub(super) threads: usize,
-    /// Whether operations are on integers.
-    pub(super) integers: bool,
+    /// 10⁹ operations a second that so many threads do at most.
+    pub(super) arithmetic: fn(usize) -> f64,
     /// Bytes that a step reads.
     pub(super) read_bytes: usize,
     /// 10⁹ bytes and 10⁹ operations a second.
@@ -41,10 +41,7 @@ pub(super) struct Machine<'a> {
 
 impl Machine<'_> {
     fn measure(&mut self) -> Result<(), Error> {
-        let arithmetic = || match self.integers {
-            true => ceilings::int8_gops(self.threads),
-            false => ceilings::gflops(self.threads),
-        };
+        let arithmetic = || (self.arithmetic)(self.threads);
         let now = match &mut self.others {
             None => [ceilings::gbps(self.threads, self.read_bytes), arithmetic()],
             Some(others) => {

@@ -18,6 +18,8 @@ mod verdict;
 use std::sync::Arc;
 
 use graver_runtime::Error;
+use graver_runtime::abi::{Dtype, Encoding};
+use graver_runtime::ceilings;
 use graver_runtime::cpu::{self, Spent};
 use graver_runtime::kernels::{Choices, Isa};
 use graver_runtime::profile::Profile;
@@ -82,7 +84,7 @@ pub fn run(
     let choices = Choices::chosen(kernels).map_err(Error::from)?;
     let weight_bytes = loaded.weights.total_bytes() as u64;
     progress("measuring the machine", 0.0);
-    let integers = loaded.weights.views().any(|v| v.encoding.quant().is_some());
+    let arithmetic = ceiling(&loaded);
     let model_checksum = driver::plan(&loaded, options).manifest.model_checksum();
     let saved = most_saving(&loaded, options);
     let mut gflops_ceiling = 0.0;
@@ -101,7 +103,7 @@ pub fn run(
         let step = point_cost(point, &contenders[0].planned).1;
         let mut machine = Machine {
             threads: own_threads,
-            integers,
+            arithmetic,
             read_bytes: step.memory_bytes() as usize,
             ceilings: [0.0, gflops_ceiling],
             spent: &mut spent,
@@ -180,6 +182,18 @@ fn session_options(points: &[Point], settings: &Settings) -> SessionOptions {
         // MPI says which processors its processes run on.
         pin: settings.others.is_none(),
         ..SessionOptions::default()
+    }
+}
+
+/// What products with a model's weights are compared with.
+fn ceiling(loaded: &Loaded) -> fn(usize) -> f64 {
+    let any = |is: fn(Encoding) -> bool| loaded.weights.views().any(|v| is(v.encoding));
+    if any(|e| matches!(e, Encoding::Quantized(_))) {
+        ceilings::int8_gops
+    } else if any(|e| e == Encoding::Float(Dtype::Bf16)) {
+        ceilings::bf16_gflops
+    } else {
+        ceilings::gflops
     }
 }
 

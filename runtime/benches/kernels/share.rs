@@ -11,6 +11,9 @@ const MEMORY_BYTES: usize = 256 << 20;
 /// One that the second-level cache holds.
 const CACHE_BYTES: usize = 256 << 10;
 
+/// Set in a number of operations on bf16: criterion has no unit left for them.
+const HALVES: u64 = 1 << 63;
+
 /// What a kernel cannot be faster than.
 #[derive(Clone, Copy)]
 pub(crate) enum Limit {
@@ -20,6 +23,8 @@ pub(crate) enum Limit {
     Cache,
     /// Multiplying and adding in f32.
     Arithmetic,
+    /// Multiplying f32 with bf16 and adding, which tiles of AMX do faster.
+    Halves,
     /// Multiplying and adding integers of 8 bits.
     Integers,
 }
@@ -29,7 +34,7 @@ impl Limit {
     pub(crate) fn array_bytes(self) -> usize {
         match self {
             Limit::Memory => MEMORY_BYTES,
-            Limit::Cache | Limit::Arithmetic | Limit::Integers => CACHE_BYTES,
+            Limit::Cache | Limit::Arithmetic | Limit::Halves | Limit::Integers => CACHE_BYTES,
         }
     }
 
@@ -39,6 +44,7 @@ impl Limit {
             Limit::Memory => Throughput::Bytes(bytes as u64),
             Limit::Cache => Throughput::BytesDecimal(bytes as u64),
             Limit::Arithmetic => Throughput::Elements(flops as u64),
+            Limit::Halves => Throughput::Elements(flops as u64 | HALVES),
             Limit::Integers => Throughput::Bits(flops as u64),
         }
     }
@@ -67,6 +73,7 @@ struct Ceilings {
     memory: f64,
     cache: f64,
     arithmetic: f64,
+    halves: f64,
     integers: f64,
 }
 
@@ -78,6 +85,7 @@ impl Share {
                 memory: ceilings::gbps(1, MEMORY_BYTES),
                 cache: ceilings::gbps(1, CACHE_BYTES),
                 arithmetic: ceilings::gflops(1),
+                halves: ceilings::bf16_gflops(1),
                 integers: ceilings::int8_gops(1),
             },
         }
@@ -119,6 +127,9 @@ impl Ceilings {
         match work {
             Throughput::Bytes(n) => (self.memory, "GB/s of memory", *n as f64),
             Throughput::BytesDecimal(n) => (self.cache, "GB/s of cache", *n as f64),
+            Throughput::Elements(n) if n & HALVES != 0 => {
+                (self.halves, "GFLOP/s with bf16", (n ^ HALVES) as f64)
+            }
             Throughput::Elements(n) => (self.arithmetic, "GFLOP/s", *n as f64),
             Throughput::Bits(n) => (self.integers, "GOP/s", *n as f64),
         }

@@ -22,16 +22,19 @@ pub enum Isa {
     Avx512,
     /// The same with VNNI.
     Avx512Vnni,
+    /// AMX (tiles with i8 and bf16), besides AVX-512 with VNNI.
+    Amx,
 }
 
 impl Isa {
     /// Every instruction set, from the slowest to the fastest.
-    pub const ALL: [Isa; 5] = [
+    pub const ALL: [Isa; 6] = [
         Isa::Scalar,
         Isa::Avx2,
         Isa::AvxVnni,
         Isa::Avx512,
         Isa::Avx512Vnni,
+        Isa::Amx,
     ];
 
     /// Name for people, and in [`VARIABLE`]: `avx2`.
@@ -42,6 +45,7 @@ impl Isa {
             Isa::AvxVnni => "avx-vnni",
             Isa::Avx512 => "avx512",
             Isa::Avx512Vnni => "avx512-vnni",
+            Isa::Amx => "amx",
         }
     }
 

@@ -12,6 +12,8 @@ use crate::Error;
 use crate::abi::KernelTable;
 
 #[cfg(target_arch = "x86_64")]
+mod amx;
+#[cfg(target_arch = "x86_64")]
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
@@ -61,9 +63,42 @@ pub fn table_for(isa: Isa, choices: Choices) -> Option<KernelTable> {
         Isa::Avx512 => avx512::table(choices),
         #[cfg(target_arch = "x86_64")]
         Isa::Avx512Vnni => avx512::vnni_table(choices),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Amx => amx::table(choices),
         #[cfg(not(target_arch = "x86_64"))]
-        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 | Isa::Avx512Vnni => scalar::TABLE,
+        Isa::Avx2 | Isa::AvxVnni | Isa::Avx512 | Isa::Avx512Vnni | Isa::Amx => scalar::TABLE,
     })
+}
+
+/// The kernels of [`Isa::Amx`] on tiles that are emulated, many times slower, or `None` where this processor lacks
+/// [`Isa::Avx512Vnni`]: so that tests reach all but the unit itself where there is none.
+pub fn amx_emulated(choices: Choices) -> Option<KernelTable> {
+    #[cfg(target_arch = "x86_64")]
+    return Isa::Avx512Vnni
+        .is_available()
+        .then(|| amx::emulated_table(choices));
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        let _ = choices;
+        None
+    }
+}
+
+/// Loops of so many rounds of products of tiles and nothing else; the operations that were done, a product and a sum being two.
+pub(crate) struct TileLoops {
+    /// Of products of f32 with bf16.
+    pub(crate) bf16: fn(usize) -> usize,
+    /// Of products of groups of integers.
+    pub(crate) int8: fn(usize) -> usize,
+}
+
+/// Those of the kernels that run in this process, if they use tiles.
+pub(crate) fn tile_loops() -> Option<TileLoops> {
+    match Isa::chosen() {
+        #[cfg(target_arch = "x86_64")]
+        Ok(Isa::Amx) => Some(amx::LOOPS),
+        Ok(_) | Err(_) => None,
+    }
 }
 
 /// Whether this processor has the instructions.
@@ -75,6 +110,7 @@ fn usable(isa: Isa) -> bool {
         Isa::AvxVnni => vnni::usable(),
         Isa::Avx512 => avx512::usable(),
         Isa::Avx512Vnni => avx512::vnni_usable(),
+        Isa::Amx => amx::usable(),
     }
 }
 

@@ -19,17 +19,20 @@ use std::sync::LazyLock;
 
 use graver_runtime::abi::KernelTable;
 use graver_runtime::kernels::Width::Narrow;
-use graver_runtime::kernels::{Choices, Isa, table_for};
+use graver_runtime::kernels::{Choices, Isa, amx_emulated, table_for};
 
 /// The kernels of one instruction set.
 struct Set {
     isa: Isa,
     choices: Choices,
+    /// On tiles that are emulated, whatever the processor has.
+    emulated: bool,
 }
 
 impl Set {
     fn name(&self) -> String {
-        format!("{} with {:?}", self.isa.name(), self.choices)
+        let how = if self.emulated { ", emulated" } else { "" };
+        format!("{}{how} with {:?}", self.isa.name(), self.choices)
     }
 }
 
@@ -50,7 +53,7 @@ fn float_sets() -> &'static [(Set, KernelTable)] {
     static SETS: LazyLock<Vec<(Set, KernelTable)>> = LazyLock::new(|| {
         of(|set| match set.isa {
             Isa::Scalar | Isa::AvxVnni | Isa::Avx512Vnni => false,
-            Isa::Avx2 => set.choices.integers == Narrow && set.choices.floats == Narrow,
+            Isa::Avx2 | Isa::Amx => set.choices.integers == Narrow && set.choices.floats == Narrow,
             Isa::Avx512 => set.choices.integers == Narrow,
         })
     });
@@ -65,16 +68,29 @@ fn integer_sets() -> &'static [(Set, KernelTable)] {
             Isa::Avx2 | Isa::AvxVnni => {
                 set.choices.integers == Narrow && set.choices.floats == Narrow
             }
-            Isa::Avx512Vnni => set.choices.floats == Narrow,
+            Isa::Avx512Vnni | Isa::Amx => set.choices.floats == Narrow,
         })
     });
     &SETS
 }
 
-/// Sets for which `wanted` holds, of those that this processor can run.
+/// Sets for which `wanted` holds, of those that this processor can run; kernels for AMX on emulated tiles are among them.
 fn of(wanted: impl Fn(&Set) -> bool) -> Vec<(Set, KernelTable)> {
-    let all = wide().flat_map(|isa| Choices::all().map(move |choices| Set { isa, choices }));
-    let table = |set: Set| table_for(set.isa, set.choices).map(|table| (set, table));
+    let own = wide().map(|isa| (isa, false));
+    let all = own.chain([(Isa::Amx, true)]).flat_map(|(isa, emulated)| {
+        Choices::all().map(move |choices| Set {
+            isa,
+            choices,
+            emulated,
+        })
+    });
+    let table = |set: Set| {
+        let table = match set.emulated {
+            true => amx_emulated(set.choices),
+            false => table_for(set.isa, set.choices),
+        };
+        table.map(|table| (set, table))
+    };
     all.filter(wanted).filter_map(table).collect()
 }
 

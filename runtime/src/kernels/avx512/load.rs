@@ -5,7 +5,7 @@ use std::arch::x86_64::*;
 use crate::kernels::avx2::load::{Bf16, F16, F32, Weight};
 
 /// An element type of weights.
-pub(super) trait Weight16: Weight {
+pub(in crate::kernels) trait Weight16: Weight {
     /// Elements `0..16` at `p`.
     ///
     /// # Safety

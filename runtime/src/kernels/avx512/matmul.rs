@@ -10,7 +10,7 @@ use crate::kernels::avx2::panel::Transpose;
 
 /// Weights `[n, k]`: as for AVX2, in the same order of an element's terms.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-pub(super) unsafe extern "C" fn matmul<
+pub(in crate::kernels) unsafe extern "C" fn matmul<
     W: Transpose + Weight16,
     const LINES: bool,
     const WIDE: bool,

@@ -23,12 +23,12 @@ use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_HALF, Q8_MIN, matmul
 
 mod dot;
 mod load;
-mod matmul;
+pub(super) mod matmul;
 mod tile;
-mod tiles;
+pub(super) mod tiles;
 mod wide;
 
-use tiles::{Bytes, Nibbles};
+pub(super) use tiles::{Bytes, Nibbles};
 
 /// What the processor must have for [`table`].
 pub(super) fn usable() -> bool {

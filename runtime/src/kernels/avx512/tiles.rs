@@ -21,7 +21,7 @@ use crate::kernels::vnni::avx512 as narrow;
 /// Rows of activations in a tile: enough sums at once to hide the latency of a product.
 const COLUMNS: usize = 8;
 /// Rows of weights of a block.
-const LANES: usize = 2 * PANEL_ROWS;
+pub(in crate::kernels) const LANES: usize = 2 * PANEL_ROWS;
 /// Groups of a run: of K = 1024, a tile of rows takes 11 KiB and two panels 17 KiB.
 const DEPTH: usize = 32;
 const _: () = assert!(DEPTH.is_multiple_of(SUPER_GROUPS));
@@ -44,9 +44,9 @@ trait Panels {
 }
 
 /// Integers of 8 bits: [`Quant::Q8`], [`Quant::Q8Min`] or [`Quant::Q8Half`], by its place in [`Quant::ALL`].
-pub(super) struct Bytes<const LINES: bool, const WIDE: bool, const TYPE: usize>;
+pub(in crate::kernels) struct Bytes<const LINES: bool, const WIDE: bool, const TYPE: usize>;
 /// Integers of 4 bits: [`Quant::Q4`] or a type of them with minima, by its place in [`Quant::ALL`].
-pub(super) struct Nibbles<const LINES: bool, const WIDE: bool, const TYPE: usize>;
+pub(in crate::kernels) struct Nibbles<const LINES: bool, const WIDE: bool, const TYPE: usize>;
 
 impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Panels for Bytes<LINES, WIDE, TYPE> {
     const QUANT: Quant = Quant::ALL[TYPE];
@@ -111,7 +111,7 @@ impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Panels for Nibbles<
 /// AVX-512; the bytes are readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn both(groups: [*const u8; 2], offset: usize) -> __m512i {
+pub(in crate::kernels) unsafe fn both(groups: [*const u8; 2], offset: usize) -> __m512i {
     // SAFETY: the caller gives 32 readable bytes at `offset` of both groups.
     unsafe {
         let [a, b] = groups.map(|group| group.add(offset).cast::<__m256i>());
@@ -127,7 +127,11 @@ unsafe fn both(groups: [*const u8; 2], offset: usize) -> __m512i {
 /// AVX-512; the groups, of type `quant`, are readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn factors(quant: Quant, groups: [*const u8; 2], units: [__m512; 2]) -> [__m512; 2] {
+pub(in crate::kernels) unsafe fn factors(
+    quant: Quant,
+    groups: [*const u8; 2],
+    units: [__m512; 2],
+) -> [__m512; 2] {
     // SAFETY: a group begins with its factors: of eight rows, once or twice, in the type that is read.
     unsafe {
         let eighth = _mm512_set1_ps(EIGHTH);
@@ -155,7 +159,7 @@ unsafe fn factors(quant: Quant, groups: [*const u8; 2], units: [__m512; 2]) -> [
 /// AVX-512; the heads, where the type has some, are readable.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-unsafe fn units(quant: Quant, heads: [*const u8; 2]) -> [__m512; 2] {
+pub(in crate::kernels) unsafe fn units(quant: Quant, heads: [*const u8; 2]) -> [__m512; 2] {
     // SAFETY: a head is eight units and eight more.
     unsafe {
         match quant {
@@ -340,36 +344,41 @@ unsafe fn add_group<P: Panels, const C: usize>(
         let products = P::sums::<C, 0>(groups, x);
         let [scales, second] = factors(P::QUANT, groups, units);
         for i in 0..C {
-            let (d, scale) = (
-                _mm512_cvtepi32_ps(products[i]),
-                _mm512_set1_ps((*x[i]).scale),
-            );
-            let term = match P::QUANT {
-                Quant::Q4 => _mm512_fmadd_ps(d, scale, _mm512_set1_ps((*x[i]).offset)),
-                Quant::Q8
-                | Quant::Q4Min
-                | Quant::Q8Min
-                | Quant::Q8Half
-                | Quant::Q4Super
-                | Quant::Q4Narrow => _mm512_mul_ps(d, scale),
-            };
-            sums[i] = _mm512_fmadd_ps(term, scales, sums[i]);
+            sums[i] = add(P::QUANT, products[i], x[i], [scales, second], sums[i]);
         }
-        match P::QUANT {
-            Quant::Q8 | Quant::Q4 => {}
-            Quant::Q4Min | Quant::Q8Min | Quant::Q4Super | Quant::Q4Narrow => {
-                for i in 0..C {
-                    sums[i] = _mm512_fmadd_ps(_mm512_set1_ps((*x[i]).offset), second, sums[i]);
-                }
+        if P::QUANT == Quant::Q8Half {
+            let products = P::sums::<C, 1>(groups, x);
+            for i in 0..C {
+                let d = _mm512_cvtepi32_ps(products[i]);
+                let term = _mm512_mul_ps(d, _mm512_set1_ps((*x[i]).scale));
+                sums[i] = _mm512_fmadd_ps(term, second, sums[i]);
             }
-            Quant::Q8Half => {
-                let products = P::sums::<C, 1>(groups, x);
-                for i in 0..C {
-                    let d = _mm512_cvtepi32_ps(products[i]);
-                    let term = _mm512_mul_ps(d, _mm512_set1_ps((*x[i]).scale));
-                    sums[i] = _mm512_fmadd_ps(term, second, sums[i]);
-                }
-            }
+        }
+    }
+}
+
+/// A sum and what a group, or its first half, adds to it: the sum of its products, times its scales, and its minima.
+///
+/// # Safety
+/// AVX-512; the block is readable.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
+pub(in crate::kernels) unsafe fn add(
+    quant: Quant,
+    product: __m512i,
+    x: *const Block,
+    [scales, second]: [__m512; 2],
+    sum: __m512,
+) -> __m512 {
+    let d = _mm512_cvtepi32_ps(product);
+    // SAFETY: the caller gives a block.
+    let (scale, offset) = unsafe { (_mm512_set1_ps((*x).scale), _mm512_set1_ps((*x).offset)) };
+    match quant {
+        Quant::Q4 => _mm512_fmadd_ps(_mm512_fmadd_ps(d, scale, offset), scales, sum),
+        Quant::Q8 | Quant::Q8Half => _mm512_fmadd_ps(_mm512_mul_ps(d, scale), scales, sum),
+        Quant::Q4Min | Quant::Q8Min | Quant::Q4Super | Quant::Q4Narrow => {
+            let sum = _mm512_fmadd_ps(_mm512_mul_ps(d, scale), scales, sum);
+            _mm512_fmadd_ps(offset, second, sum)
         }
     }
 }

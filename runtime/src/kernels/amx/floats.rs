@@ -1,0 +1,365 @@
+//! Products of f32 with bf16 weights, `out[m, n] (+)= x[m, k] · w[n, k]ᵀ`, for more rows than decoding has.
+//!
+//! The unit multiplies bf16 with bf16, exactly, and sums in f32. An activation is the sum of three numbers in bf16, of eight binary digits each, so that three
+//! products give what one in f32 gives, as exactly: sums of 3 · `k` terms, in place of `k`.
+//!
+//! For each run of `DEPTH` terms, panels of weights are made, 16 rows interleaved as the unit wants its second factor; then 32 rows of `x` after the
+//! other are split, and sweep the panels, two at a time. An element's terms come in an order that depends on `k` alone.
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::unit::{ROW_BYTES, ROWS, Shapes, Unit};
+use crate::abi::{DECODE_TOKENS, MATMUL_SCRATCH};
+use crate::kernels::avx2::load::Bf16;
+use crate::kernels::avx2::matmul::Call;
+use crate::kernels::avx512::matmul::matmul as few;
+
+/// Numbers in bf16 that an activation is the sum of.
+pub(super) const PARTS: usize = 3;
+/// Terms of a tile's row.
+const TERMS: usize = ROW_BYTES / 2;
+/// Columns of a panel.
+const WIDTH: usize = ROW_BYTES / 4;
+/// Bytes of a tile.
+const TILE: usize = ROWS * ROW_BYTES;
+/// Terms of a run.
+const DEPTH: usize = 512;
+/// Rows of `x` that are split together: two tiles.
+const HEIGHT: usize = 2 * ROWS;
+/// Bytes of a panel.
+const PANEL: usize = DEPTH / TERMS * TILE;
+/// Bytes of the parts of `HEIGHT` rows.
+const SPLIT: usize = DEPTH / TERMS * PARTS * 2 * TILE;
+/// Panels made at once.
+const PANELS: usize = (MATMUL_SCRATCH - SPLIT) / PANEL;
+const _: () = assert!(PANELS >= 2 && SPLIT + PANELS * PANEL <= MATMUL_SCRATCH);
+
+/// [`crate::abi::MatmulFn`].
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+pub(super) unsafe extern "C" fn matmul<U: Unit, const LINES: bool>(
+    x: *const f32,
+    x_stride: usize,
+    m: usize,
+    w: *const u8,
+    w_stride: usize,
+    n: usize,
+    k: usize,
+    out: *mut f32,
+    out_stride: usize,
+    accumulate: usize,
+    scratch: *mut u8,
+) {
+    // SAFETY: the caller keeps the contract of `MatmulFn`, and has the unit.
+    unsafe {
+        if m <= DECODE_TOKENS || k == 0 {
+            let few = few::<Bf16, LINES, true>;
+            return few(
+                x, x_stride, m, w, w_stride, n, k, out, out_stride, accumulate, scratch,
+            );
+        }
+        let accumulate = accumulate != 0;
+        let call = Call {
+            x,
+            x_stride,
+            m,
+            w,
+            w_stride,
+            n,
+            k,
+            out,
+            out_stride,
+            accumulate,
+            scratch,
+        };
+        runs::<U>(&call);
+    }
+}
+
+/// # Safety
+/// AVX-512, and `U`; the contract of [`crate::abi::MatmulFn`].
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+unsafe fn runs<U: Unit>(c: &Call) {
+    // SAFETY: the unit may be used. Scratch has room for the parts and for `PANELS` panels; the rows and columns exist.
+    unsafe {
+        U::configure(&Shapes::new(&[(ROWS, ROW_BYTES); 8]));
+        for first in (0..c.n).step_by(PANELS * WIDTH) {
+            let cols = first..c.n.min(first + PANELS * WIDTH);
+            for start in (0..c.k).step_by(DEPTH) {
+                let terms = start..c.k.min(start + DEPTH);
+                for (i, col) in cols.clone().step_by(WIDTH).enumerate() {
+                    let rows = WIDTH.min(cols.end - col);
+                    pack(c, col..col + rows, terms.clone(), panel(c, i));
+                }
+                for top in (0..c.m).step_by(HEIGHT) {
+                    let rows = top..c.m.min(top + HEIGHT);
+                    split(c, rows.clone(), terms.clone());
+                    for (i, col) in cols.clone().step_by(2 * WIDTH).enumerate() {
+                        let cols = col..cols.end.min(col + 2 * WIDTH);
+                        let panels =
+                            [2 * i, (2 * i + 1).min(PANELS - 1)].map(|i| panel(c, i).cast_const());
+                        sweep::<U>(c, rows.clone(), cols, terms.clone(), panels);
+                    }
+                }
+            }
+        }
+        U::release();
+    }
+}
+
+/// Where a panel lies in scratch, behind the parts.
+fn panel(c: &Call, i: usize) -> *mut u8 {
+    c.scratch.wrapping_add(SPLIT + i * PANEL)
+}
+
+/// Makes a panel of some rows of the weights and some terms: for every `TERMS` a tile whose rows are pairs of terms of all columns. Terms
+/// that fill up the last tile are zeros; what columns hold that do not exist is of no account.
+///
+/// # Safety
+/// As [`runs`]; the rows, at most `WIDTH`, and the terms exist.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+unsafe fn pack(c: &Call, cols: Range<usize>, terms: Range<usize>, panel: *mut u8) {
+    for (tile, i) in terms.clone().step_by(TERMS).enumerate() {
+        let mask = first_terms(terms.end - i);
+        let mut rows = [_mm512_setzero_si512(); WIDTH];
+        for (r, row) in rows.iter_mut().enumerate() {
+            let col = (cols.start + r).min(cols.end - 1);
+            let at = c.w.wrapping_add(col * c.w_stride + 2 * i);
+            _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(2 * DEPTH).cast());
+            // SAFETY: the elements in the mask exist.
+            *row = unsafe { _mm512_maskz_loadu_epi16(mask, at.cast()) };
+        }
+        for (pair, row) in transposed(rows).into_iter().enumerate() {
+            // SAFETY: the panel has a tile for every `TERMS`, of a row for each pair.
+            unsafe { _mm512_storeu_si512(panel.add(tile * TILE + pair * ROW_BYTES).cast(), row) }
+        }
+    }
+}
+
+/// A mask of the first `n` of 32 terms, or of all.
+fn first_terms(n: usize) -> __mmask32 {
+    u32::MAX >> (TERMS - n.min(TERMS))
+}
+
+/// Words `i` of all vectors in vector `i`.
+#[inline]
+#[target_feature(enable = "avx512f")]
+fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
+    let mut pairs = rows;
+    for i in 0..8 {
+        let (a, b) = (rows[2 * i], rows[2 * i + 1]);
+        pairs[2 * i] = _mm512_unpacklo_epi32(a, b);
+        pairs[2 * i + 1] = _mm512_unpackhi_epi32(a, b);
+    }
+    // Vector `4 i + j` has word `4 l + j` of rows `4 i..4 i + 4` in lane `l`.
+    let mut fours = pairs;
+    for i in 0..4 {
+        for half in 0..2 {
+            let (a, b) = (pairs[4 * i + half], pairs[4 * i + half + 2]);
+            fours[4 * i + 2 * half] = _mm512_unpacklo_epi64(a, b);
+            fours[4 * i + 2 * half + 1] = _mm512_unpackhi_epi64(a, b);
+        }
+    }
+    let mut out = fours;
+    for j in 0..4 {
+        let even = |i: usize| _mm512_shuffle_i32x4::<0x88>(fours[i + j], fours[i + 4 + j]);
+        let odd = |i: usize| _mm512_shuffle_i32x4::<0xdd>(fours[i + j], fours[i + 4 + j]);
+        let (lanes, others) = ([even(0), even(8)], [odd(0), odd(8)]);
+        out[j] = _mm512_shuffle_i32x4::<0x88>(lanes[0], lanes[1]);
+        out[8 + j] = _mm512_shuffle_i32x4::<0xdd>(lanes[0], lanes[1]);
+        out[4 + j] = _mm512_shuffle_i32x4::<0x88>(others[0], others[1]);
+        out[12 + j] = _mm512_shuffle_i32x4::<0xdd>(others[0], others[1]);
+    }
+    out
+}
+
+/// Where a tile of the parts lies: of the `step`-th `TERMS`, of part `part`, of rows `16 · half..`.
+fn part_tile(c: &Call, step: usize, part: usize, half: usize) -> *mut u8 {
+    c.scratch
+        .wrapping_add(((step * PARTS + part) * 2 + half) * TILE)
+}
+
+/// Splits some rows of `x` into parts. Terms that fill up the last tile are zeros.
+///
+/// # Safety
+/// As [`runs`]; the rows, at most `HEIGHT`, and the terms exist.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+unsafe fn split(c: &Call, rows: Range<usize>, terms: Range<usize>) {
+    for (r, row) in rows.enumerate() {
+        for (step, i) in terms.clone().step_by(TERMS).enumerate() {
+            let mask = first_terms(terms.end - i);
+            let x = c.x.wrapping_add(row * c.x_stride + i);
+            // SAFETY: the elements in the mask exist; scratch has a tile for each half and part of every `TERMS`.
+            unsafe {
+                let mut left = [
+                    _mm512_maskz_loadu_ps(mask as __mmask16, x),
+                    _mm512_maskz_loadu_ps((mask >> 16) as __mmask16, x.wrapping_add(16)),
+                ];
+                for part in 0..PARTS {
+                    let [a, b] = left.map(|x| first_digits(x));
+                    left = [a.1, b.1];
+                    let to = part_tile(c, step, part, r / ROWS).add(r % ROWS * ROW_BYTES);
+                    _mm256_storeu_si256(to.cast(), a.0);
+                    _mm256_storeu_si256(to.add(32).cast(), b.0);
+                }
+            }
+        }
+    }
+}
+
+/// The first eight digits, and what is left: three times eight are all that there are. Of what is infinite or no number nothing is left.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn first_digits(x: __m512) -> (__m256i, __m512) {
+    let upper = _mm512_srli_epi32::<16>(_mm512_castps_si512(x));
+    // What is no number stays so without its lower digits.
+    let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+    let digits = _mm512_mask_or_epi32(upper, no_number, upper, _mm512_set1_epi32(0x40));
+    let magnitude = _mm512_and_si512(upper, _mm512_set1_epi32(0x7fff));
+    let finite = _mm512_cmplt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f80));
+    let value = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(digits));
+    (
+        _mm512_cvtepi32_epi16(digits),
+        _mm512_maskz_sub_ps(finite, x, value),
+    )
+}
+
+/// A tile's place in the result, or beside it where only a part of it exists.
+struct Place {
+    at: *mut u8,
+    stride: usize,
+}
+
+/// Adds a run of terms to at most two by two tiles of the result.
+///
+/// # Safety
+/// As [`runs`], the unit being configured; the rows and columns exist, and their parts and panels are made.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+unsafe fn sweep<U: Unit>(
+    c: &Call,
+    rows: Range<usize>,
+    cols: Range<usize>,
+    terms: Range<usize>,
+    panels: [*const u8; 2],
+) {
+    #[repr(C, align(64))]
+    struct Beside([[f32; WIDTH]; ROWS]);
+    let resume = c.accumulate || terms.start > 0;
+    let mut beside: [Beside; 4] = std::array::from_fn(|_| Beside([[0.0; WIDTH]; ROWS]));
+    let parts: [(usize, usize); 4] = std::array::from_fn(|i| {
+        let rows = rows.len().saturating_sub(i / 2 * ROWS).min(ROWS);
+        (rows, cols.len().saturating_sub(i % 2 * WIDTH).min(WIDTH))
+    });
+    // SAFETY: those rows and columns of each tile exist that `parts` says; others lie in `beside`.
+    unsafe {
+        let at = |i: usize| {
+            c.out(rows.start, cols.start)
+                .wrapping_add(i / 2 * ROWS * c.out_stride + i % 2 * WIDTH)
+        };
+        let places: [Place; 4] = std::array::from_fn(|i| {
+            if parts[i] == (ROWS, WIDTH) {
+                return Place {
+                    at: at(i).cast(),
+                    stride: 4 * c.out_stride,
+                };
+            }
+            let (there, columns) = parts[i];
+            for (r, to) in beside[i].0[..there].iter_mut().enumerate() {
+                if resume && columns > 0 {
+                    let from = at(i).wrapping_add(r * c.out_stride);
+                    to.as_mut_ptr().copy_from_nonoverlapping(from, columns);
+                }
+            }
+            Place {
+                at: (&raw mut beside[i]).cast(),
+                stride: ROW_BYTES,
+            }
+        });
+        let steps = terms.len().div_ceil(TERMS);
+        match (rows.len() > ROWS, cols.len() > WIDTH) {
+            (false, false) => block::<U, 1, 1>(c, &places, steps, resume, panels),
+            (false, true) => block::<U, 1, 2>(c, &places, steps, resume, panels),
+            (true, false) => block::<U, 2, 1>(c, &places, steps, resume, panels),
+            (true, true) => block::<U, 2, 2>(c, &places, steps, resume, panels),
+        }
+        for (i, (there, columns)) in parts.into_iter().enumerate() {
+            if (there, columns) != (ROWS, WIDTH) && columns > 0 {
+                for (r, from) in beside[i].0[..there].iter().enumerate() {
+                    let to = at(i).wrapping_add(r * c.out_stride);
+                    to.copy_from_nonoverlapping(from.as_ptr(), columns);
+                }
+            }
+        }
+    }
+}
+
+/// `R` by `P` tiles of sums; the tiles 4 and 5 are of `x`, 6 and 7 of weights.
+///
+/// # Safety
+/// As [`sweep`]; each place has room for a tile.
+#[inline]
+unsafe fn block<U: Unit, const R: usize, const P: usize>(
+    c: &Call,
+    places: &[Place; 4],
+    steps: usize,
+    resume: bool,
+    panels: [*const u8; 2],
+) {
+    let below = R == 2;
+    let beside = P == 2;
+    // SAFETY: all tiles are configured; places, parts and panels have whole tiles.
+    unsafe {
+        begin::<U, 0>(&places[0], true, resume);
+        begin::<U, 1>(&places[1], beside, resume);
+        begin::<U, 2>(&places[2], below, resume);
+        begin::<U, 3>(&places[3], below && beside, resume);
+        for step in 0..steps {
+            U::load::<6>(panels[0].add(step * TILE), ROW_BYTES);
+            if beside {
+                U::load::<7>(panels[1].add(step * TILE), ROW_BYTES);
+            }
+            for part in 0..PARTS {
+                U::load::<4>(part_tile(c, step, part, 0), ROW_BYTES);
+                U::add_bf16::<0, 4, 6>();
+                if beside {
+                    U::add_bf16::<1, 4, 7>();
+                }
+                if below {
+                    U::load::<5>(part_tile(c, step, part, 1), ROW_BYTES);
+                    U::add_bf16::<2, 5, 6>();
+                }
+                if below && beside {
+                    U::add_bf16::<3, 5, 7>();
+                }
+            }
+        }
+        end::<U, 0>(&places[0], true);
+        end::<U, 1>(&places[1], beside);
+        end::<U, 2>(&places[2], below);
+        end::<U, 3>(&places[3], below && beside);
+    }
+}
+
+/// # Safety
+/// As [`block`].
+#[inline]
+unsafe fn begin<U: Unit, const T: usize>(place: &Place, is_used: bool, resume: bool) {
+    // SAFETY: the place has room for the tile.
+    unsafe {
+        match (is_used, resume) {
+            (false, _) => {}
+            (true, false) => U::zero::<T>(),
+            (true, true) => U::load::<T>(place.at, place.stride),
+        }
+    }
+}
+
+/// # Safety
+/// As [`block`].
+#[inline]
+unsafe fn end<U: Unit, const T: usize>(place: &Place, is_used: bool) {
+    if is_used {
+        // SAFETY: the place has room for the tile.
+        unsafe { U::store::<T>(place.at, place.stride) }
+    }
+}

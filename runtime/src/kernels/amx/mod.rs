@@ -1,0 +1,82 @@
+//! The kernels for AMX: those for AVX-512 with VNNI, but for products of many rows of activations.
+//!
+//! | file       | what                                                                                        |
+//! |------------|---------------------------------------------------------------------------------------------|
+//! | `unit`     | the eight tiles, a method for each instruction, and whether they may be used                  |
+//! | `emulated` | the same in plain code, as Intel's manual defines it: what tests run where there is no AMX    |
+//! | `integers` | products of integers: bit for bit what all other kernels give                                |
+//! | `floats`   | products of f32 with bf16: `x` in three parts, which together are all of it                    |
+//! | `loops`    | products of tiles and nothing else, which kernels are compared with                        |
+//! | `check`    | a few products by these kernels and by the scalar ones, before the first use                   |
+//!
+//! All other products of floats, and those of few rows, are as for AVX-512.
+
+use std::sync::OnceLock;
+
+use super::avx512::{self, Bytes, Nibbles};
+use super::choices::{Ahead, Choices, Width};
+use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_MIN, matmul as matmul_of};
+use crate::abi::KernelTable;
+
+mod check;
+mod emulated;
+mod floats;
+mod integers;
+mod loops;
+mod unit;
+
+use integers::Tiled;
+pub(super) use loops::LOOPS;
+use unit::{Hardware, Unit};
+
+/// What the processor and the system must offer for [`table`]; and the kernels have to give what they should.
+pub(super) fn usable() -> bool {
+    static USABLE: OnceLock<bool> = OnceLock::new();
+    // Nothing is run before the system has allowed tiles.
+    *USABLE.get_or_init(|| {
+        avx512::vnni_usable()
+            && unit::is_there()
+            && unit::is_allowed()
+            && check::agrees(&table(Choices::usual()))
+    })
+}
+
+/// To be called only where [`usable`] holds.
+pub(super) fn table(choices: Choices) -> KernelTable {
+    table_on::<Hardware>(choices)
+}
+
+/// The same on emulated tiles, for processors without: to be called where those for AVX-512 with VNNI can be.
+pub(super) fn emulated_table(choices: Choices) -> KernelTable {
+    table_on::<emulated::Emulated>(choices)
+}
+
+fn table_on<U: Unit>(choices: Choices) -> KernelTable {
+    let narrow = avx512::vnni_table(choices);
+    let table = match (choices.ahead, choices.integers) {
+        (Ahead::Pages, Width::Narrow) => with_integers::<U, false, false>(narrow),
+        (Ahead::Pages, Width::Wide) => with_integers::<U, false, true>(narrow),
+        (Ahead::Lines, Width::Narrow) => with_integers::<U, true, false>(narrow),
+        (Ahead::Lines, Width::Wide) => with_integers::<U, true, true>(narrow),
+    };
+    KernelTable {
+        matmul_bf16: match choices.ahead {
+            Ahead::Pages => floats::matmul::<U, false>,
+            Ahead::Lines => floats::matmul::<U, true>,
+        },
+        ..table
+    }
+}
+
+/// All types but the one with a scale for each half of a group.
+fn with_integers<U: Unit, const LINES: bool, const WIDE: bool>(narrow: KernelTable) -> KernelTable {
+    KernelTable {
+        matmul_q8: matmul_of::<Tiled<U, Bytes<LINES, WIDE, Q8>, Q8>>,
+        matmul_q4: matmul_of::<Tiled<U, Nibbles<LINES, WIDE, Q4>, Q4>>,
+        matmul_q4m: matmul_of::<Tiled<U, Nibbles<LINES, WIDE, Q4_MIN>, Q4_MIN>>,
+        matmul_q8m: matmul_of::<Tiled<U, Bytes<LINES, WIDE, Q8_MIN>, Q8_MIN>>,
+        matmul_q4s: matmul_of::<Tiled<U, Nibbles<LINES, WIDE, Q4_SUPER>, Q4_SUPER>>,
+        matmul_q4n: matmul_of::<Tiled<U, Nibbles<LINES, WIDE, Q4_NARROW>, Q4_NARROW>>,
+        ..narrow
+    }
+}
