@@ -105,7 +105,17 @@ pub(crate) fn programs(decode: &Program, prefill: &Program) -> Result<(), Verify
     }
     for (b, (d, p)) in decode.blocks.iter().zip(&prefill.blocks).enumerate() {
         let (d, p) = (&d.graph, &p.graph);
-        if d.weights != p.weights {
+        // Only prefill rounds what it multiplies weights with.
+        let stored = |w: &WeightDecl| WeightDecl {
+            rounded: false,
+            ..w.clone()
+        };
+        if !d
+            .weights
+            .iter()
+            .map(stored)
+            .eq(p.weights.iter().map(stored))
+        {
             return wrong(decode.place(b), "weights");
         }
         if d.states != p.states || d.recurrent != p.recurrent {

@@ -68,49 +68,52 @@ impl Model {
     }
 
     /// Compiles it for this processor, in memory.
-    #[pyo3(signature = (*, quantize=None, quantize_plan=None, kv=None, without=Vec::new(), fuse=true))]
+    #[pyo3(signature = (*, quantize=None, quantize_plan=None, kv=None, activations=None, without=Vec::new(), fuse=true))]
     fn compile(
         &self,
         python: Python<'_>,
         quantize: Option<&str>,
         quantize_plan: Option<QuantizePlan>,
         kv: Option<&str>,
+        activations: Option<&str>,
         without: Vec<String>,
         fuse: bool,
     ) -> PyResult<Compiled> {
-        let options = options(quantize, quantize_plan, kv, without, fuse)?;
+        let options = options(quantize, quantize_plan, kv, activations, without, fuse)?;
         let compiled = python.detach(|| self.0.compile(options));
         compiled.map(Compiled::new).map_err(raised)
     }
 
     /// Every candidate of every pass: fused or not, and why.
-    #[pyo3(signature = (*, quantize=None, quantize_plan=None, kv=None, without=Vec::new(), fuse=true))]
+    #[pyo3(signature = (*, quantize=None, quantize_plan=None, kv=None, activations=None, without=Vec::new(), fuse=true))]
     fn explain(
         &self,
         python: Python<'_>,
         quantize: Option<&str>,
         quantize_plan: Option<QuantizePlan>,
         kv: Option<&str>,
+        activations: Option<&str>,
         without: Vec<String>,
         fuse: bool,
     ) -> PyResult<Report> {
-        let options = options(quantize, quantize_plan, kv, without, fuse)?;
+        let options = options(quantize, quantize_plan, kv, activations, without, fuse)?;
         let found = python.detach(|| self.0.explain(&options));
         Report::new(python, &found.map_err(raised)?)
     }
 
     /// What the model is made of and what its steps cost, by its shapes.
-    #[pyo3(signature = (*, quantize=None, quantize_plan=None, kv=None, without=Vec::new(), fuse=true))]
+    #[pyo3(signature = (*, quantize=None, quantize_plan=None, kv=None, activations=None, without=Vec::new(), fuse=true))]
     fn summary(
         &self,
         python: Python<'_>,
         quantize: Option<&str>,
         quantize_plan: Option<QuantizePlan>,
         kv: Option<&str>,
+        activations: Option<&str>,
         without: Vec<String>,
         fuse: bool,
     ) -> PyResult<Report> {
-        let options = options(quantize, quantize_plan, kv, without, fuse)?;
+        let options = options(quantize, quantize_plan, kv, activations, without, fuse)?;
         let found = python.detach(|| self.0.summary(&options));
         Report::new(python, &found.map_err(raised)?)
     }
@@ -118,13 +121,13 @@ impl Model {
     /// Compares the compiled code with the plain interpreter, pass by pass.
     #[pyo3(signature = (*, without=Vec::new(), fuse=true))]
     fn verify(&self, python: Python<'_>, without: Vec<String>, fuse: bool) -> PyResult<Report> {
-        let options = options(None, None, None, without, fuse)?;
+        let options = options(None, None, None, None, without, fuse)?;
         let found = python.detach(|| self.0.verify(&options));
         Report::new(python, &found.map_err(raised)?)
     }
 
     /// The graph of a program after its passes: `"decode"` for short steps, `"prefill"` for long ones.
-    #[pyo3(signature = (program="decode", *, quantize=None, quantize_plan=None, kv=None, without=Vec::new(), fuse=true))]
+    #[pyo3(signature = (program="decode", *, quantize=None, quantize_plan=None, kv=None, activations=None, without=Vec::new(), fuse=true))]
     fn graph(
         &self,
         python: Python<'_>,
@@ -132,11 +135,12 @@ impl Model {
         quantize: Option<&str>,
         quantize_plan: Option<QuantizePlan>,
         kv: Option<&str>,
+        activations: Option<&str>,
         without: Vec<String>,
         fuse: bool,
     ) -> PyResult<Vec<Block>> {
         let kind: ProgramKind = program.parse().map_err(unexpected)?;
-        let options = options(quantize, quantize_plan, kv, without, fuse)?;
+        let options = options(quantize, quantize_plan, kv, activations, without, fuse)?;
         let planned = python.detach(|| -> Result<_, graver::Error> {
             let loaded = self.0.load(
                 Purpose::Inspect,
@@ -153,7 +157,7 @@ impl Model {
     }
 
     /// What a compiler stage makes of the model, as text: spec, graph, graph:<pass>, schedule, memory, clif, asm or dot.
-    #[pyo3(signature = (stage, program="decode", *, quantize=None, quantize_plan=None, kv=None, without=Vec::new(), fuse=true))]
+    #[pyo3(signature = (stage, program="decode", *, quantize=None, quantize_plan=None, kv=None, activations=None, without=Vec::new(), fuse=true))]
     fn emit(
         &self,
         python: Python<'_>,
@@ -162,12 +166,13 @@ impl Model {
         quantize: Option<&str>,
         quantize_plan: Option<QuantizePlan>,
         kv: Option<&str>,
+        activations: Option<&str>,
         without: Vec<String>,
         fuse: bool,
     ) -> PyResult<String> {
         let stage: DumpStage = stage.parse().map_err(unexpected)?;
         let kind: ProgramKind = program.parse().map_err(unexpected)?;
-        let options = options(quantize, quantize_plan, kv, without, fuse)?;
+        let options = options(quantize, quantize_plan, kv, activations, without, fuse)?;
         python.detach(|| {
             let compile = options.compile().map_err(raised)?;
             let loaded = self.0.load(

@@ -1,5 +1,6 @@
 //! How a model is compiled, as arguments.
 
+use graver::driver::Activations;
 use graver::runtime::abi::{CacheType, Quant};
 use graver::weights::rounded_to;
 use pyo3::exceptions::PyValueError;
@@ -14,11 +15,13 @@ pub(crate) fn options(
     quantize: Option<&str>,
     quantize_plan: Option<QuantizePlan<'_>>,
     kv: Option<&str>,
+    activations: Option<&str>,
     without: Vec<String>,
     fuse: bool,
 ) -> PyResult<graver::Options> {
     let mut options = graver::Options {
         cache: kv.map(cache).transpose()?,
+        activations: activations.map(rounding).transpose()?.unwrap_or_default(),
         ..graver::Options::default()
     };
     if let Some(name) = quantize {
@@ -65,6 +68,14 @@ fn cache(name: &str) -> PyResult<CacheType> {
         "bf16" => Ok(CacheType::Bf16),
         "q8" => Ok(CacheType::Q8),
         other => Err(unknown("kv", other, "'f32', 'f16', 'bf16' or 'q8'")),
+    }
+}
+
+fn rounding(name: &str) -> PyResult<Activations> {
+    match name {
+        "f32" => Ok(Activations::F32),
+        "bf16" => Ok(Activations::Bf16),
+        other => Err(unknown("activations", other, "'f32' or 'bf16'")),
     }
 }
 

@@ -152,6 +152,10 @@ def test_options_reach_the_compiler():
     manifest = graver.Model().compile(quantize="q8", kv="bf16", without=["norm-prologue"]).manifest
     assert "norm-prologue" not in manifest["passes"] and manifest["cache"] == "bf16"
     assert any("q8" in name for name in manifest["weight_types"])
+    with pytest.raises(graver.GraverError, match="multiplied with matrices in bf16"):
+        graver.Model("llama").compile(activations="bf16")
+    with pytest.raises(ValueError, match="activations: found \"q8\""):
+        graver.Model().compile(activations="q8")
 
 
 def test_some_matrices_have_another_type():

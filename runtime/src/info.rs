@@ -38,6 +38,10 @@ pub fn describe(manifest: &Manifest) -> String {
         .map(|(name, bytes)| format!("{name} {}", Size(*bytes)))
         .collect();
     let (per_position, fixed) = state_bytes(&m.states);
+    let rounded = match m.rounds_activations {
+        true => ", prompts with activations in bf16",
+        false => "",
+    };
     let lines = [
         ("spec", m.spec.clone()),
         (
@@ -55,7 +59,7 @@ pub fn describe(manifest: &Manifest) -> String {
         ("context", format!("up to {} tokens", m.context)),
         (
             "weights",
-            format!("{} ({})", place(&m.blobs), types.join(", ")),
+            format!("{} ({}){rounded}", place(&m.blobs), types.join(", ")),
         ),
         ("weight slots", m.weights.len().to_string()),
         (

@@ -55,6 +55,7 @@ fn looked_up(graph: &mut Graph, name: &str, width: usize) -> NodeId {
         encoding: Encoding::Float(Dtype::F32),
         row_stride: 0,
         transposed: false,
+        rounded: false,
         blocks: None,
         count: 1,
     };

@@ -165,6 +165,7 @@ fn matmul(graph: &mut Graph, x: NodeId, rows: usize, name: &str) -> NodeId {
         row_stride,
         count: 1,
         transposed: false,
+        rounded: false,
         blocks: None,
     });
     graph.add(Op::Matmul(Matmul::plain(rows)), &[x, w], name)

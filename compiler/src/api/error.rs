@@ -8,7 +8,7 @@ use graver_runtime::writing::WritingError;
 use super::model_error::ModelError;
 use crate::artifact::JitError;
 use crate::codegen::TargetError;
-use crate::driver::{LoadError, OpenError};
+use crate::driver::{LoadError, NothingInBf16, OpenError};
 use crate::named::NamedError;
 use crate::passes::UnknownPass;
 use crate::spec;
@@ -64,9 +64,12 @@ pub enum Error {
     /// The comparison with the interpreter.
     #[error(transparent)]
     Verify(#[from] OracleError),
+    /// Activations to be rounded for no weights.
+    #[error(transparent)]
+    Activations(#[from] NothingInBf16),
     /// A comparison that rounding would fail.
     #[error(
-        "verify compares with the interpreter, to a thousandth: use no quantisation and an f32 KV cache; `graver verify` measures what those lose"
+        "verify compares with the interpreter, to a thousandth: use no quantisation, activations in f32 and an f32 KV cache; `graver verify` measures what those lose"
     )]
     Rounded,
 }

@@ -12,7 +12,7 @@ use super::compiled::Compiled;
 use super::error::Error;
 use super::model_error::ModelError;
 use super::options::Options;
-use crate::driver::{self, LoadProgress, Loaded, ModelSource, Purpose};
+use crate::driver::{self, Activations, LoadProgress, Loaded, ModelSource, Purpose};
 use crate::explain::{Explanation, explain};
 use crate::named::{self, Named};
 use crate::spec::{self, Spec, SpecSource};
@@ -238,6 +238,7 @@ impl Model {
             options.floats,
             &|_, _, _| {},
         )?;
+        loaded = loaded.with_activations(options.activations)?;
         loaded.model.eos = text.eos_with(&loaded.model.eos);
         Compiled::new(loaded, &compile, text.tokenizer)
     }
@@ -268,7 +269,8 @@ impl Model {
     /// As [`Model::compile`]; and options that round weights or state, which differ from the interpreter by more than its tolerance.
     pub fn verify(&self, options: &Options) -> Result<OracleReport, Error> {
         let compile = options.compile()?;
-        if options.quantize.is_some() || compile.cache != CacheType::F32 {
+        let rounds = options.quantize.is_some() || compile.cache != CacheType::F32;
+        if rounds || options.activations != Activations::F32 {
             return Err(Error::Rounded);
         }
         let loaded = self.load(Purpose::Run, None, options.floats, &|_, _, _| {})?;
@@ -289,12 +291,13 @@ impl Model {
 
     /// The model with its shapes alone.
     fn shapes(&self, options: &Options) -> Result<Loaded, Error> {
-        self.load(
+        let loaded = self.load(
             Purpose::Inspect,
             options.quantize.as_ref(),
             options.floats,
             &|_, _, _| {},
-        )
+        )?;
+        Ok(loaded.with_activations(options.activations)?)
     }
 
     /// Loads it for `purpose`, its matrices rounded where `quantize` says to what. `floats` makes floats of a GGUF file's integers.

@@ -4,7 +4,7 @@ use graver_runtime::abi::{CacheType, Quant};
 
 use super::error::Error;
 use crate::codegen::Target;
-use crate::driver::CompileOptions;
+use crate::driver::{Activations, CompileOptions};
 use crate::passes::PassOptions;
 use crate::weights::{QuantPlan, QuantRule};
 
@@ -25,6 +25,8 @@ pub struct Options {
     pub quantize: Option<QuantPlan>,
     /// What keys and values are kept in: f32, or f16 where matrices are rounded, if none is chosen.
     pub cache: Option<CacheType>,
+    /// What prompts multiply with matrices in bf16.
+    pub activations: Activations,
     /// Whether integers of a GGUF file become floats, so that what they are multiplied with is not rounded.
     pub floats: bool,
 }
@@ -57,6 +59,15 @@ impl Options {
     pub fn with_cache(self, cache: CacheType) -> Options {
         Options {
             cache: Some(cache),
+            ..self
+        }
+    }
+
+    /// Rounds activations to this type where prompts multiply them with matrices in bf16.
+    #[must_use]
+    pub fn with_activations(self, activations: Activations) -> Options {
+        Options {
+            activations,
             ..self
         }
     }

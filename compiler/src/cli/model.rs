@@ -130,7 +130,8 @@ impl ModelArgs {
         if let (Some(plan), Some(text)) = (&mut plan, self.quant.calibrate()) {
             plan.calibration = self.calibration(text)?;
         }
-        self.load_as(purpose, plan.as_ref())
+        let loaded = self.load_as(purpose, plan.as_ref())?;
+        Ok(loaded.with_activations(self.quant.activations())?)
     }
 
     /// The first tokens of a text.

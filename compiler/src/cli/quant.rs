@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use clap::{Args, ValueEnum};
+use graver::driver::Activations;
 use graver::weights::{QuantChoice, QuantPlan, QuantRule, ROUNDED_TO, rounded_to};
 use graver_runtime::abi::{CacheType, Quant};
 
@@ -48,6 +49,14 @@ pub(crate) struct QuantArgs {
         requires = "quantize"
     )]
     calibrate: Option<PathBuf>,
+    /// Type of activations that prompts multiply with matrices in bf16; bf16: rounded, faster on processors that multiply bf16
+    #[arg(
+        help_heading = "Weights and KV cache",
+        long,
+        value_name = "TYPE",
+        default_value = "f32"
+    )]
+    activations: ActivationsName,
     /// KV cache type [default: f32; f16 with --quantize]
     #[arg(help_heading = "Weights and KV cache", long, value_name = "TYPE")]
     kv: Option<CacheName>,
@@ -60,6 +69,12 @@ struct RoundedTo(Option<Quant>);
 fn types() -> impl TypedValueParser<Value = RoundedTo> {
     let names = PossibleValuesParser::new(ROUNDED_TO.map(|(name, _)| name));
     names.map(|name| RoundedTo(rounded_to(&name).flatten()))
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum ActivationsName {
+    F32,
+    Bf16,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -117,9 +132,19 @@ impl QuantArgs {
         matches!(self.quantize, Some(RoundedTo(None)))
     }
 
-    /// Whether weights are quantised, or keys and values kept in less than f32.
+    /// Whether weights are quantised, or activations, keys and values in less than f32.
     pub(crate) fn rounds(&self) -> bool {
-        self.rounded().is_some() || self.cache() != CacheType::F32
+        self.rounded().is_some()
+            || self.cache() != CacheType::F32
+            || self.activations() != Activations::F32
+    }
+
+    /// What prefill multiplies with matrices in bf16.
+    pub(crate) fn activations(&self) -> Activations {
+        match self.activations {
+            ActivationsName::F32 => Activations::F32,
+            ActivationsName::Bf16 => Activations::Bf16,
+        }
     }
 
     /// What keys and values are kept in.

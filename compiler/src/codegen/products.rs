@@ -72,7 +72,11 @@ fn floats(
     let args = [
         x.base, x_stride, m, w, w_stride, n, k, out.base, out_stride, zero, scratch,
     ];
-    e.micro(matmul_kernel(dtype, decl.transposed), &args, None);
+    let kernel = match decl.rounded {
+        true => offset_of!(KernelTable, matmul_bf16_rounded),
+        false => matmul_kernel(dtype, decl.transposed),
+    };
+    e.micro(kernel, &args, None);
 }
 
 /// The product with panels of quantised weights; chunks begin where panels do.

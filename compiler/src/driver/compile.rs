@@ -7,7 +7,7 @@ use graver_runtime::abi::{CacheType, Dtype, Encoding};
 use graver_runtime::session::{self, Session, SessionOptions};
 
 use super::error::OpenError;
-use super::loaded::Loaded;
+use super::loaded::{Activations, Loaded};
 use super::manifest::manifest;
 use super::options::CompileOptions;
 use crate::agree;
@@ -18,7 +18,7 @@ use crate::memory;
 use crate::passes::{self, PassOptions, PassReport};
 use crate::schedule::schedule;
 use crate::spec::model::{Section, Weight};
-use crate::walk::slots;
+use crate::walk::{Role, slots};
 use crate::weights::Weights;
 
 /// Compiles a model in memory and makes it ready to run: code does what `options` or `session` asks for, be it time stamps or
@@ -170,8 +170,11 @@ pub fn plan_program(
 /// # Panics
 /// As [`plan`].
 pub fn plain_program(loaded: &Loaded, kind: ProgramKind, cache: CacheType) -> Program {
-    let program = build(&loaded.model, kind, cache, &|section, weight| {
-        storage(loaded, section, weight)
+    let program = build(&loaded.model, kind, cache, &|section, weight| Storage {
+        rounded: kind == ProgramKind::Prefill
+            && loaded.activations == Activations::Bf16
+            && is_rounded_for(loaded, section, weight),
+        ..storage(loaded, section, weight)
     });
     program.expect_valid("as it is built");
     agree::expect(agree::slots(&program, &loaded.weights), "as it is built");
@@ -184,6 +187,24 @@ pub(crate) fn plain_programs(loaded: &Loaded, cache: CacheType) -> [Program; 2] 
     [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| plain_program(loaded, kind, cache))
 }
 
+/// Whether rows that a weight is multiplied with can be rounded to bf16: matrices in bf16 have kernels for it, and routers choose by what they are given.
+fn is_rounded_for(loaded: &Loaded, section: Section, weight: &Weight) -> bool {
+    let all = slots(&loaded.model, section);
+    let slot = all.iter().find(|slot| slot.weight.slot == weight.slot);
+    let multiplies = slot.is_some_and(|slot| match slot.role {
+        Role::Matrix | Role::Table => section != Section::Embed,
+        Role::ByHead
+        | Role::Router
+        | Role::Filter
+        | Role::Listed { .. }
+        | Role::Positions
+        | Role::Gain { .. }
+        | Role::Bias => false,
+    });
+    let view = loaded.weights.find(&loaded.model, section, &weight.slot);
+    multiplies && view.is_some_and(Activations::are_rounded_for)
+}
+
 /// How a weight is stored; one of a kind that no layer is of, plainly.
 fn storage(loaded: &Loaded, section: Section, weight: &Weight) -> Storage {
     match loaded.weights.find(&loaded.model, section, &weight.slot) {
@@ -191,11 +212,13 @@ fn storage(loaded: &Loaded, section: Section, weight: &Weight) -> Storage {
             encoding: view.encoding,
             row_stride: Some(view.row_stride_bytes),
             transposed: view.transposed,
+            rounded: false,
         },
         None => Storage {
             encoding: Encoding::Float(Dtype::F32),
             row_stride: None,
             transposed: weight.transposed,
+            rounded: false,
         },
     }
 }

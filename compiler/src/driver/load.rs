@@ -9,7 +9,7 @@ use graver_runtime::abi::Dtype;
 use serde_json::Value;
 
 use super::calibrate::worth_of_columns;
-use super::loaded::Loaded;
+use super::loaded::{Activations, Loaded};
 use crate::embedded;
 use crate::spec::model::Model;
 use crate::spec::{self, Spec};
@@ -120,7 +120,12 @@ pub fn load(
     let convert = |all, more| progress(LoadStage::Convert, all, more);
     let weights = weights::resolve_with(&model, source, &convert)?;
     split_kinds(&mut model, &weights);
-    let stored = Loaded { model, weights };
+    let activations = Activations::default();
+    let stored = Loaded {
+        model,
+        weights,
+        activations,
+    };
     match quantize {
         Some(plan) => Ok(stored.quantized(plan, purpose, progress)?),
         None => Ok(stored),
@@ -225,7 +230,11 @@ impl Loaded {
             true => worth_of_columns(&self, &plan.calibration),
             false => vec![],
         };
-        let Loaded { mut model, weights } = self;
+        let Loaded {
+            mut model,
+            weights,
+            activations,
+        } = self;
         let weights = Weights { worth, ..weights };
         let pack = |all, more| progress(LoadStage::Quantize, all, more);
         let weights = match purpose {
@@ -238,7 +247,11 @@ impl Loaded {
         };
         // A rule about some layers of a kind makes others of them.
         split_kinds(&mut model, &weights);
-        Ok(Loaded { model, weights })
+        Ok(Loaded {
+            model,
+            weights,
+            activations,
+        })
     }
 }
 

@@ -62,6 +62,7 @@ pub(super) fn manifest(
         context: model.context,
         cache: options.cache,
         weight_types: weight_types(weights),
+        rounds_activations: rounds_activations(&planned[1]),
         eos: model.eos.clone(),
         bos: model.bos,
         decode: program_info(&planned[0]),
@@ -72,6 +73,12 @@ pub(super) fn manifest(
         blobs: weights.blobs.iter().map(blob).collect(),
         rank,
     }
+}
+
+fn rounds_activations(prefill: &Planned) -> bool {
+    let blocks = &prefill.program.blocks;
+    let mut weights = blocks.iter().flat_map(|b| &b.graph.weights);
+    weights.any(|w| w.rounded)
 }
 
 /// Kernels of all blocks, in the order in which time stamps count them.

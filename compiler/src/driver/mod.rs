@@ -31,7 +31,7 @@ pub use compile::{
 };
 pub use error::{OpenError, PlanRanksError};
 pub use load::{LoadError, LoadProgress, LoadStage, ModelSource, Purpose, load};
-pub use loaded::Loaded;
+pub use loaded::{Activations, Loaded, NothingInBf16};
 pub use manifest::states;
 pub use options::CompileOptions;
 pub use part::Part;

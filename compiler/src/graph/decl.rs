@@ -21,6 +21,8 @@ pub struct WeightDecl {
     pub transposed: bool,
     /// Floats of which rows do not all follow each other.
     pub blocks: Option<Blocks>,
+    /// Rows that it is multiplied with are rounded to bf16 first, which it is itself in.
+    pub rounded: bool,
     /// Entries of the pointer table: the experts of a family, 1 for a single weight.
     pub count: usize,
 }
@@ -109,7 +111,8 @@ impl fmt::Display for WeightDecl {
         if let Some(b) = &self.blocks {
             write!(f, " rows={} every={}", b.rows, b.every)?;
         }
-        f.write_str(if self.transposed { " transposed" } else { "" })
+        f.write_str(if self.transposed { " transposed" } else { "" })?;
+        f.write_str(if self.rounded { " rounded" } else { "" })
     }
 }
 

@@ -224,6 +224,7 @@ mod tests {
             encoding: Encoding::Float(Dtype::F32),
             row_stride: 0,
             transposed,
+            rounded: false,
             blocks,
             count: 1,
         };

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! weight @norm: f32[64]
-//! weight @q: bf16[64, 64] stride=128
+//! weight @q: bf16[64, 64] stride=128 rounded
 //! state kv: f32 heads=4 key=16 value=16
 //! recurrent past: heads=1 rows=3 columns=64
 //! %h = input: [T, 64]
@@ -252,13 +252,15 @@ impl Parser {
         let Some(shape) = read_sizes(shape) else {
             return Err(syntax);
         };
-        let transposed = words.contains("transposed");
+        let is = |word: &str| words.split_whitespace().any(|w| w == word);
+        let (transposed, rounded) = (is("transposed"), is("rounded"));
         let mut decl = WeightDecl {
             slot: words::name(slot)?.into(),
             shape,
             encoding: encoding_of(dtype)?,
             row_stride: 0,
             transposed,
+            rounded,
             blocks: None,
             count: 1,
         };

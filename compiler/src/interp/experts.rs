@@ -242,7 +242,8 @@ pub(super) fn grouped_matmul(
             data.extend(vec![0.0; m.rows]);
             continue;
         };
-        let own = Rows::new(w.data[e * size..(e + 1) * size].to_vec(), w.width);
+        let mut own = Rows::new(w.data[e * size..(e + 1) * size].to_vec(), w.width);
+        own.rounded = w.rounded;
         let mut y = product(&Rows::new(row.to_vec(), x.width), &own);
         if let Some(b) = bias {
             let own = Rows::new(b.data[e * m.rows..(e + 1) * m.rows].to_vec(), m.rows);

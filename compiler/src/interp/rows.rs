@@ -4,6 +4,8 @@ use graver_runtime::abi::quant::{GROUP, TINY};
 
 use super::attend;
 use super::values::{Rows, Scene};
+use half::bf16;
+
 use crate::graph::{
     Activation, Binary, Dest, Epilogue, EpilogueOperands, EpilogueStep, Join, Matmul,
     MatmulOperands, Norm, NormKind, NormVectors, PositionScale, Rope, Unary,
@@ -228,6 +230,8 @@ pub(super) fn to_int8(x: &Rows) -> Rows {
 }
 
 pub(super) fn product(x: &Rows, w: &Rows) -> Rows {
+    let rounded = w.rounded.then(|| map(x, |v| bf16::from_f32(v).to_f32()));
+    let x = rounded.as_ref().unwrap_or(x);
     let dot = |a: &[f32], b: &[f32]| {
         a.iter()
             .zip(b)

@@ -12,6 +12,7 @@ pub(super) fn family<'a>(decl: &WeightDecl, bytes: impl Fn(usize) -> &'a [u8]) -
     for e in 1..decl.count {
         all.data.extend(weight(decl, bytes(e)).data);
     }
+    all.rounded = decl.rounded;
     all
 }
 

@@ -19,11 +19,17 @@ impl WeightBytes for Vec<&[u8]> {
 pub(crate) struct Rows {
     pub(crate) data: Vec<f32>,
     pub(crate) width: usize,
+    /// Of weights: what they are multiplied with is rounded to bf16.
+    pub(crate) rounded: bool,
 }
 
 impl Rows {
     pub(crate) fn new(data: Vec<f32>, width: usize) -> Rows {
-        Rows { data, width }
+        Rows {
+            data,
+            width,
+            rounded: false,
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &[f32]> {

@@ -11,6 +11,7 @@ _Path = Union[str, PathLike[str]]
 _Quantize = Optional[Literal["q8", "q4", "none"]]
 _QuantizePlan = Optional[Mapping[str, Literal["q8", "q4", "none"]]]
 _Cache = Optional[Literal["f32", "f16", "bf16", "q8"]]
+_Activations = Optional[Literal["f32", "bf16"]]
 _Program = Literal["decode", "prefill"]
 _Prompt = Union[str, Sequence[int], NDArray[np.integer[Any]]]
 _Tokens = Union[Sequence[int], NDArray[np.integer[Any]]]
@@ -180,13 +181,15 @@ class Model:
         quantize: _Quantize = None,
         quantize_plan: _QuantizePlan = None,
         kv: _Cache = None,
+        activations: _Activations = None,
         without: Sequence[str] = (),
         fuse: bool = True,
     ) -> Compiled:
         """Compiles it for this processor, in memory.
 
         `quantize_plan` gives some matrices another type than `quantize`: `{"layers.*.mlp.down": "q8", "head": "none"}`, by names of the
-        model's matrices or of the checkpoint's tensors, or of what they lie in; the last pattern that fits counts."""
+        model's matrices or of the checkpoint's tensors, or of what they lie in; the last pattern that fits counts.
+        `activations="bf16"` rounds activations where prompts multiply them with matrices in bf16."""
 
     def explain(
         self,
@@ -194,6 +197,7 @@ class Model:
         quantize: _Quantize = None,
         quantize_plan: _QuantizePlan = None,
         kv: _Cache = None,
+        activations: _Activations = None,
         without: Sequence[str] = (),
         fuse: bool = True,
     ) -> Report: ...
@@ -203,6 +207,7 @@ class Model:
         quantize: _Quantize = None,
         quantize_plan: _QuantizePlan = None,
         kv: _Cache = None,
+        activations: _Activations = None,
         without: Sequence[str] = (),
         fuse: bool = True,
     ) -> Report: ...
@@ -214,6 +219,7 @@ class Model:
         quantize: _Quantize = None,
         quantize_plan: _QuantizePlan = None,
         kv: _Cache = None,
+        activations: _Activations = None,
         without: Sequence[str] = (),
         fuse: bool = True,
     ) -> list[Block]: ...
@@ -225,6 +231,7 @@ class Model:
         quantize: _Quantize = None,
         quantize_plan: _QuantizePlan = None,
         kv: _Cache = None,
+        activations: _Activations = None,
         without: Sequence[str] = (),
         fuse: bool = True,
     ) -> str: ...

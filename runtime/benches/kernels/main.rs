@@ -110,18 +110,25 @@ fn scratch() -> Vec<Line> {
 #[derive(Clone, Copy)]
 struct Line(#[expect(dead_code, reason = "room for a kernel")] [u8; 64]);
 
+/// With activations rounded to bf16.
+const ROUNDED: &str = "bf16 with bf16";
+
 /// Weights `[n, k]` and `[k, n]` of every float type, and the bytes of an element.
-fn matmuls() -> [(&'static str, [MatmulFn; 2], usize); 3] {
+fn matmuls() -> [(&'static str, [MatmulFn; 2], usize); 4] {
     let t = table();
     [
         ("f32", [t.matmul_f32, t.matmul_kn_f32], 4),
         ("bf16", [t.matmul_bf16, t.matmul_kn_bf16], 2),
         ("f16", [t.matmul_f16, t.matmul_kn_f16], 2),
+        (ROUNDED, [t.matmul_bf16_rounded, t.matmul_kn_bf16], 2),
     ]
 }
 
 fn floats(b: &mut Bench, group: &str, s: Shape, layout: usize, limit: Limit) {
     for (name, kernels, size) in matmuls() {
+        if name == ROUNDED && (s.m != PROMPT || layout != 0) {
+            continue;
+        }
         let bytes = s.n * s.k * size;
         let columns = [s.k, s.n][layout];
         let (mut w, x) = (Weights::new(limit, bytes), vec![0.5f32; s.m * s.k]);

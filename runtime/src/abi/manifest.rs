@@ -36,6 +36,9 @@ pub struct Manifest {
     pub cache: CacheType,
     /// Bytes of weights in each element type, over all tensors.
     pub weight_types: BTreeMap<String, usize>,
+    /// Whether prompts multiply matrices in bf16 with activations rounded to bf16.
+    #[serde(default)]
+    pub rounds_activations: bool,
     /// Tokens that end a generation (`eos_token_id` of the configs, one or several).
     pub eos: Vec<u32>,
     /// Token that the config says begins a sequence; the tokenizer decides whether it is added to text.

@@ -134,6 +134,7 @@ pub(super) static TABLE: KernelTable = KernelTable {
     delta_rule,
     f32_to_cache_q8,
     cache_q8_to_f32,
+    matmul_bf16_rounded: matmul::<6>,
 };
 
 /// Which kernel of a table.
@@ -142,13 +143,19 @@ type Narrow = unsafe extern "C" fn(*const f32, usize, *mut u8);
 type Widen = unsafe extern "C" fn(*const u8, usize, *mut f32);
 
 /// By number: name, kernel, element type, whether weights are `[k, n]`.
-const MATMULS: [(&str, Of<MatmulFn>, Dtype, bool); 6] = [
+const MATMULS: [(&str, Of<MatmulFn>, Dtype, bool); 7] = [
     ("matmul_f32", |t| t.matmul_f32, Dtype::F32, false),
     ("matmul_bf16", |t| t.matmul_bf16, Dtype::Bf16, false),
     ("matmul_f16", |t| t.matmul_f16, Dtype::F16, false),
     ("matmul_kn_f32", |t| t.matmul_kn_f32, Dtype::F32, true),
     ("matmul_kn_bf16", |t| t.matmul_kn_bf16, Dtype::Bf16, true),
     ("matmul_kn_f16", |t| t.matmul_kn_f16, Dtype::F16, true),
+    (
+        "matmul_bf16_rounded",
+        |t| t.matmul_bf16_rounded,
+        Dtype::Bf16,
+        false,
+    ),
 ];
 
 const MAPS: [(&str, Of<MapFn>); 10] = [

@@ -15,9 +15,10 @@ use crate::abi::KernelTable;
 const LANES: usize = 8;
 
 pub(super) const TABLE: KernelTable = KernelTable {
-    matmul_f32: matmul::<F32>,
-    matmul_bf16: matmul::<Bf16>,
-    matmul_f16: matmul::<F16>,
+    matmul_f32: matmul::<F32, false>,
+    matmul_bf16: matmul::<Bf16, false>,
+    matmul_bf16_rounded: matmul::<Bf16, true>,
+    matmul_f16: matmul::<F16, false>,
     matmul_kn_f32: matmul_kn::<F32>,
     matmul_kn_bf16: matmul_kn::<Bf16>,
     matmul_kn_f16: matmul_kn::<F16>,
@@ -96,8 +97,8 @@ impl Weight for F16 {
     }
 }
 
-/// `out[m, n] (+)= x[m, k] · w[n, k]ᵀ`.
-unsafe extern "C" fn matmul<W: Weight>(
+/// `out[m, n] (+)= x[m, k] · w[n, k]ᵀ`, `x` being rounded to bf16 if it is to `ROUND`.
+unsafe extern "C" fn matmul<W: Weight, const ROUND: bool>(
     x: *const f32,
     x_stride: usize,
     m: usize,
@@ -114,7 +115,7 @@ unsafe extern "C" fn matmul<W: Weight>(
         for col in 0..n {
             // SAFETY: `row < m` and `col < n`, for which the caller gives `k` readable elements of both and a place.
             unsafe {
-                let sum = dot::<W>(
+                let sum = dot::<W, ROUND>(
                     x.add(row * x_stride),
                     w.add(col * w_stride_bytes),
                     W::BYTES,
@@ -144,7 +145,7 @@ unsafe extern "C" fn matmul_kn<W: Weight>(
         for col in 0..n {
             // SAFETY: `row < m` and `col < n`, for which the caller gives `k` readable elements of both and a place.
             unsafe {
-                let sum = dot::<W>(
+                let sum = dot::<W, false>(
                     x.add(row * x_stride),
                     w.add(col * W::BYTES),
                     w_stride_bytes,
@@ -156,15 +157,25 @@ unsafe extern "C" fn matmul_kn<W: Weight>(
     }
 }
 
-/// `Σ x[i] · w[i]` over `k` elements of `w` that lie `step_bytes` apart.
+/// `Σ x[i] · w[i]`, or of `x` rounded to bf16, over `k` elements of `w` that lie `step_bytes` apart.
 ///
 /// # Safety
 /// `x` has `k` readable elements, and `w` one at each of `k` steps.
-unsafe fn dot<W: Weight>(x: *const f32, w: *const u8, step_bytes: usize, k: usize) -> f32 {
+unsafe fn dot<W: Weight, const ROUND: bool>(
+    x: *const f32,
+    w: *const u8,
+    step_bytes: usize,
+    k: usize,
+) -> f32 {
     let mut sums = [0f32; LANES];
     for i in 0..k {
         // SAFETY: `i < k`.
-        sums[i % LANES] += unsafe { *x.add(i) * W::read(w.add(i * step_bytes)) };
+        let (x, w) = unsafe { (*x.add(i), W::read(w.add(i * step_bytes))) };
+        let x = match ROUND {
+            true => bf16::from_f32(x).to_f32(),
+            false => x,
+        };
+        sums[i % LANES] += x * w;
     }
     sums.iter().sum()
 }

@@ -44,6 +44,7 @@ fn manifest(decode: ProgramInfo, prefill: ProgramInfo) -> Manifest {
         context: 1,
         cache: CacheType::F32,
         weight_types: BTreeMap::new(),
+        rounds_activations: false,
         eos: vec![],
         bos: None,
         decode,

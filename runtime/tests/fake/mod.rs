@@ -97,6 +97,7 @@ impl Default for Fake {
             context: CONTEXT,
             cache: CacheType::F32,
             weight_types: BTreeMap::new(),
+            rounds_activations: false,
             eos: Vec::new(),
             bos: None,
             decode: program(4, 1),

@@ -6,7 +6,7 @@ use graver_runtime::abi::{DECODE_TOKENS, Dtype};
 use graver_runtime::kernels::{Isa, scalar_table};
 
 use crate::float_sets;
-use crate::matmul::{DTYPES, LAYOUTS, Layout, Product};
+use crate::matmul::{KINDS, Layout, Product};
 
 /// Checks that calls on `rows` and `cols` of a product write what the call on `whole` rows and all columns wrote.
 fn parts_equal_whole(
@@ -46,7 +46,7 @@ fn few_rows_by_any_cut() {
     let rows: Vec<_> = (1..=DECODE_TOKENS)
         .flat_map(|m| [0..m, DECODE_TOKENS - m..DECODE_TOKENS])
         .collect();
-    for (dtype, layout) in DTYPES.iter().flat_map(|d| LAYOUTS.map(|l| (*d, l))) {
+    for (dtype, layout) in KINDS {
         for k in [5, 64, 301, 600] {
             let p = Product::new(DECODE_TOKENS, 70, k, dtype, layout);
             parts_equal_whole(&p, 0..DECODE_TOKENS, &rows, &COLUMNS);
@@ -57,7 +57,7 @@ fn few_rows_by_any_cut() {
 #[test]
 fn many_rows_by_any_cut() {
     let rows = [0..9, 1..10, 3..20, 0..130, 7..131];
-    for (dtype, layout) in DTYPES.iter().flat_map(|d| LAYOUTS.map(|l| (*d, l))) {
+    for (dtype, layout) in KINDS {
         for k in [5, 64, 301] {
             let p = Product::new(131, 70, k, dtype, layout);
             parts_equal_whole(&p, 0..131, &rows, &COLUMNS);
@@ -65,13 +65,13 @@ fn many_rows_by_any_cut() {
     }
 }
 
-/// Neither the width of vectors nor how weights are asked for changes the order of an element's terms; tiles of AMX add many at once.
+/// Neither the width of vectors nor how weights are asked for changes the order of an element's terms; tiles of AMX, and products of bf16, add several at once.
 #[test]
 fn sets_of_wide_vectors_give_the_same_bits() {
     let Some(((first, expected), others)) = float_sets().split_first() else {
         return;
     };
-    for (dtype, layout) in DTYPES.iter().flat_map(|d| LAYOUTS.map(|l| (*d, l))) {
+    for (dtype, layout) in KINDS {
         for k in [0, 5, 64, 301, 539, 600, 1100] {
             for m in [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 64, 131] {
                 let p = Product::new(m, 37, k, dtype, layout);
@@ -81,9 +81,13 @@ fn sets_of_wide_vectors_give_the_same_bits() {
                 };
                 let expected = bits(expected);
                 let by_tiles = |isa| {
-                    isa == Isa::Amx
-                        && (dtype, layout) == (Dtype::Bf16, Layout::Nk)
-                        && m > DECODE_TOKENS
+                    let several = match layout {
+                        Layout::Nk => isa == Isa::Amx && dtype == Dtype::Bf16,
+                        // Pairs of terms, where the processor multiplies bf16.
+                        Layout::Rounded => isa != Isa::Avx2,
+                        Layout::Kn => false,
+                    };
+                    several && m > DECODE_TOKENS
                 };
                 for (other, table) in others.iter().filter(|(set, _)| !by_tiles(set.isa)) {
                     let (a, b) = (first.name(), other.name());

@@ -13,10 +13,20 @@ pub(crate) enum Layout {
     Nk,
     /// `[k, n]`.
     Kn,
+    /// `[n, k]`, multiplied with activations rounded to bf16.
+    Rounded,
 }
 
-pub(crate) const LAYOUTS: [Layout; 2] = [Layout::Nk, Layout::Kn];
-pub(crate) const DTYPES: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::F16];
+/// What there are kernels for.
+pub(crate) const KINDS: [(Dtype, Layout); 7] = [
+    (Dtype::F32, Layout::Nk),
+    (Dtype::F32, Layout::Kn),
+    (Dtype::Bf16, Layout::Nk),
+    (Dtype::Bf16, Layout::Kn),
+    (Dtype::Bf16, Layout::Rounded),
+    (Dtype::F16, Layout::Nk),
+    (Dtype::F16, Layout::Kn),
+];
 
 pub(crate) fn kernel(table: &KernelTable, dtype: Dtype, layout: Layout) -> MatmulFn {
     match (dtype, layout) {
@@ -26,6 +36,7 @@ pub(crate) fn kernel(table: &KernelTable, dtype: Dtype, layout: Layout) -> Matmu
         (Dtype::F32, Layout::Kn) => table.matmul_kn_f32,
         (Dtype::Bf16, Layout::Kn) => table.matmul_kn_bf16,
         (Dtype::F16, Layout::Kn) => table.matmul_kn_f16,
+        (_, Layout::Rounded) => table.matmul_bf16_rounded,
     }
 }
 
@@ -79,7 +90,7 @@ impl Product {
 
     fn w_shape(&self) -> (usize, usize) {
         match self.layout {
-            Layout::Nk => (self.n, self.k),
+            Layout::Nk | Layout::Rounded => (self.n, self.k),
             Layout::Kn => (self.k, self.n),
         }
     }
@@ -91,7 +102,7 @@ impl Product {
     /// Distance in elements of weight `(col, i)` from the first.
     fn w_index(&self, col: usize, i: usize) -> usize {
         match self.layout {
-            Layout::Nk => col * self.w_stride() + i,
+            Layout::Nk | Layout::Rounded => col * self.w_stride() + i,
             Layout::Kn => i * self.w_stride() + col,
         }
     }
@@ -180,12 +191,10 @@ fn agree(p: &Product, accumulate: bool) {
 
 fn agree_on(shapes: impl Iterator<Item = (usize, usize, usize)>) {
     for (m, n, k) in shapes {
-        for dtype in DTYPES {
-            for layout in LAYOUTS {
-                let p = Product::new(m, n, k, dtype, layout);
-                agree(&p, false);
-                agree(&p, true);
-            }
+        for (dtype, layout) in KINDS {
+            let p = Product::new(m, n, k, dtype, layout);
+            agree(&p, false);
+            agree(&p, true);
         }
     }
 }
@@ -235,7 +244,7 @@ fn nothing() {
 #[test]
 fn weights_at_odd_addresses() {
     for (_, table) in float_sets() {
-        for (dtype, layout) in DTYPES.iter().flat_map(|d| LAYOUTS.map(|l| (*d, l))) {
+        for (dtype, layout) in KINDS {
             for m in [1, 2, 9] {
                 let mut p = Product::new(m, 19, 45, dtype, layout);
                 let straight = p.run_all(table, None);

@@ -23,6 +23,8 @@ pub struct Storage {
     pub row_stride: Option<usize>,
     /// Stored as `[in, out]`.
     pub transposed: bool,
+    /// What it is multiplied with is rounded to bf16.
+    pub rounded: bool,
 }
 
 pub(super) struct Builder<'a> {
@@ -68,6 +70,7 @@ impl<'a> Builder<'a> {
             row_stride: 0,
             // Panels are the same whichever way the floats lay.
             transposed: s.transposed && s.encoding.quant().is_none(),
+            rounded: s.rounded,
             // Panels are made of the part alone.
             blocks: w.blocks().filter(|_| s.encoding.quant().is_none()),
             count: w.count(),

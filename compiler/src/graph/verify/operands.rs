@@ -73,8 +73,14 @@ fn by_head(d: &WeightDecl) -> Result<(), String> {
     }
 }
 
-/// Rows, or panels of them, do not lie in each other.
+/// Rows, or panels of them, do not lie in each other; what is multiplied with rounded rows is rows of bf16.
 fn rows_apart(d: &WeightDecl) -> Result<(), String> {
+    if d.rounded && (d.encoding != Encoding::Float(Dtype::Bf16) || d.transposed) {
+        return Err(format!(
+            "is @{} in {}, multiplied with rows that are rounded, as only rows of bf16 are",
+            d.slot, d.encoding
+        ));
+    }
     let runs = d.blocks.is_none_or(|b| b.rows > 0 && b.rows <= b.every);
     if d.shape.contains(&0) || !runs {
         return Err(format!(

@@ -9,28 +9,27 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::unit::{ROW_BYTES, ROWS, Shapes, Unit};
+use super::unit::{ROWS, Shapes, Unit};
 use crate::abi::{DECODE_TOKENS, MATMUL_SCRATCH};
 use crate::kernels::avx2::load::Bf16;
 use crate::kernels::avx2::matmul::Call;
+use crate::kernels::avx2::rounded::few as few_rounded;
 use crate::kernels::avx512::matmul::matmul as few;
+use crate::kernels::avx512::pairs::{ROW_BYTES, TERMS, WIDTH, first_terms, pack, panel_bytes};
 
-/// Numbers in bf16 that an activation is the sum of.
-pub(super) const PARTS: usize = 3;
-/// Terms of a tile's row.
-const TERMS: usize = ROW_BYTES / 2;
-/// Columns of a panel.
-const WIDTH: usize = ROW_BYTES / 4;
+/// Numbers in bf16 that an activation is the sum of: `PARTS` of a call, which is one where it is rounded.
+pub(super) const ALL_PARTS: usize = 3;
 /// Bytes of a tile.
 const TILE: usize = ROWS * ROW_BYTES;
 /// Terms of a run.
 const DEPTH: usize = 512;
 /// Rows of `x` that are split together: two tiles.
 const HEIGHT: usize = 2 * ROWS;
-/// Bytes of a panel.
-const PANEL: usize = DEPTH / TERMS * TILE;
+/// Bytes of a panel, which is a tile for every `TERMS`.
+const PANEL: usize = panel_bytes(DEPTH);
+const _: () = assert!(PANEL == DEPTH / TERMS * TILE);
 /// Bytes of the parts of `HEIGHT` rows.
-const SPLIT: usize = DEPTH / TERMS * PARTS * 2 * TILE;
+const SPLIT: usize = DEPTH / TERMS * ALL_PARTS * 2 * TILE;
 /// Panels made at once.
 const PANELS: usize = (MATMUL_SCRATCH - SPLIT) / PANEL;
 const _: () = assert!(PANELS >= 2 && SPLIT + PANELS * PANEL <= MATMUL_SCRATCH);
@@ -72,14 +71,53 @@ pub(super) unsafe extern "C" fn matmul<U: Unit, const LINES: bool>(
             accumulate,
             scratch,
         };
-        runs::<U>(&call);
+        runs::<U, ALL_PARTS>(&call);
+    }
+}
+
+/// The same of `x` rounded to bf16.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+pub(super) unsafe extern "C" fn matmul_rounded<U: Unit>(
+    x: *const f32,
+    x_stride: usize,
+    m: usize,
+    w: *const u8,
+    w_stride: usize,
+    n: usize,
+    k: usize,
+    out: *mut f32,
+    out_stride: usize,
+    accumulate: usize,
+    scratch: *mut u8,
+) {
+    let accumulate = accumulate != 0;
+    let call = Call {
+        x,
+        x_stride,
+        m,
+        w,
+        w_stride,
+        n,
+        k,
+        out,
+        out_stride,
+        accumulate,
+        scratch,
+    };
+    // SAFETY: the caller keeps the contract of `MatmulFn`, and has the unit.
+    unsafe {
+        match m {
+            0..=DECODE_TOKENS => few_rounded(&call),
+            _ if k == 0 => call.empty(),
+            _ => runs::<U, 1>(&call),
+        }
     }
 }
 
 /// # Safety
 /// AVX-512, and `U`; the contract of [`crate::abi::MatmulFn`].
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-unsafe fn runs<U: Unit>(c: &Call) {
+unsafe fn runs<U: Unit, const PARTS: usize>(c: &Call) {
     // SAFETY: the unit may be used. Scratch has room for the parts and for `PANELS` panels; the rows and columns exist.
     unsafe {
         U::configure(&Shapes::new(&[(ROWS, ROW_BYTES); 8]));
@@ -89,16 +127,16 @@ unsafe fn runs<U: Unit>(c: &Call) {
                 let terms = start..c.k.min(start + DEPTH);
                 for (i, col) in cols.clone().step_by(WIDTH).enumerate() {
                     let rows = WIDTH.min(cols.end - col);
-                    pack(c, col..col + rows, terms.clone(), panel(c, i));
+                    pack(c, col..col + rows, terms.clone(), DEPTH, panel(c, i));
                 }
                 for top in (0..c.m).step_by(HEIGHT) {
                     let rows = top..c.m.min(top + HEIGHT);
-                    split(c, rows.clone(), terms.clone());
+                    split::<PARTS>(c, rows.clone(), terms.clone());
                     for (i, col) in cols.clone().step_by(2 * WIDTH).enumerate() {
                         let cols = col..cols.end.min(col + 2 * WIDTH);
                         let panels =
                             [2 * i, (2 * i + 1).min(PANELS - 1)].map(|i| panel(c, i).cast_const());
-                        sweep::<U>(c, rows.clone(), cols, terms.clone(), panels);
+                        sweep::<U, PARTS>(c, rows.clone(), cols, terms.clone(), panels);
                     }
                 }
             }
@@ -112,69 +150,8 @@ fn panel(c: &Call, i: usize) -> *mut u8 {
     c.scratch.wrapping_add(SPLIT + i * PANEL)
 }
 
-/// Makes a panel of some rows of the weights and some terms: for every `TERMS` a tile whose rows are pairs of terms of all columns. Terms
-/// that fill up the last tile are zeros; what columns hold that do not exist is of no account.
-///
-/// # Safety
-/// As [`runs`]; the rows, at most `WIDTH`, and the terms exist.
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-unsafe fn pack(c: &Call, cols: Range<usize>, terms: Range<usize>, panel: *mut u8) {
-    for (tile, i) in terms.clone().step_by(TERMS).enumerate() {
-        let mask = first_terms(terms.end - i);
-        let mut rows = [_mm512_setzero_si512(); WIDTH];
-        for (r, row) in rows.iter_mut().enumerate() {
-            let col = (cols.start + r).min(cols.end - 1);
-            let at = c.w.wrapping_add(col * c.w_stride + 2 * i);
-            _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(2 * DEPTH).cast());
-            // SAFETY: the elements in the mask exist.
-            *row = unsafe { _mm512_maskz_loadu_epi16(mask, at.cast()) };
-        }
-        for (pair, row) in transposed(rows).into_iter().enumerate() {
-            // SAFETY: the panel has a tile for every `TERMS`, of a row for each pair.
-            unsafe { _mm512_storeu_si512(panel.add(tile * TILE + pair * ROW_BYTES).cast(), row) }
-        }
-    }
-}
-
-/// A mask of the first `n` of 32 terms, or of all.
-fn first_terms(n: usize) -> __mmask32 {
-    u32::MAX >> (TERMS - n.min(TERMS))
-}
-
-/// Words `i` of all vectors in vector `i`.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn transposed(rows: [__m512i; 16]) -> [__m512i; 16] {
-    let mut pairs = rows;
-    for i in 0..8 {
-        let (a, b) = (rows[2 * i], rows[2 * i + 1]);
-        pairs[2 * i] = _mm512_unpacklo_epi32(a, b);
-        pairs[2 * i + 1] = _mm512_unpackhi_epi32(a, b);
-    }
-    // Vector `4 i + j` has word `4 l + j` of rows `4 i..4 i + 4` in lane `l`.
-    let mut fours = pairs;
-    for i in 0..4 {
-        for half in 0..2 {
-            let (a, b) = (pairs[4 * i + half], pairs[4 * i + half + 2]);
-            fours[4 * i + 2 * half] = _mm512_unpacklo_epi64(a, b);
-            fours[4 * i + 2 * half + 1] = _mm512_unpackhi_epi64(a, b);
-        }
-    }
-    let mut out = fours;
-    for j in 0..4 {
-        let even = |i: usize| _mm512_shuffle_i32x4::<0x88>(fours[i + j], fours[i + 4 + j]);
-        let odd = |i: usize| _mm512_shuffle_i32x4::<0xdd>(fours[i + j], fours[i + 4 + j]);
-        let (lanes, others) = ([even(0), even(8)], [odd(0), odd(8)]);
-        out[j] = _mm512_shuffle_i32x4::<0x88>(lanes[0], lanes[1]);
-        out[8 + j] = _mm512_shuffle_i32x4::<0xdd>(lanes[0], lanes[1]);
-        out[4 + j] = _mm512_shuffle_i32x4::<0x88>(others[0], others[1]);
-        out[12 + j] = _mm512_shuffle_i32x4::<0xdd>(others[0], others[1]);
-    }
-    out
-}
-
 /// Where a tile of the parts lies: of the `step`-th `TERMS`, of part `part`, of rows `16 · half..`.
-fn part_tile(c: &Call, step: usize, part: usize, half: usize) -> *mut u8 {
+fn part_tile<const PARTS: usize>(c: &Call, step: usize, part: usize, half: usize) -> *mut u8 {
     c.scratch
         .wrapping_add(((step * PARTS + part) * 2 + half) * TILE)
 }
@@ -184,7 +161,7 @@ fn part_tile(c: &Call, step: usize, part: usize, half: usize) -> *mut u8 {
 /// # Safety
 /// As [`runs`]; the rows, at most `HEIGHT`, and the terms exist.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-unsafe fn split(c: &Call, rows: Range<usize>, terms: Range<usize>) {
+unsafe fn split<const PARTS: usize>(c: &Call, rows: Range<usize>, terms: Range<usize>) {
     for (r, row) in rows.enumerate() {
         for (step, i) in terms.clone().step_by(TERMS).enumerate() {
             let mask = first_terms(terms.end - i);
@@ -196,9 +173,16 @@ unsafe fn split(c: &Call, rows: Range<usize>, terms: Range<usize>) {
                     _mm512_maskz_loadu_ps((mask >> 16) as __mmask16, x.wrapping_add(16)),
                 ];
                 for part in 0..PARTS {
-                    let [a, b] = left.map(|x| first_digits(x));
+                    let mut digits = [(_mm256_setzero_si256(), _mm512_setzero_ps()); 2];
+                    for (digits, x) in digits.iter_mut().zip(left) {
+                        *digits = match PARTS {
+                            1 => (nearest(x), x),
+                            _ => first_digits(x),
+                        };
+                    }
+                    let [a, b] = digits;
                     left = [a.1, b.1];
-                    let to = part_tile(c, step, part, r / ROWS).add(r % ROWS * ROW_BYTES);
+                    let to = part_tile::<PARTS>(c, step, part, r / ROWS).add(r % ROWS * ROW_BYTES);
                     _mm256_storeu_si256(to.cast(), a.0);
                     _mm256_storeu_si256(to.add(32).cast(), b.0);
                 }
@@ -224,6 +208,19 @@ fn first_digits(x: __m512) -> (__m256i, __m512) {
     )
 }
 
+/// The nearest numbers in bf16, ties to even.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn nearest(x: __m512) -> __m256i {
+    let bits = _mm512_castps_si512(x);
+    let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+    let up = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+    // What is no number stays so.
+    let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+    let up = _mm512_mask_or_epi32(up, no_number, bits, _mm512_set1_epi32(0x40_0000));
+    _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(up))
+}
+
 /// A tile's place in the result, or beside it where only a part of it exists.
 struct Place {
     at: *mut u8,
@@ -235,7 +232,7 @@ struct Place {
 /// # Safety
 /// As [`runs`], the unit being configured; the rows and columns exist, and their parts and panels are made.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-unsafe fn sweep<U: Unit>(
+unsafe fn sweep<U: Unit, const PARTS: usize>(
     c: &Call,
     rows: Range<usize>,
     cols: Range<usize>,
@@ -277,10 +274,10 @@ unsafe fn sweep<U: Unit>(
         });
         let steps = terms.len().div_ceil(TERMS);
         match (rows.len() > ROWS, cols.len() > WIDTH) {
-            (false, false) => block::<U, 1, 1>(c, &places, steps, resume, panels),
-            (false, true) => block::<U, 1, 2>(c, &places, steps, resume, panels),
-            (true, false) => block::<U, 2, 1>(c, &places, steps, resume, panels),
-            (true, true) => block::<U, 2, 2>(c, &places, steps, resume, panels),
+            (false, false) => block::<U, PARTS, 1, 1>(c, &places, steps, resume, panels),
+            (false, true) => block::<U, PARTS, 1, 2>(c, &places, steps, resume, panels),
+            (true, false) => block::<U, PARTS, 2, 1>(c, &places, steps, resume, panels),
+            (true, true) => block::<U, PARTS, 2, 2>(c, &places, steps, resume, panels),
         }
         for (i, (there, columns)) in parts.into_iter().enumerate() {
             if (there, columns) != (ROWS, WIDTH) && columns > 0 {
@@ -298,7 +295,7 @@ unsafe fn sweep<U: Unit>(
 /// # Safety
 /// As [`sweep`]; each place has room for a tile.
 #[inline]
-unsafe fn block<U: Unit, const R: usize, const P: usize>(
+unsafe fn block<U: Unit, const PARTS: usize, const R: usize, const P: usize>(
     c: &Call,
     places: &[Place; 4],
     steps: usize,
@@ -319,13 +316,13 @@ unsafe fn block<U: Unit, const R: usize, const P: usize>(
                 U::load::<7>(panels[1].add(step * TILE), ROW_BYTES);
             }
             for part in 0..PARTS {
-                U::load::<4>(part_tile(c, step, part, 0), ROW_BYTES);
+                U::load::<4>(part_tile::<PARTS>(c, step, part, 0), ROW_BYTES);
                 U::add_bf16::<0, 4, 6>();
                 if beside {
                     U::add_bf16::<1, 4, 7>();
                 }
                 if below {
-                    U::load::<5>(part_tile(c, step, part, 1), ROW_BYTES);
+                    U::load::<5>(part_tile::<PARTS>(c, step, part, 1), ROW_BYTES);
                     U::add_bf16::<2, 5, 6>();
                 }
                 if below && beside {

@@ -1,6 +1,6 @@
 //! Products of tiles and nothing else: what the unit can do at most.
 
-use super::floats::PARTS;
+use super::floats::ALL_PARTS;
 use super::unit::{Hardware, ROW_BYTES, ROWS, Shapes, Unit};
 use crate::abi::quant::GROUP;
 use crate::kernels::TileLoops;
@@ -11,7 +11,7 @@ pub(in crate::kernels) const LOOPS: TileLoops = TileLoops { bf16, int8 };
 /// Products of a round: each of four tiles of sums waits for its own.
 const PRODUCTS: usize = 4;
 
-/// Products of f32 with bf16 are [`PARTS`] times as many of bf16.
+/// Products of f32 with bf16 are [`ALL_PARTS`] times as many of bf16.
 fn bf16(rounds: usize) -> usize {
     // SAFETY: the unit may be used; all tiles have a shape.
     unsafe {
@@ -24,7 +24,7 @@ fn bf16(rounds: usize) -> usize {
         }
         Hardware::release();
     }
-    rounds * PRODUCTS * 2 * ROWS * (ROW_BYTES / 4) * (ROW_BYTES / 2) / PARTS
+    rounds * PRODUCTS * 2 * ROWS * (ROW_BYTES / 4) * (ROW_BYTES / 2) / ALL_PARTS
 }
 
 /// Groups are half as long as a tile's row can be; each has scales of its own.

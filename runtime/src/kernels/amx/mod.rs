@@ -5,7 +5,7 @@
 //! | `unit`     | the eight tiles, a method for each instruction, and whether they may be used                  |
 //! | `emulated` | the same in plain code, as Intel's manual defines it: what tests run where there is no AMX    |
 //! | `integers` | products of integers: bit for bit what all other kernels give                                |
-//! | `floats`   | products of f32 with bf16: `x` in three parts, which together are all of it                    |
+//! | `floats`   | products of f32 with bf16: `x` in three parts, which together are all of it, or in one, rounded |
 //! | `loops`    | products of tiles and nothing else, which kernels are compared with                        |
 //! | `check`    | a few products by these kernels and by the scalar ones, before the first use                   |
 //!
@@ -64,6 +64,7 @@ fn table_on<U: Unit>(choices: Choices) -> KernelTable {
             Ahead::Pages => floats::matmul::<U, false>,
             Ahead::Lines => floats::matmul::<U, true>,
         },
+        matmul_bf16_rounded: floats::matmul_rounded::<U>,
         ..table
     }
 }

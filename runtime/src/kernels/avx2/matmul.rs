@@ -60,7 +60,7 @@ pub(in crate::kernels) unsafe extern "C" fn matmul<W: Transpose, const LINES: bo
         if m <= DECODE_TOKENS {
             dot::matmul::<W, LINES>(&call)
         } else {
-            tile::matmul::<W, tile::Narrow>(&call)
+            tile::matmul::<W, tile::Narrow<false>>(&call)
         }
     }
 }
@@ -98,7 +98,7 @@ pub(in crate::kernels) unsafe extern "C" fn matmul_kn<W: Weight>(
         if m <= DECODE_TOKENS {
             strip::matmul::<W>(&call)
         } else {
-            tile::matmul_kn::<W, tile::Narrow>(&call)
+            tile::matmul_kn::<W, tile::Narrow<false>>(&call)
         }
     }
 }

@@ -8,6 +8,7 @@
 //! | `strip`     | `x · w[k, n]` for at most eight rows of `x`: strips of columns            |
 //! | `tile`      | more rows, either layout: tiles of 6 × 16 over panels made in cache       |
 //! | `panel`     | those panels                                                              |
+//! | `rounded`   | `x` rounded to bf16, with bf16 weights                                    |
 //! | `math`      | exp, tanh, erfc and log1p of eight values                                 |
 //! | `map`       | activations                                                               |
 //! | `softmax`   | one block of an online softmax                                            |
@@ -38,6 +39,7 @@ pub(super) mod panel;
 mod panels;
 mod quantize;
 mod recurrent;
+pub(super) mod rounded;
 mod softmax;
 pub(super) mod strip;
 pub(super) mod tile;
@@ -100,5 +102,6 @@ const fn with<const LINES: bool>() -> KernelTable {
         delta_rule: recurrent::delta_rule,
         f32_to_cache_q8: cache::narrow,
         cache_q8_to_f32: cache::widen,
+        matmul_bf16_rounded: rounded::matmul,
     }
 }

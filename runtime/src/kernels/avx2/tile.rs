@@ -31,8 +31,8 @@ pub(in crate::kernels) trait Sweep {
     unsafe fn rows(c: &Call, rows: Range<usize>, cols: Range<usize>, start: usize, depth: usize);
 }
 
-/// Tiles of 6 × 16.
-pub(in crate::kernels) struct Narrow;
+/// Tiles of 6 × 16, of `x` as it is or rounded to bf16.
+pub(in crate::kernels) struct Narrow<const ROUND: bool>;
 
 /// Weights `[n, k]`.
 ///
@@ -100,14 +100,14 @@ pub(in crate::kernels) unsafe fn panel_at(c: &Call, first: usize, col: usize) ->
     unsafe { c.scratch.cast::<f32>().add((col - first) * DEPTH) }
 }
 
-impl Sweep for Narrow {
+impl<const ROUND: bool> Sweep for Narrow<ROUND> {
     #[target_feature(enable = "avx2,fma,f16c")]
     unsafe fn rows(c: &Call, rows: Range<usize>, cols: Range<usize>, start: usize, depth: usize) {
         for col in cols.clone().step_by(WIDTH) {
             for row in rows.clone().step_by(HEIGHT) {
                 // SAFETY: the tile's rows and columns are below `m` and `n`.
                 unsafe {
-                    let tile = Tile {
+                    let tile = Tile::<ROUND> {
                         x: c.x.add(row * c.x_stride + start),
                         x_stride: c.x_stride,
                         panel: panel_at(c, cols.start, col),
@@ -125,7 +125,7 @@ impl Sweep for Narrow {
 
 /// At most `HEIGHT` × `WIDTH` elements of the result, and what they are made of.
 #[derive(Clone, Copy)]
-struct Tile {
+struct Tile<const ROUND: bool> {
     x: *const f32,
     x_stride: usize,
     panel: *const f32,
@@ -136,7 +136,7 @@ struct Tile {
     resume: bool,
 }
 
-impl Tile {
+impl<const ROUND: bool> Tile<ROUND> {
     /// Computes `rows` × `cols` elements.
     ///
     /// # Safety
@@ -206,6 +206,7 @@ impl Tile {
                 let (left, right) = (_mm256_loadu_ps(w), _mm256_loadu_ps(w.add(8)));
                 for (row, sum) in sums.iter_mut().enumerate() {
                     let x = _mm256_broadcast_ss(&*self.x.add(row * self.x_stride + i));
+                    let x = if ROUND { rounded(x) } else { x };
                     sum[0] = _mm256_fmadd_ps(x, left, sum[0]);
                     sum[1] = _mm256_fmadd_ps(x, right, sum[1]);
                 }
@@ -223,4 +224,17 @@ impl Tile {
             }
         }
     }
+}
+
+/// Values rounded to bf16, ties to even.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c")]
+fn rounded(x: __m256) -> __m256 {
+    let bits = _mm256_castps_si256(x);
+    let even = _mm256_and_si256(_mm256_srli_epi32::<16>(bits), _mm256_set1_epi32(1));
+    let up = _mm256_add_epi32(bits, _mm256_add_epi32(even, _mm256_set1_epi32(0x7fff)));
+    let upper = _mm256_and_si256(up, _mm256_set1_epi32(!0xffff));
+    // What is no number stays so.
+    let is_number = _mm256_cmp_ps::<_CMP_ORD_Q>(x, x);
+    _mm256_blendv_ps(x, _mm256_castsi256_ps(upper), is_number)
 }

@@ -46,7 +46,7 @@ pub(in crate::kernels) unsafe extern "C" fn matmul<
             2..=DECODE_TOKENS if avx2::dot::is_one_stream(k, W::BYTES) => dot::matmul::<W>(&call),
             0..=DECODE_TOKENS => avx2::dot::matmul::<W, LINES>(&call),
             _ if WIDE => avx2::tile::matmul::<W, tile::Wide>(&call),
-            _ => avx2::tile::matmul::<W, avx2::tile::Narrow>(&call),
+            _ => avx2::tile::matmul::<W, avx2::tile::Narrow<false>>(&call),
         }
     }
 }

@@ -6,6 +6,8 @@
 //! | `matmul` | the float matmuls: which of the two below runs, or one for AVX2                         |
 //! | `dot`    | two to eight rows of `x`, where rows of weights are read one after the other            |
 //! | `tile`   | more rows: tiles of 6 × 64, a [choice](Choices)                                         |
+//! | `pairs`  | panels of pairs of bf16                                                                 |
+//! | `rounded`| bf16 with activations rounded to bf16, where the processor multiplies these             |
 //! | `wide`   | integers, one row of activations: two chunks of a panel at once, a [choice](Choices)    |
 //! | `tiles`  | integers, many rows: two panels at once; and which kernel takes how many                |
 //!
@@ -24,6 +26,8 @@ use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_HALF, Q8_MIN, matmul
 mod dot;
 mod load;
 pub(super) mod matmul;
+pub(super) mod pairs;
+mod rounded;
 mod tile;
 pub(super) mod tiles;
 mod wide;
@@ -45,7 +49,10 @@ pub(super) fn vnni_usable() -> bool {
 
 /// To be called only where [`usable`] holds.
 pub(super) fn table(choices: Choices) -> KernelTable {
-    let narrow = avx2::table(choices);
+    let mut narrow = avx2::table(choices);
+    if rounded::usable() {
+        narrow.matmul_bf16_rounded = rounded::matmul;
+    }
     match (choices.ahead, choices.floats) {
         (Ahead::Pages, Width::Narrow) => with_floats::<false, false>(narrow),
         (Ahead::Lines, Width::Narrow) => with_floats::<true, false>(narrow),
