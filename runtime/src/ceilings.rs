@@ -15,7 +15,9 @@ use crate::threads::nth_cpu;
 
 mod loops;
 
-use loops::{CHAINS, int8_lanes, lanes, multiply_add, multiply_add_int8, sum};
+use loops::{
+    CHAINS, bf16_lanes, int8_lanes, lanes, multiply_add, multiply_add_bf16, multiply_add_int8, sum,
+};
 
 /// Least and most bytes that bandwidth is measured on.
 const BYTES: std::ops::RangeInclusive<usize> = (256 << 10)..=(512 << 20);
@@ -67,8 +69,18 @@ pub fn gflops(threads: usize) -> f64 {
 /// 10⁹ floating-point operations a second of products of f32 with bf16: those of f32, or what tiles give where the kernels that run use them.
 pub fn bf16_gflops(threads: usize) -> f64 {
     match kernels::tile_loops() {
-        Some(tiles) => together(threads, || (), |_| (tiles.bf16)(TILE_ROUNDS) as f64),
+        Some(tiles) => rounded_gflops(threads) / tiles.parts as f64,
         None => gflops(threads),
+    }
+}
+
+/// 10⁹ floating-point operations a second of products of bf16 with bf16: those of f32 where neither the processor nor the kernels that run have others.
+pub fn rounded_gflops(threads: usize) -> f64 {
+    match kernels::tile_loops() {
+        Some(tiles) => together(threads, || (), |_| (tiles.bf16)(TILE_ROUNDS) as f64),
+        None => in_registers(threads, bf16_lanes(), || {
+            black_box(multiply_add_bf16(black_box(0.999), ROUNDS));
+        }),
     }
 }
 

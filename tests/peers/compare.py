@@ -2,7 +2,8 @@
 """Time Graver and a peer in turn on the same weights, and print the ratios as Markdown. README.md beside this file says how."""
 import argparse, json, os, shlex, statistics, subprocess, sys, time
 
-TYPES = {"bf16": [], "q8": ["--quantize", "q8"], "q4": ["--quantize", "q4"]}
+# Types of weights, and what Graver is told; bf16r rounds activations as well, as llama.cpp does.
+TYPES = {"bf16": [], "bf16r": ["--activations", "bf16"], "q8": ["--quantize", "q8"], "q4": ["--quantize", "q4"]}
 
 
 class Cell:

@@ -28,7 +28,9 @@ use graver_runtime::session::{Session, SessionOptions};
 
 use crate::artifact::jit;
 use crate::codegen::Instruments;
-use crate::driver::{self, CompileOptions, Loaded, OpenError, plan_ranks, start_rank, start_ranks};
+use crate::driver::{
+    self, Activations, CompileOptions, Loaded, OpenError, plan_ranks, start_rank, start_ranks,
+};
 use crate::shard::Division;
 
 pub use diff::{Difference, Differences, diff};
@@ -191,7 +193,10 @@ fn ceiling(loaded: &Loaded) -> fn(usize) -> f64 {
     if any(|e| matches!(e, Encoding::Quantized(_))) {
         ceilings::int8_gops
     } else if any(|e| e == Encoding::Float(Dtype::Bf16)) {
-        ceilings::bf16_gflops
+        match loaded.activations {
+            Activations::F32 => ceilings::bf16_gflops,
+            Activations::Bf16 => ceilings::rounded_gflops,
+        }
     } else {
         ceilings::gflops
     }

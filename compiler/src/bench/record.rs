@@ -104,7 +104,7 @@ pub struct Report {
     /// Runs of each variant.
     pub rounds: usize,
     /// 10⁹ operations a second that the machine reached in registers, at its best between the runs: in f32, in f32 with
-    /// bf16 where weights are bf16 (which is faster with AMX), or on integers of 8 bits where weights are integers.
+    /// bf16 where weights are bf16 (which is faster with AMX), in bf16 where activations are as well, or on integers of 8 bits where weights are integers.
     pub gflops_ceiling: f64,
     /// What others took of the machine.
     #[serde(default)]

@@ -3,7 +3,7 @@
 //!
 //! Criterion's throughput is printed as a share. What reads weights, keys or values once is compared with how fast this
 //! machine reads memory, over an array that no cache holds; what works on activations with how fast it reads its
-//! second-level cache; products of many rows with the peak of multiplying and adding, in f32, with bf16 or in integers of 8 bits. All five are
+//! second-level cache; products of many rows with the peak of multiplying and adding, in f32, with bf16, in bf16 or in integers of 8 bits. All six are
 //! measured in this process before the first run.
 
 mod share;
@@ -135,6 +135,7 @@ fn floats(b: &mut Bench, group: &str, s: Shape, layout: usize, limit: Limit) {
         let (mut out, mut scratch) = (vec![0f32; s.m * s.n], scratch());
         let limit = match (name, limit) {
             ("bf16", Limit::Arithmetic) if layout == 0 => Limit::Halves,
+            (ROUNDED, Limit::Arithmetic) => Limit::Rounded,
             _ => limit,
         };
         let mut group = limit.group(b, group, bytes, s.flops());

@@ -11,8 +11,9 @@ const MEMORY_BYTES: usize = 256 << 20;
 /// One that the second-level cache holds.
 const CACHE_BYTES: usize = 256 << 10;
 
-/// Set in a number of operations on bf16: criterion has no unit left for them.
+/// Set in a number of operations on f32 and bf16, or on bf16 alone: criterion has no unit left for them.
 const HALVES: u64 = 1 << 63;
+const ROUNDED: u64 = 1 << 62;
 
 /// What a kernel cannot be faster than.
 #[derive(Clone, Copy)]
@@ -25,6 +26,8 @@ pub(crate) enum Limit {
     Arithmetic,
     /// Multiplying f32 with bf16 and adding, which tiles of AMX do faster.
     Halves,
+    /// Multiplying bf16 with bf16 and adding.
+    Rounded,
     /// Multiplying and adding integers of 8 bits.
     Integers,
 }
@@ -34,7 +37,9 @@ impl Limit {
     pub(crate) fn array_bytes(self) -> usize {
         match self {
             Limit::Memory => MEMORY_BYTES,
-            Limit::Cache | Limit::Arithmetic | Limit::Halves | Limit::Integers => CACHE_BYTES,
+            Limit::Cache | Limit::Arithmetic | Limit::Halves | Limit::Rounded | Limit::Integers => {
+                CACHE_BYTES
+            }
         }
     }
 
@@ -45,6 +50,7 @@ impl Limit {
             Limit::Cache => Throughput::BytesDecimal(bytes as u64),
             Limit::Arithmetic => Throughput::Elements(flops as u64),
             Limit::Halves => Throughput::Elements(flops as u64 | HALVES),
+            Limit::Rounded => Throughput::Elements(flops as u64 | ROUNDED),
             Limit::Integers => Throughput::Bits(flops as u64),
         }
     }
@@ -74,6 +80,7 @@ struct Ceilings {
     cache: f64,
     arithmetic: f64,
     halves: f64,
+    rounded: f64,
     integers: f64,
 }
 
@@ -86,6 +93,7 @@ impl Share {
                 cache: ceilings::gbps(1, CACHE_BYTES),
                 arithmetic: ceilings::gflops(1),
                 halves: ceilings::bf16_gflops(1),
+                rounded: ceilings::rounded_gflops(1),
                 integers: ceilings::int8_gops(1),
             },
         }
@@ -129,6 +137,9 @@ impl Ceilings {
             Throughput::BytesDecimal(n) => (self.cache, "GB/s of cache", *n as f64),
             Throughput::Elements(n) if n & HALVES != 0 => {
                 (self.halves, "GFLOP/s with bf16", (n ^ HALVES) as f64)
+            }
+            Throughput::Elements(n) if n & ROUNDED != 0 => {
+                (self.rounded, "GFLOP/s of bf16", (n ^ ROUNDED) as f64)
             }
             Throughput::Elements(n) => (self.arithmetic, "GFLOP/s", *n as f64),
             Throughput::Bits(n) => (self.integers, "GOP/s", *n as f64),

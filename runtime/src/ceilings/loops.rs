@@ -131,6 +131,53 @@ fn chains_plain(factor: f32, rounds: usize) -> f32 {
     x.iter().flatten().sum()
 }
 
+/// Whether the processor multiplies bf16 in vectors.
+#[cfg(target_arch = "x86_64")]
+fn has_bf16() -> bool {
+    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
+}
+
+#[cfg(not(target_arch = "x86_64"))]
+fn has_bf16() -> bool {
+    false
+}
+
+/// Numbers that the loop on bf16 multiplies at once, which are f32 where there is no other way.
+pub(super) fn bf16_lanes() -> usize {
+    if has_bf16() { 32 } else { lanes() }
+}
+
+/// `CHAINS` vectors, to each of which pairs of products are added, `rounds` times.
+pub(super) fn multiply_add_bf16(factor: f32, rounds: usize) -> f32 {
+    #[cfg(target_arch = "x86_64")]
+    if has_bf16() {
+        // SAFETY: AVX512_BF16 was found.
+        return unsafe { bf16_chains_512(factor, rounds) };
+    }
+    multiply_add(factor, rounds)
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bf16")]
+fn bf16_chains_512(factor: f32, rounds: usize) -> f32 {
+    use std::arch::x86_64::{
+        _mm512_add_ps, _mm512_cvtne2ps_pbh, _mm512_dpbf16_ps, _mm512_reduce_add_ps, _mm512_set1_ps,
+    };
+    let start = _mm512_set1_ps(factor);
+    let f = _mm512_cvtne2ps_pbh(start, start);
+    let mut x = [start; CHAINS];
+    for _ in 0..rounds {
+        for chain in &mut x {
+            *chain = _mm512_dpbf16_ps(*chain, f, f);
+        }
+    }
+    let mut sum = start;
+    for chain in x {
+        sum = _mm512_add_ps(sum, chain);
+    }
+    _mm512_reduce_add_ps(sum)
+}
+
 /// Bytes that the loop on integers multiplies at once.
 pub(super) fn int8_lanes() -> usize {
     match integers() {

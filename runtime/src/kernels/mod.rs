@@ -86,8 +86,10 @@ pub fn amx_emulated(choices: Choices) -> Option<KernelTable> {
 
 /// Loops of so many rounds of products of tiles and nothing else; the operations that were done, a product and a sum being two.
 pub(crate) struct TileLoops {
-    /// Of products of f32 with bf16.
+    /// Of products of bf16.
     pub(crate) bf16: fn(usize) -> usize,
+    /// Products of bf16 that one of f32 with bf16 is made of.
+    pub(crate) parts: usize,
     /// Of products of groups of integers.
     pub(crate) int8: fn(usize) -> usize,
 }

@@ -6,12 +6,15 @@ use crate::abi::quant::GROUP;
 use crate::kernels::TileLoops;
 
 /// To be called only where [`super::usable`] holds.
-pub(in crate::kernels) const LOOPS: TileLoops = TileLoops { bf16, int8 };
+pub(in crate::kernels) const LOOPS: TileLoops = TileLoops {
+    bf16,
+    parts: ALL_PARTS,
+    int8,
+};
 
 /// Products of a round: each of four tiles of sums waits for its own.
 const PRODUCTS: usize = 4;
 
-/// Products of f32 with bf16 are [`ALL_PARTS`] times as many of bf16.
 fn bf16(rounds: usize) -> usize {
     // SAFETY: the unit may be used; all tiles have a shape.
     unsafe {
@@ -24,7 +27,7 @@ fn bf16(rounds: usize) -> usize {
         }
         Hardware::release();
     }
-    rounds * PRODUCTS * 2 * ROWS * (ROW_BYTES / 4) * (ROW_BYTES / 2) / ALL_PARTS
+    rounds * PRODUCTS * 2 * ROWS * (ROW_BYTES / 4) * (ROW_BYTES / 2)
 }
 
 /// Groups are half as long as a tile's row can be; each has scales of its own.
