@@ -7,14 +7,15 @@
 //! other are split, and sweep the panels, two at a time. An element's terms come in an order that depends on `k` alone.
 
 use std::arch::x86_64::*;
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::unit::{ROWS, Shapes, Unit};
 use crate::abi::{DECODE_TOKENS, MATMUL_SCRATCH};
 use crate::kernels::avx2::load::Bf16;
-use crate::kernels::avx2::matmul::Call;
-use crate::kernels::avx2::rounded::few as few_rounded;
-use crate::kernels::avx512::matmul::matmul as few;
+use crate::kernels::avx2::matmul::{Call, Kernel};
+use crate::kernels::avx2::rounded::few;
+use crate::kernels::avx512::matmul::Rows;
 use crate::kernels::avx512::pairs::{ROW_BYTES, TERMS, WIDTH, first_terms, pack, panel_bytes};
 
 /// Numbers in bf16 that an activation is the sum of: `PARTS` of a call, which is one where it is rounded.
@@ -34,82 +35,35 @@ const SPLIT: usize = DEPTH / TERMS * ALL_PARTS * 2 * TILE;
 const PANELS: usize = (MATMUL_SCRATCH - SPLIT) / PANEL;
 const _: () = assert!(PANELS >= 2 && SPLIT + PANELS * PANEL <= MATMUL_SCRATCH);
 
-/// [`crate::abi::MatmulFn`].
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-pub(super) unsafe extern "C" fn matmul<U: Unit, const LINES: bool>(
-    x: *const f32,
-    x_stride: usize,
-    m: usize,
-    w: *const u8,
-    w_stride: usize,
-    n: usize,
-    k: usize,
-    out: *mut f32,
-    out_stride: usize,
-    accumulate: usize,
-    scratch: *mut u8,
-) {
-    // SAFETY: the caller keeps the contract of `MatmulFn`, and has the unit.
-    unsafe {
-        if m <= DECODE_TOKENS || k == 0 {
-            let few = few::<Bf16, LINES, true>;
-            return few(
-                x, x_stride, m, w, w_stride, n, k, out, out_stride, accumulate, scratch,
-            );
+/// Products of f32 with bf16; those of few rows are as for AVX-512.
+pub(super) struct Exact<U, const LINES: bool>(PhantomData<U>);
+/// Products of `x` rounded to bf16.
+pub(super) struct Rounded<U>(PhantomData<U>);
+
+impl<U: Unit, const LINES: bool> Kernel for Exact<U, LINES> {
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+    unsafe fn run(c: &Call) {
+        // SAFETY: the caller keeps the contract of `MatmulFn`, and has the unit.
+        unsafe {
+            match c.m {
+                0..=DECODE_TOKENS => Rows::<Bf16, LINES, true>::run(c),
+                _ if c.k == 0 => c.empty(),
+                _ => runs::<U, ALL_PARTS>(c),
+            }
         }
-        let accumulate = accumulate != 0;
-        let call = Call {
-            x,
-            x_stride,
-            m,
-            w,
-            w_stride,
-            n,
-            k,
-            out,
-            out_stride,
-            accumulate,
-            scratch,
-        };
-        runs::<U, ALL_PARTS>(&call);
     }
 }
 
-/// The same of `x` rounded to bf16.
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-pub(super) unsafe extern "C" fn matmul_rounded<U: Unit>(
-    x: *const f32,
-    x_stride: usize,
-    m: usize,
-    w: *const u8,
-    w_stride: usize,
-    n: usize,
-    k: usize,
-    out: *mut f32,
-    out_stride: usize,
-    accumulate: usize,
-    scratch: *mut u8,
-) {
-    let accumulate = accumulate != 0;
-    let call = Call {
-        x,
-        x_stride,
-        m,
-        w,
-        w_stride,
-        n,
-        k,
-        out,
-        out_stride,
-        accumulate,
-        scratch,
-    };
-    // SAFETY: the caller keeps the contract of `MatmulFn`, and has the unit.
-    unsafe {
-        match m {
-            0..=DECODE_TOKENS => few_rounded(&call),
-            _ if k == 0 => call.empty(),
-            _ => runs::<U, 1>(&call),
+impl<U: Unit> Kernel for Rounded<U> {
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+    unsafe fn run(c: &Call) {
+        // SAFETY: the caller keeps the contract of `MatmulFn`, and has the unit.
+        unsafe {
+            match c.m {
+                0..=DECODE_TOKENS => few(c),
+                _ if c.k == 0 => c.empty(),
+                _ => runs::<U, 1>(c),
+            }
         }
     }
 }

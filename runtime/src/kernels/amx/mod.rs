@@ -13,6 +13,7 @@
 
 use std::sync::OnceLock;
 
+use super::avx2::matmul::matmul as matmul_floats;
 use super::avx512::{self, Bytes, Nibbles};
 use super::choices::{Ahead, Choices, Width};
 use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_MIN, matmul as matmul_of};
@@ -25,6 +26,7 @@ mod integers;
 mod loops;
 mod unit;
 
+use floats::{Exact, Rounded};
 use integers::Tiled;
 pub(super) use loops::LOOPS;
 use unit::{Hardware, Unit};
@@ -61,10 +63,10 @@ fn table_on<U: Unit>(choices: Choices) -> KernelTable {
     };
     KernelTable {
         matmul_bf16: match choices.ahead {
-            Ahead::Pages => floats::matmul::<U, false>,
-            Ahead::Lines => floats::matmul::<U, true>,
+            Ahead::Pages => matmul_floats::<Exact<U, false>>,
+            Ahead::Lines => matmul_floats::<Exact<U, true>>,
         },
-        matmul_bf16_rounded: floats::matmul_rounded::<U>,
+        matmul_bf16_rounded: matmul_floats::<Rounded<U>>,
         ..table
     }
 }

@@ -3,6 +3,8 @@
 //! Up to [`DECODE_TOKENS`] rows the weights are read once, straight into registers; more rows pay for making panels of
 //! them in cache. In either case an element's sum is taken in an order that depends on `k` alone.
 
+use std::marker::PhantomData;
+
 use super::load::Weight;
 use super::panel::Transpose;
 use super::{dot, strip, tile};
@@ -27,9 +29,17 @@ pub(in crate::kernels) struct Call {
     pub(in crate::kernels) scratch: *mut u8,
 }
 
-/// Weights `[n, k]`; those that are read once, one row after the other, are asked for in `LINES` or by pages.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(in crate::kernels) unsafe extern "C" fn matmul<W: Transpose, const LINES: bool>(
+/// A kernel of products of floats.
+pub(in crate::kernels) trait Kernel {
+    /// Makes all of the result.
+    ///
+    /// # Safety
+    /// The processor has the instructions; the contract of [`crate::abi::MatmulFn`].
+    unsafe fn run(c: &Call);
+}
+
+/// [`crate::abi::MatmulFn`].
+pub(in crate::kernels) unsafe extern "C" fn matmul<K: Kernel>(
     x: *const f32,
     x_stride: usize,
     m: usize,
@@ -55,50 +65,37 @@ pub(in crate::kernels) unsafe extern "C" fn matmul<W: Transpose, const LINES: bo
         accumulate: accumulate != 0,
         scratch,
     };
-    // SAFETY: the caller keeps the contract of `MatmulFn`.
-    unsafe {
-        if m <= DECODE_TOKENS {
-            dot::matmul::<W, LINES>(&call)
-        } else {
-            tile::matmul::<W, tile::Narrow<false>>(&call)
+    // SAFETY: the table that holds this function is only used where the instructions are there, and `call` holds what the caller gives by the contract of `MatmulFn`.
+    unsafe { K::run(&call) }
+}
+
+/// Weights `[n, k]`; those that are read once, one row after the other, are asked for in `LINES` or by pages.
+pub(super) struct Rows<W, const LINES: bool>(PhantomData<W>);
+/// Weights `[k, n]`.
+pub(super) struct Columns<W>(PhantomData<W>);
+
+impl<W: Transpose, const LINES: bool> Kernel for Rows<W, LINES> {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn run(c: &Call) {
+        // SAFETY: the caller keeps the contract of `MatmulFn`.
+        unsafe {
+            match c.m {
+                0..=DECODE_TOKENS => dot::matmul::<W, LINES>(c),
+                _ => tile::matmul::<W, tile::Narrow<false>>(c),
+            }
         }
     }
 }
 
-/// Weights `[k, n]`.
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(in crate::kernels) unsafe extern "C" fn matmul_kn<W: Weight>(
-    x: *const f32,
-    x_stride: usize,
-    m: usize,
-    w: *const u8,
-    w_stride: usize,
-    n: usize,
-    k: usize,
-    out: *mut f32,
-    out_stride: usize,
-    accumulate: usize,
-    scratch: *mut u8,
-) {
-    let call = Call {
-        x,
-        x_stride,
-        m,
-        w,
-        w_stride,
-        n,
-        k,
-        out,
-        out_stride,
-        accumulate: accumulate != 0,
-        scratch,
-    };
-    // SAFETY: the caller keeps the contract of `MatmulFn`.
-    unsafe {
-        if m <= DECODE_TOKENS {
-            strip::matmul::<W>(&call)
-        } else {
-            tile::matmul_kn::<W, tile::Narrow<false>>(&call)
+impl<W: Weight> Kernel for Columns<W> {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn run(c: &Call) {
+        // SAFETY: the caller keeps the contract of `MatmulFn`.
+        unsafe {
+            match c.m {
+                0..=DECODE_TOKENS => strip::matmul::<W>(c),
+                _ => tile::matmul_kn::<W, tile::Narrow<false>>(c),
+            }
         }
     }
 }

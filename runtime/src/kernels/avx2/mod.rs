@@ -27,6 +27,7 @@ use super::choices::{Ahead, Choices};
 use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_HALF, Q8_MIN, matmul as matmul_of};
 use super::scalar;
 use load::{Bf16, F16, F32};
+use matmul::{Columns, Rows, matmul as matmul_floats};
 
 mod cache;
 mod convert;
@@ -62,12 +63,12 @@ pub(super) fn table(choices: Choices) -> KernelTable {
 /// With weights that are read once asked for in `LINES` or by pages.
 const fn with<const LINES: bool>() -> KernelTable {
     KernelTable {
-        matmul_f32: matmul::matmul::<F32, LINES>,
-        matmul_bf16: matmul::matmul::<Bf16, LINES>,
-        matmul_f16: matmul::matmul::<F16, LINES>,
-        matmul_kn_f32: matmul::matmul_kn::<F32>,
-        matmul_kn_bf16: matmul::matmul_kn::<Bf16>,
-        matmul_kn_f16: matmul::matmul_kn::<F16>,
+        matmul_f32: matmul_floats::<Rows<F32, LINES>>,
+        matmul_bf16: matmul_floats::<Rows<Bf16, LINES>>,
+        matmul_f16: matmul_floats::<Rows<F16, LINES>>,
+        matmul_kn_f32: matmul_floats::<Columns<F32>>,
+        matmul_kn_bf16: matmul_floats::<Columns<Bf16>>,
+        matmul_kn_f16: matmul_floats::<Columns<F16>>,
         silu: map::silu,
         gelu: map::gelu,
         gelu_tanh: map::gelu_tanh,
@@ -102,6 +103,6 @@ const fn with<const LINES: bool>() -> KernelTable {
         delta_rule: recurrent::delta_rule,
         f32_to_cache_q8: cache::narrow,
         cache_q8_to_f32: cache::widen,
-        matmul_bf16_rounded: rounded::matmul,
+        matmul_bf16_rounded: matmul_floats::<rounded::Rounded>,
     }
 }

@@ -4,7 +4,7 @@ use half::bf16;
 
 use super::dot;
 use super::load::Bf16;
-use super::matmul::Call;
+use super::matmul::{Call, Kernel};
 use super::tile::{self, Narrow};
 use crate::abi::{DECODE_TOKENS, MATMUL_SCRATCH};
 use crate::kernels::scalar_table;
@@ -12,40 +12,18 @@ use crate::kernels::scalar_table;
 /// Elements that scratch has room for.
 const ROOM: usize = MATMUL_SCRATCH / size_of::<f32>();
 
-/// [`crate::abi::MatmulFn`].
-#[target_feature(enable = "avx2,fma,f16c")]
-pub(super) unsafe extern "C" fn matmul(
-    x: *const f32,
-    x_stride: usize,
-    m: usize,
-    w: *const u8,
-    w_stride: usize,
-    n: usize,
-    k: usize,
-    out: *mut f32,
-    out_stride: usize,
-    accumulate: usize,
-    scratch: *mut u8,
-) {
-    let accumulate = accumulate != 0;
-    let call = Call {
-        x,
-        x_stride,
-        m,
-        w,
-        w_stride,
-        n,
-        k,
-        out,
-        out_stride,
-        accumulate,
-        scratch,
-    };
-    // SAFETY: the caller keeps the contract of `MatmulFn`.
-    unsafe {
-        match m {
-            0..=DECODE_TOKENS => few(&call),
-            _ => tile::matmul::<Bf16, Narrow<true>>(&call),
+/// Weights `[n, k]`.
+pub(super) struct Rounded;
+
+impl Kernel for Rounded {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn run(c: &Call) {
+        // SAFETY: the caller keeps the contract of `MatmulFn`.
+        unsafe {
+            match c.m {
+                0..=DECODE_TOKENS => few(c),
+                _ => tile::matmul::<Bf16, Narrow<true>>(c),
+            }
         }
     }
 }

@@ -19,6 +19,7 @@ use crate::abi::KernelTable;
 use super::avx2::{
     self,
     load::{Bf16, F16, F32},
+    matmul::matmul as matmul_floats,
 };
 use super::choices::{Ahead, Choices, Width};
 use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_HALF, Q8_MIN, matmul as matmul_of};
@@ -32,6 +33,7 @@ mod tile;
 pub(super) mod tiles;
 mod wide;
 
+use matmul::{Columns, Rows};
 pub(super) use tiles::{Bytes, Nibbles};
 
 /// What the processor must have for [`table`].
@@ -51,7 +53,7 @@ pub(super) fn vnni_usable() -> bool {
 pub(super) fn table(choices: Choices) -> KernelTable {
     let mut narrow = avx2::table(choices);
     if rounded::usable() {
-        narrow.matmul_bf16_rounded = rounded::matmul;
+        narrow.matmul_bf16_rounded = matmul_floats::<rounded::Rounded>;
     }
     match (choices.ahead, choices.floats) {
         (Ahead::Pages, Width::Narrow) => with_floats::<false, false>(narrow),
@@ -74,18 +76,18 @@ pub(super) fn vnni_table(choices: Choices) -> KernelTable {
 
 fn with_floats<const LINES: bool, const WIDE: bool>(narrow: KernelTable) -> KernelTable {
     KernelTable {
-        matmul_f32: matmul::matmul::<F32, LINES, WIDE>,
-        matmul_bf16: matmul::matmul::<Bf16, LINES, WIDE>,
-        matmul_f16: matmul::matmul::<F16, LINES, WIDE>,
+        matmul_f32: matmul_floats::<Rows<F32, LINES, WIDE>>,
+        matmul_bf16: matmul_floats::<Rows<Bf16, LINES, WIDE>>,
+        matmul_f16: matmul_floats::<Rows<F16, LINES, WIDE>>,
         ..narrow
     }
 }
 
 fn with_tiles(narrow: KernelTable) -> KernelTable {
     KernelTable {
-        matmul_kn_f32: matmul::matmul_kn::<F32>,
-        matmul_kn_bf16: matmul::matmul_kn::<Bf16>,
-        matmul_kn_f16: matmul::matmul_kn::<F16>,
+        matmul_kn_f32: matmul_floats::<Columns<F32>>,
+        matmul_kn_bf16: matmul_floats::<Columns<Bf16>>,
+        matmul_kn_f16: matmul_floats::<Columns<F16>>,
         ..narrow
     }
 }

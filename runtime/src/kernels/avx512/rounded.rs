@@ -8,7 +8,7 @@ use std::ops::Range;
 
 use super::pairs::{ROW_BYTES, TERMS, WIDTH, first_terms, pack, panel_bytes};
 use crate::abi::{DECODE_TOKENS, MATMUL_SCRATCH};
-use crate::kernels::avx2::matmul::Call;
+use crate::kernels::avx2::matmul::{Call, Kernel};
 use crate::kernels::avx2::rounded::few;
 
 /// Rows of a tile: with four vectors of columns, 24 sums, four weights and a broadcast.
@@ -33,41 +33,19 @@ pub(super) fn usable() -> bool {
     is_x86_feature_detected!("avx512bf16")
 }
 
-/// [`crate::abi::MatmulFn`].
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512bf16")]
-pub(super) unsafe extern "C" fn matmul(
-    x: *const f32,
-    x_stride: usize,
-    m: usize,
-    w: *const u8,
-    w_stride: usize,
-    n: usize,
-    k: usize,
-    out: *mut f32,
-    out_stride: usize,
-    accumulate: usize,
-    scratch: *mut u8,
-) {
-    let accumulate = accumulate != 0;
-    let call = Call {
-        x,
-        x_stride,
-        m,
-        w,
-        w_stride,
-        n,
-        k,
-        out,
-        out_stride,
-        accumulate,
-        scratch,
-    };
-    // SAFETY: the caller keeps the contract of `MatmulFn`.
-    unsafe {
-        match m {
-            0..=DECODE_TOKENS => few(&call),
-            _ if k == 0 => call.empty(),
-            _ => runs(&call),
+/// Weights `[n, k]`.
+pub(super) struct Rounded;
+
+impl Kernel for Rounded {
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512bf16")]
+    unsafe fn run(c: &Call) {
+        // SAFETY: the caller keeps the contract of `MatmulFn`.
+        unsafe {
+            match c.m {
+                0..=DECODE_TOKENS => few(c),
+                _ if c.k == 0 => c.empty(),
+                _ => runs(c),
+            }
         }
     }
 }
