@@ -18,7 +18,7 @@ use crate::memory;
 use crate::passes::{self, PassOptions, PassReport};
 use crate::schedule::schedule;
 use crate::spec::model::{Section, Weight};
-use crate::walk::{Role, slots};
+use crate::walk::slots;
 use crate::weights::Weights;
 
 /// Compiles a model in memory and makes it ready to run: code does what `options` or `session` asks for, be it time stamps or
@@ -191,18 +191,9 @@ pub(crate) fn plain_programs(loaded: &Loaded, cache: CacheType) -> [Program; 2] 
 fn is_rounded_for(loaded: &Loaded, section: Section, weight: &Weight) -> bool {
     let all = slots(&loaded.model, section);
     let slot = all.iter().find(|slot| slot.weight.slot == weight.slot);
-    let multiplies = slot.is_some_and(|slot| match slot.role {
-        Role::Matrix | Role::Table => section != Section::Embed,
-        Role::ByHead
-        | Role::Router
-        | Role::Filter
-        | Role::Listed { .. }
-        | Role::Positions
-        | Role::Gain { .. }
-        | Role::Bias => false,
-    });
+    let multiplies = slot.is_some_and(|slot| slot.role.may_be_rounded());
     let view = loaded.weights.find(&loaded.model, section, &weight.slot);
-    multiplies && view.is_some_and(Activations::are_rounded_for)
+    multiplies && section != Section::Embed && view.is_some_and(Activations::are_rounded_for)
 }
 
 /// How a weight is stored; one of a kind that no layer is of, plainly.

@@ -57,6 +57,20 @@ impl Role {
             Role::Matrix | Role::ByHead | Role::Router | Role::Table | Role::Positions => false,
         }
     }
+
+    /// Whether the weight may be rounded, or what it is multiplied with: none that chooses, or that is multiplied in a way of its own.
+    pub(crate) fn may_be_rounded(self) -> bool {
+        match self {
+            Role::Matrix | Role::Table => true,
+            Role::ByHead
+            | Role::Router
+            | Role::Filter
+            | Role::Listed { .. }
+            | Role::Positions
+            | Role::Gain { .. }
+            | Role::Bias => false,
+        }
+    }
 }
 
 /// The slots of a section; each layer of a kind has those of the kind.

@@ -22,7 +22,7 @@ use super::reading::{PackJob, Packing, Reading};
 use super::view::{Tensor, View};
 use crate::spec::model::Model;
 use crate::spec::model::Section;
-use crate::walk::{Role, Slot, kind_slots, slots};
+use crate::walk::{Slot, kind_slots, slots};
 
 /// Alignment of a packed matrix in its blob, in bytes: a cache line.
 const ALIGNMENT: usize = 64;
@@ -183,17 +183,8 @@ impl PackPlanner<'_> {
 
     /// What a family of weights is rounded to, if to anything.
     fn quant(&mut self, at: &str, slot: &Slot<'_>, family: &[View], usual: Quant) -> Option<Quant> {
-        let is_rounded = match slot.role {
-            Role::Matrix | Role::Table => family.iter().all(|v| v.encoding.quant().is_none()),
-            Role::ByHead
-            | Role::Router
-            | Role::Filter
-            | Role::Listed { .. }
-            | Role::Positions
-            | Role::Gain { .. }
-            | Role::Bias => false,
-        };
-        if !is_rounded {
+        let are_floats = family.iter().all(|v| v.encoding.quant().is_none());
+        if !slot.role.may_be_rounded() || !are_floats {
             return None;
         }
         if self.plan.rules.is_empty() {
