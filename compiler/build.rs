@@ -33,15 +33,23 @@ fn main() -> io::Result<()> {
     // A link to the repository's folder; in a published package, a folder.
     list_specs(&package.join("specs"), &out.join("builtin_specs.rs"))?;
     println!("cargo::rustc-env=GRAVER_MPI_LIBRARIES={}", mpi_libraries()?);
-    let (serve, runtime) = (
-        variable("DEP_GRAVER_SERVE_FOLDER"),
-        variable("DEP_GRAVER_RUNTIME_FOLDER"),
-    );
+    let serve = source(&package, "serve", "DEP_GRAVER_SERVE_FOLDER");
+    let runtime = source(&package, "runtime", "DEP_GRAVER_RUNTIME_FOLDER");
     watch(&runtime);
     let mut archive = fs::read(build_runtime(&serve, &runtime, &out)?)?;
     fs::write(out.join("runtime.symbols"), archive::slim(&mut archive))?;
     let packed = lz4_flex::compress_prepend_size(&archive);
     fs::write(out.join("runtime.a.lz4"), packed)
+}
+
+/// Where a package's source is: in the checkout beside this package, else where its own script, which is given as a variable, says. That one does not run
+/// again where a checkout is moved with its target folder, and would go on to name the old place.
+fn source(package: &Path, name: &str, said: &str) -> PathBuf {
+    let beside = package.join("..").join(name);
+    match beside.join("Cargo.toml").exists() && package.join("../Cargo.lock").exists() {
+        true => beside,
+        false => variable(said),
+    }
 }
 
 /// Whether executables of ranks are wanted.
