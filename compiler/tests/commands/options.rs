@@ -322,6 +322,19 @@ fn a_preset_does_not_stand_in_the_way_of_a_folder_to_compare_with() {
     assert!(both.contains("llama tiny") && both.contains(&dir), "{both}");
 }
 
+#[test]
+fn activations_are_rounded_for_matrices_in_bf16_alone() {
+    let of = fixture("llama-gqa-tied-bf16-llama3");
+    let report = graver(&format!("verify {of} --activations bf16")).ok();
+    assert!(
+        report.contains("KL ") && report.contains("passed"),
+        "{report}"
+    );
+    let of = fixture("qwen3-f32");
+    let message = refused(&format!("run {of} --tokens 1 --activations bf16"));
+    assert!(message.contains("found weights in f32"), "{message}");
+}
+
 /// Options of one kind stand together, and none below a heading that is not its own.
 #[test]
 fn help_has_headings() {
@@ -337,7 +350,14 @@ fn help_has_headings() {
     assert_eq!(under("Passes"), ["no-fuse", "no-pass", "pass-limit"]);
     assert_eq!(
         under("Weights and KV cache"),
-        ["quantize", "head", "quantize-plan", "calibrate", "kv"]
+        [
+            "quantize",
+            "head",
+            "quantize-plan",
+            "calibrate",
+            "activations",
+            "kv"
+        ]
     );
     assert_eq!(under("Ranks"), ["ranks", "plan"]);
     let sampling = ["temp", "top-k", "top-p", "min-p", "repeat-penalty", "seed"];
