@@ -7,6 +7,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::pairs::{ROW_BYTES, TERMS, WIDTH, first_terms, pack, panel_bytes};
+use super::tile::store;
 use crate::abi::{DECODE_TOKENS, MATMUL_SCRATCH};
 use crate::kernels::avx2::matmul::{Call, Kernel};
 use crate::kernels::avx2::rounded::few;
@@ -189,18 +190,7 @@ impl Tile {
                     }
                 }
             }
-            for (row, sums) in sums.iter().enumerate() {
-                for (v, sum) in sums.iter().enumerate() {
-                    let lanes = (self.lanes - v * WIDTH).min(WIDTH);
-                    let mask = (u32::MAX >> (32 - lanes)) as __mmask16;
-                    let at = self.out.add(row * self.out_stride + v * WIDTH);
-                    let old = match self.resume {
-                        true => _mm512_maskz_loadu_ps(mask, at),
-                        false => _mm512_setzero_ps(),
-                    };
-                    _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(old, *sum));
-                }
-            }
+            store(self.out, self.out_stride, self.lanes, self.resume, &sums);
         }
         R
     }

@@ -117,19 +117,38 @@ impl Tile {
                     }
                 }
             }
-            for (row, sums) in sums.iter().enumerate() {
-                for (v, sum) in sums.iter().enumerate() {
-                    let mask = first_lanes(self.lanes - v * WIDTH);
-                    let at = self.out.add(row * self.out_stride + v * WIDTH);
-                    let old = match self.resume {
-                        true => _mm512_maskz_loadu_ps(mask, at),
-                        false => _mm512_setzero_ps(),
-                    };
-                    _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(old, *sum));
-                }
-            }
+            store(self.out, self.out_stride, self.lanes, self.resume, &sums);
         }
         R
+    }
+}
+
+/// Writes `R` rows of sums in `V` vectors of columns, `lanes` of them; what is there is added to first, where a product is to `resume`.
+///
+/// # Safety
+/// AVX-512; the result has `R` rows of `lanes` elements, which take `V` vectors.
+#[inline]
+#[target_feature(enable = "avx512f")]
+pub(super) unsafe fn store<const R: usize, const V: usize>(
+    out: *mut f32,
+    out_stride: usize,
+    lanes: usize,
+    resume: bool,
+    sums: &[[__m512; V]; R],
+) {
+    for (row, sums) in sums.iter().enumerate() {
+        for (v, sum) in sums.iter().enumerate() {
+            let mask = first_lanes(lanes - v * WIDTH);
+            // SAFETY: the caller gives the row; masks keep to the lanes.
+            unsafe {
+                let at = out.add(row * out_stride + v * WIDTH);
+                let old = match resume {
+                    true => _mm512_maskz_loadu_ps(mask, at),
+                    false => _mm512_setzero_ps(),
+                };
+                _mm512_mask_storeu_ps(at, mask, _mm512_add_ps(old, *sum));
+            }
+        }
     }
 }
 
