@@ -16,12 +16,21 @@ fn polynomial<const N: usize>(x: __m256, c: [f32; N]) -> __m256 {
     y
 }
 
+/// `ln 2` in two parts, the first of so few digits that its products with small integers are exact.
+pub(in crate::kernels) const LN_2: [f32; 2] = [0.693_359_4, -2.121_944_4e-4];
+/// `(eʳ − 1 − r) / r²` on `|r| ≤ ln 2 / 2`.
+pub(in crate::kernels) const EXP: [f32; 5] = [
+    0.5,
+    1.666_657_6e-1,
+    4.166_637_4e-2,
+    8.363_189e-3,
+    1.394_113_9e-3,
+];
+
 /// `eˣ`, gradually to zero below the normal range, and infinite above it.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
 pub(super) fn exp(x: __m256) -> __m256 {
-    const LN_2_HIGH: f32 = 0.693_359_4;
-    const LN_2_LOW: f32 = -2.121_944_4e-4;
     // The constant goes first: where an operand is NaN these return the second.
     let x = _mm256_min_ps(_mm256_set1_ps(89.0), x);
     let x = _mm256_max_ps(_mm256_set1_ps(-105.0), x);
@@ -29,19 +38,9 @@ pub(super) fn exp(x: __m256) -> __m256 {
         x,
         _mm256_set1_ps(std::f32::consts::LOG2_E),
     ));
-    let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN_2_HIGH), x);
-    let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN_2_LOW), r);
-    // (eʳ − 1 − r) / r² on |r| ≤ ln 2 / 2.
-    let p = polynomial(
-        r,
-        [
-            0.5,
-            1.666_657_6e-1,
-            4.166_637_4e-2,
-            8.363_189e-3,
-            1.394_113_9e-3,
-        ],
-    );
+    let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN_2[0]), x);
+    let r = _mm256_fnmadd_ps(n, _mm256_set1_ps(LN_2[1]), r);
+    let p = polynomial(r, EXP);
     let one = _mm256_set1_ps(1.0);
     let p = _mm256_add_ps(_mm256_fmadd_ps(p, _mm256_mul_ps(r, r), r), one);
     // 2ⁿ in two factors, since n reaches 128 and −152.

@@ -34,7 +34,7 @@ mod convert;
 pub(super) mod dot;
 pub(super) mod load;
 mod map;
-mod math;
+pub(super) mod math;
 pub(super) mod matmul;
 pub(super) mod panel;
 mod panels;

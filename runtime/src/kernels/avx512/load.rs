@@ -72,3 +72,8 @@ impl Weight16 for F16 {
 fn widen_bf16(halves: __m256i) -> __m512 {
     _mm512_castsi512_ps(_mm512_slli_epi32::<16>(_mm512_cvtepu16_epi32(halves)))
 }
+
+/// A mask of the first `n` lanes, of at most all.
+pub(super) fn first_lanes(n: usize) -> __mmask16 {
+    (u32::MAX >> (32 - n.min(16))) as __mmask16
+}

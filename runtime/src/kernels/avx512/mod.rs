@@ -8,6 +8,7 @@
 //! | `tile`   | more rows: tiles of 6 × 64, a [choice](Choices)                                         |
 //! | `pairs`  | panels of pairs of bf16                                                                 |
 //! | `rounded`| bf16 with activations rounded to bf16, where the processor multiplies these             |
+//! | `softmax`| one block of an online softmax                                                          |
 //! | `wide`   | integers, one row of activations: two chunks of a panel at once, a [choice](Choices)    |
 //! | `tiles`  | integers, many rows: two panels at once; and which kernel takes how many                |
 //!
@@ -29,6 +30,7 @@ mod load;
 pub(super) mod matmul;
 pub(super) mod pairs;
 mod rounded;
+mod softmax;
 mod tile;
 pub(super) mod tiles;
 mod wide;
@@ -51,7 +53,10 @@ pub(super) fn vnni_usable() -> bool {
 
 /// To be called only where [`usable`] holds.
 pub(super) fn table(choices: Choices) -> KernelTable {
-    let mut narrow = avx2::table(choices);
+    let mut narrow = KernelTable {
+        softmax_block: softmax::softmax_block,
+        ..avx2::table(choices)
+    };
     if rounded::usable() {
         narrow.matmul_bf16_rounded = matmul_floats::<rounded::Rounded>;
     }

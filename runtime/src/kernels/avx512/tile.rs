@@ -7,6 +7,7 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::load::first_lanes;
 use crate::kernels::avx2::matmul::Call;
 use crate::kernels::avx2::panel::WIDTH;
 use crate::kernels::avx2::tile::{self, Sweep};
@@ -150,9 +151,4 @@ pub(super) unsafe fn store<const R: usize, const V: usize>(
             }
         }
     }
-}
-
-/// A mask of the first `n` lanes, of at most all.
-fn first_lanes(n: usize) -> __mmask16 {
-    (u32::MAX >> (32 - n.min(WIDTH))) as __mmask16
 }
