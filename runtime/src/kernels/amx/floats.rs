@@ -122,57 +122,103 @@ unsafe fn split<const PARTS: usize>(c: &Call, rows: Range<usize>, terms: Range<u
             let x = c.x.wrapping_add(row * c.x_stride + i);
             // SAFETY: the elements in the mask exist; scratch has a tile for each half and part of every `TERMS`.
             unsafe {
-                let mut left = [
+                let x = [
                     _mm512_maskz_loadu_ps(mask as __mmask16, x),
                     _mm512_maskz_loadu_ps((mask >> 16) as __mmask16, x.wrapping_add(16)),
                 ];
-                for part in 0..PARTS {
-                    let mut digits = [(_mm256_setzero_si256(), _mm512_setzero_ps()); 2];
-                    for (digits, x) in digits.iter_mut().zip(left) {
-                        *digits = match PARTS {
-                            1 => (nearest(x), x),
-                            _ => first_digits(x),
-                        };
-                    }
-                    let [a, b] = digits;
-                    left = [a.1, b.1];
+                let parts = match PARTS {
+                    1 => [nearest(x); PARTS],
+                    _ => digits(x),
+                };
+                for (part, digits) in parts.into_iter().enumerate() {
                     let to = part_tile::<PARTS>(c, step, part, r / ROWS).add(r % ROWS * ROW_BYTES);
-                    _mm256_storeu_si256(to.cast(), a.0);
-                    _mm256_storeu_si256(to.add(32).cast(), b.0);
+                    _mm512_storeu_si512(to.cast(), digits);
                 }
             }
         }
     }
 }
 
-/// The first eight digits, and what is left: three times eight are all that there are. Of what is infinite or no number nothing is left.
+/// The upper halves of all elements.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn first_digits(x: __m512) -> (__m256i, __m512) {
-    let upper = _mm512_srli_epi32::<16>(_mm512_castps_si512(x));
+fn upper_halves(x: [__m512i; 2]) -> __m512i {
+    const ODD: [i16; TERMS] = {
+        let mut odd = [0; TERMS];
+        let mut i = 0;
+        while i < TERMS {
+            odd[i] = 2 * i as i16 + 1;
+            i += 1;
+        }
+        odd
+    };
+    // SAFETY: the constant has as many elements as a vector.
+    let odd = unsafe { _mm512_loadu_si512(ODD.as_ptr().cast()) };
+    _mm512_permutex2var_epi16(x[0], odd, x[1])
+}
+
+/// All digits, eight in each part: three times eight are all that there are.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn digits<const PARTS: usize>(x: [__m512; 2]) -> [__m512i; PARTS] {
+    let upper = _mm512_set1_epi32(!0xffff);
+    let mut left = x;
+    let mut parts = [_mm512_setzero_si512(); PARTS];
+    for part in &mut parts {
+        *part = upper_halves(left.map(|v| _mm512_castps_si512(v)));
+        left = left.map(|v| {
+            let first = _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), upper));
+            _mm512_sub_ps(v, first)
+        });
+    }
+    // Of what is finite nothing is left.
+    let [a, b] = left.map(|v| _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v));
+    if a | b != 0 {
+        return digits_beyond(x);
+    }
+    parts
+}
+
+/// [`digits`] where something is infinite or no number.
+#[cold]
+#[inline(never)]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn digits_beyond<const PARTS: usize>(x: [__m512; 2]) -> [__m512i; PARTS] {
+    let mut left = x;
+    std::array::from_fn(|_| {
+        let first = left.map(|v| first_digits(v));
+        left = first.map(|(_, left)| left);
+        upper_halves(first.map(|(digits, _)| digits))
+    })
+}
+
+/// The first eight digits, in the upper halves, and what is left. Of what is infinite or no number nothing is left.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+fn first_digits(x: __m512) -> (__m512i, __m512) {
+    let bits = _mm512_castps_si512(x);
     // What is no number stays so without its lower digits.
     let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-    let digits = _mm512_mask_or_epi32(upper, no_number, upper, _mm512_set1_epi32(0x40));
-    let magnitude = _mm512_and_si512(upper, _mm512_set1_epi32(0x7fff));
-    let finite = _mm512_cmplt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f80));
-    let value = _mm512_castsi512_ps(_mm512_slli_epi32::<16>(digits));
-    (
-        _mm512_cvtepi32_epi16(digits),
-        _mm512_maskz_sub_ps(finite, x, value),
-    )
+    let bits = _mm512_mask_or_epi32(bits, no_number, bits, _mm512_set1_epi32(0x40_0000));
+    let digits = _mm512_and_si512(bits, _mm512_set1_epi32(!0xffff));
+    let magnitude = _mm512_and_si512(digits, _mm512_set1_epi32(0x7fff_ffff));
+    let finite = _mm512_cmplt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f80_0000));
+    let left = _mm512_maskz_sub_ps(finite, x, _mm512_castsi512_ps(digits));
+    (digits, left)
 }
 
 /// The nearest numbers in bf16, ties to even.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn nearest(x: __m512) -> __m256i {
-    let bits = _mm512_castps_si512(x);
-    let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-    let up = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
-    // What is no number stays so.
-    let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-    let up = _mm512_mask_or_epi32(up, no_number, bits, _mm512_set1_epi32(0x40_0000));
-    _mm512_cvtepi32_epi16(_mm512_srli_epi32::<16>(up))
+fn nearest(x: [__m512; 2]) -> __m512i {
+    upper_halves(x.map(|x| {
+        let bits = _mm512_castps_si512(x);
+        let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
+        let up = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
+        // What is no number stays so.
+        let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
+        _mm512_mask_or_epi32(up, no_number, bits, _mm512_set1_epi32(0x40_0000))
+    }))
 }
 
 /// A tile's place in the result, or beside it where only a part of it exists.
