@@ -5,32 +5,32 @@
 //! token's sum does not depend on which other tokens there are.
 
 mod activate;
+mod matrix;
+mod routes;
 mod rows;
+mod sums;
 
 use std::mem::offset_of;
 
 pub(super) use rows::{
     activation, combine as combine_rows, gather, identity_weight, route_row, scale_row,
 };
+pub(super) use sums::experts_out;
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::KernelTable;
 use graver_runtime::abi::quant::{Block, GROUP};
 
 use self::activate::activate_row;
-use super::collective::finished;
+use self::matrix::{Chunk, Matrix, columns, rows_from, tiles};
+use self::routes::groups;
 use super::groups::Table;
 use super::kernel::{Rows, Site};
 use super::norms::{NormBefore, quantize};
-use super::products::product;
-use super::route::own_groups;
-use super::vectors::{add_weighted, combine, copy, count, run_length, scaled_copy};
-use super::writer::{Count, Lanes, Writer};
-use crate::graph::{
-    Binary, ExpertMatrix, ExpertsIn, ExpertsInOperands, ExpertsOut, ExpertsOutOperands, Form,
-    GroupedMatmul, Grouping, NodeId, Route, Routing, Single, WeightDecl,
-};
-use crate::schedule::scratch::{ExpertsInScratch, ExpertsOutScratch, RoutingScratch};
+use super::vectors::{copy, count, run_length, scaled_copy};
+use super::writer::{Count, Writer};
+use crate::graph::{ExpertsIn, ExpertsInOperands, Form, GroupedMatmul, Grouping, NodeId, Single};
+use crate::schedule::scratch::ExpertsInScratch;
 use crate::schedule::{Work, expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
 
 /// Sorts routes by expert.
@@ -42,79 +42,6 @@ pub(super) fn group(e: &mut Writer, s: &Site, g: Grouping) {
         let tokens = e.tokens();
         Table::new(s, base, g).fill(e, routes, tokens);
     });
-}
-
-/// A matrix or vector of each expert.
-#[derive(Clone, Copy)]
-struct Family<'a> {
-    decl: &'a WeightDecl,
-    /// Place of the first expert's pointer.
-    first: usize,
-}
-
-impl<'a> Family<'a> {
-    fn of(s: &Site<'a>, id: NodeId) -> Family<'a> {
-        let (w, decl) = s.weight(id);
-        Family {
-            decl,
-            first: s.graph.pointer(w),
-        }
-    }
-
-    fn pointer(self, e: &mut Writer, expert: Value) -> Value {
-        let at = e.at(e.weights, expert, 8);
-        e.field_at(at, self.first * 8)
-    }
-}
-
-/// A family with its biases.
-#[derive(Clone, Copy)]
-struct Matrix<'a> {
-    weight: Family<'a>,
-    bias: Option<Family<'a>>,
-}
-
-impl<'a> Matrix<'a> {
-    fn of(s: &Site<'a>, matrix: ExpertMatrix<NodeId>) -> Matrix<'a> {
-        Matrix {
-            weight: Family::of(s, matrix.weight),
-            bias: matrix.bias.map(|id| Family::of(s, id)),
-        }
-    }
-
-    /// `out = x · w[first .. first + n]ᵀ + bias` for `m` rows.
-    fn product(
-        self,
-        e: &mut Writer,
-        c: Chunk,
-        first: Value,
-        n: Count,
-        x: Rows,
-        m: Value,
-        out: Rows,
-    ) {
-        let base = self.weight.pointer(e, c.expert);
-        product(e, self.weight.decl, base, first, x, m, n, out);
-        if let Some(b) = self.bias {
-            let base = b.pointer(e, c.expert);
-            let bias = e.at(base, first, 4);
-            e.repeat(m, |e, i| {
-                let row = out.row(e, i);
-                combine(e, Binary::Add, row, bias, row, n);
-            });
-        }
-    }
-}
-
-/// Rows of one expert's matrix, and the rows of tokens that they are multiplied with.
-#[derive(Clone, Copy)]
-struct Chunk {
-    expert: Value,
-    from: Value,
-    to: Value,
-    first: Value,
-    n: Count,
-    width: usize,
 }
 
 /// Calls `body` with every chunk of every expert that has rows; each matrix has `rows` rows.
@@ -153,16 +80,6 @@ fn expert_chunks(
     });
 }
 
-/// Calls `body` with the first row and the length of each tile of tokens.
-fn tiles(e: &mut Writer, s: &Site, c: Chunk, body: impl FnOnce(&mut Writer, Value, Value)) {
-    let size = expert_tile(s.kind);
-    e.range(c.from, c.to, size, |e, i| {
-        let (left, most) = (e.sub(c.to, i), e.int(size));
-        let m = e.min(left, most);
-        body(e, i, m);
-    });
-}
-
 /// A matrix per expert on its rows.
 pub(super) fn grouped_matmul(e: &mut Writer, s: &Site, m: &GroupedMatmul) {
     let o = s.read(|take| m.operands(take));
@@ -177,34 +94,6 @@ pub(super) fn grouped_matmul(e: &mut Writer, s: &Site, m: &GroupedMatmul) {
         let n = e.sub(c.to, c.from);
         matrix.product(e, c, c.first, c.n, x, n, out);
     });
-}
-
-fn rows_from(e: &mut Writer, rows: Rows, first: Value) -> Rows {
-    let base = rows.row(e, first);
-    Rows { base, ..rows }
-}
-
-fn columns(e: &mut Writer, rows: Rows, first: Value) -> Rows {
-    let base = e.at(rows.base, first, 4);
-    Rows { base, ..rows }
-}
-
-/// The groups: made by a kernel before, or by this thread.
-fn groups(
-    e: &mut Writer,
-    s: &Site,
-    g: Grouping,
-    routing: Routing<NodeId>,
-    route: Option<(&Route, &RoutingScratch)>,
-) -> Table {
-    match (routing, route) {
-        (Routing::Own(o), Some((r, scratch))) => own_groups(e, s, (r, o), g, scratch),
-        (Routing::Own(_), None) => unreachable!("threads route where there is a route"),
-        (Routing::Groups(groups), _) => {
-            let base = s.rows(e, groups).base;
-            Table::new(s, base, g)
-        }
-    }
 }
 
 /// From tokens to the inside of their experts.
@@ -361,126 +250,5 @@ fn times(e: &mut Writer, n: Count, by: usize) -> Count {
     match n {
         Count::Known(n) => Count::Known(n * by),
         Count::Dynamic(n) => Count::Dynamic(e.times(n, by)),
-    }
-}
-
-/// From the inside of the experts back to tokens.
-pub(super) fn experts_out(e: &mut Writer, s: &Site, x: &ExpertsOut) {
-    let Work::Columns(plan) = &s.kernel.work else {
-        unreachable!("scheduled by columns")
-    };
-    let (width, chunks) = plan[0];
-    let scratch = ExpertsOutScratch::of(s.graph, s.kernel.node, x, s.kind);
-    let route = x.route.as_ref().zip(scratch.routing.as_ref());
-    let o = s.read(|take| x.operands(take));
-    let table = groups(e, s, x.grouping, o.routing, route);
-    let matrix = Matrix::of(s, o.matrix);
-    let chunks = e.int(chunks);
-    e.chunks(chunks, s.share(), |e, c| {
-        let first = e.times(c, width);
-        let sums = TokenSums {
-            n: run_length(e, x.rows, width, first),
-            first,
-            rows: Rows {
-                base: e.scratch(scratch.sums),
-                stride: width * 4,
-            },
-            table,
-        };
-        sums.clear(e);
-        let active = table.n_active(e);
-        e.repeat(active, |e, rank| {
-            let expert = table.active(e, rank);
-            sums.add_expert(e, s, (x, o.x), &scratch, matrix, expert);
-        });
-        sums.deliver(e, s, &o);
-        finished(e, s, sums.first, sums.n);
-    });
-}
-
-/// The sums of all tokens for some columns of the result.
-#[derive(Clone, Copy)]
-struct TokenSums {
-    first: Value,
-    n: Count,
-    rows: Rows,
-    table: Table,
-}
-
-impl TokenSums {
-    fn clear(self, e: &mut Writer) {
-        let (tokens, zero) = (e.tokens(), e.float(0.0));
-        e.repeat(tokens, |e, t| {
-            let row = self.rows.row(e, t);
-            e.each(self.n, |e, i, lanes| {
-                let (at, v) = (e.add(row, i), e.splat(lanes, zero));
-                e.store(v, at, 0);
-            });
-        });
-    }
-
-    fn add_expert(
-        self,
-        e: &mut Writer,
-        s: &Site,
-        (x, rows): (&ExpertsOut, NodeId),
-        scratch: &ExpertsOutScratch,
-        matrix: Matrix,
-        expert: Value,
-    ) {
-        let (from, to) = self.table.run(e, expert);
-        let c = Chunk {
-            expert,
-            from,
-            to,
-            first: self.first,
-            n: self.n,
-            width: self.rows.stride / 4,
-        };
-        let input = s.rows(e, rows);
-        let tile = Rows {
-            base: e.scratch(scratch.tile),
-            ..self.rows
-        };
-        tiles(e, s, c, |e, i, m| {
-            let x_rows = rows_from(e, input, i);
-            matrix.product(e, c, c.first, c.n, x_rows, m, tile);
-            e.repeat(m, |e, r| {
-                let row = e.add(i, r);
-                let token = self.table.token(e, row);
-                let (from, to) = (tile.row(e, r), self.rows.row(e, token));
-                let w = x.weighted.then(|| self.table.weight(e, row));
-                add_weighted(e, from, to, self.n, w);
-            });
-        });
-    }
-
-    /// Adds what else there is, and writes the result.
-    fn deliver(self, e: &mut Writer, s: &Site, o: &ExpertsOutOperands<NodeId>) {
-        let tokens = e.tokens();
-        let whole = s.out(e);
-        let out = columns(e, whole, self.first);
-        e.repeat(tokens, |e, t| {
-            let (from, to) = (self.rows.row(e, t), out.row(e, t));
-            if let Some(shared) = o.shared {
-                let shared = s.rows(e, shared);
-                let shared = columns(e, shared, self.first).row(e, t);
-                let by = o.shared_gate.map(|gate| {
-                    let gate = s.row(e, gate, t);
-                    e.load(Lanes::One, gate, 0)
-                });
-                add_weighted(e, shared, from, self.n, by);
-            }
-            if let Some(residual) = o.residual {
-                let residual = s.rows(e, residual);
-                let residual = columns(e, residual, self.first).row(e, t);
-                add_weighted(e, residual, from, self.n, None);
-            }
-            e.each(self.n, |e, i, lanes| {
-                let (from, to) = (e.add(from, i), e.add(to, i));
-                let x = e.load(lanes, from, 0);
-                e.store(x, to, 0);
-            });
-        });
     }
 }

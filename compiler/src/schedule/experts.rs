@@ -48,7 +48,7 @@ pub(super) fn expert_columns(
 /// Columns of a chunk that sums what all experts give, and chunks, for matrices of `rows` rows of `row_bytes`.
 pub(super) fn sum_columns(rows: usize, row_bytes: usize, kind: ProgramKind) -> (usize, usize) {
     let width = match kind {
-        // A chunk reads a run of every expert, and prefetches past a run's end are wasted: half as many chunks as
+        // A thread reads a run of every expert, and prefetches past a run's end are wasted: half as many chunks as
         // elsewhere, so that runs are longer.
         ProgramKind::Decode => {
             let most = DECODE_CHUNK_BYTES / 2 / row_bytes.max(1) / PANEL_ROWS * PANEL_ROWS;
@@ -59,6 +59,13 @@ pub(super) fn sum_columns(rows: usize, row_bytes: usize, kind: ProgramKind) -> (
     };
     let width = width.min(rows);
     (width, rows.div_ceil(width))
+}
+
+/// Rows of an expert's matrix that a thread multiplies at once in decode, before it sums up: fewer calls than chunks, and not more than stay in
+/// cache for the next token of the same expert.
+pub(super) fn sum_piece(rows: usize, row_bytes: usize) -> usize {
+    let most = DECODE_CHUNK_BYTES / row_bytes.max(1) / PANEL_ROWS * PANEL_ROWS;
+    most.max(PANEL_ROWS).min(rows)
 }
 
 /// Whether every thread prepares all tokens before it begins.

@@ -8,7 +8,7 @@ use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 use super::columns::columns;
 use super::experts;
 use super::steps::picked_heads;
-use crate::graph::{Cut, Graph, Grouping, HeadMatmul, NodeId, ProgramKind, ShortConv};
+use crate::graph::{Cut, ExpertsOut, Graph, Grouping, HeadMatmul, NodeId, ProgramKind, ShortConv};
 
 /// Channels that a selective scan takes together: with 16 rows of state, all that it works on stays in the first-level cache.
 pub(super) const SCANNED: usize = 64;
@@ -112,11 +112,29 @@ pub(super) fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
             expert_work(graph, node, &e.grouping, (e.ffn, matrices[0].weight), kind)
         }
         Cut::ExpertsOut(e) => {
-            let weight = graph.read(node, |take| e.operands(take)).matrix.weight;
-            let decl = graph.weight(weight).expect("experts have weights");
-            let row_bytes = decl.bytes() / e.rows.max(1);
+            let row_bytes = sum_row_bytes(graph, node, e);
             Work::Columns(vec![experts::sum_columns(e.rows, row_bytes, kind)])
         }
+    }
+}
+
+/// Bytes of a row of each expert's matrix.
+fn sum_row_bytes(graph: &Graph, node: NodeId, e: &ExpertsOut) -> usize {
+    let weight = graph.read(node, |take| e.operands(take)).matrix.weight;
+    let decl = graph.weight(weight).expect("experts have weights");
+    decl.bytes() / e.rows.max(1)
+}
+
+/// Columns that are summed at once: in prefill those of a chunk; in decode as many of a thread's own as a piece of each expert's matrix has.
+pub(super) fn summed_at_once(
+    graph: &Graph,
+    node: NodeId,
+    e: &ExpertsOut,
+    kind: ProgramKind,
+) -> usize {
+    match kind {
+        ProgramKind::Decode => experts::sum_piece(e.rows, sum_row_bytes(graph, node, e)),
+        ProgramKind::Prefill => chunk_rows(graph, node, kind),
     }
 }
 

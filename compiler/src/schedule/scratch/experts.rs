@@ -4,7 +4,7 @@ use super::area::{Area, Layout};
 use crate::graph::{Dim, ExpertsIn, ExpertsOut, Graph, Grouping, NodeId, ProgramKind, Route};
 use crate::schedule::experts::{expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
 use crate::schedule::steps::max_tokens;
-use crate::schedule::work::chunk_rows;
+use crate::schedule::work::{chunk_rows, summed_at_once};
 
 /// Of routing one token.
 #[derive(Clone, Copy, Debug)]
@@ -142,7 +142,7 @@ impl ExpertsInScratch {
 pub(crate) struct ExpertsOutScratch {
     /// A tile of products.
     pub tile: Area,
-    /// The sums of all tokens for some columns.
+    /// The sums of all tokens, `[tokens, sum_columns]`.
     pub sums: Area,
     /// For threads that route for themselves.
     pub routing: Option<RoutingScratch>,
@@ -154,6 +154,24 @@ impl ExpertsOutScratch {
         Self::take(&mut Layout::new(), graph, node, e, kind)
     }
 
+    /// Columns that have sums: in decode all of the result's, of which a thread needs its own; in prefill those of a chunk.
+    pub(crate) fn sum_columns(
+        graph: &Graph,
+        node: NodeId,
+        e: &ExpertsOut,
+        kind: ProgramKind,
+    ) -> usize {
+        match kind {
+            ProgramKind::Decode => e.rows,
+            ProgramKind::Prefill => Self::at_once(graph, node, e, kind),
+        }
+    }
+
+    /// Columns of a tile of products.
+    pub(crate) fn at_once(graph: &Graph, node: NodeId, e: &ExpertsOut, kind: ProgramKind) -> usize {
+        summed_at_once(graph, node, e, kind)
+    }
+
     pub(super) fn take(
         layout: &mut Layout,
         graph: &Graph,
@@ -161,11 +179,12 @@ impl ExpertsOutScratch {
         e: &ExpertsOut,
         kind: ProgramKind,
     ) -> Self {
-        let chunk = chunk_rows(graph, node, kind) * 4;
+        let at_once = Self::at_once(graph, node, e, kind);
+        let columns = Self::sum_columns(graph, node, e, kind);
         let route = e.route.as_ref();
         ExpertsOutScratch {
-            tile: layout.take("tile", expert_tile(kind) * chunk),
-            sums: layout.take("sums", max_tokens(kind) * chunk),
+            tile: layout.take("tile", expert_tile(kind) * at_once * 4),
+            sums: layout.take("sums", max_tokens(kind) * columns * 4),
             routing: route.map(|r| RoutingScratch::take(layout, &e.grouping, r, kind)),
         }
     }
