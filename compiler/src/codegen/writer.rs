@@ -356,18 +356,28 @@ impl<'a> Writer<'a> {
         self.b.ins().jump(to, &[]);
     }
 
-    /// Runs `body` over `n` elements, four at a time and then one by one; the value is the byte offset.
+    /// Runs `body` over `n` elements, four at a time and then one by one; the value is the byte offset. Four vectors make a turn, where there are
+    /// as many, so that the processor sees past what one of them waits for.
     pub(super) fn each(&mut self, n: Count, mut body: impl FnMut(&mut Self, Value, Lanes)) {
-        let (whole, end) = match n {
-            Count::Known(n) => (self.int(n / 4 * 16), self.int(n * 4)),
+        let (long, whole, end) = match n {
+            Count::Known(n) => (self.int(n / 16 * 64), self.int(n / 4 * 16), self.int(n * 4)),
             Count::Dynamic(n) => {
                 let end = self.times(n, 4);
-                (self.b.ins().band_imm_s(end, -16), end)
+                let [long, whole] = [-64, -16].map(|mask| self.b.ins().band_imm_s(end, mask));
+                (long, whole, end)
             }
         };
         let zero = self.int(0);
-        if !matches!(n, Count::Known(0..=3)) {
-            self.range(zero, whole, 16, |e, i| body(e, i, Lanes::Four));
+        if !matches!(n, Count::Known(0..=15)) {
+            self.range(zero, long, 64, |e, i| {
+                for vector in 0..4 {
+                    let at = e.plus(i, 16 * vector);
+                    body(e, at, Lanes::Four);
+                }
+            });
+        }
+        if !matches!(n, Count::Known(n) if n % 16 < 4) {
+            self.range(long, whole, 16, |e, i| body(e, i, Lanes::Four));
         }
         if !matches!(n, Count::Known(n) if n.is_multiple_of(4)) {
             self.range(whole, end, 4, |e, i| body(e, i, Lanes::One));
