@@ -3,6 +3,7 @@
 //! Where there are fewer columns, what the others hold is of no account: their results are not kept.
 
 use std::arch::x86_64::*;
+use std::ops::Range;
 
 use super::load::{Bf16, F16, F32, Weight};
 
@@ -21,8 +22,8 @@ pub(in crate::kernels) trait Transpose: Weight {
     unsafe fn transpose(rows: &[*const u8; WIDTH], offset: usize, panel: *mut f32);
 }
 
-/// Makes a panel of `cols` rows of `[n, k]` weights, elements `0..k`, and asks for those `ahead` elements after them: sixteen
-/// runs too short for the processor's own prefetcher.
+/// Makes a panel of `cols` rows of `[n, k]` weights, elements `0..k`, and asks for what lies so many bytes `ahead` of each: sixteen runs are too short for the
+/// processor's own prefetcher.
 ///
 /// # Safety
 /// AVX2 and F16C; `w` is readable for `1..=WIDTH` rows of `k` elements, `panel` writable for `k · WIDTH` elements.
@@ -32,7 +33,7 @@ pub(in crate::kernels) unsafe fn transpose<W: Transpose>(
     w_stride: usize,
     cols: usize,
     k: usize,
-    ahead: usize,
+    ahead: &[usize],
     panel: *mut f32,
 ) {
     let mut rows = [w; WIDTH];
@@ -43,8 +44,10 @@ pub(in crate::kernels) unsafe fn transpose<W: Transpose>(
     for i in (0..whole).step_by(TERMS) {
         if i.is_multiple_of(LINE_BYTES / W::BYTES) {
             for row in rows {
-                let at = row.wrapping_add((i + ahead) * W::BYTES);
-                _mm_prefetch::<_MM_HINT_T1>(at.cast());
+                for ahead in ahead {
+                    let at = row.wrapping_add(i * W::BYTES + ahead);
+                    _mm_prefetch::<_MM_HINT_T1>(at.cast());
+                }
             }
         }
         // SAFETY: elements `i..i + TERMS` are below `k`.
@@ -57,6 +60,12 @@ pub(in crate::kernels) unsafe fn transpose<W: Transpose>(
             transpose_first::<W>(&rows, whole * W::BYTES, k - whole, panel)
         }
     }
+}
+
+/// What to ask for while a panel is made of terms from `start` on, in runs of `depth`: 0 stands for the same rows' next run, and 1, in the first run, which nobody
+/// has asked for, for the rows of the next panel.
+pub(in crate::kernels) fn to_come(start: usize, depth: usize, k: usize) -> Range<usize> {
+    usize::from(start + depth >= k)..1 + usize::from(start == 0)
 }
 
 /// The same for fewer than [`TERMS`] elements, by way of copies that may be read further.

@@ -44,7 +44,9 @@ pub(in crate::kernels) unsafe fn matmul<W: Transpose, S: Sweep>(c: &Call) {
     unsafe {
         columns::<S>(c, |col, cols, start, depth, panel| {
             let w = c.w.add(col * c.w_stride + start * W::BYTES);
-            panel::transpose::<W>(w, c.w_stride, cols, depth, DEPTH, panel);
+            let ahead = [DEPTH * W::BYTES, WIDTH * c.w_stride];
+            let ahead = &ahead[panel::to_come(start, DEPTH, c.k)];
+            panel::transpose::<W>(w, c.w_stride, cols, depth, ahead, panel);
         })
     }
 }

@@ -4,6 +4,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use crate::kernels::avx2::matmul::Call;
+use crate::kernels::avx2::panel::to_come;
 
 /// Columns of a panel.
 pub(in crate::kernels) const WIDTH: usize = 16;
@@ -17,7 +18,7 @@ pub(in crate::kernels) const fn panel_bytes(terms: usize) -> usize {
     terms.next_multiple_of(TERMS) / 2 * ROW_BYTES
 }
 
-/// Makes a panel of some rows of the weights and some terms, and asks for those `ahead` terms later. Terms that fill up the last [`TERMS`] are zeros; what
+/// Makes a panel of some rows of the weights and some terms, in runs of `depth`, and asks for those to come. Terms that fill up the last [`TERMS`] are zeros; what
 /// columns hold that do not exist is of no account.
 ///
 /// # Safety
@@ -28,9 +29,11 @@ pub(in crate::kernels) unsafe fn pack(
     c: &Call,
     cols: Range<usize>,
     terms: Range<usize>,
-    ahead: usize,
+    depth: usize,
     panel: *mut u8,
 ) {
+    let ahead = [2 * depth, WIDTH * c.w_stride];
+    let ahead = &ahead[to_come(terms.start, depth, c.k)];
     for (tile, i) in terms.clone().step_by(TERMS).enumerate() {
         let to = panel.wrapping_add(tile * TERMS / 2 * ROW_BYTES);
         let mask = first_terms(terms.end - i);
@@ -38,7 +41,9 @@ pub(in crate::kernels) unsafe fn pack(
         for (r, row) in rows.iter_mut().enumerate() {
             let col = (cols.start + r).min(cols.end - 1);
             let at = c.w.wrapping_add(col * c.w_stride + 2 * i);
-            _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(2 * ahead).cast());
+            for ahead in ahead {
+                _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(*ahead).cast());
+            }
             // SAFETY: the elements in the mask exist.
             *row = unsafe { _mm512_maskz_loadu_epi16(mask, at.cast()) };
         }
