@@ -11,6 +11,7 @@ pub mod cache;
 pub mod manifest;
 pub mod names;
 pub mod quant;
+pub mod tuned;
 
 pub use cache::{CACHE_GROUP, CacheType, NarrowFn, WidenFn};
 pub use manifest::{

@@ -74,8 +74,9 @@ pub fn describe(manifest: &Manifest) -> String {
         ("decode", program(&m.decode)),
         ("prefill", program(&m.prefill)),
     ];
-    let line = |(name, value): &(&str, String)| format!("{name:<13} {value}\n");
-    lines.iter().map(line).collect()
+    let tuned = m.tuned.lines().map(|line| ("tuned", line));
+    let line = |(name, value): (&str, String)| format!("{name:<13} {value}\n");
+    lines.into_iter().chain(tuned).map(line).collect()
 }
 
 fn program(p: &ProgramInfo) -> String {

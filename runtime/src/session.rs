@@ -158,7 +158,7 @@ impl Session {
         let states = checks::states(&manifest, context, &options)?;
         let kernels = match options.kernels {
             Some(kernels) => kernels,
-            None => crate::kernels::table()?,
+            None => crate::kernels::table(&manifest.tuned)?,
         };
         let checked = Checked {
             threads,

@@ -110,17 +110,10 @@ impl Axis {
     }
 
     fn name(self, choices: Choices) -> &'static str {
-        let width = |width| match width {
-            Width::Narrow => "narrow",
-            Width::Wide => "wide",
-        };
         match self {
-            Axis::Ahead => match choices.ahead {
-                Ahead::Pages => "pages",
-                Ahead::Lines => "lines",
-            },
-            Axis::Integers => width(choices.integers),
-            Axis::Floats => width(choices.floats),
+            Axis::Ahead => choices.ahead.name(),
+            Axis::Integers => choices.integers.name(),
+            Axis::Floats => choices.floats.name(),
         }
     }
 

@@ -83,7 +83,7 @@ pub fn run(
         });
     }
     let kernels = Isa::chosen().map_err(Error::from)?;
-    let choices = Choices::chosen(kernels).map_err(Error::from)?;
+    let choices = Choices::chosen(kernels, &options.tuned).map_err(Error::from)?;
     let weight_bytes = loaded.weights.total_bytes() as u64;
     progress("measuring the machine", 0.0);
     let arithmetic = ceiling(&loaded);

@@ -12,6 +12,7 @@ use graver::codegen::{DEFAULT_TARGET, Target};
 use graver::driver::{self, Purpose, Ranks};
 use graver_runtime::files::shown;
 use graver_runtime::info::Size;
+use graver_runtime::kernels::Record;
 use graver_runtime::tokenizer::{Missing, Source, Tokenizer, TokenizerError};
 use graver_serve::template::TemplateFiles;
 
@@ -22,6 +23,7 @@ use super::parts;
 use super::print::print;
 use super::progress::{Bar, WRITING};
 use super::ranks::RanksArgs;
+use super::tune;
 
 const INTERRUPTED: &str = "interrupted; no file was written";
 
@@ -44,6 +46,12 @@ pub(crate) struct Args {
     /// Target processor: native, or a level such as x86-64-v3
     #[arg(long, value_name = "NAME", default_value = DEFAULT_TARGET)]
     target_cpu: String,
+    /// Carry the choices of FILE, which graver tune wrote, for the processors that it was run on
+    #[arg(long, value_name = "FILE")]
+    tuned: Option<PathBuf>,
+    /// Measure which kernels are faster on this processor, and carry these choices
+    #[arg(long)]
+    tune: bool,
     /// Add time stamps for the executable's --profile
     #[arg(long)]
     profile: bool,
@@ -118,7 +126,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let purpose = args.purpose()?;
     let mut loaded = model.load(purpose)?;
     loaded.model.eos = text.eos_with(&loaded.model.eos);
-    let options = model.options_for(target)?;
+    let mut options = model.options_for(target)?;
+    options.tuned = args.record()?;
     let missing = args.missing(check.wait())?;
     if let Some(missing) = missing.as_ref().filter(|_| with.any()) {
         return Err(
@@ -187,6 +196,21 @@ impl Args {
             .into()),
             (_, Kind::Exe) => Ok(Purpose::Run),
         }
+    }
+
+    /// Which kernels are faster on which processors.
+    fn record(&self) -> Result<Record, Box<dyn Error>> {
+        let mut record = match &self.tuned {
+            Some(path) => Record::read(path)?,
+            None => Record::default(),
+        };
+        if self.tune {
+            let found = tune::measure(&mut record, None)?;
+            if !self.quiet {
+                print(found)?;
+            }
+        }
+        Ok(record)
     }
 
     /// Where weights go. An object has them in a file of their own.

@@ -1,5 +1,6 @@
 //! `graver tune`: which of the kernels that give the same results are faster on this processor.
 
+use std::error::Error;
 use std::fs;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -22,18 +23,32 @@ pub(crate) struct Args {
 }
 
 pub(crate) fn run(args: &Args) -> Outcome {
-    let isa = Isa::chosen()?;
-    let processor = cpu::model_name().ok_or(
-        "the processor cannot be identified, so measurements could not be matched to it later",
-    )?;
     let mut record = match &args.output {
         Some(path) if is_there(path) => Record::read(path)?,
         Some(_) | None => Record::default(),
     };
-    let threads = args
-        .threads
-        .map_or_else(cpu::available_threads, usize::from);
+    let threads = args.threads.map(usize::from);
+    let mut text = measure(&mut record, threads)?;
+    if let Some(path) = &args.output {
+        fs::write(path, record.text()).map_err(|e| format!("{}: {e}", shown(path)))?;
+        text += &format!("{TUNED}={} uses these choices\n", shown(path));
+    }
+    print(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Measures on so many threads, by default on all, sets what is faster on this processor in a record, and says what was found.
+pub(super) fn measure(
+    record: &mut Record,
+    threads: Option<usize>,
+) -> Result<String, Box<dyn Error>> {
+    let isa = Isa::chosen()?;
+    let processor = cpu::model_name().ok_or(
+        "the processor cannot be identified, so measurements could not be matched to it later",
+    )?;
+    let threads = threads.unwrap_or_else(cpu::available_threads);
     let (choices, findings) = tune::measure(isa, threads)?;
+    record.set(&processor, isa.name(), choices);
     let mut text = format!("{processor}, {} kernels, {threads} threads\n", isa.name());
     for f in &findings {
         let taken = if f.changed { f.other.0 } else { f.usual.0 };
@@ -46,11 +61,5 @@ pub(crate) fn run(args: &Args) -> Outcome {
     if findings.is_empty() {
         text += "no kernels to choose from on this processor\n";
     }
-    if let Some(path) = &args.output {
-        record.set(&processor, isa, choices);
-        fs::write(path, record.text()).map_err(|e| format!("{}: {e}", shown(path)))?;
-        text += &format!("{TUNED}={} uses these choices\n", shown(path));
-    }
-    print(text)?;
-    Ok(ExitCode::SUCCESS)
+    Ok(text)
 }

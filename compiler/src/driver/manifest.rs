@@ -49,6 +49,7 @@ pub(super) fn manifest(
         spec: model.name.clone(),
         target: options.target.name.clone(),
         features: options.target.features.clone(),
+        tuned: options.tuned.clone(),
         passes: options
             .passes
             .enabled()

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use graver_runtime::abi::CacheType;
 use graver_runtime::checked::CheckOptions;
+use graver_runtime::kernels::Record;
 
 use crate::codegen::{Instruments, Target, TargetError};
 use crate::passes::PassOptions;
@@ -19,6 +20,8 @@ pub struct CompileOptions {
     pub target: Target,
     /// What the code does besides computing: time stamps and checks, and whether Cranelift's verifier looks at it.
     pub instruments: Instruments,
+    /// Which kernels are faster on which processors, for the manifest.
+    pub tuned: Record,
     /// File in which code made in memory lists its symbols, for `perf`.
     pub symbols: Option<PathBuf>,
 }
@@ -31,6 +34,7 @@ impl CompileOptions {
             cache,
             target,
             instruments: Instruments::default(),
+            tuned: Record::default(),
             symbols: None,
         }
     }

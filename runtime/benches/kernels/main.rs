@@ -8,6 +8,7 @@
 
 mod share;
 
+use std::sync::LazyLock;
 use std::time::Duration;
 
 use criterion::Criterion;
@@ -15,6 +16,7 @@ use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
 use graver_runtime::abi::{
     CACHE_GROUP, CacheType, KEY_BLOCK, KernelTable, MATMUL_SCRATCH, MapFn, MatmulFn, Quant,
 };
+use graver_runtime::kernels::{self, Record};
 
 use share::{Limit, Share};
 
@@ -38,10 +40,12 @@ type Bench = Criterion<Share>;
 
 /// The kernels that are measured.
 fn table() -> &'static KernelTable {
-    match graver_runtime::kernels::table() {
-        Ok(table) => table,
-        Err(error) => panic!("{error}"),
-    }
+    static TABLE: LazyLock<&KernelTable> =
+        LazyLock::new(|| match kernels::table(&Record::default()) {
+            Ok(table) => table,
+            Err(error) => panic!("{error}"),
+        });
+    *TABLE
 }
 
 fn main() {

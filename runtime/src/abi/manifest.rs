@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::CacheType;
+use super::tuned::Record;
 
 /// What an artifact says about itself; JSON inside the artifact, printed by `--info`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -19,6 +20,9 @@ pub struct Manifest {
     pub target: String,
     /// Processor features the code needs, by their Rust names (`avx2`, `fma`).
     pub features: Vec<String>,
+    /// Which kernels are faster on which processors, where the compiler was told.
+    #[serde(default, skip_serializing_if = "Record::is_empty")]
+    pub tuned: Record,
     /// Passes that ran, in order.
     pub passes: Vec<String>,
     /// Vocabulary size, the width of a row of logits.

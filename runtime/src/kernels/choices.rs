@@ -3,41 +3,9 @@
 
 use std::path::Path;
 
-use serde::{Deserialize, Serialize};
-
 use super::isa::Isa;
-use super::record::{self, Record, RecordError};
-
-/// How weights are asked for that are read once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Ahead {
-    /// The beginnings of pages to come; the processor finds the rest by itself.
-    Pages,
-    /// Every line, some KiB ahead of use.
-    Lines,
-}
-
-/// Width of vectors, where the processor has both.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Width {
-    /// 256 bits.
-    Narrow,
-    /// 512 bits.
-    Wide,
-}
-
-/// One kernel of each such group.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-pub struct Choices {
-    /// For one row of activations.
-    pub ahead: Ahead,
-    /// Products of one row of integers by AVX-512.
-    pub integers: Width,
-    /// Products of many rows with floats by AVX-512.
-    pub floats: Width,
-}
+use super::record::{self, RecordError};
+use crate::abi::tuned::{Ahead, Choices, Record, Width};
 
 impl Ahead {
     /// As a parameter of kernels.
@@ -50,19 +18,30 @@ impl Ahead {
 }
 
 impl Choices {
-    /// Those of the file that [`record::VARIABLE`] names, if it has any for this processor, or what is usual.
+    /// Those for this processor in the file that [`record::VARIABLE`] names, or else in what a program was `compiled` with, or else what is usual.
     ///
     /// # Errors
     /// The file cannot be used.
-    pub fn chosen(isa: Isa) -> Result<Choices, RecordError> {
+    pub fn chosen(isa: Isa, compiled: &Record) -> Result<Choices, RecordError> {
         let file = std::env::var_os(record::VARIABLE).filter(|file| !file.is_empty());
-        let Some(file) = file else {
-            return Ok(Choices::usual());
+        let named = match file {
+            Some(file) => Record::read(Path::new(&file))?,
+            None => Record::default(),
         };
-        let record = Record::read(Path::new(&file))?;
-        let processor = crate::cpu::model_name();
-        let found = processor.and_then(|processor| record.find(&processor, isa));
+        let here = crate::cpu::model_name();
+        let find = |record: &Record| here.as_ref().and_then(|name| record.find(name, isa.name()));
+        let found = find(&named).or_else(|| find(compiled));
         Ok(found.unwrap_or_else(Choices::usual))
+    }
+
+    /// How many combinations there are.
+    pub(super) const COUNT: usize = 8;
+
+    /// Which of all combinations these are.
+    pub(super) fn index(self) -> usize {
+        let wide = |width| usize::from(width == Width::Wide);
+        let lines = usize::from(self.ahead == Ahead::Lines);
+        4 * lines + 2 * wide(self.integers) + wide(self.floats)
     }
 
     /// Every combination.
@@ -111,4 +90,15 @@ fn is_intel() -> bool {
 #[cfg(not(target_arch = "x86_64"))]
 fn is_intel() -> bool {
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_combination_has_an_index_of_its_own() {
+        let indices: Vec<usize> = Choices::all().map(Choices::index).collect();
+        assert_eq!(indices, (0..Choices::COUNT).collect::<Vec<_>>());
+    }
 }

@@ -10,6 +10,7 @@ use std::sync::OnceLock;
 
 use crate::Error;
 use crate::abi::KernelTable;
+pub use crate::abi::tuned::{Ahead, Choices, Record, Width};
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -28,22 +29,20 @@ mod stream;
 #[cfg(target_arch = "x86_64")]
 mod vnni;
 
-pub use choices::{Ahead, Choices, Width};
 pub use isa::{Isa, IsaError, VARIABLE};
-pub use record::{Record, RecordError, VARIABLE as TUNED};
+pub use record::{RecordError, VARIABLE as TUNED};
 
-/// The kernels that run in this process: those of [`Isa::chosen`] and [`Choices::chosen`].
+/// The kernels that a program runs in this process, which was compiled with a record of choices: those of [`Isa::chosen`] and [`Choices::chosen`].
 ///
 /// # Errors
 /// As there.
-pub fn table() -> Result<&'static KernelTable, Error> {
-    static TABLE: OnceLock<KernelTable> = OnceLock::new();
-    if let Some(table) = TABLE.get() {
-        return Ok(table);
-    }
+pub fn table(compiled: &Record) -> Result<&'static KernelTable, Error> {
+    static TABLES: [OnceLock<KernelTable>; Choices::COUNT] =
+        [const { OnceLock::new() }; Choices::COUNT];
     let isa = Isa::chosen()?;
-    let choices = Choices::chosen(isa)?;
-    Ok(TABLE.get_or_init(|| table_for(isa, choices).unwrap_or(scalar::TABLE)))
+    let choices = Choices::chosen(isa, compiled)?;
+    let table = || table_for(isa, choices).unwrap_or(scalar::TABLE);
+    Ok(TABLES[choices.index()].get_or_init(table))
 }
 
 /// The kernels that define all others, in plain Rust.

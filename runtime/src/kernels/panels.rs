@@ -14,8 +14,8 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::Ahead;
 use super::avx2::load::first_lanes;
-use super::choices::Ahead;
 use super::stream::fetch;
 use crate::abi::Quant;
 use crate::abi::quant::{Block, EIGHTH, GROUP, PANEL_ROWS, SUPER_GROUPS};

@@ -1,42 +1,19 @@
-//! What `graver tune` found out, in a file: the [`Choices`] for each processor that it was run on.
+//! What `graver tune` found out, in a file: the [`Choices`](crate::abi::tuned::Choices) for each processor that it was run on.
 //!
-//! The file is named by [`VARIABLE`] and read once, when the first kernels are asked for. It has entries for as many processors as one likes, so that
-//! one file can serve many machines; a processor that has none gets what is usual. No choice changes a result.
+//! Programs read the file that [`VARIABLE`] names when they ask for kernels; a model can be compiled with one, and carries it in its manifest. It has
+//! entries for as many processors as one likes, so that one file can serve many machines; a processor that has none gets what is usual. No choice changes a
+//! result.
 
 use std::path::{Path, PathBuf};
 
-use serde::{Deserialize, Serialize};
-
-use super::choices::Choices;
-use super::isa::Isa;
+use crate::abi::tuned::{FORMAT, Record};
 use crate::files::{self, FileError, shown};
 
 /// The variable that names a file written by `graver tune`.
 pub const VARIABLE: &str = "GRAVER_TUNED";
 
-/// Version of the file.
-const FORMAT: u32 = 1;
 /// Largest file that is read, in bytes.
 const MAX_BYTES: u64 = 1 << 20;
-
-/// The file.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Record {
-    format: u32,
-    entries: Vec<Entry>,
-}
-
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Entry {
-    /// As [`crate::cpu::model_name`] gives it.
-    processor: String,
-    /// Name of the instruction set.
-    kernels: String,
-    #[serde(flatten)]
-    choices: Choices,
-}
 
 /// A file that is not a record.
 #[derive(Debug, thiserror::Error)]
@@ -68,15 +45,6 @@ pub enum RecordError {
     },
 }
 
-impl Default for Record {
-    fn default() -> Record {
-        Record {
-            format: FORMAT,
-            entries: vec![],
-        }
-    }
-}
-
 impl Record {
     /// Reads a file.
     ///
@@ -88,7 +56,7 @@ impl Record {
             path: path.into(),
             source,
         })?;
-        match record.format {
+        match record.format() {
             FORMAT => Ok(record),
             found => Err(RecordError::Format {
                 path: path.into(),
@@ -96,35 +64,12 @@ impl Record {
             }),
         }
     }
-
-    /// The choices for a processor with an instruction set, where it was run there.
-    pub fn find(&self, processor: &str, isa: Isa) -> Option<Choices> {
-        let is_it = |e: &&Entry| e.processor == processor && e.kernels == isa.name();
-        self.entries.iter().find(is_it).map(|e| e.choices)
-    }
-
-    /// Puts in the choices for a processor, in place of those it had.
-    pub fn set(&mut self, processor: &str, isa: Isa, choices: Choices) {
-        let of = |e: &Entry| e.processor == processor && e.kernels == isa.name();
-        self.entries.retain(|e| !of(e));
-        self.entries.push(Entry {
-            processor: processor.into(),
-            kernels: isa.name().into(),
-            choices,
-        });
-    }
-
-    /// The file's text.
-    pub fn text(&self) -> String {
-        let mut text = serde_json::to_string_pretty(self).expect("strings and names");
-        text.push('\n');
-        text
-    }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::abi::tuned::Choices;
 
     fn written(text: &str) -> Result<Record, RecordError> {
         let folder = tempfile::tempdir().unwrap();
@@ -136,16 +81,27 @@ mod tests {
     #[test]
     fn what_is_written_is_read() {
         let mut record = Record::default();
+        assert!(record.is_empty());
         for choices in Choices::all() {
-            record.set("a", Isa::Avx512Vnni, choices);
-            record.set("b", Isa::Avx2, Choices::usual());
+            record.set("a", "avx512", choices);
+            record.set("b", "avx2", Choices::usual());
             let read = written(&record.text()).unwrap();
             assert_eq!(read, record);
-            assert_eq!(read.find("a", Isa::Avx512Vnni), Some(choices));
+            assert_eq!(read.find("a", "avx512"), Some(choices));
         }
-        assert_eq!(record.entries.len(), 2);
-        assert_eq!(record.find("a", Isa::Avx2), None);
-        assert_eq!(record.find("c", Isa::Avx2), None);
+        let usual = Choices::usual();
+        assert_eq!(record.find("b", "avx2"), Some(usual));
+        assert_eq!(record.find("a", "avx2"), None);
+        assert_eq!(record.find("c", "avx2"), None);
+        let lines: Vec<String> = record.lines().collect();
+        let wide = "weights by lines, integers wide, floats wide";
+        assert_eq!(
+            lines,
+            [
+                format!("a with avx512: {wide}"),
+                format!("b with avx2: {usual}")
+            ]
+        );
     }
 
     #[test]

@@ -6,7 +6,7 @@
 
 use std::arch::x86_64::{_MM_HINT_T1, _mm_prefetch};
 
-use super::choices::Ahead;
+use super::Ahead;
 
 const LINE_BYTES: usize = 64;
 const PAGE_BYTES: usize = 4096;

@@ -4,8 +4,8 @@
 //! processors for notebooks have, and that of AVX-512.
 
 use super::avx2;
-use super::choices::{Ahead, Choices};
 use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_HALF, Q8_MIN, matmul};
+use super::{Ahead, Choices};
 use crate::abi::KernelTable;
 
 /// What the processor must have for [`table`].
@@ -42,7 +42,7 @@ macro_rules! kernels {
 
         use crate::abi::Quant;
         use crate::abi::quant::Block;
-        use crate::kernels::choices::Ahead;
+        use crate::kernels::Ahead;
         use crate::kernels::panels::{CHUNKS, Call, Product, Sums, bias, chunks, four, sign, $all};
 
         /// Integers of 8 bits: [`Quant::Q8`], [`Quant::Q8Min`] or [`Quant::Q8Half`], by its place in [`Quant::ALL`].

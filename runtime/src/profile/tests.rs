@@ -36,6 +36,7 @@ fn manifest(decode: ProgramInfo, prefill: ProgramInfo) -> Manifest {
         spec: "made up".into(),
         target: String::new(),
         features: vec![],
+        tuned: crate::abi::tuned::Record::default(),
         passes: vec![],
         vocab: 1,
         output: None,

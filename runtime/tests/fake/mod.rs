@@ -89,6 +89,7 @@ impl Default for Fake {
             spec: "fake".to_owned(),
             target: "fake".to_owned(),
             features: Vec::new(),
+            tuned: graver_runtime::abi::tuned::Record::default(),
             passes: Vec::new(),
             vocab: VOCAB,
             output: None,

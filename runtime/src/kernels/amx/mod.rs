@@ -15,8 +15,8 @@ use std::sync::OnceLock;
 
 use super::avx2::matmul::matmul as matmul_floats;
 use super::avx512::{self, Bytes, Nibbles};
-use super::choices::{Ahead, Choices, Width};
 use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_MIN, matmul as matmul_of};
+use super::{Ahead, Choices, Width};
 use crate::abi::KernelTable;
 
 mod check;

@@ -23,9 +23,9 @@
 
 use crate::abi::KernelTable;
 
-use super::choices::{Ahead, Choices};
 use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_HALF, Q8_MIN, matmul as matmul_of};
 use super::scalar;
+use super::{Ahead, Choices};
 use load::{Bf16, F16, F32};
 use matmul::{Columns, Rows, matmul as matmul_floats};
 

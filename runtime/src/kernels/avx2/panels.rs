@@ -4,7 +4,7 @@ use std::arch::x86_64::*;
 
 use crate::abi::Quant;
 use crate::abi::quant::Block;
-use crate::kernels::choices::Ahead;
+use crate::kernels::Ahead;
 use crate::kernels::panels::{CHUNKS, Call, Product, Sums, TILE, chunks, four, product};
 
 /// Integers of 8 bits: [`Quant::Q8`], [`Quant::Q8Min`] or [`Quant::Q8Half`], by its place in [`Quant::ALL`].

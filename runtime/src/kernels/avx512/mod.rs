@@ -22,8 +22,8 @@ use super::avx2::{
     load::{Bf16, F16, F32},
     matmul::matmul as matmul_floats,
 };
-use super::choices::{Ahead, Choices, Width};
 use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_HALF, Q8_MIN, matmul as matmul_of};
+use super::{Ahead, Choices, Width};
 
 mod dot;
 mod load;

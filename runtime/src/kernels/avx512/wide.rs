@@ -6,7 +6,7 @@ use std::arch::x86_64::*;
 
 use crate::abi::Quant;
 use crate::abi::quant::Block;
-use crate::kernels::choices::Ahead;
+use crate::kernels::Ahead;
 use crate::kernels::panels::{CHUNKS, Call, Product, Sums, bias, chunks, once, sign};
 
 /// Lanes of the lower half.
