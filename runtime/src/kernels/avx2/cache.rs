@@ -11,8 +11,9 @@ use crate::abi::CACHE_GROUP;
 use crate::abi::cache::{SCALE_BYTES, cache_scale};
 use crate::abi::quant::TINY;
 
+const LINE_BYTES: usize = 64;
 /// Bytes of a whole group.
-const GROUP_BYTES: usize = SCALE_BYTES + CACHE_GROUP;
+pub(in crate::kernels) const GROUP_BYTES: usize = SCALE_BYTES + CACHE_GROUP;
 
 /// [`crate::abi::NarrowFn`].
 pub(super) unsafe extern "C" fn narrow(x: *const f32, n: usize, group: usize, out: *mut u8) {
@@ -27,7 +28,7 @@ pub(super) unsafe extern "C" fn narrow(x: *const f32, n: usize, group: usize, ou
 }
 
 /// Groups that vectors take.
-fn whole_groups(n: usize, group: usize) -> usize {
+pub(in crate::kernels) fn whole_groups(n: usize, group: usize) -> usize {
     if group == CACHE_GROUP {
         n / CACHE_GROUP
     } else {
@@ -85,11 +86,21 @@ pub(super) unsafe extern "C" fn widen(
         // SAFETY: the table that holds this function is only used where the instructions are there; rows and groups are the caller's.
         unsafe {
             let (x, out) = (x.add(row * row_bytes), out.add(row * n));
+            ask_for(x.wrapping_add(rows * row_bytes), row_bytes);
             widen_groups(x, whole, out);
             if done < n {
                 widen_scalar(x.add(whole * GROUP_BYTES), n - done, group, out.add(done));
             }
         }
+    }
+}
+
+/// Asks for the row that is as far behind the last of a call as this one behind the first: it comes while what is made here is multiplied.
+#[inline(always)]
+pub(in crate::kernels) fn ask_for(row: *const u8, row_bytes: usize) {
+    for offset in (0..row_bytes).step_by(LINE_BYTES) {
+        // SAFETY: a request reads nothing, and is ignored where nothing is mapped.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(offset).cast()) };
     }
 }
 

@@ -29,7 +29,7 @@ use super::{Ahead, Choices};
 use load::{Bf16, F16, F32};
 use matmul::{Columns, Rows, matmul as matmul_floats};
 
-mod cache;
+pub(super) mod cache;
 mod convert;
 pub(super) mod dot;
 pub(super) mod load;
