@@ -13,7 +13,7 @@ use crate::abi::quant::TINY;
 
 const LINE_BYTES: usize = 64;
 /// Bytes of a whole group.
-pub(in crate::kernels) const GROUP_BYTES: usize = SCALE_BYTES + CACHE_GROUP;
+const GROUP_BYTES: usize = SCALE_BYTES + CACHE_GROUP;
 
 /// [`crate::abi::NarrowFn`].
 pub(super) unsafe extern "C" fn narrow(x: *const f32, n: usize, group: usize, out: *mut u8) {
@@ -28,7 +28,7 @@ pub(super) unsafe extern "C" fn narrow(x: *const f32, n: usize, group: usize, ou
 }
 
 /// Groups that vectors take.
-pub(in crate::kernels) fn whole_groups(n: usize, group: usize) -> usize {
+fn whole_groups(n: usize, group: usize) -> usize {
     if group == CACHE_GROUP {
         n / CACHE_GROUP
     } else {
@@ -97,7 +97,7 @@ pub(super) unsafe extern "C" fn widen(
 
 /// Asks for the row that is as far behind the last of a call as this one behind the first: it comes while what is made here is multiplied.
 #[inline(always)]
-pub(in crate::kernels) fn ask_for(row: *const u8, row_bytes: usize) {
+fn ask_for(row: *const u8, row_bytes: usize) {
     for offset in (0..row_bytes).step_by(LINE_BYTES) {
         // SAFETY: a request reads nothing, and is ignored where nothing is mapped.
         unsafe { _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(offset).cast()) };

@@ -66,7 +66,7 @@ fn add_lanes_of_4(v: [__m256; 4]) -> __m128 {
 /// The sum of a vector's lanes.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c")]
-pub(super) fn sum(v: __m256) -> f32 {
+pub(in crate::kernels) fn sum(v: __m256) -> f32 {
     let [sum] = add_lanes(&[v]);
     sum
 }

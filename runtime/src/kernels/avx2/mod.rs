@@ -29,7 +29,7 @@ use super::{Ahead, Choices};
 use load::{Bf16, F16, F32};
 use matmul::{Columns, Rows, matmul as matmul_floats};
 
-pub(super) mod cache;
+mod cache;
 mod convert;
 pub(super) mod dot;
 pub(super) mod load;
@@ -41,7 +41,7 @@ mod panels;
 mod quantize;
 mod recurrent;
 pub(super) mod rounded;
-mod softmax;
+pub(super) mod softmax;
 pub(super) mod strip;
 pub(super) mod tile;
 
@@ -78,7 +78,7 @@ const fn with<const LINES: bool>() -> KernelTable {
         relu2: map::relu2,
         exp: map::exp,
         softplus: map::softplus,
-        softmax_block: softmax::softmax_block,
+        softmax_block: softmax::softmax_block::<softmax::Narrow>,
         rope_angles: scalar::rope_angles,
         ln: scalar::ln,
         f32_to_bf16: convert::f32_to_bf16,

@@ -2,7 +2,6 @@
 //!
 //! | file     | kernels                                                                                 |
 //! |----------|-----------------------------------------------------------------------------------------|
-//! | `cache`  | int8 caches to f32                                                                      |
 //! | `load`   | weights of each float type as vectors of sixteen f32                                    |
 //! | `matmul` | the float matmuls: which of the two below runs, or one for AVX2                         |
 //! | `dot`    | two to eight rows of `x`, where rows of weights are read one after the other            |
@@ -22,11 +21,11 @@ use super::avx2::{
     self,
     load::{Bf16, F16, F32},
     matmul::matmul as matmul_floats,
+    softmax::softmax_block,
 };
 use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_HALF, Q8_MIN, matmul as matmul_of};
 use super::{Ahead, Choices, Width};
 
-mod cache;
 mod dot;
 mod load;
 pub(super) mod matmul;
@@ -56,8 +55,7 @@ pub(super) fn vnni_usable() -> bool {
 /// To be called only where [`usable`] holds.
 pub(super) fn table(choices: Choices) -> KernelTable {
     let mut narrow = KernelTable {
-        softmax_block: softmax::softmax_block,
-        cache_q8_to_f32: cache::widen,
+        softmax_block: softmax_block::<softmax::Wide>,
         ..avx2::table(choices)
     };
     if rounded::usable() {

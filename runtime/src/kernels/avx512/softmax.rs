@@ -1,76 +1,53 @@
-//! One block of an online softmax, as [`crate::kernels::avx2`] has it, in vectors of 512 bits and with exponents scaled by one instruction.
+//! The passes over a block of an online softmax in vectors of 512 bits, with exponents scaled by one instruction. Terms are summed in the order of
+//! [`crate::kernels::avx2::softmax`], so that the bits are the same where no exponential is below the normal range.
 
 use std::arch::x86_64::*;
 
 use super::load::first_lanes;
+use crate::kernels::avx2::dot;
 use crate::kernels::avx2::math::{EXP, LN_2};
+use crate::kernels::avx2::softmax::Passes;
 
 /// Scores in a vector.
 const LANES: usize = 16;
 
-/// [`crate::abi::KernelTable::softmax_block`].
-#[target_feature(enable = "avx512f")]
-pub(super) unsafe extern "C" fn softmax_block(
-    x: *mut f32,
-    n: usize,
-    scale: f32,
-    state: *mut f32,
-) -> f32 {
-    // SAFETY: the caller gives `n` scores and a state of two values.
-    unsafe {
-        let state = &mut *state.cast::<[f32; 2]>();
-        let [m_old, l_old] = *state;
-        let m = maximum(x, n, scale, m_old);
-        if m == f32::NEG_INFINITY {
-            // Every score so far is masked: no −∞ − (−∞) may arise.
-            x.write_bytes(0, n);
-            return 0.0;
-        }
-        let factor = _mm512_cvtss_f32(exp(_mm512_set1_ps(m_old - m)));
-        *state = [m, l_old * factor + exponentials(x, n, scale, m)];
-        factor
-    }
-}
+/// Sixteen scores at a time.
+pub(super) struct Wide;
 
-/// The largest of `m` and `scale · x[i]`.
-///
-/// # Safety
-/// AVX-512; `x` is readable for `n` elements.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn maximum(x: *const f32, n: usize, scale: f32, m: f32) -> f32 {
-    let (scale, m) = (_mm512_set1_ps(scale), _mm512_set1_ps(m));
-    let mut most = [m; 2];
-    for i in (0..n).step_by(LANES) {
-        let mask = first_lanes(n - i);
-        // SAFETY: only lanes in the mask are read.
-        let x = unsafe { _mm512_maskz_loadu_ps(mask, x.add(i)) };
-        let so_far = &mut most[i / LANES % 2];
-        *so_far = _mm512_mask_max_ps(*so_far, mask, *so_far, _mm512_mul_ps(x, scale));
-    }
-    _mm512_reduce_max_ps(_mm512_max_ps(most[0], most[1]))
-}
-
-/// `x[i] = exp(scale · x[i] − m)`; returns the sum.
-///
-/// # Safety
-/// AVX-512; `x` is readable and writable for `n` elements.
-#[inline]
-#[target_feature(enable = "avx512f")]
-unsafe fn exponentials(x: *mut f32, n: usize, scale: f32, m: f32) -> f32 {
-    let (scale, m) = (_mm512_set1_ps(scale), _mm512_set1_ps(m));
-    let mut sum = _mm512_setzero_ps();
-    for i in (0..n).step_by(LANES) {
-        let mask = first_lanes(n - i);
-        // SAFETY: only lanes in the mask are read and written.
-        unsafe {
-            let score = _mm512_maskz_loadu_ps(mask, x.add(i));
-            let e = exp(_mm512_fmsub_ps(score, scale, m));
-            _mm512_mask_storeu_ps(x.add(i), mask, e);
-            sum = _mm512_mask_add_ps(sum, mask, sum, e);
+impl Passes for Wide {
+    #[target_feature(enable = "avx2,fma,f16c,avx512f")]
+    unsafe fn maximum(x: *const f32, n: usize, scale: f32, m: f32) -> f32 {
+        let (scale, m) = (_mm512_set1_ps(scale), _mm512_set1_ps(m));
+        let mut most = [m; 2];
+        for i in (0..n).step_by(LANES) {
+            let mask = first_lanes(n - i);
+            // SAFETY: only lanes in the mask are read.
+            let x = unsafe { _mm512_maskz_loadu_ps(mask, x.add(i)) };
+            let so_far = &mut most[i / LANES % 2];
+            *so_far = _mm512_mask_max_ps(*so_far, mask, *so_far, _mm512_mul_ps(x, scale));
         }
+        _mm512_reduce_max_ps(_mm512_max_ps(most[0], most[1]))
     }
-    _mm512_reduce_add_ps(sum)
+
+    #[target_feature(enable = "avx2,fma,f16c,avx512f")]
+    unsafe fn exponentials(x: *mut f32, n: usize, scale: f32, m: f32) -> f32 {
+        let (scale, m) = (_mm512_set1_ps(scale), _mm512_set1_ps(m));
+        let mut sum = _mm256_setzero_ps();
+        for i in (0..n).step_by(LANES) {
+            let mask = first_lanes(n - i);
+            // SAFETY: only lanes in the mask are read and written.
+            let e = unsafe {
+                let scaled = _mm512_mul_ps(_mm512_maskz_loadu_ps(mask, x.add(i)), scale);
+                let e = exp(_mm512_sub_ps(scaled, m));
+                _mm512_mask_storeu_ps(x.add(i), mask, e);
+                _mm512_castps_pd(_mm512_maskz_mov_ps(mask, e))
+            };
+            for half in [_mm512_castpd512_pd256(e), _mm512_extractf64x4_pd::<1>(e)] {
+                sum = _mm256_add_ps(sum, _mm256_castpd_ps(half));
+            }
+        }
+        dot::sum(sum)
+    }
 }
 
 /// `eˣ` of numbers that are not positive, gradually to zero below the normal range: [`crate::kernels::avx2`]'s polynomial. `NaN` stays.
