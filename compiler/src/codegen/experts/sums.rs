@@ -32,12 +32,12 @@ pub(in crate::codegen) fn experts_out(e: &mut Writer, s: &Site, x: &ExpertsOut) 
         o: &o,
         matrix: Matrix::of(s, o.matrix),
         table,
-        at_once: ExpertsOutScratch::at_once(s.graph, s.kernel.node, x, s.kind),
+        at_once: scratch.at_once,
         tile: e.scratch(scratch.tile),
     };
     let sums = Rows {
         base: e.scratch(scratch.sums),
-        stride: ExpertsOutScratch::sum_columns(s.graph, s.kernel.node, x, s.kind) * 4,
+        stride: scratch.columns * 4,
     };
     let (active, chunks) = (table.n_active(e), e.int(chunks));
     match s.share() {

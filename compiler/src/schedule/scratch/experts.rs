@@ -140,9 +140,13 @@ impl ExpertsInScratch {
 /// Of the second half of experts.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct ExpertsOutScratch {
-    /// A tile of products.
+    /// Columns of a tile.
+    pub at_once: usize,
+    /// Columns that have sums: in decode all of the result's, of which a thread needs its own; in prefill those of a chunk.
+    pub columns: usize,
+    /// A tile of products, `[tokens of a tile, at_once]`.
     pub tile: Area,
-    /// The sums of all tokens, `[tokens, sum_columns]`.
+    /// The sums of all tokens, `[tokens, columns]`.
     pub sums: Area,
     /// For threads that route for themselves.
     pub routing: Option<RoutingScratch>,
@@ -154,24 +158,6 @@ impl ExpertsOutScratch {
         Self::take(&mut Layout::new(), graph, node, e, kind)
     }
 
-    /// Columns that have sums: in decode all of the result's, of which a thread needs its own; in prefill those of a chunk.
-    pub(crate) fn sum_columns(
-        graph: &Graph,
-        node: NodeId,
-        e: &ExpertsOut,
-        kind: ProgramKind,
-    ) -> usize {
-        match kind {
-            ProgramKind::Decode => e.rows,
-            ProgramKind::Prefill => Self::at_once(graph, node, e, kind),
-        }
-    }
-
-    /// Columns of a tile of products.
-    pub(crate) fn at_once(graph: &Graph, node: NodeId, e: &ExpertsOut, kind: ProgramKind) -> usize {
-        summed_at_once(graph, node, e, kind)
-    }
-
     pub(super) fn take(
         layout: &mut Layout,
         graph: &Graph,
@@ -179,10 +165,15 @@ impl ExpertsOutScratch {
         e: &ExpertsOut,
         kind: ProgramKind,
     ) -> Self {
-        let at_once = Self::at_once(graph, node, e, kind);
-        let columns = Self::sum_columns(graph, node, e, kind);
+        let at_once = summed_at_once(graph, node, e, kind);
+        let columns = match kind {
+            ProgramKind::Decode => e.rows,
+            ProgramKind::Prefill => at_once,
+        };
         let route = e.route.as_ref();
         ExpertsOutScratch {
+            at_once,
+            columns,
             tile: layout.take("tile", expert_tile(kind) * at_once * 4),
             sums: layout.take("sums", max_tokens(kind) * columns * 4),
             routing: route.map(|r| RoutingScratch::take(layout, &e.grouping, r, kind)),
