@@ -14,6 +14,7 @@ use graver::spec;
 use graver::weights::QuantChoice;
 use graver_runtime::abi::{CacheType, KernelTable, Quant};
 use graver_runtime::checked::CheckOptions;
+use graver_runtime::kernels::{self, Record};
 use graver_runtime::session::{Session, SessionOptions, Wanted};
 use graver_tests::{
     compile_options, compile_with, fixture_folders, load_checkpoint, mixture, quantized, share,
@@ -344,9 +345,7 @@ unsafe extern "C" fn reads_on(
     // SAFETY: none, which is what the test is about: the byte after the last row is not the caller's.
     let beyond = unsafe { w.add(n * w_stride_bytes).read_volatile() };
     std::hint::black_box(beyond);
-    let f = graver_runtime::kernels::table(&graver_runtime::kernels::Record::default())
-        .unwrap()
-        .matmul_f32;
+    let f = kernels::table(&Record::default()).unwrap().matmul_f32;
     // SAFETY: the arguments are the caller's.
     unsafe {
         f(
@@ -371,7 +370,7 @@ fn a_read_beyond_a_weight_is_found_by_guards() {
     if let Ok(guards) = std::env::var(CHILD) {
         let kernels = KernelTable {
             matmul_f32: reads_on,
-            ..*graver_runtime::kernels::table(&graver_runtime::kernels::Record::default()).unwrap()
+            ..*kernels::table(&Record::default()).unwrap()
         };
         let checks = CheckOptions {
             guards: guards == "1",

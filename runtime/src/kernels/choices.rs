@@ -28,10 +28,9 @@ impl Choices {
             Some(file) => Record::read(Path::new(&file))?,
             None => Record::default(),
         };
-        let here = crate::cpu::model_name();
-        let find = |record: &Record| here.as_ref().and_then(|name| record.find(name, isa.name()));
-        let found = find(&named).or_else(|| find(compiled));
-        Ok(found.unwrap_or_else(Choices::usual))
+        let find = |record: &Record| record.find(&crate::cpu::model_name()?, isa.name());
+        let mut records = [&named, compiled].into_iter().filter(|r| !r.is_empty());
+        Ok(records.find_map(find).unwrap_or_else(Choices::usual))
     }
 
     /// How many combinations there are.
