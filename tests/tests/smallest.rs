@@ -1,5 +1,5 @@
-//! Models as small as they can be: one token, one layer, one head, sizes of one. What cannot be computed is an error that says
-//! so, and everything else is computed as the interpreter has it, fused and not.
+//! Models as small as they can be: one token, one layer, one head, sizes of one; and some sizes that are cut into pieces. What cannot be
+//! computed is an error that says so, and everything else is computed as the interpreter has it, fused and not.
 
 use graver::driver::{LoadError, Loaded, plain_program};
 use graver::graph::ProgramKind;
@@ -100,6 +100,20 @@ fn sizes_of_one() {
         "qwen3_next",
         &json!({ "linear_num_key_heads": 1, "linear_num_value_heads": 1, "linear_key_head_dim": 1, "linear_value_head_dim": 1 }),
     );
+}
+
+/// Decode multiplies a few thousand rows of a matrix at once, and as many of an expert's as stay in cache.
+#[test]
+fn more_rows_than_are_multiplied_at_once() {
+    check(
+        "llama",
+        &json!({ "vocab_size": 9001, "intermediate_size": 9003 }),
+    );
+    check(
+        "gpt_oss",
+        &json!({ "vocab_size": 4097, "intermediate_size": 2051 }),
+    );
+    check("qwen3_moe", &json!({ "moe_intermediate_size": 3001 }));
 }
 
 /// A branch without steps adds nothing, and a layer without branches is the same as none.

@@ -27,7 +27,8 @@ use self::routes::groups;
 use super::groups::Table;
 use super::kernel::{Rows, Site};
 use super::norms::{NormBefore, quantize};
-use super::vectors::{copy, count, run_length, scaled_copy};
+use super::share::Share;
+use super::vectors::{copy, count, divide, run_length, scaled_copy};
 use super::writer::{Count, Writer};
 use crate::graph::{ExpertsIn, ExpertsInOperands, Form, GroupedMatmul, Grouping, NodeId, Single};
 use crate::schedule::scratch::ExpertsInScratch;
@@ -55,28 +56,67 @@ fn expert_chunks(
     let Work::Experts {
         rows: width,
         chunks,
+        at_once,
     } = s.kernel.work
     else {
         unreachable!("scheduled by experts")
     };
     let active = table.n_active(e);
     let all = e.times(active, chunks);
-    e.chunks(all, s.share(), |e, c| {
-        let per = e.int(chunks);
-        let (rank, index) = (e.b.ins().udiv(c, per), e.b.ins().urem(c, per));
+    let run = |e: &mut Writer, rank: Value, first: Value, n: Count| {
         let expert = table.active(e, rank);
         let (from, to) = table.run(e, expert);
-        let first = e.times(index, width);
-        let n = run_length(e, rows, width, first);
-        let chunk = Chunk {
+        Chunk {
             expert,
             from,
             to,
             first,
             n,
-            width,
-        };
-        body(e, chunk);
+            width: width * at_once,
+        }
+    };
+    match s.share() {
+        Share::Static => own_experts(e, all, chunks, |e, rank, [start, end]| {
+            let [first, end] = [start, end].map(|chunk| {
+                let (row, most) = (e.times(chunk, width), e.int(rows));
+                e.min(row, most)
+            });
+            e.range(first, end, width * at_once, |e, first| {
+                let (left, most) = (e.sub(end, first), e.int(width * at_once));
+                let n = Count::Dynamic(e.min(left, most));
+                let chunk = run(e, rank, first, n);
+                body(e, chunk);
+            });
+        }),
+        Share::Claimed(_) => e.chunks(all, s.share(), |e, c| {
+            let per = e.int(chunks);
+            let (rank, index) = (e.b.ins().udiv(c, per), e.b.ins().urem(c, per));
+            let first = e.times(index, width);
+            let n = run_length(e, rows, width, first);
+            let chunk = run(e, rank, first, n);
+            body(e, chunk);
+        }),
+    }
+}
+
+/// Calls `body` with the place of each expert, among those that have rows, of whose `chunks` chunks some are this thread's, and with the
+/// run of these: so is its share of all.
+fn own_experts(
+    e: &mut Writer,
+    all: Value,
+    chunks: usize,
+    body: impl FnOnce(&mut Writer, Value, [Value; 2]),
+) {
+    let (from, to) = e.own_run(all);
+    let up = e.plus(to, chunks - 1);
+    let (first, end) = (divide(e, from, chunks), divide(e, up, chunks));
+    e.own_chunks(first, end, |e, rank| {
+        let (before, most) = (e.times(rank, chunks), e.int(chunks));
+        let run = [from, to].map(|chunk| {
+            let inside = e.sub(chunk, before);
+            e.clamp(inside, most)
+        });
+        body(e, rank, run);
     });
 }
 

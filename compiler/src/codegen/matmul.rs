@@ -20,8 +20,8 @@ use super::share::Share;
 use super::vectors::{activate, combine, count, divide, run_length, scale_by};
 use super::writer::{Count, Writer};
 use crate::graph::{Binary, Dest, Join, Matmul, MatmulOperands, NodeId};
-use crate::schedule::Work;
 use crate::schedule::scratch::MatmulScratch;
+use crate::schedule::{Work, chunks_at_once};
 
 /// Emits the kernel.
 pub(super) fn emit(e: &mut Writer, s: &Site, m: &Matmul) {
@@ -32,12 +32,13 @@ pub(super) fn emit(e: &mut Writer, s: &Site, m: &Matmul) {
     let scratch = MatmulScratch::of(s.graph, s.kernel.node, m, s.kind);
     let operands = s.read(|take| m.operands(take));
     let x = prologue(e, s, (m, &operands), &scratch, n_rows);
-    let chunk = |(part, (width, _)): (usize, &(usize, usize))| Chunk {
+    let chunk = |(part, cut): (usize, &(usize, usize))| Chunk {
         m,
         operands: &operands,
         scratch,
         part,
-        width: *width,
+        width: cut.0,
+        at_once: chunks_at_once(*cut, s.kind),
         x,
         n_rows,
     };
@@ -63,9 +64,30 @@ fn own_rows(e: &mut Writer, s: &Site, chunks: &[Chunk]) {
             let up = e.plus(row, c.width - 1);
             divide(e, up, c.width)
         });
-        e.own_chunks(first, end, |e, i| c.emit(e, s, i));
+        own_runs(e, s, c, first, end);
         before += rows(c);
     }
+}
+
+/// Chunks `first..end` of a part, many of them at once.
+fn own_runs(e: &mut Writer, s: &Site, c: &Chunk, first: Value, end: Value) {
+    let (n, zero) = (e.sub(end, first), e.int(0));
+    let up = e.plus(n, c.at_once - 1);
+    let runs = divide(e, up, c.at_once);
+    e.own_chunks(zero, runs, |e, i| {
+        let skipped = e.times(i, c.at_once);
+        let start = e.add(first, skipped);
+        let stop = e.plus(start, c.at_once);
+        let stop = e.min(stop, end);
+        let (from, to, rows) = (
+            e.times(start, c.width),
+            e.times(stop, c.width),
+            e.int(c.m.parts[c.part].rows),
+        );
+        let to = e.min(to, rows);
+        let n = e.sub(to, from);
+        c.emit(e, s, from, Count::Dynamic(n));
+    });
 }
 
 /// Chunks as they are claimed, of whichever part they are.
@@ -82,14 +104,14 @@ fn claimed(e: &mut Writer, s: &Site, plan: &[(usize, usize)], chunks: &[Chunk]) 
             };
             first += count;
             if part + 1 == plan.len() {
-                chunk.emit(e, s, index);
+                chunk.one(e, s, index);
                 continue;
             }
             let (here, next) = (e.b.create_block(), e.b.create_block());
             let mine = e.b.ins().icmp_imm_s(IntCC::SignedLessThan, c, first as i64);
             e.b.ins().brif(mine, here, &[], next, &[]);
             e.b.switch_to_block(here);
-            chunk.emit(e, s, index);
+            chunk.one(e, s, index);
             e.jump(done);
             e.b.switch_to_block(next);
         }
@@ -136,18 +158,24 @@ struct Chunk<'a> {
     part: usize,
     /// Rows of every chunk but a part's last.
     width: usize,
+    /// Chunks that are computed with one product, at most.
+    at_once: usize,
     x: Rows,
     n_rows: Value,
 }
 
 impl Chunk<'_> {
-    fn emit(self, e: &mut Writer, s: &Site, index: Value) {
-        let part = &self.m.parts[self.part];
+    fn one(self, e: &mut Writer, s: &Site, index: Value) {
         let first = e.times(index, self.width);
-        let n = run_length(e, part.rows, self.width, first);
+        let n = run_length(e, self.m.parts[self.part].rows, self.width, first);
+        self.emit(e, s, first, n);
+    }
+
+    fn emit(self, e: &mut Writer, s: &Site, first: Value, n: Count) {
+        let part = &self.m.parts[self.part];
         let tile = Rows {
             base: e.scratch(self.scratch.tile),
-            stride: self.width * 4,
+            stride: self.at_once * self.width * 4,
         };
         let out = (part.epilogue.dest == Dest::Output).then(|| self.place(e, s, first));
         // The residual may lie where the result goes, so that the product must not be written there before it is read.
@@ -172,7 +200,7 @@ impl Chunk<'_> {
         if self.m.quantize_y {
             return Rows {
                 base: e.scratch(self.scratch.staged),
-                stride: self.width * 4,
+                stride: self.at_once * self.width * 4,
             };
         }
         let whole = s.out(e).columns(e, self.m.column(self.part));

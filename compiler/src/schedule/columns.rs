@@ -54,6 +54,18 @@ fn usual_rows(total: usize, kind: ProgramKind) -> usize {
     wanted.next_multiple_of(step).clamp(step, most)
 }
 
+/// Rows of weights that decode multiplies at once, about: a token's results take 16 KiB.
+const AT_ONCE: usize = 4096;
+
+/// Chunks, of `count` of `width` rows, that are computed with one product: in prefill one, in decode many of those that a thread has
+/// in a row, so that weights are read in long streams and what finishes rows is called for many.
+pub(crate) fn chunks_at_once((width, count): (usize, usize), kind: ProgramKind) -> usize {
+    match kind {
+        ProgramKind::Decode => (AT_ONCE / width).clamp(1, count.max(1)),
+        ProgramKind::Prefill => 1,
+    }
+}
+
 pub(super) fn even_columns(total: usize, kind: ProgramKind) -> (usize, usize) {
     let rows = usual_rows(total, kind).min(total);
     (rows, total.div_ceil(rows))
@@ -65,4 +77,18 @@ fn lcm(a: usize, b: usize) -> usize {
         (x, y) = (y, x % y);
     }
     a / x * b
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn decode_takes_whole_chunks_together() {
+        let at_once = |cut| chunks_at_once(cut, ProgramKind::Decode);
+        assert_eq!(at_once((32, 48)), 48);
+        assert_eq!(at_once((256, 501)), 16);
+        assert_eq!(at_once((5000, 3)), 1);
+        assert_eq!(chunks_at_once((32, 48), ProgramKind::Prefill), 1);
+    }
 }

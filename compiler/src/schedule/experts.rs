@@ -45,6 +45,21 @@ pub(super) fn expert_columns(
     (width, rows.div_ceil(width))
 }
 
+/// Chunks, of `count` of `width` rows of `row_bytes`, that are computed together where a thread has them in a row: in decode as many as
+/// stay in cache for the next token of the same expert.
+pub(super) fn chunks_at_once(
+    (width, count): (usize, usize),
+    row_bytes: usize,
+    kind: ProgramKind,
+) -> usize {
+    match kind {
+        ProgramKind::Decode => {
+            (DECODE_CHUNK_BYTES / (width * row_bytes).max(1)).clamp(1, count.max(1))
+        }
+        ProgramKind::Prefill => 1,
+    }
+}
+
 /// Columns of a chunk that sums what all experts give, and chunks, for matrices of `rows` rows of `row_bytes`.
 pub(super) fn sum_columns(rows: usize, row_bytes: usize, kind: ProgramKind) -> (usize, usize) {
     let width = match kind {

@@ -64,6 +64,8 @@ pub enum Work {
         rows: usize,
         /// Chunks of each expert.
         chunks: usize,
+        /// Chunks of an expert that are computed together where a thread has them in a row, at most.
+        at_once: usize,
     },
     /// All of it in one piece.
     Once,
@@ -154,8 +156,12 @@ fn expert_work(
         PANEL_ROWS
     };
     let row_bytes = decl.bytes() / rows.max(1);
-    let (rows, chunks) = experts::expert_columns(g, rows, row_bytes, step, kind);
-    Work::Experts { rows, chunks }
+    let cut = experts::expert_columns(g, rows, row_bytes, step, kind);
+    Work::Experts {
+        rows: cut.0,
+        chunks: cut.1,
+        at_once: experts::chunks_at_once(cut, row_bytes, kind),
+    }
 }
 
 /// Chunks of a product by head: whole heads where there are many of them, and no run of columns too short to stream.
@@ -176,10 +182,10 @@ pub(super) fn channels(c: &ShortConv) -> usize {
     (64 / group).max(1) * group
 }
 
-/// Rows of the result that a chunk of the node makes.
+/// Columns of the result that are made together, at most: those of a chunk, or of several.
 pub(super) fn chunk_rows(graph: &Graph, node: NodeId, kind: ProgramKind) -> usize {
     match work(graph, node, kind) {
-        Work::Experts { rows, .. } => rows,
+        Work::Experts { rows, at_once, .. } => rows * at_once,
         Work::Columns(parts) => parts.iter().map(|p| p.0).max().unwrap_or(0),
         _ => 0,
     }
@@ -213,7 +219,7 @@ impl fmt::Display for Work {
                 width,
                 count,
             } => write!(f, "{heads} heads × columns {count} × {width}"),
-            Work::Experts { rows, chunks } => write!(f, "experts × {chunks} × {rows}"),
+            Work::Experts { rows, chunks, .. } => write!(f, "experts × {chunks} × {rows}"),
             Work::Once => f.write_str("once"),
         }
     }

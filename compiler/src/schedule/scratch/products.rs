@@ -4,7 +4,7 @@ use graver_runtime::abi::quant::block_row_bytes;
 
 use super::area::{Area, Layout};
 use crate::graph::{Epilogue, Graph, Matmul, NodeId, ProgramKind};
-use crate::schedule::columns::columns;
+use crate::schedule::columns::{chunks_at_once, columns};
 use crate::schedule::steps::max_tokens;
 
 /// Of a matmul.
@@ -14,9 +14,9 @@ pub(crate) struct MatmulScratch {
     pub rows: Area,
     /// One normalised row on its way to int8, `[k]`.
     pub norm: Area,
-    /// A chunk of results, `[tokens, widest chunk]`.
+    /// What a product makes at once, `[tokens, most columns]`.
     pub tile: Area,
-    /// A chunk of results on its way to int8, likewise.
+    /// The same on its way to int8.
     pub staged: Area,
 }
 
@@ -34,7 +34,8 @@ impl MatmulScratch {
         kind: ProgramKind,
     ) -> Self {
         let (tokens, k) = (max_tokens(kind), graph.width(graph.input(node)));
-        let widest = columns(graph, node, m, kind).iter().map(|c| c.0).max();
+        let at_once = |cut: &(usize, usize)| cut.0 * chunks_at_once(*cut, kind);
+        let widest = columns(graph, node, m, kind).iter().map(at_once).max();
         let tile = tokens * widest.unwrap_or(0) * 4;
         let rounds_norm = m.quantize_x && m.norm.is_some();
         MatmulScratch {
