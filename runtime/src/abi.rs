@@ -21,7 +21,7 @@ pub use manifest::{
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 17;
+pub const ABI_VERSION: u32 = 18;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -342,6 +342,10 @@ pub struct KernelTable {
     pub f32_to_cache_q8: NarrowFn,
     /// Rows of [`CacheType::Q8`] to f32.
     pub cache_q8_to_f32: WidenFn,
+    /// Rows of [`CacheType::Q8`] `[n, k]`, for which [`cache::are_multiplied`] holds.
+    pub matmul_cache_q8: MatmulFn,
+    /// Rows of [`CacheType::Q8`] `[k, n]`, likewise.
+    pub matmul_kn_cache_q8: MatmulFn,
     /// Weights `[n, k]` in bf16; `x` is rounded to bf16, ties to even, before it is multiplied.
     pub matmul_bf16_rounded: MatmulFn,
 }

@@ -1,17 +1,18 @@
 //! Keys and values in the state of a slot: where they lie, how they are written, and how products get to read them.
 //!
-//! Products read floats where they lie. Integers are made into f32 in scratch, so few rows at a time as stay in cache
-//! until the product has read them.
+//! Products of a few rows read them where they lie. For many rows integers are made into f32 in scratch first, and so are those in odd
+//! groups, so few rows at a time as stay in cache until the product has read them.
 
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value};
-use graver_runtime::abi::{CacheType, Dtype, KernelTable, StepContext};
+use graver_runtime::abi::cache::are_multiplied;
+use graver_runtime::abi::{CacheType, DECODE_TOKENS, KernelTable, StepContext};
 
 use super::kernel::Site;
 use super::vectors::narrow;
 use super::writer::Writer;
-use crate::graph::{Attention, Dest, StateDecl, StateId};
+use crate::graph::{Attention, Dest, ProgramKind, StateDecl, StateId};
 use crate::schedule::largest_step;
 use crate::schedule::scratch::{Area, widened_rows};
 
@@ -158,29 +159,33 @@ pub(super) struct CacheRows {
     pub(super) dim: usize,
 }
 
-/// WidenedRows in scratch for rows as f32.
+/// How products read rows that are not floats.
 #[derive(Clone, Copy)]
 pub(super) struct WidenedRows {
+    /// Scratch for rows as f32, and how many it is for.
     base: Value,
     rows: usize,
+    /// Whether few rows are multiplied with them, so that each is read once.
+    for_few: bool,
 }
 
 impl WidenedRows {
-    /// That of a kernel, which lies at `area`.
-    pub(super) fn of(e: &mut Writer, s: &Site, area: Area) -> WidenedRows {
+    /// Of a kernel whose products have at most `m` rows in decode; the scratch lies at `area`.
+    pub(super) fn of(e: &mut Writer, s: &Site, area: Area, m: usize) -> WidenedRows {
         WidenedRows {
             base: e.scratch(area),
             rows: widened_rows(s.kind),
+            for_few: s.kind == ProgramKind::Decode && m <= DECODE_TOKENS,
         }
     }
 }
 
-/// Rows of floats: address of the first, and bytes from one to the next.
+/// Rows as a product reads them: address of the first, and bytes from one to the next.
 #[derive(Clone, Copy)]
-pub(super) struct FloatRows {
+pub(super) struct ProductRows {
     pub(super) base: Value,
     pub(super) row_bytes: usize,
-    pub(super) dtype: Dtype,
+    pub(super) dtype: CacheType,
 }
 
 impl CacheRows {
@@ -195,21 +200,22 @@ impl CacheRows {
         }
     }
 
-    /// Calls `body` with `n` rows from row `first` on as floats: with all of them, or with one part after the other, the number
-    /// of rows in front of a part, and how many it has.
-    pub(super) fn floats(
+    /// Calls `body` with `n` rows from row `first` on as products read them: with all of them, or with one part after the other, the
+    /// number of rows in front of a part, and how many it has.
+    pub(super) fn parts(
         self,
         e: &mut Writer,
         (first, n): (Value, Value),
         widened: WidenedRows,
-        body: impl FnOnce(&mut Writer, FloatRows, [Value; 2]),
+        body: impl FnOnce(&mut Writer, ProductRows, [Value; 2]),
     ) {
         let (from, zero) = (e.at(self.base, first, self.row_bytes), e.int(0));
-        if let Some(dtype) = self.dtype.float() {
-            let rows = FloatRows {
+        let as_they_are = widened.for_few && are_multiplied(self.dim, self.group);
+        if self.dtype.float().is_some() || as_they_are {
+            let rows = ProductRows {
                 base: from,
                 row_bytes: self.row_bytes,
-                dtype,
+                dtype: self.dtype,
             };
             return body(e, rows, [zero, n]);
         }
@@ -218,10 +224,10 @@ impl CacheRows {
             let part = e.min(left, most);
             let from = e.at(from, i, self.row_bytes);
             self.widen(e, from, part, widened.base);
-            let rows = FloatRows {
+            let rows = ProductRows {
                 base: widened.base,
                 row_bytes: self.dim * 4,
-                dtype: Dtype::F32,
+                dtype: CacheType::F32,
             };
             body(e, rows, [i, part]);
         });

@@ -10,9 +10,9 @@ use cranelift_codegen::ir::condcodes::{FloatCC, IntCC};
 use cranelift_codegen::ir::types::{F32, I32, I64};
 use cranelift_codegen::ir::{InstBuilder, MemFlagsData, Value};
 use cranelift_frontend::Variable;
-use graver_runtime::abi::{Dtype, KEY_BLOCK, KernelTable, StepContext};
+use graver_runtime::abi::{CacheType, KEY_BLOCK, KernelTable, StepContext};
 
-use super::cache::{CacheRows, FloatRows, WidenedRows};
+use super::cache::{CacheRows, ProductRows, WidenedRows};
 use super::kernel::Site;
 use super::products::Product;
 use super::tiles::Tile;
@@ -26,7 +26,7 @@ use crate::schedule::scratch::{IndexScratch, PICK_BINS, PickScratch};
 pub(super) fn scores(e: &mut Writer, s: &Site, i: &IndexScores, tile: Value) {
     let tile = Tile::load(e, tile);
     let scratch = IndexScratch::of(s.graph, i, s.kind);
-    let widened = WidenedRows::of(e, s, scratch.widened);
+    let widened = WidenedRows::of(e, s, scratch.widened, i.heads);
     let end = e.add(tile.position, tile.queries);
     let up = e.plus(end, KEY_BLOCK - 1);
     let block = i64::from(KEY_BLOCK.trailing_zeros());
@@ -80,10 +80,10 @@ fn run_of_keys(
     });
     let sum = Product {
         x: (by, heads, e.int(1)),
-        w: FloatRows {
+        w: ProductRows {
             base: by_head,
             row_bytes: KEY_BLOCK * 4,
-            dtype: Dtype::F32,
+            dtype: CacheType::F32,
         },
         sizes: (n, heads),
         out: (e.at(row, from, 4), n),
@@ -101,7 +101,7 @@ fn products(
     widened: WidenedRows,
     (to, stride): (Value, Value),
 ) {
-    keys.floats(e, run, widened, |e, w, [first, n]| {
+    keys.parts(e, run, widened, |e, w, [first, n]| {
         let product = Product {
             x: (q, e.int(i.dim), e.int(i.heads)),
             w,

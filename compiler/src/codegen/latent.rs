@@ -157,7 +157,7 @@ impl SegmentHead<'_> {
             scores: e.scratch(self.scratch.scores),
             values: e.at(base, first, a.value_dim * 4),
             state: e.at(state, first, 8),
-            widened: WidenedRows::of(e, s, self.scratch.widened),
+            widened: WidenedRows::of(e, s, self.scratch.widened, QUERY_TILE),
         }
     }
 

@@ -99,7 +99,7 @@ impl RunningSums {
             scores: e.scratch(scratch.scores),
             values: e.scratch(scratch.values),
             state: e.scratch(scratch.state),
-            widened: WidenedRows::of(e, s, scratch.widened),
+            widened: WidenedRows::of(e, s, scratch.widened, a.group()),
         }
     }
 }
@@ -151,7 +151,7 @@ impl KeyPass<'_> {
         let (queries, stride, m) = self.queries;
         self.cache
             .0
-            .floats(e, (first, n), sums.widened, |e, keys, [start, n]| {
+            .parts(e, (first, n), sums.widened, |e, keys, [start, n]| {
                 let product = Product {
                     x: (queries, e.int(stride), m),
                     w: keys,
@@ -241,7 +241,7 @@ impl KeyPass<'_> {
         let m = self.queries.2;
         self.cache
             .1
-            .floats(e, (first, n), sums.widened, |e, values, [start, n]| {
+            .parts(e, (first, n), sums.widened, |e, values, [start, n]| {
                 let dim = e.int(self.a.value_dim);
                 let product = Product {
                     x: (e.at(sums.scores, start, 4), e.int(KEY_BLOCK), m),

@@ -42,7 +42,10 @@ pub(super) fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
     let o = s.read(|take| a.scores_operands(take));
     let q = s.rows(e, o.q);
     let scratch = UnfusedScratch::of(s.graph, a, s.kind);
-    let (side, widened) = (s.keys(a.state), WidenedRows::of(e, s, scratch.widened));
+    let (side, widened) = (
+        s.keys(a.state),
+        WidenedRows::of(e, s, scratch.widened, query_tile(s.kind)),
+    );
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
     let seen = e.sub(keys.1, keys.0);
@@ -54,7 +57,7 @@ pub(super) fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
         let (out, out_stride) = head_scores(e, s, s.kernel.node, head);
         side.runs(e, keys, None, |e, [position, row, n]| {
             let before = e.sub(position, keys.0);
-            rows.floats(e, (row, n), widened, |e, w, [first, n]| {
+            rows.parts(e, (row, n), widened, |e, w, [first, n]| {
                 let column = e.add(before, first);
                 let product = Product {
                     x: (queries, e.int(q.stride / 4), tile.queries),
@@ -194,7 +197,12 @@ pub(super) fn mix(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
     let (p, out) = (s.read(|take| a.mix_operands(take)).p, s.out(e));
     let (side, widened) = (
         s.values(a.state),
-        WidenedRows::of(e, s, UnfusedScratch::of(s.graph, a, s.kind).widened),
+        WidenedRows::of(
+            e,
+            s,
+            UnfusedScratch::of(s.graph, a, s.kind).widened,
+            query_tile(s.kind),
+        ),
     );
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
@@ -206,7 +214,7 @@ pub(super) fn mix(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
         let at = e.add(row, column);
         side.runs(e, keys, None, |e, [position, row, n]| {
             let before = e.sub(position, keys.0);
-            rows.floats(e, (row, n), widened, |e, w, [first, n]| {
+            rows.parts(e, (row, n), widened, |e, w, [first, n]| {
                 let column = e.add(before, first);
                 let later = e.b.ins().icmp_imm_s(IntCC::NotEqual, column, 0);
                 let product = Product {

@@ -4,9 +4,9 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
-use graver_runtime::abi::{Dtype, Encoding, KernelTable, Quant};
+use graver_runtime::abi::{CacheType, Dtype, Encoding, KernelTable, Quant};
 
-use super::cache::FloatRows;
+use super::cache::ProductRows;
 use super::kernel::Rows;
 use super::vectors::{count, divide};
 use super::writer::{Count, Writer};
@@ -112,7 +112,7 @@ fn panels(
 pub(super) struct Product {
     /// First row, elements between rows, rows.
     pub(super) x: (Value, Value, Value),
-    pub(super) w: FloatRows,
+    pub(super) w: ProductRows,
     /// Columns of the result, and what is summed over.
     pub(super) sizes: (Value, Value),
     /// First row, elements between rows.
@@ -139,7 +139,7 @@ impl Product {
             self.accumulate,
             scratch,
         ];
-        e.micro(matmul_kernel(w.dtype, over_rows), &args, None);
+        e.micro(cache_kernel(w.dtype, over_rows), &args, None);
     }
 }
 
@@ -152,5 +152,14 @@ pub(super) fn matmul_kernel(dtype: Dtype, transposed: bool) -> usize {
         (Dtype::F32, true) => offset_of!(KernelTable, matmul_kn_f32),
         (Dtype::Bf16, true) => offset_of!(KernelTable, matmul_kn_bf16),
         (Dtype::F16, true) => offset_of!(KernelTable, matmul_kn_f16),
+    }
+}
+
+/// The micro-kernel for cached rows `[n, k]`, or `[k, n]` where they are summed up.
+fn cache_kernel(dtype: CacheType, over_rows: bool) -> usize {
+    match (dtype.float(), over_rows) {
+        (Some(dtype), _) => matmul_kernel(dtype, over_rows),
+        (None, false) => offset_of!(KernelTable, matmul_cache_q8),
+        (None, true) => offset_of!(KernelTable, matmul_kn_cache_q8),
     }
 }

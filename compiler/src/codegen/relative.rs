@@ -3,9 +3,9 @@
 
 use cranelift_codegen::ir::types::{F32X4, I8X16};
 use cranelift_codegen::ir::{Endianness, InstBuilder, MemFlagsData, Value};
-use graver_runtime::abi::{Dtype, KEY_BLOCK};
+use graver_runtime::abi::{CacheType, KEY_BLOCK};
 
-use super::cache::FloatRows;
+use super::cache::ProductRows;
 use super::kernel::Site;
 use super::products::Product;
 use super::writer::{Count, Lanes, Writer};
@@ -70,10 +70,10 @@ impl RelativeBias {
             let m = e.min(left, block);
             let product = Product {
                 x: (query, e.int(self.size.dim), e.int(1)),
-                w: FloatRows {
+                w: ProductRows {
                     base: e.at(self.profiles, distance, 4),
                     row_bytes: self.size.extent * 4,
-                    dtype: Dtype::F32,
+                    dtype: CacheType::F32,
                 },
                 sizes: (m, e.int(self.size.dim)),
                 out: (self.scratch, block),

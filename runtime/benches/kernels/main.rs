@@ -117,24 +117,36 @@ struct Line(#[expect(dead_code, reason = "room for a kernel")] [u8; 64]);
 /// With activations rounded to bf16.
 const ROUNDED: &str = "bf16 with bf16";
 
-/// Weights `[n, k]` and `[k, n]` of every float type, and the bytes of an element.
-fn matmuls() -> [(&'static str, [MatmulFn; 2], usize); 4] {
+/// Keys and values in int8, as decode reads them.
+const CACHED: &str = "cached q8";
+
+/// Weights `[n, k]` and `[k, n]` of every type that products of floats read, and what rows are of.
+fn matmuls() -> [(&'static str, [MatmulFn; 2], CacheType); 5] {
     let t = table();
+    let cached = [t.matmul_cache_q8, t.matmul_kn_cache_q8];
+    let rounded = [t.matmul_bf16_rounded, t.matmul_kn_bf16];
     [
-        ("f32", [t.matmul_f32, t.matmul_kn_f32], 4),
-        ("bf16", [t.matmul_bf16, t.matmul_kn_bf16], 2),
-        ("f16", [t.matmul_f16, t.matmul_kn_f16], 2),
-        (ROUNDED, [t.matmul_bf16_rounded, t.matmul_kn_bf16], 2),
+        ("f32", [t.matmul_f32, t.matmul_kn_f32], CacheType::F32),
+        ("bf16", [t.matmul_bf16, t.matmul_kn_bf16], CacheType::Bf16),
+        ("f16", [t.matmul_f16, t.matmul_kn_f16], CacheType::F16),
+        (ROUNDED, rounded, CacheType::Bf16),
+        (CACHED, cached, CacheType::Q8),
     ]
 }
 
 fn floats(b: &mut Bench, group: &str, s: Shape, layout: usize, limit: Limit) {
-    for (name, kernels, size) in matmuls() {
-        if name == ROUNDED && (s.m != PROMPT || layout != 0) {
+    for (name, kernels, of) in matmuls() {
+        let is_left_out = match name {
+            ROUNDED => s.m != PROMPT || layout != 0,
+            CACHED => s.m != GROUP_HEADS || s.n * s.k != KEY_BLOCK * HEAD,
+            _ => false,
+        };
+        if is_left_out {
             continue;
         }
-        let bytes = s.n * s.k * size;
-        let columns = [s.k, s.n][layout];
+        let (rows, columns) = [(s.n, s.k), (s.k, s.n)][layout];
+        let row_bytes = of.bytes(columns, CACHE_GROUP);
+        let bytes = rows * row_bytes;
         let (mut w, x) = (Weights::new(limit, bytes), vec![0.5f32; s.m * s.k]);
         let (mut out, mut scratch) = (vec![0f32; s.m * s.n], scratch());
         let limit = match (name, limit) {
@@ -149,19 +161,7 @@ fn floats(b: &mut Bench, group: &str, s: Shape, layout: usize, limit: Limit) {
                 let (x, out) = (x.as_ptr(), out.as_mut_ptr());
                 // SAFETY: the arrays have the product's shape.
                 unsafe {
-                    kernels[layout](
-                        x,
-                        s.k,
-                        s.m,
-                        w,
-                        columns * size,
-                        s.n,
-                        s.k,
-                        out,
-                        s.n,
-                        0,
-                        scratch,
-                    );
+                    kernels[layout](x, s.k, s.m, w, row_bytes, s.n, s.k, out, s.n, 0, scratch);
                 }
             });
         });

@@ -8,7 +8,7 @@
 use half::bf16;
 use serde::{Deserialize, Serialize};
 
-use super::Dtype;
+use super::{Dtype, MATMUL_SCRATCH};
 
 /// Values of a row that share a scale, at most.
 pub const CACHE_GROUP: usize = 32;
@@ -64,6 +64,12 @@ impl std::fmt::Display for CacheType {
             None => f.write_str("q8"),
         }
     }
+}
+
+/// Whether products read rows of [`CacheType::Q8`] of `n` values in groups of `group` as they are: whole groups, and not too many for a row
+/// of f32 in the scratch of a product.
+pub fn are_multiplied(n: usize, group: usize) -> bool {
+    group == CACHE_GROUP && n.is_multiple_of(CACHE_GROUP) && n <= MATMUL_SCRATCH / 4
 }
 
 /// The scale of a group whose largest magnitude is `largest`, a finite number.

@@ -6,7 +6,7 @@ use std::cell::Cell;
 use super::{Checker, live::Live};
 use crate::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
 use crate::abi::{
-    CacheType, DeltaRuleFn, DeltaRun, Dtype, KernelTable, MATMUL_SCRATCH, MapFn, MatmulFn,
+    CACHE_GROUP, CacheType, DeltaRuleFn, DeltaRun, KernelTable, MATMUL_SCRATCH, MapFn, MatmulFn,
     NarrowFn, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn, WidenFn,
 };
 
@@ -135,6 +135,8 @@ pub(super) static TABLE: KernelTable = KernelTable {
     f32_to_cache_q8,
     cache_q8_to_f32,
     matmul_bf16_rounded: matmul::<6>,
+    matmul_cache_q8: matmul::<7>,
+    matmul_kn_cache_q8: matmul::<8>,
 };
 
 /// Which kernel of a table.
@@ -142,19 +144,36 @@ type Of<F> = fn(&KernelTable) -> F;
 type Narrow = unsafe extern "C" fn(*const f32, usize, *mut u8);
 type Widen = unsafe extern "C" fn(*const u8, usize, *mut f32);
 
-/// By number: name, kernel, element type, whether weights are `[k, n]`.
-const MATMULS: [(&str, Of<MatmulFn>, Dtype, bool); 7] = [
-    ("matmul_f32", |t| t.matmul_f32, Dtype::F32, false),
-    ("matmul_bf16", |t| t.matmul_bf16, Dtype::Bf16, false),
-    ("matmul_f16", |t| t.matmul_f16, Dtype::F16, false),
-    ("matmul_kn_f32", |t| t.matmul_kn_f32, Dtype::F32, true),
-    ("matmul_kn_bf16", |t| t.matmul_kn_bf16, Dtype::Bf16, true),
-    ("matmul_kn_f16", |t| t.matmul_kn_f16, Dtype::F16, true),
+/// By number: name, kernel, what rows are of, whether weights are `[k, n]`.
+const MATMULS: [(&str, Of<MatmulFn>, CacheType, bool); 9] = [
+    ("matmul_f32", |t| t.matmul_f32, CacheType::F32, false),
+    ("matmul_bf16", |t| t.matmul_bf16, CacheType::Bf16, false),
+    ("matmul_f16", |t| t.matmul_f16, CacheType::F16, false),
+    ("matmul_kn_f32", |t| t.matmul_kn_f32, CacheType::F32, true),
+    (
+        "matmul_kn_bf16",
+        |t| t.matmul_kn_bf16,
+        CacheType::Bf16,
+        true,
+    ),
+    ("matmul_kn_f16", |t| t.matmul_kn_f16, CacheType::F16, true),
     (
         "matmul_bf16_rounded",
         |t| t.matmul_bf16_rounded,
-        Dtype::Bf16,
+        CacheType::Bf16,
         false,
+    ),
+    (
+        "matmul_cache_q8",
+        |t| t.matmul_cache_q8,
+        CacheType::Q8,
+        false,
+    ),
+    (
+        "matmul_kn_cache_q8",
+        |t| t.matmul_kn_cache_q8,
+        CacheType::Q8,
+        true,
     ),
 ];
 
@@ -217,12 +236,13 @@ unsafe extern "C" fn matmul<const KERNEL: usize>(
     accumulate: usize,
     scratch: *mut u8,
 ) {
-    let (name, kernel, dtype, over_rows) = MATMULS[KERNEL];
+    let (name, kernel, of, over_rows) = MATMULS[KERNEL];
     let mut call = Call::begin(name);
     let (w_rows, w_columns) = if over_rows { (k, n) } else { (n, k) };
     call.rows(x.cast(), m, x_stride * 4, k * 4, false);
     let w_rows = if m == 0 { 0 } else { w_rows };
-    call.rows(w, w_rows, w_stride_bytes, w_columns * dtype.size(), false);
+    let row_bytes = of.bytes(w_columns, CACHE_GROUP);
+    call.rows(w, w_rows, w_stride_bytes, row_bytes, false);
     call.rows(out.cast_const().cast(), m, out_stride * 4, n * 4, true);
     call.writes(scratch, MATMUL_SCRATCH);
     if call.fits {

@@ -56,6 +56,8 @@ pub(super) const TABLE: KernelTable = KernelTable {
     delta_rule: recurrent::delta_rule,
     f32_to_cache_q8: cache::narrow,
     cache_q8_to_f32: cache::widen,
+    matmul_cache_q8: cache::matmul::<false>,
+    matmul_kn_cache_q8: cache::matmul::<true>,
 };
 
 /// An element type of weights, read from bytes of any alignment.
@@ -167,15 +169,22 @@ unsafe fn dot<W: Weight, const ROUND: bool>(
     step_bytes: usize,
     k: usize,
 ) -> f32 {
-    let mut sums = [0f32; LANES];
-    for i in 0..k {
+    sum(k, |i| {
         // SAFETY: `i < k`.
         let (x, w) = unsafe { (*x.add(i), W::read(w.add(i * step_bytes))) };
         let x = match ROUND {
             true => bf16::from_f32(x).to_f32(),
             false => x,
         };
-        sums[i % LANES] += x * w;
+        x * w
+    })
+}
+
+/// The sum of `k` terms.
+fn sum(k: usize, term: impl Fn(usize) -> f32) -> f32 {
+    let mut sums = [0f32; LANES];
+    for i in 0..k {
+        sums[i % LANES] += term(i);
     }
     sums.iter().sum()
 }

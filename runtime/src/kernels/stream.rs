@@ -17,6 +17,15 @@ const AHEAD_BYTES: usize = 2048;
 /// The same for who asks for every line.
 const LINES_AHEAD_BYTES: usize = 4096;
 
+/// Asks for `bytes` bytes at `at`, into the second-level cache.
+#[inline(always)]
+pub(super) fn ask_for(at: *const u8, bytes: usize) {
+    for offset in (0..bytes).step_by(LINE_BYTES) {
+        // SAFETY: a request reads nothing, and is ignored where nothing is mapped.
+        unsafe { _mm_prefetch::<_MM_HINT_T1>(at.wrapping_add(offset).cast()) };
+    }
+}
+
 /// Asks, in one way or the other, for what a stream comes to that is about to read `bytes` bytes at `at`.
 #[inline(always)]
 pub(super) fn fetch(ahead: Ahead, at: *const u8, bytes: usize) {

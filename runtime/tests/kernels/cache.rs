@@ -3,7 +3,7 @@
 use graver_runtime::abi::{CACHE_GROUP, CacheType, KernelTable};
 use graver_runtime::kernels::scalar_table;
 
-use crate::arrays::{Guarded, Random};
+use crate::arrays::{Guarded, Random, with_scratch};
 use crate::sets;
 
 /// Rows of values, and how they are cut.
@@ -128,4 +128,118 @@ fn a_value_that_is_not_finite_spoils_its_group_alone() {
             assert!(back[32..].iter().all(|v| (v - 0.5).abs() < 0.002));
         }
     }
+}
+
+/// Products with rows as they lie, against those with the same rows made into f32.
+#[test]
+fn products_take_rows_as_they_are() {
+    for (m, k, n) in [
+        (1, 64, 256),
+        (3, 64, 37),
+        (4, 128, 9),
+        (7, 96, 1),
+        (8, 32, 70),
+        (11, 160, 33),
+        (2, 64, 0),
+        (3, 0, 5),
+    ] {
+        for over_rows in [false, true] {
+            for accumulate in [false, true] {
+                products_agree([m, n, k], over_rows, accumulate);
+            }
+        }
+    }
+}
+
+/// `n` rows of `k` values, multiplied along these, or, over rows, weighed and added up.
+fn products_agree([m, n, k]: [usize; 3], over_rows: bool, accumulate: bool) {
+    const GAP: usize = 3;
+    // Rows have more values than are multiplied: those of latents do.
+    let s = Shape {
+        rows: n,
+        n: k + CACHE_GROUP,
+        group: CACHE_GROUP,
+    };
+    let row_bytes = CacheType::Q8.bytes(s.n, s.group);
+    let cached = narrow(scalar_table(), &values(s), s);
+    let cached =
+        &cached[..(n * row_bytes).saturating_sub(CacheType::Q8.bytes(CACHE_GROUP, CACHE_GROUP))];
+    let (columns, terms) = if over_rows { (k, n) } else { (n, k) };
+    let mut random = Random::new((m * 7919 + n * 31 + k) as u64);
+    let x = random.values((m * (terms + GAP)).saturating_sub(GAP));
+    let before = random.values((m * (columns + GAP)).saturating_sub(GAP));
+    let run = |t: &KernelTable| {
+        let kernel = if over_rows {
+            t.matmul_kn_cache_q8
+        } else {
+            t.matmul_cache_q8
+        };
+        let (w, x, mut out) = (
+            Guarded::new(cached),
+            Guarded::of_f32(&x),
+            Guarded::of_f32(&before),
+        );
+        with_scratch(|scratch| {
+            // SAFETY: rows, columns and strides are those of the arrays.
+            unsafe {
+                kernel(
+                    x.ptr().cast(),
+                    terms + GAP,
+                    m,
+                    w.ptr(),
+                    row_bytes,
+                    columns,
+                    terms,
+                    out.ptr_mut().cast(),
+                    columns + GAP,
+                    usize::from(accumulate),
+                    scratch,
+                );
+            }
+        });
+        out.f32s(before.len())
+    };
+    let wide = widen_all(cached, row_bytes, n, k);
+    for t in sets().iter().map(|(_, t)| t).chain([scalar_table()]) {
+        let found = run(t);
+        for (i, found) in found.iter().enumerate() {
+            let (row, col) = (i / (columns + GAP), i % (columns + GAP));
+            if col >= columns {
+                assert_eq!(found.to_bits(), before[i].to_bits(), "between rows");
+                continue;
+            }
+            let term = |t: usize| {
+                let (at, element) = if over_rows { (t, col) } else { (col, t) };
+                f64::from(x[row * (terms + GAP) + t]) * f64::from(wide[at * k + element])
+            };
+            let start = if accumulate {
+                f64::from(before[i])
+            } else {
+                0.0
+            };
+            let expected: f64 = start + (0..terms).map(term).sum::<f64>();
+            let size: f64 = start.abs() + (0..terms).map(|t| term(t).abs()).sum::<f64>();
+            assert!(
+                (f64::from(*found) - expected).abs() <= 1e-6 * size,
+                "{m} × {n} × {k} over_rows={over_rows} accumulate={accumulate}: ({row}, {col}) is {found}, expected {expected}"
+            );
+        }
+    }
+}
+
+/// The first `k` values of each row.
+fn widen_all(rows: &[u8], row_bytes: usize, n: usize, k: usize) -> Vec<f32> {
+    let mut to = vec![0f32; n * k];
+    // SAFETY: as many rows, and room for the values.
+    unsafe {
+        (scalar_table().cache_q8_to_f32)(
+            rows.as_ptr(),
+            row_bytes,
+            n,
+            k,
+            CACHE_GROUP,
+            to.as_mut_ptr(),
+        );
+    }
+    to
 }

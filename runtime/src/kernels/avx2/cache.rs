@@ -6,12 +6,15 @@
 use std::arch::x86_64::*;
 
 use super::super::scalar::cache::{narrow as narrow_scalar, widen_row as widen_scalar};
+use super::load::F32;
+use super::matmul::{Call, Kernel};
 use super::quantize::{largest, packed};
-use crate::abi::CACHE_GROUP;
+use super::{dot, strip};
 use crate::abi::cache::{SCALE_BYTES, cache_scale};
 use crate::abi::quant::TINY;
+use crate::abi::{CACHE_GROUP, DECODE_TOKENS, MATMUL_SCRATCH};
+use crate::kernels::stream::ask_for;
 
-const LINE_BYTES: usize = 64;
 /// Bytes of a whole group.
 const GROUP_BYTES: usize = SCALE_BYTES + CACHE_GROUP;
 
@@ -86,21 +89,13 @@ pub(super) unsafe extern "C" fn widen(
         // SAFETY: the table that holds this function is only used where the instructions are there; rows and groups are the caller's.
         unsafe {
             let (x, out) = (x.add(row * row_bytes), out.add(row * n));
+            // The row that is as far behind the last of a call as this one behind the first comes while what is made here is multiplied.
             ask_for(x.wrapping_add(rows * row_bytes), row_bytes);
             widen_groups(x, whole, out);
             if done < n {
                 widen_scalar(x.add(whole * GROUP_BYTES), n - done, group, out.add(done));
             }
         }
-    }
-}
-
-/// Asks for the row that is as far behind the last of a call as this one behind the first: it comes while what is made here is multiplied.
-#[inline(always)]
-fn ask_for(row: *const u8, row_bytes: usize) {
-    for offset in (0..row_bytes).step_by(LINE_BYTES) {
-        // SAFETY: a request reads nothing, and is ignored where nothing is mapped.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(offset).cast()) };
     }
 }
 
@@ -120,5 +115,86 @@ unsafe fn widen_groups(x: *const u8, n: usize, out: *mut f32) {
                 _mm256_storeu_ps(out.add(i), _mm256_mul_ps(v, scale));
             }
         }
+    }
+}
+
+/// Rows that are multiplied along their elements.
+pub(super) struct Rows;
+/// Rows that are added to each other, weighed.
+pub(super) struct Columns;
+
+/// Rows that are made into f32 at once, few enough for the first-level cache.
+const AT_ONCE: usize = 32;
+
+/// Calls `body` with a few rows of `width` values after the other as f32 in the call's scratch: how many rows lie in front of them, how many
+/// they are, their address, and bytes from one to the next.
+///
+/// # Safety
+/// AVX2; the contract of [`crate::abi::MatmulFn`], of `rows` rows in whole groups.
+#[target_feature(enable = "avx2,fma,f16c")]
+unsafe fn widened(
+    c: &Call,
+    rows: usize,
+    width: usize,
+    body: impl Fn(usize, usize, *const u8, usize),
+) {
+    let (groups, most) = (width / CACHE_GROUP, MATMUL_SCRATCH / (width.max(1) * 4));
+    let at_once = AT_ONCE.min(most.max(1));
+    for first in (0..rows).step_by(at_once) {
+        let n = at_once.min(rows - first);
+        for row in 0..n {
+            let from = c.w.wrapping_add((first + row) * c.w_stride);
+            ask_for(from.wrapping_add(at_once * c.w_stride), c.w_stride);
+            // SAFETY: the caller gives the row, and the scratch has room for it.
+            unsafe { widen_groups(from, groups, c.scratch.add(row * width * 4).cast()) }
+        }
+        body(first, n, c.scratch, width * 4);
+    }
+}
+
+impl Kernel for Rows {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn run(c: &Call) {
+        let part = |first: usize, n: usize, w: *const u8, w_stride: usize| {
+            let part = Call {
+                w,
+                w_stride,
+                n,
+                out: c.out.wrapping_add(first),
+                ..*c
+            };
+            part.by_few(DECODE_TOKENS, |c| {
+                // SAFETY: rows of floats in scratch, and the places of the caller's result that are theirs.
+                unsafe { dot::matmul::<F32, false>(c) }
+            });
+        };
+        // SAFETY: the caller keeps the contract of `MatmulFn`, of rows in whole groups.
+        unsafe { widened(c, c.n, c.k, part) }
+    }
+}
+
+impl Kernel for Columns {
+    #[target_feature(enable = "avx2,fma,f16c")]
+    unsafe fn run(c: &Call) {
+        if c.k == 0 {
+            // SAFETY: the caller's result.
+            return unsafe { c.empty() };
+        }
+        let part = |first: usize, k: usize, w: *const u8, w_stride: usize| {
+            let part = Call {
+                x: c.x.wrapping_add(first),
+                w,
+                w_stride,
+                k,
+                accumulate: c.accumulate || first > 0,
+                ..*c
+            };
+            part.by_few(DECODE_TOKENS, |c| {
+                // SAFETY: rows of floats in scratch, and the elements of the caller's `x` that are theirs.
+                unsafe { strip::matmul::<F32>(c) }
+            });
+        };
+        // SAFETY: the caller keeps the contract of `MatmulFn`, of rows in whole groups.
+        unsafe { widened(c, c.k, c.n, part) }
     }
 }

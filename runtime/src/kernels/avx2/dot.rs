@@ -21,6 +21,11 @@ pub(in crate::kernels) fn is_one_stream(k: usize, bytes: usize) -> bool {
     ONE_STREAM.contains(&(k * bytes))
 }
 
+/// Whether rows of `k` weights of `bytes` bytes each are shorter than those that are read one after the other.
+pub(in crate::kernels) fn is_short(k: usize, bytes: usize) -> bool {
+    k * bytes < *ONE_STREAM.start()
+}
+
 /// # Safety
 /// AVX2, FMA and F16C; the contract of [`crate::abi::MatmulFn`]; `m` is at most eight.
 #[inline]

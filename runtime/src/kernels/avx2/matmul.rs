@@ -110,6 +110,16 @@ impl Call {
         }
     }
 
+    /// Calls `body` with at most `few` rows of `x` at a time.
+    pub(in crate::kernels) fn by_few(&self, few: usize, body: impl Fn(&Call)) {
+        for first in (0..self.m).step_by(few) {
+            body(&Call {
+                m: few.min(self.m - first),
+                ..self.below(first)
+            });
+        }
+    }
+
     /// Address of element `(row, col)` of the result.
     ///
     /// # Safety

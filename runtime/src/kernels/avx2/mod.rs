@@ -103,6 +103,8 @@ const fn with<const LINES: bool>() -> KernelTable {
         delta_rule: recurrent::delta_rule,
         f32_to_cache_q8: cache::narrow,
         cache_q8_to_f32: cache::widen,
+        matmul_cache_q8: matmul_floats::<cache::Rows>,
+        matmul_kn_cache_q8: matmul_floats::<cache::Columns>,
         matmul_bf16_rounded: matmul_floats::<rounded::Rounded>,
     }
 }

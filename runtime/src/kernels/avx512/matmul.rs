@@ -3,17 +3,21 @@
 use std::marker::PhantomData;
 
 use super::load::Weight16;
-use super::{dot, tile};
+use super::rows::CacheQ8;
+use super::{dot, short, strip, tile};
 use crate::abi::DECODE_TOKENS;
 use crate::kernels::avx2;
-use crate::kernels::avx2::load::Weight;
 use crate::kernels::avx2::matmul::{Call, Kernel};
 use crate::kernels::avx2::panel::Transpose;
 
 /// Weights `[n, k]`: as for AVX2, in the same order of an element's terms.
 pub(in crate::kernels) struct Rows<W, const LINES: bool, const WIDE: bool>(PhantomData<W>);
-/// Weights `[k, n]`, in wide tiles.
-pub(super) struct Columns<W>(PhantomData<W>);
+/// Weights `[k, n]`: likewise.
+pub(super) struct Columns<W, const WIDE: bool>(PhantomData<W>);
+/// Cached integers `[n, k]`.
+pub(super) struct CachedRows;
+/// Cached integers `[k, n]`.
+pub(super) struct CachedColumns;
 
 impl<W: Transpose + Weight16, const LINES: bool, const WIDE: bool> Kernel for Rows<W, LINES, WIDE> {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
@@ -24,6 +28,7 @@ impl<W: Transpose + Weight16, const LINES: bool, const WIDE: bool> Kernel for Ro
                 2..=DECODE_TOKENS if avx2::dot::is_one_stream(c.k, W::BYTES) => {
                     dot::matmul::<W>(c);
                 }
+                0..=DECODE_TOKENS if avx2::dot::is_short(c.k, W::BYTES) => short::matmul::<W>(c),
                 0..=DECODE_TOKENS => avx2::dot::matmul::<W, LINES>(c),
                 _ if WIDE => avx2::tile::matmul::<W, tile::Wide>(c),
                 _ => avx2::tile::matmul::<W, avx2::tile::Narrow<false>>(c),
@@ -32,15 +37,36 @@ impl<W: Transpose + Weight16, const LINES: bool, const WIDE: bool> Kernel for Ro
     }
 }
 
-impl<W: Weight> Kernel for Columns<W> {
+impl<W: Weight16, const WIDE: bool> Kernel for Columns<W, WIDE> {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
     unsafe fn run(c: &Call) {
         // SAFETY: the caller keeps the contract of `MatmulFn`.
         unsafe {
             match c.m {
-                0..=DECODE_TOKENS => avx2::strip::matmul::<W>(c),
-                _ => avx2::tile::matmul_kn::<W, tile::Wide>(c),
+                0..=DECODE_TOKENS => strip::matmul::<W>(c),
+                _ if WIDE => avx2::tile::matmul_kn::<W, tile::Wide>(c),
+                _ => avx2::tile::matmul_kn::<W, avx2::tile::Narrow<false>>(c),
             }
         }
+    }
+}
+
+impl Kernel for CachedRows {
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+    unsafe fn run(c: &Call) {
+        c.by_few(DECODE_TOKENS, |c| {
+            // SAFETY: the caller keeps the contract of `MatmulFn`, of rows in whole groups.
+            unsafe { short::matmul::<CacheQ8>(c) }
+        });
+    }
+}
+
+impl Kernel for CachedColumns {
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+    unsafe fn run(c: &Call) {
+        c.by_few(DECODE_TOKENS, |c| {
+            // SAFETY: the caller keeps the contract of `MatmulFn`, of rows in whole groups.
+            unsafe { strip::matmul::<CacheQ8>(c) }
+        });
     }
 }

@@ -5,6 +5,9 @@
 //! | `load`   | weights of each float type as vectors of sixteen f32                                    |
 //! | `matmul` | the float matmuls: which of the two below runs, or one for AVX2                         |
 //! | `dot`    | two to eight rows of `x`, where rows of weights are read one after the other            |
+//! | `rows`   | rows of floats and of cached integers, as the two below read them                       |
+//! | `short`  | at most eight rows of `x`, by short rows of weights                                     |
+//! | `strip`  | at most eight rows of `x`, by weights `[k, n]`                                          |
 //! | `tile`   | more rows: tiles of 6 × 64, a [choice](Choices)                                         |
 //! | `pairs`  | panels of pairs of bf16                                                                 |
 //! | `rounded`| bf16 with activations rounded to bf16, where the processor multiplies these             |
@@ -31,7 +34,10 @@ mod load;
 pub(super) mod matmul;
 pub(super) mod pairs;
 mod rounded;
+mod rows;
+mod short;
 mod softmax;
+mod strip;
 mod tile;
 pub(super) mod tiles;
 mod wide;
@@ -56,6 +62,8 @@ pub(super) fn vnni_usable() -> bool {
 pub(super) fn table(choices: Choices) -> KernelTable {
     let mut narrow = KernelTable {
         softmax_block: softmax_block::<softmax::Wide>,
+        matmul_cache_q8: matmul_floats::<matmul::CachedRows>,
+        matmul_kn_cache_q8: matmul_floats::<matmul::CachedColumns>,
         ..avx2::table(choices)
     };
     if rounded::usable() {
@@ -64,8 +72,8 @@ pub(super) fn table(choices: Choices) -> KernelTable {
     match (choices.ahead, choices.floats) {
         (Ahead::Pages, Width::Narrow) => with_floats::<false, false>(narrow),
         (Ahead::Lines, Width::Narrow) => with_floats::<true, false>(narrow),
-        (Ahead::Pages, Width::Wide) => with_tiles(with_floats::<false, true>(narrow)),
-        (Ahead::Lines, Width::Wide) => with_tiles(with_floats::<true, true>(narrow)),
+        (Ahead::Pages, Width::Wide) => with_floats::<false, true>(narrow),
+        (Ahead::Lines, Width::Wide) => with_floats::<true, true>(narrow),
     }
 }
 
@@ -85,15 +93,9 @@ fn with_floats<const LINES: bool, const WIDE: bool>(narrow: KernelTable) -> Kern
         matmul_f32: matmul_floats::<Rows<F32, LINES, WIDE>>,
         matmul_bf16: matmul_floats::<Rows<Bf16, LINES, WIDE>>,
         matmul_f16: matmul_floats::<Rows<F16, LINES, WIDE>>,
-        ..narrow
-    }
-}
-
-fn with_tiles(narrow: KernelTable) -> KernelTable {
-    KernelTable {
-        matmul_kn_f32: matmul_floats::<Columns<F32>>,
-        matmul_kn_bf16: matmul_floats::<Columns<Bf16>>,
-        matmul_kn_f16: matmul_floats::<Columns<F16>>,
+        matmul_kn_f32: matmul_floats::<Columns<F32, WIDE>>,
+        matmul_kn_bf16: matmul_floats::<Columns<Bf16, WIDE>>,
+        matmul_kn_f16: matmul_floats::<Columns<F16, WIDE>>,
         ..narrow
     }
 }

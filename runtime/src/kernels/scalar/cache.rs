@@ -2,6 +2,8 @@
 
 use half::bf16;
 
+use super::{store, sum};
+use crate::abi::CACHE_GROUP;
 use crate::abi::cache::{SCALE_BYTES, cache_scale};
 use crate::abi::quant::TINY;
 
@@ -79,5 +81,45 @@ pub(in crate::kernels) unsafe fn widen_row(x: *const u8, n: usize, group: usize,
         for (q, v) in x[SCALE_BYTES..].iter().zip(out) {
             *v = f32::from(*q as i8) * scale;
         }
+    }
+}
+
+/// [`crate::abi::KernelTable::matmul_cache_q8`], or that of rows `[k, n]` which are summed up.
+pub(in crate::kernels) unsafe extern "C" fn matmul<const OVER_ROWS: bool>(
+    x: *const f32,
+    x_stride: usize,
+    m: usize,
+    w: *const u8,
+    row_bytes: usize,
+    n: usize,
+    k: usize,
+    out: *mut f32,
+    out_stride: usize,
+    accumulate: usize,
+    _scratch: *mut u8,
+) {
+    for (row, col) in (0..m).flat_map(|row| (0..n).map(move |col| (row, col))) {
+        // SAFETY: `row < m`, `col < n` and `i < k`, for which the caller gives readable elements of both and a place.
+        unsafe {
+            let sum = sum(k, |i| {
+                let (at, element) = if OVER_ROWS { (i, col) } else { (col, i) };
+                *x.add(row * x_stride + i) * value(w.add(at * row_bytes), element)
+            });
+            store(out.add(row * out_stride + col), sum, accumulate);
+        }
+    }
+}
+
+/// Value `i` of a row in groups of [`CACHE_GROUP`].
+///
+/// # Safety
+/// The row has it.
+unsafe fn value(row: *const u8, i: usize) -> f32 {
+    let group = row.wrapping_add(i / CACHE_GROUP * (SCALE_BYTES + CACHE_GROUP));
+    // SAFETY: the caller's row has the value, and its group begins with a scale.
+    unsafe {
+        let scale = bf16::from_bits(group.cast::<u16>().read_unaligned());
+        let q = group.add(SCALE_BYTES + i % CACHE_GROUP).cast::<i8>().read();
+        f32::from(q) * scale.to_f32()
     }
 }
