@@ -256,8 +256,7 @@ fn an_executable_runs_the_kernels_that_are_asked_for() {
     compile(Path::new("llama"), &program, &["--quantize", "q8"]);
     let under = |isa: &str, arguments: &[&str]| {
         let mut command = Command::new(&program);
-        let output = command.args(arguments).env(VARIABLE, isa).output();
-        output.unwrap()
+        output(command.args(arguments).env(VARIABLE, isa))
     };
     for isa in Isa::ALL {
         let tokens = under(isa.name(), &["--tokens", "1,2", "-n", "3", "--temp", "0"]);

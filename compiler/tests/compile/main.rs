@@ -20,6 +20,7 @@ mod tokenizers;
 
 use std::ffi::OsStr;
 use std::fs;
+use std::io;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -85,16 +86,25 @@ static PROGRAMS: RwLock<()> = RwLock::new(());
 
 /// Runs a command to its end.
 fn output(command: &mut Command) -> Output {
+    start(piped(command)).wait_with_output().unwrap()
+}
+
+/// Nothing comes in, and all that goes out is kept.
+fn piped(command: &mut Command) -> &mut Command {
     command
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
-        .stderr(Stdio::piped());
-    start(command).wait_with_output().unwrap()
+        .stderr(Stdio::piped())
 }
 
 fn start(command: &mut Command) -> Child {
+    start_if_there(command).unwrap()
+}
+
+/// Every program is started here.
+fn start_if_there(command: &mut Command) -> io::Result<Child> {
     let _starting = PROGRAMS.read().unwrap_or_else(PoisonError::into_inner);
-    command.spawn().unwrap()
+    command.spawn()
 }
 
 /// Writes a file that can be run.

@@ -4,10 +4,10 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 
 use crate::library::compile_source;
-use crate::{bible, compile, complaint, folder, output, write_program};
+use crate::{bible, compile, complaint, folder, output, piped, start_if_there, write_program};
 
 /// Maps the file that its argument names, opens the model, and says how that went.
 const OPEN: &str = include_str!("open.c");
@@ -103,11 +103,8 @@ fn without_proc(folder: &Path, command: &[&OsStr]) -> Option<Output> {
     let mut unshare = Command::new("unshare");
     unshare.current_dir(folder);
     unshare.args(["-rm", "sh", "-c"]).args([script, "sh"]);
-    let is_possible = |command: &mut Command| {
-        let output = command.arg("true").output();
-        output.is_ok_and(|output| output.status.success())
-    };
-    if !is_possible(&mut unshare) {
+    let possible = start_if_there(piped(unshare.arg("true"))).map(Child::wait_with_output);
+    if !possible.is_ok_and(|output| output.is_ok_and(|o| o.status.success())) {
         eprintln!("skipped: /proc cannot be hidden here");
         return None;
     }

@@ -138,8 +138,8 @@ fn a_tokenizer_that_cannot_be_used_is_no_part_of_an_executable() {
         "{message}"
     );
     fs::remove_file(path("tokenizer.json")).unwrap();
-    let made = Command::new("mkfifo").arg(path("tokenizer.json")).status();
-    assert!(made.unwrap().success());
+    let made = output(Command::new("mkfifo").arg(path("tokenizer.json")));
+    assert!(made.status.success());
     let message = compilation();
     assert!(
         message.contains("tokenizer.json: found a pipe"),
