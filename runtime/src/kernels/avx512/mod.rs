@@ -3,7 +3,7 @@
 //! | file     | kernels                                                                                 |
 //! |----------|-----------------------------------------------------------------------------------------|
 //! | `load`   | weights of each float type as vectors of sixteen f32                                    |
-//! | `matmul` | the float matmuls: which of the two below runs, or one for AVX2                         |
+//! | `matmul` | the products of floats: which of those below runs, or one for AVX2                      |
 //! | `dot`    | two to eight rows of `x`, where rows of weights are read one after the other            |
 //! | `rows`   | rows of floats and of cached integers, as the two below read them                       |
 //! | `short`  | at most eight rows of `x`, by short rows of weights                                     |
