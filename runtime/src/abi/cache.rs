@@ -14,6 +14,8 @@ use super::{Dtype, MATMUL_SCRATCH};
 pub const CACHE_GROUP: usize = 32;
 /// Bytes of a scale.
 pub const SCALE_BYTES: usize = 2;
+/// Bytes of a group of [`CACHE_GROUP`].
+pub const GROUP_BYTES: usize = SCALE_BYTES + CACHE_GROUP;
 
 /// Types of cached keys and values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]

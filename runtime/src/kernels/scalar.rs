@@ -113,19 +113,12 @@ unsafe extern "C" fn matmul<W: Weight, const ROUND: bool>(
     accumulate: usize,
     _scratch: *mut u8,
 ) {
-    for row in 0..m {
-        for col in 0..n {
-            // SAFETY: `row < m` and `col < n`, for which the caller gives `k` readable elements of both and a place.
-            unsafe {
-                let sum = dot::<W, ROUND>(
-                    x.add(row * x_stride),
-                    w.add(col * w_stride_bytes),
-                    W::BYTES,
-                    k,
-                );
-                store(out.add(row * out_stride + col), sum, accumulate);
-            }
-        }
+    // SAFETY: for rows below `m` and columns below `n` the caller gives `k` readable elements of both and a place.
+    unsafe {
+        each([m, n], out, out_stride, accumulate, |row, col| {
+            let (x, w) = (x.add(row * x_stride), w.add(col * w_stride_bytes));
+            dot::<W, ROUND>(x, w, W::BYTES, k)
+        });
     }
 }
 
@@ -143,19 +136,12 @@ unsafe extern "C" fn matmul_kn<W: Weight>(
     accumulate: usize,
     _scratch: *mut u8,
 ) {
-    for row in 0..m {
-        for col in 0..n {
-            // SAFETY: `row < m` and `col < n`, for which the caller gives `k` readable elements of both and a place.
-            unsafe {
-                let sum = dot::<W, false>(
-                    x.add(row * x_stride),
-                    w.add(col * W::BYTES),
-                    w_stride_bytes,
-                    k,
-                );
-                store(out.add(row * out_stride + col), sum, accumulate);
-            }
-        }
+    // SAFETY: for rows below `m` and columns below `n` the caller gives `k` readable elements of both and a place.
+    unsafe {
+        each([m, n], out, out_stride, accumulate, |row, col| {
+            let (x, w) = (x.add(row * x_stride), w.add(col * W::BYTES));
+            dot::<W, false>(x, w, w_stride_bytes, k)
+        });
     }
 }
 
@@ -189,13 +175,25 @@ fn sum(k: usize, term: impl Fn(usize) -> f32) -> f32 {
     sums.iter().sum()
 }
 
-/// Writes or adds a finished element.
+/// Writes, or adds to what is there, each element of a result of `m` rows and `n` columns.
 ///
 /// # Safety
-/// `out` is writable, and readable where `accumulate` is set.
-unsafe fn store(out: *mut f32, value: f32, accumulate: usize) {
-    // SAFETY: the caller gives an element that can be written, and read where it is added to.
-    unsafe { *out = if accumulate != 0 { *out + value } else { value } }
+/// The elements are writable, and readable where `accumulate` is set.
+unsafe fn each(
+    [m, n]: [usize; 2],
+    out: *mut f32,
+    out_stride: usize,
+    accumulate: usize,
+    element: impl Fn(usize, usize) -> f32,
+) {
+    for (row, col) in (0..m).flat_map(|row| (0..n).map(move |col| (row, col))) {
+        let value = element(row, col);
+        // SAFETY: the caller gives the element.
+        unsafe {
+            let out = out.add(row * out_stride + col);
+            *out = if accumulate != 0 { *out + value } else { value };
+        }
+    }
 }
 
 /// Applies `f`, computed in f64, to `n` elements in place.

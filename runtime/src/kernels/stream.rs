@@ -39,11 +39,7 @@ pub(super) fn fetch(ahead: Ahead, at: *const u8, bytes: usize) {
 /// [`LINES_AHEAD_BYTES`]. Asking for a line twice costs nearly nothing.
 #[inline(always)]
 pub(super) fn fetch_lines(at: *const u8, bytes: usize) {
-    for offset in (0..bytes).step_by(LINE_BYTES) {
-        let line = at.wrapping_add(LINES_AHEAD_BYTES + offset);
-        // SAFETY: a request reads nothing, and is ignored where nothing is mapped.
-        unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
-    }
+    ask_for(at.wrapping_add(LINES_AHEAD_BYTES), bytes);
 }
 
 /// Asks for the beginnings of the pages that a stream, about to read `bytes` bytes at `at`, comes to when it is further by
@@ -54,10 +50,6 @@ pub(super) fn fetch_lines(at: *const u8, bytes: usize) {
 pub(super) fn fetch_pages(at: *const u8, bytes: usize) {
     let from = at.addr() + AHEAD_BYTES;
     for page in (from.next_multiple_of(PAGE_BYTES)..from + bytes).step_by(PAGE_BYTES) {
-        for line in 0..FIRST_LINES {
-            let line = at.with_addr(page + line * LINE_BYTES);
-            // SAFETY: a request reads nothing, and is ignored where nothing is mapped.
-            unsafe { _mm_prefetch::<_MM_HINT_T1>(line.cast()) };
-        }
+        ask_for(at.with_addr(page), FIRST_LINES * LINE_BYTES);
     }
 }

@@ -199,7 +199,7 @@ fn products_agree([m, n, k]: [usize; 3], over_rows: bool, accumulate: bool) {
         });
         out.f32s(before.len())
     };
-    let wide = widen_all(cached, row_bytes, n, k);
+    let wide = widen(scalar_table(), cached, s, k);
     for t in sets().iter().map(|(_, t)| t).chain([scalar_table()]) {
         let found = run(t);
         for (i, found) in found.iter().enumerate() {
@@ -225,21 +225,4 @@ fn products_agree([m, n, k]: [usize; 3], over_rows: bool, accumulate: bool) {
             );
         }
     }
-}
-
-/// The first `k` values of each row.
-fn widen_all(rows: &[u8], row_bytes: usize, n: usize, k: usize) -> Vec<f32> {
-    let mut to = vec![0f32; n * k];
-    // SAFETY: as many rows, and room for the values.
-    unsafe {
-        (scalar_table().cache_q8_to_f32)(
-            rows.as_ptr(),
-            row_bytes,
-            n,
-            k,
-            CACHE_GROUP,
-            to.as_mut_ptr(),
-        );
-    }
-    to
 }

@@ -10,13 +10,10 @@ use super::load::F32;
 use super::matmul::{Call, Kernel};
 use super::quantize::{largest, packed};
 use super::{dot, strip};
-use crate::abi::cache::{SCALE_BYTES, cache_scale};
+use crate::abi::cache::{GROUP_BYTES, SCALE_BYTES, cache_scale};
 use crate::abi::quant::TINY;
-use crate::abi::{CACHE_GROUP, DECODE_TOKENS, MATMUL_SCRATCH};
+use crate::abi::{CACHE_GROUP, MATMUL_SCRATCH};
 use crate::kernels::stream::ask_for;
-
-/// Bytes of a whole group.
-const GROUP_BYTES: usize = SCALE_BYTES + CACHE_GROUP;
 
 /// [`crate::abi::NarrowFn`].
 pub(super) unsafe extern "C" fn narrow(x: *const f32, n: usize, group: usize, out: *mut u8) {
@@ -138,16 +135,13 @@ unsafe fn widened(
     width: usize,
     body: impl Fn(usize, usize, *const u8, usize),
 ) {
-    let (groups, most) = (width / CACHE_GROUP, MATMUL_SCRATCH / (width.max(1) * 4));
+    let most = MATMUL_SCRATCH / (width.max(1) * 4);
     let at_once = AT_ONCE.min(most.max(1));
     for first in (0..rows).step_by(at_once) {
         let n = at_once.min(rows - first);
-        for row in 0..n {
-            let from = c.w.wrapping_add((first + row) * c.w_stride);
-            ask_for(from.wrapping_add(at_once * c.w_stride), c.w_stride);
-            // SAFETY: the caller gives the row, and the scratch has room for it.
-            unsafe { widen_groups(from, groups, c.scratch.add(row * width * 4).cast()) }
-        }
+        let from = c.w.wrapping_add(first * c.w_stride);
+        // SAFETY: the caller gives the rows, and the scratch has room for them.
+        unsafe { widen(from, c.w_stride, n, width, CACHE_GROUP, c.scratch.cast()) };
         body(first, n, c.scratch, width * 4);
     }
 }
@@ -163,7 +157,7 @@ impl Kernel for Rows {
                 out: c.out.wrapping_add(first),
                 ..*c
             };
-            part.by_few(DECODE_TOKENS, |c| {
+            part.by_few(|c| {
                 // SAFETY: rows of floats in scratch, and the places of the caller's result that are theirs.
                 unsafe { dot::matmul::<F32, false>(c) }
             });
@@ -189,7 +183,7 @@ impl Kernel for Columns {
                 accumulate: c.accumulate || first > 0,
                 ..*c
             };
-            part.by_few(DECODE_TOKENS, |c| {
+            part.by_few(|c| {
                 // SAFETY: rows of floats in scratch, and the elements of the caller's `x` that are theirs.
                 unsafe { strip::matmul::<F32>(c) }
             });

@@ -110,11 +110,11 @@ impl Call {
         }
     }
 
-    /// Calls `body` with at most `few` rows of `x` at a time.
-    pub(in crate::kernels) fn by_few(&self, few: usize, body: impl Fn(&Call)) {
-        for first in (0..self.m).step_by(few) {
+    /// Calls `body` with at most [`DECODE_TOKENS`] rows of `x` at a time.
+    pub(in crate::kernels) fn by_few(&self, body: impl Fn(&Call)) {
+        for first in (0..self.m).step_by(DECODE_TOKENS) {
             body(&Call {
-                m: few.min(self.m - first),
+                m: DECODE_TOKENS.min(self.m - first),
                 ..self.below(first)
             });
         }

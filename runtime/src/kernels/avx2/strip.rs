@@ -8,10 +8,10 @@ use std::arch::x86_64::*;
 
 use super::load::{Weight, first_lanes};
 use super::matmul::Call;
+use crate::kernels::stream::ask_for;
 
 /// Rows of `w` of a run.
 const RUN: usize = 32;
-const LINE_BYTES: usize = 64;
 
 /// Chooses a strip of `m` rows by so many vectors of columns.
 ///
@@ -85,7 +85,7 @@ unsafe fn strip<W: Weight, const M: usize, const V: usize>(
         }
         for i in start..start + rows {
             if col == 0 {
-                fetch(c, i + RUN, W::BYTES);
+                ask_for(c.w.wrapping_add((i + RUN) * c.w_stride), c.n * W::BYTES);
             }
             add_row::<W, M, V>(c, i, c.w.add(i * c.w_stride + col * W::BYTES), &mut sums);
         }
@@ -137,17 +137,7 @@ unsafe fn add_row<W: Weight, const M: usize, const V: usize>(
     }
 }
 
-/// Asks for row `i` of the weights, wherever that is.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c")]
-fn fetch(c: &Call, i: usize, bytes: usize) {
-    let row = c.w.wrapping_add(i * c.w_stride);
-    for offset in (0..c.n * bytes).step_by(LINE_BYTES) {
-        _mm_prefetch::<_MM_HINT_T1>(row.wrapping_add(offset).cast());
-    }
-}
-
-/// The same for the last `n % 8` columns, from `col` on.
+/// [`strip`] for the last `n % 8` columns, from `col` on.
 ///
 /// # Safety
 /// As [`runs`]; the rows exist.

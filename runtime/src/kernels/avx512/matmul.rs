@@ -54,7 +54,7 @@ impl<W: Weight16, const WIDE: bool> Kernel for Columns<W, WIDE> {
 impl Kernel for CachedRows {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
     unsafe fn run(c: &Call) {
-        c.by_few(DECODE_TOKENS, |c| {
+        c.by_few(|c| {
             // SAFETY: the caller keeps the contract of `MatmulFn`, of rows in whole groups.
             unsafe { short::matmul::<CacheQ8>(c) }
         });
@@ -64,7 +64,7 @@ impl Kernel for CachedRows {
 impl Kernel for CachedColumns {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
     unsafe fn run(c: &Call) {
-        c.by_few(DECODE_TOKENS, |c| {
+        c.by_few(|c| {
             // SAFETY: the caller keeps the contract of `MatmulFn`, of rows in whole groups.
             unsafe { strip::matmul::<CacheQ8>(c) }
         });

@@ -3,8 +3,8 @@
 use std::arch::x86_64::*;
 
 use super::load::{Weight16, both};
-use crate::abi::CACHE_GROUP;
-use crate::abi::cache::SCALE_BYTES;
+use crate::abi::cache::{GROUP_BYTES, SCALE_BYTES};
+use crate::abi::{CACHE_GROUP, CacheType};
 use crate::kernels::avx2;
 use crate::kernels::avx2::matmul::Call;
 
@@ -38,6 +38,9 @@ pub(super) trait Pairs {
 
 /// Rows that are added to each other, weighed.
 pub(super) trait Strips {
+    /// Bytes of the first `n` elements of a row.
+    fn bytes(n: usize) -> usize;
+
     /// Elements `i..i + 32` of a row, `i` being a multiple of 32.
     ///
     /// # Safety
@@ -81,6 +84,10 @@ impl<W: Weight16> Pairs for W {
 }
 
 impl<W: Weight16> Strips for W {
+    fn bytes(n: usize) -> usize {
+        n * W::BYTES
+    }
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn strip(row: *const u8, i: usize) -> [__m512; 2] {
@@ -109,8 +116,6 @@ impl<W: Weight16> Strips for W {
 /// Rows of [`crate::abi::CacheType::Q8`] in whole groups of [`CACHE_GROUP`].
 pub(super) struct CacheQ8;
 
-/// Bytes of a group.
-const GROUP_BYTES: usize = SCALE_BYTES + CACHE_GROUP;
 const _: () = assert!(CACHE_GROUP == 32, "as many elements as are loaded at once");
 
 /// Address of the group that begins with element `i`, a multiple of the group's.
@@ -166,6 +171,10 @@ impl Pairs for CacheQ8 {
 }
 
 impl Strips for CacheQ8 {
+    fn bytes(n: usize) -> usize {
+        CacheType::Q8.bytes(n, CACHE_GROUP)
+    }
+
     #[inline]
     #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
     unsafe fn strip(row: *const u8, i: usize) -> [__m512; 2] {

@@ -117,10 +117,11 @@ unsafe fn products<W: Pairs, const M: usize, const R: usize>(
             let mut scales = [W::NO_SCALES; R];
             for (scales, pair) in scales.iter_mut().zip(pairs) {
                 *scales = W::scales(*pair, start);
-                for row in pair.iter().filter(|_| ahead.is_some()) {
-                    let next =
-                        row.wrapping_add(start / TERMS * W::BLOCK_BYTES + ahead.unwrap_or(0));
-                    ask_for(next, W::BLOCK_BYTES);
+            }
+            if let Some(ahead) = ahead {
+                for row in pairs.as_flattened() {
+                    let block = row.wrapping_add(start / TERMS * W::BLOCK_BYTES);
+                    ask_for(block.wrapping_add(ahead), W::BLOCK_BYTES);
                 }
             }
             let end = c.k.min(start + TERMS);

@@ -85,7 +85,7 @@ unsafe fn strip<W: Strips, const M: usize, const V: usize>(
         for i in start..start + rows {
             let row = c.w.add(i * c.w_stride);
             if col == 0 {
-                ask_for(row.wrapping_add(RUN * c.w_stride), c.w_stride);
+                ask_for(row.wrapping_add(RUN * c.w_stride), W::bytes(c.n));
             }
             let mut weights = [[_mm512_setzero_ps(); 2]; V];
             for (v, weights) in weights.iter_mut().enumerate() {

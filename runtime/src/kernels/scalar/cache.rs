@@ -2,9 +2,9 @@
 
 use half::bf16;
 
-use super::{store, sum};
+use super::{each, sum};
 use crate::abi::CACHE_GROUP;
-use crate::abi::cache::{SCALE_BYTES, cache_scale};
+use crate::abi::cache::{GROUP_BYTES, SCALE_BYTES, cache_scale};
 use crate::abi::quant::TINY;
 
 /// [`crate::abi::NarrowFn`].
@@ -98,15 +98,14 @@ pub(in crate::kernels) unsafe extern "C" fn matmul<const OVER_ROWS: bool>(
     accumulate: usize,
     _scratch: *mut u8,
 ) {
-    for (row, col) in (0..m).flat_map(|row| (0..n).map(move |col| (row, col))) {
-        // SAFETY: `row < m`, `col < n` and `i < k`, for which the caller gives readable elements of both and a place.
-        unsafe {
-            let sum = sum(k, |i| {
+    // SAFETY: for rows below `m`, columns below `n` and terms below `k` the caller gives readable elements of both and a place.
+    unsafe {
+        each([m, n], out, out_stride, accumulate, |row, col| {
+            sum(k, |i| {
                 let (at, element) = if OVER_ROWS { (i, col) } else { (col, i) };
                 *x.add(row * x_stride + i) * value(w.add(at * row_bytes), element)
-            });
-            store(out.add(row * out_stride + col), sum, accumulate);
-        }
+            })
+        });
     }
 }
 
@@ -115,7 +114,7 @@ pub(in crate::kernels) unsafe extern "C" fn matmul<const OVER_ROWS: bool>(
 /// # Safety
 /// The row has it.
 unsafe fn value(row: *const u8, i: usize) -> f32 {
-    let group = row.wrapping_add(i / CACHE_GROUP * (SCALE_BYTES + CACHE_GROUP));
+    let group = row.wrapping_add(i / CACHE_GROUP * GROUP_BYTES);
     // SAFETY: the caller's row has the value, and its group begins with a scale.
     unsafe {
         let scale = bf16::from_bits(group.cast::<u16>().read_unaligned());
