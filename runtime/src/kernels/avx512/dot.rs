@@ -8,10 +8,10 @@ use super::load::Weight16;
 use crate::kernels::avx2::dot::add_lanes;
 use crate::kernels::avx2::dot::several::ahead;
 use crate::kernels::avx2::matmul::Call;
+use crate::kernels::stream::ask_for;
 
 /// Terms that are added at once: in two vectors of an element's sums.
 const TERMS: usize = 32;
-const LINE_BYTES: usize = 64;
 
 /// Chooses a block: `m` rows of `x`, in one group or two, by so many rows of `w`.
 ///
@@ -77,10 +77,8 @@ unsafe fn block<W: Weight16, const M: usize, const R: usize>(c: &Call, col: usiz
     unsafe {
         for start in (0..whole).step_by(TERMS) {
             for r in 0..R {
-                for line in (0..TERMS * W::BYTES).step_by(LINE_BYTES) {
-                    let at = w.wrapping_add(r * c.w_stride + start * W::BYTES + line + ahead);
-                    _mm_prefetch::<_MM_HINT_T1>(at.cast());
-                }
+                let at = w.wrapping_add(r * c.w_stride + start * W::BYTES + ahead);
+                ask_for(at, TERMS * W::BYTES);
             }
             step::<W, M, R, 0>(c, w, start, &mut sums);
             step::<W, M, R, 1>(c, w, start + 16, &mut sums);
