@@ -20,7 +20,7 @@ use graver_runtime::abi::CLAIM_COUNTERS;
 use crate::graph::{Graph, Join, NodeId, Op, Program, ProgramKind, Role};
 use crate::units::counted;
 
-pub(crate) use columns::chunks_at_once;
+pub(crate) use columns::rows_at_once;
 pub(crate) use experts::{expert_tile, has_prologue, prologue_row_bytes, tile_row_bytes};
 pub use scratch::Scratch;
 pub(crate) use steps::largest_step;

@@ -6,15 +6,14 @@
 use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value};
-use graver_runtime::abi::cache::are_multiplied;
-use graver_runtime::abi::{CacheType, DECODE_TOKENS, KernelTable, StepContext};
+use graver_runtime::abi::{CacheType, KernelTable, StepContext};
 
 use super::kernel::Site;
 use super::vectors::narrow;
 use super::writer::Writer;
-use crate::graph::{Attention, Dest, ProgramKind, StateDecl, StateId};
+use crate::graph::{Attention, Dest, StateDecl, StateId};
 use crate::schedule::largest_step;
-use crate::schedule::scratch::{Area, widened_rows};
+use crate::schedule::scratch::Widened;
 
 /// Keys or values of one slot and head range.
 #[derive(Clone, Copy, Debug)]
@@ -159,23 +158,18 @@ pub(super) struct CacheRows {
     pub(super) dim: usize,
 }
 
-/// How products read rows that are not floats.
+/// How products read rows, and the address of their scratch.
 #[derive(Clone, Copy)]
 pub(super) struct WidenedRows {
-    /// Scratch for rows as f32, and how many it is for.
     base: Value,
-    rows: usize,
-    /// Whether few rows are multiplied with them, so that each is read once.
-    for_few: bool,
+    read: Widened,
 }
 
 impl WidenedRows {
-    /// Of a kernel whose products have at most `m` rows in decode; the scratch lies at `area`.
-    pub(super) fn of(e: &mut Writer, s: &Site, area: Area, m: usize) -> WidenedRows {
+    pub(super) fn of(e: &mut Writer, read: Widened) -> WidenedRows {
         WidenedRows {
-            base: e.scratch(area),
-            rows: widened_rows(s.kind),
-            for_few: s.kind == ProgramKind::Decode && m <= DECODE_TOKENS,
+            base: e.scratch(read.area),
+            read,
         }
     }
 }
@@ -210,8 +204,7 @@ impl CacheRows {
         body: impl FnOnce(&mut Writer, ProductRows, [Value; 2]),
     ) {
         let (from, zero) = (e.at(self.base, first, self.row_bytes), e.int(0));
-        let as_they_are = widened.for_few && are_multiplied(self.dim, self.group);
-        if self.dtype.float().is_some() || as_they_are {
+        if widened.read.as_they_lie(self.dtype, self.dim, self.group) {
             let rows = ProductRows {
                 base: from,
                 row_bytes: self.row_bytes,
@@ -219,9 +212,7 @@ impl CacheRows {
             };
             return body(e, rows, [zero, n]);
         }
-        e.range(zero, n, widened.rows, |e, i| {
-            let (left, most) = (e.sub(n, i), e.int(widened.rows));
-            let part = e.min(left, most);
+        e.pieces(zero, n, widened.read.rows, |e, i, part| {
             let from = e.at(from, i, self.row_bytes);
             self.widen(e, from, part, widened.base);
             let rows = ProductRows {

@@ -72,7 +72,7 @@ fn expert_chunks(
             to,
             first,
             n,
-            width: width * at_once,
+            width: at_once,
         }
     };
     match s.share() {
@@ -81,10 +81,8 @@ fn expert_chunks(
                 let (row, most) = (e.times(chunk, width), e.int(rows));
                 e.min(row, most)
             });
-            e.range(first, end, width * at_once, |e, first| {
-                let (left, most) = (e.sub(end, first), e.int(width * at_once));
-                let n = Count::Dynamic(e.min(left, most));
-                let chunk = run(e, rank, first, n);
+            e.pieces(first, end, at_once, |e, first, n| {
+                let chunk = run(e, rank, first, Count::Dynamic(n));
                 body(e, chunk);
             });
         }),

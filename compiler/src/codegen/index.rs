@@ -26,7 +26,7 @@ use crate::schedule::scratch::{IndexScratch, PICK_BINS, PickScratch};
 pub(super) fn scores(e: &mut Writer, s: &Site, i: &IndexScores, tile: Value) {
     let tile = Tile::load(e, tile);
     let scratch = IndexScratch::of(s.graph, i, s.kind);
-    let widened = WidenedRows::of(e, s, scratch.widened, i.heads);
+    let widened = WidenedRows::of(e, scratch.widened);
     let end = e.add(tile.position, tile.queries);
     let up = e.plus(end, KEY_BLOCK - 1);
     let block = i64::from(KEY_BLOCK.trailing_zeros());

@@ -88,11 +88,7 @@ impl SegmentHead<'_> {
     /// Calls `body` with each tile of queries from `from` on: its first one, and how many.
     fn tiles(&self, e: &mut Writer, from: Value, body: impl FnOnce(&mut Writer, [Value; 2])) {
         let n = self.span.queries;
-        e.range(from, n, QUERY_TILE, |e, first| {
-            let (left, most) = (e.sub(n, first), e.int(QUERY_TILE));
-            let rows = e.min(left, most);
-            body(e, [first, rows]);
-        });
+        e.pieces(from, n, QUERY_TILE, |e, first, rows| body(e, [first, rows]));
     }
 
     fn expanded(&self, e: &mut Writer, s: &Site) {
@@ -115,14 +111,12 @@ impl SegmentHead<'_> {
                 relative: None,
                 sinks: None,
             };
-            (pass, self.sums(e, s, &options, first))
+            (pass, self.sums(e, &options, first))
         };
         let (all, sums) = pass(e, zero, self.span.queries);
         all.clear(e, sums);
         let end = e.add(self.span.position, self.span.queries);
-        e.range(zero, end, EXPANDED_KEYS, |e, k| {
-            let (left, most) = (e.sub(end, k), e.int(EXPANDED_KEYS));
-            let n = e.min(left, most);
+        e.pieces(zero, end, EXPANDED_KEYS, |e, k, n| {
             self.expand(e, s, made, k, n);
             let first = self.first_tile(e, k);
             self.tiles(e, first, |e, [first, rows]| {
@@ -151,13 +145,13 @@ impl SegmentHead<'_> {
     }
 
     /// RunningSums of the queries from `first` on; scores are one tile's.
-    fn sums(&self, e: &mut Writer, s: &Site, a: &Attention, first: Value) -> RunningSums {
+    fn sums(&self, e: &mut Writer, a: &Attention, first: Value) -> RunningSums {
         let (base, state) = (e.scratch(self.scratch.sums), e.scratch(self.scratch.state));
         RunningSums {
             scores: e.scratch(self.scratch.scores),
             values: e.at(base, first, a.value_dim * 4),
             state: e.at(state, first, 8),
-            widened: WidenedRows::of(e, s, self.scratch.widened, QUERY_TILE),
+            widened: WidenedRows::of(e, self.scratch.widened),
         }
     }
 
@@ -229,7 +223,7 @@ impl SegmentHead<'_> {
                 relative: None,
                 sinks: None,
             };
-            let sums = self.sums(e, s, &l.attention, zero);
+            let sums = self.sums(e, &l.attention, zero);
             pass.run(e, s, sums);
             divide_rows(e, &l.attention, sums, rows, sums.values, l.rank() * 4);
             let (to, to_stride) = self.results(e, s, first);

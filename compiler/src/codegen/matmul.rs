@@ -21,7 +21,7 @@ use super::vectors::{activate, combine, count, divide, run_length, scale_by};
 use super::writer::{Count, Writer};
 use crate::graph::{Binary, Dest, Join, Matmul, MatmulOperands, NodeId};
 use crate::schedule::scratch::MatmulScratch;
-use crate::schedule::{Work, chunks_at_once};
+use crate::schedule::{Work, rows_at_once};
 
 /// Emits the kernel.
 pub(super) fn emit(e: &mut Writer, s: &Site, m: &Matmul) {
@@ -38,7 +38,7 @@ pub(super) fn emit(e: &mut Writer, s: &Site, m: &Matmul) {
         scratch,
         part,
         width: cut.0,
-        at_once: chunks_at_once(*cut, s.kind),
+        at_once: rows_at_once(*cut, s.kind),
         x,
         n_rows,
     };
@@ -71,22 +71,19 @@ fn own_rows(e: &mut Writer, s: &Site, chunks: &[Chunk]) {
 
 /// Chunks `first..end` of a part, many of them at once.
 fn own_runs(e: &mut Writer, s: &Site, c: &Chunk, first: Value, end: Value) {
-    let (n, zero) = (e.sub(end, first), e.int(0));
+    let [from, to] = [first, end].map(|chunk| {
+        let (row, most) = (e.times(chunk, c.width), e.int(c.m.parts[c.part].rows));
+        e.min(row, most)
+    });
+    let (n, zero) = (e.sub(to, from), e.int(0));
     let up = e.plus(n, c.at_once - 1);
     let runs = divide(e, up, c.at_once);
     e.own_chunks(zero, runs, |e, i| {
         let skipped = e.times(i, c.at_once);
-        let start = e.add(first, skipped);
-        let stop = e.plus(start, c.at_once);
-        let stop = e.min(stop, end);
-        let (from, to, rows) = (
-            e.times(start, c.width),
-            e.times(stop, c.width),
-            e.int(c.m.parts[c.part].rows),
-        );
-        let to = e.min(to, rows);
-        let n = e.sub(to, from);
-        c.emit(e, s, from, Count::Dynamic(n));
+        let first = e.add(from, skipped);
+        let (left, most) = (e.sub(to, first), e.int(c.at_once));
+        let n = Count::Dynamic(e.min(left, most));
+        c.emit(e, s, first, n);
     });
 }
 
@@ -158,7 +155,7 @@ struct Chunk<'a> {
     part: usize,
     /// Rows of every chunk but a part's last.
     width: usize,
-    /// Chunks that are computed with one product, at most.
+    /// Rows that are computed with one product, at most.
     at_once: usize,
     x: Rows,
     n_rows: Value,
@@ -175,7 +172,7 @@ impl Chunk<'_> {
         let part = &self.m.parts[self.part];
         let tile = Rows {
             base: e.scratch(self.scratch.tile),
-            stride: self.at_once * self.width * 4,
+            stride: self.at_once * 4,
         };
         let out = (part.epilogue.dest == Dest::Output).then(|| self.place(e, s, first));
         // The residual may lie where the result goes, so that the product must not be written there before it is read.
@@ -200,7 +197,7 @@ impl Chunk<'_> {
         if self.m.quantize_y {
             return Rows {
                 base: e.scratch(self.scratch.staged),
-                stride: self.at_once * self.width * 4,
+                stride: self.at_once * 4,
             };
         }
         let whole = s.out(e).columns(e, self.m.column(self.part));

@@ -99,7 +99,7 @@ impl RunningSums {
             scores: e.scratch(scratch.scores),
             values: e.scratch(scratch.values),
             state: e.scratch(scratch.state),
-            widened: WidenedRows::of(e, s, scratch.widened, a.group()),
+            widened: WidenedRows::of(e, scratch.widened),
         }
     }
 }

@@ -145,9 +145,7 @@ fn picked_keys(e: &mut Writer, s: &Site, pass: &KeyPass, sums: RunningSums, list
     let shared = s.graph.states[pass.a.state.0 as usize].shared;
     pass.clear(e, sums);
     let start = e.int(0);
-    e.range(start, list.n, KEY_BLOCK, |e, first| {
-        let (left, most) = (e.sub(list.n, first), e.int(KEY_BLOCK));
-        let n = e.min(left, most);
+    e.pieces(start, list.n, KEY_BLOCK, |e, first, n| {
         let keys = e.scratch(scratch.keys);
         let values = match shared {
             true => keys,

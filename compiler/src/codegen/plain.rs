@@ -42,10 +42,7 @@ pub(super) fn scores(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
     let o = s.read(|take| a.scores_operands(take));
     let q = s.rows(e, o.q);
     let scratch = UnfusedScratch::of(s.graph, a, s.kind);
-    let (side, widened) = (
-        s.keys(a.state),
-        WidenedRows::of(e, s, scratch.widened, query_tile(s.kind)),
-    );
+    let (side, widened) = (s.keys(a.state), WidenedRows::of(e, scratch.widened));
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);
     let seen = e.sub(keys.1, keys.0);
@@ -197,12 +194,7 @@ pub(super) fn mix(e: &mut Writer, s: &Site, a: &Attention, tile: Value) {
     let (p, out) = (s.read(|take| a.mix_operands(take)).p, s.out(e));
     let (side, widened) = (
         s.values(a.state),
-        WidenedRows::of(
-            e,
-            s,
-            UnfusedScratch::of(s.graph, a, s.kind).widened,
-            query_tile(s.kind),
-        ),
+        WidenedRows::of(e, UnfusedScratch::of(s.graph, a, s.kind).widened),
     );
     let heads = e.int(a.heads);
     let keys = tile.keys(e, a.reach);

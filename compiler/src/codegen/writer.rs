@@ -313,6 +313,21 @@ impl<'a> Writer<'a> {
         });
     }
 
+    /// Calls `body` with the beginning and the length of each piece of `from..to`, all but the last of which have `most`.
+    pub(super) fn pieces(
+        &mut self,
+        from: Value,
+        to: Value,
+        most: usize,
+        body: impl FnOnce(&mut Self, Value, Value),
+    ) {
+        self.range(from, to, most, |e, i| {
+            let (left, most) = (e.sub(to, i), e.int(most));
+            let n = e.min(left, most);
+            body(e, i, n);
+        });
+    }
+
     /// `while i < to`, from `from` on; `body` gives how much is added to `i`.
     pub(super) fn advance(
         &mut self,

@@ -57,12 +57,21 @@ fn usual_rows(total: usize, kind: ProgramKind) -> usize {
 /// Rows of weights that decode multiplies at once, about: a token's results take 16 KiB.
 const AT_ONCE: usize = 4096;
 
-/// Chunks, of `count` of `width` rows, that are computed with one product: in prefill one, in decode many of those that a thread has
-/// in a row, so that weights are read in long streams and what finishes rows is called for many.
-pub(crate) fn chunks_at_once((width, count): (usize, usize), kind: ProgramKind) -> usize {
+/// Rows of a matrix, cut as said, that are computed with one product.
+pub(crate) fn rows_at_once(cut: (usize, usize), kind: ProgramKind) -> usize {
+    chunks_together(cut, AT_ONCE, kind)
+}
+
+/// Rows of all chunks, of `count` of `width` rows, that are computed together: in prefill those of one; in decode those of many that a thread
+/// has in a row, about `most`, so that weights are read in long streams and what finishes rows is called for many.
+pub(super) fn chunks_together(
+    (width, count): (usize, usize),
+    most: usize,
+    kind: ProgramKind,
+) -> usize {
     match kind {
-        ProgramKind::Decode => (AT_ONCE / width).clamp(1, count.max(1)),
-        ProgramKind::Prefill => 1,
+        ProgramKind::Decode => width * (most / width.max(1)).clamp(1, count.max(1)),
+        ProgramKind::Prefill => width,
     }
 }
 
@@ -85,10 +94,10 @@ mod tests {
 
     #[test]
     fn decode_takes_whole_chunks_together() {
-        let at_once = |cut| chunks_at_once(cut, ProgramKind::Decode);
-        assert_eq!(at_once((32, 48)), 48);
-        assert_eq!(at_once((256, 501)), 16);
-        assert_eq!(at_once((5000, 3)), 1);
-        assert_eq!(chunks_at_once((32, 48), ProgramKind::Prefill), 1);
+        let at_once = |cut| rows_at_once(cut, ProgramKind::Decode);
+        assert_eq!(at_once((32, 48)), 48 * 32);
+        assert_eq!(at_once((256, 501)), 16 * 256);
+        assert_eq!(at_once((5000, 3)), 5000);
+        assert_eq!(rows_at_once((32, 48), ProgramKind::Prefill), 32);
     }
 }

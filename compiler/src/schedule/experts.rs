@@ -6,7 +6,7 @@
 
 use graver_runtime::abi::quant::{PANEL_ROWS, block_row_bytes};
 
-use super::columns::even_columns;
+use super::columns::{chunks_together, even_columns};
 use crate::graph::{ExpertsIn, Graph, Grouping, NodeId, Op, ProgramKind};
 
 /// Bytes of weights that a chunk of decode reads at most: half of a small second-level cache.
@@ -45,19 +45,10 @@ pub(super) fn expert_columns(
     (width, rows.div_ceil(width))
 }
 
-/// Chunks, of `count` of `width` rows of `row_bytes`, that are computed together where a thread has them in a row: in decode as many as
-/// stay in cache for the next token of the same expert.
-pub(super) fn chunks_at_once(
-    (width, count): (usize, usize),
-    row_bytes: usize,
-    kind: ProgramKind,
-) -> usize {
-    match kind {
-        ProgramKind::Decode => {
-            (DECODE_CHUNK_BYTES / (width * row_bytes).max(1)).clamp(1, count.max(1))
-        }
-        ProgramKind::Prefill => 1,
-    }
+/// Rows of an expert's matrix that are computed together where a thread has them in a row, cut as said: in decode as many as stay in cache
+/// for the next token of the same expert.
+pub(super) fn rows_at_once(cut: (usize, usize), row_bytes: usize, kind: ProgramKind) -> usize {
+    chunks_together(cut, DECODE_CHUNK_BYTES / row_bytes.max(1), kind)
 }
 
 /// Columns of a chunk that sums what all experts give, and chunks, for matrices of `rows` rows of `row_bytes`.

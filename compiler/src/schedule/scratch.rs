@@ -16,7 +16,7 @@ pub(crate) use area::PRODUCTS;
 pub use area::{Area, Scratch};
 pub(crate) use attention::{
     AttentionScratch, EXPANDED_KEYS, IndexScratch, LatentScratch, PICK_BINS, PickScratch,
-    SoftmaxScratch, UnfusedScratch, widened_rows,
+    SoftmaxScratch, UnfusedScratch, Widened,
 };
 pub(crate) use experts::{
     ActivateScratch, ExpertsInScratch, ExpertsOutScratch, RouteScratch, RoutingScratch,

@@ -64,7 +64,7 @@ pub enum Work {
         rows: usize,
         /// Chunks of each expert.
         chunks: usize,
-        /// Chunks of an expert that are computed together where a thread has them in a row, at most.
+        /// Rows of an expert that are computed together where a thread has them in a row, at most: whole chunks.
         at_once: usize,
     },
     /// All of it in one piece.
@@ -156,11 +156,11 @@ fn expert_work(
         PANEL_ROWS
     };
     let row_bytes = decl.bytes() / rows.max(1);
-    let cut = experts::expert_columns(g, rows, row_bytes, step, kind);
+    let (rows, chunks) = experts::expert_columns(g, rows, row_bytes, step, kind);
     Work::Experts {
-        rows: cut.0,
-        chunks: cut.1,
-        at_once: experts::chunks_at_once(cut, row_bytes, kind),
+        rows,
+        chunks,
+        at_once: experts::rows_at_once((rows, chunks), row_bytes, kind),
     }
 }
 
@@ -185,7 +185,7 @@ pub(super) fn channels(c: &ShortConv) -> usize {
 /// Columns of the result that are made together, at most: those of a chunk, or of several.
 pub(super) fn chunk_rows(graph: &Graph, node: NodeId, kind: ProgramKind) -> usize {
     match work(graph, node, kind) {
-        Work::Experts { rows, at_once, .. } => rows * at_once,
+        Work::Experts { at_once, .. } => at_once,
         Work::Columns(parts) => parts.iter().map(|p| p.0).max().unwrap_or(0),
         _ => 0,
     }

@@ -89,12 +89,7 @@ pub(super) fn tiles(
     c: Chunk,
     body: impl FnOnce(&mut Writer, Value, Value),
 ) {
-    let size = expert_tile(s.kind);
-    e.range(c.from, c.to, size, |e, i| {
-        let (left, most) = (e.sub(c.to, i), e.int(size));
-        let m = e.min(left, most);
-        body(e, i, m);
-    });
+    e.pieces(c.from, c.to, expert_tile(s.kind), body);
 }
 
 pub(super) fn rows_from(e: &mut Writer, rows: Rows, first: Value) -> Rows {

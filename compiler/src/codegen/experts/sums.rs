@@ -55,11 +55,10 @@ pub(in crate::codegen) fn experts_out(e: &mut Writer, s: &Site, x: &ExpertsOut) 
             own.clear(e);
             e.repeat(active, |e, rank| {
                 let expert = table.active(e, rank);
-                e.range(first, end, kernel.at_once, |e, first| {
-                    let (left, most) = (e.sub(end, first), e.int(kernel.at_once));
+                e.pieces(first, end, kernel.at_once, |e, first, n| {
                     let piece = TokenSums {
                         first,
-                        n: Count::Dynamic(e.min(left, most)),
+                        n: Count::Dynamic(n),
                         rows: columns(e, sums, first),
                     };
                     piece.add_expert(e, s, &kernel, expert);

@@ -1,10 +1,11 @@
 //! Scratch of attention: in one pass, unfused, and over latents.
 
-use graver_runtime::abi::{KEY_BLOCK, PREFILL_TOKENS, QUERY_TILE};
+use graver_runtime::abi::cache::are_multiplied;
+use graver_runtime::abi::{CacheType, DECODE_TOKENS, KEY_BLOCK, PREFILL_TOKENS, QUERY_TILE};
 
 use super::area::{Area, Layout};
 use crate::graph::{Attention, Graph, IndexScores, LatentAttention, ProgramKind, StateId};
-use crate::schedule::steps::picked_heads;
+use crate::schedule::steps::{picked_heads, query_tile};
 
 /// Keys that latent attention expands at once: few enough that keys and values of a head stay in the second-level cache.
 pub(crate) const EXPANDED_KEYS: usize = 128;
@@ -20,8 +21,8 @@ pub(crate) struct AttentionScratch {
     pub state: Area,
     /// What is added to a row's scores by distance, `[KEY_BLOCK]`.
     pub relative: Area,
-    /// Cached rows as f32, where they are not floats.
-    pub widened: Area,
+    /// For cached rows that are not floats.
+    pub widened: Widened,
     /// Keys that are picked, as they lie in the state, one after the other.
     pub keys: Area,
     /// Their values, where they are not the same rows.
@@ -51,11 +52,16 @@ impl AttentionScratch {
             values: layout.take("values", rows * a.value_dim * 4),
             state: layout.take("state", rows * 2 * 4),
             relative: layout.take("relative", relative_bytes(a)),
-            widened: layout.take("widened", widened_bytes(graph, a, kind)),
+            widened: Widened::take(layout, graph, a.state, &widths(a), (a.group(), kind)),
             keys: layout.take("keys", picked_bytes(a, state.row_bytes(a.head_dim))),
             picked_values: layout.take("picked values", picked_bytes(a, values)),
         }
     }
+}
+
+/// Values of keys and of values.
+fn widths(a: &Attention) -> [usize; 2] {
+    [a.head_dim, a.value_dim]
 }
 
 /// Bytes of a block of rows that are picked.
@@ -74,8 +80,8 @@ fn relative_bytes(a: &Attention) -> usize {
 pub(crate) struct UnfusedScratch {
     /// What is added to a row's scores by distance, `[KEY_BLOCK]`.
     pub relative: Area,
-    /// Cached rows as f32, where they are not floats.
-    pub widened: Area,
+    /// For cached rows that are not floats.
+    pub widened: Widened,
 }
 
 impl UnfusedScratch {
@@ -92,7 +98,7 @@ impl UnfusedScratch {
     ) -> Self {
         UnfusedScratch {
             relative: layout.take("relative", relative_bytes(a)),
-            widened: layout.take("widened", widened_bytes(graph, a, kind)),
+            widened: Widened::take(layout, graph, a.state, &widths(a), (query_tile(kind), kind)),
         }
     }
 }
@@ -102,8 +108,8 @@ impl UnfusedScratch {
 pub(crate) struct IndexScratch {
     /// Scores of each head, `[heads, KEY_BLOCK]`.
     pub heads: Area,
-    /// Cached rows as f32, where they are not floats.
-    pub widened: Area,
+    /// For cached rows that are not floats.
+    pub widened: Widened,
 }
 
 impl IndexScratch {
@@ -120,7 +126,7 @@ impl IndexScratch {
     ) -> Self {
         IndexScratch {
             heads: layout.take("heads", i.heads * KEY_BLOCK * 4),
-            widened: layout.take("widened", widened_bytes_of(graph, i.state, i.dim, kind)),
+            widened: Widened::take(layout, graph, i.state, &[i.dim], (i.heads, kind)),
         }
     }
 }
@@ -183,8 +189,8 @@ pub(crate) struct LatentScratch {
     pub sums: Area,
     /// Maximum and sum of each query of a step.
     pub state: Area,
-    /// Cached rows as f32, where they are not floats.
-    pub widened: Area,
+    /// For cached rows that are not floats.
+    pub widened: Widened,
 }
 
 impl LatentScratch {
@@ -208,29 +214,59 @@ impl LatentScratch {
             scores: layout.take("scores", QUERY_TILE * KEY_BLOCK * 4),
             sums: layout.take("sums", sums * 4),
             state: layout.take("state", PREFILL_TOKENS * 2 * 4),
-            widened: layout.take("widened", widened_bytes(graph, &l.attention, kind)),
+            widened: Widened::take(
+                layout,
+                graph,
+                l.attention.state,
+                &widths(&l.attention),
+                (QUERY_TILE, kind),
+            ),
         }
     }
 }
 
-/// Bytes of cached rows that are made into f32 at once; none where they are floats.
-fn widened_bytes(graph: &Graph, a: &Attention, kind: ProgramKind) -> usize {
-    widened_bytes_of(graph, a.state, a.head_dim.max(a.value_dim), kind)
+/// How products read cached rows that are not floats: as they lie, or from scratch, where they are f32.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Widened {
+    /// Rows as f32; empty where none have to be.
+    pub area: Area,
+    /// How many at once: few enough for the first-level cache where they are read once for a few heads, all keys of a block where many
+    /// queries read them.
+    pub rows: usize,
+    /// Whether few rows are multiplied with them, so that each is read once.
+    for_few: bool,
 }
 
-fn widened_bytes_of(graph: &Graph, state: StateId, width: usize, kind: ProgramKind) -> usize {
-    match graph.states[state.0 as usize].dtype.float() {
-        Some(_) => 0,
-        None => widened_rows(kind) * width * 4,
+impl Widened {
+    /// For the first values of rows of `state`, as many as one of `widths`, in products of at most `m` rows.
+    fn take(
+        layout: &mut Layout,
+        graph: &Graph,
+        state: StateId,
+        widths: &[usize],
+        (m, kind): (usize, ProgramKind),
+    ) -> Self {
+        let rows = match kind {
+            ProgramKind::Decode => 32,
+            ProgramKind::Prefill => KEY_BLOCK,
+        };
+        let read = Widened {
+            area: Area::default(),
+            rows,
+            for_few: kind == ProgramKind::Decode && m <= DECODE_TOKENS,
+        };
+        let decl = &graph.states[state.0 as usize];
+        let is_widened = |width: &&usize| !read.as_they_lie(decl.dtype, **width, decl.group());
+        let widest = widths.iter().filter(is_widened).max().unwrap_or(&0);
+        Widened {
+            area: layout.take("widened", rows * widest * 4),
+            ..read
+        }
     }
-}
 
-/// Cached rows that are made into f32 at once: few enough for the first-level cache where they are read once for a few
-/// heads, all keys of a block where many queries read them.
-pub(crate) fn widened_rows(kind: ProgramKind) -> usize {
-    match kind {
-        ProgramKind::Decode => 32,
-        ProgramKind::Prefill => KEY_BLOCK,
+    /// Whether products read rows of `width` values in groups of `group` as they lie.
+    pub(crate) fn as_they_lie(self, dtype: CacheType, width: usize, group: usize) -> bool {
+        dtype.float().is_some() || self.for_few && are_multiplied(width, group)
     }
 }
 

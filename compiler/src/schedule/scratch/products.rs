@@ -4,7 +4,7 @@ use graver_runtime::abi::quant::block_row_bytes;
 
 use super::area::{Area, Layout};
 use crate::graph::{Epilogue, Graph, Matmul, NodeId, ProgramKind};
-use crate::schedule::columns::{chunks_at_once, columns};
+use crate::schedule::columns::{columns, rows_at_once};
 use crate::schedule::steps::max_tokens;
 
 /// Of a matmul.
@@ -34,7 +34,7 @@ impl MatmulScratch {
         kind: ProgramKind,
     ) -> Self {
         let (tokens, k) = (max_tokens(kind), graph.width(graph.input(node)));
-        let at_once = |cut: &(usize, usize)| cut.0 * chunks_at_once(*cut, kind);
+        let at_once = |cut: &(usize, usize)| rows_at_once(*cut, kind);
         let widest = columns(graph, node, m, kind).iter().map(at_once).max();
         let tile = tokens * widest.unwrap_or(0) * 4;
         let rounds_norm = m.quantize_x && m.norm.is_some();
