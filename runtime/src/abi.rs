@@ -21,7 +21,7 @@ pub use manifest::{
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 18;
+pub const ABI_VERSION: u32 = 19;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -243,8 +243,8 @@ pub struct DeltaRun {
 /// Takes the steps of a [`DeltaRun`]. A column's result depends on no other column, and not on where a run of tokens is cut.
 pub type DeltaRuleFn = unsafe extern "C" fn(run: *const DeltaRun);
 
-/// Scratch bytes that every [`MatmulFn`] may use, 64-byte aligned.
-pub const MATMUL_SCRATCH: usize = 256 * 1024;
+/// Scratch bytes that every [`MatmulFn`] may use, 64-byte aligned. Most use a part of them.
+pub const MATMUL_SCRATCH: usize = 768 * 1024;
 
 /// Micro-kernels that generated code calls. Each has a scalar twin that defines it.
 #[repr(C)]

@@ -6,10 +6,9 @@
 
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::condcodes::IntCC;
 use cranelift_codegen::ir::{InstBuilder, Value};
-use graver_runtime::abi::KernelTable;
 use graver_runtime::abi::quant::{Block, GROUP};
+use graver_runtime::abi::{KernelTable, StepContext};
 
 use super::collective::finished;
 use super::epilogue::PartEpilogue;
@@ -17,11 +16,14 @@ use super::kernel::{Rows, Site};
 use super::norms::{NormBefore, quantize};
 use super::products::product;
 use super::share::Share;
-use super::vectors::{activate, combine, count, divide, run_length, scale_by};
+use super::vectors::{activate, combine, count, divide, scale_by};
 use super::writer::{Count, Writer};
 use crate::graph::{Binary, Dest, Join, Matmul, MatmulOperands, NodeId};
 use crate::schedule::scratch::MatmulScratch;
 use crate::schedule::{Work, rows_at_once};
+
+/// Claims of each thread, at least, where there are chunks enough.
+const CLAIMS: usize = 2;
 
 /// Emits the kernel.
 pub(super) fn emit(e: &mut Writer, s: &Site, m: &Matmul) {
@@ -32,17 +34,18 @@ pub(super) fn emit(e: &mut Writer, s: &Site, m: &Matmul) {
     let scratch = MatmulScratch::of(s.graph, s.kernel.node, m, s.kind);
     let operands = s.read(|take| m.operands(take));
     let x = prologue(e, s, (m, &operands), &scratch, n_rows);
-    let chunk = |(part, cut): (usize, &(usize, usize))| Chunk {
+    let at_once = rows_at_once(s.graph, s.kernel.node, m, plan, s.kind);
+    let chunk = |(part, (cut, at_once)): (usize, (&(usize, usize), usize))| Chunk {
         m,
         operands: &operands,
         scratch,
         part,
         width: cut.0,
-        at_once: rows_at_once(*cut, s.kind),
+        at_once,
         x,
         n_rows,
     };
-    let chunks: Vec<Chunk> = plan.iter().enumerate().map(chunk).collect();
+    let chunks: Vec<Chunk> = plan.iter().zip(at_once).enumerate().map(chunk).collect();
     match s.share() {
         Share::Static => own_rows(e, s, &chunks),
         Share::Claimed(_) => claimed(e, s, plan, &chunks),
@@ -87,33 +90,39 @@ fn own_runs(e: &mut Writer, s: &Site, c: &Chunk, first: Value, end: Value) {
     });
 }
 
-/// Chunks as they are claimed, of whichever part they are.
+/// Chunks as they are claimed, of whichever part they are: as many at a time as are computed at once, and as many for each claim, but at least
+/// [`CLAIMS`] claims of each thread, so that one that is late has fewer.
 fn claimed(e: &mut Writer, s: &Site, plan: &[(usize, usize)], chunks: &[Chunk]) {
-    let total = e.int(plan.iter().map(|p| p.1).sum::<usize>());
-    e.chunks(total, s.share(), |e, c| {
-        let done = e.b.create_block();
-        let mut first = 0;
-        for (part, (chunk, (_, count))) in chunks.iter().zip(plan).enumerate() {
-            let index = if first == 0 {
-                c
-            } else {
-                e.b.ins().iadd_imm_s(c, -(first as i64))
-            };
-            first += count;
-            if part + 1 == plan.len() {
-                chunk.one(e, s, index);
-                continue;
-            }
-            let (here, next) = (e.b.create_block(), e.b.create_block());
-            let mine = e.b.ins().icmp_imm_s(IntCC::SignedLessThan, c, first as i64);
-            e.b.ins().brif(mine, here, &[], next, &[]);
-            e.b.switch_to_block(here);
-            chunk.one(e, s, index);
-            e.jump(done);
-            e.b.switch_to_block(next);
+    let total: usize = plan.iter().map(|cut| cut.1).sum();
+    let together = |c: &Chunk| c.at_once / c.width.max(1);
+    let most = chunks.iter().map(together).max().unwrap_or(1).max(1);
+    let threads = e.field(offset_of!(StepContext, n_threads));
+    let total = e.int(total);
+    let claims = {
+        let most = e.times(threads, most);
+        let up = e.add(total, most);
+        let up = e.b.ins().iadd_imm_s(up, -1);
+        let (each, least) = (e.b.ins().udiv(up, most), e.int(CLAIMS));
+        let each = e.b.ins().umax(each, least);
+        let claims = e.mul(threads, each);
+        e.min(claims, total)
+    };
+    e.chunks(claims, s.share(), |e, claim| {
+        let next = e.plus(claim, 1);
+        let [from, to] = [claim, next].map(|i| {
+            let chunks = e.mul(i, total);
+            e.b.ins().udiv(chunks, claims)
+        });
+        let mut before = 0;
+        for (c, (_, count)) in chunks.iter().zip(plan) {
+            let [first, end] = [from, to].map(|chunk| {
+                let chunk = e.b.ins().iadd_imm_s(chunk, -(before as i64));
+                let most = e.int(*count);
+                e.clamp(chunk, most)
+            });
+            own_runs(e, s, c, first, end);
+            before += count;
         }
-        e.jump(done);
-        e.b.switch_to_block(done);
     });
 }
 
@@ -162,12 +171,6 @@ struct Chunk<'a> {
 }
 
 impl Chunk<'_> {
-    fn one(self, e: &mut Writer, s: &Site, index: Value) {
-        let first = e.times(index, self.width);
-        let n = run_length(e, self.m.parts[self.part].rows, self.width, first);
-        self.emit(e, s, first, n);
-    }
-
     fn emit(self, e: &mut Writer, s: &Site, first: Value, n: Count) {
         let part = &self.m.parts[self.part];
         let tile = Rows {

@@ -27,7 +27,7 @@ pub(super) fn columns(
     };
     let unit = if m.quantize_y {
         GROUP
-    } else if m.quantize_x || graph.is_quantized(graph.input(node)) {
+    } else if reads_int8(graph, node, m) {
         PANEL_ROWS
     } else {
         1
@@ -45,6 +45,11 @@ pub(super) fn columns(
     parts.iter().map(chunk).collect()
 }
 
+/// Whether the matmul `m` multiplies integers.
+fn reads_int8(graph: &Graph, node: NodeId, m: &Matmul) -> bool {
+    m.quantize_x || graph.is_quantized(graph.input(node))
+}
+
 /// Rows of a chunk that has nothing to keep together.
 fn usual_rows(total: usize, kind: ProgramKind) -> usize {
     let (wanted, step, most) = match kind {
@@ -57,22 +62,30 @@ fn usual_rows(total: usize, kind: ProgramKind) -> usize {
 /// Rows of weights that decode multiplies at once, about: a token's results take 16 KiB.
 const AT_ONCE: usize = 4096;
 
-/// Rows of a matrix, cut as said, that are computed with one product.
-pub(crate) fn rows_at_once(cut: (usize, usize), kind: ProgramKind) -> usize {
-    chunks_together(cut, AT_ONCE, kind)
+/// Rows of floats that prefill multiplies at once, at most: kernels read all rows of the step for each product, and may have to make them into other
+/// numbers.
+const PREFILL_AT_ONCE: usize = 288;
+
+/// Rows that a matmul computes with one product, of each of its parts, which are cut as `cuts` says.
+pub(crate) fn rows_at_once(
+    graph: &Graph,
+    node: NodeId,
+    m: &Matmul,
+    cuts: &[(usize, usize)],
+    kind: ProgramKind,
+) -> Vec<usize> {
+    let most = match kind {
+        ProgramKind::Decode => AT_ONCE,
+        ProgramKind::Prefill if reads_int8(graph, node, m) => 0,
+        ProgramKind::Prefill => PREFILL_AT_ONCE,
+    };
+    cuts.iter().map(|cut| chunks_together(*cut, most)).collect()
 }
 
-/// Rows of all chunks, of `count` of `width` rows, that are computed together: in prefill those of one; in decode those of many that a thread
-/// has in a row, about `most`, so that weights are read in long streams and what finishes rows is called for many.
-pub(super) fn chunks_together(
-    (width, count): (usize, usize),
-    most: usize,
-    kind: ProgramKind,
-) -> usize {
-    match kind {
-        ProgramKind::Decode => width * (most / width.max(1)).clamp(1, count.max(1)),
-        ProgramKind::Prefill => width,
-    }
+/// Rows of all chunks, of `count` of `width` rows, that are computed together: those of many that a thread has in a row, at most `most`, so that
+/// weights are read in long streams and what finishes rows is called for many.
+pub(super) fn chunks_together((width, count): (usize, usize), most: usize) -> usize {
+    width * (most / width.max(1)).clamp(1, count.max(1))
 }
 
 pub(super) fn even_columns(total: usize, kind: ProgramKind) -> (usize, usize) {
@@ -93,11 +106,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn decode_takes_whole_chunks_together() {
-        let at_once = |cut| rows_at_once(cut, ProgramKind::Decode);
-        assert_eq!(at_once((32, 48)), 48 * 32);
-        assert_eq!(at_once((256, 501)), 16 * 256);
-        assert_eq!(at_once((5000, 3)), 5000);
-        assert_eq!(rows_at_once((32, 48), ProgramKind::Prefill), 32);
+    fn whole_chunks_are_taken_together() {
+        let together = |cut| chunks_together(cut, AT_ONCE);
+        assert_eq!(together((32, 48)), 48 * 32);
+        assert_eq!(together((256, 501)), 16 * 256);
+        assert_eq!(together((5000, 3)), 5000);
+        assert_eq!(chunks_together((32, 48), 0), 32);
+        assert_eq!(chunks_together((48, 32), PREFILL_AT_ONCE), 288);
     }
 }

@@ -48,7 +48,10 @@ pub(super) fn expert_columns(
 /// Rows of an expert's matrix that are computed together where a thread has them in a row, cut as said: in decode as many as stay in cache
 /// for the next token of the same expert.
 pub(super) fn rows_at_once(cut: (usize, usize), row_bytes: usize, kind: ProgramKind) -> usize {
-    chunks_together(cut, DECODE_CHUNK_BYTES / row_bytes.max(1), kind)
+    match kind {
+        ProgramKind::Decode => chunks_together(cut, DECODE_CHUNK_BYTES / row_bytes.max(1)),
+        ProgramKind::Prefill => cut.0,
+    }
 }
 
 /// Columns of a chunk that sums what all experts give, and chunks, for matrices of `rows` rows of `row_bytes`.

@@ -32,6 +32,10 @@ mod vnni;
 pub use isa::{Isa, IsaError, VARIABLE};
 pub use record::{RecordError, VARIABLE as TUNED};
 
+/// Bytes of scratch for panels that are to stay in the second-level cache of any processor.
+#[cfg(target_arch = "x86_64")]
+const NEAR: usize = 256 * 1024;
+
 /// The kernels that a program runs in this process, which was compiled with a record of choices: those of [`Isa::chosen`] and [`Choices::chosen`].
 ///
 /// # Errors

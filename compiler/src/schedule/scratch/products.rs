@@ -34,8 +34,8 @@ impl MatmulScratch {
         kind: ProgramKind,
     ) -> Self {
         let (tokens, k) = (max_tokens(kind), graph.width(graph.input(node)));
-        let at_once = |cut: &(usize, usize)| rows_at_once(*cut, kind);
-        let widest = columns(graph, node, m, kind).iter().map(at_once).max();
+        let cuts = columns(graph, node, m, kind);
+        let widest = rows_at_once(graph, node, m, &cuts, kind).into_iter().max();
         let tile = tokens * widest.unwrap_or(0) * 4;
         let rounds_norm = m.quantize_x && m.norm.is_some();
         MatmulScratch {

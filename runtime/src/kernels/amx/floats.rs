@@ -22,18 +22,47 @@ use crate::kernels::avx512::pairs::{ROW_BYTES, TERMS, WIDTH, first_terms, pack, 
 pub(super) const ALL_PARTS: usize = 3;
 /// Bytes of a tile.
 const TILE: usize = ROWS * ROW_BYTES;
-/// Terms of a run.
-const DEPTH: usize = 512;
+/// Terms of a run, at most: a run costs a tile of sums a way from memory and back.
+const DEPTH: usize = 1024;
 /// Rows of `x` that are split together: two tiles.
 const HEIGHT: usize = 2 * ROWS;
-/// Bytes of a panel, which is a tile for every `TERMS`.
-const PANEL: usize = panel_bytes(DEPTH);
-const _: () = assert!(PANEL == DEPTH / TERMS * TILE);
-/// Bytes of the parts of `HEIGHT` rows.
-const SPLIT: usize = DEPTH / TERMS * ALL_PARTS * 2 * TILE;
-/// Panels made at once.
-const PANELS: usize = (MATMUL_SCRATCH - SPLIT) / PANEL;
-const _: () = assert!(PANELS >= 2 && SPLIT + PANELS * PANEL <= MATMUL_SCRATCH);
+const _: () =
+    assert!(Cut::new(1, ALL_PARTS).panels >= 2 && Cut::new(DEPTH, ALL_PARTS).panels >= 16);
+
+/// How a product is cut, so that the parts of some rows of `x` and the panels stay in the second-level cache.
+#[derive(Clone, Copy)]
+struct Cut {
+    /// Terms of a run, a whole number of tiles.
+    depth: usize,
+    /// Bytes of the parts of [`HEIGHT`] rows.
+    split: usize,
+    /// Bytes of a panel.
+    panel: usize,
+    /// Panels made at once, an even number.
+    panels: usize,
+}
+
+impl Cut {
+    /// Of `k` terms, in runs that are as long as each other.
+    const fn new(k: usize, parts: usize) -> Cut {
+        let runs = k.div_ceil(DEPTH);
+        let depth = k.div_ceil(runs).next_multiple_of(TERMS);
+        let split = depth / TERMS * parts * 2 * TILE;
+        let panel = panel_bytes(depth);
+        Cut {
+            depth,
+            split,
+            panel,
+            panels: (MATMUL_SCRATCH - split) / panel / 2 * 2,
+        }
+    }
+
+    /// Where a panel lies in scratch, behind the parts.
+    fn panel_at(&self, scratch: *mut u8, i: usize) -> *mut u8 {
+        debug_assert!(i < self.panels);
+        scratch.wrapping_add(self.split + i * self.panel)
+    }
+}
 
 /// Products of f32 with bf16; those of few rows are as for AVX-512.
 pub(super) struct Exact<U, const LINES: bool>(PhantomData<U>);
@@ -72,36 +101,42 @@ impl<U: Unit> Kernel for Rounded<U> {
 /// AVX-512, and `U`; the contract of [`crate::abi::MatmulFn`].
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
 unsafe fn runs<U: Unit, const PARTS: usize>(c: &Call) {
-    // SAFETY: the unit may be used. Scratch has room for the parts and for `PANELS` panels; the rows and columns exist.
+    // SAFETY: the unit may be used. Scratch has room for the parts and panels of `cut`; the rows and columns exist.
     unsafe {
         U::configure(&Shapes::new(&[(ROWS, ROW_BYTES); 8]));
-        for first in (0..c.n).step_by(PANELS * WIDTH) {
-            let cols = first..c.n.min(first + PANELS * WIDTH);
-            for start in (0..c.k).step_by(DEPTH) {
-                let terms = start..c.k.min(start + DEPTH);
+        let cut = Cut::new(c.k, PARTS);
+        for first in (0..c.n).step_by(cut.panels * WIDTH) {
+            let cols = first..c.n.min(first + cut.panels * WIDTH);
+            for start in (0..c.k).step_by(cut.depth) {
+                let terms = start..c.k.min(start + cut.depth);
                 for (i, col) in cols.clone().step_by(WIDTH).enumerate() {
                     let rows = WIDTH.min(cols.end - col);
-                    pack(c, col..col + rows, terms.clone(), DEPTH, panel(c, i));
+                    let to = cut.panel_at(c.scratch, i);
+                    pack(c, col..col + rows, terms.clone(), cut.depth, to);
                 }
                 for top in (0..c.m).step_by(HEIGHT) {
                     let rows = top..c.m.min(top + HEIGHT);
                     split::<PARTS>(c, rows.clone(), terms.clone());
+                    let pairs = cols.len().div_ceil(2 * WIDTH);
                     for (i, col) in cols.clone().step_by(2 * WIDTH).enumerate() {
                         let cols = col..cols.end.min(col + 2 * WIDTH);
                         let panels =
-                            [2 * i, (2 * i + 1).min(PANELS - 1)].map(|i| panel(c, i).cast_const());
-                        sweep::<U, PARTS>(c, rows.clone(), cols, terms.clone(), panels);
+                            [2 * i, 2 * i + 1].map(|i| cut.panel_at(c.scratch, i).cast_const());
+                        // While two panels are swept, the next rows come nearer, each time some.
+                        let next = [i, i + 1].map(|i| c.m.min(rows.end + HEIGHT * i / pairs));
+                        sweep::<U, PARTS>(
+                            c,
+                            (rows.clone(), next[0]..next[1]),
+                            cols,
+                            terms.clone(),
+                            panels,
+                        );
                     }
                 }
             }
         }
         U::release();
     }
-}
-
-/// Where a panel lies in scratch, behind the parts.
-fn panel(c: &Call, i: usize) -> *mut u8 {
-    c.scratch.wrapping_add(SPLIT + i * PANEL)
 }
 
 /// Where a tile of the parts lies: of the `step`-th `TERMS`, of part `part`, of rows `16 · half..`.
@@ -116,9 +151,9 @@ fn part_tile<const PARTS: usize>(c: &Call, step: usize, part: usize, half: usize
 /// As [`runs`]; the rows, at most `HEIGHT`, and the terms exist.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
 unsafe fn split<const PARTS: usize>(c: &Call, rows: Range<usize>, terms: Range<usize>) {
-    for (r, row) in rows.enumerate() {
-        for (step, i) in terms.clone().step_by(TERMS).enumerate() {
-            let mask = first_terms(terms.end - i);
+    for (step, i) in terms.clone().step_by(TERMS).enumerate() {
+        let mask = first_terms(terms.end - i);
+        for (r, row) in rows.clone().enumerate() {
             let x = c.x.wrapping_add(row * c.x_stride + i);
             // SAFETY: the elements in the mask exist; scratch has a tile for each half and part of every `TERMS`.
             unsafe {
@@ -234,7 +269,7 @@ struct Place {
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
 unsafe fn sweep<U: Unit, const PARTS: usize>(
     c: &Call,
-    rows: Range<usize>,
+    (rows, next): (Range<usize>, Range<usize>),
     cols: Range<usize>,
     terms: Range<usize>,
     panels: [*const u8; 2],
@@ -272,12 +307,11 @@ unsafe fn sweep<U: Unit, const PARTS: usize>(
                 stride: ROW_BYTES,
             }
         });
-        let steps = terms.len().div_ceil(TERMS);
         match (rows.len() > ROWS, cols.len() > WIDTH) {
-            (false, false) => block::<U, PARTS, 1, 1>(c, &places, steps, resume, panels),
-            (false, true) => block::<U, PARTS, 1, 2>(c, &places, steps, resume, panels),
-            (true, false) => block::<U, PARTS, 2, 1>(c, &places, steps, resume, panels),
-            (true, true) => block::<U, PARTS, 2, 2>(c, &places, steps, resume, panels),
+            (false, false) => block::<U, PARTS, 1, 1>(c, &places, (terms, next), resume, panels),
+            (false, true) => block::<U, PARTS, 1, 2>(c, &places, (terms, next), resume, panels),
+            (true, false) => block::<U, PARTS, 2, 1>(c, &places, (terms, next), resume, panels),
+            (true, true) => block::<U, PARTS, 2, 2>(c, &places, (terms, next), resume, panels),
         }
         for (i, (there, columns)) in parts.into_iter().enumerate() {
             if (there, columns) != (ROWS, WIDTH) && columns > 0 {
@@ -298,7 +332,7 @@ unsafe fn sweep<U: Unit, const PARTS: usize>(
 unsafe fn block<U: Unit, const PARTS: usize, const R: usize, const P: usize>(
     c: &Call,
     places: &[Place; 4],
-    steps: usize,
+    (terms, next): (Range<usize>, Range<usize>),
     resume: bool,
     panels: [*const u8; 2],
 ) {
@@ -310,7 +344,12 @@ unsafe fn block<U: Unit, const PARTS: usize, const R: usize, const P: usize>(
         begin::<U, 1>(&places[1], beside, resume);
         begin::<U, 2>(&places[2], below, resume);
         begin::<U, 3>(&places[3], below && beside, resume);
-        for step in 0..steps {
+        for (step, i) in terms.step_by(TERMS).enumerate() {
+            for row in next.clone() {
+                let x = c.x.wrapping_add(row * c.x_stride + i);
+                _mm_prefetch::<_MM_HINT_T1>(x.cast());
+                _mm_prefetch::<_MM_HINT_T1>(x.wrapping_add(TERMS / 2).cast());
+            }
             U::load::<6>(panels[0].add(step * TILE), ROW_BYTES);
             if beside {
                 U::load::<7>(panels[1].add(step * TILE), ROW_BYTES);

@@ -10,14 +10,14 @@ use std::ops::Range;
 use super::load::Weight;
 use super::matmul::Call;
 use super::panel::{self, Transpose, WIDTH};
-use crate::abi::MATMUL_SCRATCH;
+use crate::kernels::NEAR;
 
 /// Rows of a tile: with two vectors of columns, twelve sums, two weights and one broadcast fill the registers.
 const HEIGHT: usize = 6;
 /// Terms of a run: a panel takes 16 KiB, half of the first-level cache.
 const DEPTH: usize = 256;
 /// Panels made at once.
-const PANELS: usize = MATMUL_SCRATCH / (DEPTH * WIDTH * size_of::<f32>());
+const PANELS: usize = NEAR / (DEPTH * WIDTH * size_of::<f32>());
 /// Rows of `x` that sweep the panels together, a whole number of tiles: 120 KiB of each run.
 const ROWS: usize = 20 * HEIGHT;
 

@@ -8,7 +8,8 @@ use std::ops::Range;
 
 use super::pairs::{ROW_BYTES, TERMS, WIDTH, first_terms, pack, panel_bytes};
 use super::tile::store;
-use crate::abi::{DECODE_TOKENS, MATMUL_SCRATCH};
+use crate::abi::DECODE_TOKENS;
+use crate::kernels::NEAR;
 use crate::kernels::avx2::matmul::{Call, Kernel};
 use crate::kernels::avx2::rounded::few;
 
@@ -26,8 +27,8 @@ const X_BYTES: usize = 2 * DEPTH + 64;
 const ROUNDED: usize = ROWS * X_BYTES;
 const PANEL: usize = panel_bytes(DEPTH);
 /// Panels made at once: whole tiles.
-const MADE: usize = (MATMUL_SCRATCH - ROUNDED) / PANEL / PANELS * PANELS;
-const _: () = assert!(MADE >= PANELS && ROUNDED + MADE * PANEL <= MATMUL_SCRATCH);
+const MADE: usize = (NEAR - ROUNDED) / PANEL / PANELS * PANELS;
+const _: () = assert!(MADE >= PANELS && ROUNDED + MADE * PANEL <= NEAR);
 
 /// What the processor must have besides AVX-512 with VL and BW.
 pub(super) fn usable() -> bool {
