@@ -156,15 +156,23 @@ pub(super) unsafe fn few<S: Sums>(c: &Call) {
     }
 }
 
-/// Each panel once, for `C` rows of activations.
+/// Each panel once, for `C` rows of activations. For one row the halves of the matrix are read side by side: its products take so little time
+/// that waiting for a single stream would be most of it.
 ///
 /// # Safety
 /// As [`product`], with `m == C`.
 #[inline(always)]
 pub(super) unsafe fn once<S: Sums, const C: usize>(c: &Call) {
-    for panel in 0..c.n.div_ceil(PANEL_ROWS) {
-        // SAFETY: the panel, the rows and all groups exist.
-        unsafe { block::<S, C, true>(c, panel, 0, 0..c.groups) }
+    let panels = c.n.div_ceil(PANEL_ROWS);
+    let half = if C == 1 { panels / 2 } else { 0 };
+    // SAFETY: the panels, the rows and all groups exist.
+    unsafe {
+        for panel in 0..half {
+            block::<S, C, 2, true>(c, [panel, half + panel], 0, 0..c.groups);
+        }
+        for panel in 2 * half..panels {
+            block::<S, C, 1, true>(c, [panel], 0, 0..c.groups);
+        }
     }
 }
 
@@ -182,10 +190,10 @@ unsafe fn tiles<S: Sums>(c: &Call) {
                 // SAFETY: the panel, its groups and as many rows exist.
                 unsafe {
                     match c.m - row {
-                        1 => block::<S, 1, false>(c, panel, row, groups),
-                        2 => block::<S, 2, false>(c, panel, row, groups),
-                        3 => block::<S, 3, false>(c, panel, row, groups),
-                        _ => block::<S, TILE, false>(c, panel, row, groups),
+                        1 => block::<S, 1, 1, false>(c, [panel], row, groups),
+                        2 => block::<S, 2, 1, false>(c, [panel], row, groups),
+                        3 => block::<S, 3, 1, false>(c, [panel], row, groups),
+                        _ => block::<S, TILE, 1, false>(c, [panel], row, groups),
                     }
                 }
             }
@@ -193,56 +201,63 @@ unsafe fn tiles<S: Sums>(c: &Call) {
     }
 }
 
-/// A panel with `C` rows of activations, which comes from memory if it is read `ONCE`.
+/// `P` panels with `C` rows of activations, which come from memory if they are read `ONCE`.
 ///
 /// # Safety
-/// As [`product`]; the panel, `C` rows from `row` on and the groups exist.
+/// As [`product`]; the panels, `C` rows from `row` on and the groups exist.
 #[inline(always)]
-unsafe fn block<S: Sums, const C: usize, const ONCE: bool>(
+unsafe fn block<S: Sums, const C: usize, const P: usize, const ONCE: bool>(
     c: &Call,
-    panel: usize,
+    panels: [usize; P],
     row: usize,
     groups: Range<usize>,
 ) {
-    let lanes = (c.n - panel * PANEL_ROWS).min(PANEL_ROWS);
     let bytes = S::QUANT.group_bytes() + S::QUANT.head_bytes();
     let ahead = if C > SEEN_AMONG {
         Ahead::Lines
     } else {
         S::AHEAD
     };
-    // SAFETY: what the caller promises exists, and of the result's 8 columns only `lanes` are touched.
+    let lanes = panels.map(|panel| (c.n - panel * PANEL_ROWS).min(PANEL_ROWS));
+    // SAFETY: what the caller promises exists, and of each panel's 8 columns of the result only as many as there are are touched.
     unsafe {
-        let out = c.out.add(row * c.out_stride + panel * PANEL_ROWS);
-        let w = c.w.add(panel * S::QUANT.panel_bytes(c.groups * GROUP));
+        let out = panels.map(|panel| c.out.add(row * c.out_stride + panel * PANEL_ROWS));
+        let panel_bytes = S::QUANT.panel_bytes(c.groups * GROUP);
+        let w = panels.map(|panel| c.w.add(panel * panel_bytes));
         let mut x = [c.x.cast::<Block>(); C];
         for (i, x) in x.iter_mut().enumerate() {
             let row = c.x.add((row + i) * c.x_stride).cast::<Block>();
             *x = row.add(groups.start);
         }
-        let mut sums = [_mm256_setzero_ps(); C];
+        let mut sums = [[_mm256_setzero_ps(); C]; P];
         if groups.start > 0 {
-            for (i, sum) in sums.iter_mut().enumerate() {
-                *sum = load(out.add(i * c.out_stride), lanes);
+            for (p, sums) in sums.iter_mut().enumerate() {
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum = load(out[p].add(i * c.out_stride), lanes[p]);
+                }
             }
         }
-        let mut units = [_mm256_setzero_ps(); 2];
+        let mut units = [[_mm256_setzero_ps(); 2]; P];
         for g in groups {
-            let group = w.add(S::QUANT.group_at(g));
-            if ONCE {
-                fetch(ahead, group, bytes);
+            for p in 0..P {
+                let group = w[p].add(S::QUANT.group_at(g));
+                if ONCE {
+                    fetch(ahead, group, bytes);
+                }
+                // Runs of groups are whole super-blocks, so that each is begun at its head.
+                if g.is_multiple_of(S::QUANT.super_groups()) {
+                    units[p] = head(S::QUANT, w[p].add(S::QUANT.head_at(g)));
+                }
+                add_group::<S, C>(group, units[p], x, &mut sums[p]);
             }
-            // Runs of groups are whole super-blocks, so that each is begun at its head.
-            if g.is_multiple_of(S::QUANT.super_groups()) {
-                units = head(S::QUANT, w.add(S::QUANT.head_at(g)));
-            }
-            add_group::<S, C>(group, units, x, &mut sums);
             for x in &mut x {
                 *x = x.add(1);
             }
         }
-        for (i, sum) in sums.into_iter().enumerate() {
-            store(out.add(i * c.out_stride), sum, lanes);
+        for (p, sums) in sums.into_iter().enumerate() {
+            for (i, sum) in sums.into_iter().enumerate() {
+                store(out[p].add(i * c.out_stride), sum, lanes[p]);
+            }
         }
     }
 }
