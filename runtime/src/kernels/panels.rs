@@ -156,15 +156,18 @@ pub(super) unsafe fn few<S: Sums>(c: &Call) {
     }
 }
 
-/// Each panel once, for `C` rows of activations. For one row the halves of the matrix are read side by side: its products take so little time
-/// that waiting for a single stream would be most of it.
+/// Each panel once, for `C` rows of activations. For one row, whose products take so little time that waiting for a single stream would be most of it,
+/// the halves of the matrix are read side by side where lines are asked for.
 ///
 /// # Safety
 /// As [`product`], with `m == C`.
 #[inline(always)]
 pub(super) unsafe fn once<S: Sums, const C: usize>(c: &Call) {
     let panels = c.n.div_ceil(PANEL_ROWS);
-    let half = if C == 1 { panels / 2 } else { 0 };
+    let half = match S::AHEAD {
+        Ahead::Lines if C == 1 => panels / 2,
+        Ahead::Lines | Ahead::Pages => 0,
+    };
     // SAFETY: the panels, the rows and all groups exist.
     unsafe {
         for panel in 0..half {
