@@ -229,11 +229,15 @@ fn many_rows() {
 #[test]
 fn long_sums() {
     agree_on(product(&[1, 3, 8, 9, 14], &[5, 40], &[255, 256, 257, 700]));
+    // Longer than a run of any kernel.
+    agree_on(product(&[1, 9, 40], &[5, 40], &[1100, 2080]));
 }
 
 #[test]
 fn many_columns() {
     agree_on(product(&[1, 4, 9], &[300, 530], &[19]));
+    // More panels of a whole run than any kernel makes at once.
+    agree_on(product(&[33], &[310], &[1050]));
 }
 
 #[test]
