@@ -64,7 +64,7 @@ const AT_ONCE: usize = 4096;
 
 /// Rows of floats that prefill multiplies at once, at most: kernels read all rows of the step for each product, and may have to make them into other
 /// numbers.
-const PREFILL_AT_ONCE: usize = 288;
+pub(super) const PREFILL_AT_ONCE: usize = 288;
 
 /// Rows that a matmul computes with one product, of each of its parts, which are cut as `cuts` says.
 pub(crate) fn rows_at_once(

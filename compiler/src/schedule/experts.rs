@@ -6,7 +6,7 @@
 
 use graver_runtime::abi::quant::{PANEL_ROWS, block_row_bytes};
 
-use super::columns::{chunks_together, even_columns};
+use super::columns::{PREFILL_AT_ONCE, chunks_together, even_columns};
 use crate::graph::{ExpertsIn, Graph, Grouping, NodeId, Op, ProgramKind};
 
 /// Bytes of weights that a chunk of decode reads at most: half of a small second-level cache.
@@ -54,8 +54,12 @@ pub(super) fn rows_at_once(cut: (usize, usize), row_bytes: usize, kind: ProgramK
     }
 }
 
-/// Columns of a chunk that sums what all experts give, and chunks, for matrices of `rows` rows of `row_bytes`.
-pub(super) fn sum_columns(rows: usize, row_bytes: usize, kind: ProgramKind) -> (usize, usize) {
+/// Columns of a chunk that sums what all experts give, and chunks, for matrices of `rows` rows of `row_bytes`, of floats or integers.
+pub(super) fn sum_columns(
+    (rows, row_bytes): (usize, usize),
+    of_floats: bool,
+    kind: ProgramKind,
+) -> (usize, usize) {
     let width = match kind {
         // A thread reads a run of every expert, and prefetches past a run's end are wasted: half as many chunks as
         // elsewhere, so that runs are longer.
@@ -63,6 +67,11 @@ pub(super) fn sum_columns(rows: usize, row_bytes: usize, kind: ProgramKind) -> (
             let most = DECODE_CHUNK_BYTES / 2 / row_bytes.max(1) / PANEL_ROWS * PANEL_ROWS;
             let wanted = rows.div_ceil(32).next_multiple_of(PANEL_ROWS);
             wanted.min(most.max(PANEL_ROWS))
+        }
+        // Every product reads all of an expert's tokens, which kernels for floats may have to make into other numbers.
+        ProgramKind::Prefill if of_floats => {
+            let wanted = rows.div_ceil(8).next_multiple_of(16);
+            wanted.min(PREFILL_AT_ONCE)
         }
         ProgramKind::Prefill => return even_columns(rows, kind),
     };

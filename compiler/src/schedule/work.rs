@@ -115,7 +115,9 @@ pub(super) fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
         }
         Cut::ExpertsOut(e) => {
             let row_bytes = sum_row_bytes(graph, node, e);
-            Work::Columns(vec![experts::sum_columns(e.rows, row_bytes, kind)])
+            let of_floats = !graph.is_quantized(graph.input(node));
+            let cut = experts::sum_columns((e.rows, row_bytes), of_floats, kind);
+            Work::Columns(vec![cut])
         }
     }
 }
