@@ -17,6 +17,7 @@ mod index;
 mod kernel;
 mod latent;
 mod listing;
+mod loops;
 mod matmul;
 mod norms;
 mod online;
