@@ -110,10 +110,7 @@ fn own_experts(
     let (first, end) = (divide(e, from, chunks), divide(e, up, chunks));
     e.own_chunks(first, end, |e, rank| {
         let (before, most) = (e.times(rank, chunks), e.int(chunks));
-        let run = [from, to].map(|chunk| {
-            let inside = e.sub(chunk, before);
-            e.clamp(inside, most)
-        });
+        let run = e.inside((from, to), before, most);
         body(e, rank, run);
     });
 }

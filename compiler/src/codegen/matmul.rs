@@ -57,13 +57,11 @@ pub(super) fn emit(e: &mut Writer, s: &Site, m: &Matmul) {
 fn own_rows(e: &mut Writer, s: &Site, chunks: &[Chunk]) {
     let rows = |c: &Chunk| c.m.parts[c.part].rows;
     let total = e.int(chunks.iter().map(rows).sum::<usize>());
-    let (from, to) = e.own_run(total);
+    let own = e.own_run(total);
     let mut before = 0;
     for c in chunks {
-        let [first, end] = [from, to].map(|row| {
-            let row = e.b.ins().iadd_imm_s(row, -(before as i64));
-            let most = e.int(rows(c));
-            let row = e.clamp(row, most);
+        let (skipped, n) = (e.int(before), e.int(rows(c)));
+        let [first, end] = e.inside(own, skipped, n).map(|row| {
             let up = e.plus(row, c.width - 1);
             divide(e, up, c.width)
         });
@@ -90,8 +88,8 @@ fn own_runs(e: &mut Writer, s: &Site, c: &Chunk, first: Value, end: Value) {
     });
 }
 
-/// Chunks as they are claimed, of whichever part they are: as many at a time as are computed at once, and as many for each claim, but at least
-/// [`CLAIMS`] claims of each thread, so that one that is late has fewer.
+/// Chunks as they are claimed, of whichever part they are. A claim has as many as any other, or nearly, and no more than are computed at once; there are
+/// [`CLAIMS`] for each thread, or more, so that one that is late takes fewer.
 fn claimed(e: &mut Writer, s: &Site, plan: &[(usize, usize)], chunks: &[Chunk]) {
     let total: usize = plan.iter().map(|cut| cut.1).sum();
     let together = |c: &Chunk| c.at_once / c.width.max(1);
@@ -108,18 +106,11 @@ fn claimed(e: &mut Writer, s: &Site, plan: &[(usize, usize)], chunks: &[Chunk]) 
         e.min(claims, total)
     };
     e.chunks(claims, s.share(), |e, claim| {
-        let next = e.plus(claim, 1);
-        let [from, to] = [claim, next].map(|i| {
-            let chunks = e.mul(i, total);
-            e.b.ins().udiv(chunks, claims)
-        });
+        let claimed = e.part(total, claim, claims);
         let mut before = 0;
         for (c, (_, count)) in chunks.iter().zip(plan) {
-            let [first, end] = [from, to].map(|chunk| {
-                let chunk = e.b.ins().iadd_imm_s(chunk, -(before as i64));
-                let most = e.int(*count);
-                e.clamp(chunk, most)
-            });
+            let (skipped, n) = (e.int(before), e.int(*count));
+            let [first, end] = e.inside(claimed, skipped, n);
             own_runs(e, s, c, first, end);
             before += count;
         }

@@ -33,12 +33,27 @@ impl Writer<'_> {
     /// The run of `n` chunks that is this thread's.
     pub(super) fn own_run(&mut self, n: Value) -> (Value, Value) {
         let threads = self.field(offset_of!(StepContext, n_threads));
-        let next = self.plus(self.thread, 1);
-        let (from, to) = (self.mul(self.thread, n), self.mul(next, n));
-        (
-            self.b.ins().udiv(from, threads),
-            self.b.ins().udiv(to, threads),
-        )
+        self.part(n, self.thread, threads)
+    }
+
+    /// The `i`-th of `parts` runs that are as long as each other, or nearly, and together all of `n`.
+    pub(super) fn part(&mut self, n: Value, i: Value, parts: Value) -> (Value, Value) {
+        let next = self.plus(i, 1);
+        let (from, to) = (self.mul(i, n), self.mul(next, n));
+        (self.b.ins().udiv(from, parts), self.b.ins().udiv(to, parts))
+    }
+
+    /// What a run has of the `n` that come behind `before`, counted from these on.
+    pub(super) fn inside(
+        &mut self,
+        (from, to): (Value, Value),
+        before: Value,
+        n: Value,
+    ) -> [Value; 2] {
+        [from, to].map(|i| {
+            let i = self.sub(i, before);
+            self.clamp(i, n)
+        })
     }
 
     fn claim(&mut self, n: Value, counter: usize, body: impl FnOnce(&mut Self, Value)) {

@@ -17,6 +17,7 @@ use crate::kernels::avx2::matmul::{Call, Kernel};
 use crate::kernels::avx2::rounded::few;
 use crate::kernels::avx512::matmul::Rows;
 use crate::kernels::avx512::pairs::{ROW_BYTES, TERMS, WIDTH, first_terms, pack, panel_bytes};
+use crate::kernels::stream::ask_for;
 
 /// Numbers in bf16 that an activation is the sum of: `PARTS` of a call, which is one where it is rounded.
 pub(super) const ALL_PARTS: usize = 3;
@@ -107,6 +108,7 @@ unsafe fn runs<U: Unit, const PARTS: usize>(c: &Call) {
         let cut = Cut::new(c.k, PARTS);
         for first in (0..c.n).step_by(cut.panels * WIDTH) {
             let cols = first..c.n.min(first + cut.panels * WIDTH);
+            let pairs = cols.len().div_ceil(2 * WIDTH);
             for start in (0..c.k).step_by(cut.depth) {
                 let terms = start..c.k.min(start + cut.depth);
                 for (i, col) in cols.clone().step_by(WIDTH).enumerate() {
@@ -117,7 +119,6 @@ unsafe fn runs<U: Unit, const PARTS: usize>(c: &Call) {
                 for top in (0..c.m).step_by(HEIGHT) {
                     let rows = top..c.m.min(top + HEIGHT);
                     split::<PARTS>(c, rows.clone(), terms.clone());
-                    let pairs = cols.len().div_ceil(2 * WIDTH);
                     for (i, col) in cols.clone().step_by(2 * WIDTH).enumerate() {
                         let cols = col..cols.end.min(col + 2 * WIDTH);
                         let panels =
@@ -347,8 +348,7 @@ unsafe fn block<U: Unit, const PARTS: usize, const R: usize, const P: usize>(
         for (step, i) in terms.step_by(TERMS).enumerate() {
             for row in next.clone() {
                 let x = c.x.wrapping_add(row * c.x_stride + i);
-                _mm_prefetch::<_MM_HINT_T1>(x.cast());
-                _mm_prefetch::<_MM_HINT_T1>(x.wrapping_add(TERMS / 2).cast());
+                ask_for(x.cast(), TERMS * size_of::<f32>());
             }
             U::load::<6>(panels[0].add(step * TILE), ROW_BYTES);
             if beside {
