@@ -156,8 +156,8 @@ pub(super) unsafe fn few<S: Sums>(c: &Call) {
     }
 }
 
-/// Each panel once, for `C` rows of activations. For one row, whose products take so little time that waiting for a single stream would be most of it,
-/// the halves of the matrix are read side by side where lines are asked for.
+/// Each panel once, for `C` rows of activations. Where lines are asked for, the halves of the matrix are read side by side: who reads one stream
+/// alone waits for it.
 ///
 /// # Safety
 /// As [`product`], with `m == C`.
@@ -165,8 +165,8 @@ pub(super) unsafe fn few<S: Sums>(c: &Call) {
 pub(super) unsafe fn once<S: Sums, const C: usize>(c: &Call) {
     let panels = c.n.div_ceil(PANEL_ROWS);
     let half = match S::AHEAD {
-        Ahead::Lines if C == 1 => panels / 2,
-        Ahead::Lines | Ahead::Pages => 0,
+        Ahead::Lines => panels / 2,
+        Ahead::Pages => 0,
     };
     // SAFETY: the panels, the rows and all groups exist.
     unsafe {
