@@ -333,15 +333,18 @@ fn a_full_queue_turns_requests_away() {
 #[test]
 fn draining_finishes_what_was_taken() {
     let engine = engine(2, |_| {});
-    let taken: Vec<_> = (0..5)
-        .map(|_| engine.submit(greedy("And", 20)).unwrap())
+    // The first is long, so that the engine has not ended by the time that a request is refused.
+    let lengths = [400, 20, 20, 20, 20];
+    let taken: Vec<_> = lengths
+        .iter()
+        .map(|&length| engine.submit(greedy("And", length)).unwrap())
         .collect();
     engine.drain();
     let refused = engine.submit(greedy("The", 2)).err().unwrap();
     assert!(matches!(refused, RequestError::Draining), "{refused}");
     engine.wait();
-    for submitted in taken {
-        assert_eq!(collect(submitted, 1)[0].tokens.len(), 20);
+    for (submitted, length) in taken.into_iter().zip(lengths) {
+        assert_eq!(collect(submitted, 1)[0].tokens.len(), length);
     }
     let refused = engine.submit(greedy("The", 2)).err().unwrap();
     assert!(matches!(refused, RequestError::Stopped), "{refused}");
