@@ -1,7 +1,7 @@
 //! Products of int8 rows with quantised weights, in vectors of 256 bits: [`crate::abi::QuantMatmulFn`] for any set of instructions
 //! that can sum products of bytes.
 //!
-//! A block is one panel, 8 rows of weights, by a few rows of activations. Four bytes of an activation row are repeated over
+//! A block is one panel, 8 rows of weights, or one from each half of the matrix, by a few rows of activations. Four bytes of an activation row are repeated over
 //! a vector and multiplied with a chunk of the panel, so that each of the vector's 8 lanes sums for one row of weights.
 //!
 //! For up to [`FEW`] rows of activations each panel is read once, from beginning to end, which is as fast as memory is. More

@@ -15,8 +15,8 @@
 //! | `wide`   | integers, one row of activations: two chunks of a panel at once, a [choice](Choices)    |
 //! | `tiles`  | integers, many rows: two panels at once; and which kernel takes how many                |
 //!
-//! Products of integers with up to eight rows of activations are otherwise by vectors of 256 bits, in [`super::vnni`]: they read one panel after
-//! the other, and were 12 to 30 % faster for 5 to 8 rows than two panels at once in vectors of 512 bits.
+//! Products of integers with up to eight rows of activations are otherwise by vectors of 256 bits, in [`super::vnni`]: a vector of theirs is of one
+//! panel, and they were 12 to 30 % faster for 5 to 8 rows than vectors of 512 bits that are of two neighbours.
 
 use crate::abi::KernelTable;
 

@@ -1,6 +1,6 @@
 //! Sums of products of one int8 row with quantised weights, in vectors of 512 bits: see [`crate::kernels::panels`].
 //!
-//! A vector holds two neighbouring chunks of one panel, so that a panel is still read as one stream, with half as many loads.
+//! A vector holds two neighbouring chunks of one panel, so that panels are read as by vectors of 256 bits, with half as many loads.
 
 use std::arch::x86_64::*;
 
