@@ -6,12 +6,12 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use graver_runtime::abi::KEY_BLOCK;
+use graver_runtime::abi::{ARRANGED_ROWS, KEY_BLOCK};
 
 use crate::graph::{Dim, Graph, NodeId, Op, Program};
 use crate::schedule::early::summed_early;
 use crate::schedule::{BlockSchedule, Kernel, Schedule};
-use crate::schedule::{max_tokens, query_tile, root, splits_keys};
+use crate::schedule::{max_tokens, query_tile, root};
 
 /// Where a value lies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,7 +53,7 @@ pub struct MemoryPlan {
     pub scratch_bytes: usize,
     /// Buffers of each block: of its nodes, and of its inputs.
     pub blocks: Vec<BTreeMap<NodeId, Buffer>>,
-    /// Workspace of attention that splits keys.
+    /// What kernels with a barrier inside leave on one side for the other: partial results of attention, an input that is arranged.
     pub workspaces: Vec<BTreeMap<NodeId, Buffer>>,
     /// Values handed from block to block, with their offset.
     pub carried: BTreeMap<String, usize>,
@@ -145,8 +145,11 @@ impl<'a> Planner<'a> {
                 None => wanted.push((k.node, b)),
             }
         }
-        let mut end = (first_fit(&mut wanted, self.base), 0);
         let mut workspaces = self.workspaces();
+        let values = wanted.len();
+        wanted.append(&mut workspaces);
+        let mut end = (first_fit(&mut wanted, self.base), 0);
+        workspaces = wanted.split_off(values);
         for (_, b) in wanted
             .iter_mut()
             .chain(&mut workspaces)
@@ -289,42 +292,37 @@ impl<'a> Planner<'a> {
             return 0;
         };
         let run = kernels[at..].iter().take_while(|k| k.per_tile).count();
-        kernels[at + run.saturating_sub(1)].epoch + self.extra(node)
-    }
-
-    /// Attention that splits keys goes on into one more epoch.
-    fn extra(&self, node: NodeId) -> usize {
-        usize::from(splits_keys(self.graph.op(node), self.schedule.kind))
+        kernels[at + run.saturating_sub(1)].epoch + kernels[at].epochs - 1
     }
 
     fn workspaces(&self) -> Vec<(NodeId, Buffer)> {
-        let mut out = vec![];
-        for k in &self.kernels.kernels {
-            let Op::Attention(a) = self.graph.op(k.node) else {
-                continue;
+        let tokens = max_tokens(self.schedule.kind);
+        let workspace = |k: &Kernel| {
+            let (bytes, bytes_per_position) = match (self.graph.op(k.node), k.arranged) {
+                (_, Some(of)) => {
+                    let of_rows = of.bytes(self.graph.width(self.graph.input(k.node)));
+                    (tokens.div_ceil(ARRANGED_ROWS) * of_rows, 0)
+                }
+                // A partial result for each token, head and run of keys; the last run may be a short one.
+                (Op::Attention(a), None) if k.epochs > 1 => {
+                    let run = tokens * a.heads * (a.value_dim + 2) * 4;
+                    (run, run.div_ceil(KEY_BLOCK))
+                }
+                _ => return None,
             };
-            if self.extra(k.node) == 0 {
-                continue;
-            }
-            // A partial result for each token, head and run of keys; the last run may be a short one.
-            let run = max_tokens(self.schedule.kind) * a.heads * (a.value_dim + 2) * 4;
-            let place = Place::Arena {
-                offset: 0,
-                per_position: 0,
-            };
-            let bytes_per_position = run.div_ceil(KEY_BLOCK);
-            out.push((
-                k.node,
-                Buffer {
-                    place,
-                    bytes: run,
-                    bytes_per_position,
-                    first: k.epoch,
-                    last: k.epoch + 1,
+            let buffer = Buffer {
+                place: Place::Arena {
+                    offset: 0,
+                    per_position: 0,
                 },
-            ));
-        }
-        out
+                bytes,
+                bytes_per_position,
+                first: k.epoch,
+                last: k.epoch + k.epochs - 1,
+            };
+            Some((k.node, buffer))
+        };
+        self.kernels.kernels.iter().filter_map(workspace).collect()
     }
 }
 

@@ -15,7 +15,7 @@ mod work;
 use std::collections::BTreeSet;
 use std::fmt;
 
-use graver_runtime::abi::CLAIM_COUNTERS;
+use graver_runtime::abi::{Arranged, CLAIM_COUNTERS};
 
 use crate::graph::{Graph, Join, NodeId, Op, Program, ProgramKind, Role};
 use crate::units::counted;
@@ -27,6 +27,7 @@ pub(crate) use steps::largest_step;
 pub use steps::{max_tokens, query_tile};
 pub use work::Work;
 
+use self::columns::arranged;
 use self::work::work;
 
 /// Kernels of every block of a program.
@@ -58,6 +59,10 @@ pub struct Kernel {
     pub barrier: bool,
     /// Barriers before it in its block.
     pub epoch: usize,
+    /// One more than the barriers inside it.
+    pub epochs: usize,
+    /// Its input is arranged first, for all threads.
+    pub arranged: Option<Arranged>,
     /// Runs once for each attention tile, together with its neighbours of which that is true.
     pub per_tile: bool,
     /// Chunks are handed out by a counter rather than by thread index.
@@ -163,24 +168,28 @@ fn kernels(graph: &Graph, kind: ProgramKind) -> Vec<Kernel> {
         fresh.insert(node);
         let (work, scratch) = (work(graph, node, kind), scratch::scratch(graph, node, kind));
         let name = graph.node(node).name.clone();
+        let arranged = arranged(graph, node, kind);
+        // Partial results are combined once all threads have theirs, and products begin once their input is arranged.
+        let epochs = 1 + usize::from(splits_keys(op, kind) || arranged.is_some());
         out.push(Kernel {
             node,
             name,
             barrier,
             epoch,
+            epochs,
+            arranged,
             per_tile,
             claimed,
             work,
             scratch,
         });
-        // Where keys are split, attention has a barrier of its own before partial results are combined.
-        epoch += usize::from(splits_keys(op, kind));
+        epoch += epochs - 1;
     }
     out
 }
 
 /// Whether attention cuts the keys of one query into runs: of all that it sees, not of a few that are picked.
-pub fn splits_keys(op: &Op, kind: ProgramKind) -> bool {
+fn splits_keys(op: &Op, kind: ProgramKind) -> bool {
     matches!(op, Op::Attention(a) if a.picked.is_none()) && kind == ProgramKind::Decode
 }
 
@@ -229,7 +238,8 @@ pub fn root(graph: &Graph, id: NodeId) -> NodeId {
 impl Schedule {
     /// Barriers of each block, those that only stand where keys are split not counted.
     pub fn barriers(&self) -> Vec<(String, usize)> {
-        let count = |b: &BlockSchedule| b.kernels.iter().filter(|k| k.barrier).count();
+        let of = |k: &Kernel| usize::from(k.barrier) + usize::from(k.arranged.is_some());
+        let count = |b: &BlockSchedule| b.kernels.iter().map(of).sum();
         self.blocks
             .iter()
             .map(|b| (b.name.clone(), count(b)))
@@ -262,6 +272,9 @@ impl fmt::Display for Kernel {
         write!(f, "{mark} {name}: {}", self.work)?;
         if self.per_tile {
             f.write_str(", per tile")?;
+        }
+        if self.arranged.is_some() {
+            f.write_str(", input arranged first")?;
         }
         if self.claimed.is_some() {
             f.write_str(", claimed")?;

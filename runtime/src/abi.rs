@@ -7,12 +7,14 @@
 use half::{bf16, f16};
 use serde::{Deserialize, Serialize};
 
+pub mod arranged;
 pub mod cache;
 pub mod manifest;
 pub mod names;
 pub mod quant;
 pub mod tuned;
 
+pub use arranged::{ARRANGED_ROWS, ArrangeFn, Arranged};
 pub use cache::{CACHE_GROUP, CacheType, NarrowFn, WidenFn};
 pub use manifest::{
     BlobInfo, CollectiveInfo, CollectiveKind, KernelInfo, Manifest, ProgramInfo, RankInfo,
@@ -21,7 +23,7 @@ pub use manifest::{
 pub use quant::{Encoding, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn};
 
 /// Raised whenever a `repr(C)` layout or the meaning of a field in this file changes.
-pub const ABI_VERSION: u32 = 19;
+pub const ABI_VERSION: u32 = 20;
 
 /// Steps of at most this many tokens run the decode program; longer ones run prefill.
 pub const DECODE_TOKENS: usize = 8;
@@ -174,8 +176,9 @@ pub(crate) const WAITING: usize = 1;
 /// `out[m, n] (+)= x[m, k] · w[n, k]ᵀ`, or `· w[k, n]` for the `_kn` kernels.
 ///
 /// `x` and `out` are f32 with row strides in elements; `w` is a byte pointer of any alignment with a row stride in bytes.
-/// With `accumulate` the product is added to `out`. `m`, `n` and `k` may be any size, zero included. The result of an
-/// element depends only on its row, its column and `k`, never on `m`, `n` or on where the call cuts the matrix, except
+/// With `accumulate` the product is added to `out`. `arranged` is null, or for `matmul_bf16_rounded` what the table's
+/// `arrange_rounded` has made of all rows of `x`, [`ARRANGED_ROWS`] after the other; the result is the same. `m`, `n` and `k`
+/// may be any size, zero included. The result of an element depends only on its row, its column and `k`, never on `m`, `n` or on where the call cuts the matrix, except
 /// that `m <= 8` and `m > 8` may use different summation orders.
 pub type MatmulFn = unsafe extern "C" fn(
     x: *const f32,
@@ -188,6 +191,7 @@ pub type MatmulFn = unsafe extern "C" fn(
     out: *mut f32,
     out_stride: usize,
     accumulate: usize,
+    arranged: *const u8,
     scratch: *mut u8,
 );
 
@@ -348,6 +352,10 @@ pub struct KernelTable {
     pub matmul_kn_cache_q8: MatmulFn,
     /// Weights `[n, k]` in bf16; `x` is rounded to bf16, ties to even, before it is multiplied.
     pub matmul_bf16_rounded: MatmulFn,
+    /// [`Arranged::Rounded`], for `matmul_bf16_rounded`.
+    pub arrange_rounded: ArrangeFn,
+    /// [`Arranged::Blocks`], for products with weights in panels.
+    pub arrange_blocks: ArrangeFn,
 }
 
 impl KernelTable {

@@ -12,6 +12,7 @@ mod access;
 mod calls;
 mod guard;
 mod live;
+mod micro;
 mod table;
 mod turns;
 

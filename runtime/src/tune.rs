@@ -4,6 +4,7 @@
 //! lie in the second-level cache. What differs by less than `DOUBT` stays as is usual.
 
 use std::hint::black_box;
+use std::ptr::null;
 use std::sync::Barrier;
 use std::time::Instant;
 
@@ -201,7 +202,19 @@ impl Place {
         self.calls(quant.matrix_bytes(ROWS, K), |place, w| {
             let (x, out) = (place.blocks.as_ptr().cast(), place.out.as_mut_ptr());
             // SAFETY: a row of `K` activations, as many weights at `w` as the shape has, and room for the result.
-            unsafe { kernel(x, block_row_bytes(K), 1, w, ROWS, K / GROUP, out, ROWS) }
+            unsafe {
+                kernel(
+                    x,
+                    block_row_bytes(K),
+                    1,
+                    w,
+                    ROWS,
+                    K / GROUP,
+                    out,
+                    ROWS,
+                    null(),
+                )
+            }
         })
     }
 
@@ -210,7 +223,9 @@ impl Place {
             let (x, out) = (place.x.as_ptr(), place.out.as_mut_ptr());
             let scratch = place.scratch.as_mut_ptr();
             // SAFETY: `m` rows of activations, as many weights at `w` as the shape has, room for the result, and scratch.
-            unsafe { (table.matmul_bf16)(x, K, m, w, K * 2, ROWS, K, out, ROWS, 0, scratch) }
+            unsafe {
+                (table.matmul_bf16)(x, K, m, w, K * 2, ROWS, K, out, ROWS, 0, null(), scratch)
+            }
         })
     }
 

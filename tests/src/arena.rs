@@ -9,7 +9,7 @@ use std::ops::Range;
 use graver::codegen::Planned;
 use graver::graph::{Dim, Graph, NodeId, Op};
 use graver::memory::{Buffer, Place};
-use graver::schedule::{Kernel, max_tokens, query_tile, root, splits_keys};
+use graver::schedule::{Kernel, max_tokens, query_tile, root};
 
 /// Logits lie in a buffer of the caller's: far from everything in the arena.
 const LOGITS: usize = 1 << 60;
@@ -133,8 +133,8 @@ impl<'a> Block<'a> {
             }
             let epoch = if k.per_tile { first_of_run } else { k.epoch };
             self.enter(phases.entry(epoch).or_insert_with(Phase::new), k);
-            if splits_keys(self.graph().op(k.node), self.planned.program.kind) {
-                // The second half of attention over split keys combines what the first left in the workspace.
+            if k.epochs > 1 {
+                // The second half works on what the first left in the workspace.
                 self.enter(phases.entry(epoch + 1).or_insert_with(Phase::new), k);
             }
         }

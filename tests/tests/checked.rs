@@ -340,6 +340,7 @@ unsafe extern "C" fn reads_on(
     out: *mut f32,
     out_stride: usize,
     accumulate: usize,
+    arranged: *const u8,
     scratch: *mut u8,
 ) {
     // SAFETY: none, which is what the test is about: the byte after the last row is not the caller's.
@@ -359,6 +360,7 @@ unsafe extern "C" fn reads_on(
             out,
             out_stride,
             accumulate,
+            arranged,
             scratch,
         )
     };

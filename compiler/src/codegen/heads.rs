@@ -5,12 +5,11 @@ use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::Dtype;
 
 use super::kernel::Site;
-use super::products::matmul_kernel;
+use super::products::{MatmulArgs, matmul_kernel};
 use super::vectors::copy;
 use super::writer::Writer;
 use crate::graph::{HeadColumns, HeadConcat, HeadMatmul, NodeId, Pair, Single, WeightDecl};
 use crate::schedule::Work;
-use crate::schedule::scratch::PRODUCTS;
 
 /// The picked columns of one row's heads.
 pub(super) fn slice(e: &mut Writer, s: &Site, c: &HeadColumns, t: Value) {
@@ -158,15 +157,16 @@ impl<'a> HeadWeight<'a> {
         (n, inner): (Value, usize),
         to: Panel,
     ) {
-        let (scratch, zero) = (e.scratch(PRODUCTS), e.int(0));
-        let (x_stride, to_stride) = (e.int(x.stride), e.int(to.stride));
-        let (w_stride, inner) = (e.int(self.decl.row_stride), e.int(inner));
-        let args = [
-            x.base, x_stride, rows, self.base, w_stride, n, inner, to.base, to_stride, zero,
-            scratch,
-        ];
+        let args = MatmulArgs {
+            x: (x.base, e.int(x.stride), rows),
+            w: (self.base, self.decl.row_stride),
+            sizes: (n, e.int(inner)),
+            out: (to.base, e.int(to.stride)),
+            accumulate: None,
+            arranged: None,
+        };
         let by_columns = over_columns == self.decl.transposed;
-        e.micro(matmul_kernel(dtype_of(self.decl), by_columns), &args, None);
+        args.call(e, matmul_kernel(dtype_of(self.decl), by_columns));
     }
 }
 

@@ -8,13 +8,13 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::quant::{Block, GROUP};
-use graver_runtime::abi::{KernelTable, StepContext};
+use graver_runtime::abi::{Arranged, KernelTable, StepContext};
 
 use super::collective::finished;
 use super::epilogue::PartEpilogue;
 use super::kernel::{Rows, Site};
 use super::norms::{NormBefore, quantize};
-use super::products::product;
+use super::products::{arrange, product};
 use super::share::Share;
 use super::vectors::{activate, combine, count, divide, scale_by};
 use super::writer::{Count, Writer};
@@ -34,6 +34,11 @@ pub(super) fn emit(e: &mut Writer, s: &Site, m: &Matmul) {
     let scratch = MatmulScratch::of(s.graph, s.kernel.node, m, s.kind);
     let operands = s.read(|take| m.operands(take));
     let x = prologue(e, s, (m, &operands), &scratch, n_rows);
+    let arranged = s.kernel.arranged.map(|of| {
+        let (k, to) = (s.graph.width(operands.x), s.workspace(e));
+        arrange(e, of, x, k, n_rows, to);
+        (of, to)
+    });
     let at_once = rows_at_once(s.graph, s.kernel.node, m, plan, s.kind);
     let chunk = |(part, (cut, at_once)): (usize, (&(usize, usize), usize))| Chunk {
         m,
@@ -43,6 +48,7 @@ pub(super) fn emit(e: &mut Writer, s: &Site, m: &Matmul) {
         width: cut.0,
         at_once,
         x,
+        arranged,
         n_rows,
     };
     let chunks: Vec<Chunk> = plan.iter().zip(at_once).enumerate().map(chunk).collect();
@@ -158,6 +164,7 @@ struct Chunk<'a> {
     /// Rows that are computed with one product, at most.
     at_once: usize,
     x: Rows,
+    arranged: Option<(Arranged, Value)>,
     n_rows: Value,
 }
 
@@ -228,7 +235,12 @@ impl Chunk<'_> {
     fn product(&self, e: &mut Writer, s: &Site, part: usize, first: Value, n: Count, out: Rows) {
         let id = self.operands.parts[part].weight;
         let base = s.pointer(e, id);
-        product(e, s.weight(id).1, base, first, self.x, self.n_rows, n, out);
+        let decl = s.weight(id).1;
+        let arranged = self
+            .arranged
+            .filter(|(of, _)| decl.reads_arranged() == Some(*of));
+        let x = (self.x, arranged.map(|(_, at)| at));
+        product(e, decl, base, first, x, self.n_rows, n, out);
     }
 
     fn epilogue(

@@ -63,9 +63,13 @@ impl Places {
             places.add_value(s, id);
         }
         if let Some(buffer) = s.plan.workspaces[s.block].get(&s.kernel.node) {
+            let what = match s.kernel.arranged {
+                Some(_) => "arranged",
+                None => "partial",
+            };
             places.add_buffer(
                 buffer,
-                format!("{} partial", place_name(s.graph, s.kernel.node)),
+                format!("{} {what}", place_name(s.graph, s.kernel.node)),
             );
         }
         for area in &s.kernel.scratch.areas {

@@ -4,22 +4,25 @@ use std::mem::offset_of;
 
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
-use graver_runtime::abi::{CacheType, Dtype, Encoding, KernelTable, Quant};
+use graver_runtime::abi::{
+    ARRANGED_ROWS, Arranged, CacheType, Dtype, Encoding, KernelTable, Quant,
+};
 
 use super::cache::ProductRows;
 use super::kernel::Rows;
+use super::share::Share;
 use super::vectors::{count, divide};
 use super::writer::{Count, Writer};
 use crate::graph::WeightDecl;
 use crate::schedule::scratch::PRODUCTS;
 
-/// `out = x · w[first .. first + n]ᵀ` for `m` rows, the weight's first element being at `base`.
+/// `out = x · w[first .. first + n]ᵀ` for `m` rows, the weight's first element being at `base`; with `x` comes where it is arranged, if it is.
 pub(super) fn product(
     e: &mut Writer,
     decl: &WeightDecl,
     base: Value,
     first: Value,
-    x: Rows,
+    x: (Rows, Option<Value>),
     m: Value,
     n: Count,
     out: Rows,
@@ -60,23 +63,56 @@ fn floats(
     decl: &WeightDecl,
     dtype: Dtype,
     w: Value,
-    x: Rows,
+    (x, arranged): (Rows, Option<Value>),
     m: Value,
     n: Count,
     out: Rows,
 ) {
     let x_stride = e.int(x.stride / 4);
     let out_stride = e.int(out.stride / 4);
-    let (w_stride, n, k) = (e.int(decl.row_stride), count(e, n), e.int(decl.shape[1]));
-    let (zero, scratch) = (e.int(0), e.scratch(PRODUCTS));
-    let args = [
-        x.base, x_stride, m, w, w_stride, n, k, out.base, out_stride, zero, scratch,
-    ];
+    let sizes = (count(e, n), e.int(decl.shape[1]));
     let kernel = match decl.rounded {
         true => offset_of!(KernelTable, matmul_bf16_rounded),
         false => matmul_kernel(dtype, decl.transposed),
     };
-    e.micro(kernel, &args, None);
+    let args = MatmulArgs {
+        x: (x.base, x_stride, m),
+        w: (w, decl.row_stride),
+        sizes,
+        out: (out.base, out_stride),
+        accumulate: None,
+        arranged,
+    };
+    args.call(e, kernel);
+}
+
+/// The arguments of a [`MatmulFn`](graver_runtime::abi::MatmulFn).
+pub(super) struct MatmulArgs {
+    /// First row, elements between rows, rows.
+    pub(super) x: (Value, Value, Value),
+    /// First row, bytes between rows.
+    pub(super) w: (Value, usize),
+    /// Columns of the result, and what is summed over.
+    pub(super) sizes: (Value, Value),
+    /// First row, elements between rows.
+    pub(super) out: (Value, Value),
+    /// Whether to add to what is there; else it is not.
+    pub(super) accumulate: Option<Value>,
+    /// Where `x` is arranged, if it is.
+    pub(super) arranged: Option<Value>,
+}
+
+impl MatmulArgs {
+    pub(super) fn call(&self, e: &mut Writer, kernel: usize) {
+        let ((x, x_stride, m), (w, w_stride)) = (self.x, self.w);
+        let ((n, k), (out, out_stride)) = (self.sizes, self.out);
+        let (w_stride, scratch, zero) = (e.int(w_stride), e.scratch(PRODUCTS), e.int(0));
+        let [accumulate, arranged] = [self.accumulate, self.arranged].map(|v| v.unwrap_or(zero));
+        let args = [
+            x, x_stride, m, w, w_stride, n, k, out, out_stride, accumulate, arranged, scratch,
+        ];
+        e.micro(kernel, &args, None);
+    }
 }
 
 /// The product with panels of quantised weights; chunks begin where panels do.
@@ -86,7 +122,7 @@ fn panels(
     decl: &WeightDecl,
     base: Value,
     first: Value,
-    x: Rows,
+    (x, arranged): (Rows, Option<Value>),
     m: Value,
     n: Count,
     out: Rows,
@@ -95,7 +131,10 @@ fn panels(
     let w = e.at(base, panel, decl.row_stride);
     let (x_stride, out_stride) = (e.int(x.stride), e.int(out.stride / 4));
     let (n, groups) = (count(e, n), e.int(decl.shape[1].div_ceil(GROUP)));
-    let args = [x.base, x_stride, m, w, n, groups, out.base, out_stride];
+    let arranged = arranged.unwrap_or_else(|| e.int(0));
+    let args = [
+        x.base, x_stride, m, w, n, groups, out.base, out_stride, arranged,
+    ];
     let kernel = match quant {
         Quant::Q8 => offset_of!(KernelTable, matmul_q8),
         Quant::Q4 => offset_of!(KernelTable, matmul_q4),
@@ -106,6 +145,25 @@ fn panels(
         Quant::Q4Narrow => offset_of!(KernelTable, matmul_q4n),
     };
     e.micro(kernel, &args, None);
+}
+
+/// Arranges `n_rows` rows of `k` activations, a few at a time, at `out`; then waits for all threads.
+pub(super) fn arrange(e: &mut Writer, of: Arranged, x: Rows, k: usize, n_rows: Value, out: Value) {
+    let kernel = match of {
+        Arranged::Rounded => offset_of!(KernelTable, arrange_rounded),
+        Arranged::Blocks => offset_of!(KernelTable, arrange_blocks),
+    };
+    let up = e.plus(n_rows, ARRANGED_ROWS - 1);
+    let chunks = divide(e, up, ARRANGED_ROWS);
+    e.chunks(chunks, Share::Static, |e, i| {
+        let first = e.times(i, ARRANGED_ROWS);
+        let (left, most) = (e.sub(n_rows, first), e.int(ARRANGED_ROWS));
+        let rows = e.min(left, most);
+        let (from, to) = (x.row(e, first), e.at(out, i, of.bytes(k)));
+        let (stride, k) = (e.int(x.stride), e.int(k));
+        e.micro(kernel, &[from, stride, rows, k, to], None);
+    });
+    e.barrier();
 }
 
 /// `out (+)= x · w` over cached rows, as a micro-kernel wants it.
@@ -123,23 +181,15 @@ pub(super) struct Product {
 impl Product {
     /// `over_rows`: a sum over the rows of `w` rather than over its columns.
     pub(super) fn emit(&self, e: &mut Writer, over_rows: bool) {
-        let ((x, x_stride, m), w) = (self.x, self.w);
-        let ((n, k), (out, out_stride)) = (self.sizes, self.out);
-        let (w_stride, scratch) = (e.int(w.row_bytes), e.scratch(PRODUCTS));
-        let args = [
-            x,
-            x_stride,
-            m,
-            w.base,
-            w_stride,
-            n,
-            k,
-            out,
-            out_stride,
-            self.accumulate,
-            scratch,
-        ];
-        e.micro(cache_kernel(w.dtype, over_rows), &args, None);
+        let args = MatmulArgs {
+            x: self.x,
+            w: (self.w.base, self.w.row_bytes),
+            sizes: self.sizes,
+            out: self.out,
+            accumulate: Some(self.accumulate),
+            arranged: None,
+        };
+        args.call(e, cache_kernel(self.w.dtype, over_rows));
     }
 }
 

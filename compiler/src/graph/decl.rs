@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use graver_runtime::abi::{CACHE_GROUP, CacheType, Encoding};
+use graver_runtime::abi::{Arranged, CACHE_GROUP, CacheType, Encoding, Quant};
 
 use crate::spec::model::Blocks;
 
@@ -124,6 +124,15 @@ impl WeightDecl {
             (Encoding::Quantized(quant), [rows, k]) => quant.matrix_bytes(*rows, *k),
             (Encoding::Quantized(quant), _) => quant.matrix_bytes(1, elements),
             (Encoding::Float(dtype), _) => elements * dtype.size(),
+        }
+    }
+
+    /// How products of many rows with it read them arranged, if there are kernels that do.
+    pub(crate) fn reads_arranged(&self) -> Option<Arranged> {
+        match self.encoding {
+            Encoding::Float(_) => self.rounded.then_some(Arranged::Rounded),
+            Encoding::Quantized(Quant::Q8Half) => None,
+            Encoding::Quantized(_) => Some(Arranged::Blocks),
         }
     }
 

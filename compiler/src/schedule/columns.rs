@@ -1,8 +1,9 @@
 //! How the rows of a weight are cut into chunks.
 
+use graver_runtime::abi::Arranged;
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 
-use crate::graph::{Dest, Graph, Join, Matmul, NodeId, ProgramKind};
+use crate::graph::{Dest, Graph, Join, Matmul, NodeId, Op, ProgramKind};
 
 /// Chunks of a matmul: enough to share out evenly among a few threads, each long enough to stream well, and no head that
 /// is finished in one piece, no panel and no int8 group of the result cut in two.
@@ -65,6 +66,24 @@ const AT_ONCE: usize = 4096;
 /// Rows of floats that prefill multiplies at once, at most: kernels read all rows of the step for each product, and may have to make them into other
 /// numbers.
 pub(super) const PREFILL_AT_ONCE: usize = 288;
+
+/// Rows of weights from which on it pays to arrange what they are multiplied with.
+const ARRANGED_FOR: usize = 128;
+
+/// How a matmul of many rows arranges them for its products, before it begins with these.
+pub(super) fn arranged(graph: &Graph, node: NodeId, kind: ProgramKind) -> Option<Arranged> {
+    let Op::Matmul(m) = graph.op(node) else {
+        return None;
+    };
+    let as_it_is = m.norm.is_none() && !m.quantize_x;
+    let rows: usize = m.parts.iter().map(|p| p.rows).sum();
+    if kind != ProgramKind::Prefill || !as_it_is || rows < ARRANGED_FOR {
+        return None;
+    }
+    let parts = graph.read(node, |take| m.operands(take)).parts;
+    let decls = parts.iter().filter_map(|p| graph.weight(p.weight));
+    decls.filter_map(|d| d.reads_arranged()).next()
+}
 
 /// Rows that a matmul computes with one product, of each of its parts, which are cut as `cuts` says.
 pub(crate) fn rows_at_once(

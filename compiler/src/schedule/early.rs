@@ -22,14 +22,8 @@ pub(crate) fn early_sum(
     };
     let sum = graph.only_user(node)?;
     let is_sum = *graph.op(sum) == Op::Collective(Collective::AllReduce);
-    let epoch = |id| {
-        schedule
-            .kernels
-            .iter()
-            .find(|k| k.node == id)
-            .map(|k| k.epoch)
-    };
-    let is_next = epoch(node).map(|e| e + 1) == epoch(sum);
+    let kernel = |id| schedule.kernels.iter().find(|k| k.node == id);
+    let is_next = kernel(node).map(|k| k.epoch + k.epochs) == kernel(sum).map(|k| k.epoch);
     // What lies where the next block looks for it may not be written yet.
     let has_place = !graph.is_output(sum);
     let is_early = kind == ProgramKind::Prefill && by_columns && is_sum && is_next && has_place;

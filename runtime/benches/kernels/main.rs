@@ -8,13 +8,15 @@
 
 mod share;
 
+use std::ptr::null;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use criterion::Criterion;
 use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
 use graver_runtime::abi::{
-    CACHE_GROUP, CacheType, KEY_BLOCK, KernelTable, MATMUL_SCRATCH, MapFn, MatmulFn, Quant,
+    ARRANGED_ROWS, Arranged, CACHE_GROUP, CacheType, KEY_BLOCK, KernelTable, MATMUL_SCRATCH, MapFn,
+    MatmulFn, Quant,
 };
 use graver_runtime::kernels::{self, Record};
 
@@ -22,9 +24,10 @@ use share::{Limit, Share};
 
 /// Terms of a product with weights.
 const K: usize = 2048;
-/// Rows of weights of one call, about as generated code cuts them, for few and for many rows of activations.
+/// Rows of weights of one call, about as generated code cuts them, for few and for many rows of activations: of integers and of floats.
 const FEW: usize = 24;
-const MANY: usize = 64;
+const MANY: usize = 96;
+const MANY_FLOATS: usize = 288;
 /// Rows of activations of a prefill step.
 const PROMPT: usize = 512;
 /// Rows of queries of an attention tile.
@@ -114,6 +117,9 @@ fn scratch() -> Vec<Line> {
 #[derive(Clone, Copy)]
 struct Line(#[expect(dead_code, reason = "room for a kernel")] [u8; 64]);
 
+/// Many rows of activations, which are arranged beforehand.
+const PREFILL: &str = "prefill";
+
 /// With activations rounded to bf16.
 const ROUNDED: &str = "bf16 with bf16";
 
@@ -149,6 +155,8 @@ fn floats(b: &mut Bench, group: &str, s: Shape, layout: usize, limit: Limit) {
         let bytes = rows * row_bytes;
         let (mut w, x) = (Weights::new(limit, bytes), vec![0.5f32; s.m * s.k]);
         let (mut out, mut scratch) = (vec![0f32; s.m * s.n], scratch());
+        let of = (name == ROUNDED && group == PREFILL).then_some(Arranged::Rounded);
+        let arranged = of.map(|of| arranged(of, (x.as_ptr().cast(), s.k * 4), s));
         let limit = match (name, limit) {
             ("bf16", Limit::Arithmetic) if layout == 0 => Limit::Halves,
             (ROUNDED, Limit::Arithmetic) => Limit::Rounded,
@@ -161,11 +169,47 @@ fn floats(b: &mut Bench, group: &str, s: Shape, layout: usize, limit: Limit) {
                 let (x, out) = (x.as_ptr(), out.as_mut_ptr());
                 // SAFETY: the arrays have the product's shape.
                 unsafe {
-                    kernels[layout](x, s.k, s.m, w, row_bytes, s.n, s.k, out, s.n, 0, scratch);
+                    kernels[layout](
+                        x,
+                        s.k,
+                        s.m,
+                        w,
+                        row_bytes,
+                        s.n,
+                        s.k,
+                        out,
+                        s.n,
+                        0,
+                        at(&arranged),
+                        scratch,
+                    );
                 }
             });
         });
     }
+}
+
+/// Activations as the table's products read them.
+fn arranged(of: Arranged, (x, x_stride): (*const u8, usize), s: Shape) -> Vec<Line> {
+    let each = of.bytes(s.k);
+    let mut out = vec![Line([0; 64]); s.m.div_ceil(ARRANGED_ROWS) * each / 64];
+    let kernel = match of {
+        Arranged::Rounded => table().arrange_rounded,
+        Arranged::Blocks => table().arrange_blocks,
+    };
+    for (tile, first) in (0..s.m).step_by(ARRANGED_ROWS).enumerate() {
+        let rows = ARRANGED_ROWS.min(s.m - first);
+        let to = out.as_mut_ptr().cast::<u8>().wrapping_add(tile * each);
+        // SAFETY: the rows exist, and there is room for each few of them.
+        unsafe { kernel(x.wrapping_add(first * x_stride), x_stride, rows, s.k, to) }
+    }
+    out
+}
+
+fn at(arranged: &Option<Vec<Line>>) -> *const u8 {
+    arranged
+        .as_ref()
+        .map_or(null(), |lines| lines.as_ptr().cast())
 }
 
 fn integers(b: &mut Bench, group: &str, s: Shape, limit: Limit) {
@@ -183,13 +227,27 @@ fn integers(b: &mut Bench, group: &str, s: Shape, limit: Limit) {
             };
             s.m * s.k / GROUP
         ];
+        let of = (group == PREFILL).then_some(Arranged::Blocks);
+        let arranged = of.map(|of| arranged(of, (x.as_ptr().cast(), block_row_bytes(s.k)), s));
         let mut out = vec![0f32; s.m * s.n];
         let mut group = limit.group(b, group, bytes, s.flops());
         group.bench_function(quant.to_string(), |b| {
             b.iter(|| {
                 let (x, w, out) = (x.as_ptr().cast(), w.next(), out.as_mut_ptr());
                 // SAFETY: the arrays have the product's shape.
-                unsafe { kernel(x, block_row_bytes(s.k), s.m, w, s.n, s.k / GROUP, out, s.n) }
+                unsafe {
+                    kernel(
+                        x,
+                        block_row_bytes(s.k),
+                        s.m,
+                        w,
+                        s.n,
+                        s.k / GROUP,
+                        out,
+                        s.n,
+                        at(&arranged),
+                    )
+                }
             });
         });
     }
@@ -202,10 +260,10 @@ fn products(b: &mut Bench) {
         integers(b, &group, s, Limit::Memory);
     }
     floats(b, "decode, [k, n]", shape(1, HEAD, K), 1, Limit::Memory);
-    let s = shape(PROMPT, MANY, K);
-    floats(b, "prefill", s, 0, Limit::Arithmetic);
+    let s = shape(PROMPT, MANY_FLOATS, K);
+    floats(b, PREFILL, s, 0, Limit::Arithmetic);
     floats(b, "prefill, [k, n]", s, 1, Limit::Arithmetic);
-    integers(b, "prefill", s, Limit::Integers);
+    integers(b, PREFILL, shape(PROMPT, MANY, K), Limit::Integers);
 }
 
 fn attention(b: &mut Bench) {

@@ -34,7 +34,7 @@ fields! {
     relu2, exp, softplus, softmax_block, rope_angles, f32_to_bf16, f32_to_f16, bf16_to_f32, f16_to_f32, ln, quantize, matmul_q8,
     matmul_q4, matmul_q4m, matmul_q8m, matmul_q8h, matmul_q4s, matmul_q4n, row_q8, row_q4, row_q4m, row_q8m, row_q8h, row_q4s, row_q4n,
     delta_rule, f32_to_cache_q8, cache_q8_to_f32, matmul_cache_q8, matmul_kn_cache_q8,
-    matmul_bf16_rounded,
+    matmul_bf16_rounded, arrange_rounded, arrange_blocks,
 }
 
 /// The field at `offset`.

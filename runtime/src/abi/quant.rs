@@ -410,6 +410,7 @@ impl std::fmt::Display for Encoding {
 /// weights stored plus 8. Where there are minima, `acc = fma(x.offset, w.minimum · EIGHTH, acc)` follows, with factors of
 /// integers multiplied with their units beforehand; where each half of a
 /// group has a scale, the first half comes before the second as if they were groups. So it does not depend on `m`, on `n`, or on the instruction set.
+/// `arranged` is null, or what the table's `arrange_blocks` made of all rows of `x`.
 pub type QuantMatmulFn = unsafe extern "C" fn(
     x: *const u8,
     x_stride_bytes: usize,
@@ -419,6 +420,7 @@ pub type QuantMatmulFn = unsafe extern "C" fn(
     groups: usize,
     out: *mut f32,
     out_stride: usize,
+    arranged: *const u8,
 );
 
 /// Row `lane` of a panel as `k` f32 values.

@@ -1,7 +1,7 @@
 //! What a checked step's context points to: the functions that generated code and the pool call.
 
 use super::live::{Live, Region};
-use super::{Checker, Own, table};
+use super::{Checker, Own, micro};
 use crate::abi::{CHECK_WRITE, CLAIM_COUNTERS, StepContext};
 
 /// Puts the functions of checked code into a context.
@@ -36,12 +36,12 @@ pub(super) unsafe extern "C" fn checked_entry(context: *const StepContext, threa
         timed_barrier: turn_barrier_timed,
         ..unsafe { *context }
     };
-    table::set_current(Some((checker, checker.threads[thread].get())));
+    micro::set_current(Some((checker, checker.threads[thread].get())));
     if let Some(entry) = checker.step().entry {
         // SAFETY: the contract of `Program::new`; every pointer of the context is as the session filled it in.
         unsafe { entry(&own, thread) };
     }
-    table::set_current(None);
+    micro::set_current(None);
     checker.apart(checker.turns.finish(thread));
 }
 

@@ -1,96 +1,13 @@
 //! Micro-kernels that look at their arguments first: each works out which bytes it would touch, and is left out where one of
 //! them is not its caller's.
 
-use std::cell::Cell;
-
-use super::{Checker, live::Live};
+use super::micro::Call;
 use crate::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
 use crate::abi::{
-    CACHE_GROUP, CacheType, DeltaRuleFn, DeltaRun, KernelTable, MATMUL_SCRATCH, MapFn, MatmulFn,
-    NarrowFn, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn, WidenFn,
+    ArrangeFn, Arranged, CACHE_GROUP, CacheType, DeltaRuleFn, DeltaRun, KernelTable,
+    MATMUL_SCRATCH, MapFn, MatmulFn, NarrowFn, Quant, QuantMatmulFn, QuantRowFn, QuantizeFn,
+    WidenFn,
 };
-
-thread_local! {
-    /// The checker and the thread's own part of it, while the thread runs a checked step.
-    static CURRENT: Cell<Option<(*const Checker, *mut Live)>> = const { Cell::new(None) };
-}
-
-/// Says on whose behalf this thread calls micro-kernels from now on.
-pub(super) fn set_current(current: Option<(*const Checker, *mut Live)>) {
-    CURRENT.set(current);
-}
-
-/// One call of a micro-kernel: the bytes it would touch so far are all allowed.
-struct Call {
-    checker: *const Checker,
-    live: *mut Live,
-    name: &'static str,
-    fits: bool,
-}
-
-impl Call {
-    fn begin(name: &'static str) -> Call {
-        let (checker, live) = CURRENT.get().expect("called within a checked step");
-        Call {
-            checker,
-            live,
-            name,
-            fits: true,
-        }
-    }
-
-    fn inner(&self) -> &'static KernelTable {
-        // SAFETY: `set_current` was given a thread's own part of a checker, which outlives the step, and nobody else uses it.
-        unsafe { (*self.live).inner }
-    }
-
-    fn touches(&mut self, at: *const u8, bytes: Option<usize>, write: bool) {
-        // SAFETY: as in `inner`; the checker itself is shared and outlives the step too.
-        let (checker, live) = unsafe { (&*self.checker, &*self.live) };
-        let at = at as usize;
-        let allowed = bytes.is_some_and(|bytes| live.allows(at, bytes, write));
-        if !allowed {
-            let bytes = bytes.unwrap_or(usize::MAX);
-            checker.report(live, Some(self.name), at, bytes, write);
-            self.fits = false;
-        }
-    }
-
-    fn reads<T>(&mut self, at: *const T, count: usize) {
-        self.touches(at.cast(), count.checked_mul(size_of::<T>()), false);
-    }
-
-    fn writes<T>(&mut self, at: *mut T, count: usize) {
-        let bytes = count.checked_mul(size_of::<T>());
-        self.touches(at.cast_const().cast(), bytes, true);
-    }
-
-    /// `rows` rows of `bytes` bytes, `stride` bytes apart.
-    fn rows(&mut self, at: *const u8, rows: usize, stride: usize, bytes: usize, write: bool) {
-        if rows == 0 || bytes == 0 {
-            return;
-        }
-        // SAFETY: as in `touches`.
-        let live = unsafe { &*self.live };
-        let span = stride
-            .checked_mul(rows - 1)
-            .and_then(|n| n.checked_add(bytes));
-        // Rows of one dense run are looked at together.
-        if span.is_some_and(|span| live.allows(at as usize, span, write)) {
-            return;
-        }
-        for row in 0..rows {
-            self.touches(
-                at.wrapping_add(row.wrapping_mul(stride)),
-                Some(bytes),
-                write,
-            );
-            if !self.fits {
-                return;
-            }
-        }
-    }
-}
 
 /// Makes the table.
 pub(super) static TABLE: KernelTable = KernelTable {
@@ -135,6 +52,8 @@ pub(super) static TABLE: KernelTable = KernelTable {
     f32_to_cache_q8,
     cache_q8_to_f32,
     matmul_bf16_rounded: matmul::<6>,
+    arrange_rounded: arrange::<0>,
+    arrange_blocks: arrange::<1>,
     matmul_cache_q8: matmul::<7>,
     matmul_kn_cache_q8: matmul::<8>,
 };
@@ -175,6 +94,11 @@ const MATMULS: [(&str, Of<MatmulFn>, CacheType, bool); 9] = [
         CacheType::Q8,
         true,
     ),
+];
+
+const ARRANGES: [(&str, Of<ArrangeFn>, Arranged); 2] = [
+    ("arrange_rounded", |t| t.arrange_rounded, Arranged::Rounded),
+    ("arrange_blocks", |t| t.arrange_blocks, Arranged::Blocks),
 ];
 
 const MAPS: [(&str, Of<MapFn>); 10] = [
@@ -221,7 +145,7 @@ const QUANT_ROWS: [(&str, Of<QuantRowFn>, Quant); 7] = [
 ];
 
 /// # Safety
-/// Of all functions below: the thread runs a checked step ([`set_current`]), and the arguments are what the inner kernel's
+/// Of all functions below: the thread runs a checked step ([`super::micro::set_current`]), and the arguments are what the inner kernel's
 /// contract asks for wherever they lie inside what the caller may touch, which is looked at here.
 unsafe extern "C" fn matmul<const KERNEL: usize>(
     x: *const f32,
@@ -234,6 +158,7 @@ unsafe extern "C" fn matmul<const KERNEL: usize>(
     out: *mut f32,
     out_stride: usize,
     accumulate: usize,
+    arranged: *const u8,
     scratch: *mut u8,
 ) {
     let (name, kernel, of, over_rows) = MATMULS[KERNEL];
@@ -244,6 +169,7 @@ unsafe extern "C" fn matmul<const KERNEL: usize>(
     let row_bytes = of.bytes(w_columns, CACHE_GROUP);
     call.rows(w, w_rows, w_stride_bytes, row_bytes, false);
     call.rows(out.cast_const().cast(), m, out_stride * 4, n * 4, true);
+    call.arranged(arranged, m, Arranged::Rounded.bytes(k));
     call.writes(scratch, MATMUL_SCRATCH);
     if call.fits {
         let f = kernel(call.inner());
@@ -260,9 +186,33 @@ unsafe extern "C" fn matmul<const KERNEL: usize>(
                 out,
                 out_stride,
                 accumulate,
+                arranged,
                 scratch,
             )
         };
+    }
+}
+
+/// # Safety
+/// As of [`matmul`].
+unsafe extern "C" fn arrange<const KERNEL: usize>(
+    x: *const u8,
+    x_stride: usize,
+    rows: usize,
+    k: usize,
+    out: *mut u8,
+) {
+    let (name, kernel, of) = ARRANGES[KERNEL];
+    let mut call = Call::begin(name);
+    let row_bytes = match of {
+        Arranged::Blocks => block_row_bytes(k),
+        Arranged::Rounded => k * 4,
+    };
+    call.rows(x, rows, x_stride, row_bytes, false);
+    call.writes(out, of.bytes(k));
+    if call.fits {
+        // SAFETY: everything it touches is the caller's, as was just looked at.
+        unsafe { kernel(call.inner())(x, x_stride, rows, k, out) };
     }
 }
 
@@ -360,6 +310,7 @@ unsafe extern "C" fn quant_matmul<const KERNEL: usize>(
     groups: usize,
     out: *mut f32,
     out_stride: usize,
+    arranged: *const u8,
 ) {
     let (name, kernel, quant) = QUANT_MATMULS[KERNEL];
     let mut call = Call::begin(name);
@@ -367,10 +318,23 @@ unsafe extern "C" fn quant_matmul<const KERNEL: usize>(
     let panels = if m == 0 { 0 } else { n.div_ceil(PANEL_ROWS) };
     call.reads(w, panels * quant.panel_bytes(groups * GROUP));
     call.rows(out.cast_const().cast(), m, out_stride * 4, n * 4, true);
+    call.arranged(arranged, m, Arranged::Blocks.bytes(groups * GROUP));
     if call.fits {
         let f = kernel(call.inner());
         // SAFETY: everything it touches is the caller's, as was just looked at.
-        unsafe { f(x, x_stride_bytes, m, w, n, groups, out, out_stride) };
+        unsafe {
+            f(
+                x,
+                x_stride_bytes,
+                m,
+                w,
+                n,
+                groups,
+                out,
+                out_stride,
+                arranged,
+            )
+        };
     }
 }
 

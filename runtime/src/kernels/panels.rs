@@ -64,6 +64,7 @@ pub(super) struct Call {
     pub(super) groups: usize,
     pub(super) out: *mut f32,
     pub(super) out_stride: usize,
+    pub(super) arranged: *const u8,
 }
 
 /// A kernel of one type of weights for one set of instructions.
@@ -85,6 +86,7 @@ pub(super) unsafe extern "C" fn matmul<P: Product>(
     groups: usize,
     out: *mut f32,
     out_stride: usize,
+    arranged: *const u8,
 ) {
     let call = Call {
         x,
@@ -95,6 +97,7 @@ pub(super) unsafe extern "C" fn matmul<P: Product>(
         groups,
         out,
         out_stride,
+        arranged,
     };
     // SAFETY: the table that holds this function is only used where the instructions are there, and `call` holds what the caller gives by the contract of `QuantMatmulFn`.
     unsafe { P::run(&call) }

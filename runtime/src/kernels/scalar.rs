@@ -18,6 +18,8 @@ pub(super) const TABLE: KernelTable = KernelTable {
     matmul_f32: matmul::<F32, false>,
     matmul_bf16: matmul::<Bf16, false>,
     matmul_bf16_rounded: matmul::<Bf16, true>,
+    arrange_rounded: as_it_lies,
+    arrange_blocks: as_it_lies,
     matmul_f16: matmul::<F16, false>,
     matmul_kn_f32: matmul_kn::<F32>,
     matmul_kn_bf16: matmul_kn::<Bf16>,
@@ -111,6 +113,7 @@ unsafe extern "C" fn matmul<W: Weight, const ROUND: bool>(
     out: *mut f32,
     out_stride: usize,
     accumulate: usize,
+    _arranged: *const u8,
     _scratch: *mut u8,
 ) {
     // SAFETY: for rows below `m` and columns below `n` the caller gives `k` readable elements of both and a place.
@@ -120,6 +123,16 @@ unsafe extern "C" fn matmul<W: Weight, const ROUND: bool>(
             dot::<W, ROUND>(x, w, W::BYTES, k)
         });
     }
+}
+
+/// Products read `x` as it lies: [`crate::abi::ArrangeFn`].
+pub(super) unsafe extern "C" fn as_it_lies(
+    _x: *const u8,
+    _x_stride: usize,
+    _rows: usize,
+    _k: usize,
+    _out: *mut u8,
+) {
 }
 
 /// `out[m, n] (+)= x[m, k] · w[k, n]`.
@@ -134,6 +147,7 @@ unsafe extern "C" fn matmul_kn<W: Weight>(
     out: *mut f32,
     out_stride: usize,
     accumulate: usize,
+    _arranged: *const u8,
     _scratch: *mut u8,
 ) {
     // SAFETY: for rows below `m` and columns below `n` the caller gives `k` readable elements of both and a place.

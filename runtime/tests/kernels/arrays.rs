@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use graver_runtime::abi::{Dtype, MATMUL_SCRATCH};
+use graver_runtime::abi::{ARRANGED_ROWS, Arranged, Dtype, KernelTable, MATMUL_SCRATCH};
 use half::{bf16, f16};
 use rand_pcg::Pcg32;
 use rand_pcg::rand_core::RngCore;
@@ -99,6 +99,32 @@ impl Drop for Guarded {
         // SAFETY: the mapping is this value's own.
         unsafe { libc::munmap(self.map.cast(), self.map_bytes) };
     }
+}
+
+/// What a table arranges of `m` rows of `k` activations, as code does: full of what must not be taken for zero beside them.
+pub(crate) fn arrange(
+    table: &KernelTable,
+    of: Arranged,
+    (x, x_stride): (*const u8, usize),
+    m: usize,
+    k: usize,
+) -> Guarded {
+    let kernel = match of {
+        Arranged::Rounded => table.arrange_rounded,
+        Arranged::Blocks => table.arrange_blocks,
+    };
+    let each = of.bytes(k);
+    let mut out = Guarded::new(&vec![0xff; m.div_ceil(ARRANGED_ROWS) * each]);
+    for (tile, first) in (0..m).step_by(ARRANGED_ROWS).enumerate() {
+        let rows = ARRANGED_ROWS.min(m - first);
+        let (x, to) = (
+            x.wrapping_add(first * x_stride),
+            out.ptr_mut().wrapping_add(tile * each),
+        );
+        // SAFETY: the caller gives `m` rows; there is room for as many, which ends where a page does.
+        unsafe { kernel(x, x_stride, rows, k, to) }
+    }
+    out
 }
 
 /// Calls `f` with scratch of a matmul, aligned as the contract says and full of what must not be taken for zero.

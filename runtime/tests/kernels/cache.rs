@@ -1,5 +1,7 @@
 //! Keys and values in int8: bit for bit what the scalar twins give, and as close to what they were as their scales allow.
 
+use std::ptr::null;
+
 use graver_runtime::abi::{CACHE_GROUP, CacheType, KernelTable};
 use graver_runtime::kernels::scalar_table;
 
@@ -193,6 +195,7 @@ fn products_agree([m, n, k]: [usize; 3], over_rows: bool, accumulate: bool) {
                     out.ptr_mut().cast(),
                     columns + GAP,
                     usize::from(accumulate),
+                    null(),
                     scratch,
                 );
             }

@@ -1,6 +1,7 @@
 //! What `MatmulFn` promises of every set: an element depends, bit for bit, on its row, its column and `k` alone.
 
 use std::ops::Range;
+use std::ptr::null;
 
 use graver_runtime::abi::{DECODE_TOKENS, Dtype};
 use graver_runtime::kernels::{Isa, scalar_table};
@@ -128,7 +129,7 @@ fn the_largest_and_the_smallest_are_multiplied_as_well() {
             // SAFETY: `m` rows of one value, one row of one weight, and as many results.
             unsafe {
                 let (x, out) = (values.as_ptr(), out.as_mut_ptr());
-                (table.matmul_bf16)(x, 1, m, one.as_ptr(), 2, 1, 1, out, 1, 0, scratch);
+                (table.matmul_bf16)(x, 1, m, one.as_ptr(), 2, 1, 1, out, 1, 0, null(), scratch);
             }
         });
         for (x, y) in values.iter().zip(&out) {

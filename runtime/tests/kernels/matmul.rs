@@ -1,9 +1,11 @@
 //! Matmuls against their scalar twins: every shape class, type, layout and alignment.
 
-use graver_runtime::abi::{Dtype, KernelTable, MatmulFn};
+use std::ptr::null;
+
+use graver_runtime::abi::{Arranged, Dtype, KernelTable, MatmulFn};
 use graver_runtime::kernels::scalar_table;
 
-use crate::arrays::{Guarded, Random, encode, with_scratch};
+use crate::arrays::{Guarded, Random, arrange, encode, with_scratch};
 use crate::float_sets;
 
 /// How weights lie in memory.
@@ -107,11 +109,38 @@ impl Product {
         }
     }
 
-    /// Runs the kernel of a table on some rows and columns, over a result that holds `before`.
+    /// Runs the kernel of a table on some rows and columns, over a result that holds `before`: the same for rows that are arranged beforehand.
     pub(crate) fn run(
         &self,
         table: &KernelTable,
         rows: std::ops::Range<usize>,
+        cols: std::ops::Range<usize>,
+        before: Option<&[f32]>,
+    ) -> Vec<f32> {
+        let of = (self.layout == Layout::Rounded).then_some(Arranged::Rounded);
+        let x = (
+            self.x_at(rows.start).cast(),
+            self.x_stride() * size_of::<f32>(),
+        );
+        let arranged = of.map(|of| arrange(table, of, x, rows.len(), self.k));
+        let run = |arranged| self.run_on(table, (rows.clone(), arranged), cols.clone(), before);
+        let found = run(null());
+        if let Some(arranged) = arranged {
+            let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+            assert_eq!(bits(&run(arranged.ptr())), bits(&found));
+        }
+        found
+    }
+
+    fn x_at(&self, row: usize) -> *const f32 {
+        let x = self.x_bytes.ptr().cast::<f32>();
+        x.wrapping_add(row * self.x_stride())
+    }
+
+    fn run_on(
+        &self,
+        table: &KernelTable,
+        (rows, arranged): (std::ops::Range<usize>, *const u8),
         cols: std::ops::Range<usize>,
         before: Option<&[f32]>,
     ) -> Vec<f32> {
@@ -122,10 +151,7 @@ impl Product {
         // SAFETY: rows and columns are inside the arrays, whose strides are given as they were made.
         with_scratch(|scratch| unsafe {
             kernel(table, self.dtype, self.layout)(
-                self.x_bytes
-                    .ptr()
-                    .cast::<f32>()
-                    .wrapping_add(rows.start * self.x_stride()),
+                self.x_at(rows.start),
                 self.x_stride(),
                 rows.len(),
                 self.w_bytes.ptr().wrapping_add(first_weight),
@@ -138,6 +164,7 @@ impl Product {
                     .wrapping_add(rows.start * self.out_stride() + cols.start),
                 self.out_stride(),
                 usize::from(before.is_some()),
+                arranged,
                 scratch,
             );
         });

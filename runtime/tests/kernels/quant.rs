@@ -1,11 +1,13 @@
 //! Quantised products and the rounding of activations: bit for bit what the scalar twins give.
 
+use std::ptr::null;
+
 use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
-use graver_runtime::abi::{KernelTable, Quant, QuantMatmulFn};
+use graver_runtime::abi::{Arranged, KernelTable, Quant};
 use graver_runtime::kernels::scalar_table;
 use half::f16;
 
-use crate::arrays::{Guarded, Random};
+use crate::arrays::{Guarded, Random, arrange};
 use crate::integer_sets;
 
 /// Panels with every integer of the type, and scales of either sign.
@@ -58,30 +60,40 @@ fn blocks(x: &[f32], k: usize, stride: usize) -> Vec<u8> {
 /// What stands where a kernel must not write.
 const UNTOUCHED: f32 = -1e30;
 
+/// The product by a table's kernel: the same of rows that are arranged beforehand.
 fn product(
-    f: QuantMatmulFn,
+    table: &KernelTable,
+    quant: Quant,
     x: &Guarded,
     w: &Guarded,
     [m, n, k]: [usize; 3],
     gaps: [usize; 2],
 ) -> Vec<f32> {
     let (x_stride, out_stride) = (block_row_bytes(k) + gaps[0], n + gaps[1]);
-    let mut out = vec![UNTOUCHED; m * out_stride];
-    // SAFETY: `x`, `w` and `out` have what a product of this shape reads and writes.
-    unsafe {
-        let groups = k.div_ceil(GROUP);
-        f(
-            x.ptr(),
-            x_stride,
-            m,
-            w.ptr(),
-            n,
-            groups,
-            out.as_mut_ptr(),
-            out_stride,
-        );
-    }
-    out
+    let groups = k.div_ceil(GROUP);
+    let run = |arranged| {
+        let mut out = vec![UNTOUCHED; m * out_stride];
+        // SAFETY: `x`, `w` and `out` have what a product of this shape reads and writes.
+        unsafe {
+            table.quant_matmul(quant)(
+                x.ptr(),
+                x_stride,
+                m,
+                w.ptr(),
+                n,
+                groups,
+                out.as_mut_ptr(),
+                out_stride,
+                arranged,
+            );
+        }
+        out
+    };
+    let found = run(null());
+    let arranged = arrange(table, Arranged::Blocks, (x.ptr(), x_stride), m, k);
+    let bits = |values: &[f32]| values.iter().map(|v| v.to_bits()).collect::<Vec<_>>();
+    assert_eq!(bits(&run(arranged.ptr())), bits(&found), "{quant}");
+    found
 }
 
 fn check(quant: Quant, shape: [usize; 3]) {
@@ -91,9 +103,9 @@ fn check(quant: Quant, shape: [usize; 3]) {
     let stride = block_row_bytes(k) + gaps[0];
     let x = Guarded::new(&blocks(&random.values(m * k), k, stride));
     let w = Guarded::new(&panels(&mut random, quant, n, k));
-    let expected = product(scalar_table().quant_matmul(quant), &x, &w, shape, gaps);
+    let expected = product(scalar_table(), quant, &x, &w, shape, gaps);
     for (isa, table) in integer_sets() {
-        let found = product(table.quant_matmul(quant), &x, &w, shape, gaps);
+        let found = product(table, quant, &x, &w, shape, gaps);
         let same = found
             .iter()
             .zip(&expected)
@@ -137,11 +149,18 @@ fn an_element_depends_on_its_row_and_column_alone() {
         let x = blocks(&random.values(m * k), k, stride);
         let w = panels(&mut random, quant, n, k);
         for (_, table) in integer_sets() {
-            let f = table.quant_matmul(quant);
-            let whole = product(f, &Guarded::new(&x), &Guarded::new(&w), [m, n, k], [0, 0]);
+            let whole = product(
+                table,
+                quant,
+                &Guarded::new(&x),
+                &Guarded::new(&w),
+                [m, n, k],
+                [0, 0],
+            );
             let (row, panel) = (7, 2);
             let one = product(
-                f,
+                table,
+                quant,
                 &Guarded::new(&x[row * stride..(row + 1) * stride]),
                 &Guarded::new(&w[panel * quant.panel_bytes(k)..]),
                 [1, PANEL_ROWS, k],

@@ -59,7 +59,7 @@ impl<'a> Matrix<'a> {
         out: Rows,
     ) {
         let base = self.weight.pointer(e, c.expert);
-        product(e, self.weight.decl, base, first, x, m, n, out);
+        product(e, self.weight.decl, base, first, (x, None), m, n, out);
         if let Some(b) = self.bias {
             let base = b.pointer(e, c.expert);
             let bias = e.at(base, first, 4);

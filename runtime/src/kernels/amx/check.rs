@@ -1,9 +1,11 @@
 //! A few products by a table's kernels and by the scalar ones, which define them: whether tiles do what they are said to do.
 
+use std::ptr::null;
+
 use half::bf16;
 
 use crate::abi::quant::{Block, GROUP, block_row_bytes};
-use crate::abi::{KernelTable, MATMUL_SCRATCH, Quant};
+use crate::abi::{ARRANGED_ROWS, Arranged, KernelTable, MATMUL_SCRATCH, Quant};
 use crate::kernels::scalar_table;
 use crate::memory::Region;
 
@@ -48,6 +50,7 @@ fn value(random: u32) -> f32 {
     random as f32 / (1 << 23) as f32 - 1.0
 }
 
+/// Products of blocks as they lie, and arranged.
 fn integers(table: &KernelTable, quant: Quant) -> Vec<f32> {
     let mut random = random();
     let mut blocks = vec![Block::default(); M * K.div_ceil(GROUP)];
@@ -70,13 +73,30 @@ fn integers(table: &KernelTable, quant: Quant) -> Vec<f32> {
             panel[group].fill_with(|| of(random()));
         }
     }
-    let mut out = vec![0f32; M * N];
-    let (x, w) = (blocks.as_ptr().cast(), weights.as_ptr());
+    let (x, w) = (blocks.as_ptr().cast::<u8>(), weights.as_ptr());
     let (stride, groups) = (block_row_bytes(K), K.div_ceil(GROUP));
-    // SAFETY: activations, weights and result have the shape's sizes.
-    unsafe { table.quant_matmul(quant)(x, stride, M, w, N, groups, out.as_mut_ptr(), N) }
-    out
+    let each = Arranged::Blocks.bytes(K);
+    let mut arranged = vec![Line([0; 64]); M.div_ceil(ARRANGED_ROWS) * each / size_of::<Line>()];
+    let to = arranged.as_mut_ptr().cast::<u8>();
+    for (tile, first) in (0..M).step_by(ARRANGED_ROWS).enumerate() {
+        let rows = ARRANGED_ROWS.min(M - first);
+        let x = x.wrapping_add(first * stride);
+        // SAFETY: the rows exist, and there is room for each few of them.
+        unsafe { (table.arrange_blocks)(x, stride, rows, K, to.wrapping_add(tile * each)) }
+    }
+    let product = |arranged| {
+        let mut out = vec![0f32; M * N];
+        let to = out.as_mut_ptr();
+        // SAFETY: activations, weights and result have the shape's sizes.
+        unsafe { table.quant_matmul(quant)(x, stride, M, w, N, groups, to, N, arranged) }
+        out
+    };
+    [product(null()), product(to)].concat()
 }
+
+#[repr(align(64))]
+#[derive(Clone, Copy)]
+struct Line(#[expect(dead_code, reason = "room for a kernel")] [u8; 64]);
 
 fn floats(table: &KernelTable, scratch: &mut Region) -> Vec<f32> {
     let mut random = random();
@@ -87,7 +107,7 @@ fn floats(table: &KernelTable, scratch: &mut Region) -> Vec<f32> {
     let mut out = vec![0f32; M * N];
     let (w, to, scratch) = (w.as_ptr().cast(), out.as_mut_ptr(), scratch.as_mut_ptr());
     // SAFETY: activations, weights and result have the shape's sizes, and scratch its own.
-    unsafe { (table.matmul_bf16)(x.as_ptr(), K, M, w, 2 * K, N, K, to, N, 0, scratch) }
+    unsafe { (table.matmul_bf16)(x.as_ptr(), K, M, w, 2 * K, N, K, to, N, 0, null(), scratch) }
     out
 }
 
@@ -117,6 +137,11 @@ mod tests {
         assert!(!agrees(&other));
         let other = KernelTable {
             matmul_bf16: table.matmul_f16,
+            ..table
+        };
+        assert!(!agrees(&other));
+        let other = KernelTable {
+            arrange_blocks: scalar_table().arrange_blocks,
             ..table
         };
         assert!(!agrees(&other));

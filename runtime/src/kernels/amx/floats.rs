@@ -4,14 +4,15 @@
 //! products give what one in f32 gives, as exactly: sums of 3 · `k` terms, in place of `k`.
 //!
 //! For each run of `DEPTH` terms, panels of weights are made, 16 rows interleaved as the unit wants its second factor; then 32 rows of `x` after the
-//! other are split, and sweep the panels, two at a time. An element's terms come in an order that depends on `k` alone.
+//! other, in parts, sweep the panels, two at a time. Parts are made by each call, but for what is rounded and arranged beforehand ([`arrange`]). An
+//! element's terms come in an order that depends on `k` alone.
 
 use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use super::unit::{ROWS, Shapes, Unit};
-use crate::abi::{DECODE_TOKENS, MATMUL_SCRATCH};
+use crate::abi::{ARRANGED_ROWS, Arranged, DECODE_TOKENS, MATMUL_SCRATCH};
 use crate::kernels::avx2::load::Bf16;
 use crate::kernels::avx2::matmul::{Call, Kernel};
 use crate::kernels::avx2::rounded::few;
@@ -25,10 +26,13 @@ pub(super) const ALL_PARTS: usize = 3;
 const TILE: usize = ROWS * ROW_BYTES;
 /// Terms of a run, at most: a run costs a tile of sums a way from memory and back.
 const DEPTH: usize = 1024;
-/// Rows of `x` that are split together: two tiles.
+/// Rows of `x` that sweep the panels together: two tiles.
 const HEIGHT: usize = 2 * ROWS;
-const _: () =
-    assert!(Cut::new(1, ALL_PARTS).panels >= 2 && Cut::new(DEPTH, ALL_PARTS).panels >= 16);
+const _: () = assert!(ARRANGED_ROWS == ROWS);
+const _: () = assert!(Arranged::Rounded.bytes(TERMS) == TILE);
+const _: () = assert!(
+    Cut::new(1, ALL_PARTS, false).panels >= 2 && Cut::new(DEPTH, ALL_PARTS, false).panels >= 16
+);
 
 /// How a product is cut, so that the parts of some rows of `x` and the panels stay in the second-level cache.
 #[derive(Clone, Copy)]
@@ -44,11 +48,15 @@ struct Cut {
 }
 
 impl Cut {
-    /// Of `k` terms, in runs that are as long as each other.
-    const fn new(k: usize, parts: usize) -> Cut {
+    /// Of `k` terms, in runs that are as long as each other; no room is taken for parts that are arranged elsewhere.
+    const fn new(k: usize, parts: usize, arranged: bool) -> Cut {
         let runs = k.div_ceil(DEPTH);
         let depth = k.div_ceil(runs).next_multiple_of(TERMS);
-        let split = depth / TERMS * parts * 2 * TILE;
+        let split = if arranged {
+            0
+        } else {
+            depth / TERMS * parts * 2 * TILE
+        };
         let panel = panel_bytes(depth);
         Cut {
             depth,
@@ -105,7 +113,7 @@ unsafe fn runs<U: Unit, const PARTS: usize>(c: &Call) {
     // SAFETY: the unit may be used. Scratch has room for the parts and panels of `cut`; the rows and columns exist.
     unsafe {
         U::configure(&Shapes::new(&[(ROWS, ROW_BYTES); 8]));
-        let cut = Cut::new(c.k, PARTS);
+        let cut = Cut::new(c.k, PARTS, arranged::<PARTS>(c));
         for first in (0..c.n).step_by(cut.panels * WIDTH) {
             let cols = first..c.n.min(first + cut.panels * WIDTH);
             let pairs = cols.len().div_ceil(2 * WIDTH);
@@ -118,19 +126,21 @@ unsafe fn runs<U: Unit, const PARTS: usize>(c: &Call) {
                 }
                 for top in (0..c.m).step_by(HEIGHT) {
                     let rows = top..c.m.min(top + HEIGHT);
-                    split::<PARTS>(c, rows.clone(), terms.clone());
+                    let parts = parts::<PARTS>(c, &cut, rows.clone(), terms.clone());
                     for (i, col) in cols.clone().step_by(2 * WIDTH).enumerate() {
                         let cols = col..cols.end.min(col + 2 * WIDTH);
                         let panels =
                             [2 * i, 2 * i + 1].map(|i| cut.panel_at(c.scratch, i).cast_const());
                         // While two panels are swept, the next rows come nearer, each time some.
-                        let next = [i, i + 1].map(|i| c.m.min(rows.end + HEIGHT * i / pairs));
+                        let next = match arranged::<PARTS>(c) {
+                            true => [0; 2],
+                            false => [i, i + 1].map(|i| c.m.min(rows.end + HEIGHT * i / pairs)),
+                        };
                         sweep::<U, PARTS>(
                             c,
-                            (rows.clone(), next[0]..next[1]),
-                            cols,
-                            terms.clone(),
-                            panels,
+                            (rows.clone(), cols, terms.clone()),
+                            (parts, panels),
+                            next[0]..next[1],
                         );
                     }
                 }
@@ -140,23 +150,74 @@ unsafe fn runs<U: Unit, const PARTS: usize>(c: &Call) {
     }
 }
 
-/// Where a tile of the parts lies: of the `step`-th `TERMS`, of part `part`, of rows `16 · half..`.
-fn part_tile<const PARTS: usize>(c: &Call, step: usize, part: usize, half: usize) -> *mut u8 {
-    c.scratch
-        .wrapping_add(((step * PARTS + part) * 2 + half) * TILE)
+/// Where a tile of the parts of 16 rows lies: of the `step`-th `TERMS`, of part `part`.
+const fn tile_at(parts: usize, step: usize, part: usize) -> usize {
+    (step * parts + part) * TILE
 }
 
-/// Splits some rows of `x` into parts. Terms that fill up the last tile are zeros.
+/// Whether rows are rounded and arranged. Three parts are not arranged beforehand: they are so many bytes that fetching them takes as long as making them.
+fn arranged<const PARTS: usize>(c: &Call) -> bool {
+    PARTS == 1 && !c.arranged.is_null()
+}
+
+/// The parts of at most 16 rows, twice: those that are arranged, or in scratch, where they are made.
 ///
 /// # Safety
-/// As [`runs`]; the rows, at most `HEIGHT`, and the terms exist.
+/// As [`runs`]; the rows, at most `HEIGHT`, and the terms of a run exist.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-unsafe fn split<const PARTS: usize>(c: &Call, rows: Range<usize>, terms: Range<usize>) {
-    for (step, i) in terms.clone().step_by(TERMS).enumerate() {
-        let mask = first_terms(terms.end - i);
-        for (r, row) in rows.clone().enumerate() {
-            let x = c.x.wrapping_add(row * c.x_stride + i);
-            // SAFETY: the elements in the mask exist; scratch has a tile for each half and part of every `TERMS`.
+unsafe fn parts<const PARTS: usize>(
+    c: &Call,
+    cut: &Cut,
+    rows: Range<usize>,
+    terms: Range<usize>,
+) -> [*const u8; 2] {
+    if arranged::<PARTS>(c) {
+        let of_rows = tile_at(PARTS, c.k.div_ceil(TERMS), 0);
+        let first = tile_at(PARTS, terms.start / TERMS, 0);
+        return [0, 1].map(|half| {
+            let tiles = rows.start / ROWS + half;
+            c.arranged.wrapping_add(tiles * of_rows + first)
+        });
+    }
+    [0, 1].map(|half| {
+        let to = c.scratch.wrapping_add(half * cut.split / 2);
+        let first = rows.start + half * ROWS;
+        let n = rows.end.saturating_sub(first).min(ROWS);
+        let x = c.x.wrapping_add(first * c.x_stride + terms.start);
+        // SAFETY: these rows and terms exist; scratch has a tile for each part of every `TERMS` of either half.
+        unsafe { split::<PARTS>((x, c.x_stride), n, terms.len(), to) };
+        to.cast_const()
+    })
+}
+
+/// [`crate::abi::ArrangeFn`] for products of [`Rounded`].
+pub(super) unsafe extern "C" fn arrange(
+    x: *const u8,
+    x_stride: usize,
+    rows: usize,
+    k: usize,
+    out: *mut u8,
+) {
+    // SAFETY: the table that holds this function is only used where the instructions are there; rows, terms and room are the caller's.
+    unsafe { split::<1>((x.cast(), x_stride / size_of::<f32>()), rows, k, out) }
+}
+
+/// Splits the first `k` terms of at most 16 rows of `x` into parts. Terms that fill up the last tile are zeros.
+///
+/// # Safety
+/// AVX-512; the rows and terms exist, and a tile at `out` for each part of every `TERMS`.
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+unsafe fn split<const PARTS: usize>(
+    (x, x_stride): (*const f32, usize),
+    rows: usize,
+    k: usize,
+    out: *mut u8,
+) {
+    for (step, i) in (0..k).step_by(TERMS).enumerate() {
+        let mask = first_terms(k - i);
+        for row in 0..rows {
+            let x = x.wrapping_add(row * x_stride + i);
+            // SAFETY: the elements in the mask exist; there is a tile for each part of every `TERMS`.
             unsafe {
                 let x = [
                     _mm512_maskz_loadu_ps(mask as __mmask16, x),
@@ -167,7 +228,7 @@ unsafe fn split<const PARTS: usize>(c: &Call, rows: Range<usize>, terms: Range<u
                     _ => digits(x),
                 };
                 for (part, digits) in parts.into_iter().enumerate() {
-                    let to = part_tile::<PARTS>(c, step, part, r / ROWS).add(r % ROWS * ROW_BYTES);
+                    let to = out.add(tile_at(PARTS, step, part) + row * ROW_BYTES);
                     _mm512_storeu_si512(to.cast(), digits);
                 }
             }
@@ -270,34 +331,33 @@ struct Place {
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
 unsafe fn sweep<U: Unit, const PARTS: usize>(
     c: &Call,
-    (rows, next): (Range<usize>, Range<usize>),
-    cols: Range<usize>,
-    terms: Range<usize>,
-    panels: [*const u8; 2],
+    (rows, cols, terms): (Range<usize>, Range<usize>, Range<usize>),
+    from: ([*const u8; 2], [*const u8; 2]),
+    next: Range<usize>,
 ) {
     #[repr(C, align(64))]
     struct Beside([[f32; WIDTH]; ROWS]);
     let resume = c.accumulate || terms.start > 0;
     let mut beside: [Beside; 4] = std::array::from_fn(|_| Beside([[0.0; WIDTH]; ROWS]));
-    let parts: [(usize, usize); 4] = std::array::from_fn(|i| {
+    let there: [(usize, usize); 4] = std::array::from_fn(|i| {
         let rows = rows.len().saturating_sub(i / 2 * ROWS).min(ROWS);
         (rows, cols.len().saturating_sub(i % 2 * WIDTH).min(WIDTH))
     });
-    // SAFETY: those rows and columns of each tile exist that `parts` says; others lie in `beside`.
+    // SAFETY: those rows and columns of each tile exist that `there` says; others lie in `beside`.
     unsafe {
         let at = |i: usize| {
             c.out(rows.start, cols.start)
                 .wrapping_add(i / 2 * ROWS * c.out_stride + i % 2 * WIDTH)
         };
         let places: [Place; 4] = std::array::from_fn(|i| {
-            if parts[i] == (ROWS, WIDTH) {
+            if there[i] == (ROWS, WIDTH) {
                 return Place {
                     at: at(i).cast(),
                     stride: 4 * c.out_stride,
                 };
             }
-            let (there, columns) = parts[i];
-            for (r, to) in beside[i].0[..there].iter_mut().enumerate() {
+            let (rows, columns) = there[i];
+            for (r, to) in beside[i].0[..rows].iter_mut().enumerate() {
                 if resume && columns > 0 {
                     let from = at(i).wrapping_add(r * c.out_stride);
                     to.as_mut_ptr().copy_from_nonoverlapping(from, columns);
@@ -309,14 +369,14 @@ unsafe fn sweep<U: Unit, const PARTS: usize>(
             }
         });
         match (rows.len() > ROWS, cols.len() > WIDTH) {
-            (false, false) => block::<U, PARTS, 1, 1>(c, &places, (terms, next), resume, panels),
-            (false, true) => block::<U, PARTS, 1, 2>(c, &places, (terms, next), resume, panels),
-            (true, false) => block::<U, PARTS, 2, 1>(c, &places, (terms, next), resume, panels),
-            (true, true) => block::<U, PARTS, 2, 2>(c, &places, (terms, next), resume, panels),
+            (false, false) => block::<U, PARTS, 1, 1>(c, &places, (terms, resume), from, next),
+            (false, true) => block::<U, PARTS, 1, 2>(c, &places, (terms, resume), from, next),
+            (true, false) => block::<U, PARTS, 2, 1>(c, &places, (terms, resume), from, next),
+            (true, true) => block::<U, PARTS, 2, 2>(c, &places, (terms, resume), from, next),
         }
-        for (i, (there, columns)) in parts.into_iter().enumerate() {
-            if (there, columns) != (ROWS, WIDTH) && columns > 0 {
-                for (r, from) in beside[i].0[..there].iter().enumerate() {
+        for (i, (rows, columns)) in there.into_iter().enumerate() {
+            if (rows, columns) != (ROWS, WIDTH) && columns > 0 {
+                for (r, from) in beside[i].0[..rows].iter().enumerate() {
                     let to = at(i).wrapping_add(r * c.out_stride);
                     to.copy_from_nonoverlapping(from.as_ptr(), columns);
                 }
@@ -333,9 +393,9 @@ unsafe fn sweep<U: Unit, const PARTS: usize>(
 unsafe fn block<U: Unit, const PARTS: usize, const R: usize, const P: usize>(
     c: &Call,
     places: &[Place; 4],
-    (terms, next): (Range<usize>, Range<usize>),
-    resume: bool,
-    panels: [*const u8; 2],
+    (terms, resume): (Range<usize>, bool),
+    (parts, panels): ([*const u8; 2], [*const u8; 2]),
+    next: Range<usize>,
 ) {
     let below = R == 2;
     let beside = P == 2;
@@ -355,13 +415,14 @@ unsafe fn block<U: Unit, const PARTS: usize, const R: usize, const P: usize>(
                 U::load::<7>(panels[1].add(step * TILE), ROW_BYTES);
             }
             for part in 0..PARTS {
-                U::load::<4>(part_tile::<PARTS>(c, step, part, 0), ROW_BYTES);
+                let at = tile_at(PARTS, step, part);
+                U::load::<4>(parts[0].add(at), ROW_BYTES);
                 U::add_bf16::<0, 4, 6>();
                 if beside {
                     U::add_bf16::<1, 4, 7>();
                 }
                 if below {
-                    U::load::<5>(part_tile::<PARTS>(c, step, part, 1), ROW_BYTES);
+                    U::load::<5>(parts[1].add(at), ROW_BYTES);
                     U::add_bf16::<2, 5, 6>();
                 }
                 if below && beside {

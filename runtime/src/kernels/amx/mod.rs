@@ -67,6 +67,8 @@ fn table_on<U: Unit>(choices: Choices) -> KernelTable {
             Ahead::Lines => matmul_floats::<Exact<U, true>>,
         },
         matmul_bf16_rounded: matmul_floats::<Rounded<U>>,
+        arrange_rounded: floats::arrange,
+        arrange_blocks: integers::arrange,
         ..table
     }
 }

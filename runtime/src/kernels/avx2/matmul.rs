@@ -26,6 +26,7 @@ pub(in crate::kernels) struct Call {
     /// Elements.
     pub(in crate::kernels) out_stride: usize,
     pub(in crate::kernels) accumulate: bool,
+    pub(in crate::kernels) arranged: *const u8,
     pub(in crate::kernels) scratch: *mut u8,
 }
 
@@ -50,6 +51,7 @@ pub(in crate::kernels) unsafe extern "C" fn matmul<K: Kernel>(
     out: *mut f32,
     out_stride: usize,
     accumulate: usize,
+    arranged: *const u8,
     scratch: *mut u8,
 ) {
     let call = Call {
@@ -63,6 +65,7 @@ pub(in crate::kernels) unsafe extern "C" fn matmul<K: Kernel>(
         out,
         out_stride,
         accumulate: accumulate != 0,
+        arranged,
         scratch,
     };
     // SAFETY: the table that holds this function is only used where the instructions are there, and `call` holds what the caller gives by the contract of `MatmulFn`.
@@ -106,6 +109,7 @@ impl Call {
         Call {
             x: self.x.wrapping_add(first * self.x_stride),
             out: self.out.wrapping_add(first * self.out_stride),
+            arranged: std::ptr::null(),
             ..*self
         }
     }

@@ -106,5 +106,7 @@ const fn with<const LINES: bool>() -> KernelTable {
         matmul_cache_q8: matmul_floats::<cache::Rows>,
         matmul_kn_cache_q8: matmul_floats::<cache::Columns>,
         matmul_bf16_rounded: matmul_floats::<rounded::Rounded>,
+        arrange_rounded: scalar::as_it_lies,
+        arrange_blocks: scalar::as_it_lies,
     }
 }

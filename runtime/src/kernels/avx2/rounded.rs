@@ -74,6 +74,7 @@ unsafe fn scalar(c: &Call) {
             c.out,
             c.out_stride,
             usize::from(c.accumulate),
+            c.arranged,
             c.scratch,
         );
     }

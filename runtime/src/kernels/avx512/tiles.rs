@@ -344,7 +344,8 @@ unsafe fn add_group<P: Panels, const C: usize>(
         let products = P::sums::<C, 0>(groups, x);
         let [scales, second] = factors(P::QUANT, groups, units);
         for i in 0..C {
-            sums[i] = add(P::QUANT, products[i], x[i], [scales, second], sums[i]);
+            let x = [(*x[i]).scale, (*x[i]).offset];
+            sums[i] = add(P::QUANT, products[i], x, [scales, second], sums[i]);
         }
         if P::QUANT == Quant::Q8Half {
             let products = P::sums::<C, 1>(groups, x);
@@ -357,22 +358,18 @@ unsafe fn add_group<P: Panels, const C: usize>(
     }
 }
 
-/// A sum and what a group, or its first half, adds to it: the sum of its products, times its scales, and its minima.
-///
-/// # Safety
-/// AVX-512; the block is readable.
+/// A sum and what a group, or its first half, adds to it: the sum of its products, times its scales, and its minima. `x` is the scale and the offset of a block.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vnni")]
-pub(in crate::kernels) unsafe fn add(
+pub(in crate::kernels) fn add(
     quant: Quant,
     product: __m512i,
-    x: *const Block,
+    [scale, offset]: [f32; 2],
     [scales, second]: [__m512; 2],
     sum: __m512,
 ) -> __m512 {
     let d = _mm512_cvtepi32_ps(product);
-    // SAFETY: the caller gives a block.
-    let (scale, offset) = unsafe { (_mm512_set1_ps((*x).scale), _mm512_set1_ps((*x).offset)) };
+    let (scale, offset) = (_mm512_set1_ps(scale), _mm512_set1_ps(offset));
     match quant {
         Quant::Q4 => _mm512_fmadd_ps(_mm512_fmadd_ps(d, scale, offset), scales, sum),
         Quant::Q8 | Quant::Q8Half => _mm512_fmadd_ps(_mm512_mul_ps(d, scale), scales, sum),

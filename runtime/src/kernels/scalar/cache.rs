@@ -96,6 +96,7 @@ pub(in crate::kernels) unsafe extern "C" fn matmul<const OVER_ROWS: bool>(
     out: *mut f32,
     out_stride: usize,
     accumulate: usize,
+    _arranged: *const u8,
     _scratch: *mut u8,
 ) {
     // SAFETY: for rows below `m`, columns below `n` and terms below `k` the caller gives readable elements of both and a place.

@@ -58,6 +58,7 @@ pub(in crate::kernels) unsafe extern "C" fn matmul<P: Panels>(
     groups: usize,
     out: *mut f32,
     out_stride: usize,
+    _arranged: *const u8,
 ) {
     let panel_bytes = P::QUANT.panel_bytes(groups * GROUP);
     if groups * m * n == 0 {
@@ -242,6 +243,7 @@ mod tests {
                 groups,
                 out.as_mut_ptr(),
                 n + 3,
+                std::ptr::null(),
             )
         };
         for (row, col) in (0..m).flat_map(|r| (0..n).map(move |c| (r, c))) {
