@@ -10,7 +10,7 @@ use graver_runtime::abi::{DeltaRun, KernelTable, StepContext};
 
 use super::kernel::{Rows, Site};
 use super::norms::norm;
-use super::tiles::{Tile, by_segment, by_segment_and_columns};
+use super::tiles::{by_segment, by_segment_and_columns};
 use super::vectors::{activate, add_weighted, combine, copy, scale_by};
 use super::writer::{Count, Lanes, Writer};
 use crate::graph::{Binary, DecayOperands, DeltaRule, NodeId, NormVectors, RecurrentId, ShortConv};
@@ -306,15 +306,25 @@ pub(super) fn delta_rule(e: &mut Writer, s: &Site, d: &DeltaRule) {
             decays,
             out,
         };
-        rule.steps(e, segment.queries);
-        if let Some(skip) = skip {
-            rule.add_values(e, segment.queries, skip);
-        }
-        rule.follow(e, s, (o.norm, o.gate), segment, head);
+        let start = e.int(0);
+        e.range(start, segment.queries, TOKENS, |e, first| {
+            let (left, most) = (e.sub(segment.queries, first), e.int(TOKENS));
+            let (tokens, rule) = (e.min(left, most), rule.from(e, first));
+            rule.steps(e, tokens);
+            if let Some(skip) = skip {
+                rule.add_values(e, tokens, skip);
+            }
+            let first_row = e.add(segment.start_row, first);
+            rule.follow(e, s, (o.norm, o.gate), (first_row, tokens), head);
+        });
     });
 }
 
+/// Tokens whose steps are taken before what follows them: their results, which lie as far apart as all heads are wide, are near still.
+const TOKENS: usize = 64;
+
 /// One head of one segment: addresses from its first token on.
+#[derive(Clone, Copy)]
 struct Head<'a> {
     d: &'a DeltaRule,
     /// `[key_dim, value_dim]`.
@@ -326,7 +336,20 @@ struct Head<'a> {
 }
 
 impl Head<'_> {
-    /// The steps of all tokens, by the micro-kernel, which wants them described in memory.
+    /// The same from another token on.
+    fn from(self, e: &mut Writer, first: Value) -> Self {
+        let mut from = |rows: Rows| Rows {
+            base: rows.row(e, first),
+            ..rows
+        };
+        Head {
+            inputs: self.inputs.map(&mut from),
+            out: from(self.out),
+            ..self
+        }
+    }
+
+    /// The steps of so many tokens, by the micro-kernel, which wants them described in memory.
     fn steps(&self, e: &mut Writer, tokens: Value) {
         let run = e.scratch(DeltaScratch::of().run);
         let [q, k, v, decay, beta] = self.inputs;
@@ -381,25 +404,26 @@ impl Head<'_> {
         e: &mut Writer,
         s: &Site,
         (vectors, gate): (NormVectors<NodeId>, Option<NodeId>),
-        segment: Tile,
+        (first_row, tokens): (Value, Value),
         head: Value,
     ) {
         let n = self.d.value_dim;
-        if let Some(own) = &self.d.norm {
-            let vectors = s.vectors(e, vectors);
-            e.repeat(segment.queries, |e, t| {
-                let at = self.out.row(e, t);
-                norm(e, own, at, at, vectors);
-            });
+        let norm_of = self.d.norm.as_ref().map(|own| (own, s.vectors(e, vectors)));
+        let gate = gate.map(|id| s.rows(e, id));
+        if norm_of.is_none() && gate.is_none() {
+            return;
         }
-        if let Some(gate) = gate {
-            let gate = s.rows(e, gate);
-            e.repeat(segment.queries, |e, t| {
-                let row = e.add(segment.start_row, t);
-                let (gate, at) = (gate.row(e, row), self.out.row(e, t));
+        e.repeat(tokens, |e, t| {
+            let at = self.out.row(e, t);
+            if let Some((own, vectors)) = norm_of {
+                norm(e, own, at, at, vectors);
+            }
+            if let Some(gate) = gate {
+                let row = e.add(first_row, t);
+                let gate = gate.row(e, row);
                 let gate = e.at(gate, head, n * 4);
                 combine(e, Binary::Mul, at, gate, at, Count::Known(n));
-            });
-        }
+            }
+        });
     }
 }

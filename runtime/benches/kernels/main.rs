@@ -15,8 +15,8 @@ use std::time::Duration;
 use criterion::Criterion;
 use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
 use graver_runtime::abi::{
-    ARRANGED_ROWS, Arranged, CACHE_GROUP, CacheType, KEY_BLOCK, KernelTable, MATMUL_SCRATCH, MapFn,
-    MatmulFn, Quant,
+    ARRANGED_ROWS, Arranged, CACHE_GROUP, CacheType, DeltaRun, KEY_BLOCK, KernelTable,
+    MATMUL_SCRATCH, MapFn, MatmulFn, Quant,
 };
 use graver_runtime::kernels::{self, Record};
 
@@ -61,6 +61,7 @@ fn main() {
         .configure_from_args();
     products(&mut b);
     attention(&mut b);
+    recurrences(&mut b);
     maps(&mut b);
     conversions(&mut b);
     lookups(&mut b);
@@ -296,6 +297,50 @@ fn numbers(n: usize) -> Vec<f32> {
 }
 
 /// The copy of the arguments, which a map overwrites, is part of what is measured.
+/// The gated delta rule and the state space of Mamba-2 on a head's state, many tokens in a row.
+fn recurrences(b: &mut Bench) {
+    for (name, [rows, columns], corrects) in
+        [("delta rule", [128, 128], 1), ("state space", [128, 64], 0)]
+    {
+        let (q, k, v) = (
+            vec![0.01; rows * PROMPT],
+            vec![0.01; rows * PROMPT],
+            vec![0.5; columns * PROMPT],
+        );
+        let (decay, beta) = (vec![0.9; PROMPT], vec![0.5; PROMPT]);
+        let (mut state, mut out) = (vec![0f32; rows * columns], vec![0f32; columns * PROMPT]);
+        let run = DeltaRun {
+            state: state.as_mut_ptr(),
+            rows,
+            columns,
+            tokens: PROMPT,
+            q: q.as_ptr(),
+            q_stride: rows,
+            k: k.as_ptr(),
+            k_stride: rows,
+            v: v.as_ptr(),
+            v_stride: columns,
+            decay: decay.as_ptr(),
+            decay_stride: 1,
+            decays: 1,
+            beta: beta.as_ptr(),
+            beta_stride: 1,
+            out: out.as_mut_ptr(),
+            out_stride: columns,
+            scale: 1.0,
+            corrects,
+        };
+        // A product with the key, decay and write, a product with the query; a decay alone is half of what a pipe does at once.
+        let flops = PROMPT * rows * columns * if corrects == 1 { 8 } else { 6 };
+        Limit::Arithmetic
+            .group(b, "recurrence", 0, flops)
+            .bench_function(name, |b| {
+                // SAFETY: the arrays have the sizes that the run says.
+                b.iter(|| unsafe { (table().delta_rule)(&run) });
+            });
+    }
+}
+
 fn maps(b: &mut Bench) {
     let t = table();
     let kernels: [(&str, MapFn); 10] = [

@@ -23,6 +23,8 @@ mod isa;
 #[cfg(target_arch = "x86_64")]
 mod panels;
 mod record;
+#[cfg(target_arch = "x86_64")]
+mod recurrent;
 mod scalar;
 #[cfg(target_arch = "x86_64")]
 mod stream;

@@ -11,6 +11,7 @@
 //! | `tile`   | more rows: tiles of 6 × 64, a [choice](Choices)                                         |
 //! | `pairs`  | panels of pairs of bf16                                                                 |
 //! | `rounded`| bf16 with activations rounded to bf16, where the processor multiplies these             |
+//! | `recurrent`| the gated delta rule                                                                  |
 //! | `softmax`| one block of an online softmax                                                          |
 //! | `wide`   | integers, one row of activations: two chunks of a panel at once, a [choice](Choices)    |
 //! | `tiles`  | integers, many rows: two panels at once; and which kernel takes how many                |
@@ -33,6 +34,7 @@ mod dot;
 mod load;
 pub(super) mod matmul;
 pub(super) mod pairs;
+mod recurrent;
 mod rounded;
 mod rows;
 mod short;
@@ -62,6 +64,7 @@ pub(super) fn vnni_usable() -> bool {
 pub(super) fn table(choices: Choices) -> KernelTable {
     let mut narrow = KernelTable {
         softmax_block: softmax_block::<softmax::Wide>,
+        delta_rule: recurrent::for_cache(),
         matmul_cache_q8: matmul_floats::<matmul::CachedRows>,
         matmul_kn_cache_q8: matmul_floats::<matmul::CachedColumns>,
         ..avx2::table(choices)
