@@ -79,6 +79,26 @@ impl Choices {
     }
 }
 
+/// Whether the first-level cache has room for 32 KiB and more beside: Intel's has since Ice Lake, AMD's since Zen 5.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn has_large_first_level() -> bool {
+    use std::arch::x86_64::{__cpuid, __cpuid_count};
+    // Deterministic cache parameters, of which the first are the data cache's.
+    let (first, leaf) = match is_intel() {
+        true => (0, 4),
+        false => (0x8000_0000, 0x8000_001d),
+    };
+    if __cpuid(first).eax < leaf {
+        return false;
+    }
+    let found = __cpuid_count(leaf, 0);
+    let [ways, parts, line] = [(22, 10), (12, 10), (0, 12)].map(|(from, bits)| {
+        let field = found.ebx >> from & ((1 << bits) - 1);
+        field as usize + 1
+    });
+    ways * parts * line * (found.ecx as usize + 1) >= 48 << 10
+}
+
 #[cfg(target_arch = "x86_64")]
 fn is_intel() -> bool {
     let leaf = std::arch::x86_64::__cpuid(0);

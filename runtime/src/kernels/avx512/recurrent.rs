@@ -4,17 +4,14 @@ use std::arch::x86_64::*;
 
 use super::load::first_lanes;
 use crate::abi::{DeltaRuleFn, DeltaRun};
+use crate::kernels::choices::has_large_first_level;
 use crate::kernels::recurrent::{self, Vector};
 
-/// Bytes of a first-level cache that has room for strips of four vectors of 128 rows, which are 32 KiB, and what tokens bring.
-const ROOMY: i64 = 48 << 10;
-
-/// The kernel for this processor's first-level cache.
+/// The kernel for this processor's first-level cache: a strip of four vectors and 128 rows takes 32 KiB.
 pub(super) fn for_cache() -> DeltaRuleFn {
-    // SAFETY: asks for a number.
-    match unsafe { libc::sysconf(libc::_SC_LEVEL1_DCACHE_SIZE) } {
-        ROOMY.. => delta_rule::<4>,
-        _ => delta_rule::<2>,
+    match has_large_first_level() {
+        true => delta_rule::<4>,
+        false => delta_rule::<2>,
     }
 }
 
