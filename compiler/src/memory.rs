@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use graver_runtime::abi::{ARRANGED_ROWS, KEY_BLOCK};
+use graver_runtime::abi::KEY_BLOCK;
 
 use crate::graph::{Dim, Graph, NodeId, Op, Program};
 use crate::schedule::early::summed_early;
@@ -300,8 +300,8 @@ impl<'a> Planner<'a> {
         let workspace = |k: &Kernel| {
             let (bytes, bytes_per_position) = match (self.graph.op(k.node), k.arranged) {
                 (_, Some(of)) => {
-                    let of_rows = of.bytes(self.graph.width(self.graph.input(k.node)));
-                    (tokens.div_ceil(ARRANGED_ROWS) * of_rows, 0)
+                    let width = self.graph.width(self.graph.input(k.node));
+                    (of.room(tokens, width), 0)
                 }
                 // A partial result for each token, head and run of keys; the last run may be a short one.
                 (Op::Attention(a), None) if k.epochs > 1 => {

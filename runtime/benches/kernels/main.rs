@@ -15,8 +15,8 @@ use std::time::Duration;
 use criterion::Criterion;
 use graver_runtime::abi::quant::{Block, GROUP, PANEL_ROWS, block_row_bytes};
 use graver_runtime::abi::{
-    ARRANGED_ROWS, Arranged, CACHE_GROUP, CacheType, DeltaRun, KEY_BLOCK, KernelTable,
-    MATMUL_SCRATCH, MapFn, MatmulFn, Quant,
+    Arranged, CACHE_GROUP, CacheType, DeltaRun, KEY_BLOCK, KernelTable, MATMUL_SCRATCH, MapFn,
+    MatmulFn, Quant,
 };
 use graver_runtime::kernels::{self, Record};
 
@@ -191,19 +191,10 @@ fn floats(b: &mut Bench, group: &str, s: Shape, layout: usize, limit: Limit) {
 }
 
 /// Activations as the table's products read them.
-fn arranged(of: Arranged, (x, x_stride): (*const u8, usize), s: Shape) -> Vec<Line> {
-    let each = of.bytes(s.k);
-    let mut out = vec![Line([0; 64]); s.m.div_ceil(ARRANGED_ROWS) * each / 64];
-    let kernel = match of {
-        Arranged::Rounded => table().arrange_rounded,
-        Arranged::Blocks => table().arrange_blocks,
-    };
-    for (tile, first) in (0..s.m).step_by(ARRANGED_ROWS).enumerate() {
-        let rows = ARRANGED_ROWS.min(s.m - first);
-        let to = out.as_mut_ptr().cast::<u8>().wrapping_add(tile * each);
-        // SAFETY: the rows exist, and there is room for each few of them.
-        unsafe { kernel(x.wrapping_add(first * x_stride), x_stride, rows, s.k, to) }
-    }
+fn arranged(of: Arranged, x: (*const u8, usize), s: Shape) -> Vec<Line> {
+    let mut out = vec![Line([0; 64]); of.room(s.m, s.k) / size_of::<Line>()];
+    // SAFETY: the rows exist, and there is room for them.
+    unsafe { table().arrange_all(of, x, s.m, s.k, out.as_mut_ptr().cast()) };
     out
 }
 
@@ -296,7 +287,6 @@ fn numbers(n: usize) -> Vec<f32> {
     (0..n).map(|i| 0.1 + 3.9 * (i as f32 / n as f32)).collect()
 }
 
-/// The copy of the arguments, which a map overwrites, is part of what is measured.
 /// The gated delta rule and the state space of Mamba-2 on a head's state, many tokens in a row.
 fn recurrences(b: &mut Bench) {
     for (name, [rows, columns], corrects) in
@@ -341,6 +331,7 @@ fn recurrences(b: &mut Bench) {
     }
 }
 
+/// The copy of the arguments, which a map overwrites, is part of what is measured.
 fn maps(b: &mut Bench) {
     let t = table();
     let kernels: [(&str, MapFn); 10] = [

@@ -3,7 +3,7 @@
 use std::cell::Cell;
 
 use super::{Checker, live::Live};
-use crate::abi::{ARRANGED_ROWS, KernelTable};
+use crate::abi::{Arranged, KernelTable};
 
 thread_local! {
     /// The checker and the thread's own part of it, while the thread runs a checked step.
@@ -60,10 +60,10 @@ impl Call {
         self.touches(at.cast_const().cast(), bytes, true);
     }
 
-    /// What is arranged of `rows` rows, `bytes` for every few, if it is there.
-    pub(super) fn arranged(&mut self, at: *const u8, rows: usize, bytes: usize) {
+    /// What is arranged of `rows` rows of `k` activations, if it is there.
+    pub(super) fn arranged(&mut self, of: Arranged, at: *const u8, rows: usize, k: usize) {
         if !at.is_null() {
-            self.reads(at, rows.div_ceil(ARRANGED_ROWS) * bytes);
+            self.reads(at, of.room(rows, k));
         }
     }
 

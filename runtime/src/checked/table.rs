@@ -169,7 +169,7 @@ unsafe extern "C" fn matmul<const KERNEL: usize>(
     let row_bytes = of.bytes(w_columns, CACHE_GROUP);
     call.rows(w, w_rows, w_stride_bytes, row_bytes, false);
     call.rows(out.cast_const().cast(), m, out_stride * 4, n * 4, true);
-    call.arranged(arranged, m, Arranged::Rounded.bytes(k));
+    call.arranged(Arranged::Rounded, arranged, m, k);
     call.writes(scratch, MATMUL_SCRATCH);
     if call.fits {
         let f = kernel(call.inner());
@@ -318,7 +318,7 @@ unsafe extern "C" fn quant_matmul<const KERNEL: usize>(
     let panels = if m == 0 { 0 } else { n.div_ceil(PANEL_ROWS) };
     call.reads(w, panels * quant.panel_bytes(groups * GROUP));
     call.rows(out.cast_const().cast(), m, out_stride * 4, n * 4, true);
-    call.arranged(arranged, m, Arranged::Blocks.bytes(groups * GROUP));
+    call.arranged(Arranged::Blocks, arranged, m, groups * GROUP);
     if call.fits {
         let f = kernel(call.inner());
         // SAFETY: everything it touches is the caller's, as was just looked at.

@@ -2,7 +2,7 @@
 
 use std::cell::RefCell;
 
-use graver_runtime::abi::{ARRANGED_ROWS, Arranged, Dtype, KernelTable, MATMUL_SCRATCH};
+use graver_runtime::abi::{Arranged, Dtype, KernelTable, MATMUL_SCRATCH};
 use half::{bf16, f16};
 use rand_pcg::Pcg32;
 use rand_pcg::rand_core::RngCore;
@@ -105,25 +105,13 @@ impl Drop for Guarded {
 pub(crate) fn arrange(
     table: &KernelTable,
     of: Arranged,
-    (x, x_stride): (*const u8, usize),
+    x: (*const u8, usize),
     m: usize,
     k: usize,
 ) -> Guarded {
-    let kernel = match of {
-        Arranged::Rounded => table.arrange_rounded,
-        Arranged::Blocks => table.arrange_blocks,
-    };
-    let each = of.bytes(k);
-    let mut out = Guarded::new(&vec![0xff; m.div_ceil(ARRANGED_ROWS) * each]);
-    for (tile, first) in (0..m).step_by(ARRANGED_ROWS).enumerate() {
-        let rows = ARRANGED_ROWS.min(m - first);
-        let (x, to) = (
-            x.wrapping_add(first * x_stride),
-            out.ptr_mut().wrapping_add(tile * each),
-        );
-        // SAFETY: the caller gives `m` rows; there is room for as many, which ends where a page does.
-        unsafe { kernel(x, x_stride, rows, k, to) }
-    }
+    let mut out = Guarded::new(&vec![0xff; of.room(m, k)]);
+    // SAFETY: the caller gives `m` rows; there is room for as many, which ends where a page does.
+    unsafe { table.arrange_all(of, x, m, k, out.ptr_mut()) };
     out
 }
 

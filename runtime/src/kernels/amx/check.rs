@@ -5,7 +5,7 @@ use std::ptr::null;
 use half::bf16;
 
 use crate::abi::quant::{Block, GROUP, block_row_bytes};
-use crate::abi::{ARRANGED_ROWS, Arranged, KernelTable, MATMUL_SCRATCH, Quant};
+use crate::abi::{Arranged, KernelTable, MATMUL_SCRATCH, Quant};
 use crate::kernels::scalar_table;
 use crate::memory::Region;
 
@@ -75,15 +75,11 @@ fn integers(table: &KernelTable, quant: Quant) -> Vec<f32> {
     }
     let (x, w) = (blocks.as_ptr().cast::<u8>(), weights.as_ptr());
     let (stride, groups) = (block_row_bytes(K), K.div_ceil(GROUP));
-    let each = Arranged::Blocks.bytes(K);
-    let mut arranged = vec![Line([0; 64]); M.div_ceil(ARRANGED_ROWS) * each / size_of::<Line>()];
+    let of = Arranged::Blocks;
+    let mut arranged = vec![Line([0; 64]); of.room(M, K) / size_of::<Line>()];
     let to = arranged.as_mut_ptr().cast::<u8>();
-    for (tile, first) in (0..M).step_by(ARRANGED_ROWS).enumerate() {
-        let rows = ARRANGED_ROWS.min(M - first);
-        let x = x.wrapping_add(first * stride);
-        // SAFETY: the rows exist, and there is room for each few of them.
-        unsafe { (table.arrange_blocks)(x, stride, rows, K, to.wrapping_add(tile * each)) }
-    }
+    // SAFETY: the rows exist, and there is room for them.
+    unsafe { table.arrange_all(of, (x, stride), M, K, to) };
     let product = |arranged| {
         let mut out = vec![0f32; M * N];
         let to = out.as_mut_ptr();
