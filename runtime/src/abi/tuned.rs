@@ -13,7 +13,7 @@ pub(crate) const FORMAT: u32 = 1;
 pub enum Ahead {
     /// The beginnings of pages to come; the processor finds the rest by itself.
     Pages,
-    /// Every line, some KiB ahead of use; integers that meet one row of activations in two streams.
+    /// Every line, some KiB ahead of use; integers that meet few rows of activations in several streams.
     Lines,
 }
 

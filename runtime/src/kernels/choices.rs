@@ -60,7 +60,7 @@ impl Choices {
     /// What was measured to be faster on this maker's processors.
     ///
     /// Intel's (a server processor with AVX-512 VNNI) read weights in the third-level cache half as fast again when asked line by line,
-    /// those in memory no slower, integers in two streams up to a fifth faster than in one, for two to four rows of activations up to a half, and vectors of 512 bits are as fast or faster. AMD's Zen 4 reads weights in memory a quarter to a half slower when
+    /// those in memory no slower, and integers in several streams up to a third faster than in one; vectors of 512 bits are as fast or faster. AMD's Zen 4 reads weights in memory a quarter to a half slower when
     /// asked so, and makes vectors of 512 bits in two halves: weights of 4 bits in cache are read a tenth faster by narrow ones, while
     /// tiles of floats gain a tenth to a quarter by wide ones, which hold more of the result in registers.
     pub fn usual() -> Choices {

@@ -137,7 +137,7 @@ pub(super) unsafe fn product<S: Sums>(c: &Call) {
     }
 }
 
-/// All of the result for up to [`FEW`] rows of activations.
+/// All of the result for up to [`FEW`] rows of activations: of as many panels at once as leave room in registers for the sums of all rows.
 ///
 /// # Safety
 /// As [`product`].
@@ -146,37 +146,38 @@ pub(super) unsafe fn few<S: Sums>(c: &Call) {
     // SAFETY: the caller has the instructions of `S`, and gives `m` rows of blocks and of the result; the constant is `m`.
     unsafe {
         match c.m {
-            1 => once::<S, 1>(c),
-            2 => once::<S, 2>(c),
-            3 => once::<S, 3>(c),
-            4 => once::<S, 4>(c),
-            5 => once::<S, 5>(c),
-            6 => once::<S, 6>(c),
-            7 => once::<S, 7>(c),
-            FEW => once::<S, FEW>(c),
+            1 => once::<S, 1, 4>(c),
+            2 => once::<S, 2, 4>(c),
+            3 => once::<S, 3, 4>(c),
+            4 => once::<S, 4, 2>(c),
+            5 => once::<S, 5, 2>(c),
+            6 => once::<S, 6, 2>(c),
+            7 => once::<S, 7, 2>(c),
+            FEW => once::<S, FEW, 2>(c),
             _ => debug_assert_eq!(c.m, 0),
         }
     }
 }
 
-/// Each panel once, for `C` rows of activations. Where lines are asked for, the halves of the matrix are read side by side: who reads one stream
-/// alone waits for it.
+/// Each panel once, for `C` rows of activations. Where lines are asked for, `P` equal parts of the matrix are read side by side: who reads one
+/// stream alone waits for it.
 ///
 /// # Safety
 /// As [`product`], with `m == C`.
 #[inline(always)]
-pub(super) unsafe fn once<S: Sums, const C: usize>(c: &Call) {
+pub(super) unsafe fn once<S: Sums, const C: usize, const P: usize>(c: &Call) {
     let panels = c.n.div_ceil(PANEL_ROWS);
-    let half = match S::AHEAD {
-        Ahead::Lines => panels / 2,
+    let part = match S::AHEAD {
+        Ahead::Lines => panels / P,
         Ahead::Pages => 0,
     };
     // SAFETY: the panels, the rows and all groups exist.
     unsafe {
-        for panel in 0..half {
-            block::<S, C, 2, true>(c, [panel, half + panel], 0, 0..c.groups);
+        for panel in 0..part {
+            let panels = std::array::from_fn(|p| p * part + panel);
+            block::<S, C, P, true>(c, panels, 0, 0..c.groups);
         }
-        for panel in 2 * half..panels {
+        for panel in P * part..panels {
             block::<S, C, 1, true>(c, [panel], 0, 0..c.groups);
         }
     }
@@ -243,21 +244,20 @@ unsafe fn block<S: Sums, const C: usize, const P: usize, const ONCE: bool>(
                 }
             }
         }
-        let mut units = [[_mm256_setzero_ps(); 2]; P];
-        for g in groups {
-            for p in 0..P {
-                let group = w[p].add(S::QUANT.group_at(g));
-                if ONCE {
-                    fetch(ahead, group, bytes);
+        // Runs of groups are whole super-blocks, so that each is begun at its head.
+        for first in groups.clone().step_by(SUPER_GROUPS) {
+            let units = w.map(|w| head(S::QUANT, w.add(S::QUANT.head_at(first))));
+            for g in first..(first + SUPER_GROUPS).min(groups.end) {
+                for p in 0..P {
+                    let group = w[p].add(S::QUANT.group_at(g));
+                    if ONCE {
+                        fetch(ahead, group, bytes, P);
+                    }
+                    add_group::<S, C>(group, units[p], x, &mut sums[p]);
                 }
-                // Runs of groups are whole super-blocks, so that each is begun at its head.
-                if g.is_multiple_of(S::QUANT.super_groups()) {
-                    units[p] = head(S::QUANT, w[p].add(S::QUANT.head_at(g)));
+                for x in &mut x {
+                    *x = x.add(1);
                 }
-                add_group::<S, C>(group, units[p], x, &mut sums[p]);
-            }
-            for x in &mut x {
-                *x = x.add(1);
             }
         }
         for (p, sums) in sums.into_iter().enumerate() {

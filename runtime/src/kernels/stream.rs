@@ -14,8 +14,9 @@ const PAGE_BYTES: usize = 4096;
 const FIRST_LINES: usize = 4;
 /// How far ahead of use.
 const AHEAD_BYTES: usize = 2048;
-/// The same for who asks for every line.
+/// The same for who asks for every line, of one stream and of each of several that are read side by side.
 const LINES_AHEAD_BYTES: usize = 4096;
+const LINES_AHEAD_BYTES_OF_EACH: usize = 2048;
 
 /// Asks for `bytes` bytes at `at`, into the second-level cache.
 #[inline(always)]
@@ -26,20 +27,24 @@ pub(super) fn ask_for(at: *const u8, bytes: usize) {
     }
 }
 
-/// Asks, in one way or the other, for what a stream comes to that is about to read `bytes` bytes at `at`.
+/// Asks, in one way or the other, for what one of `streams` comes to that is about to read `bytes` bytes at `at`.
 #[inline(always)]
-pub(super) fn fetch(ahead: Ahead, at: *const u8, bytes: usize) {
+pub(super) fn fetch(ahead: Ahead, at: *const u8, bytes: usize, streams: usize) {
     match ahead {
         Ahead::Pages => fetch_pages(at, bytes),
-        Ahead::Lines => fetch_lines(at, bytes),
+        Ahead::Lines => fetch_lines(at, bytes, streams),
     }
 }
 
-/// Asks line by line for what a stream, which is about to read `bytes` bytes at `at`, comes to when it is further by
-/// [`LINES_AHEAD_BYTES`]. Asking for a line twice costs nearly nothing.
+/// Asks line by line for what one of `streams`, which is about to read `bytes` bytes at `at`, comes to when it is further by
+/// [`LINES_AHEAD_BYTES`], or by [`LINES_AHEAD_BYTES_OF_EACH`] where it is not alone. Asking for a line twice costs nearly nothing.
 #[inline(always)]
-pub(super) fn fetch_lines(at: *const u8, bytes: usize) {
-    ask_for(at.wrapping_add(LINES_AHEAD_BYTES), bytes);
+pub(super) fn fetch_lines(at: *const u8, bytes: usize, streams: usize) {
+    let ahead = match streams {
+        1 => LINES_AHEAD_BYTES,
+        _ => LINES_AHEAD_BYTES_OF_EACH,
+    };
+    ask_for(at.wrapping_add(ahead), bytes);
 }
 
 /// Asks for the beginnings of the pages that a stream, about to read `bytes` bytes at `at`, comes to when it is further by

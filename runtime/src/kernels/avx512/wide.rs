@@ -125,5 +125,5 @@ impl<const LINES: bool, const TYPE: usize> Product for Nibbles<LINES, TYPE> {
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl,avx512vnni")]
 unsafe fn one_row<S: Sums>(call: &Call) {
     // SAFETY: the caller has the instructions of `S`, and the call keeps the contract of `QuantMatmulFn` with `m == 1`, which is the constant.
-    unsafe { once::<S, 1>(call) }
+    unsafe { once::<S, 1, 4>(call) }
 }

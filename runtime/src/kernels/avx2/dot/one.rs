@@ -105,7 +105,7 @@ unsafe fn products<W: Weight, const M: usize, const LINES: bool>(
     let whole = c.k - c.k % TERMS;
     for i in (0..whole).step_by(TERMS) {
         if LINES {
-            fetch_lines(w.wrapping_add(i * W::BYTES), TERMS * W::BYTES);
+            fetch_lines(w.wrapping_add(i * W::BYTES), TERMS * W::BYTES, 1);
         }
         for chain in 0..CHAINS {
             // SAFETY: elements `i..i + TERMS` are below `k`.
