@@ -21,12 +21,16 @@ const MEMORY_BYTES: usize = 384 << 20;
 const CACHE_BYTES: usize = 192 << 10;
 /// Terms of a product.
 const K: usize = 2048;
-/// Rows of weights of a call: two panels of floats, which are a wide tile's columns.
-const ROWS: usize = 32;
-/// A call's weights of the largest type are there.
-const _: () = assert!(CACHE_BYTES >= ROWS * K * 2);
+/// Rows of weights of a call with few rows of activations: enough that streams are long where several are read side by side.
+const LONG: usize = 512;
+/// Those of a call with many: two panels of floats, which are a wide tile's columns.
+const SHORT: usize = 32;
 /// Rows of activations where there are many.
 const MANY: usize = 96;
+/// A call's weights of the largest type are there, and so is room for what any of them gives.
+const _: () = assert!(CACHE_BYTES >= SHORT * K * 2 && OUT >= LONG);
+/// Results of a call at most.
+const OUT: usize = MANY * SHORT;
 /// Times that each is measured.
 const ROUNDS: usize = 7;
 /// Differences that say nothing.
@@ -85,7 +89,6 @@ fn measure_on(
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Axis {
     Ahead,
-    Integers,
     Floats,
 }
 
@@ -93,11 +96,9 @@ enum Axis {
 fn axes(isa: Isa) -> &'static [Axis] {
     match isa {
         Isa::Scalar => &[],
-        Isa::Avx2 | Isa::AvxVnni => &[Axis::Ahead],
-        Isa::Avx512 => &[Axis::Ahead, Axis::Floats],
-        Isa::Avx512Vnni => &[Axis::Ahead, Axis::Integers, Axis::Floats],
         // Many rows are multiplied by tiles of AMX.
-        Isa::Amx => &[Axis::Ahead, Axis::Integers],
+        Isa::Avx2 | Isa::AvxVnni | Isa::Amx => &[Axis::Ahead],
+        Isa::Avx512 | Isa::Avx512Vnni => &[Axis::Ahead, Axis::Floats],
     }
 }
 
@@ -105,7 +106,6 @@ impl Axis {
     fn what(self) -> &'static str {
         match self {
             Axis::Ahead => "weights that are read once, asked for by",
-            Axis::Integers => "one row of integers, in vectors that are",
             Axis::Floats => "many rows of floats, in vectors that are",
         }
     }
@@ -113,17 +113,12 @@ impl Axis {
     fn name(self, choices: Choices) -> &'static str {
         match self {
             Axis::Ahead => choices.ahead.name(),
-            Axis::Integers => choices.integers.name(),
             Axis::Floats => choices.floats.name(),
         }
     }
 
     /// The same but for this field.
     fn other(self, choices: Choices) -> Choices {
-        let other = |width| match width {
-            Width::Narrow => Width::Wide,
-            Width::Wide => Width::Narrow,
-        };
         match self {
             Axis::Ahead => Choices {
                 ahead: match choices.ahead {
@@ -132,12 +127,11 @@ impl Axis {
                 },
                 ..choices
             },
-            Axis::Integers => Choices {
-                integers: other(choices.integers),
-                ..choices
-            },
             Axis::Floats => Choices {
-                floats: other(choices.floats),
+                floats: match choices.floats {
+                    Width::Narrow => Width::Wide,
+                    Width::Wide => Width::Narrow,
+                },
                 ..choices
             },
         }
@@ -147,7 +141,7 @@ impl Axis {
     fn bytes(self, memory_bytes: usize) -> usize {
         match self {
             Axis::Ahead => memory_bytes,
-            Axis::Integers | Axis::Floats => CACHE_BYTES,
+            Axis::Floats => CACHE_BYTES,
         }
     }
 }
@@ -177,7 +171,7 @@ impl Place {
             weights,
             blocks: vec![block; K / GROUP],
             x: vec![0.5; MANY * K],
-            out: vec![0.0; MANY * ROWS],
+            out: vec![0.0; OUT],
             scratch: Region::reserve("scratch", MATMUL_SCRATCH)?,
         })
     }
@@ -188,18 +182,15 @@ impl Place {
             Axis::Ahead => {
                 self.integers(table, Quant::Q8)
                     + self.integers(table, Quant::Q4Super)
-                    + self.floats(table, 1)
+                    + self.floats(table, 1, LONG)
             }
-            Axis::Integers => {
-                self.integers(table, Quant::Q8) + self.integers(table, Quant::Q4Super)
-            }
-            Axis::Floats => self.floats(table, MANY),
+            Axis::Floats => self.floats(table, MANY, SHORT),
         }
     }
 
     fn integers(&mut self, table: &KernelTable, quant: Quant) -> usize {
         let kernel = table.quant_matmul(quant);
-        self.calls(quant.matrix_bytes(ROWS, K), |place, w| {
+        self.calls(quant.matrix_bytes(LONG, K), |place, w| {
             let (x, out) = (place.blocks.as_ptr().cast(), place.out.as_mut_ptr());
             // SAFETY: a row of `K` activations, as many weights at `w` as the shape has, and room for the result.
             unsafe {
@@ -208,23 +199,23 @@ impl Place {
                     block_row_bytes(K),
                     1,
                     w,
-                    ROWS,
+                    LONG,
                     K / GROUP,
                     out,
-                    ROWS,
+                    LONG,
                     null(),
                 )
             }
         })
     }
 
-    fn floats(&mut self, table: &KernelTable, m: usize) -> usize {
-        self.calls(ROWS * K * 2, |place, w| {
+    fn floats(&mut self, table: &KernelTable, m: usize, rows: usize) -> usize {
+        self.calls(rows * K * 2, |place, w| {
             let (x, out) = (place.x.as_ptr(), place.out.as_mut_ptr());
             let scratch = place.scratch.as_mut_ptr();
             // SAFETY: `m` rows of activations, as many weights at `w` as the shape has, room for the result, and scratch.
             unsafe {
-                (table.matmul_bf16)(x, K, m, w, K * 2, ROWS, K, out, ROWS, 0, null(), scratch)
+                (table.matmul_bf16)(x, K, m, w, K * 2, rows, K, out, rows, 0, null(), scratch)
             }
         })
     }
@@ -290,7 +281,7 @@ mod tests {
     #[test]
     fn every_set_of_this_processor_is_measured_on_what_it_has() {
         for isa in Isa::available() {
-            let (choices, findings) = measure_on(isa, 2, 1 << 20).unwrap();
+            let (choices, findings) = measure_on(isa, 2, 8 << 20).unwrap();
             assert_eq!(findings.len(), axes(isa).len());
             let changed = findings.iter().filter(|f| f.changed).count();
             assert_eq!(changed == 0, choices == Choices::usual());
@@ -306,7 +297,7 @@ mod tests {
 
     #[test]
     fn the_other_of_the_other_is_the_first() {
-        for axis in [Axis::Ahead, Axis::Integers, Axis::Floats] {
+        for axis in [Axis::Ahead, Axis::Floats] {
             for choices in Choices::all() {
                 let other = axis.other(choices);
                 assert!(axis.name(other) != axis.name(choices));

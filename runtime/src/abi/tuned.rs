@@ -5,7 +5,7 @@ use std::fmt::{self, Display, Formatter};
 use serde::{Deserialize, Serialize};
 
 /// Version of a record's file.
-pub(crate) const FORMAT: u32 = 1;
+pub(crate) const FORMAT: u32 = 2;
 
 /// How weights are asked for that are read once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,10 +30,8 @@ pub enum Width {
 /// One kernel of each such group.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub struct Choices {
-    /// For one row of activations.
+    /// For few rows of activations.
     pub ahead: Ahead,
-    /// Products of one row of integers by AVX-512.
-    pub integers: Width,
     /// Products of many rows with floats by AVX-512.
     pub floats: Width,
 }
@@ -60,12 +58,8 @@ impl Width {
 
 impl Display for Choices {
     fn fmt(&self, f: &mut Formatter<'_>) -> fmt::Result {
-        let (ahead, integers, floats) =
-            (self.ahead.name(), self.integers.name(), self.floats.name());
-        write!(
-            f,
-            "weights by {ahead}, integers {integers}, floats {floats}"
-        )
+        let (ahead, floats) = (self.ahead.name(), self.floats.name());
+        write!(f, "weights by {ahead}, floats {floats}")
     }
 }
 

@@ -34,45 +34,35 @@ impl Choices {
     }
 
     /// How many combinations there are.
-    pub(super) const COUNT: usize = 8;
+    pub(super) const COUNT: usize = 4;
 
     /// Which of all combinations these are.
     pub(super) fn index(self) -> usize {
         let wide = |width| usize::from(width == Width::Wide);
         let lines = usize::from(self.ahead == Ahead::Lines);
-        4 * lines + 2 * wide(self.integers) + wide(self.floats)
+        2 * lines + wide(self.floats)
     }
 
     /// Every combination.
     pub fn all() -> impl Iterator<Item = Choices> {
-        let widths = || [Width::Narrow, Width::Wide].into_iter();
         let all = [Ahead::Pages, Ahead::Lines].into_iter();
-        all.flat_map(move |ahead| widths().map(move |integers| (ahead, integers)))
-            .flat_map(move |(ahead, integers)| {
-                widths().map(move |floats| Choices {
-                    ahead,
-                    integers,
-                    floats,
-                })
-            })
+        all.flat_map(|ahead| [Width::Narrow, Width::Wide].map(|floats| Choices { ahead, floats }))
     }
 
     /// What was measured to be faster on this maker's processors.
     ///
     /// Intel's (a server processor with AVX-512 VNNI) read weights in the third-level cache half as fast again when asked line by line,
-    /// those in memory no slower, and integers in several streams up to a third faster than in one; vectors of 512 bits are as fast or faster. AMD's Zen 4 reads weights in memory a quarter to a half slower when
-    /// asked so, and makes vectors of 512 bits in two halves: weights of 4 bits in cache are read a tenth faster by narrow ones, while
-    /// tiles of floats gain a tenth to a quarter by wide ones, which hold more of the result in registers.
+    /// those in memory no slower, and integers in several streams up to a third faster than in one. AMD's Zen 4 read weights in memory, when they were asked for in one stream, a quarter
+    /// to a half slower so. Tiles of floats gain a tenth to a quarter by vectors of 512 bits, also where the processor makes them in two halves: they hold
+    /// more of the result in registers.
     pub fn usual() -> Choices {
         match is_intel() {
             true => Choices {
                 ahead: Ahead::Lines,
-                integers: Width::Wide,
                 floats: Width::Wide,
             },
             false => Choices {
                 ahead: Ahead::Pages,
-                integers: Width::Narrow,
                 floats: Width::Wide,
             },
         }

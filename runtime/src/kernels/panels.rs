@@ -165,7 +165,7 @@ pub(super) unsafe fn few<S: Sums>(c: &Call) {
 /// # Safety
 /// As [`product`], with `m == C`.
 #[inline(always)]
-pub(super) unsafe fn once<S: Sums, const C: usize, const P: usize>(c: &Call) {
+unsafe fn once<S: Sums, const C: usize, const P: usize>(c: &Call) {
     let panels = c.n.div_ceil(PANEL_ROWS);
     let part = match S::AHEAD {
         Ahead::Lines => panels / P,

@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(record.find("a", "avx2"), None);
         assert_eq!(record.find("c", "avx2"), None);
         let lines: Vec<String> = record.lines().collect();
-        let wide = "weights by lines, integers wide, floats wide";
+        let wide = "weights by lines, floats wide";
         assert_eq!(
             lines,
             [
@@ -111,9 +111,9 @@ mod tests {
             ("", "not a file of graver tune: EOF"),
             ("[]", "not a file of graver tune"),
             (&good.replace("format", "formt"), "unknown field `formt`"),
-            (&good.replace('1', "2"), "format 2, expected 1"),
+            (&good.replace('2', "1"), "format 1, expected 2"),
             (
-                r#"{"format":1,"entries":[{"processor":"a","kernels":"avx2","ahead":"pages","integers":"wide"}]}"#,
+                r#"{"format":2,"entries":[{"processor":"a","kernels":"avx2","ahead":"pages"}]}"#,
                 "missing field `floats`",
             ),
         ] {

@@ -53,8 +53,8 @@ fn float_sets() -> &'static [(Set, KernelTable)] {
     static SETS: LazyLock<Vec<(Set, KernelTable)>> = LazyLock::new(|| {
         of(|set| match set.isa {
             Isa::Scalar | Isa::AvxVnni | Isa::Avx512Vnni => false,
-            Isa::Avx2 | Isa::Amx => set.choices.integers == Narrow && set.choices.floats == Narrow,
-            Isa::Avx512 => set.choices.integers == Narrow,
+            Isa::Avx2 | Isa::Amx => set.choices.floats == Narrow,
+            Isa::Avx512 => true,
         })
     });
     &SETS
@@ -63,13 +63,7 @@ fn float_sets() -> &'static [(Set, KernelTable)] {
 /// The same for products of integers.
 fn integer_sets() -> &'static [(Set, KernelTable)] {
     static SETS: LazyLock<Vec<(Set, KernelTable)>> = LazyLock::new(|| {
-        of(|set| match set.isa {
-            Isa::Scalar | Isa::Avx512 => false,
-            Isa::Avx2 | Isa::AvxVnni => {
-                set.choices.integers == Narrow && set.choices.floats == Narrow
-            }
-            Isa::Avx512Vnni | Isa::Amx => set.choices.floats == Narrow,
-        })
+        of(|set| !matches!(set.isa, Isa::Scalar | Isa::Avx512) && set.choices.floats == Narrow)
     });
     &SETS
 }

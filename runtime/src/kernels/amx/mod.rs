@@ -16,7 +16,7 @@ use std::sync::OnceLock;
 use super::avx2::matmul::matmul as matmul_floats;
 use super::avx512::{self, Bytes, Nibbles};
 use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_MIN, matmul as matmul_of};
-use super::{Ahead, Choices, Width};
+use super::{Ahead, Choices};
 use crate::abi::KernelTable;
 
 mod check;
@@ -55,33 +55,25 @@ pub(super) fn emulated_table(choices: Choices) -> KernelTable {
 
 fn table_on<U: Unit>(choices: Choices) -> KernelTable {
     let narrow = avx512::vnni_table(choices);
-    let table = match (choices.ahead, choices.integers) {
-        (Ahead::Pages, Width::Narrow) => with_integers::<U, false, false>(narrow),
-        (Ahead::Pages, Width::Wide) => with_integers::<U, false, true>(narrow),
-        (Ahead::Lines, Width::Narrow) => with_integers::<U, true, false>(narrow),
-        (Ahead::Lines, Width::Wide) => with_integers::<U, true, true>(narrow),
-    };
-    KernelTable {
-        matmul_bf16: match choices.ahead {
-            Ahead::Pages => matmul_floats::<Exact<U, false>>,
-            Ahead::Lines => matmul_floats::<Exact<U, true>>,
-        },
-        matmul_bf16_rounded: matmul_floats::<Rounded<U>>,
-        arrange_rounded: floats::arrange,
-        arrange_blocks: integers::arrange,
-        ..table
+    match choices.ahead {
+        Ahead::Pages => with_tiles::<U, false>(narrow),
+        Ahead::Lines => with_tiles::<U, true>(narrow),
     }
 }
 
-/// All types but the one with a scale for each half of a group.
-fn with_integers<U: Unit, const LINES: bool, const WIDE: bool>(narrow: KernelTable) -> KernelTable {
+/// Integers of all types but the one with a scale for each half of a group.
+fn with_tiles<U: Unit, const LINES: bool>(narrow: KernelTable) -> KernelTable {
     KernelTable {
-        matmul_q8: matmul_of::<Tiled<U, Bytes<LINES, WIDE, Q8>, Q8>>,
-        matmul_q4: matmul_of::<Tiled<U, Nibbles<LINES, WIDE, Q4>, Q4>>,
-        matmul_q4m: matmul_of::<Tiled<U, Nibbles<LINES, WIDE, Q4_MIN>, Q4_MIN>>,
-        matmul_q8m: matmul_of::<Tiled<U, Bytes<LINES, WIDE, Q8_MIN>, Q8_MIN>>,
-        matmul_q4s: matmul_of::<Tiled<U, Nibbles<LINES, WIDE, Q4_SUPER>, Q4_SUPER>>,
-        matmul_q4n: matmul_of::<Tiled<U, Nibbles<LINES, WIDE, Q4_NARROW>, Q4_NARROW>>,
+        matmul_bf16: matmul_floats::<Exact<U, LINES>>,
+        matmul_bf16_rounded: matmul_floats::<Rounded<U>>,
+        arrange_rounded: floats::arrange,
+        arrange_blocks: integers::arrange,
+        matmul_q8: matmul_of::<Tiled<U, Bytes<LINES, Q8>, Q8>>,
+        matmul_q4: matmul_of::<Tiled<U, Nibbles<LINES, Q4>, Q4>>,
+        matmul_q4m: matmul_of::<Tiled<U, Nibbles<LINES, Q4_MIN>, Q4_MIN>>,
+        matmul_q8m: matmul_of::<Tiled<U, Bytes<LINES, Q8_MIN>, Q8_MIN>>,
+        matmul_q4s: matmul_of::<Tiled<U, Nibbles<LINES, Q4_SUPER>, Q4_SUPER>>,
+        matmul_q4n: matmul_of::<Tiled<U, Nibbles<LINES, Q4_NARROW>, Q4_NARROW>>,
         ..narrow
     }
 }

@@ -13,11 +13,10 @@
 //! | `rounded`| bf16 with activations rounded to bf16, where the processor multiplies these             |
 //! | `recurrent`| the gated delta rule                                                                  |
 //! | `softmax`| one block of an online softmax                                                          |
-//! | `wide`   | integers, one row of activations: two chunks of a panel at once, a [choice](Choices)    |
 //! | `tiles`  | integers, many rows: two panels at once; and which kernel takes how many                |
 //!
-//! Products of integers with up to eight rows of activations are otherwise by vectors of 256 bits, in [`super::vnni`]: a vector of theirs is of one
-//! panel, and they were 12 to 30 % faster for 5 to 8 rows than vectors of 512 bits that are of two neighbours.
+//! Products of integers with up to eight rows of activations are by vectors of 256 bits, in [`super::vnni`]: a vector of theirs is of one panel.
+//! Vectors of 512 bits that are of two neighbours were 12 to 30 % slower for 5 to 8 rows, and those of two chunks of a panel no faster for one.
 
 use crate::abi::KernelTable;
 
@@ -42,7 +41,6 @@ mod softmax;
 mod strip;
 mod tile;
 pub(super) mod tiles;
-mod wide;
 
 use matmul::{Columns, Rows};
 pub(super) use tiles::{Bytes, Nibbles};
@@ -83,11 +81,9 @@ pub(super) fn table(choices: Choices) -> KernelTable {
 /// To be called only where [`vnni_usable`] holds.
 pub(super) fn vnni_table(choices: Choices) -> KernelTable {
     let floats = table(choices);
-    match (choices.ahead, choices.integers) {
-        (Ahead::Pages, Width::Narrow) => with_integers::<false, false>(floats),
-        (Ahead::Pages, Width::Wide) => with_integers::<false, true>(floats),
-        (Ahead::Lines, Width::Narrow) => with_integers::<true, false>(floats),
-        (Ahead::Lines, Width::Wide) => with_integers::<true, true>(floats),
+    match choices.ahead {
+        Ahead::Pages => with_integers::<false>(floats),
+        Ahead::Lines => with_integers::<true>(floats),
     }
 }
 
@@ -103,15 +99,15 @@ fn with_floats<const LINES: bool, const WIDE: bool>(narrow: KernelTable) -> Kern
     }
 }
 
-fn with_integers<const LINES: bool, const WIDE: bool>(floats: KernelTable) -> KernelTable {
+fn with_integers<const LINES: bool>(floats: KernelTable) -> KernelTable {
     KernelTable {
-        matmul_q8: matmul_of::<Bytes<LINES, WIDE, Q8>>,
-        matmul_q4: matmul_of::<Nibbles<LINES, WIDE, Q4>>,
-        matmul_q4m: matmul_of::<Nibbles<LINES, WIDE, Q4_MIN>>,
-        matmul_q8m: matmul_of::<Bytes<LINES, WIDE, Q8_MIN>>,
-        matmul_q8h: matmul_of::<Bytes<LINES, WIDE, Q8_HALF>>,
-        matmul_q4s: matmul_of::<Nibbles<LINES, WIDE, Q4_SUPER>>,
-        matmul_q4n: matmul_of::<Nibbles<LINES, WIDE, Q4_NARROW>>,
+        matmul_q8: matmul_of::<Bytes<LINES, Q8>>,
+        matmul_q4: matmul_of::<Nibbles<LINES, Q4>>,
+        matmul_q4m: matmul_of::<Nibbles<LINES, Q4_MIN>>,
+        matmul_q8m: matmul_of::<Bytes<LINES, Q8_MIN>>,
+        matmul_q8h: matmul_of::<Bytes<LINES, Q8_HALF>>,
+        matmul_q4s: matmul_of::<Nibbles<LINES, Q4_SUPER>>,
+        matmul_q4n: matmul_of::<Nibbles<LINES, Q4_NARROW>>,
         ..floats
     }
 }

@@ -12,7 +12,6 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use super::wide;
 use crate::abi::Quant;
 use crate::abi::quant::{Block, EIGHTH, GROUP, PANEL_ROWS, SUPER_GROUPS};
 use crate::kernels::panels::{CHUNKS, Call, FEW, Product, bias, chunks, sign};
@@ -44,11 +43,11 @@ trait Panels {
 }
 
 /// Integers of 8 bits: [`Quant::Q8`], [`Quant::Q8Min`] or [`Quant::Q8Half`], by its place in [`Quant::ALL`].
-pub(in crate::kernels) struct Bytes<const LINES: bool, const WIDE: bool, const TYPE: usize>;
+pub(in crate::kernels) struct Bytes<const LINES: bool, const TYPE: usize>;
 /// Integers of 4 bits: [`Quant::Q4`] or a type of them with minima, by its place in [`Quant::ALL`].
-pub(in crate::kernels) struct Nibbles<const LINES: bool, const WIDE: bool, const TYPE: usize>;
+pub(in crate::kernels) struct Nibbles<const LINES: bool, const TYPE: usize>;
 
-impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Panels for Bytes<LINES, WIDE, TYPE> {
+impl<const LINES: bool, const TYPE: usize> Panels for Bytes<LINES, TYPE> {
     const QUANT: Quant = Quant::ALL[TYPE];
 
     /// The instruction wants one factor without a sign: weights that have one plus 128, what that adds being taken off
@@ -78,7 +77,7 @@ impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Panels for Bytes<LI
     }
 }
 
-impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Panels for Nibbles<LINES, WIDE, TYPE> {
+impl<const LINES: bool, const TYPE: usize> Panels for Nibbles<LINES, TYPE> {
     const QUANT: Quant = Quant::ALL[TYPE];
 
     #[inline]
@@ -204,12 +203,11 @@ unsafe fn four(x: *const Block, chunk: usize) -> __m512i {
     _mm512_set1_epi32(unsafe { x.cast::<i32>().add(chunk).read_unaligned() })
 }
 
-impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Product for Bytes<LINES, WIDE, TYPE> {
+impl<const LINES: bool, const TYPE: usize> Product for Bytes<LINES, TYPE> {
     unsafe fn run(call: &Call) {
         // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn`.
         unsafe {
             match call.m {
-                1 if WIDE => wide::Bytes::<LINES, TYPE>::run(call),
                 0..=FEW => narrow::Bytes::<LINES, TYPE>::run(call),
                 _ => runs::<Self>(call),
             }
@@ -217,14 +215,11 @@ impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Product for Bytes<L
     }
 }
 
-impl<const LINES: bool, const WIDE: bool, const TYPE: usize> Product
-    for Nibbles<LINES, WIDE, TYPE>
-{
+impl<const LINES: bool, const TYPE: usize> Product for Nibbles<LINES, TYPE> {
     unsafe fn run(call: &Call) {
         // SAFETY: the caller has this module's instructions, and the call keeps the contract of `QuantMatmulFn`.
         unsafe {
             match call.m {
-                1 if WIDE => wide::Nibbles::<LINES, TYPE>::run(call),
                 0..=FEW => narrow::Nibbles::<LINES, TYPE>::run(call),
                 _ => runs::<Self>(call),
             }
