@@ -75,7 +75,9 @@ fn sets_of_wide_vectors_give_the_same_bits() {
     for (dtype, layout) in KINDS {
         for k in [0, 5, 64, 301, 539, 600, 1100] {
             for m in [1, 2, 3, 4, 5, 6, 7, 8, 9, 13, 64, 131] {
-                let p = Product::new(m, 37, k, dtype, layout);
+                // One row reads long matrices in another way.
+                let n = if m == 1 && k >= 600 { 150 } else { 37 };
+                let p = Product::new(m, n, k, dtype, layout);
                 let bits = |table| {
                     let out = p.run_all(table, None);
                     out.into_iter().map(f32::to_bits).collect::<Vec<_>>()

@@ -1,4 +1,4 @@
-//! `out[m, n] (+)= x[m, k] · w[n, k]ᵀ` for two to eight rows of `x`, where rows of `w` are read one after the other: as
+//! `out[m, n] (+)= x[m, k] · w[n, k]ᵀ` for at most eight rows of `x`, where [`crate::kernels::avx2::dot`] reads rows of `w` one after the other: as
 //! [`crate::kernels::avx2::dot::one`], whose order of an element's terms this is, so that the bits are the same. Twice the registers,
 //! twice as wide, hold the sums of several columns at once, so that each load of `x` and each conversion of a weight serves them all.
 
@@ -16,13 +16,14 @@ const TERMS: usize = 32;
 /// Chooses a block: `m` rows of `x`, in one group or two, by so many rows of `w`.
 ///
 /// # Safety
-/// AVX-512; the contract of [`crate::abi::MatmulFn`]; `m` is 2 to 8.
+/// AVX-512; the contract of [`crate::abi::MatmulFn`]; `m` is 1 to 8.
 #[inline]
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
 pub(super) unsafe fn matmul<W: Weight16>(c: &Call) {
     // SAFETY: the caller has AVX-512, and gives `m` rows of `x` and of the result; `m` is the sum of the first two constants.
     unsafe {
         match c.m {
+            1 => columns::<W, 1, 0, 4>(c),
             2 => columns::<W, 2, 0, 4>(c),
             3 => columns::<W, 3, 0, 4>(c),
             4 => columns::<W, 4, 0, 3>(c),
@@ -47,14 +48,18 @@ unsafe fn columns<W: Weight16, const M: usize, const N: usize, const R: usize>(c
         // SAFETY: columns `col + r · apart` are below `n` for all `r < R`.
         unsafe {
             block::<W, M, R>(c, col, apart);
-            block::<W, N, R>(&others, col, apart);
+            if N > 0 {
+                block::<W, N, R>(&others, col, apart);
+            }
         }
     }
     for col in R * apart..c.n {
         // SAFETY: `col` is below `n`.
         unsafe {
             block::<W, M, 1>(c, col, 1);
-            block::<W, N, 1>(&others, col, 1);
+            if N > 0 {
+                block::<W, N, 1>(&others, col, 1);
+            }
         }
     }
 }

@@ -10,6 +10,10 @@ use crate::kernels::avx2;
 use crate::kernels::avx2::matmul::{Call, Kernel};
 use crate::kernels::avx2::panel::Transpose;
 
+/// Bytes of a call's weights from which on one row of activations, too, reads them in several streams where lines are asked for. In large
+/// pages one stream is as fast, in small ones a tenth slower.
+const LONG_BYTES: usize = 256 << 10;
+
 /// Weights `[n, k]`: as for AVX2, in the same order of an element's terms.
 pub(in crate::kernels) struct Rows<W, const LINES: bool, const WIDE: bool>(PhantomData<W>);
 /// Weights `[k, n]`: likewise.
@@ -25,7 +29,10 @@ impl<W: Transpose + Weight16, const LINES: bool, const WIDE: bool> Kernel for Ro
         // SAFETY: the caller keeps the contract of `MatmulFn`.
         unsafe {
             match c.m {
-                2..=DECODE_TOKENS if avx2::dot::is_one_stream(c.k, W::BYTES) => {
+                1..=DECODE_TOKENS
+                    if avx2::dot::is_one_stream(c.k, W::BYTES)
+                        && (c.m > 1 || LINES && c.n * c.w_stride >= LONG_BYTES) =>
+                {
                     dot::matmul::<W>(c);
                 }
                 0..=DECODE_TOKENS if avx2::dot::is_short(c.k, W::BYTES) => short::matmul::<W>(c),

@@ -4,7 +4,7 @@
 //! |----------|-----------------------------------------------------------------------------------------|
 //! | `load`   | weights of each float type as vectors of sixteen f32                                    |
 //! | `matmul` | the products of floats: which of those below runs, or one for AVX2                      |
-//! | `dot`    | two to eight rows of `x`, where rows of weights are read one after the other            |
+//! | `dot`    | up to eight rows of `x`, by rows of weights of a middling length, several at once        |
 //! | `rows`   | rows of floats and of cached integers, as the two below read them                       |
 //! | `short`  | at most eight rows of `x`, by short rows of weights                                     |
 //! | `strip`  | at most eight rows of `x`, by weights `[k, n]`                                          |

@@ -53,14 +53,18 @@ unsafe fn columns<W: Weight, const M: usize, const N: usize, const R: usize>(c: 
         // SAFETY: columns `col + r · apart` are below `n` for all `r < R`.
         unsafe {
             block::<W, M, R>(c, col, apart);
-            block::<W, N, R>(&others, col, apart);
+            if N > 0 {
+                block::<W, N, R>(&others, col, apart);
+            }
         }
     }
     for col in R * apart..c.n {
         // SAFETY: `col` is below `n`.
         unsafe {
             block::<W, M, 1>(c, col, 1);
-            block::<W, N, 1>(&others, col, 1);
+            if N > 0 {
+                block::<W, N, 1>(&others, col, 1);
+            }
         }
     }
 }
