@@ -24,8 +24,9 @@ use share::{Limit, Share};
 
 /// Terms of a product with weights.
 const K: usize = 2048;
-/// Rows of weights of one call, about as generated code cuts them, for few and for many rows of activations: of integers and of floats.
-const FEW: usize = 24;
+/// Rows of weights of one call, about as generated code multiplies them at once: of a thread's run, for few rows of activations, and of
+/// a chunk, for many: of integers and of floats.
+const FEW: usize = 512;
 const MANY: usize = 96;
 const MANY_FLOATS: usize = 288;
 /// Rows of activations of a prefill step.
