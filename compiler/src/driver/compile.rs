@@ -19,7 +19,7 @@ use crate::passes::{self, PassOptions, PassReport};
 use crate::schedule::schedule;
 use crate::spec::model::{Section, Weight};
 use crate::walk::slots;
-use crate::weights::Weights;
+use crate::weights::{View, Weights};
 
 /// Compiles a model in memory and makes it ready to run: code does what `options` or `session` asks for, be it time stamps or
 /// checks.
@@ -170,11 +170,8 @@ pub fn plan_program(
 /// # Panics
 /// As [`plan`].
 pub fn plain_program(loaded: &Loaded, kind: ProgramKind, cache: CacheType) -> Program {
-    let program = build(&loaded.model, kind, cache, &|section, weight| Storage {
-        rounded: kind == ProgramKind::Prefill
-            && loaded.activations == Activations::Bf16
-            && is_rounded_for(loaded, section, weight),
-        ..storage(loaded, section, weight)
+    let program = build(&loaded.model, kind, cache, &|section, weight| {
+        storage(loaded, kind, section, weight)
     });
     program.expect_valid("as it is built");
     agree::expect(agree::slots(&program, &loaded.weights), "as it is built");
@@ -187,23 +184,32 @@ pub(crate) fn plain_programs(loaded: &Loaded, cache: CacheType) -> [Program; 2] 
     [ProgramKind::Decode, ProgramKind::Prefill].map(|kind| plain_program(loaded, kind, cache))
 }
 
-/// Whether rows that a weight is multiplied with can be rounded to bf16: matrices in bf16 have kernels for it, and routers choose by what they are given.
-fn is_rounded_for(loaded: &Loaded, section: Section, weight: &Weight) -> bool {
+/// Whether rows that a weight, found at `view`, is multiplied with are rounded to bf16: matrices in bf16 have kernels for it, which are for many rows, and
+/// routers choose by what they are given.
+fn is_rounded_for(
+    loaded: &Loaded,
+    kind: ProgramKind,
+    section: Section,
+    weight: &Weight,
+    view: &View,
+) -> bool {
+    if kind != ProgramKind::Prefill || loaded.activations != Activations::Bf16 {
+        return false;
+    }
     let all = slots(&loaded.model, section);
     let slot = all.iter().find(|slot| slot.weight.slot == weight.slot);
     let multiplies = slot.is_some_and(|slot| slot.role.may_be_rounded());
-    let view = loaded.weights.find(&loaded.model, section, &weight.slot);
-    multiplies && section != Section::Embed && view.is_some_and(Activations::are_rounded_for)
+    multiplies && section != Section::Embed && Activations::are_rounded_for(view)
 }
 
-/// How a weight is stored; one of a kind that no layer is of, plainly.
-fn storage(loaded: &Loaded, section: Section, weight: &Weight) -> Storage {
+/// How a weight is stored and what it is multiplied with; one of a kind that no layer is of, plainly.
+fn storage(loaded: &Loaded, kind: ProgramKind, section: Section, weight: &Weight) -> Storage {
     match loaded.weights.find(&loaded.model, section, &weight.slot) {
         Some(view) => Storage {
             encoding: view.encoding,
             row_stride: Some(view.row_stride_bytes),
             transposed: view.transposed,
-            rounded: false,
+            rounded: is_rounded_for(loaded, kind, section, weight, view),
         },
         None => Storage {
             encoding: Encoding::Float(Dtype::F32),

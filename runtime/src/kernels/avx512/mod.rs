@@ -1,19 +1,19 @@
 //! The kernels for AVX-512, with VNNI and without: those for AVX2, but for some products.
 //!
-//! | file     | kernels                                                                                 |
-//! |----------|-----------------------------------------------------------------------------------------|
-//! | `load`   | weights of each float type as vectors of sixteen f32                                    |
-//! | `matmul` | the products of floats: which of those below runs, or one for AVX2                      |
-//! | `dot`    | up to eight rows of `x`, by rows of weights of a middling length, several at once        |
-//! | `rows`   | rows of floats and of cached integers, as the two below read them                       |
-//! | `short`  | at most eight rows of `x`, by short rows of weights                                     |
-//! | `strip`  | at most eight rows of `x`, by weights `[k, n]`                                          |
-//! | `tile`   | more rows: tiles of 6 × 64, a [choice](Choices)                                         |
-//! | `pairs`  | panels of pairs of bf16                                                                 |
-//! | `rounded`| bf16 with activations rounded to bf16, where the processor multiplies these             |
-//! | `recurrent`| the gated delta rule                                                                  |
-//! | `softmax`| one block of an online softmax                                                          |
-//! | `tiles`  | integers, many rows: two panels at once; and which kernel takes how many                |
+//! | file        | kernels                                                                           |
+//! |-------------|-----------------------------------------------------------------------------------|
+//! | `load`      | weights of each float type as vectors of sixteen f32                              |
+//! | `matmul`    | the products of floats: which of those below runs, or one for AVX2                |
+//! | `dot`       | up to eight rows of `x`, by rows of weights of a middling length, several at once |
+//! | `rows`      | rows of floats and of cached integers, as the two below read them                 |
+//! | `short`     | at most eight rows of `x`, by short rows of weights                               |
+//! | `strip`     | at most eight rows of `x`, by weights `[k, n]`                                    |
+//! | `tile`      | more rows: tiles of 6 × 64, a [choice](Choices)                                   |
+//! | `pairs`     | panels of pairs of bf16                                                           |
+//! | `rounded`   | bf16 with activations rounded to bf16, where the processor multiplies these       |
+//! | `recurrent` | the gated delta rule                                                              |
+//! | `softmax`   | one block of an online softmax                                                    |
+//! | `tiles`     | integers, many rows: two panels at once; and which kernel takes how many          |
 //!
 //! Products of integers with up to eight rows of activations are by vectors of 256 bits, in [`super::vnni`]: a vector of theirs is of one panel.
 //! Vectors of 512 bits that are of two neighbours were 12 to 30 % slower for 5 to 8 rows, and those of two chunks of a panel no faster for one.
