@@ -109,7 +109,7 @@ fn a_file_that_tune_did_not_write_is_refused_by_name() {
     for args in [RUN, &format!("tune -t 1 -o {}", file.display())] {
         let message = tuned_by(&file, "", args).refused();
         assert!(
-            message.contains("tuned.json: format 7, expected 1"),
+            message.contains("tuned.json: format 7, expected 2"),
             "{message}"
         );
     }
