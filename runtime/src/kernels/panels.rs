@@ -109,6 +109,8 @@ pub(super) trait Sums {
     const QUANT: Quant;
     /// How weights are asked for that come from memory.
     const AHEAD: Ahead;
+    /// Whether there are 32 registers, not 16.
+    const MANY_REGISTERS: bool;
 
     /// For each of `C` blocks of activations, the 8 sums of its products with the rows of a group, as they are stored: those
     /// with all of the group's integers, or with one `HALF` where each has a scale.
@@ -145,15 +147,22 @@ pub(super) unsafe fn product<S: Sums>(c: &Call) {
 pub(super) unsafe fn few<S: Sums>(c: &Call) {
     // SAFETY: the caller has the instructions of `S`, and gives `m` rows of blocks and of the result; the constant is `m`.
     unsafe {
-        match c.m {
-            1 => once::<S, 1, 4>(c),
-            2 => once::<S, 2, 4>(c),
-            3 => once::<S, 3, 4>(c),
-            4 => once::<S, 4, 2>(c),
-            5 => once::<S, 5, 2>(c),
-            6 => once::<S, 6, 2>(c),
-            7 => once::<S, 7, 2>(c),
-            FEW => once::<S, FEW, 2>(c),
+        match (c.m, S::MANY_REGISTERS) {
+            (1, _) => once::<S, 1, 4>(c),
+            (2, true) => once::<S, 2, 4>(c),
+            (3, true) => once::<S, 3, 4>(c),
+            (4, true) => once::<S, 4, 2>(c),
+            (5, true) => once::<S, 5, 2>(c),
+            (6, true) => once::<S, 6, 2>(c),
+            (7, true) => once::<S, 7, 2>(c),
+            (FEW, true) => once::<S, FEW, 2>(c),
+            (2, false) => once::<S, 2, 2>(c),
+            (3, false) => once::<S, 3, 2>(c),
+            (4, false) => once::<S, 4, 1>(c),
+            (5, false) => once::<S, 5, 1>(c),
+            (6, false) => once::<S, 6, 1>(c),
+            (7, false) => once::<S, 7, 1>(c),
+            (FEW, false) => once::<S, FEW, 1>(c),
             _ => debug_assert_eq!(c.m, 0),
         }
     }
@@ -245,9 +254,9 @@ unsafe fn block<S: Sums, const C: usize, const P: usize, const ONCE: bool>(
             }
         }
         // Runs of groups are whole super-blocks, so that each is begun at its head.
-        for first in groups.clone().step_by(SUPER_GROUPS) {
+        for first in groups.clone().step_by(S::QUANT.super_groups()) {
             let units = w.map(|w| head(S::QUANT, w.add(S::QUANT.head_at(first))));
-            for g in first..(first + SUPER_GROUPS).min(groups.end) {
+            for g in first..(first + S::QUANT.super_groups()).min(groups.end) {
                 for p in 0..P {
                     let group = w[p].add(S::QUANT.group_at(g));
                     if ONCE {

@@ -53,6 +53,7 @@ macro_rules! kernels {
         impl<const LINES: bool, const TYPE: usize> Sums for Bytes<LINES, TYPE> {
             const QUANT: Quant = Quant::ALL[TYPE];
             const AHEAD: Ahead = Ahead::of(LINES);
+            const MANY_REGISTERS: bool = TOGETHER > 4;
 
             /// One factor has no sign: weights that have one are read plus 128, for which a block's bias makes up.
             #[inline]
@@ -87,6 +88,7 @@ macro_rules! kernels {
         impl<const LINES: bool, const TYPE: usize> Sums for Nibbles<LINES, TYPE> {
             const QUANT: Quant = Quant::ALL[TYPE];
             const AHEAD: Ahead = Ahead::of(LINES);
+            const MANY_REGISTERS: bool = TOGETHER > 4;
 
             #[inline]
             #[target_feature(enable = $features)]

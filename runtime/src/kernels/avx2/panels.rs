@@ -15,6 +15,7 @@ pub(in crate::kernels) struct Nibbles<const LINES: bool, const TYPE: usize>;
 impl<const LINES: bool, const TYPE: usize> Sums for Bytes<LINES, TYPE> {
     const QUANT: Quant = Quant::ALL[TYPE];
     const AHEAD: Ahead = Ahead::of(LINES);
+    const MANY_REGISTERS: bool = false;
 
     /// `maddubs` wants one factor without a sign: it moves from the weight to the activation. Two products of at most 127
     /// squared fit into 16 bits, four do not, so that they are widened at once.
@@ -47,6 +48,7 @@ impl<const LINES: bool, const TYPE: usize> Sums for Bytes<LINES, TYPE> {
 impl<const LINES: bool, const TYPE: usize> Sums for Nibbles<LINES, TYPE> {
     const QUANT: Quant = Quant::ALL[TYPE];
     const AHEAD: Ahead = Ahead::of(LINES);
+    const MANY_REGISTERS: bool = false;
 
     /// Products of at most 15 · 127, sixteen of them in each half of a lane, stay below 2¹⁵: they are widened once.
     #[inline]
