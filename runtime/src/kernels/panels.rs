@@ -147,23 +147,31 @@ pub(super) unsafe fn product<S: Sums>(c: &Call) {
 pub(super) unsafe fn few<S: Sums>(c: &Call) {
     // SAFETY: the caller has the instructions of `S`, and gives `m` rows of blocks and of the result; the constant is `m`.
     unsafe {
-        match (c.m, S::MANY_REGISTERS) {
-            (1, _) => once::<S, 1, 4>(c),
-            (2, true) => once::<S, 2, 4>(c),
-            (3, true) => once::<S, 3, 4>(c),
-            (4, true) => once::<S, 4, 2>(c),
-            (5, true) => once::<S, 5, 2>(c),
-            (6, true) => once::<S, 6, 2>(c),
-            (7, true) => once::<S, 7, 2>(c),
-            (FEW, true) => once::<S, FEW, 2>(c),
-            (2, false) => once::<S, 2, 2>(c),
-            (3, false) => once::<S, 3, 2>(c),
-            (4, false) => once::<S, 4, 1>(c),
-            (5, false) => once::<S, 5, 1>(c),
-            (6, false) => once::<S, 6, 1>(c),
-            (7, false) => once::<S, 7, 1>(c),
-            (FEW, false) => once::<S, FEW, 1>(c),
+        match c.m {
+            1 => once::<S, 1, 4, 4>(c),
+            2 => once::<S, 2, 4, 2>(c),
+            3 => once::<S, 3, 4, 2>(c),
+            4 => once::<S, 4, 2, 1>(c),
+            5 => once::<S, 5, 2, 1>(c),
+            6 => once::<S, 6, 2, 1>(c),
+            7 => once::<S, 7, 2, 1>(c),
+            FEW => once::<S, FEW, 2, 1>(c),
             _ => debug_assert_eq!(c.m, 0),
+        }
+    }
+}
+
+/// Each panel once, for `C` rows of activations, in `MANY` streams where there are 32 registers and in `SOME` where there are 16.
+///
+/// # Safety
+/// As [`product`], with `m == C`.
+#[inline(always)]
+unsafe fn once<S: Sums, const C: usize, const MANY: usize, const SOME: usize>(c: &Call) {
+    // SAFETY: the caller's own promises.
+    unsafe {
+        match S::MANY_REGISTERS {
+            true => streams::<S, C, MANY>(c),
+            false => streams::<S, C, SOME>(c),
         }
     }
 }
@@ -174,7 +182,7 @@ pub(super) unsafe fn few<S: Sums>(c: &Call) {
 /// # Safety
 /// As [`product`], with `m == C`.
 #[inline(always)]
-unsafe fn once<S: Sums, const C: usize, const P: usize>(c: &Call) {
+unsafe fn streams<S: Sums, const C: usize, const P: usize>(c: &Call) {
     let panels = c.n.div_ceil(PANEL_ROWS);
     let part = match S::AHEAD {
         Ahead::Lines => panels / P,
