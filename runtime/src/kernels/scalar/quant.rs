@@ -66,48 +66,78 @@ pub(in crate::kernels) unsafe extern "C" fn matmul<P: Panels>(
         (0..m).for_each(|row| unsafe { out.add(row * out_stride).write_bytes(0, n) });
         return;
     }
-    for row in 0..m {
-        // SAFETY: `row < m`, for which the caller gives a row of blocks.
-        let x = unsafe {
-            std::slice::from_raw_parts(x.add(row * x_stride_bytes).cast::<Block>(), groups)
+    for col in 0..n {
+        // SAFETY: `col < n`, so that its panel is one of those the caller gives.
+        let panel = unsafe {
+            let panel = w.add(col / PANEL_ROWS * panel_bytes);
+            std::slice::from_raw_parts(panel, panel_bytes)
         };
-        for col in 0..n {
-            // SAFETY: `col < n`, so that its panel is one of those the caller gives, and the result has a place.
-            unsafe {
-                let panel = w.add(col / PANEL_ROWS * panel_bytes);
-                let panel = std::slice::from_raw_parts(panel, panel_bytes);
-                *out.add(row * out_stride + col) = dot::<P>(x, panel, col % PANEL_ROWS);
+        for g in 0..groups {
+            let of_group = Group::of(P::QUANT, panel, col % PANEL_ROWS, g);
+            for row in 0..m {
+                // SAFETY: `row < m`, for which the caller gives a row of blocks, and the result has a place.
+                unsafe {
+                    let block = &*x.add(row * x_stride_bytes).cast::<Block>().add(g);
+                    let out = out.add(row * out_stride + col);
+                    let so_far = if g == 0 { 0.0 } else { *out };
+                    *out = of_group.add(block, so_far);
+                }
             }
         }
     }
 }
 
-/// One element: groups in order.
-fn dot<P: Panels>(x: &[Block], panel: &[u8], lane: usize) -> f32 {
-    x.iter().enumerate().fold(0.0, |acc, (g, block)| {
+/// A group of a row of weights.
+struct Group {
+    quant: Quant,
+    /// As they are stored.
+    integers: [i32; GROUP],
+    /// Of either half.
+    scales: [f32; 2],
+    minimum: f32,
+}
+
+impl Group {
+    fn of(quant: Quant, panel: &[u8], lane: usize, g: usize) -> Group {
         let first = g * GROUP;
-        let stored = |i: usize| P::QUANT.get(panel, lane, first + i) + P::QUANT.offset();
+        let stored = |i: usize| quant.get(panel, lane, first + i) + quant.offset();
+        Group {
+            quant,
+            integers: std::array::from_fn(stored),
+            scales: [0, GROUP / 2].map(|half| quant.scale(panel, lane, first + half)),
+            minimum: match quant.has_minima() {
+                true => quant.minimum(panel, lane, first),
+                false => 0.0,
+            },
+        }
+    }
+
+    /// What the groups before give, and what this one does.
+    fn add(&self, block: &Block, acc: f32) -> f32 {
         let sum = |range: Range<usize>| {
-            let products = range.map(|i| i32::from(block.q[i]) * stored(i));
+            let products = range.map(|i| i32::from(block.q[i]) * self.integers[i]);
             products.sum::<i32>() as f32
         };
-        let scaled = |range: Range<usize>, acc: f32| {
-            let scale = P::QUANT.scale(panel, lane, first + range.start);
+        let scaled = |range: Range<usize>, scale: f32, acc: f32| {
             (sum(range) * block.scale).mul_add(scale, acc)
         };
-        match P::QUANT {
-            Quant::Q8 => scaled(0..GROUP, acc),
+        let [scale, second] = self.scales;
+        match self.quant {
+            Quant::Q8 => scaled(0..GROUP, scale, acc),
             Quant::Q4 => {
                 let t = sum(0..GROUP).mul_add(block.scale, block.offset);
-                t.mul_add(P::QUANT.scale(panel, lane, first), acc)
+                t.mul_add(scale, acc)
             }
             Quant::Q4Min | Quant::Q8Min | Quant::Q4Super | Quant::Q4Narrow => {
-                let minimum = P::QUANT.minimum(panel, lane, first) * EIGHTH;
-                block.offset.mul_add(minimum, scaled(0..GROUP, acc))
+                let acc = scaled(0..GROUP, scale, acc);
+                block.offset.mul_add(self.minimum * EIGHTH, acc)
             }
-            Quant::Q8Half => scaled(GROUP / 2..GROUP, scaled(0..GROUP / 2, acc)),
+            Quant::Q8Half => {
+                let acc = scaled(0..GROUP / 2, scale, acc);
+                scaled(GROUP / 2..GROUP, second, acc)
+            }
         }
-    })
+    }
 }
 
 /// [`QuantRowFn`](crate::abi::QuantRowFn).
