@@ -8,6 +8,7 @@ use std::hint::black_box;
 use std::sync::Barrier;
 use std::time::{Duration, Instant};
 
+use crate::abi::Dtype;
 use crate::cpu::Affinity;
 use crate::kernels;
 use crate::memory::Region;
@@ -66,10 +67,10 @@ pub fn gflops(threads: usize) -> f64 {
     })
 }
 
-/// 10⁹ floating-point operations a second of products of f32 with bf16: those of f32, or what tiles give where the kernels that run use them.
-pub fn bf16_gflops(threads: usize) -> f64 {
+/// 10⁹ floating-point operations a second of products of f32 with weights of a type: those of f32, or what tiles give where the kernels that run use them.
+pub fn product_gflops(threads: usize, weights: Dtype) -> f64 {
     match kernels::tile_loops() {
-        Some(tiles) => rounded_gflops(threads) / tiles.parts as f64,
+        Some(tiles) => rounded_gflops(threads) / (tiles.products)(weights) as f64,
         None => gflops(threads),
     }
 }

@@ -194,11 +194,13 @@ fn ceiling(loaded: &Loaded) -> fn(usize) -> f64 {
         ceilings::int8_gops
     } else if any(|e| e == Encoding::Float(Dtype::Bf16)) {
         match loaded.activations {
-            Activations::F32 => ceilings::bf16_gflops,
+            Activations::F32 => |threads| ceilings::product_gflops(threads, Dtype::Bf16),
             Activations::Bf16 => ceilings::rounded_gflops,
         }
+    } else if any(|e| e == Encoding::Float(Dtype::F16)) {
+        |threads| ceilings::product_gflops(threads, Dtype::F16)
     } else {
-        ceilings::gflops
+        |threads| ceilings::product_gflops(threads, Dtype::F32)
     }
 }
 

@@ -143,7 +143,7 @@ fn matmuls() -> [(&'static str, [MatmulFn; 2], CacheType); 5] {
 }
 
 fn floats(b: &mut Bench, group: &str, s: Shape, layout: usize, limit: Limit) {
-    for (name, kernels, of) in matmuls() {
+    for (name, kernels, of_weights) in matmuls() {
         let is_left_out = match name {
             ROUNDED => s.m != PROMPT || layout != 0,
             CACHED => s.m != GROUP_HEADS || s.n * s.k != KEY_BLOCK * HEAD,
@@ -153,15 +153,15 @@ fn floats(b: &mut Bench, group: &str, s: Shape, layout: usize, limit: Limit) {
             continue;
         }
         let (rows, columns) = [(s.n, s.k), (s.k, s.n)][layout];
-        let row_bytes = of.bytes(columns, CACHE_GROUP);
+        let row_bytes = of_weights.bytes(columns, CACHE_GROUP);
         let bytes = rows * row_bytes;
         let (mut w, x) = (Weights::new(limit, bytes), vec![0.5f32; s.m * s.k]);
         let (mut out, mut scratch) = (vec![0f32; s.m * s.n], scratch());
         let of = (name == ROUNDED && group == PREFILL).then_some(Arranged::Rounded);
         let arranged = of.map(|of| arranged(of, (x.as_ptr().cast(), s.k * 4), s));
-        let limit = match (name, limit) {
-            ("bf16", Limit::Arithmetic) if layout == 0 => Limit::Halves,
-            (ROUNDED, Limit::Arithmetic) => Limit::Rounded,
+        let limit = match (limit, of_weights.float()) {
+            (Limit::Arithmetic, _) if name == ROUNDED => Limit::Rounded,
+            (Limit::Arithmetic, Some(of)) => Limit::Products(of),
             _ => limit,
         };
         let mut group = limit.group(b, group, bytes, s.flops());

@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use criterion::measurement::{Measurement, ValueFormatter, WallTime};
 use criterion::{BenchmarkGroup, Criterion, Throughput};
+use graver_runtime::abi::Dtype;
 use graver_runtime::ceilings;
 
 /// An array that no cache holds.
@@ -11,9 +12,12 @@ const MEMORY_BYTES: usize = 256 << 20;
 /// One that the second-level cache holds.
 const CACHE_BYTES: usize = 256 << 10;
 
-/// Set in a number of operations on f32 and bf16, or on bf16 alone: criterion has no unit left for them.
-const HALVES: u64 = 1 << 63;
-const ROUNDED: u64 = 1 << 62;
+/// Behind a number of operations, what they are products of: criterion has no unit left for them.
+const TAG: u32 = 61;
+/// That of products of bf16 with bf16; those of f32 with weights of a type have the type's place in [`WEIGHTS`], counted from 1.
+const ROUNDED: u64 = 1 + WEIGHTS.len() as u64;
+/// What floats are multiplied with.
+const WEIGHTS: [Dtype; 3] = [Dtype::F32, Dtype::Bf16, Dtype::F16];
 
 /// What a kernel cannot be faster than.
 #[derive(Clone, Copy)]
@@ -24,8 +28,8 @@ pub(crate) enum Limit {
     Cache,
     /// Multiplying and adding in f32.
     Arithmetic,
-    /// Multiplying f32 with bf16 and adding, which tiles of AMX do faster.
-    Halves,
+    /// Multiplying f32 with weights of a type and adding, which tiles of AMX do faster.
+    Products(Dtype),
     /// Multiplying bf16 with bf16 and adding.
     Rounded,
     /// Multiplying and adding integers of 8 bits.
@@ -37,20 +41,26 @@ impl Limit {
     pub(crate) fn array_bytes(self) -> usize {
         match self {
             Limit::Memory => MEMORY_BYTES,
-            Limit::Cache | Limit::Arithmetic | Limit::Halves | Limit::Rounded | Limit::Integers => {
-                CACHE_BYTES
-            }
+            Limit::Cache
+            | Limit::Arithmetic
+            | Limit::Products(_)
+            | Limit::Rounded
+            | Limit::Integers => CACHE_BYTES,
         }
     }
 
     /// Work of one call, told apart by criterion's units.
     fn work(self, bytes: usize, flops: usize) -> Throughput {
+        let tagged = |tag: u64| Throughput::Elements(flops as u64 | tag << TAG);
         match self {
             Limit::Memory => Throughput::Bytes(bytes as u64),
             Limit::Cache => Throughput::BytesDecimal(bytes as u64),
             Limit::Arithmetic => Throughput::Elements(flops as u64),
-            Limit::Halves => Throughput::Elements(flops as u64 | HALVES),
-            Limit::Rounded => Throughput::Elements(flops as u64 | ROUNDED),
+            Limit::Products(of) => {
+                let place = WEIGHTS.iter().position(|w| *w == of);
+                tagged(1 + place.expect("every type has one") as u64)
+            }
+            Limit::Rounded => tagged(ROUNDED),
             Limit::Integers => Throughput::Bits(flops as u64),
         }
     }
@@ -79,7 +89,7 @@ struct Ceilings {
     memory: f64,
     cache: f64,
     arithmetic: f64,
-    halves: f64,
+    products: [f64; WEIGHTS.len()],
     rounded: f64,
     integers: f64,
 }
@@ -92,7 +102,7 @@ impl Share {
                 memory: ceilings::gbps(1, MEMORY_BYTES),
                 cache: ceilings::gbps(1, CACHE_BYTES),
                 arithmetic: ceilings::gflops(1),
-                halves: ceilings::bf16_gflops(1),
+                products: WEIGHTS.map(|of| ceilings::product_gflops(1, of)),
                 rounded: ceilings::rounded_gflops(1),
                 integers: ceilings::int8_gops(1),
             },
@@ -135,13 +145,18 @@ impl Ceilings {
         match work {
             Throughput::Bytes(n) => (self.memory, "GB/s of memory", *n as f64),
             Throughput::BytesDecimal(n) => (self.cache, "GB/s of cache", *n as f64),
-            Throughput::Elements(n) if n & HALVES != 0 => {
-                (self.halves, "GFLOP/s with bf16", (n ^ HALVES) as f64)
+            Throughput::Elements(n) => {
+                let flops = (n & ((1 << TAG) - 1)) as f64;
+                match n >> TAG {
+                    0 => (self.arithmetic, "GFLOP/s", flops),
+                    ROUNDED => (self.rounded, "GFLOP/s of bf16", flops),
+                    place => (
+                        self.products[place as usize - 1],
+                        "GFLOP/s of products",
+                        flops,
+                    ),
+                }
             }
-            Throughput::Elements(n) if n & ROUNDED != 0 => {
-                (self.rounded, "GFLOP/s of bf16", (n ^ ROUNDED) as f64)
-            }
-            Throughput::Elements(n) => (self.arithmetic, "GFLOP/s", *n as f64),
             Throughput::Bits(n) => (self.integers, "GOP/s", *n as f64),
         }
     }

@@ -9,8 +9,8 @@
 use std::sync::OnceLock;
 
 use crate::Error;
-use crate::abi::KernelTable;
 pub use crate::abi::tuned::{Ahead, Choices, Record, Width};
+use crate::abi::{Dtype, KernelTable};
 
 #[cfg(target_arch = "x86_64")]
 mod amx;
@@ -93,8 +93,8 @@ pub fn amx_emulated(choices: Choices) -> Option<KernelTable> {
 pub(crate) struct TileLoops {
     /// Of products of bf16.
     pub(crate) bf16: fn(usize) -> usize,
-    /// Products of bf16 that one of f32 with bf16 is made of.
-    pub(crate) parts: usize,
+    /// Products of bf16 that one of f32 with a weight of a type is made of.
+    pub(crate) products: fn(Dtype) -> usize,
     /// Of products of groups of integers.
     pub(crate) int8: fn(usize) -> usize,
 }

@@ -6,8 +6,9 @@ use std::ptr::null;
 use graver_runtime::abi::{DECODE_TOKENS, Dtype};
 use graver_runtime::kernels::{Isa, scalar_table};
 
+use crate::arrays::{encode, with_scratch};
 use crate::float_sets;
-use crate::matmul::{KINDS, Layout, Product};
+use crate::matmul::{KINDS, Layout, Product, kernel};
 
 /// Checks that calls on `rows` and `cols` of a product write what the call on `whole` rows and all columns wrote.
 fn parts_equal_whole(
@@ -85,10 +86,9 @@ fn sets_of_wide_vectors_give_the_same_bits() {
                 let expected = bits(expected);
                 let by_tiles = |isa| {
                     let several = match layout {
-                        Layout::Nk => isa == Isa::Amx && dtype == Dtype::Bf16,
+                        Layout::Nk | Layout::Kn => isa == Isa::Amx,
                         // Pairs of terms, where the processor multiplies bf16.
                         Layout::Rounded => isa != Isa::Avx2,
-                        Layout::Kn => false,
                     };
                     several && m > DECODE_TOKENS
                 };
@@ -104,10 +104,10 @@ fn sets_of_wide_vectors_give_the_same_bits() {
     }
 }
 
-/// What a product of bf16 by tiles must not lose: numbers at either end of what f32 has, and no numbers.
+/// What products by tiles must not lose: numbers at either end of what a type has, and that something is no number.
 #[test]
 fn the_largest_and_the_smallest_are_multiplied_as_well() {
-    let values = [
+    let of_f32 = [
         f32::MAX,
         -f32::MAX,
         3.4e38,
@@ -123,21 +123,47 @@ fn the_largest_and_the_smallest_are_multiplied_as_well() {
         f32::from_bits(0xffff_ffff),
         f32::from_bits(0x7f80_0001),
     ];
-    let m = values.len();
-    let one = half::bf16::ONE.to_le_bytes();
+    // Normal and not.
+    let of_f16 = [65504.0, 1.0 + 1.0 / 1024.0, 6.1e-5, 6e-8, 0.0, -65504.0];
+    let of_bf16 = [3.39e38, 1.0 + 1.0 / 128.0, 1e-30, 0.0, -3.39e38];
+    for (dtype, layout) in KINDS {
+        if layout == Layout::Rounded {
+            continue;
+        }
+        let weights: &[f32] = match dtype {
+            Dtype::F32 => &of_f32,
+            Dtype::F16 => &of_f16,
+            Dtype::Bf16 => &of_bf16,
+        };
+        times_one(&of_f32, &[1.0], (dtype, layout));
+        times_one(&[1.0; 9], weights, (dtype, layout));
+    }
+}
+
+/// All activations times all weights, in rows of one term.
+fn times_one(x: &[f32], w: &[f32], (dtype, layout): (Dtype, Layout)) {
+    let (m, n) = (x.len(), w.len());
+    let bytes = encode(w, dtype);
+    let row = dtype.size() * if layout == Layout::Kn { n } else { 1 };
     for (set, table) in float_sets() {
-        let mut out = vec![7.0; m];
-        crate::arrays::with_scratch(|scratch| {
-            // SAFETY: `m` rows of one value, one row of one weight, and as many results.
+        let mut out = vec![7.0; m * n];
+        with_scratch(|scratch| {
+            let (x, w, out) = (x.as_ptr(), bytes.as_ptr(), out.as_mut_ptr());
+            // SAFETY: `m` rows of one value, `n` weights, and as many results.
             unsafe {
-                let (x, out) = (values.as_ptr(), out.as_mut_ptr());
-                (table.matmul_bf16)(x, 1, m, one.as_ptr(), 2, 1, 1, out, 1, 0, null(), scratch);
+                let kernel = kernel(table, dtype, layout);
+                kernel(x, 1, m, w, row, n, 1, out, n, 0, null(), scratch);
             }
         });
-        for (x, y) in values.iter().zip(&out) {
+        for (i, y) in out.into_iter().enumerate() {
+            let (x, w) = (x[i / n], dtype.round(w[i % n]));
+            // In parts, one is one and nothing, and nothing times infinity is no number.
+            let in_parts = set.isa == Isa::Amx && dtype != Dtype::Bf16;
+            let is_infinite = (x * w).is_infinite() && !(in_parts && m > DECODE_TOKENS);
+            let no_number = !is_infinite && !(x * w).is_finite() && y.is_nan();
             assert!(
-                x == y || x.is_nan() && y.is_nan(),
-                "{}: {x} times 1 is {y}",
+                y == x * w || no_number,
+                "{}: {dtype} {layout:?}: {x} times {w} is {y}",
                 set.name()
             );
         }

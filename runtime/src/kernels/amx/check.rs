@@ -2,7 +2,7 @@
 
 use std::ptr::null;
 
-use half::bf16;
+use half::{bf16, f16};
 
 use crate::abi::quant::{Block, GROUP, block_row_bytes};
 use crate::abi::{Arranged, KernelTable, MATMUL_SCRATCH, Quant};
@@ -18,9 +18,17 @@ const TOLERANCE: f32 = 1e-3;
 
 /// Whether the products of many rows are the scalar ones: the same bits, but for floats.
 pub(super) fn agrees(table: &KernelTable) -> bool {
+    let blocks = blocks();
     let integers = |quant| {
-        let bits = |table| integers(table, quant).into_iter().map(f32::to_bits);
-        bits(table).eq(bits(scalar_table()))
+        let operands = (&*blocks, &*weights(quant));
+        let bits = |table, arranged| {
+            let products = integers(table, quant, operands, arranged);
+            products.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+        };
+        let expected = bits(scalar_table(), false);
+        [false, true]
+            .into_iter()
+            .all(|arranged| bits(table, arranged) == expected)
     };
     let Ok(mut scratch) = Region::reserve("scratch", MATMUL_SCRATCH) else {
         return false;
@@ -50,8 +58,8 @@ fn value(random: u32) -> f32 {
     random as f32 / (1 << 23) as f32 - 1.0
 }
 
-/// Products of blocks as they lie, and arranged.
-fn integers(table: &KernelTable, quant: Quant) -> Vec<f32> {
+/// Activations.
+fn blocks() -> Vec<Block> {
     let mut random = random();
     let mut blocks = vec![Block::default(); M * K.div_ceil(GROUP)];
     for row in blocks.chunks_exact_mut(K.div_ceil(GROUP)) {
@@ -59,6 +67,12 @@ fn integers(table: &KernelTable, quant: Quant) -> Vec<f32> {
         // SAFETY: `K` activations, and the blocks of a row.
         unsafe { (scalar_table().quantize)(x.as_ptr(), K, row.as_mut_ptr().cast()) }
     }
+    blocks
+}
+
+/// Weights in panels.
+fn weights(quant: Quant) -> Vec<u8> {
+    let mut random = random();
     let mut weights = vec![0u8; quant.matrix_bytes(N, K)];
     for panel in weights.chunks_exact_mut(quant.panel_bytes(K)) {
         // Positive numbers of a usual size, as whatever type factors are read.
@@ -73,38 +87,64 @@ fn integers(table: &KernelTable, quant: Quant) -> Vec<f32> {
             panel[group].fill_with(|| of(random()));
         }
     }
+    weights
+}
+
+/// Products of blocks as they lie, or arranged.
+fn integers(
+    table: &KernelTable,
+    quant: Quant,
+    (blocks, weights): (&[Block], &[u8]),
+    arranged: bool,
+) -> Vec<f32> {
     let (x, w) = (blocks.as_ptr().cast::<u8>(), weights.as_ptr());
     let (stride, groups) = (block_row_bytes(K), K.div_ceil(GROUP));
     let of = Arranged::Blocks;
-    let mut arranged = vec![Line([0; 64]); of.room(M, K) / size_of::<Line>()];
-    let to = arranged.as_mut_ptr().cast::<u8>();
-    // SAFETY: the rows exist, and there is room for them.
-    unsafe { table.arrange_all(of, (x, stride), M, K, to) };
-    let product = |arranged| {
-        let mut out = vec![0f32; M * N];
-        let to = out.as_mut_ptr();
-        // SAFETY: activations, weights and result have the shape's sizes.
-        unsafe { table.quant_matmul(quant)(x, stride, M, w, N, groups, to, N, arranged) }
-        out
-    };
-    [product(null()), product(to)].concat()
+    let mut room = vec![Line([0; 64]); of.room(M, K) / size_of::<Line>()];
+    let to = room.as_mut_ptr().cast::<u8>();
+    let mut tiles = null();
+    if arranged {
+        // SAFETY: the rows exist, and there is room for them.
+        unsafe { table.arrange_all(of, (x, stride), M, K, to) };
+        tiles = to.cast_const();
+    }
+    let mut out = vec![0f32; M * N];
+    let to = out.as_mut_ptr();
+    // SAFETY: activations, weights and result have the shape's sizes.
+    unsafe { table.quant_matmul(quant)(x, stride, M, w, N, groups, to, N, tiles) }
+    out
 }
 
 #[repr(align(64))]
 #[derive(Clone, Copy)]
 struct Line(#[expect(dead_code, reason = "room for a kernel")] [u8; 64]);
 
+/// Products of each type and layout.
 fn floats(table: &KernelTable, scratch: &mut Region) -> Vec<f32> {
     let mut random = random();
     let x: Vec<f32> = (0..M * K).map(|_| value(random())).collect();
-    let w: Vec<bf16> = (0..N * K)
-        .map(|_| bf16::from_f32(value(random())))
-        .collect();
-    let mut out = vec![0f32; M * N];
-    let (w, to, scratch) = (w.as_ptr().cast(), out.as_mut_ptr(), scratch.as_mut_ptr());
-    // SAFETY: activations, weights and result have the shape's sizes, and scratch its own.
-    unsafe { (table.matmul_bf16)(x.as_ptr(), K, M, w, 2 * K, N, K, to, N, 0, null(), scratch) }
-    out
+    let w: Vec<f32> = (0..N * K).map(|_| value(random())).collect();
+    let bytes = |narrow: fn(f32) -> [u8; 2]| w.iter().flat_map(|w| narrow(*w)).collect();
+    let f32s: Vec<u8> = w.iter().flat_map(|w| w.to_le_bytes()).collect();
+    let bf16s: Vec<u8> = bytes(|w| bf16::from_f32(w).to_le_bytes());
+    let f16s: Vec<u8> = bytes(|w| f16::from_f32(w).to_le_bytes());
+    let kernels = [
+        (&f32s, [table.matmul_f32, table.matmul_kn_f32]),
+        (&bf16s, [table.matmul_bf16, table.matmul_kn_bf16]),
+        (&f16s, [table.matmul_f16, table.matmul_kn_f16]),
+    ];
+    let mut all = Vec::new();
+    for (w, kernels) in kernels {
+        for (kernel, columns) in kernels.into_iter().zip([K, N]) {
+            let mut out = vec![0f32; M * N];
+            let (x, to, scratch) = (x.as_ptr(), out.as_mut_ptr(), scratch.as_mut_ptr());
+            let row = w.len() / (N * K) * columns;
+            // SAFETY: activations, weights and result have the shape's sizes, and scratch its own.
+            unsafe { kernel(x, K, M, w.as_ptr(), row, N, K, to, N, 0, null(), scratch) }
+            all.extend(out);
+        }
+    }
+    all
 }
 
 #[cfg(test)]
@@ -133,6 +173,11 @@ mod tests {
         assert!(!agrees(&other));
         let other = KernelTable {
             matmul_bf16: table.matmul_f16,
+            ..table
+        };
+        assert!(!agrees(&other));
+        let other = KernelTable {
+            matmul_kn_f32: table.matmul_f32,
             ..table
         };
         assert!(!agrees(&other));

@@ -1,38 +1,45 @@
-//! Products of f32 with bf16 weights, `out[m, n] (+)= x[m, k] · w[n, k]ᵀ`, for more rows than decoding has.
+//! Products of floats, `out[m, n] (+)= x[m, k] · w[n, k]ᵀ` or `· w[k, n]`, for more rows than decoding has.
 //!
-//! The unit multiplies bf16 with bf16, exactly, and sums in f32. An activation is the sum of three numbers in bf16, of eight binary digits each, so that three
-//! products give what one in f32 gives, as exactly: sums of 3 · `k` terms, in place of `k`.
+//! The unit multiplies bf16 with bf16, exactly, and sums in f32. An activation is the sum of three numbers in bf16, of eight binary digits each, and a
+//! weight of one, two or three, as its type has digits. Of the products of a part with a part those are taken that reach the digits of f32: three, five or six
+//! for one in f32, as exactly. Only what is infinite may give what is no number: further parts of a factor are nothing where it has few digits.
 //!
-//! For each run of `DEPTH` terms, panels of weights are made, 16 rows interleaved as the unit wants its second factor; then 32 rows of `x` after the
+//! For each run of terms, panels of weights are made, 16 rows interleaved as the unit wants its second factor; then 32 rows of `x` after the
 //! other, in parts, sweep the panels, two at a time. Parts are made by each call, but for what is rounded and arranged beforehand ([`arrange`]). An
 //! element's terms come in an order that depends on `k` alone.
 
-use std::arch::x86_64::*;
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use super::parts::{split, tile_at};
 use super::unit::{ROWS, Shapes, Unit};
-use crate::abi::{ARRANGED_ROWS, Arranged, DECODE_TOKENS, MATMUL_SCRATCH};
-use crate::kernels::avx2::load::Bf16;
+use crate::abi::{ARRANGED_ROWS, Arranged, DECODE_TOKENS, Dtype, MATMUL_SCRATCH};
+use crate::kernels::avx2::load::{Bf16, F16, F32};
 use crate::kernels::avx2::matmul::{Call, Kernel};
+use crate::kernels::avx2::panel::Transpose;
 use crate::kernels::avx2::rounded::few;
-use crate::kernels::avx512::matmul::Rows;
-use crate::kernels::avx512::pairs::{ROW_BYTES, TERMS, WIDTH, first_terms, pack, panel_bytes};
+use crate::kernels::avx512::Weight16;
+use crate::kernels::avx512::matmul::{Columns, Rows};
+use crate::kernels::avx512::pairs::{
+    InParts, MOST_PARTS, ROW_BYTES, TERMS, TILE, WIDTH, pack, pack_columns, panel_bytes,
+};
 use crate::kernels::stream::ask_for;
 
-/// Numbers in bf16 that an activation is the sum of: `PARTS` of a call, which is one where it is rounded.
-pub(super) const ALL_PARTS: usize = 3;
-/// Bytes of a tile.
-const TILE: usize = ROWS * ROW_BYTES;
-/// Terms of a run, at most: a run costs a tile of sums a way from memory and back.
+/// Terms of a run, at most, where weights are of one part: a run costs a tile of sums a way from memory and back.
 const DEPTH: usize = 1024;
 /// Rows of `x` that sweep the panels together: two tiles.
 const HEIGHT: usize = 2 * ROWS;
-const _: () = assert!(ARRANGED_ROWS == ROWS);
+const _: () = assert!(ARRANGED_ROWS == ROWS && TILE == ROWS * super::unit::ROW_BYTES);
 const _: () = assert!(Arranged::Rounded.bytes(TERMS) == TILE);
-const _: () = assert!(
-    Cut::new(1, ALL_PARTS, false).panels >= 2 && Cut::new(DEPTH, ALL_PARTS, false).panels >= 16
-);
+const _: () = {
+    let mut of_weight = 1;
+    while of_weight <= MOST_PARTS {
+        let parts = [MOST_PARTS, of_weight];
+        assert!(Cut::new(1, parts, false).panels >= 2);
+        assert!(Cut::new(DEPTH, parts, false).panels >= 14);
+        of_weight += 1;
+    }
+};
 
 /// How a product is cut, so that the parts of some rows of `x` and the panels stay in the second-level cache.
 #[derive(Clone, Copy)]
@@ -48,16 +55,17 @@ struct Cut {
 }
 
 impl Cut {
-    /// Of `k` terms, in runs that are as long as each other; no room is taken for parts that are arranged elsewhere.
-    const fn new(k: usize, parts: usize, arranged: bool) -> Cut {
-        let runs = k.div_ceil(DEPTH);
+    /// Of `k` terms, in runs that are as long as each other, whose factors have so many parts; no room is taken for parts of `x` that are arranged
+    /// elsewhere.
+    const fn new(k: usize, [parts, of_weight]: [usize; 2], arranged: bool) -> Cut {
+        let runs = k.div_ceil(DEPTH / of_weight);
         let depth = k.div_ceil(runs).next_multiple_of(TERMS);
         let split = if arranged {
             0
         } else {
             depth / TERMS * parts * 2 * TILE
         };
-        let panel = panel_bytes(depth);
+        let panel = panel_bytes(depth) * of_weight;
         Cut {
             depth,
             split,
@@ -73,20 +81,38 @@ impl Cut {
     }
 }
 
-/// Products of f32 with bf16; those of few rows are as for AVX-512.
-pub(super) struct Exact<U, const LINES: bool>(PhantomData<U>);
-/// Products of `x` rounded to bf16.
+/// Weights `[n, k]`; products of few rows are as for AVX-512.
+pub(super) struct ExactRows<U, W, const LINES: bool>(PhantomData<(U, W)>);
+/// Weights `[k, n]`, likewise.
+pub(super) struct ExactColumns<U, W>(PhantomData<(U, W)>);
+/// Products of `x` rounded to bf16 with weights `[n, k]`.
 pub(super) struct Rounded<U>(PhantomData<U>);
 
-impl<U: Unit, const LINES: bool> Kernel for Exact<U, LINES> {
+impl<U: Unit, W: InParts + Weight16 + Transpose, const LINES: bool> Kernel
+    for ExactRows<U, W, LINES>
+{
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
     unsafe fn run(c: &Call) {
         // SAFETY: the caller keeps the contract of `MatmulFn`, and has the unit.
         unsafe {
             match c.m {
-                0..=DECODE_TOKENS => Rows::<Bf16, LINES, true>::run(c),
+                0..=DECODE_TOKENS => Rows::<W, LINES, true>::run(c),
                 _ if c.k == 0 => c.empty(),
-                _ => runs::<U, ALL_PARTS>(c),
+                _ => runs::<U, ByRows<W>, MOST_PARTS>(c),
+            }
+        }
+    }
+}
+
+impl<U: Unit, W: InParts + Weight16> Kernel for ExactColumns<U, W> {
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+    unsafe fn run(c: &Call) {
+        // SAFETY: the caller keeps the contract of `MatmulFn`, and has the unit.
+        unsafe {
+            match c.m {
+                0..=DECODE_TOKENS => Columns::<W, true>::run(c),
+                _ if c.k == 0 => c.empty(),
+                _ => runs::<U, ByColumns<W>, MOST_PARTS>(c),
             }
         }
     }
@@ -100,20 +126,79 @@ impl<U: Unit> Kernel for Rounded<U> {
             match c.m {
                 0..=DECODE_TOKENS => few(c),
                 _ if c.k == 0 => c.empty(),
-                _ => runs::<U, 1>(c),
+                _ => runs::<U, ByRows<Bf16>, 1>(c),
             }
         }
+    }
+}
+
+/// Products of bf16 that one of f32 with a weight of a type is made of.
+pub(super) fn products(dtype: Dtype) -> usize {
+    let of_weight = match dtype {
+        Dtype::F32 => F32::PARTS,
+        Dtype::Bf16 => Bf16::PARTS,
+        Dtype::F16 => F16::PARTS,
+    };
+    (0..of_weight).map(|part| reach(MOST_PARTS, part)).sum()
+}
+
+/// Parts of `x`, of so many, that are multiplied with a part of weights: further ones would only add to digits that f32 has not.
+const fn reach(parts: usize, of_weight: usize) -> usize {
+    parts - of_weight
+}
+
+/// Weights as they lie, of which panels are made.
+trait Panels {
+    /// Of a weight.
+    const PARTS: usize;
+
+    /// # Safety
+    /// As [`pack`].
+    unsafe fn make(c: &Call, cols: Range<usize>, terms: Range<usize>, depth: usize, panel: *mut u8);
+}
+
+/// Weights `[n, k]`.
+struct ByRows<W>(PhantomData<W>);
+/// Weights `[k, n]`.
+struct ByColumns<W>(PhantomData<W>);
+
+impl<W: InParts> Panels for ByRows<W> {
+    const PARTS: usize = W::PARTS;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+    unsafe fn make(
+        c: &Call,
+        cols: Range<usize>,
+        terms: Range<usize>,
+        depth: usize,
+        panel: *mut u8,
+    ) {
+        // SAFETY: the caller's.
+        unsafe { pack::<W>(c, cols, terms, depth, panel) }
+    }
+}
+
+impl<W: InParts> Panels for ByColumns<W> {
+    const PARTS: usize = W::PARTS;
+
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+    unsafe fn make(c: &Call, cols: Range<usize>, terms: Range<usize>, _: usize, panel: *mut u8) {
+        // SAFETY: the caller's.
+        unsafe { pack_columns::<W>(c, cols, terms, panel) }
     }
 }
 
 /// # Safety
 /// AVX-512, and `U`; the contract of [`crate::abi::MatmulFn`].
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-unsafe fn runs<U: Unit, const PARTS: usize>(c: &Call) {
+unsafe fn runs<U: Unit, P: Panels, const PARTS: usize>(c: &Call) {
+    let mut beside = [const { Beside([[0.0; WIDTH]; ROWS]) }; 4];
     // SAFETY: the unit may be used. Scratch has room for the parts and panels of `cut`; the rows and columns exist.
     unsafe {
         U::configure(&Shapes::new(&[(ROWS, ROW_BYTES); 8]));
-        let cut = Cut::new(c.k, PARTS, arranged::<PARTS>(c));
+        let cut = Cut::new(c.k, [PARTS, P::PARTS], arranged::<PARTS>(c));
         for first in (0..c.n).step_by(cut.panels * WIDTH) {
             let cols = first..c.n.min(first + cut.panels * WIDTH);
             let pairs = cols.len().div_ceil(2 * WIDTH);
@@ -122,7 +207,7 @@ unsafe fn runs<U: Unit, const PARTS: usize>(c: &Call) {
                 for (i, col) in cols.clone().step_by(WIDTH).enumerate() {
                     let rows = WIDTH.min(cols.end - col);
                     let to = cut.panel_at(c.scratch, i);
-                    pack(c, col..col + rows, terms.clone(), cut.depth, to);
+                    P::make(c, col..col + rows, terms.clone(), cut.depth, to);
                 }
                 for top in (0..c.m).step_by(HEIGHT) {
                     let rows = top..c.m.min(top + HEIGHT);
@@ -136,11 +221,11 @@ unsafe fn runs<U: Unit, const PARTS: usize>(c: &Call) {
                             true => [0; 2],
                             false => [i, i + 1].map(|i| c.m.min(rows.end + HEIGHT * i / pairs)),
                         };
-                        sweep::<U, PARTS>(
+                        sweep::<U, P, PARTS>(
                             c,
                             (rows.clone(), cols, terms.clone()),
                             (parts, panels),
-                            next[0]..next[1],
+                            (next[0]..next[1], &mut beside),
                         );
                     }
                 }
@@ -148,11 +233,6 @@ unsafe fn runs<U: Unit, const PARTS: usize>(c: &Call) {
         }
         U::release();
     }
-}
-
-/// Where a tile of the parts of 16 rows lies: of the `step`-th `TERMS`, of part `part`.
-const fn tile_at(parts: usize, step: usize, part: usize) -> usize {
-    (step * parts + part) * TILE
 }
 
 /// Whether rows are rounded and arranged. Three parts are not arranged beforehand: they are so many bytes that fetching them takes as long as making them.
@@ -202,143 +282,28 @@ pub(super) unsafe extern "C" fn arrange(
     unsafe { split::<1>((x.cast(), x_stride / size_of::<f32>()), rows, k, out) }
 }
 
-/// Splits the first `k` terms of at most 16 rows of `x` into parts. Terms that fill up the last tile are zeros.
-///
-/// # Safety
-/// AVX-512; the rows and terms exist, and a tile at `out` for each part of every `TERMS`.
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-unsafe fn split<const PARTS: usize>(
-    (x, x_stride): (*const f32, usize),
-    rows: usize,
-    k: usize,
-    out: *mut u8,
-) {
-    for (step, i) in (0..k).step_by(TERMS).enumerate() {
-        let mask = first_terms(k - i);
-        for row in 0..rows {
-            let x = x.wrapping_add(row * x_stride + i);
-            // SAFETY: the elements in the mask exist; there is a tile for each part of every `TERMS`.
-            unsafe {
-                let x = [
-                    _mm512_maskz_loadu_ps(mask as __mmask16, x),
-                    _mm512_maskz_loadu_ps((mask >> 16) as __mmask16, x.wrapping_add(16)),
-                ];
-                let parts = match PARTS {
-                    1 => [nearest(x); PARTS],
-                    _ => digits(x),
-                };
-                for (part, digits) in parts.into_iter().enumerate() {
-                    let to = out.add(tile_at(PARTS, step, part) + row * ROW_BYTES);
-                    _mm512_storeu_si512(to.cast(), digits);
-                }
-            }
-        }
-    }
-}
-
-/// The upper halves of all elements.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn upper_halves(x: [__m512i; 2]) -> __m512i {
-    const ODD: [i16; TERMS] = {
-        let mut odd = [0; TERMS];
-        let mut i = 0;
-        while i < TERMS {
-            odd[i] = 2 * i as i16 + 1;
-            i += 1;
-        }
-        odd
-    };
-    // SAFETY: the constant has as many elements as a vector.
-    let odd = unsafe { _mm512_loadu_si512(ODD.as_ptr().cast()) };
-    _mm512_permutex2var_epi16(x[0], odd, x[1])
-}
-
-/// All digits, eight in each part: three times eight are all that there are.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn digits<const PARTS: usize>(x: [__m512; 2]) -> [__m512i; PARTS] {
-    let upper = _mm512_set1_epi32(!0xffff);
-    let mut left = x;
-    let mut parts = [_mm512_setzero_si512(); PARTS];
-    for part in &mut parts {
-        *part = upper_halves(left.map(|v| _mm512_castps_si512(v)));
-        left = left.map(|v| {
-            let first = _mm512_castsi512_ps(_mm512_and_si512(_mm512_castps_si512(v), upper));
-            _mm512_sub_ps(v, first)
-        });
-    }
-    // Of what is finite nothing is left.
-    let [a, b] = left.map(|v| _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(v, v));
-    if a | b != 0 {
-        return digits_beyond(x);
-    }
-    parts
-}
-
-/// [`digits`] where something is infinite or no number.
-#[cold]
-#[inline(never)]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn digits_beyond<const PARTS: usize>(x: [__m512; 2]) -> [__m512i; PARTS] {
-    let mut left = x;
-    std::array::from_fn(|_| {
-        let first = left.map(|v| first_digits(v));
-        left = first.map(|(_, left)| left);
-        upper_halves(first.map(|(digits, _)| digits))
-    })
-}
-
-/// The first eight digits, in the upper halves, and what is left. Of what is infinite or no number nothing is left.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn first_digits(x: __m512) -> (__m512i, __m512) {
-    let bits = _mm512_castps_si512(x);
-    // What is no number stays so without its lower digits.
-    let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-    let bits = _mm512_mask_or_epi32(bits, no_number, bits, _mm512_set1_epi32(0x40_0000));
-    let digits = _mm512_and_si512(bits, _mm512_set1_epi32(!0xffff));
-    let magnitude = _mm512_and_si512(digits, _mm512_set1_epi32(0x7fff_ffff));
-    let finite = _mm512_cmplt_epi32_mask(magnitude, _mm512_set1_epi32(0x7f80_0000));
-    let left = _mm512_maskz_sub_ps(finite, x, _mm512_castsi512_ps(digits));
-    (digits, left)
-}
-
-/// The nearest numbers in bf16, ties to even.
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn nearest(x: [__m512; 2]) -> __m512i {
-    upper_halves(x.map(|x| {
-        let bits = _mm512_castps_si512(x);
-        let even = _mm512_and_si512(_mm512_srli_epi32::<16>(bits), _mm512_set1_epi32(1));
-        let up = _mm512_add_epi32(bits, _mm512_add_epi32(even, _mm512_set1_epi32(0x7fff)));
-        // What is no number stays so.
-        let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
-        _mm512_mask_or_epi32(up, no_number, bits, _mm512_set1_epi32(0x40_0000))
-    }))
-}
-
 /// A tile's place in the result, or beside it where only a part of it exists.
 struct Place {
     at: *mut u8,
     stride: usize,
 }
 
+/// Room for a tile of which only a part exists in the result.
+#[repr(C, align(64))]
+struct Beside([[f32; WIDTH]; ROWS]);
+
 /// Adds a run of terms to at most two by two tiles of the result.
 ///
 /// # Safety
 /// As [`runs`], the unit being configured; the rows and columns exist, and their parts and panels are made.
 #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-unsafe fn sweep<U: Unit, const PARTS: usize>(
+unsafe fn sweep<U: Unit, P: Panels, const PARTS: usize>(
     c: &Call,
     (rows, cols, terms): (Range<usize>, Range<usize>, Range<usize>),
     from: ([*const u8; 2], [*const u8; 2]),
-    next: Range<usize>,
+    (next, beside): (Range<usize>, &mut [Beside; 4]),
 ) {
-    #[repr(C, align(64))]
-    struct Beside([[f32; WIDTH]; ROWS]);
     let resume = c.accumulate || terms.start > 0;
-    let mut beside: [Beside; 4] = std::array::from_fn(|_| Beside([[0.0; WIDTH]; ROWS]));
     let there: [(usize, usize); 4] = std::array::from_fn(|i| {
         let rows = rows.len().saturating_sub(i / 2 * ROWS).min(ROWS);
         (rows, cols.len().saturating_sub(i % 2 * WIDTH).min(WIDTH))
@@ -369,10 +334,10 @@ unsafe fn sweep<U: Unit, const PARTS: usize>(
             }
         });
         match (rows.len() > ROWS, cols.len() > WIDTH) {
-            (false, false) => block::<U, PARTS, 1, 1>(c, &places, (terms, resume), from, next),
-            (false, true) => block::<U, PARTS, 1, 2>(c, &places, (terms, resume), from, next),
-            (true, false) => block::<U, PARTS, 2, 1>(c, &places, (terms, resume), from, next),
-            (true, true) => block::<U, PARTS, 2, 2>(c, &places, (terms, resume), from, next),
+            (false, false) => block::<U, P, PARTS, 1, 1>(c, &places, (terms, resume), from, next),
+            (false, true) => block::<U, P, PARTS, 1, 2>(c, &places, (terms, resume), from, next),
+            (true, false) => block::<U, P, PARTS, 2, 1>(c, &places, (terms, resume), from, next),
+            (true, true) => block::<U, P, PARTS, 2, 2>(c, &places, (terms, resume), from, next),
         }
         for (i, (rows, columns)) in there.into_iter().enumerate() {
             if (rows, columns) != (ROWS, WIDTH) && columns > 0 {
@@ -385,12 +350,12 @@ unsafe fn sweep<U: Unit, const PARTS: usize>(
     }
 }
 
-/// `R` by `P` tiles of sums; the tiles 4 and 5 are of `x`, 6 and 7 of weights.
+/// `R` by `N` tiles of sums; the tiles 4 and 5 are of `x`, 6 and 7 of weights.
 ///
 /// # Safety
 /// As [`sweep`]; each place has room for a tile.
 #[inline]
-unsafe fn block<U: Unit, const PARTS: usize, const R: usize, const P: usize>(
+unsafe fn block<U: Unit, P: Panels, const PARTS: usize, const R: usize, const N: usize>(
     c: &Call,
     places: &[Place; 4],
     (terms, resume): (Range<usize>, bool),
@@ -398,7 +363,7 @@ unsafe fn block<U: Unit, const PARTS: usize, const R: usize, const P: usize>(
     next: Range<usize>,
 ) {
     let below = R == 2;
-    let beside = P == 2;
+    let beside = N == 2;
     // SAFETY: all tiles are configured; places, parts and panels have whole tiles.
     unsafe {
         begin::<U, 0>(&places[0], true, resume);
@@ -410,23 +375,35 @@ unsafe fn block<U: Unit, const PARTS: usize, const R: usize, const P: usize>(
                 let x = c.x.wrapping_add(row * c.x_stride + i);
                 ask_for(x.cast(), TERMS * size_of::<f32>());
             }
-            U::load::<6>(panels[0].add(step * TILE), ROW_BYTES);
-            if beside {
-                U::load::<7>(panels[1].add(step * TILE), ROW_BYTES);
-            }
-            for part in 0..PARTS {
-                let at = tile_at(PARTS, step, part);
-                U::load::<4>(parts[0].add(at), ROW_BYTES);
-                U::add_bf16::<0, 4, 6>();
+            let mut loaded = PARTS;
+            for of_weight in 0..P::PARTS {
+                let at = tile_at(P::PARTS, step, of_weight);
+                U::load::<6>(panels[0].add(at), ROW_BYTES);
                 if beside {
-                    U::add_bf16::<1, 4, 7>();
+                    U::load::<7>(panels[1].add(at), ROW_BYTES);
                 }
-                if below {
-                    U::load::<5>(parts[1].add(at), ROW_BYTES);
-                    U::add_bf16::<2, 5, 6>();
-                }
-                if below && beside {
-                    U::add_bf16::<3, 5, 7>();
+                // To and fro, so that the last tiles are the next ones as well.
+                let reach = reach(PARTS, of_weight);
+                for i in 0..reach {
+                    let part = if of_weight == 1 { i } else { reach - 1 - i };
+                    let at = tile_at(PARTS, step, part);
+                    if part != loaded {
+                        U::load::<4>(parts[0].add(at), ROW_BYTES);
+                        if below {
+                            U::load::<5>(parts[1].add(at), ROW_BYTES);
+                        }
+                        loaded = part;
+                    }
+                    U::add_bf16::<0, 4, 6>();
+                    if beside {
+                        U::add_bf16::<1, 4, 7>();
+                    }
+                    if below {
+                        U::add_bf16::<2, 5, 6>();
+                    }
+                    if below && beside {
+                        U::add_bf16::<3, 5, 7>();
+                    }
                 }
             }
         }

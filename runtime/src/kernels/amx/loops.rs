@@ -1,6 +1,6 @@
 //! Products of tiles and nothing else: what the unit can do at most.
 
-use super::floats::ALL_PARTS;
+use super::floats::products;
 use super::unit::{Hardware, ROW_BYTES, ROWS, Shapes, Unit};
 use crate::abi::quant::GROUP;
 use crate::kernels::TileLoops;
@@ -8,7 +8,7 @@ use crate::kernels::TileLoops;
 /// To be called only where [`super::usable`] holds.
 pub(in crate::kernels) const LOOPS: TileLoops = TileLoops {
     bf16,
-    parts: ALL_PARTS,
+    products,
     int8,
 };
 

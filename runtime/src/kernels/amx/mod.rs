@@ -5,14 +5,16 @@
 //! | `unit`     | the eight tiles, a method for each instruction, and whether they may be used                  |
 //! | `emulated` | the same in plain code, as Intel's manual defines it: what tests run where there is no AMX    |
 //! | `integers` | products of integers: bit for bit what all other kernels give                                |
-//! | `floats`   | products of f32 with bf16: `x` in three parts, which together are all of it, or in one, rounded |
+//! | `floats`   | products of floats in parts, which together are all of them; of bf16 with bf16 also rounded   |
+//! | `parts`    | floats as sums of numbers in bf16                                                             |
 //! | `loops`    | products of tiles and nothing else, which kernels are compared with                        |
 //! | `check`    | a few products by these kernels and by the scalar ones, before the first use                   |
 //!
-//! All other products of floats, and those of few rows, are as for AVX-512.
+//! Products of few rows are as for AVX-512.
 
 use std::sync::OnceLock;
 
+use super::avx2::load::{Bf16, F16, F32};
 use super::avx2::matmul::matmul as matmul_floats;
 use super::avx512::{self, Bytes, Nibbles};
 use super::panels::{Q4, Q4_MIN, Q4_NARROW, Q4_SUPER, Q8, Q8_MIN, matmul as matmul_of};
@@ -24,9 +26,10 @@ mod emulated;
 mod floats;
 mod integers;
 mod loops;
+mod parts;
 mod unit;
 
-use floats::{Exact, Rounded};
+use floats::{ExactColumns, ExactRows, Rounded};
 use integers::Tiled;
 pub(super) use loops::LOOPS;
 use unit::{Hardware, Unit};
@@ -64,7 +67,12 @@ fn table_on<U: Unit>(choices: Choices) -> KernelTable {
 /// Integers of all types but the one with a scale for each half of a group.
 fn with_tiles<U: Unit, const LINES: bool>(narrow: KernelTable) -> KernelTable {
     KernelTable {
-        matmul_bf16: matmul_floats::<Exact<U, LINES>>,
+        matmul_f32: matmul_floats::<ExactRows<U, F32, LINES>>,
+        matmul_bf16: matmul_floats::<ExactRows<U, Bf16, LINES>>,
+        matmul_f16: matmul_floats::<ExactRows<U, F16, LINES>>,
+        matmul_kn_f32: matmul_floats::<ExactColumns<U, F32>>,
+        matmul_kn_bf16: matmul_floats::<ExactColumns<U, Bf16>>,
+        matmul_kn_f16: matmul_floats::<ExactColumns<U, F16>>,
         matmul_bf16_rounded: matmul_floats::<Rounded<U>>,
         arrange_rounded: floats::arrange,
         arrange_blocks: integers::arrange,

@@ -17,7 +17,7 @@ const LONG_BYTES: usize = 256 << 10;
 /// Weights `[n, k]`: as for AVX2, in the same order of an element's terms.
 pub(in crate::kernels) struct Rows<W, const LINES: bool, const WIDE: bool>(PhantomData<W>);
 /// Weights `[k, n]`: likewise.
-pub(super) struct Columns<W, const WIDE: bool>(PhantomData<W>);
+pub(in crate::kernels) struct Columns<W, const WIDE: bool>(PhantomData<W>);
 /// Cached integers `[n, k]`.
 pub(super) struct CachedRows;
 /// Cached integers `[k, n]`.

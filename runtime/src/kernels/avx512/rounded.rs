@@ -10,6 +10,7 @@ use super::pairs::{ROW_BYTES, TERMS, WIDTH, first_terms, pack, panel_bytes};
 use super::tile::store;
 use crate::abi::DECODE_TOKENS;
 use crate::kernels::NEAR;
+use crate::kernels::avx2::load::Bf16;
 use crate::kernels::avx2::matmul::{Call, Kernel};
 use crate::kernels::avx2::rounded::few;
 
@@ -64,7 +65,7 @@ unsafe fn runs(c: &Call) {
             unsafe {
                 for (i, col) in cols.clone().step_by(WIDTH).enumerate() {
                     let last = cols.end.min(col + WIDTH);
-                    pack(c, col..last, terms.clone(), DEPTH, panel(c, i));
+                    pack::<Bf16>(c, col..last, terms.clone(), DEPTH, panel(c, i));
                 }
                 for top in (0..c.m).step_by(ROWS) {
                     let rows = top..c.m.min(top + ROWS);
