@@ -1,4 +1,4 @@
-//! What this machine can do at most: bytes read a second, and operations a second, measured.
+//! What this machine can do at most: bytes read a second, and operations a second by what the kernels use that run in this process, measured.
 //!
 //! Simple loops on every thread at once, the best of some runs: what kernels are compared with. Bandwidth depends on where data
 //! lies, so that it is measured on as many bytes as the work in question reads, in large pages where the system has them. It

@@ -1,4 +1,6 @@
-//! The loops that ceilings are measured with, each for the widest vectors that this processor has.
+//! The loops that ceilings are measured with: those of arithmetic for the widest vectors that the kernels use which run in this process.
+
+use crate::kernels::Isa;
 
 /// Accumulators of the arithmetic loops: enough to hide the latency of an instruction on two ports.
 pub(super) const CHAINS: usize = 12;
@@ -14,39 +16,27 @@ pub(super) fn lanes() -> usize {
 
 #[derive(Clone, Copy)]
 enum Vectors {
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
     Bits512,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
     Bits256,
     Plain,
 }
 
-#[cfg(target_arch = "x86_64")]
 fn vectors() -> Vectors {
-    if is_x86_feature_detected!("avx512f") {
-        Vectors::Bits512
-    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma") {
-        Vectors::Bits256
-    } else {
-        Vectors::Plain
+    match Isa::chosen() {
+        Ok(Isa::Avx512 | Isa::Avx512Vnni | Isa::Amx) => Vectors::Bits512,
+        Ok(Isa::Avx2 | Isa::AvxVnni) => Vectors::Bits256,
+        Ok(Isa::Scalar) | Err(_) => Vectors::Plain,
     }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn vectors() -> Vectors {
-    Vectors::Plain
 }
 
 /// Sum of all words, several at once, read from `streams` places on.
 pub(super) fn sum(words: &[u64], streams: usize) -> u64 {
-    match vectors() {
-        #[cfg(target_arch = "x86_64")]
-        // SAFETY: `vectors` found AVX2, which processors with AVX-512 have as well.
-        Vectors::Bits512 | Vectors::Bits256 => unsafe { sum_wide(words, streams) },
-        #[cfg(not(target_arch = "x86_64"))]
-        Vectors::Bits512 | Vectors::Bits256 => sum_lanes(words, streams),
-        Vectors::Plain => sum_lanes(words, streams),
+    #[cfg(target_arch = "x86_64")]
+    if is_x86_feature_detected!("avx2") {
+        // SAFETY: AVX2 was found.
+        return unsafe { sum_wide(words, streams) };
     }
+    sum_lanes(words, streams)
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -75,10 +65,10 @@ fn sum_lanes(words: &[u64], streams: usize) -> u64 {
 pub(super) fn multiply_add(factor: f32, rounds: usize) -> f32 {
     match vectors() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `vectors` found AVX-512.
+        // SAFETY: the processor has what the chosen kernels use: AVX-512.
         Vectors::Bits512 => unsafe { chains_512(factor, rounds) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `vectors` found AVX2 and FMA.
+        // SAFETY: likewise, AVX2 and FMA.
         Vectors::Bits256 => unsafe { chains_256(factor, rounds) },
         #[cfg(not(target_arch = "x86_64"))]
         Vectors::Bits512 | Vectors::Bits256 => chains_plain(factor, rounds),
@@ -131,10 +121,10 @@ fn chains_plain(factor: f32, rounds: usize) -> f32 {
     x.iter().flatten().sum()
 }
 
-/// Whether the processor multiplies bf16 in vectors.
+/// Whether products of bf16 run in vectors.
 #[cfg(target_arch = "x86_64")]
 fn has_bf16() -> bool {
-    is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512bf16")
+    matches!(vectors(), Vectors::Bits512) && is_x86_feature_detected!("avx512bf16")
 }
 
 #[cfg(not(target_arch = "x86_64"))]
@@ -189,44 +179,32 @@ pub(super) fn int8_lanes() -> usize {
 
 #[derive(Clone, Copy)]
 enum Integers {
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
     Vnni512,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
     Vnni256,
-    #[cfg_attr(not(target_arch = "x86_64"), expect(dead_code, reason = "x86-64 only"))]
     Pairs,
     Plain,
 }
 
-#[cfg(target_arch = "x86_64")]
 fn integers() -> Integers {
-    if is_x86_feature_detected!("avx512f") && is_x86_feature_detected!("avx512vnni") {
-        Integers::Vnni512
-    } else if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("avxvnni") {
-        Integers::Vnni256
-    } else if is_x86_feature_detected!("avx2") {
-        Integers::Pairs
-    } else {
-        Integers::Plain
+    match Isa::chosen() {
+        Ok(Isa::Avx512Vnni | Isa::Amx) => Integers::Vnni512,
+        Ok(Isa::AvxVnni) => Integers::Vnni256,
+        Ok(Isa::Avx2 | Isa::Avx512) => Integers::Pairs,
+        Ok(Isa::Scalar) | Err(_) => Integers::Plain,
     }
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn integers() -> Integers {
-    Integers::Plain
 }
 
 /// `CHAINS` vectors of products of bytes, `rounds` times, each waiting for the last.
 pub(super) fn multiply_add_int8(factor: i8, rounds: usize) -> i32 {
     match integers() {
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `integers` found AVX-512 and VNNI.
+        // SAFETY: the processor has what the chosen kernels use: AVX-512 and VNNI.
         Integers::Vnni512 => unsafe { int8_chains_512(factor, rounds) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `integers` found AVX2 and AVX-VNNI.
+        // SAFETY: likewise, AVX2 and AVX-VNNI.
         Integers::Vnni256 => unsafe { int8_chains_vnni_256(factor, rounds) },
         #[cfg(target_arch = "x86_64")]
-        // SAFETY: `integers` found AVX2.
+        // SAFETY: likewise, AVX2.
         Integers::Pairs => unsafe { int8_chains_256(factor, rounds) },
         #[cfg(not(target_arch = "x86_64"))]
         Integers::Vnni512 | Integers::Vnni256 | Integers::Pairs => {
