@@ -2,7 +2,8 @@
 //!
 //! Scores, weights and sums of a block stay in this thread's scratch. Decode takes a group of heads that share a key head
 //! as the rows, so that each block of keys and values is read once for all of them, and splits long contexts into runs of
-//! keys, whose partial results are combined in order after a barrier. Prefill takes the queries of a tile as the rows.
+//! keys, whose partial results are combined in order after a barrier. Prefill takes the queries of a tile for some heads of a key
+//! head as the rows.
 
 use std::mem::offset_of;
 
@@ -31,7 +32,7 @@ const HEADS: usize = 8;
 pub(super) fn emit(e: &mut Writer, s: &Site, a: &Attention) {
     match s.kernel.work {
         Work::TilesByKeys => decode(e, s, a),
-        Work::TilesByHeads => prefill(e, s, a),
+        Work::TilesByHeads { heads, count } => prefill(e, s, a, (heads, count)),
         Work::TokensByHeads { heads, count } => picked::emit(e, s, a, (heads, count)),
         Work::Rows { .. }
         | Work::Columns(_)
@@ -59,36 +60,118 @@ fn bias_of(
     RelativeBias::of(e, s, a, operands, first, (each, scratch))
 }
 
-fn prefill(e: &mut Writer, s: &Site, a: &Attention) {
-    let q = s.read(|take| a.operands(take)).q;
-    let (q, out) = (s.rows(e, q), s.out(e));
+fn prefill(e: &mut Writer, s: &Site, a: &Attention, (heads, count): (usize, usize)) {
+    let cut = HeadCut::into(e, heads, count);
     let tiles = e.field(offset_of!(StepContext, n_tiles));
-    let chunks = e.times(tiles, a.heads);
+    let per_tile = a.kv_heads * count;
+    let chunks = e.times(tiles, per_tile);
     e.chunks(chunks, s.share(), |e, c| {
-        let heads = e.int(a.heads);
-        let (index, head) = (e.b.ins().udiv(c, heads), e.b.ins().urem(c, heads));
+        let each = e.int(per_tile);
+        let (before, part) = (e.b.ins().udiv(c, each), e.b.ins().urem(c, each));
+        // The queries of the last tiles see most keys, and go first.
+        let after = e.sub(tiles, before);
+        let index = e.b.ins().iadd_imm_s(after, -1);
         let tile = Tile::load(e, index);
-        let group = e.int(a.group());
-        let key_head = e.b.ins().udiv(head, group);
-        let (row, column) = (q.row(e, tile.start_row), e.times(head, a.head_dim * 4));
-        let first = e.add(row, column);
-        let always = e.b.ins().iconst(I8, 1);
-        let pass = KeyPass {
-            a,
-            queries: (first, q.stride / 4, tile.queries),
-            cache: cache_heads(e, s, a, tile.slot, key_head),
-            keys: tile.keys(e, a.reach),
-            position: (tile.position, 1),
-            slopes: slope_of(e, s, a, head, 0),
-            relative: bias_of(e, s, a, [tile.start_row, head], Each::Token),
-            sinks: Sinks::of(e, s, a, head, 0, always),
-        };
-        let sums = RunningSums::of(e, s, a);
-        pass.run(e, s, sums);
-        let (row, column) = (out.row(e, tile.start_row), e.times(head, a.value_dim * 4));
-        let to = e.add(row, column);
-        divide_rows(e, a, sums, tile.queries, to, out.stride);
+        let heads = cut.heads(e, a, part);
+        HeadsOfTile::of(e, s, a, tile, heads).run(e, s);
     });
+}
+
+/// The queries of a tile for some heads of a key head: the rows of one head after those of another.
+struct HeadsOfTile<'a> {
+    tile: Tile,
+    heads: Heads,
+    /// With what is common to all heads.
+    pass: KeyPass<'a>,
+    sums: RunningSums,
+}
+
+impl<'a> HeadsOfTile<'a> {
+    fn of(e: &mut Writer, s: &Site, a: &'a Attention, tile: Tile, heads: Heads) -> Self {
+        let (first, stride) = queries_of(e, s, a, tile, heads);
+        HeadsOfTile {
+            tile,
+            heads,
+            pass: KeyPass {
+                a,
+                queries: (first, stride, e.mul(heads.count, tile.queries)),
+                cache: cache_heads(e, s, a, tile.slot, heads.key),
+                keys: tile.keys(e, a.reach),
+                position: (tile.position, 1),
+                slopes: None,
+                relative: None,
+                sinks: None,
+            },
+            sums: RunningSums::of(e, s, a),
+        }
+    }
+
+    fn run(&self, e: &mut Writer, s: &Site) {
+        let (a, pass) = (self.pass.a, self.pass);
+        self.each(e, s, |e, _, own, sums| own.clear(e, sums));
+        let side = s.keys(a.state);
+        side.runs(e, pass.keys, Some(KEY_BLOCK), |e, [k, row, n]| {
+            pass.scores(e, self.sums, row, n);
+            self.each(e, s, |e, _, own, sums| own.weights(e, sums, k, n));
+            pass.mix(e, self.sums, row, n);
+        });
+        let out = s.out(e);
+        self.each(e, s, |e, head, _, sums| {
+            let column = e.times(head, a.value_dim * 4);
+            let row = out.row(e, self.tile.start_row);
+            let to = e.add(row, column);
+            divide_rows(e, a, sums, self.tile.queries, to, out.stride);
+        });
+    }
+
+    /// Calls `body` with each head, what only its rows have, and their sums.
+    fn each(
+        &self,
+        e: &mut Writer,
+        s: &Site,
+        body: impl FnOnce(&mut Writer, Value, KeyPass, RunningSums),
+    ) {
+        let (a, tile) = (self.pass.a, self.tile);
+        e.repeat(self.heads.count, |e, i| {
+            let head = e.add(self.heads.first, i);
+            let before = e.mul(i, tile.queries);
+            let always = e.b.ins().iconst(I8, 1);
+            let own = KeyPass {
+                queries: (self.pass.queries.0, self.pass.queries.1, tile.queries),
+                slopes: slope_of(e, s, a, head, 0),
+                relative: bias_of(e, s, a, [tile.start_row, head], Each::Token),
+                sinks: Sinks::of(e, s, a, head, 0, always),
+                ..self.pass
+            };
+            let sums = self.sums.below(e, a, before);
+            body(e, head, own, sums);
+        });
+    }
+}
+
+/// First row of the queries of a tile for some heads, and elements between rows: where they lie, or copied, so that they follow each other.
+fn queries_of(e: &mut Writer, s: &Site, a: &Attention, tile: Tile, heads: Heads) -> (Value, usize) {
+    let q = s.read(|take| a.operands(take)).q;
+    let q = s.rows(e, q);
+    let (row, column) = (
+        q.row(e, tile.start_row),
+        e.times(heads.first, a.head_dim * 4),
+    );
+    let first = e.add(row, column);
+    let copies = AttentionScratch::of(s.graph, a, s.kind).queries;
+    if copies.bytes == 0 {
+        return (first, q.stride / 4);
+    }
+    let copies = e.scratch(copies);
+    e.repeat(heads.count, |e, i| {
+        let (from, before) = (e.at(first, i, a.head_dim * 4), e.mul(i, tile.queries));
+        let to = e.at(copies, before, a.head_dim * 4);
+        e.repeat(tile.queries, |e, r| {
+            let (from, to) = (e.at(from, r, q.stride), e.at(to, r, a.head_dim * 4));
+            copy(e, from, to, a.head_dim, 1.0);
+        });
+    });
+    (copies, a.head_dim)
 }
 
 fn decode(e: &mut Writer, s: &Site, a: &Attention) {
@@ -115,7 +198,7 @@ fn decode(e: &mut Writer, s: &Site, a: &Attention) {
 
 /// How the query heads of a key head are cut.
 #[derive(Clone, Copy)]
-struct HeadCut {
+pub(super) struct HeadCut {
     /// Into how many parts.
     parts: Value,
     /// Heads of every part but the last.
@@ -138,8 +221,16 @@ impl HeadCut {
         }
     }
 
+    /// Into `count` parts of `heads` heads, the last of which may have fewer.
+    pub(super) fn into(e: &mut Writer, heads: usize, count: usize) -> HeadCut {
+        HeadCut {
+            parts: e.int(count),
+            heads: e.int(heads),
+        }
+    }
+
     /// Part `part` of all heads: key head after key head.
-    fn heads(self, e: &mut Writer, a: &Attention, part: Value) -> Heads {
+    pub(super) fn heads(self, e: &mut Writer, a: &Attention, part: Value) -> Heads {
         let key = e.b.ins().udiv(part, self.parts);
         let share = e.b.ins().urem(part, self.parts);
         let (before, skipped) = (e.times(key, a.group()), e.mul(share, self.heads));
@@ -153,15 +244,15 @@ impl HeadCut {
     }
 }
 
-/// Query heads that decode takes together.
+/// Query heads that are taken together.
 #[derive(Clone, Copy)]
-struct Heads {
+pub(super) struct Heads {
     /// Their key head.
-    key: Value,
+    pub(super) key: Value,
     /// The first of them.
-    first: Value,
+    pub(super) first: Value,
     /// How many.
-    count: Value,
+    pub(super) count: Value,
 }
 
 /// Runs of keys of the tile that has most of them.

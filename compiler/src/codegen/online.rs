@@ -21,6 +21,7 @@ use crate::graph::Attention;
 use crate::schedule::scratch::AttentionScratch;
 
 /// Rows of scores against a run of keys.
+#[derive(Clone, Copy)]
 pub(super) struct KeyPass<'a> {
     pub(super) a: &'a Attention,
     /// First row of queries, elements between rows, and how many.
@@ -102,6 +103,16 @@ impl RunningSums {
             widened: WidenedRows::of(e, scratch.widened),
         }
     }
+
+    /// Those of the rows from row `first` on.
+    pub(super) fn below(self, e: &mut Writer, a: &Attention, first: Value) -> RunningSums {
+        RunningSums {
+            scores: e.at(self.scores, first, KEY_BLOCK * 4),
+            values: e.at(self.values, first, a.value_dim * 4),
+            state: e.at(self.state, first, 8),
+            ..self
+        }
+    }
 }
 
 impl KeyPass<'_> {
@@ -116,8 +127,13 @@ impl KeyPass<'_> {
     /// `n` keys from position `k` on, which lie in rows from `row` on.
     pub(super) fn block(&self, e: &mut Writer, sums: RunningSums, [k, row, n]: [Value; 3]) {
         self.scores(e, sums, row, n);
-        e.repeat(self.queries.2, |e, r| self.row(e, sums, r, k, n));
+        self.weights(e, sums, k, n);
         self.mix(e, sums, row, n);
+    }
+
+    /// What softmax makes of the scores of `n` keys from position `k` on.
+    pub(super) fn weights(&self, e: &mut Writer, sums: RunningSums, k: Value, n: Value) {
+        e.repeat(self.queries.2, |e, r| self.row(e, sums, r, k, n));
     }
 
     pub(super) fn clear(&self, e: &mut Writer, sums: RunningSums) {
@@ -147,7 +163,7 @@ impl KeyPass<'_> {
         )
     }
 
-    fn scores(&self, e: &mut Writer, sums: RunningSums, first: Value, n: Value) {
+    pub(super) fn scores(&self, e: &mut Writer, sums: RunningSums, first: Value, n: Value) {
         let (queries, stride, m) = self.queries;
         self.cache
             .0
@@ -237,7 +253,7 @@ impl KeyPass<'_> {
         e.float(1.0)
     }
 
-    fn mix(&self, e: &mut Writer, sums: RunningSums, first: Value, n: Value) {
+    pub(super) fn mix(&self, e: &mut Writer, sums: RunningSums, first: Value, n: Value) {
         let m = self.queries.2;
         self.cache
             .1

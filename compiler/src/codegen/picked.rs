@@ -10,6 +10,7 @@ use cranelift_codegen::ir::types::{I8, I8X16, I16, I32, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{KEY_BLOCK, StepContext};
 
+use super::attention::HeadCut;
 use super::cache::{CacheRows, cache_heads};
 use super::index::blocks_of;
 use super::kernel::Site;
@@ -30,27 +31,21 @@ pub(super) fn emit(e: &mut Writer, s: &Site, a: &Attention, (heads, count): (usi
     e.chunks(chunks, s.share(), |e, c| {
         let each = e.int(a.kv_heads * count);
         let (token, rest) = (e.b.ins().udiv(c, each), e.b.ins().urem(c, each));
-        let runs = e.int(count);
-        let (key_head, run) = (e.b.ins().udiv(rest, runs), e.b.ins().urem(rest, runs));
-        let (before, skipped) = (e.times(key_head, a.group()), e.times(run, heads));
-        let first = e.add(before, skipped);
-        let (group, width) = (e.int(a.group()), e.int(heads));
-        let left = e.sub(group, skipped);
-        let rows = e.min(left, width);
+        let heads = HeadCut::into(e, heads, count).heads(e, a, rest);
         let slot = e.u32_of(offset_of!(StepContext, slots), token);
         let position = e.u32_of(offset_of!(StepContext, positions), token);
-        let (row, column) = (q.row(e, token), e.times(first, a.head_dim * 4));
+        let (row, column) = (q.row(e, token), e.times(heads.first, a.head_dim * 4));
         let (none, seen) = (e.int(0), e.plus(position, 1));
         let always = e.b.ins().iconst(I8, 1);
         let pass = KeyPass {
             a,
-            queries: (e.add(row, column), a.head_dim, rows),
-            cache: cache_heads(e, s, a, slot, key_head),
+            queries: (e.add(row, column), a.head_dim, heads.count),
+            cache: cache_heads(e, s, a, slot, heads.key),
             keys: (none, seen),
             position: (position, 0),
             slopes: None,
             relative: None,
-            sinks: Sinks::of(e, s, a, first, 4, always),
+            sinks: Sinks::of(e, s, a, heads.first, 4, always),
         };
         let sums = RunningSums::of(e, s, a);
         let (blocks, most) = (blocks_of(e, &listing, seen), listing.count as i64);
@@ -61,12 +56,12 @@ pub(super) fn emit(e: &mut Writer, s: &Site, a: &Attention, (heads, count): (usi
         let many = e.b.ins().icmp_imm_s(IntCC::SignedGreaterThan, blocks, most);
         e.when(many, |e| {
             let row = s.row(e, picked, token);
-            let list = List::of(e, a, listing, row, (first, position));
+            let list = List::of(e, a, listing, row, (heads.first, position));
             picked_keys(e, s, &pass, sums, list);
         });
-        let (row, column) = (out.row(e, token), e.times(first, a.value_dim * 4));
+        let (row, column) = (out.row(e, token), e.times(heads.first, a.value_dim * 4));
         let to = e.add(row, column);
-        divide_rows(e, a, sums, rows, to, a.value_dim * 4);
+        divide_rows(e, a, sums, heads.count, to, a.value_dim * 4);
     });
 }
 

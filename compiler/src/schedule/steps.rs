@@ -30,3 +30,10 @@ pub fn query_tile(kind: ProgramKind) -> usize {
 pub(crate) fn picked_heads(a: &Attention) -> usize {
     a.group().min(16)
 }
+
+/// Query heads of a key head that attention takes together for the queries of a tile: what products make of keys and values before they multiply
+/// them serves all of these; but their scores have to stay in the second-level cache, and each thread has to get some.
+pub(crate) fn tile_heads(a: &Attention) -> usize {
+    const MOST: usize = 3;
+    a.group().div_ceil(a.group().div_ceil(MOST))
+}

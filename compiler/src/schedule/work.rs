@@ -7,7 +7,7 @@ use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 
 use super::columns::columns;
 use super::experts;
-use super::steps::picked_heads;
+use super::steps::{picked_heads, tile_heads};
 use crate::graph::{Cut, ExpertsOut, Graph, Grouping, HeadMatmul, NodeId, ProgramKind, ShortConv};
 
 /// Channels that a selective scan takes together: with 16 rows of state, all that it works on stays in the first-level cache.
@@ -25,8 +25,13 @@ pub enum Work {
     Columns(Vec<(usize, usize)>),
     /// Attention tiles × key heads × runs of keys.
     TilesByKeys,
-    /// Attention tiles × query heads.
-    TilesByHeads,
+    /// Attention tiles × key heads × runs of a key head's query heads.
+    TilesByHeads {
+        /// Query heads of every run but the last.
+        heads: usize,
+        /// Runs of a key head.
+        count: usize,
+    },
     /// Tokens × key heads × runs of a key head's query heads.
     TokensByHeads {
         /// Query heads of every run but the last.
@@ -88,7 +93,10 @@ pub(super) fn work(graph: &Graph, node: NodeId, kind: ProgramKind) -> Work {
             count: a.group().div_ceil(picked_heads(a)),
         },
         Cut::Attention(_) if kind == ProgramKind::Decode => Work::TilesByKeys,
-        Cut::Attention(_) => Work::TilesByHeads,
+        Cut::Attention(a) => Work::TilesByHeads {
+            heads: tile_heads(a),
+            count: a.group().div_ceil(tile_heads(a)),
+        },
         Cut::Scores(_) | Cut::Softmax(_) | Cut::Mix(_) => Work::Heads,
         Cut::IndexScores(_) => Work::QueriesByKeys,
         Cut::PickKeys(_) => Work::Queries,
@@ -205,7 +213,9 @@ impl fmt::Display for Work {
                 write!(f, "columns {}", parts.join(" + "))
             }
             Work::TilesByKeys => write!(f, "tiles × key heads × runs of {KEY_BLOCK} keys"),
-            Work::TilesByHeads => f.write_str("tiles × heads"),
+            Work::TilesByHeads { heads, count } => {
+                write!(f, "tiles × key heads × heads {count} × {heads}")
+            }
             Work::TokensByHeads { heads, count } => {
                 write!(f, "tokens × key heads × heads {count} × {heads}")
             }

@@ -5,7 +5,7 @@ use graver_runtime::abi::{CacheType, DECODE_TOKENS, KEY_BLOCK, PREFILL_TOKENS, Q
 
 use super::area::{Area, Layout};
 use crate::graph::{Attention, Graph, IndexScores, LatentAttention, ProgramKind, StateId};
-use crate::schedule::steps::{picked_heads, query_tile};
+use crate::schedule::steps::{picked_heads, query_tile, tile_heads};
 
 /// Keys that latent attention expands at once: few enough that keys and values of a head stay in the second-level cache.
 pub(crate) const EXPANDED_KEYS: usize = 128;
@@ -13,6 +13,8 @@ pub(crate) const EXPANDED_KEYS: usize = 128;
 /// Of attention in one pass over the keys.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct AttentionScratch {
+    /// Queries of several heads, head after head, `[rows, head_dim]`.
+    pub queries: Area,
     /// A block of scores, `[rows, KEY_BLOCK]`.
     pub scores: Area,
     /// What each row has summed up, `[rows, value_dim]`.
@@ -47,7 +49,12 @@ impl AttentionScratch {
             true => 0,
             false => state.row_bytes(a.value_dim),
         };
+        let copied = match kind {
+            ProgramKind::Prefill if a.picked.is_none() && tile_heads(a) > 1 => rows,
+            ProgramKind::Decode | ProgramKind::Prefill => 0,
+        };
         AttentionScratch {
+            queries: layout.take("queries", copied * a.head_dim * 4),
             scores: layout.take("scores", rows * KEY_BLOCK * 4),
             values: layout.take("values", rows * a.value_dim * 4),
             state: layout.take("state", rows * 2 * 4),
@@ -270,12 +277,12 @@ impl Widened {
     }
 }
 
-/// Rows of scores that attention computes at once: a group of heads in decode, the queries of a tile in prefill; some heads of a
+/// Rows of scores that attention computes at once: a group of heads in decode, the queries of a tile for some heads in prefill; some heads of a
 /// query where keys are picked, which each query has of its own.
 pub(crate) fn attention_rows(a: &Attention, kind: ProgramKind) -> usize {
     match kind {
         ProgramKind::Decode | ProgramKind::Prefill if a.picked.is_some() => picked_heads(a),
         ProgramKind::Decode => a.group(),
-        ProgramKind::Prefill => QUERY_TILE,
+        ProgramKind::Prefill => tile_heads(a) * QUERY_TILE,
     }
 }
