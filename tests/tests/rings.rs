@@ -22,6 +22,11 @@ const TOLERANCE: f32 = 1e-4;
 
 /// A layer that sees everything, then one of limited reach, so that an error in one shows in the other.
 fn model(reach: &str, sinks: bool) -> Loaded {
+    model_of(2, reach, sinks)
+}
+
+/// With so many query heads.
+fn model_of(heads: usize, reach: &str, sinks: bool) -> Loaded {
     let sinks = if sinks {
         r#", "sinks": "model.layers.{i}.sinks""#
     } else {
@@ -38,7 +43,7 @@ fn model(reach: &str, sinks: bool) -> Loaded {
               {reach}{sinks},
               "q": "model.layers.{{i}}.q.weight", "k": "model.layers.{{i}}.k.weight",
               "v": "model.layers.{{i}}.v.weight", "o": "model.layers.{{i}}.o.weight" }} ] }} ] }},
-        "presets": {{ "tiny": {{ "vocab_size": 31, "hidden_size": 20, "num_hidden_layers": 2, "num_attention_heads": 2,
+        "presets": {{ "tiny": {{ "vocab_size": 31, "hidden_size": 20, "num_hidden_layers": 2, "num_attention_heads": {heads},
           "num_key_value_heads": 1, "head_dim": 6, "intermediate_size": 24, "max_position_embeddings": 2048 }} }} }}"#
     );
     let spec = load(SpecSource::Text {
@@ -110,13 +115,17 @@ fn feed(what: &str, session: &mut Session, slot: usize, runs: &[usize], all: (&[
 }
 
 fn every_split(reach: &str, sinks: bool) {
+    every_split_of(2, reach, sinks);
+}
+
+fn every_split_of(heads: usize, reach: &str, sinks: bool) {
     let tokens = tokens(0);
-    let expected = reference(&model(reach, sinks), &tokens);
+    let expected = reference(&model_of(heads, reach, sinks), &tokens);
     for no_fuse in [false, true] {
-        let mut session = session(model(reach, sinks), no_fuse, 1);
+        let mut session = session(model_of(heads, reach, sinks), no_fuse, 1);
         for runs in [&[LENGTH][..], &[1, 7, 512, 3], &[9, 8, 100], &[5]] {
             session.reset(0).unwrap();
-            let what = format!("{reach} sinks={sinks} no_fuse={no_fuse}");
+            let what = format!("{heads} heads, {reach} sinks={sinks} no_fuse={no_fuse}");
             feed(&what, &mut session, 0, runs, (&tokens, &expected));
         }
     }
@@ -170,6 +179,13 @@ fn a_bias_by_distance() {
     every_split(&bias(r#""window": 700,"#, 40), false);
     every_split(&bias(r#""chunk": 300,"#, 500), false);
     every_split(&bias("", 600), true);
+}
+
+/// Which a prompt takes three and two at a time.
+#[test]
+fn five_heads_of_one_key_head() {
+    every_split_of(5, r#""window": 700"#, true);
+    every_split_of(5, r#""scale": 0.5"#, false);
 }
 
 const WINDOW: &str = r#""window": 5"#;
