@@ -22,6 +22,7 @@ mod qkv_epilogue;
 mod recurrent_epilogue;
 mod residual_epilogue;
 mod rewrite;
+mod scale_epilogue;
 
 pub use self::candidate::{Candidate, Outcome};
 
@@ -41,7 +42,7 @@ pub struct Pass {
 ///
 /// `latent-cache` comes first, because it undoes projections that the next would merge. `merge-projections` makes the matmuls that
 /// all epilogues go into. Epilogues follow in the order in which a kernel applies them: bias; what is done to heads, with the
-/// cache write where there is one; activation and gate; experts, whose inside is such products; the residual; rounding to
+/// cache write where there is one; activation and gate; experts, whose inside is such products; a factor; the residual; rounding to
 /// int8, which is last in a kernel. Prologues come after all epilogues, since a norm goes into whatever matmul is left to read it, and
 /// the rounding of an input takes over a norm that is in front of it. Attention is fused when its queries and keys
 /// have found their places, `latent-prefill` chooses between two forms of fused attention, and `dead-nodes` clears what
@@ -86,6 +87,11 @@ pub const PASSES: &[Pass] = &[
         name: "expert-block",
         about: "routing, gather, matmuls, activation and weighted sum of experts in two kernels",
         run: expert_block::run,
+    },
+    Pass {
+        name: "scale-epilogue",
+        about: "multiply by a number in the epilogue of the matmul",
+        run: scale_epilogue::run,
     },
     Pass {
         name: "residual-epilogue",
