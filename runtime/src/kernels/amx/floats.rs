@@ -11,17 +11,16 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
-use super::parts::{split, tile_at};
+use super::parts::split;
 use super::unit::{ROWS, Shapes, Unit};
 use crate::abi::{ARRANGED_ROWS, Arranged, DECODE_TOKENS, Dtype, MATMUL_SCRATCH};
 use crate::kernels::avx2::load::{Bf16, F16, F32};
 use crate::kernels::avx2::matmul::{Call, Kernel};
 use crate::kernels::avx2::panel::Transpose;
 use crate::kernels::avx2::rounded::few;
-use crate::kernels::avx512::Weight16;
 use crate::kernels::avx512::matmul::{Columns, Rows};
 use crate::kernels::avx512::pairs::{
-    InParts, MOST_PARTS, ROW_BYTES, TERMS, TILE, WIDTH, pack, pack_columns, panel_bytes,
+    InParts, MOST_PARTS, ROW_BYTES, TERMS, TILE, WIDTH, pack, pack_columns, panel_bytes, tile_at,
 };
 use crate::kernels::stream::ask_for;
 
@@ -88,9 +87,7 @@ pub(super) struct ExactColumns<U, W>(PhantomData<(U, W)>);
 /// Products of `x` rounded to bf16 with weights `[n, k]`.
 pub(super) struct Rounded<U>(PhantomData<U>);
 
-impl<U: Unit, W: InParts + Weight16 + Transpose, const LINES: bool> Kernel
-    for ExactRows<U, W, LINES>
-{
+impl<U: Unit, W: InParts + Transpose, const LINES: bool> Kernel for ExactRows<U, W, LINES> {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
     unsafe fn run(c: &Call) {
         // SAFETY: the caller keeps the contract of `MatmulFn`, and has the unit.
@@ -104,7 +101,7 @@ impl<U: Unit, W: InParts + Weight16 + Transpose, const LINES: bool> Kernel
     }
 }
 
-impl<U: Unit, W: InParts + Weight16> Kernel for ExactColumns<U, W> {
+impl<U: Unit, W: InParts> Kernel for ExactColumns<U, W> {
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
     unsafe fn run(c: &Call) {
         // SAFETY: the caller keeps the contract of `MatmulFn`, and has the unit.

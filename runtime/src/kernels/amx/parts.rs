@@ -3,24 +3,18 @@
 use std::arch::x86_64::*;
 
 use crate::kernels::avx2::load::{F16, F32};
-use crate::kernels::avx512::Weight16;
-use crate::kernels::avx512::pairs::{InParts, MOST_PARTS, ROW_BYTES, TERMS, TILE, first_terms};
+use crate::kernels::avx512::pairs::{
+    InParts, MOST_PARTS, Order, ROW_BYTES, TERMS, first_terms, tile_at, upper_halves,
+};
 
 impl InParts for F16 {
     const PARTS: usize = 2;
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-    unsafe fn in_turn(from: *const u8, mask: __mmask32) -> [__m512i; MOST_PARTS] {
-        // SAFETY: the caller's.
-        unsafe { in_turn::<F16, 2>(from, mask) }
-    }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-    unsafe fn by_pairs(from: [*const u8; 2], masks: [__mmask16; 2]) -> [__m512i; MOST_PARTS] {
-        // SAFETY: the caller's.
-        unsafe { by_pairs::<F16, 2>(from, masks) }
+    unsafe fn parts(x: [__m512; 2], order: Order) -> [__m512i; MOST_PARTS] {
+        let [first, second] = digits(x, order);
+        [first, second, _mm512_setzero_si512()]
     }
 }
 
@@ -29,59 +23,9 @@ impl InParts for F32 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-    unsafe fn in_turn(from: *const u8, mask: __mmask32) -> [__m512i; MOST_PARTS] {
-        // SAFETY: the caller's.
-        unsafe { in_turn::<F32, 3>(from, mask) }
+    unsafe fn parts(x: [__m512; 2], order: Order) -> [__m512i; MOST_PARTS] {
+        digits(x, order)
     }
-
-    #[inline]
-    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-    unsafe fn by_pairs(from: [*const u8; 2], masks: [__mmask16; 2]) -> [__m512i; MOST_PARTS] {
-        // SAFETY: the caller's.
-        unsafe { by_pairs::<F32, 3>(from, masks) }
-    }
-}
-
-/// # Safety
-/// As [`InParts::in_turn`], `N` being the number of parts.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-unsafe fn in_turn<W: Weight16, const N: usize>(
-    from: *const u8,
-    mask: __mmask32,
-) -> [__m512i; MOST_PARTS] {
-    let masks = [mask as __mmask16, (mask >> 16) as __mmask16];
-    let from = [from, from.wrapping_add(16 * W::BYTES)];
-    // SAFETY: the elements in the mask exist.
-    let x = [0, 1].map(|half| unsafe { W::load_first16(from[half], masks[half]) });
-    first::<N>(digits(x, order(&IN_TURN)))
-}
-
-/// # Safety
-/// As [`InParts::by_pairs`], `N` being the number of parts.
-#[inline]
-#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-unsafe fn by_pairs<W: Weight16, const N: usize>(
-    from: [*const u8; 2],
-    masks: [__mmask16; 2],
-) -> [__m512i; MOST_PARTS] {
-    // SAFETY: the elements in the masks exist.
-    let x = [0, 1].map(|half| unsafe { W::load_first16(from[half], masks[half]) });
-    first::<N>(digits(x, order(&BY_PAIRS)))
-}
-
-/// So many parts as the first of all.
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn first<const N: usize>(parts: [__m512i; N]) -> [__m512i; MOST_PARTS] {
-    let mut all = [_mm512_setzero_si512(); MOST_PARTS];
-    all[..N].copy_from_slice(&parts);
-    all
-}
-
-/// Where a tile of the parts of 16 rows lies: of the `step`-th [`TERMS`], of part `part`.
-pub(super) const fn tile_at(parts: usize, step: usize, part: usize) -> usize {
-    (step * parts + part) * TILE
 }
 
 /// Splits the first `k` terms of at most 16 rows of `x` into parts. Terms that fill up the last tile are zeros.
@@ -107,7 +51,7 @@ pub(super) unsafe fn split<const PARTS: usize>(
                 ];
                 let parts = match PARTS {
                     1 => [nearest(x); PARTS],
-                    _ => digits(x, order(&IN_TURN)),
+                    _ => digits(x, Order::InTurn),
                 };
                 for (part, digits) in parts.into_iter().enumerate() {
                     let to = out.add(tile_at(PARTS, step, part) + row * ROW_BYTES);
@@ -118,44 +62,10 @@ pub(super) unsafe fn split<const PARTS: usize>(
     }
 }
 
-/// Upper halves of all elements of two vectors.
-const IN_TURN: [i16; TERMS] = {
-    let mut order = [0; TERMS];
-    let mut i = 0;
-    while i < TERMS {
-        order[i] = 2 * i as i16 + 1;
-        i += 1;
-    }
-    order
-};
-/// The same, an element of the one and one of the other.
-const BY_PAIRS: [i16; TERMS] = {
-    let mut order = [0; TERMS];
-    let mut i = 0;
-    while i < TERMS {
-        order[i] = (i as i16 / 2) * 2 + 1 + TERMS as i16 * (i as i16 % 2);
-        i += 1;
-    }
-    order
-};
-
-#[inline]
-#[target_feature(enable = "avx512f")]
-fn order(of: &[i16; TERMS]) -> __m512i {
-    // SAFETY: there are as many elements as in a vector.
-    unsafe { _mm512_loadu_si512(of.as_ptr().cast()) }
-}
-
-#[inline]
-#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn upper_halves(x: [__m512i; 2], order: __m512i) -> __m512i {
-    _mm512_permutex2var_epi16(x[0], order, x[1])
-}
-
 /// The first digits, eight in each part, in an order of upper halves.
 #[inline]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn digits<const PARTS: usize>(x: [__m512; 2], order: __m512i) -> [__m512i; PARTS] {
+fn digits<const PARTS: usize>(x: [__m512; 2], order: Order) -> [__m512i; PARTS] {
     let upper = _mm512_set1_epi32(!0xffff);
     let mut left = x;
     let mut parts = [_mm512_setzero_si512(); PARTS];
@@ -178,7 +88,7 @@ fn digits<const PARTS: usize>(x: [__m512; 2], order: __m512i) -> [__m512i; PARTS
 #[cold]
 #[inline(never)]
 #[target_feature(enable = "avx512f,avx512bw,avx512vl")]
-fn digits_beyond<const PARTS: usize>(x: [__m512; 2], order: __m512i) -> [__m512i; PARTS] {
+fn digits_beyond<const PARTS: usize>(x: [__m512; 2], order: Order) -> [__m512i; PARTS] {
     let mut left = x;
     std::array::from_fn(|_| {
         let first = left.map(|v| first_digits(v));
@@ -214,5 +124,5 @@ fn nearest(x: [__m512; 2]) -> __m512i {
         let no_number = _mm512_cmp_ps_mask::<_CMP_UNORD_Q>(x, x);
         _mm512_mask_or_epi32(up, no_number, bits, _mm512_set1_epi32(0x40_0000))
     });
-    upper_halves(rounded, order(&IN_TURN))
+    upper_halves(rounded, Order::InTurn)
 }

@@ -42,7 +42,6 @@ mod strip;
 mod tile;
 pub(super) mod tiles;
 
-pub(super) use load::Weight16;
 use matmul::{Columns, Rows};
 pub(super) use tiles::{Bytes, Nibbles};
 

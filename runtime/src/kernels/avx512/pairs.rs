@@ -3,26 +3,61 @@
 use std::arch::x86_64::*;
 use std::ops::Range;
 
-use crate::kernels::avx2::load::{Bf16, Weight};
+use super::load::Weight16;
+use crate::kernels::avx2::load::Bf16;
 use crate::kernels::avx2::matmul::Call;
 use crate::kernels::avx2::panel::to_come;
 
 /// Weights, each the sum of some numbers in bf16.
-pub(in crate::kernels) trait InParts: Weight {
+pub(in crate::kernels) trait InParts: Weight16 + Sized {
     /// How many numbers: at most [`MOST_PARTS`].
     const PARTS: usize;
 
-    /// Of [`TERMS`] elements at `from`, those whose bits are set in `mask`, and zeros: in turn, all first parts, all second ones.
+    /// All first parts of two vectors, all second ones, in an order of the [`upper_halves`] of both.
     ///
     /// # Safety
-    /// AVX-512 with BW and VL; those elements are readable.
-    unsafe fn in_turn(from: *const u8, mask: __mmask32) -> [__m512i; MOST_PARTS];
+    /// AVX-512 with BW and VL.
+    unsafe fn parts(x: [__m512; 2], order: Order) -> [__m512i; MOST_PARTS];
 
-    /// Of [`WIDTH`] elements at two places, those whose bits are set in either mask, and zeros: by pairs, all first parts, all second ones.
+    /// Of [`TERMS`] elements at `from`, those whose bits are set in `mask`, and zeros: parts of one after the other.
     ///
     /// # Safety
     /// AVX-512 with BW and VL; those elements are readable.
-    unsafe fn by_pairs(from: [*const u8; 2], masks: [__mmask16; 2]) -> [__m512i; MOST_PARTS];
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+    unsafe fn in_turn(from: *const u8, mask: __mmask32) -> [__m512i; MOST_PARTS] {
+        let masks = [mask as __mmask16, (mask >> 16) as __mmask16];
+        let from = [from, from.wrapping_add(WIDTH * Self::BYTES)];
+        // SAFETY: the caller's.
+        unsafe { Self::parts(both::<Self>(from, masks), Order::InTurn) }
+    }
+
+    /// Of [`WIDTH`] elements at two places, those whose bits are set in either mask, and zeros: parts of one here and one there.
+    ///
+    /// # Safety
+    /// AVX-512 with BW and VL; those elements are readable.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+    unsafe fn by_pairs(from: [*const u8; 2], masks: [__mmask16; 2]) -> [__m512i; MOST_PARTS] {
+        // SAFETY: the caller's.
+        unsafe { Self::parts(both::<Self>(from, masks), Order::ByPairs) }
+    }
+}
+
+/// Two vectors of the elements in either mask.
+///
+/// # Safety
+/// AVX-512 with BW and VL; those elements are readable.
+#[inline]
+#[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
+unsafe fn both<W: Weight16>(from: [*const u8; 2], masks: [__mmask16; 2]) -> [__m512; 2] {
+    // SAFETY: the caller's.
+    unsafe {
+        [
+            W::load_first16(from[0], masks[0]),
+            W::load_first16(from[1], masks[1]),
+        ]
+    }
 }
 
 /// Numbers in bf16 that one in f32 is the sum of.
@@ -33,23 +68,49 @@ impl InParts for Bf16 {
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-    unsafe fn in_turn(from: *const u8, mask: __mmask32) -> [__m512i; MOST_PARTS] {
-        // SAFETY: the elements in the mask exist.
-        let all = unsafe { _mm512_maskz_loadu_epi16(mask, from.cast()) };
-        [all, _mm512_setzero_si512(), _mm512_setzero_si512()]
+    unsafe fn parts(x: [__m512; 2], order: Order) -> [__m512i; MOST_PARTS] {
+        let nothing = _mm512_setzero_si512();
+        let all = upper_halves(x.map(|x| _mm512_castps_si512(x)), order);
+        [all, nothing, nothing]
     }
 
     #[inline]
     #[target_feature(enable = "avx2,fma,f16c,avx512f,avx512bw,avx512vl")]
-    unsafe fn by_pairs(from: [*const u8; 2], masks: [__mmask16; 2]) -> [__m512i; MOST_PARTS] {
-        let [a, b] = [0, 1].map(|i| {
-            // SAFETY: the elements in the mask exist.
-            let all = unsafe { _mm256_maskz_loadu_epi16(masks[i], from[i].cast()) };
-            _mm512_cvtepu16_epi32(all)
-        });
-        let pairs = _mm512_or_si512(a, _mm512_slli_epi32::<16>(b));
-        [pairs, _mm512_setzero_si512(), _mm512_setzero_si512()]
+    unsafe fn in_turn(from: *const u8, mask: __mmask32) -> [__m512i; MOST_PARTS] {
+        let nothing = _mm512_setzero_si512();
+        // SAFETY: the elements in the mask exist.
+        let all = unsafe { _mm512_maskz_loadu_epi16(mask, from.cast()) };
+        [all, nothing, nothing]
     }
+}
+
+/// An order of the elements of two vectors.
+#[derive(Clone, Copy)]
+pub(in crate::kernels) enum Order {
+    /// All of the one, then all of the other.
+    InTurn,
+    /// One of the one, one of the other.
+    ByPairs,
+}
+
+/// The upper halves of all elements, in an order.
+#[inline]
+#[target_feature(enable = "avx512f,avx512bw,avx512vl")]
+pub(in crate::kernels) fn upper_halves(x: [__m512i; 2], order: Order) -> __m512i {
+    const PLACES: [[i16; TERMS]; 2] = {
+        let mut places = [[0; TERMS]; 2];
+        let mut i = 0;
+        while i < TERMS {
+            let (pair, second) = (i as i16 / 2, i as i16 % 2);
+            places[0][i] = 2 * i as i16 + 1;
+            places[1][i] = 2 * pair + 1 + TERMS as i16 * second;
+            i += 1;
+        }
+        places
+    };
+    // SAFETY: there are as many places as a vector has elements.
+    let places = unsafe { _mm512_loadu_si512(PLACES[order as usize].as_ptr().cast()) };
+    _mm512_permutex2var_epi16(x[0], places, x[1])
 }
 
 /// Columns of a panel.
@@ -61,6 +122,11 @@ pub(in crate::kernels) const TERMS: usize = 32;
 
 /// Bytes of the rows of [`TERMS`] terms.
 pub(in crate::kernels) const TILE: usize = TERMS / 2 * ROW_BYTES;
+
+/// Where the tile of part `part`, of so many, of the `step`-th [`TERMS`] lies.
+pub(in crate::kernels) const fn tile_at(parts: usize, step: usize, part: usize) -> usize {
+    (step * parts + part) * TILE
+}
 
 /// Bytes of a panel of so many terms, in one part.
 pub(in crate::kernels) const fn panel_bytes(terms: usize) -> usize {
@@ -101,7 +167,7 @@ pub(in crate::kernels) unsafe fn pack<W: InParts>(
             }
         }
         for (part, tile) in tiles.into_iter().take(W::PARTS).enumerate() {
-            let to = panel.wrapping_add((step * W::PARTS + part) * TILE);
+            let to = panel.wrapping_add(tile_at(W::PARTS, step, part));
             for (pair, row) in transposed(tile).into_iter().enumerate() {
                 // SAFETY: the panel has a row for each pair of terms.
                 unsafe { _mm512_storeu_si512(to.add(pair * ROW_BYTES).cast(), row) }
@@ -130,7 +196,7 @@ pub(in crate::kernels) unsafe fn pack_columns<W: InParts>(
             // SAFETY: the elements in the masks exist.
             let parts = unsafe { W::by_pairs(rows.map(at), masks) };
             for (part, row) in parts.into_iter().take(W::PARTS).enumerate() {
-                let to = (step * W::PARTS + part) * TILE + pair * ROW_BYTES;
+                let to = tile_at(W::PARTS, step, part) + pair * ROW_BYTES;
                 // SAFETY: the panel has a row for each part of each pair of terms.
                 unsafe { _mm512_storeu_si512(panel.add(to).cast(), row) }
             }
