@@ -3,8 +3,10 @@
 //! Features have the names Rust uses for them (`avx2`, `fma`), which are also those of a manifest.
 
 use std::io;
+use std::path::Path;
 use std::sync::OnceLock;
 
+mod order;
 mod usage;
 
 pub use usage::{Spent, Usage};
@@ -90,44 +92,15 @@ pub(crate) fn current() -> Option<u32> {
     None
 }
 
-/// Processors this process may run on, one of each core before the cores' second threads.
+/// Processors this process may run on, one of each core before the cores' second threads, and fast cores before slow ones.
 ///
 /// Asked once, for the same reason as [`available_threads`]. Empty where the system does not say.
 pub fn allowed_cpus() -> &'static [usize] {
     static CPUS: OnceLock<Vec<usize>> = OnceLock::new();
     CPUS.get_or_init(|| {
-        let mut cpus =
-            Affinity::of_this_thread().map_or_else(|_| Vec::new(), |affinity| affinity.cpus());
-        cpus.sort_by_key(|&cpu| (sibling_rank(cpu), cpu));
-        cpus
+        let allowed = Affinity::of_this_thread().map_or_else(|_| Vec::new(), |a| a.cpus());
+        order::sorted(Path::new(order::DEVICES), &allowed)
     })
-}
-
-/// Place of a processor among the hardware threads of its core; 0 where the system does not say.
-fn sibling_rank(cpu: usize) -> usize {
-    let path = format!("/sys/devices/system/cpu/cpu{cpu}/topology/thread_siblings_list");
-    let list = std::fs::read_to_string(path).unwrap_or_default();
-    let first_of = |range: &str| {
-        range
-            .split('-')
-            .next()
-            .and_then(|n| n.trim().parse::<usize>().ok())
-    };
-    // `0,64` or `0-1`: what comes before this processor, one entry or range each.
-    let expand = |range: &str| -> Vec<usize> {
-        let last = range
-            .split('-')
-            .next_back()
-            .and_then(|n| n.trim().parse::<usize>().ok());
-        match (first_of(range), last) {
-            (Some(first), Some(last)) if last - first.min(last) < 1024 => (first..=last).collect(),
-            _ => Vec::new(),
-        }
-    };
-    list.split(',')
-        .flat_map(expand)
-        .position(|n| n == cpu)
-        .unwrap_or(0)
 }
 
 /// The set of processors a thread may run on.

@@ -12,6 +12,7 @@ mod collective;
 mod epilogue;
 mod experts;
 mod groups;
+mod head_cut;
 mod heads;
 mod index;
 mod kernel;

@@ -10,8 +10,8 @@ use cranelift_codegen::ir::types::{I8, I8X16, I16, I32, I64};
 use cranelift_codegen::ir::{InstBuilder, Value};
 use graver_runtime::abi::{KEY_BLOCK, StepContext};
 
-use super::attention::HeadCut;
 use super::cache::{CacheRows, cache_heads};
+use super::head_cut::HeadCut;
 use super::index::blocks_of;
 use super::kernel::Site;
 use super::online::{KeyPass, RunningSums, Sinks, divide_rows};
