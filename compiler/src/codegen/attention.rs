@@ -106,15 +106,17 @@ impl<'a> HeadsOfTile<'a> {
 
     fn run(&self, e: &mut Writer, s: &Site) {
         let (a, pass) = (self.pass.a, self.pass);
-        self.each(e, s, |e, _, own, sums| own.clear(e, sums));
+        self.each(e, |e, head, sums| self.of_head(e, s, head).clear(e, sums));
         let side = s.keys(a.state);
         side.runs(e, pass.keys, Some(KEY_BLOCK), |e, [k, row, n]| {
             pass.scores(e, self.sums, row, n);
-            self.each(e, s, |e, _, own, sums| own.weights(e, sums, k, n));
+            self.each(e, |e, head, sums| {
+                self.of_head(e, s, head).weights(e, sums, k, n);
+            });
             pass.mix(e, self.sums, row, n);
         });
         let out = s.out(e);
-        self.each(e, s, |e, head, _, sums| {
+        self.each(e, |e, head, sums| {
             let column = e.times(head, a.value_dim * 4);
             let row = out.row(e, self.tile.start_row);
             let to = e.add(row, column);
@@ -122,28 +124,28 @@ impl<'a> HeadsOfTile<'a> {
         });
     }
 
-    /// Calls `body` with each head, what only its rows have, and their sums.
-    fn each(
-        &self,
-        e: &mut Writer,
-        s: &Site,
-        body: impl FnOnce(&mut Writer, Value, KeyPass, RunningSums),
-    ) {
-        let (a, tile) = (self.pass.a, self.tile);
+    /// Calls `body` with each head and the sums of its rows.
+    fn each(&self, e: &mut Writer, body: impl FnOnce(&mut Writer, Value, RunningSums)) {
         e.repeat(self.heads.count, |e, i| {
             let head = e.add(self.heads.first, i);
-            let before = e.mul(i, tile.queries);
-            let always = e.b.ins().iconst(I8, 1);
-            let own = KeyPass {
-                queries: (self.pass.queries.0, self.pass.queries.1, tile.queries),
-                slopes: slope_of(e, s, a, head, 0),
-                relative: bias_of(e, s, a, [tile.start_row, head], Each::Token),
-                sinks: Sinks::of(e, s, a, head, 0, always),
-                ..self.pass
-            };
-            let sums = self.sums.below(e, a, before);
-            body(e, head, own, sums);
+            let before = e.mul(i, self.tile.queries);
+            let sums = self.sums.below(e, self.pass.a, before);
+            body(e, head, sums);
         });
+    }
+
+    /// The pass over the rows of one head, which alone have slopes, biases and sinks.
+    fn of_head(&self, e: &mut Writer, s: &Site, head: Value) -> KeyPass<'a> {
+        let (a, tile) = (self.pass.a, self.tile);
+        let (first, stride, _) = self.pass.queries;
+        let always = e.b.ins().iconst(I8, 1);
+        KeyPass {
+            queries: (first, stride, tile.queries),
+            slopes: slope_of(e, s, a, head, 0),
+            relative: bias_of(e, s, a, [tile.start_row, head], Each::Token),
+            sinks: Sinks::of(e, s, a, head, 0, always),
+            ..self.pass
+        }
     }
 }
 
