@@ -1,4 +1,4 @@
-//! Products of `x` rounded to bf16 with bf16 weights: those of f32, whose `x` is rounded as it is read.
+//! Products of `x` rounded to bf16 with bf16 weights: those of f32, whose `x` is rounded first.
 
 use half::bf16;
 

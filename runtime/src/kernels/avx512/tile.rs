@@ -1,19 +1,16 @@
 //! `out[m, n] (+)= x[m, k] · w` for many rows of `x`, in tiles of 6 × 64: as [`crate::kernels::avx2::tile`], whose panels and whose order
 //! of an element's terms these are, so that the bits are the same.
-//!
-//! Rows of `x` lie a power of two apart in many models, so that all of a tile's fall into one set of the first-level cache. Six leave room
-//! there; twelve, in tiles of 12 × 32, threw each other out, and made products with K = 2048 a third slower.
 
 use std::arch::x86_64::*;
-use std::ops::Range;
 
 use super::load::first_lanes;
-use crate::kernels::avx2::matmul::Call;
 use crate::kernels::avx2::panel::WIDTH;
-use crate::kernels::avx2::tile::{self, Sweep};
+use crate::kernels::avx2::tile::{Block, Sweep};
 
 /// Rows of a tile: with four vectors of columns, 24 sums, four weights and a broadcast.
 const HEIGHT: usize = 6;
+/// Terms whose addresses are made together.
+const TERMS: usize = 4;
 /// Panels of a tile.
 const PANELS: usize = 4;
 
@@ -22,36 +19,29 @@ pub(super) struct Wide;
 
 impl Sweep for Wide {
     #[target_feature(enable = "avx2,fma,f16c,avx512f")]
-    unsafe fn rows(c: &Call, rows: Range<usize>, cols: Range<usize>, start: usize, depth: usize) {
-        for col in cols.clone().step_by(PANELS * WIDTH) {
-            let lanes = (cols.end - col).min(PANELS * WIDTH);
-            // SAFETY: the panels up to the end of `cols` are made.
-            let tile = unsafe {
-                Tile {
-                    x: c.x.add(rows.start * c.x_stride + start),
-                    x_stride: c.x_stride,
-                    panels: std::array::from_fn(|v| {
-                        let col = if v * WIDTH < lanes {
-                            col + v * WIDTH
-                        } else {
-                            col
-                        };
-                        tile::panel_at(c, cols.start, col).cast_const()
-                    }),
-                    depth,
-                    out: c.out(rows.start, col),
-                    out_stride: c.out_stride,
-                    lanes,
-                    resume: c.accumulate || start > 0,
-                }
+    unsafe fn add(block: &Block) {
+        for col in (0..block.cols).step_by(PANELS * WIDTH) {
+            let lanes = (block.cols - col).min(PANELS * WIDTH);
+            let tile = Tile {
+                x: block.x,
+                x_stride: block.x_stride,
+                panels: std::array::from_fn(|v| match v * WIDTH < lanes {
+                    true => block.panel(col + v * WIDTH),
+                    false => block.panel(col),
+                }),
+                depth: block.depth,
+                out: block.out.wrapping_add(col),
+                out_stride: block.out_stride,
+                lanes,
+                resume: block.resume,
             };
-            // SAFETY: the tiles' rows and columns are below `m` and `n`.
+            // SAFETY: the tiles' rows and columns are within the block.
             unsafe {
                 match tile.lanes.div_ceil(WIDTH) {
-                    0 | 1 => tile.add_rows::<1>(rows.len()),
-                    2 => tile.add_rows::<2>(rows.len()),
-                    3 => tile.add_rows::<3>(rows.len()),
-                    _ => tile.add_rows::<PANELS>(rows.len()),
+                    0 | 1 => tile.add_rows::<1>(block.rows),
+                    2 => tile.add_rows::<2>(block.rows),
+                    3 => tile.add_rows::<3>(block.rows),
+                    _ => tile.add_rows::<PANELS>(block.rows),
                 }
             }
         }
@@ -104,23 +94,46 @@ impl Tile {
     #[target_feature(enable = "avx2,fma,f16c,avx512f")]
     unsafe fn add_tile<const R: usize, const V: usize>(&self) -> usize {
         let mut sums = [[_mm512_setzero_ps(); V]; R];
+        let whole = self.depth - self.depth % TERMS;
         // SAFETY: the caller gives `R` rows of `depth` elements and of the result, and `V` panels; masks keep to the lanes.
         unsafe {
-            for i in 0..self.depth {
-                let mut w = [_mm512_setzero_ps(); V];
-                for (w, panel) in w.iter_mut().zip(self.panels) {
-                    *w = _mm512_loadu_ps(panel.add(i * WIDTH));
+            for i in (0..whole).step_by(TERMS) {
+                for i in i..i + TERMS {
+                    self.add_term(i, &mut sums);
                 }
-                for (row, sums) in sums.iter_mut().enumerate() {
-                    let x = _mm512_set1_ps(*self.x.add(row * self.x_stride + i));
-                    for (sum, w) in sums.iter_mut().zip(w) {
-                        *sum = _mm512_fmadd_ps(x, w, *sum);
-                    }
-                }
+            }
+            for i in whole..self.depth {
+                self.add_term(i, &mut sums);
             }
             store(self.out, self.out_stride, self.lanes, self.resume, &sums);
         }
         R
+    }
+
+    /// Adds the products of term `i`.
+    ///
+    /// # Safety
+    /// As [`Tile::add_tile`]; `i` is below `depth`.
+    #[inline]
+    #[target_feature(enable = "avx2,fma,f16c,avx512f")]
+    unsafe fn add_term<const R: usize, const V: usize>(
+        &self,
+        i: usize,
+        sums: &mut [[__m512; V]; R],
+    ) {
+        let mut w = [_mm512_setzero_ps(); V];
+        // SAFETY: the caller gives `R` rows of `x` and `V` panels with term `i`.
+        unsafe {
+            for (w, panel) in w.iter_mut().zip(self.panels) {
+                *w = _mm512_loadu_ps(panel.add(i * WIDTH));
+            }
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let x = _mm512_set1_ps(*self.x.add(row * self.x_stride + i));
+                for (sum, w) in sums.iter_mut().zip(w) {
+                    *sum = _mm512_fmadd_ps(x, w, *sum);
+                }
+            }
+        }
     }
 }
 
