@@ -265,6 +265,8 @@ fn many_columns() {
     agree_on(product(&[1, 4, 9], &[300, 530], &[19]));
     // More panels of a whole run than any kernel makes at once.
     agree_on(product(&[33], &[310], &[1050]));
+    // More rows, too, and runs that are as long as they may be or just shorter.
+    agree_on(product(&[110], &[70, 210], &[320, 321]));
 }
 
 #[test]
