@@ -19,8 +19,10 @@ const RUNTIME_SYMBOLS: &str = include_str!(concat!(env!("OUT_DIR"), "/runtime.sy
 const OBJECT: &str = "graver.o";
 const EXPORTS: &str = "exports.map";
 const SYMBOLS: &str = "symbols.txt";
-/// What a shared library shows; everything else is its own, so that two of them can be loaded side by side.
-const EXPORTED: &str = "{ global: graver_*; local: *; };\n";
+/// What a shared library shows: the interface, and the model, which the runtime asks libraries for. Everything else is its own, so that two
+/// of them can be loaded side by side.
+const EXPORTED: &str =
+    "{ global: graver_*; local: graver_decode; graver_prefill; graver_main; *; };\n";
 
 /// One function of every file of the archive that has some of the interface.
 const WANTED: [&str; 2] = ["graver_open", "graver_generate"];

@@ -18,10 +18,10 @@ use super::stats::{Ratio, median, paired};
 /// What both are to do.
 #[derive(Clone, Copy, Debug)]
 pub struct DuelSettings {
-    /// Tokens to read at once; at least one.
-    pub prompt: usize,
-    /// Tokens to write after them, or none.
-    pub generate: usize,
+    /// Tokens to read at once, at least one; where nobody chose, 512, or what both have room for.
+    pub prompt: Option<usize>,
+    /// Tokens to write after them, or 0; where nobody chose, 64, or half of what both have room for.
+    pub generate: Option<usize>,
     /// Times that each runs; a first one warms up and is not kept.
     pub rounds: usize,
     /// Threads.
@@ -124,13 +124,14 @@ pub fn duel(
     settings: &DuelSettings,
     progress: &dyn Fn(f64),
 ) -> Result<Duel, DuelError> {
-    let vocabularies = [
-        vocabulary(executables[0], settings)?,
-        vocabulary(executables[1], settings)?,
-    ];
+    let manifests = [manifest(executables[0])?, manifest(executables[1])?];
+    let lengths = Lengths::new(settings, manifests[0].context.min(manifests[1].context));
+    for (path, manifest) in executables.iter().zip(&manifests) {
+        lengths.check(path, manifest.context)?;
+    }
     // The same ids for both, whatever they make of them.
-    let vocab = vocabularies[0].min(vocabularies[1]);
-    let tokens = token_ids(0, settings.prompt, vocab).into_iter();
+    let vocab = manifests[0].vocab.min(manifests[1].vocab);
+    let tokens = token_ids(0, lengths.prompt, vocab).into_iter();
     let tokens = tokens
         .map(|id| id.to_string())
         .collect::<Vec<_>>()
@@ -140,7 +141,7 @@ pub fn duel(
         progress(round as f64 / (settings.rounds + 1) as f64);
         for i in 0..2 {
             let which = (i + round) % 2;
-            let speeds = speeds(executables[which], &tokens, settings)?;
+            let speeds = speeds(executables[which], &tokens, &lengths, settings.threads)?;
             if round > 0 {
                 runs[0][which].push(speeds.prompt_tokens_per_second);
                 runs[1][which].push(speeds.generation_tokens_per_second);
@@ -148,9 +149,9 @@ pub fn duel(
         }
     }
     let [prompt, generation] = runs;
-    let mut points = vec![point(Phase::Prefill, settings.prompt, prompt)];
-    if settings.generate > 0 {
-        points.push(point(Phase::Decode, settings.generate, generation));
+    let mut points = vec![point(Phase::Prefill, lengths.prompt, prompt)];
+    if lengths.generate > 0 {
+        points.push(point(Phase::Decode, lengths.generate, generation));
     }
     Ok(Duel {
         format: super::record::FORMAT,
@@ -173,25 +174,51 @@ fn point(phase: Phase, tokens: usize, runs: [Vec<f64>; 2]) -> DuelPoint {
     }
 }
 
-/// Token ids that an executable knows. It has to have room for all that it is to read and write.
-fn vocabulary(path: &Path, settings: &DuelSettings) -> Result<usize, DuelError> {
-    let manifest: Manifest = said(path, "--info", &["--info"])?;
-    let tokens = settings.prompt + settings.generate;
-    match manifest.context {
-        context if context < tokens => Err(DuelError::Context {
-            path: path.into(),
-            tokens,
-            context,
-        }),
-        _ => Ok(manifest.vocab),
+/// Tokens that both read and write.
+struct Lengths {
+    prompt: usize,
+    generate: usize,
+}
+
+impl Lengths {
+    /// What was chosen, and else what fits into `context`.
+    fn new(settings: &DuelSettings, context: usize) -> Self {
+        let generate = settings.generate.unwrap_or(64.min(context / 2));
+        let room = context.saturating_sub(generate);
+        let prompt = settings.prompt.unwrap_or(512.min(room)).max(1);
+        Self { prompt, generate }
+    }
+
+    /// All positions that are needed.
+    fn tokens(&self) -> usize {
+        self.prompt.saturating_add(self.generate)
+    }
+
+    fn check(&self, path: &Path, context: usize) -> Result<(), DuelError> {
+        match self.tokens() {
+            tokens if context < tokens => Err(DuelError::Context {
+                path: path.into(),
+                tokens,
+                context,
+            }),
+            _ => Ok(()),
+        }
     }
 }
 
-fn speeds(path: &Path, tokens: &str, settings: &DuelSettings) -> Result<Speeds, DuelError> {
+fn manifest(path: &Path) -> Result<Manifest, DuelError> {
+    said(path, "--info", &["--info"])
+}
+
+fn speeds(
+    path: &Path,
+    tokens: &str,
+    lengths: &Lengths,
+    threads: usize,
+) -> Result<Speeds, DuelError> {
     // The first token comes with the prompt's logits.
-    let n = (settings.generate + 1).to_string();
-    let threads = settings.threads.to_string();
-    let context = (settings.prompt + settings.generate).to_string();
+    let n = lengths.generate.saturating_add(1).to_string();
+    let (threads, context) = (threads.to_string(), lengths.tokens().to_string());
     let arguments = ["--tokens", tokens, "-n", &n, "-t", &threads, "-c", &context];
     let always = ["--temp", "0", "--ignore-eos", "--pin"];
     said(path, "--tokens", &[&arguments[..], &always].concat())

@@ -96,7 +96,7 @@ struct BenchArgs {
     /// Positions already in the KV cache; at least 4 with --gen
     #[arg(long, value_name = "N,…", value_delimiter = ',', default_value = "0")]
     depth: Vec<usize>,
-    /// Number of rounds [default: 3; 10 with --ab or --ablate]
+    /// Number of rounds [default: 3; 10 with --ab, --ablate or OTHER]
     #[arg(long, visible_alias = "repeat", value_name = "N", value_parser = clap::value_parser!(u16).range(1..))]
     rounds: Option<u16>,
     /// Number of threads, each pinned to a processor [default: all available processors]
@@ -187,16 +187,16 @@ impl BenchArgs {
 
     /// Two executables, in turn.
     fn run_executables(&self, executables: [&Path; 2]) -> Outcome {
-        let one = |given: &Option<Vec<usize>>, option: &str, usual: usize| match given.as_deref() {
-            None => Ok(usual),
-            Some(&[n]) => Ok(n),
+        let one = |given: &Option<Vec<usize>>, option: &str| match given.as_deref() {
+            None => Ok(None),
+            Some(&[n]) => Ok(Some(n)),
             Some(_) => Err(format!(
                 "{option}: two executables are compared at one length, expected a single number"
             )),
         };
         let settings = DuelSettings {
-            prompt: one(&self.prompt, "--prompt", 512)?.max(1),
-            generate: one(&self.generate, "--gen", 64)?,
+            prompt: one(&self.prompt, "--prompt")?,
+            generate: one(&self.generate, "--gen")?,
             rounds: self.rounds.map_or(10, usize::from),
             threads: self.threads(),
         };

@@ -398,6 +398,12 @@ fn two_executables_are_timed_against_each_other() {
         }
         assert!(point["ratio"]["median"].as_f64().unwrap() > 0.0);
     }
+    // Its context is 512: what nobody chose fits.
+    let usual = ok(GRAVER, &["bench", &a, &b, "--rounds", "1", "-t", "1"]);
+    assert!(
+        usual.starts_with("prefill 448 tokens\n") && usual.contains("decode 64 tokens\n"),
+        "{usual}"
+    );
     let weights = bible().join("model.safetensors").display().to_string();
     for (what, call) in [
         (

@@ -312,6 +312,7 @@ impl Tile {
             }
         }
     }
+
     /// Adds the products of term `i`.
     ///
     /// # Safety
