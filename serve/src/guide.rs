@@ -14,6 +14,8 @@ use serde_json::{Value, json};
 use crate::engine::{Constraint, ConstraintError, Mask, guarded};
 use crate::gbnf;
 
+mod bounds;
+
 /// Bytes of the longest schema or grammar.
 const LONGEST: usize = 1 << 20;
 
@@ -54,6 +56,7 @@ impl Guide {
             fields.entry("x-guidance").or_insert(options);
         }
         check_length(schema.to_string().len())?;
+        bounds::bound(&mut schema)?;
         self.compile(TopLevelGrammar::from_json_schema(schema))
     }
 
@@ -72,7 +75,7 @@ impl Guide {
                 grammar.to_owned()
             }
         };
-        self.compile(TopLevelGrammar::from_lark(lark))
+        self.compile(TopLevelGrammar::from_lark(bounds::bound_in_lark(&lark)?))
     }
 
     fn compile(&self, grammar: TopLevelGrammar) -> Result<Box<dyn Constraint>, ConstraintError> {

@@ -292,6 +292,21 @@ fn answers_follow_schemas_and_grammars() {
             );
         }
     }
+    // The least integer has no opposite.
+    for (limits, status) in [
+        (json!({"minimum": i64::MIN, "maximum": 3}), 200),
+        (json!({"const": i64::MIN}), 400),
+    ] {
+        let mut schema = limits.clone();
+        schema["type"] = "integer".into();
+        let wanted = json!({"type": "json_schema", "json_schema": {"schema": schema}});
+        let asked = chat(json!({"response_format": wanted, "max_tokens": 3}));
+        assert_eq!(
+            post(&server, "/v1/chat/completions", &asked).status,
+            status,
+            "{limits}"
+        );
+    }
     let grammar = "start: \"yes\" | \"no, \" /[a-z]{3}/";
     let answer = post(
         &server,
