@@ -3,6 +3,7 @@
 pub mod abi;
 pub mod appendix;
 pub mod artifact;
+pub mod caught;
 pub mod ceilings;
 pub mod checked;
 pub mod cli;

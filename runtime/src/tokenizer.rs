@@ -9,10 +9,9 @@
 //! Nothing the library does with a bad file gets out: its errors and its panics become a [`TokenizerError`] that names the
 //! file. (Where panics abort, as in the `artifact` profile, they end the program with the library's message.)
 
-use std::any::Any;
 use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
 use tokenizers::{AddedToken, DecoderWrapper};
@@ -36,6 +35,9 @@ pub use pairs::PairOptions;
 pub use prepare::empty as empty_model;
 pub use source::{Contents, Files, Missing, Recipe, Source, names};
 pub use table::Ids;
+
+/// Texts longer than this, in bytes, become tokens one at a time.
+const LONG_TEXT: usize = 64 << 10;
 
 /// A loaded tokenizer.
 #[derive(Debug)]
@@ -88,7 +90,7 @@ impl Pending {
             Err(TokenizerError::Failed {
                 name: "tokenizer".into(),
                 doing: "loading".into(),
-                message: panic_text(&*panic),
+                message: crate::caught::text(&*panic),
             })
         })
     }
@@ -294,6 +296,10 @@ fn encode(
     with_special: bool,
 ) -> Result<Vec<u32>, TokenizerError> {
     let doing = || format!("encoding a prompt of {} bytes", text.len());
+    // The library takes over a hundred bytes for each of a text: long ones go to it one after the other, whoever asks.
+    static LONG: Mutex<()> = Mutex::new(());
+    let is_long = text.len() > LONG_TEXT;
+    let _turn = is_long.then(|| LONG.lock().unwrap_or_else(PoisonError::into_inner));
     guarded(name, doing, || {
         Ok(library.encode_fast(text, with_special)?.get_ids().to_vec())
     })
@@ -314,15 +320,7 @@ fn guarded<T>(
 
 /// Runs the library with its panics as errors.
 fn caught<T>(call: impl FnOnce() -> tokenizers::Result<T>) -> tokenizers::Result<T> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|panic| Err(panic_text(&*panic).into()))
-}
-
-fn panic_text(panic: &(dyn Any + Send)) -> String {
-    let text = panic
-        .downcast_ref::<&str>()
-        .copied()
-        .or_else(|| panic.downcast_ref::<String>().map(String::as_str));
-    format!("it panicked: {}", text.unwrap_or("no reason given"))
+    crate::caught::caught(call).unwrap_or_else(|panic| Err(panic.into()))
 }
 
 #[cfg(test)]

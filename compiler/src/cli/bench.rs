@@ -126,6 +126,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
 
 impl BenchArgs {
     fn run(&self, model: &ModelArgs, ranks: RanksArgs) -> Outcome {
+        if let Some(profile) = &self.profile {
+            model.check_output("--profile", profile)?;
+        }
         let options = model.options()?;
         if options.passes.no_fuse {
             return Err("--no-fuse leaves nothing to compare: bench measures the fused graph against the unfused one".into());

@@ -28,6 +28,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let model = args.model.model_or_seed(args.chat.sampling.seed)?;
     let seed_is_weights_too = model.has_random_weights() && !args.model.has_seed();
     args.chat.sampling.check(seed_is_weights_too)?;
+    if let Some(profile) = &args.chat.session.profile {
+        model.check_output("--profile", profile)?;
+    }
     let mut out = print::open()?;
     let text = model.text()?;
     let tokenizer = text.tokenizer.clone().made()?;

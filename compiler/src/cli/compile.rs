@@ -114,6 +114,7 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let (placement, with) = (args.placement()?, args.modes()?);
     let (out, name) = (args.out.clone(), model.name()?);
     let out = out.unwrap_or_else(|| default_out(&name, args.emit));
+    model.check_output("-o", &out)?;
     let text = model.text()?;
     let tokenizer = text.tokenizer.clone().made()?;
     let templates = match with.any() {

@@ -6,6 +6,7 @@ mod compile;
 mod completions;
 mod explain;
 mod explore;
+mod inputs;
 mod inspect;
 mod interrupt;
 mod machine;
@@ -36,6 +37,7 @@ use std::sync::LazyLock;
 use self::outcome::Outcome;
 use self::print::{say, say_error};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
+use graver_runtime::caught;
 use graver_runtime::kernels::Isa;
 
 /// An ahead-of-time compiler for language models on CPUs.
@@ -167,6 +169,10 @@ const PANICKED: u8 = 101;
 
 /// Says what went wrong and where, and that it is a bug: on any thread, in any library.
 fn report_panic(info: &PanicHookInfo<'_>) {
+    // A library's, on a file that it cannot read: the error says so.
+    if caught::is_caught() {
+        return;
+    }
     let what = info.payload_as_str().unwrap_or("no message");
     let place = info
         .location()

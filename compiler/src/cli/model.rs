@@ -21,6 +21,7 @@ use graver_runtime::session::{Session, SessionOptions};
 use graver_runtime::text::LoadedText;
 use graver_runtime::tokenizer::Tokenizer;
 
+use super::inputs::check_output;
 use super::print::say;
 use super::progress::while_loading;
 use super::quant::QuantArgs;
@@ -236,6 +237,19 @@ impl ModelArgs {
             preset: self.preset.clone().filter(|_| takes_preset),
             ..self.clone()
         }
+    }
+
+    /// Refuses an output in place of something that the model is read from.
+    pub(crate) fn check_output(&self, option: &str, output: &Path) -> Result<(), Box<dyn Error>> {
+        let mut inputs = match self.found()?.named() {
+            Named::Folder(path) | Named::Gguf(path) => vec![path.clone()],
+            Named::Spec(..) | Named::Embedded => vec![],
+        };
+        // What is built in has a name alone, which a file may have as well.
+        let is_file = |path: &&PathBuf| path.extension().is_some_and(|ending| ending == "json");
+        let files = [&self.model, &self.spec, &self.config];
+        inputs.extend(files.into_iter().flatten().filter(is_file).cloned());
+        Ok(check_output(option, output, &inputs)?)
     }
 
     /// The model that is meant. Options that do not go with it are refused.

@@ -12,6 +12,7 @@ use graver_runtime::files::{self, shown};
 use graver_runtime::profile::Profile;
 use serde_json::Value;
 
+use super::inputs::check_output;
 use super::machine::MachineArgs;
 use super::model::{ModelArgs, alone};
 use super::outcome::Outcome;
@@ -43,6 +44,9 @@ pub(crate) struct Args {
 
 pub(crate) fn run(args: &Args) -> Outcome {
     // Files are read before anything is measured, which takes a while.
+    args.model.check_output("-o", &args.output)?;
+    let measured: Vec<_> = args.bench.iter().chain(&args.profile).cloned().collect();
+    check_output("-o", &args.output, &measured)?;
     let bench = args.bench.as_deref().map(read_bench).transpose()?;
     let profile = args.profile.as_deref().map(read_profile).transpose()?;
     let loaded = args.model.load(Purpose::Inspect)?;

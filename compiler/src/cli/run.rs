@@ -30,6 +30,9 @@ pub(crate) fn run(args: &Args) -> Outcome {
     let mut model = args.model.model_or_seed(args.run.sampling.seed)?;
     let seed_is_weights_too = model.has_random_weights() && !args.model.has_seed();
     args.run.sampling.check(seed_is_weights_too)?;
+    if let Some(profile) = &args.run.session.profile {
+        model.check_output("--profile", profile)?;
+    }
     let mut out = print::open()?;
     model.instruments.checks = args.checked;
     model.instruments.verified = args.checked;
@@ -45,7 +48,8 @@ pub(crate) fn run(args: &Args) -> Outcome {
         return Ok(ExitCode::SUCCESS);
     };
     let mut sequence = Sequence::new(&mut session);
-    let err = &mut io::stderr().lock();
+    // Not locked: a thread that panics writes there as well, and may be waited for.
+    let err = &mut io::stderr();
     cli::run(&args.run, &mut sequence, tokenizer, &special, &mut out, err)?;
     cli::write_profile(&args.run.session, args.run.quiet, &session.profiles()?, err)?;
     Ok(ExitCode::SUCCESS)

@@ -71,7 +71,7 @@ pub(crate) fn main(
         }
         let cli = parse(&arguments, modes)?;
         let mut out = same(&out).map_err(RunError::Output)?;
-        run(&cli, open, &mut out, &mut err.lock())
+        run(&cli, open, &mut out, &mut &err)
     }));
     say_error(match outcome {
         Ok(Ok(())) => return 0,

@@ -1,6 +1,6 @@
 //! What a continuation has to follow: which tokens may come next.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use graver_runtime::caught::caught;
 
 /// A set of tokens, a bit each.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -75,7 +75,7 @@ impl ConstraintError {
 pub(crate) fn guarded<T>(
     call: impl FnOnce() -> Result<T, ConstraintError>,
 ) -> Result<T, ConstraintError> {
-    catch_unwind(AssertUnwindSafe(call)).unwrap_or_else(|_| Err(ConstraintError::fault()))
+    caught(call).unwrap_or_else(|_| Err(ConstraintError::fault()))
 }
 
 #[cfg(test)]
