@@ -24,6 +24,7 @@ mod json;
 mod lexer;
 mod literals;
 mod methods;
+mod names;
 mod operate;
 mod percent;
 mod prepare;
@@ -165,8 +166,7 @@ impl Template {
         let fuel = &renderer.fuel;
         let frame = Rc::new(Frame::default());
         let set = |name: &str, value: &Json| {
-            frame.set(&name.into(), Value::from_json(value, fuel)?);
-            Ok(())
+            frame.set(&name.into(), Value::from_json(value, fuel)?, fuel)
         };
         for (name, value) in self.tokens.iter().chain(&conversation.extra) {
             set(name, value)?;

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use graver_serve::template::{Conversation, Template, TemplateError, TemplateFiles};
+use graver_serve::template::{Conversation, Limit, Template, TemplateError, TemplateFiles};
 use serde_json::{Map, json};
 
 /// Renders on a thread with a small stack.
@@ -120,6 +120,205 @@ fn what_grows_is_stopped() {
     is_stopped("{% for i in range(100000) %}{{ 'a' * 100000 }}{% endfor %}");
     is_stopped("{% for i in range(100000) %}{% set x = range(100000) | list %}{% endfor %}");
     is_stopped("{% for i in range(100000) %}{{ strftime_now('%c' * 10000) }}{% endfor %}");
+}
+
+/// Stopped for the work alone, however long a step of it is.
+fn runs_out_of_work(text: &str) {
+    let began = Instant::now();
+    let result = render(text);
+    let shown: String = text.chars().take(300).collect();
+    let is_work = |limit: &Limit| matches!(limit, Limit::Work(_));
+    assert!(
+        matches!(&result, Err(TemplateError::Limit { limit, .. }) if is_work(limit)),
+        "{shown}: {:?}",
+        result.map(|text| text.len())
+    );
+    assert!(
+        began.elapsed() < Duration::from_secs(5),
+        "{shown}: {:?}",
+        began.elapsed()
+    );
+}
+
+/// A round is short, and what it looks at is long.
+#[test]
+fn looks_at_long_texts_are_paid_for() {
+    let set = "{% set x = 'a' * 4000000 %}{% set y = 'a' * 4000000 %}{% set z = '0' * 4000000 %}\
+        {% set k = x ~ 'c' %}{% set d = {x ~ 'b': 1} %}{% set f = '%(' ~ x ~ 'b)s' %}";
+    for look in [
+        "x|length",
+        "x|count",
+        "['a']|map('replace', x, 'b')|list",
+        "[x]|map('length')|list",
+        "x|int",
+        "z|int",
+        "z|int(base=2)",
+        "z|float",
+        "x is lower",
+        "z is upper",
+        "x is sameas y",
+        "x == y",
+        "x <= y",
+        "[x] == [y]",
+        "{1: x} == {1: y}",
+        "x in [y]",
+        "[y].count(x)",
+        "[x, y]|unique|list",
+        "[x, y]|sort",
+        "[x, y]|min",
+        "d[k]",
+        "k in d",
+        "d.get(k)",
+        "{}[k]",
+        "[][k]",
+        "namespace()[k]",
+        "messages|map(attribute=k)|list",
+        "messages|map(attribute=z, default=1)|list",
+        "[{}]|sort(attribute=z)",
+        "{}|tojson(indent=x) ~ [1]|tojson(indent=x)",
+        "{x: 1}|tojson",
+        "f % d",
+        "'%c' % x",
+        "'a'.find(x)",
+        "'a'.rfind(x)",
+        "'a'.count(x)",
+        "'a'.replace(x, 'b')",
+        "'a'|replace(x, 'b')",
+        "'a'.split(x)",
+        "'a'.rsplit(x)",
+        "'a'.partition(x)",
+        "'a'.rpartition(x)",
+        "'a'.strip(x)",
+        "'a'|trim(x)",
+        "x.isalpha()",
+        "'a'|truncate(0, true, x, 0)",
+        "x[0]",
+        "x[1:2]",
+        "x|first",
+        "x|reverse",
+        "x|wordcount",
+        "x in y",
+    ] {
+        let rounds = "{% for i in range(100000) %}{% if ";
+        runs_out_of_work(&format!(
+            "{set}{rounds}{look} %}}{{% endif %}}{{% endfor %}}"
+        ));
+    }
+}
+
+/// So are many looks of one step, and long searches.
+#[test]
+fn many_looks_are_paid_for() {
+    let numbered = |count: usize, one: &dyn Fn(usize) -> String| -> String {
+        (0..count).map(one).collect::<Vec<_>>().join("")
+    };
+    let rounds = |set: &str, of: &str| {
+        format!("{set}{{% for i in range(100000) %}}{{% if {of} %}}{{% endif %}}{{% endfor %}}")
+    };
+    let named = numbered(20_000, &|at| format!(", a{at}=1"));
+    let many = [
+        rounds("{% set r = range(100000) %}", "r|sum"),
+        rounds("{% set r = range(100000) %}", "r|sort"),
+        rounds("{% set r = range(100000) %}", "r|max"),
+        rounds("{% set s = ',' * 100000 %}", "[1]|sort(attribute=s)"),
+        rounds(
+            "{% set s = '.' * 100000 %}",
+            "[1]|map(attribute=s, default=[])|list",
+        ),
+        rounds("", "1e308|round(300) ~ 1e307|round(300) ~ 1e306|round(300)"),
+        rounds("", "'%.1000f%.1000f' % (1e-300, 1e-299)"),
+        "{{ ('a' * 4000000).strip('b' * 4000000 ~ 'a') }}".into(),
+        "{{ ('a' * 4000000)|trim('b' * 4000000 ~ 'a') }}".into(),
+        "{{ ('a' * 4000000).startswith(('a' * 3999999 ~ 'b',) * 100000) }}".into(),
+        format!("{{{{ ('{{z}}' * 1000000).format(z=1{named}) }}}}"),
+        format!("{{{{ ('{{a19999}}' * 1000000).format(z=1{named}) }}}}"),
+        format!("{{{{ range(100000)|map('format'{named})|list|length }}}}"),
+        numbered(80_000, &|at| format!("{{% set a{at} = 1 %}}")),
+        "{% set ns = namespace() %}".to_owned()
+            + &numbered(80_000, &|at| format!("{{% set ns.a{at} = 1 %}}")),
+        format!(
+            "{{% macro f(z{}) %}}{{% endmacro %}}{{{{ f(z=1{}) }}}}",
+            numbered(80_000, &|at| format!(", a{at}")),
+            numbered(80_000, &|at| format!(", a{at}=1")),
+        ),
+        rounds(
+            &format!("{{% macro f(z{}) %}}{{% endmacro %}}", ", z".repeat(20_000)),
+            "f()",
+        ),
+        format!(
+            "{{% set l = [1] * 20001 %}}{{% for i in range(100000) %}}{{% set a{} = l %}}{{% endfor %}}",
+            ", a".repeat(20_000)
+        ),
+        format!(
+            "{{% set l = [1] * 20001 %}}{{% set ns = namespace() %}}{{% for i in range(100000) %}}{{% set ns.a{} = l %}}{{% endfor %}}",
+            ", ns.a".repeat(20_000)
+        ),
+    ];
+    for text in &many {
+        runs_out_of_work(text);
+    }
+    let name = "a".repeat(1_000_000);
+    for of in ["", "n.", "{}.", "[]."] {
+        let set =
+            format!("{{% set n = namespace() %}}{{% set {name}b = 1 %}}{{% set n.{name}b = 1 %}}");
+        runs_out_of_work(&rounds(&set, &format!("{of}{name}c")));
+    }
+    let deep = "{% with %}".repeat(100)
+        + &rounds("", "q or q or q or q").replace("100000", "9999")
+        + &"{% endwith %}".repeat(100);
+    assert!(render(&deep).is_ok_and(|text| text.is_empty()));
+}
+
+/// What is ordinary costs about what it did, and sorting bears numbers that are none.
+#[test]
+fn what_is_ordinary_is_rendered() {
+    let names: String = (0..300)
+        .map(|at| format!("{{% set a{at} = {at} %}}"))
+        .collect();
+    for (text, expected) in [
+        (
+            &*format!(
+                "{names}{{% for i in range(9999) %}}{{% set x = a0 + a299 %}}{{% endfor %}}{{{{ a299 }}}}"
+            ),
+            "299",
+        ),
+        (
+            "{{ '--a-b-'.strip('-') }},{{ 'abcba'.lstrip('ab') }},{{ 'abcba'.rstrip('ab') }},{{ '\n a '|trim }}.",
+            "a-b,cba,abc,a.",
+        ),
+        (
+            "{{ [3, 1, 2, 1]|sort }}{{ [3, 1, 2]|sort(reverse=true) }}{{ []|sort }}{{ ['b', 'A', 'a']|sort }}",
+            "[1, 1, 2, 3][3, 2, 1][]['A', 'a', 'b']",
+        ),
+        (
+            "{{ [('b', 1), ('a', 2), ('b', 0)]|sort(attribute=0) }}",
+            "[('a', 2), ('b', 1), ('b', 0)]",
+        ),
+        (
+            "{{ {'b': 1, 'a': 2}|tojson(sort_keys=true) }}{{ range(100000)|sort|last }}",
+            "{\"a\": 2, \"b\": 1}99999",
+        ),
+        (
+            "{{ 2.675|round(2) }} {{ '%.3f %.1e %c' % (1e3, 12345.0, 'x') }} {{ namespace(a=1) }}",
+            "2.67 1000.000 1.2e+04 x <Namespace {'a': 1}>",
+        ),
+    ] {
+        assert_eq!(render(text).expect(text), expected, "{text}");
+    }
+    let mut seed = 1u64;
+    for _ in 0..100 {
+        let mut draw = || {
+            seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+            seed >> 40
+        };
+        let numbers = (0..200).map(|_| match draw() {
+            none if none % 10 == 0 => "n, ".into(),
+            number => format!("{number}, "),
+        });
+        let numbers: String = numbers.collect();
+        let text = format!("{{% set n = 'nan'|float %}}{{{{ [{numbers}]|sort|length }}}}");
+        assert_eq!(render(&text).expect("text"), "200");
+    }
 }
 
 #[test]

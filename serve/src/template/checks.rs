@@ -3,6 +3,7 @@
 use super::arguments::{Given, as_int};
 use super::ast::Compare;
 use super::error::{Fault, Outcome};
+use super::fuel::Fuel;
 use super::operate;
 use super::print;
 use super::renderer::Renderer;
@@ -27,7 +28,7 @@ impl Renderer<'_> {
             return operate::compare(compare, value, &other, &self.fuel);
         }
         match name {
-            "sameas" => Ok(is_same(value, &given.one(name, "other")?)),
+            "sameas" => is_same(value, &given.one(name, "other")?, &self.fuel),
             "divisibleby" => {
                 let by = as_int(&given.one(name, "num")?, name)?;
                 let rest = as_int(value, name)?.checked_rem_euclid(by);
@@ -69,8 +70,15 @@ impl Renderer<'_> {
             }
             "odd" => as_int(value, name)? % 2 != 0,
             "even" => as_int(value, name)? % 2 == 0,
-            "lower" => strings::is_of(&print::text(value, &self.fuel)?, "islower"),
-            "upper" => strings::is_of(&print::text(value, &self.fuel)?, "isupper"),
+            "lower" | "upper" => {
+                let text = print::text(value, &self.fuel)?;
+                self.fuel.bytes(2 * text.len())?;
+                let class = match name {
+                    "lower" => "islower",
+                    _upper => "isupper",
+                };
+                strings::is_of(&text, class)
+            }
             "escaped" => false,
             "filter" | "test" => {
                 let what = format!("the test {name} is not supported in chat templates");
@@ -82,16 +90,19 @@ impl Renderer<'_> {
 }
 
 /// Whether two values are one.
-fn is_same(a: &Value, b: &Value) -> bool {
+fn is_same(a: &Value, b: &Value, fuel: &Fuel) -> Outcome<bool> {
     use std::rc::Rc;
-    match (a, b) {
+    Ok(match (a, b) {
         (Value::None, Value::None) => true,
         (Value::Bool(a), Value::Bool(b)) => a == b,
         (Value::Int(a), Value::Int(b)) => a == b,
-        (Value::Text(a), Value::Text(b)) => a == b,
+        (Value::Text(a), Value::Text(b)) => {
+            fuel.bytes(a.len().min(b.len()))?;
+            a == b
+        }
         (Value::List(a), Value::List(b)) => Rc::ptr_eq(a, b),
         (Value::Dict(a), Value::Dict(b)) => Rc::ptr_eq(a, b),
         (Value::Namespace(a), Value::Namespace(b)) => Rc::ptr_eq(a, b),
         _different => false,
-    }
+    })
 }

@@ -10,6 +10,7 @@ use super::error::{Fault, Outcome};
 use super::frame::Frame;
 use super::fuel::Writer;
 use super::methods;
+use super::names;
 use super::operate;
 use super::print;
 use super::renderer::{Renderer, set_field};
@@ -17,6 +18,8 @@ use super::value::{Global, ListKind, Value};
 
 /// The longest range, as the reference has it.
 const LONGEST_RANGE: i128 = 100_000;
+/// Bytes that a byte of a name takes in a message, at most.
+const LONGEST_ESCAPE: usize = 6;
 
 impl Renderer<'_> {
     /// The value of an expression.
@@ -32,7 +35,7 @@ impl Renderer<'_> {
             ExprKind::Int(number) => Value::Int(*number),
             ExprKind::Float(number) => Value::Float(*number),
             ExprKind::Text(text) => Value::Text(Arc::clone(text)),
-            ExprKind::Name(name) => variable(name, frame),
+            ExprKind::Name(name) => self.variable(name, frame)?,
             ExprKind::List(items) => Value::list(ListKind::List, self.all(items, frame)?)?,
             ExprKind::Tuple(items) => Value::list(ListKind::Tuple, self.all(items, frame)?)?,
             ExprKind::Dict(entries) => self.dict(entries, frame)?,
@@ -96,6 +99,19 @@ impl Renderer<'_> {
         })
     }
 
+    /// A variable, else what every template has under the name.
+    fn variable(&self, name: &Arc<str>, frame: &Rc<Frame>) -> Outcome<Value> {
+        let found = frame.get(name, &self.fuel)?;
+        Ok(found.unwrap_or_else(|| match &**name {
+            "range" => Value::Global(Global::Range),
+            "dict" => Value::Global(Global::Dict),
+            "namespace" => Value::Global(Global::Namespace),
+            "raise_exception" => Value::Global(Global::Raise),
+            "strftime_now" => Value::Global(Global::Now),
+            _unknown => Value::Undefined(Arc::clone(name)),
+        }))
+    }
+
     fn all(&self, items: &[Expr], frame: &Rc<Frame>) -> Outcome<Vec<Value>> {
         self.fuel.values(items.len())?;
         items
@@ -116,8 +132,6 @@ impl Renderer<'_> {
 
     /// `of.name`: a method, else what is stored under the name.
     pub(super) fn attribute(&self, of: &Value, name: &Arc<str>) -> Outcome<Value> {
-        let undefined =
-            || Value::undefined(&format!("the attribute {name:?} of a {}", of.type_name()));
         let found = match of.defined()? {
             of if methods::exists(of, name) => {
                 Some(Value::Method(Rc::new((of.clone(), Arc::clone(name)))))
@@ -128,8 +142,8 @@ impl Renderer<'_> {
             }
             Value::Namespace(fields) => {
                 let fields = fields.borrow();
-                let field = fields.iter().find(|(known, _)| known == name);
-                field.map(|(_, value)| value.clone())
+                let at = names::position(&fields, name, &self.fuel)?;
+                at.map(|at| fields[at].1.clone())
             }
             Value::Loop(it) => it.attribute(name),
             Value::Macro(it) if &**name == "name" => {
@@ -137,7 +151,12 @@ impl Renderer<'_> {
             }
             _other => None,
         };
-        Ok(found.unwrap_or_else(undefined))
+        if let Some(found) = found {
+            return Ok(found);
+        }
+        self.fuel.look(LONGEST_ESCAPE * name.len())?;
+        let what = format!("the attribute {name:?} of a {}", of.type_name());
+        Ok(Value::undefined(&what))
     }
 
     /// `of[index]`: what is stored, else an attribute of that name.
@@ -253,7 +272,8 @@ impl Renderer<'_> {
             Global::Namespace => {
                 let mut fields = Vec::new();
                 for (key, value) in self.entries("namespace", given)? {
-                    set_field(&mut fields, &as_text(&key, "namespace")?, value)?;
+                    let name = as_text(&key, "namespace")?;
+                    set_field(&mut fields, &name, value, &self.fuel)?;
                 }
                 Ok(Value::Namespace(Rc::new(RefCell::new(fields))))
             }
@@ -315,15 +335,4 @@ impl Renderer<'_> {
         let items = (0..count as i128).map(|at| Value::Int(from + at * step));
         Value::list(ListKind::List, items.collect())
     }
-}
-
-fn variable(name: &str, frame: &Rc<Frame>) -> Value {
-    frame.get(name).unwrap_or_else(|| match name {
-        "range" => Value::Global(Global::Range),
-        "dict" => Value::Global(Global::Dict),
-        "namespace" => Value::Global(Global::Namespace),
-        "raise_exception" => Value::Global(Global::Raise),
-        "strftime_now" => Value::Global(Global::Now),
-        name => Value::undefined(name),
-    })
 }

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::arguments::{Given, as_count, as_int, as_text};
 use super::error::{Fault, Outcome};
-use super::fuel::Writer;
+use super::fuel::{Fuel, Writer};
 use super::json::{self, Style};
 use super::methods;
 use super::operate;
@@ -36,7 +36,7 @@ impl Renderer<'_> {
             }
             "length" | "count" => {
                 given.none(name)?;
-                length(&value)
+                length(&value, &self.fuel)
             }
             "items" => {
                 given.none(name)?;
@@ -55,12 +55,12 @@ impl Renderer<'_> {
                 let attribute = as_text(&given.one(name, "name")?, name)?;
                 match &value {
                     Value::Dict(_) if !methods::exists(&value, &attribute) => {
-                        Ok(Value::undefined(&attribute))
+                        Ok(Value::Undefined(attribute))
                     }
                     value => self.attribute(value, &attribute),
                 }
             }
-            "abs" | "int" | "float" | "round" => number(name, &value, given),
+            "abs" | "int" | "float" | "round" => number(name, &value, given, &self.fuel),
             "trim" | "upper" | "lower" | "capitalize" | "title" | "replace" | "indent"
             | "center" | "truncate" | "wordcount" | "escape" | "e" | "forceescape" | "format" => {
                 self.text_filter(name, &value, given)
@@ -118,7 +118,7 @@ impl Renderer<'_> {
                 let [chars] = given.bind(name, ["chars"])?;
                 let chars = chars.filter(|chars| !matches!(chars, Value::None));
                 let chars = chars.map(|chars| as_text(&chars, name)).transpose()?;
-                Ok(Value::text(strings::strip(&text, chars.as_deref())))
+                strings::stripped(&text, "strip", chars.as_deref(), &self.fuel).map(Value::text)
             }
             "upper" | "lower" | "capitalize" => {
                 given.none(name)?;
@@ -149,7 +149,7 @@ impl Renderer<'_> {
                 let given = Given::of(vec![width.unwrap_or(Value::Int(80))]);
                 strings::call(&text, "center", given, &self.fuel)
             }
-            "truncate" => truncate(&text, given),
+            "truncate" => truncate(&text, given, &self.fuel),
             "wordcount" => {
                 let is_inside = |c: char| c.is_alphanumeric() || c == '_';
                 let words = text
@@ -228,10 +228,13 @@ impl Renderer<'_> {
     }
 }
 
-fn length(value: &Value) -> Outcome<Value> {
+fn length(value: &Value, fuel: &Fuel) -> Outcome<Value> {
     let length = match value {
         Value::Undefined(_) => 0,
-        Value::Text(text) => text.chars().count(),
+        Value::Text(text) => {
+            fuel.bytes(text.len())?;
+            text.chars().count()
+        }
         Value::List(list) => list.items.len(),
         Value::Dict(dict) => dict.entries.len(),
         Value::Loop(it) => it.items.items.len(),
@@ -259,7 +262,7 @@ fn title(text: &str) -> String {
     out
 }
 
-fn truncate(text: &str, given: Given) -> Outcome<Value> {
+fn truncate(text: &str, given: Given, fuel: &Fuel) -> Outcome<Value> {
     let parameters = ["length", "killwords", "end", "leeway"];
     let [length, kill, end, leeway] = given.bind("truncate", parameters)?;
     let length = length.map_or(Ok(255), |n| as_count(&n, "truncate"))?;
@@ -268,6 +271,7 @@ fn truncate(text: &str, given: Given) -> Outcome<Value> {
         None | Some(Value::None) => 5,
         Some(leeway) => as_count(&leeway, "truncate")?,
     };
+    fuel.look(2 * end.len())?;
     if text.chars().count() <= length.saturating_add(leeway) {
         return Ok(Value::text(text));
     }
@@ -280,7 +284,10 @@ fn truncate(text: &str, given: Given) -> Outcome<Value> {
     Ok(Value::text(format!("{cut}{end}")))
 }
 
-fn number(name: &str, value: &Value, given: Given) -> Outcome<Value> {
+fn number(name: &str, value: &Value, given: Given, fuel: &Fuel) -> Outcome<Value> {
+    if let Value::Text(text) = value {
+        fuel.bytes(2 * text.len())?;
+    }
     match name {
         "abs" => {
             given.none(name)?;
@@ -331,7 +338,7 @@ fn number(name: &str, value: &Value, given: Given) -> Outcome<Value> {
                 _common if value.as_int().is_some() && precision >= 0 => value.clone(),
                 // Digits of the exact value, halves to even, as Python rounds.
                 _common if (0..=300).contains(&precision) => {
-                    let digits = format!("{number:.*}", precision as usize);
+                    let digits = print::digits(number, precision as usize, fuel)?;
                     Value::Float(digits.parse().unwrap_or(number))
                 }
                 _common => Value::Float((number * factor).round_ties_even() / factor),

@@ -4,6 +4,9 @@ use std::cell::RefCell;
 use std::rc::Rc;
 use std::sync::Arc;
 
+use super::error::Outcome;
+use super::fuel::Fuel;
+use super::names::{self, Search};
 use super::value::Value;
 
 /// The variables of one block. No frame is held by a value that it holds: macros and loops know theirs weakly.
@@ -23,24 +26,24 @@ impl Frame {
     }
 
     /// Looks a variable up, from the inside out.
-    pub(super) fn get(&self, name: &str) -> Option<Value> {
+    pub(super) fn get(&self, name: &str, fuel: &Fuel) -> Outcome<Option<Value>> {
+        let mut search = Search::new(name, fuel);
         let mut frame = Some(self);
         while let Some(here) = frame {
             let variables = here.variables.borrow();
-            if let Some((_, value)) = variables.iter().find(|(known, _)| &**known == name) {
-                return Some(value.clone());
+            if let Some(at) = search.among(&variables)? {
+                return Ok(Some(variables[at].1.clone()));
             }
             frame = here.around.as_deref();
         }
-        None
+        Ok(None)
     }
 
     /// Sets a variable of this frame. What was there before is dropped when nothing is borrowed any more.
-    pub(super) fn set(&self, name: &Arc<str>, value: Value) {
+    pub(super) fn set(&self, name: &Arc<str>, value: Value, fuel: &Fuel) -> Outcome<()> {
         let mut variables = self.variables.borrow_mut();
-        let place = variables.iter_mut().find(|(known, _)| known == name);
-        let before = match place {
-            Some((_, place)) => Some(std::mem::replace(place, value)),
+        let before = match names::position(&variables, name, fuel)? {
+            Some(at) => Some(std::mem::replace(&mut variables[at].1, value)),
             None => {
                 variables.push((Arc::clone(name), value));
                 None
@@ -48,5 +51,6 @@ impl Frame {
         };
         drop(variables);
         drop(before);
+        Ok(())
     }
 }

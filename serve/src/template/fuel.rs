@@ -64,6 +64,11 @@ impl Fuel {
         self.spend(1 + bytes / BYTES)
     }
 
+    /// Pays for so many bytes that are looked at in a step that is paid for: short texts cost nothing more.
+    pub(super) fn look(&self, bytes: usize) -> Outcome<()> {
+        self.spend(bytes / BYTES)
+    }
+
     /// Pays for so many values in a list.
     pub(super) fn values(&self, count: usize) -> Outcome<()> {
         self.spend(count.saturating_add(1))

@@ -56,13 +56,17 @@ fn write(
                 return out.push("{}");
             }
             out.push("{")?;
+            fuel.look(size_of::<&(Value, Value)>() * dict.entries.len())?;
             let mut entries: Vec<&(Value, Value)> = dict.entries.iter().collect();
             if style.sorted {
-                operate::sort(&mut entries, |entry| &entry.0, fuel)?;
+                entries = operate::sorted(entries, &|entry| &entry.0, fuel)?;
             }
             for (index, (key, value)) in entries.into_iter().enumerate() {
                 begin_item(style, index, level + 1, out)?;
-                write_string(&key_text(key)?, style.ascii, out)?;
+                match key {
+                    Value::Text(key) => write_string(key, style.ascii, out)?,
+                    key => write_string(&key_text(key)?, style.ascii, out)?,
+                }
                 out.push(&style.behind_key)?;
                 write(value, style, level + 1, out, fuel)?;
             }
@@ -93,10 +97,9 @@ fn begin_line(style: &Style, level: usize, out: &mut Writer<'_>) -> Outcome<()> 
     }
 }
 
-/// A key, which JSON has as strings only.
+/// A key that is no string, which JSON has as one.
 fn key_text(key: &Value) -> Outcome<String> {
     Ok(match key {
-        Value::Text(text) => text.to_string(),
         Value::None => "null".into(),
         Value::Bool(is) => is.to_string(),
         Value::Int(number) => number.to_string(),

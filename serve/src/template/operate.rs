@@ -212,7 +212,10 @@ pub(super) fn look_up<'d>(
     fuel.spend(1 + entries.len() / 32)?;
     for (known, value) in entries {
         let is_it = match (known, key) {
-            (Value::Text(a), Value::Text(b)) => a == b,
+            (Value::Text(a), Value::Text(b)) if a.len() == b.len() => {
+                fuel.look(a.len())?;
+                a == b
+            }
             (Value::Text(_), _) | (_, Value::Text(_)) => false,
             (known, key) => equal(known, key, fuel)?,
         };
@@ -279,20 +282,37 @@ pub(super) fn order(a: &Value, b: &Value, fuel: &Fuel) -> Outcome<Option<Orderin
     }
 }
 
-/// Sorts by a key, keeping the order of what is equal.
-pub(super) fn sort<T>(items: &mut [T], key: impl Fn(&T) -> &Value, fuel: &Fuel) -> Outcome<()> {
-    let mut failed = None;
-    items.sort_by(|a, b| match order(key(a), key(b), fuel) {
-        Ok(order) => order.unwrap_or(Ordering::Equal),
-        Err(fault) => {
-            failed.get_or_insert(fault);
-            Ordering::Equal
-        }
-    });
-    match failed {
-        Some(fault) => Err(fault),
-        None => Ok(()),
+/// What has been paid for, sorted by a key that keeps the order of what is equal. The library's sort may panic where an order
+/// fails midway, or where some numbers are none.
+pub(super) fn sorted<T>(
+    mut items: Vec<T>,
+    key: &impl Fn(&T) -> &Value,
+    fuel: &Fuel,
+) -> Outcome<Vec<T>> {
+    let after = items.split_off(items.len() / 2);
+    if items.is_empty() {
+        return Ok(after);
     }
+    let (mut items, after) = (sorted(items, key, fuel)?, sorted(after, key, fuel)?);
+    let is_less = |a: &T, b: &T| Ok(order(key(a), key(b), fuel)? == Some(Ordering::Less));
+    if let (Some(last), Some(first)) = (items.last(), after.first())
+        && !is_less(first, last)?
+    {
+        items.extend(after);
+        return Ok(items);
+    }
+    let mut merged = Vec::with_capacity(items.len() + after.len());
+    let (mut left, mut right) = (items.into_iter().peekable(), after.into_iter().peekable());
+    while let (Some(a), Some(b)) = (left.peek(), right.peek()) {
+        let next = if is_less(b, a)? {
+            &mut right
+        } else {
+            &mut left
+        };
+        merged.extend(next.next());
+    }
+    merged.extend(left.chain(right));
+    Ok(merged)
 }
 
 /// `item in all`

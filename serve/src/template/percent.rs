@@ -10,6 +10,7 @@ const WIDEST: usize = 10_000;
 
 /// Fills the fields of a format.
 pub(super) fn format(format: &str, values: &Value, fuel: &Fuel) -> Outcome<Value> {
+    fuel.bytes(2 * format.len())?;
     let mut out = Writer::new(fuel);
     let list = match values {
         Value::List(list) if list.kind == ListKind::Tuple => list.items.as_slice(),
@@ -120,6 +121,7 @@ impl Spec {
             false => text,
         };
         let as_float = || value.as_float().ok_or_else(wrong);
+        let precision = self.precision.unwrap_or(6);
         Ok(match self.conversion {
             's' | 'r' | 'a' => {
                 let mut text = Writer::new(fuel);
@@ -140,10 +142,15 @@ impl Spec {
             }
             'x' => format!("{:x}", value.as_int().ok_or_else(wrong)?),
             'X' => format!("{:X}", value.as_int().ok_or_else(wrong)?),
-            'c' => print::text(value, fuel)?.to_string(),
-            'f' | 'F' => signed(format!("{:.*}", self.precision.unwrap_or(6), as_float()?)),
+            'c' => {
+                let text = print::text(value, fuel)?;
+                fuel.bytes(text.len())?;
+                text.to_string()
+            }
+            'f' | 'F' => signed(print::digits(as_float()?, precision, fuel)?),
             'e' => {
-                let text = format!("{:.*e}", self.precision.unwrap_or(6), as_float()?);
+                fuel.spend(precision / print::DIGITS)?;
+                let text = format!("{:.precision$e}", as_float()?);
                 let (digits, exponent) = text.split_once('e').unwrap_or((&text, "0"));
                 let exponent: i32 = exponent.parse().unwrap_or(0);
                 let sign = if exponent < 0 { '-' } else { '+' };

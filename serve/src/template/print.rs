@@ -1,13 +1,18 @@
 //! Values as text: Python's `str` and `repr`.
 
+use std::sync::Arc;
+
 use super::error::Outcome;
 use super::fuel::{Fuel, Writer};
 use super::value::{Global, ListKind, Value};
 
+/// Digits of a float that are worth a unit: each takes a division of a long number.
+pub(super) const DIGITS: usize = 8;
+
 /// `str(value)`
-pub(super) fn text(value: &Value, fuel: &Fuel) -> Outcome<std::sync::Arc<str>> {
+pub(super) fn text(value: &Value, fuel: &Fuel) -> Outcome<Arc<str>> {
     if let Value::Text(text) = value {
-        return Ok(std::sync::Arc::clone(text));
+        return Ok(Arc::clone(text));
     }
     let mut out = Writer::new(fuel);
     write(value, &mut out)?;
@@ -51,14 +56,15 @@ pub(super) fn write_repr(value: &Value, out: &mut Writer<'_>) -> Outcome<()> {
             out.push(end)
         }
         Value::Dict(dict) => {
-            let entries = dict.entries.iter().map(|(key, value)| (key, value));
-            write_entries(entries, out)
+            let entries = dict.entries.iter();
+            write_entries(entries.map(|(key, value)| (key.clone(), value)), out)
         }
         Value::Namespace(fields) => {
             out.push("<Namespace ")?;
             let fields = fields.borrow();
-            let keys: Vec<Value> = fields.iter().map(|(key, _)| Value::text(&**key)).collect();
-            write_entries(keys.iter().zip(fields.iter().map(|(_, value)| value)), out)?;
+            let fields = fields.iter();
+            let entries = fields.map(|(key, value)| (Value::Text(Arc::clone(key)), value));
+            write_entries(entries, out)?;
             out.push(">")
         }
         Value::Macro(it) => out.push(&format!("<Macro '{}'>", it.definition.name)),
@@ -82,7 +88,7 @@ pub(super) fn write_repr(value: &Value, out: &mut Writer<'_>) -> Outcome<()> {
 }
 
 fn write_entries<'a>(
-    entries: impl Iterator<Item = (&'a Value, &'a Value)>,
+    entries: impl Iterator<Item = (Value, &'a Value)>,
     out: &mut Writer<'_>,
 ) -> Outcome<()> {
     out.push("{")?;
@@ -90,7 +96,7 @@ fn write_entries<'a>(
         if index > 0 {
             out.push(", ")?;
         }
-        write_repr(key, out)?;
+        write_repr(&key, out)?;
         out.push(": ")?;
         write_repr(value, out)?;
     }
@@ -137,6 +143,13 @@ fn is_printable(c: char) -> bool {
         | '\u{1D173}'..='\u{1D17A}' | '\u{E0000}'..='\u{E007F}');
     let is_private = matches!(c, '\u{E000}'..='\u{F8FF}' | '\u{F0000}'..);
     c == ' ' || !(c.is_control() || c.is_whitespace() || is_format || is_private)
+}
+
+/// A number with so many digits behind the point, all of which are exact and paid for.
+pub(super) fn digits(number: f64, precision: usize, fuel: &Fuel) -> Outcome<String> {
+    let before = number.abs().log10().clamp(0.0, 310.0) as usize;
+    fuel.spend((before + precision) / DIGITS)?;
+    Ok(format!("{number:.precision$}"))
 }
 
 /// `repr` of a float: the shortest digits that are read back as the same number, with an exponent where that is large or small.

@@ -10,6 +10,7 @@ use super::clock::Clock;
 use super::error::{Fault, Outcome};
 use super::frame::Frame;
 use super::fuel::{Fuel, Writer};
+use super::names;
 use super::operate;
 use super::print;
 use super::repeat::Loop;
@@ -68,7 +69,7 @@ impl Renderer<'_> {
             }
             StatementKind::Macro(definition) => {
                 let value = made(definition, frame);
-                frame.set(&definition.name, value);
+                frame.set(&definition.name, value, &self.fuel)?;
             }
             StatementKind::Call(definition, call) => {
                 self.call_block(definition, call, frame, out)?
@@ -164,7 +165,7 @@ impl Renderer<'_> {
             self.fuel.spend(1)?;
             state.index.set(index);
             let inner = Frame::within(frame);
-            inner.set(&name, Value::Loop(Rc::clone(state)));
+            inner.set(&name, Value::Loop(Rc::clone(state)), &self.fuel)?;
             self.assign(&state.definition.target, item.clone(), &inner)?;
             if self.run(&state.definition.body, &inner, out)? == Flow::Break {
                 break;
@@ -175,16 +176,13 @@ impl Renderer<'_> {
 
     fn assign(&self, target: &Target, value: Value, frame: &Rc<Frame>) -> Outcome<()> {
         match target {
-            Target::Name(name) => {
-                frame.set(name, value);
-                Ok(())
-            }
+            Target::Name(name) => frame.set(name, value, &self.fuel),
             Target::Field(namespace, field) => {
-                let Some(Value::Namespace(fields)) = frame.get(namespace) else {
+                let Some(Value::Namespace(fields)) = frame.get(namespace, &self.fuel)? else {
                     let what = format!("{namespace} is not a namespace; {field} cannot be set");
                     return Err(Fault::wrong(what));
                 };
-                set_field(&mut fields.borrow_mut(), field, value)
+                set_field(&mut fields.borrow_mut(), field, value, &self.fuel)
             }
             Target::Tuple(targets) => {
                 let items = value.items(&self.fuel)?;
@@ -193,6 +191,7 @@ impl Renderer<'_> {
                     let what = format!("found {found} values, expected {expected}");
                     return Err(Fault::wrong(what));
                 }
+                self.fuel.spend(targets.len())?;
                 for (target, item) in targets.iter().zip(&items.items) {
                     self.assign(target, item.clone(), frame)?;
                 }
@@ -240,39 +239,40 @@ impl Renderer<'_> {
         let around = it.around.upgrade().ok_or_else(|| {
             Fault::wrong(format!("{name} is called outside of where it was defined"))
         })?;
+        self.fuel.spend(definition.parameters.len())?;
         let frame = Frame::within(&around);
         let mut positional = given.positional.into_iter();
         let mut named = given.named;
         let mut missing = Vec::new();
         for (parameter, default) in &definition.parameters {
-            let by_name = named.iter().position(|(given, _)| given == parameter);
+            let by_name = names::position(&named, parameter, &self.fuel)?;
             let value = match (positional.next(), by_name) {
                 (Some(value), _) => Some(value),
                 (None, Some(at)) => Some(named.remove(at).1),
                 (None, None) => None,
             };
             match value {
-                Some(value) => frame.set(parameter, value),
+                Some(value) => frame.set(parameter, value, &self.fuel)?,
                 None => missing.push((parameter, default)),
             }
         }
         for (parameter, default) in missing {
             let value = match default {
                 Some(default) => self.evaluate(default, &frame)?,
-                None => Value::undefined(parameter),
+                None => Value::Undefined(Arc::clone(parameter)),
             };
-            frame.set(parameter, value);
+            frame.set(parameter, value, &self.fuel)?;
         }
         let mut rest = Vec::new();
         for (given, value) in named {
             match &*given {
-                "caller" => frame.set(&given, value),
+                "caller" => frame.set(&given, value, &self.fuel)?,
                 _extra => operate::put(&mut rest, Value::Text(given), value, &self.fuel)?,
             }
         }
-        frame.set(&"kwargs".into(), Value::dict(rest)?);
+        frame.set(&"kwargs".into(), Value::dict(rest)?, &self.fuel)?;
         let rest = Value::list(super::value::ListKind::Tuple, positional.collect())?;
-        frame.set(&"varargs".into(), rest);
+        frame.set(&"varargs".into(), rest, &self.fuel)?;
         self.capture(&definition.body, &frame)
     }
 }
@@ -285,7 +285,12 @@ fn made(definition: &Arc<MacroDef>, frame: &Rc<Frame>) -> Value {
 }
 
 /// Sets a field of a namespace to what cannot hold the namespace.
-pub(super) fn set_field(fields: &mut Fields, field: &Arc<str>, value: Value) -> Outcome<()> {
+pub(super) fn set_field(
+    fields: &mut Fields,
+    field: &Arc<str>,
+    value: Value,
+    fuel: &Fuel,
+) -> Outcome<()> {
     if field.starts_with('_') {
         let what = format!("{field}: fields of a namespace do not begin with an underscore");
         return Err(Fault::wrong(what));
@@ -294,8 +299,8 @@ pub(super) fn set_field(fields: &mut Fields, field: &Arc<str>, value: Value) -> 
         let what = format!("{field}: a namespace cannot hold another one, or a loop");
         return Err(Fault::wrong(what));
     }
-    match fields.iter_mut().find(|(known, _)| known == field) {
-        Some((_, place)) => *place = value,
+    match names::position(fields, field, fuel)? {
+        Some(at) => fields[at].1 = value,
         None => fields.push((Arc::clone(field), value)),
     }
     Ok(())

@@ -1,7 +1,6 @@
 //! Filters of lists.
 
 use std::rc::Rc;
-use std::sync::Arc;
 
 use super::arguments::{Given, as_count, as_text};
 use super::error::{Fault, Outcome};
@@ -83,8 +82,10 @@ impl Renderer<'_> {
         let Value::Text(path) = path else {
             return Ok(or_default(self.item(value, path)?));
         };
+        self.fuel.look(path.len())?;
         let mut value = value.clone();
         for part in path.split('.') {
+            self.fuel.spend(1)?;
             let index = match part.parse::<i128>() {
                 Ok(number) if part.bytes().all(|b| b.is_ascii_digit()) => Value::Int(number),
                 _name => Value::text(part),
@@ -134,7 +135,7 @@ impl Renderer<'_> {
         } else {
             let filter = as_text(&given.positional.remove(0), "map")?;
             for item in &items.items {
-                let given = copy(&given);
+                let given = self.copy(&given)?;
                 mapped.push(
                     self.fuel
                         .deeper(|| self.filter(&filter, item.clone(), given))?,
@@ -142,6 +143,16 @@ impl Renderer<'_> {
             }
         }
         Value::list(ListKind::Iterator, mapped)
+    }
+
+    /// The same arguments, for one more item.
+    fn copy(&self, given: &Given) -> Outcome<Given> {
+        self.fuel
+            .spend(given.positional.len() + given.named.len())?;
+        Ok(Given {
+            positional: given.positional.clone(),
+            named: given.named.clone(),
+        })
     }
 
     fn select(&self, name: &str, value: &Value, mut given: Given) -> Outcome<Value> {
@@ -164,7 +175,7 @@ impl Renderer<'_> {
                 None => item.clone(),
             };
             let passes = match &test {
-                Some(test) => self.test(test, &subject, copy(&given))?,
+                Some(test) => self.test(test, &subject, self.copy(&given)?)?,
                 None => subject.is_true(),
             };
             if passes == name.starts_with("select") {
@@ -176,6 +187,7 @@ impl Renderer<'_> {
 
     /// A value as it is sorted or compared: without regard to large and small letters, unless those matter.
     fn key(&self, value: &Value, path: Option<&Value>, case: bool) -> Outcome<Value> {
+        self.fuel.spend(1)?;
         let value = match path {
             Some(path) => self.at_path(value, path)?,
             None => value.clone(),
@@ -196,7 +208,10 @@ impl Renderer<'_> {
         let (reverse, case) = (is(reverse), is(case));
         let items = value.items(&self.fuel)?;
         let paths: Vec<Option<Value>> = match path {
-            Some(Value::Text(path)) => path.split(',').map(|p| Some(Value::text(p))).collect(),
+            Some(Value::Text(path)) => {
+                self.fuel.values(path.len())?;
+                path.split(',').map(|p| Some(Value::text(p))).collect()
+            }
             other => vec![other],
         };
         let mut keyed = Vec::new();
@@ -214,7 +229,7 @@ impl Renderer<'_> {
             // Twice, so that what is equal keeps its order.
             keyed.reverse();
         }
-        operate::sort(&mut keyed, |pair| &pair.0, &self.fuel)?;
+        let mut keyed = operate::sorted(keyed, &|pair: &(Value, Value)| &pair.0, &self.fuel)?;
         if reverse {
             keyed.reverse();
         }
@@ -230,6 +245,7 @@ impl Renderer<'_> {
         let by = by.map_or(Ok("key".into()), |by| as_text(&by, "dictsort"))?;
         let entries = as_dict(value, "dictsort")?;
         let case = is(case);
+        self.fuel.values(3 * entries.entries.len())?;
         let mut keyed = Vec::new();
         for (key, value) in &entries.entries {
             let sorted_by = if &*by == "value" { value } else { key };
@@ -284,6 +300,7 @@ impl Renderer<'_> {
         let [path, start] = given.bind("sum", ["attribute", "start"])?;
         let mut sum = start.unwrap_or(Value::Int(0));
         for item in &value.items(&self.fuel)?.items {
+            self.fuel.spend(1)?;
             let item = match path.as_ref().filter(|path| !matches!(path, Value::None)) {
                 Some(path) => self.at_path(item, path)?,
                 None => item.clone(),
@@ -304,7 +321,7 @@ impl Renderer<'_> {
             let found = self.at_path_or(item, &path, default.as_ref())?;
             keyed.push((self.key(&found, None, case)?, found, item.clone()));
         }
-        operate::sort(&mut keyed, |entry| &entry.0, &self.fuel)?;
+        let keyed = operate::sorted(keyed, &|e: &(Value, Value, Value)| &e.0, &self.fuel)?;
         let mut groups: Vec<(Value, Value, Vec<Value>)> = Vec::new();
         for (key, found, item) in keyed {
             match groups.last_mut() {
@@ -360,17 +377,6 @@ impl Renderer<'_> {
             .map(|part| Value::list(ListKind::List, part));
         let parts: Outcome<Vec<Value>> = parts.collect();
         Value::list(ListKind::Iterator, parts?)
-    }
-}
-
-fn copy(given: &Given) -> Given {
-    Given {
-        positional: given.positional.clone(),
-        named: given
-            .named
-            .iter()
-            .map(|(name, value)| (Arc::clone(name), value.clone()))
-            .collect(),
     }
 }
 

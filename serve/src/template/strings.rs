@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::arguments::{Given, as_count, as_int, as_text};
 use super::error::{Fault, Outcome};
 use super::fuel::{Fuel, Writer};
+use super::names;
 use super::print;
 use super::value::{ListKind, Value};
 
@@ -71,12 +72,12 @@ pub(super) fn call(text: &Arc<str>, name: &str, given: Given, fuel: &Fuel) -> Ou
             let [chars] = given.bind(name, ["chars"])?;
             let chars = chars.filter(|chars| !matches!(chars, Value::None));
             let chars = chars.map(|chars| as_text(&chars, name)).transpose()?;
-            Ok(Value::text(stripped(text, name, chars.as_deref())))
+            stripped(text, name, chars.as_deref(), fuel).map(Value::text)
         }
         "startswith" | "endswith" => {
             let [affix] = given.bind(name, ["prefix"])?;
             let affix = affix.ok_or_else(|| missing(name))?;
-            has_affix(text, name, &affix)
+            has_affix(text, name, &affix, fuel)
         }
         "removeprefix" | "removesuffix" => {
             let affix = as_text(&given.one(name, "prefix")?, name)?;
@@ -86,9 +87,10 @@ pub(super) fn call(text: &Arc<str>, name: &str, given: Given, fuel: &Fuel) -> Ou
             };
             Ok(Value::text(rest.unwrap_or(text)))
         }
-        "find" | "rfind" | "index" | "rindex" => find(text, name, given),
+        "find" | "rfind" | "index" | "rindex" => find(text, name, given, fuel),
         "count" => {
             let part = as_text(&given.one(name, "sub")?, name)?;
+            fuel.look(part.len())?;
             let count = match part.is_empty() {
                 true => text.chars().count() + 1,
                 false => text.matches(&*part).count(),
@@ -98,7 +100,7 @@ pub(super) fn call(text: &Arc<str>, name: &str, given: Given, fuel: &Fuel) -> Ou
         "replace" => replace(text, given, fuel),
         "split" | "rsplit" => split(text, name, given, fuel),
         "splitlines" => splitlines(text, given, fuel),
-        "partition" | "rpartition" => partition(text, name, given),
+        "partition" | "rpartition" => partition(text, name, given, fuel),
         "join" => {
             let items = given.one("join", "iterable")?.items(fuel)?;
             let mut out = Writer::new(fuel);
@@ -175,26 +177,42 @@ fn is_digit(c: char) -> bool {
     matches!(c, '\u{660}'..='\u{669}' | '\u{6F0}'..='\u{6F9}' | '\u{966}'..='\u{96F}' | '\u{FF10}'..='\u{FF19}')
 }
 
-fn stripped<'t>(text: &'t str, how: &str, chars: Option<&str>) -> &'t str {
+/// A text, which has been paid for, without white space, or some characters, at one of its ends or both.
+pub(super) fn stripped<'t>(
+    text: &'t str,
+    how: &str,
+    chars: Option<&str>,
+    fuel: &Fuel,
+) -> Outcome<&'t str> {
     let goes = |c: char| match chars {
-        Some(chars) => chars.contains(c),
-        None => c.is_whitespace() || matches!(c, '\x1C'..='\x1F'),
+        Some(chars) => fuel.look(chars.len()).map(|()| chars.contains(c)),
+        None => Ok(is_blank(c)),
     };
-    match how {
-        "strip" => text.trim_matches(goes),
-        "lstrip" => text.trim_start_matches(goes),
-        _right => text.trim_end_matches(goes),
+    let mut rest = text;
+    while let Some(c) = rest.chars().next().filter(|_| how != "rstrip") {
+        match goes(c)? {
+            true => rest = &rest[c.len_utf8()..],
+            false => break,
+        }
     }
+    while let Some(c) = rest.chars().next_back().filter(|_| how != "lstrip") {
+        match goes(c)? {
+            true => rest = &rest[..rest.len() - c.len_utf8()],
+            false => break,
+        }
+    }
+    Ok(rest)
 }
 
-/// White space, or some characters, taken off both ends.
-pub(super) fn strip<'t>(text: &'t str, chars: Option<&str>) -> &'t str {
-    stripped(text, "strip", chars)
+/// What Python takes for white space.
+fn is_blank(c: char) -> bool {
+    c.is_whitespace() || matches!(c, '\x1C'..='\x1F')
 }
 
-fn has_affix(text: &str, name: &str, affix: &Value) -> Outcome<Value> {
+fn has_affix(text: &str, name: &str, affix: &Value, fuel: &Fuel) -> Outcome<Value> {
     let has = |affix: &Value| -> Outcome<bool> {
         let affix = as_text(affix, name)?;
+        fuel.bytes(text.len().min(affix.len()))?;
         Ok(match name {
             "startswith" => text.starts_with(&*affix),
             _end => text.ends_with(&*affix),
@@ -213,9 +231,10 @@ fn has_affix(text: &str, name: &str, affix: &Value) -> Outcome<Value> {
     Ok(Value::Bool(is))
 }
 
-fn find(text: &str, name: &str, given: Given) -> Outcome<Value> {
+fn find(text: &str, name: &str, given: Given, fuel: &Fuel) -> Outcome<Value> {
     let [part, from, to] = given.bind(name, ["sub", "start", "end"])?;
     let part = as_text(&part.ok_or_else(|| missing(name))?, name)?;
+    fuel.look(part.len())?;
     let length = text.chars().count();
     let bound = |at: Option<Value>, usual: usize| -> Outcome<usize> {
         let Some(at) = at.filter(|at| !matches!(at, Value::None)) else {
@@ -272,6 +291,7 @@ pub(super) fn replaced(
     most: usize,
     fuel: &Fuel,
 ) -> Outcome<String> {
+    fuel.look(old.len())?;
     let mut out = Writer::new(fuel);
     let mut from = 0;
     for (at, found) in text.match_indices(old).take(most) {
@@ -298,6 +318,7 @@ fn split(text: &str, name: &str, given: Given, fuel: &Fuel) -> Outcome<Value> {
             if separator.is_empty() {
                 return Err(Fault::wrong(format!("{name}: the separator is empty")));
             }
+            fuel.look(separator.len())?;
             fuel.values(text.matches(&*separator).count())?;
             match name {
                 "split" => text.splitn(most.saturating_add(1), &*separator).collect(),
@@ -316,7 +337,7 @@ fn split(text: &str, name: &str, given: Given, fuel: &Fuel) -> Outcome<Value> {
 /// Parts between runs of white space, from the right where `name` is `rsplit`, at most `most` and a rest.
 fn words<'t>(text: &'t str, name: &str, most: usize) -> Vec<&'t str> {
     let is_left = name == "split";
-    let mut rest = strip(text, None);
+    let mut rest = text.trim_matches(is_blank);
     let mut parts = Vec::new();
     while !rest.is_empty() {
         let cut = match is_left {
@@ -367,8 +388,9 @@ fn splitlines(text: &str, given: Given, fuel: &Fuel) -> Outcome<Value> {
     Value::list(ListKind::List, lines)
 }
 
-fn partition(text: &str, name: &str, given: Given) -> Outcome<Value> {
+fn partition(text: &str, name: &str, given: Given, fuel: &Fuel) -> Outcome<Value> {
     let separator = as_text(&given.one(name, "sep")?, name)?;
+    fuel.look(separator.len())?;
     let cut = match name {
         "partition" => text.split_once(&*separator),
         _right => text.rsplit_once(&*separator),
@@ -434,8 +456,8 @@ fn format(text: &str, given: Given, fuel: &Fuel) -> Outcome<Value> {
             field => match field.parse::<usize>() {
                 Ok(index) => given.positional.get(index),
                 Err(_) => {
-                    let named = given.named.iter().find(|(name, _)| **name == *field);
-                    named.map(|(_, value)| value)
+                    let at = names::position(&given.named, field, fuel)?;
+                    at.map(|at| &given.named[at].1)
                 }
             },
         };

@@ -177,6 +177,7 @@ impl Value {
             Json::Object(entries) => {
                 fuel.values(2 * entries.len())?;
                 let convert = |(key, value): (&String, &Json)| {
+                    fuel.look(key.len())?;
                     let value = fuel.deeper(|| Value::from_json(value, fuel))?;
                     Ok((Value::text(key.as_str()), value))
                 };
