@@ -10,7 +10,7 @@
 //! file. (Where panics abort, as in the `artifact` profile, they end the program with the library's message.)
 
 use std::borrow::Cow;
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::sync::{Mutex, PoisonError};
 use std::thread::JoinHandle;
 
@@ -183,8 +183,8 @@ fn from_bytes(place: &str, files: &Files<Cow<'static, [u8]>>) -> Result<Tokenize
         added_tokens: parse(2)?,
     };
     let name = at(names::TOKENIZER);
-    let mut library = parse_library(&name, &files.tokenizer, files.table.clone())?;
-    let bos = prepare(&name, &mut library, &declarations)?;
+    let (mut library, added) = parse_library(&name, &files.tokenizer, files.table.clone())?;
+    let bos = prepare(&name, &mut library, &added, &declarations)?;
     let added = library.get_added_vocabulary();
     let special = added.get_added_tokens_decoder().iter();
     let special = special
@@ -212,7 +212,7 @@ fn parse_library(
     name: &str,
     bytes: &[u8],
     table: Option<Cow<'static, [u8]>>,
-) -> Result<Library, TokenizerError> {
+) -> Result<(Library, Vec<AddedToken>), TokenizerError> {
     let failed = |message: String| TokenizerError::Parse {
         name: name.into(),
         message,
@@ -221,20 +221,30 @@ fn parse_library(
     let parts = caught(|| Ok(Parts::read(bytes)?));
     let parts = parts.map_err(|error| failed(error.to_string()))?;
     limits::check_file(name, &parts)?;
-    caught(|| parts.into_tokenizer(table)).map_err(|error| failed(error.to_string()))
+    let made = caught(|| parts.into_tokenizer(table));
+    let (mut library, added) = made.map_err(|error| failed(error.to_string()))?;
+    limits::check_added(name, library.get_normalizer(), added.iter())?;
+    caught(|| Ok(library.add_tokens(&added))).map_err(|error| failed(error.to_string()))?;
+    Ok((library, added))
 }
 
 /// Switches off what is meant for training batches, adds what stands in the other files only, and finds how a prompt begins.
 fn prepare(
     name: &str,
     library: &mut Library,
+    in_file: &[AddedToken],
     files: &Declarations<'_>,
 ) -> Result<Bos, TokenizerError> {
     let added: BTreeMap<u32, AddedToken> = library.get_added_tokens_decoder().into_iter().collect();
     let declared = Declared::read(files, &added)?;
     let known = added.values().map(|token| token.content.as_str()).collect();
-    let tokens = declared.to_add(&known);
-    limits::check(name, tokens.iter().map(|token| token.content.as_str()))?;
+    let mut tokens = declared.to_add(&known);
+    let is_there: HashSet<&AddedToken> = added.values().collect();
+    tokens.retain(|token| !is_there.contains(token));
+    if !tokens.is_empty() {
+        let all = in_file.iter().chain(&tokens);
+        limits::check_added(name, library.get_normalizer(), all)?;
+    }
     // One that no file gives an id gets a new one, which the model cannot know.
     let bos = declared.named("bos_token").map(|text| NamedBos {
         text,
@@ -245,7 +255,10 @@ fn prepare(
         || "adding its special tokens".into(),
         || {
             library.with_padding(None);
-            library.add_tokens(&tokens);
+            // Whatever it adds, it prepares its search for all of them anew.
+            if !tokens.is_empty() {
+                library.add_tokens(&tokens);
+            }
             library.with_truncation(None).map(drop)
         },
     )?;

@@ -33,7 +33,7 @@ pub enum TokenizerError {
         /// Line, column and reason.
         source: serde_json::Error,
     },
-    /// A value in a file beside `tokenizer.json` that is not what it should be.
+    /// A value that is not what it should be.
     #[error("{name}: {place}: found {found}, expected {expected}; fix or remove the file")]
     Value {
         /// The file.
@@ -57,14 +57,14 @@ pub enum TokenizerError {
         /// The most there may be.
         limit: usize,
     },
-    /// Replacements that would take too much memory.
+    /// Steps that would take too much memory.
     #[error(
-        "{name}: {place}: its replacements make text up to {times} times as long, expected at most {limit}; fix the file"
+        "{name}: {place}: its steps make text up to {times} times as long, expected at most {limit}; fix the file"
     )]
     Grows {
         /// The file.
         name: String,
-        /// Which replacements.
+        /// Which steps.
         place: &'static str,
         /// How much longer a text can become.
         times: usize,

@@ -18,6 +18,7 @@ use tokenizers::{
 };
 
 use super::lazy::{Lazy, Vocabulary};
+use super::limits::model as limits;
 use super::pairs::{PairOptions, Pairs};
 use super::table::Table;
 
@@ -43,8 +44,10 @@ pub(super) struct Parts {
     added_tokens: Vec<Added>,
     /// Changes of a text before it is cut into tokens.
     pub(super) normalizer: Option<Value>,
-    pre_tokenizer: Option<Value>,
-    post_processor: Option<Value>,
+    /// How it is cut into words.
+    pub(super) pre_tokenizer: Option<Value>,
+    /// What is put around tokens.
+    pub(super) post_processor: Option<Value>,
     /// Changes of a text that is put together.
     pub(super) decoder: Option<Value>,
     model: Model,
@@ -68,27 +71,20 @@ impl Parts {
         }
     }
 
-    /// Texts of the tokens that the file adds itself.
-    pub(super) fn added(&self) -> impl Iterator<Item = &str> {
-        self.added_tokens
-            .iter()
-            .map(|added| added.token.content.as_str())
-    }
-
-    /// The library's tokenizer, with the vocabulary of a table if there is one.
+    /// The library's tokenizer, with the vocabulary of a table if there is one, and the tokens that the file adds itself, which it
+    /// does not have yet.
     pub(super) fn into_tokenizer(
         self,
         table: Option<Cow<'static, [u8]>>,
-    ) -> tokenizers::Result<Library> {
+    ) -> tokenizers::Result<(Library, Vec<AddedToken>)> {
         let mut tokenizer = Library::new(self.model.into_vocabulary(table)?);
         tokenizer.with_normalizer(part::<NormalizerWrapper>(self.normalizer)?);
         tokenizer.with_pre_tokenizer(part::<PreTokenizerWrapper>(self.pre_tokenizer)?);
         let post_processor = part::<PostProcessorWrapper>(self.post_processor)?;
         tokenizer.with_post_processor(post_processor);
         tokenizer.with_decoder(part::<DecoderWrapper>(self.decoder)?);
-        let added: Vec<AddedToken> = self.added_tokens.into_iter().map(|a| a.token).collect();
-        tokenizer.add_tokens(&added);
-        Ok(tokenizer)
+        let added = self.added_tokens.into_iter().map(|a| a.token).collect();
+        Ok((tokenizer, added))
     }
 }
 
@@ -147,13 +143,16 @@ impl<'de> Visitor<'de> for ModelVisitor {
         if let Some(key) = map.next_key::<String>()? {
             let value: Value = map.next_value()?;
             if key == "type" && value == BPE {
-                return pairs(map).map(Model::Pairs);
+                let pairs = pairs(map)?;
+                limits::check_pairs(&pairs).map_err(A::Error::custom)?;
+                return Ok(Model::Pairs(pairs));
             }
             seen.insert(key, value);
         }
         while let Some((key, value)) = map.next_entry()? {
             seen.insert(key, value);
         }
+        limits::check(&seen).map_err(A::Error::custom)?;
         let model = ModelWrapper::deserialize(Value::Object(seen)).map_err(A::Error::custom)?;
         Ok(Model::Other(model))
     }

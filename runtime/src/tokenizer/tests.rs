@@ -8,6 +8,7 @@ use super::fixtures::{
 use super::{Files, Missing, Source, Tokenizer, TokenizerError, names};
 
 mod added;
+mod limits;
 mod table;
 
 const BOS: u32 = 1;
@@ -334,51 +335,6 @@ fn damaged_files_are_errors() {
     let text = message(Tokenizer::load(&Source::Bytes { place, files }));
     let start = "added_tokens.json of memory: a: found -3, expected a token id";
     assert!(text.starts_with(start), "{text}");
-}
-
-/// The library's memory grows with a thousand times the length of added tokens.
-#[test]
-fn added_tokens_of_any_length_are_refused() {
-    let long = "x".repeat(5000);
-    let mut tokenizer = byte_fallback();
-    tokenizer["added_tokens"][0]["content"] = long.clone().into();
-    let text = message(Tokenizer::load(&source(&tokenizer, None)));
-    let start =
-        "tokenizer.json of memory: an added token is 5000 bytes long, expected at most 4096";
-    assert!(text.starts_with(start), "{text}");
-    let config = json!({"extra_special_tokens": [long]});
-    let text = message(load_with(&byte_fallback(), &config));
-    assert!(text.starts_with(start), "{text}");
-    let many: Vec<String> = (0..1500).map(|i| format!("{i:4000}")).collect();
-    let text = message(load_with(
-        &byte_fallback(),
-        &json!({"extra_special_tokens": many}),
-    ));
-    assert!(
-        text.contains("added tokens are at least 4196012 bytes long, expected at most 4194304"),
-        "{text}"
-    );
-}
-
-/// Forty replacements of a letter by two of them would make a terabyte of it.
-#[test]
-fn replacements_that_multiply_are_refused() {
-    let double = json!({"type": "Replace", "pattern": {"String": "a"}, "content": "aa"});
-    let steps = |n| vec![double.clone(); n];
-    for (place, list) in [("normalizer", "normalizers"), ("decoder", "decoders")] {
-        let with = |n| {
-            let mut tokenizer = byte_fallback();
-            tokenizer[place] = json!({"type": "Sequence", list: steps(n)});
-            Tokenizer::load(&source(&tokenizer, None))
-        };
-        let text = message(with(40));
-        let start = format!(
-            "tokenizer.json of memory: {place}: its replacements make text up to 1099511627776 times as long, expected at most 4096"
-        );
-        assert!(text.starts_with(&start), "{text}");
-        assert!(message(with(120)).contains("18446744073709551615 times"));
-        with(10).unwrap();
-    }
 }
 
 /// The library's `Strip` looks before the start of an empty token.
