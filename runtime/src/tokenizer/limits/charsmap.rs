@@ -38,11 +38,15 @@ pub(super) fn growth(map: &Value) -> Result<usize, Bad> {
     }
     let words = trie.chunks_exact(4);
     let units = words.map(|word| word.iter().rev().fold(0, |n, b| n << 8 | usize::from(*b)));
-    Ok(Map {
+    let map = Map {
         units: units.collect(),
         texts,
+    };
+    if !map.has_letters() {
+        let found = format!("a trie of {length} bytes whose first word leads out of it");
+        return Err(bad(found, "a trie with room for each letter"));
     }
-    .growth())
+    Ok(map.growth())
 }
 
 struct Map<'a> {
@@ -51,15 +55,23 @@ struct Map<'a> {
 }
 
 impl Map<'_> {
+    /// Whether the first letter of any text has a word in the trie, which the library takes without looking.
+    fn has_letters(&self) -> bool {
+        (1..0x80).all(|byte| (self.root() ^ byte) < self.units.len())
+    }
+
+    fn root(&self) -> usize {
+        self.units.first().map_or(0, |unit| offset(*unit))
+    }
+
     fn growth(&self) -> usize {
         let longest = self.texts.split(|b| *b == 0).map(<[u8]>::len).max();
         let rest = longest.unwrap_or(0).div_ceil(WALKED + 1);
         if rest > super::LONGER {
             return rest;
         }
-        let root = self.units.first().map_or(0, |unit| offset(*unit));
         let mut most = rest.max(1);
-        for (first, one) in self.below(root) {
+        for (first, one) in self.below(self.root()) {
             most = most.max(one);
             for (_, two) in self.below(first) {
                 most = most.max(two.div_ceil(2));

@@ -104,6 +104,25 @@ fn added_tokens_count_as_they_are_normalized() {
     starts(&text, "added_tokens: found 40000 tokens that take ");
 }
 
+/// A Unigram has a map for each beginning of a token, which those that begin alike share.
+#[test]
+fn beginnings_of_tokens_are_counted() {
+    let vocab = |text: &dyn Fn(usize) -> String| -> Vec<Value> {
+        (0..12_000).map(|i| json!([text(i), -1.0])).collect()
+    };
+    let model = |vocab: Vec<Value>| {
+        let model = json!({"type": "Unigram", "unk_id": 0, "byte_fallback": false, "vocab": vocab});
+        with("model", model)
+    };
+    let long = "x".repeat(800);
+    let text = message(model(vocab(&|i| format!("{i:05}{long}"))));
+    starts(
+        &text,
+        "cannot load the tokenizer (model: vocab: beginnings of tokens: found 9613334 bytes, expected at most 8388608",
+    );
+    model(vocab(&|i| format!("{long}{i:05}"))).unwrap();
+}
+
 /// The library takes words apart in time that grows with the cube, and copies what stands before each part.
 #[test]
 fn models_that_take_long_are_refused() {

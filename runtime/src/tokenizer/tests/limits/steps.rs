@@ -217,6 +217,10 @@ fn malformed_maps_of_characters_are_refused() {
             "found 0 bytes, expected a length of 4 bytes, a trie and texts",
         ),
         (
+            base64(&[8, 0, 0, 0, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF, 0xFF]),
+            "found a trie of 8 bytes whose first word leads out of it, expected a trie with room for each",
+        ),
+        (
             base64(&[4, 0, 0, 0, 0, 0, 0, 0, 0xFF]),
             "found invalid utf-8 sequence",
         ),
