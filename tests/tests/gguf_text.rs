@@ -289,7 +289,51 @@ fn damaged_metadata_are_named() {
     let golden = &golden["pieces"];
     let without = json!({"tokens": golden["tokens"], "types": golden["types"]});
     assert!(refused(&pieces(&without, true, true)).contains("tokenizer.ggml.scores"));
-    // Ids beyond the vocabulary are as good as none.
+    // The number that stands for no token.
     let far = whole.whole("tokenizer.ggml.eot_token_id", u32::MAX);
     assert_eq!(read(&far).eos.len(), 1);
+}
+
+#[test]
+fn tokens_and_scores_that_are_none_are_refused() {
+    let golden = &golden()["pieces"];
+    let whole = pieces(golden, true, true);
+    let with = |name: &str, kind: u32, value: &[u8]| {
+        let mut file = whole.clone();
+        let key = format!("tokenizer.ggml.{name}");
+        file.keys.retain(|(name, _)| *name != key);
+        file.raw(&key, kind, value)
+    };
+    let tokens = golden["tokens"].as_array().unwrap().len() as u32;
+    for name in ["bos", "eos", "unknown", "eot", "eom"] {
+        let name = format!("{name}_token_id");
+        let message = refused(&with(&name, kind::U32, &tokens.to_le_bytes()));
+        let expected = format!(
+            "DIR/x.gguf: key \"tokenizer.ggml.{name}\": found {tokens}, expected the number of one of the tokens"
+        );
+        assert_eq!(message, expected);
+        let message = refused(&with(&name, kind::U64, &(1u64 << 40).to_le_bytes()));
+        assert!(message.contains("found 1099511627776"), "{message}");
+    }
+    // None is no token to put first.
+    let none = with("bos_token_id", kind::U32, &u32::MAX.to_le_bytes());
+    assert!(refused(&none).contains("bos_token_id\": found 4294967295, expected"));
+    let unused = none.clone().keys.into_iter();
+    let keys = unused.filter(|(key, _)| key != "tokenizer.ggml.add_bos_token");
+    let unused = Writer {
+        keys: keys.collect(),
+        ..none
+    };
+    load(&unused.flag("tokenizer.ggml.add_bos_token", false));
+    for odd in [f32::NAN, f32::INFINITY] {
+        let scores = (0..tokens).map(|i| if i == 5 { odd } else { 0.0 }.to_le_bytes());
+        let scores: Vec<u8> = scores.flatten().collect();
+        let count = u64::from(tokens).to_le_bytes();
+        let value = [&kind::F32.to_le_bytes()[..], &count, &scores].concat();
+        let message = refused(&with("scores", kind::LIST, &value));
+        let expected = format!(
+            "DIR/x.gguf: key \"tokenizer.ggml.scores\": found {odd}, expected a finite number for each token"
+        );
+        assert_eq!(message, expected);
+    }
 }

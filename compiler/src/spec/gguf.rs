@@ -4,7 +4,7 @@
 //! What all files have in common is data beside this (`gguf.json`); what a family has of its own stands in its spec under
 //! `gguf`. Expressions there see the architecture's metadata as `config` (`config.attention.head_count`), with the shapes of
 //! tensors as `config.tensors` (numbers in names left out: `config.tensors.blk.attn_q.weight[0]`) and the values of a few
-//! small ones as `config.values`; and all metadata as `outer`.
+//! small ones as `config.values`; and all other metadata as `outer`.
 
 use std::sync::LazyLock;
 
@@ -30,7 +30,7 @@ pub struct GgufFacts {
     pub architecture: String,
     /// The architecture's metadata, by the parts of their keys; `tensors` and `values`.
     pub config: Value,
-    /// All metadata.
+    /// All other metadata.
     pub outer: Value,
 }
 

@@ -138,6 +138,22 @@ pub(super) fn flag(value: &Value) -> Option<bool> {
         Value::Bool(flag) => Some(*flag),
         Value::Number(n) if n.as_f64() == Some(1.0) => Some(true),
         Value::Number(n) if n.as_f64() == Some(0.0) => Some(false),
+/// A number as a value; one that is not finite as the object that stands for it.
+pub(crate) fn json_number(number: f64) -> Value {
+    let [nan, above, below] = NAMES;
+    if number.is_finite() {
+        return number.into();
+    }
+    let name = if number.is_nan() {
+        nan
+    } else if number > 0.0 {
+        above
+    } else {
+        below
+    };
+    json!({ KEY: name })
+}
+
         _ => None,
     }
 }

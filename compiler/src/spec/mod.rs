@@ -58,6 +58,7 @@ pub(crate) use gguf::gguf_values;
 pub use gguf::{GgufFacts, for_gguf};
 pub use json::{JsonError, parse_json};
 pub(crate) use near::distance as edit_distance;
+pub(crate) use json::json_number;
 pub use near::nearest;
 pub use schema::schema;
 pub use source::{SpecSource, load, load_named, read_config};

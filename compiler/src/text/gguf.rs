@@ -59,6 +59,8 @@ fn at(file: &GgufFile, problem: GgufError) -> WeightsError {
 }
 
 const TEMPLATE: &str = "tokenizer.chat_template";
+/// What writers put where there is no such token: -1 in 32 bits.
+const NO_TOKEN: u32 = u32::MAX;
 
 fn text_of(model: &Arc<GgufModel>) -> Result<LoadedText, GgufError> {
     let file = &model.files[0];
@@ -154,32 +156,64 @@ fn vocabulary<'a>(file: &'a GgufFile, kind: &Kind<'_>) -> Result<Vocabulary<'a>,
     let tokens = texts(file, "tokens", Cow::Borrowed)?;
     let tokens = tokens.ok_or(GgufError::MissingKey { key: key("tokens") })?;
     let id = |name: &str| {
-        let id = file.header.metadata.whole(&file.bytes, &key(name))?;
-        let known = |id: &u64| *id < tokens.len() as u64;
-        Ok::<_, GgufError>(id.filter(known).map(|id| id as u32))
+        let Some(id) = file.header.metadata.whole(&file.bytes, &key(name))? else {
+            return Ok(None);
+        };
+        match u32::try_from(id) {
+            Ok(NO_TOKEN) => Ok(None),
+            Ok(id) if (id as usize) < tokens.len() => Ok(Some(id)),
+            Ok(_) | Err(_) => Err(no_token(name, &id.to_string())),
+        }
     };
     let ends = ["eot_token_id", "eom_token_id"].map(id);
     let ends = ends.into_iter().collect::<Result<Vec<_>, _>>()?;
+    let (bos, eos) = (id("bos_token_id")?, id("eos_token_id")?);
     let (has_bos, has_eos) = match kind {
         Kind::Bytes { cuts, .. } => (cuts.bos, false),
         Kind::Pieces(own) => (!own.likeliest, own.likeliest),
     };
+    let adds_bos = flag(file, "add_bos_token")?.unwrap_or(has_bos);
+    let adds_eos = flag(file, "add_eos_token")?.unwrap_or(has_eos);
+    for (adds, id, name) in [
+        (adds_bos, bos, "bos_token_id"),
+        (adds_eos, eos, "eos_token_id"),
+    ] {
+        let is_said = || file.header.metadata.get(&file.bytes, &key(name)).is_some();
+        if adds && id.is_none() && is_said() {
+            return Err(no_token(name, &NO_TOKEN.to_string()));
+        }
+    }
     let types = numbers(file, "token_type", tokens.len(), kind_of)?;
     let scores = numbers(file, "scores", tokens.len(), float)?;
+    if let Some(odd) = scores.iter().flatten().find(|score| !score.is_finite()) {
+        return Err(GgufError::WrongType {
+            key: key("scores"),
+            found: format!("{odd}"),
+            expected: "a finite number for each token",
+        });
+    }
     if matches!(kind, Kind::Pieces(_)) && scores.is_none() {
         return Err(GgufError::MissingKey { key: key("scores") });
     }
     Ok(Vocabulary {
         types: types.unwrap_or_else(|| vec![Type::Normal; tokens.len()]),
         scores: scores.unwrap_or_default(),
-        bos: id("bos_token_id")?,
-        eos: id("eos_token_id")?,
+        bos,
+        eos,
         unknown: id("unknown_token_id")?,
-        adds_bos: flag(file, "add_bos_token")?.unwrap_or(has_bos),
-        adds_eos: flag(file, "add_eos_token")?.unwrap_or(has_eos),
+        adds_bos,
+        adds_eos,
         ends: ends.into_iter().flatten().collect(),
         tokens,
     })
+}
+
+fn no_token(name: &str, found: &str) -> GgufError {
+    GgufError::WrongType {
+        key: key(name),
+        found: found.into(),
+        expected: "the number of one of the tokens",
+    }
 }
 
 fn kind_of(number: Scalar) -> Type {

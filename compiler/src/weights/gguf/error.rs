@@ -111,6 +111,15 @@ pub enum GgufError {
         /// `a whole number`.
         expected: &'static str,
     },
+    /// A key inside of one that has a value itself.
+    #[error(
+        "key {}: found a value under the beginning of its name as well, expected one of them",
+        Name(key)
+    )]
+    InTheWay {
+        /// The key.
+        key: String,
+    },
     /// A key that has to be there.
     #[error("key {} is missing; download a complete model", Name(key))]
     MissingKey {
