@@ -54,6 +54,7 @@ mod whole;
 pub use builtin::builtin_names;
 pub use choose::for_config;
 pub use error::{Error, Fault, Kind, Syntax};
+pub(crate) use error::in_json;
 pub(crate) use gguf::gguf_values;
 pub use gguf::{GgufFacts, for_gguf};
 pub use json::{JsonError, parse_json};

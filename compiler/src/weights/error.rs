@@ -159,11 +159,19 @@ pub enum WeightsError {
     )]
     Quantization {
         /// What says so.
-        key: &'static str,
+        key: String,
         /// What stands there.
         found: String,
         /// What can be read.
         expected: String,
+    },
+    /// A `quantization_config` that holds no settings.
+    #[error(
+        "config.json: quantization_config: found {found}, expected an object, or null for a checkpoint that is not quantised"
+    )]
+    QuantizationKind {
+        /// What stands there.
+        found: String,
     },
     /// Sizes of blocks that are none.
     #[error(

@@ -143,9 +143,8 @@ pub enum IndexError {
     NoWeightMap,
     /// A file name that is not one.
     #[error(
-        "tensor {}: expected the name of a file in this folder, found {}",
-        Name(tensor),
-        Name(found)
+        "tensor {}: expected the name of a file in this folder, found {found}",
+        Name(tensor)
     )]
     BadFileName {
         /// The tensor.

@@ -17,6 +17,8 @@ use serde_json::Value;
 use super::error::WeightsError;
 use super::file::{SafetensorsFile, StoredTensor};
 use super::file_error::{IndexError, Unplaced};
+use super::name::Name;
+use crate::spec::in_json;
 
 /// Most entries of an index: ten times those of the largest checkpoints.
 const MAX_ENTRIES: usize = 1 << 20;
@@ -68,7 +70,8 @@ impl Index {
             match file.as_str().filter(|file| is_plain_name(file)) {
                 Some(file) => by_shard.entry(file.into()).or_default().push(tensor),
                 None => {
-                    let found = file.as_str().map_or_else(|| file.to_string(), Into::into);
+                    let name = file.as_str().map(|name| Name(name).to_string());
+                    let found = name.unwrap_or_else(|| in_json(&file));
                     return Err(IndexError::BadFileName { tensor, found });
                 }
             }

@@ -16,6 +16,7 @@ use super::error::WeightsError;
 use super::header::weight_type;
 use super::integer_matrix::{IntegerMatrix, Side};
 use super::integer_rows::IntegerRows;
+use super::settings::Settings;
 
 /// Ending of a matrix's name, in place of which the others stand.
 const WEIGHT: &str = ".weight";
@@ -31,9 +32,8 @@ pub(super) struct IntegerForm {
     zeros: Option<String>,
     /// The group of each input, where they are not in order.
     order: Option<String>,
-    /// Tensors that say nothing new.
-    #[serde(default)]
-    beside: Vec<String>,
+    /// Outputs and inputs, once more.
+    shape: Option<String>,
     /// Whether tensors lie as `[in, out]`.
     in_first: bool,
     /// What the codes of a word are neighbours along.
@@ -53,50 +53,37 @@ pub(super) struct Integers {
     /// Inputs that share a scale; all without it.
     group: Option<usize>,
     zero_less: i32,
+    /// Whether there have to be zero points.
+    needs_zeros: bool,
 }
 
 impl Integers {
     /// Sizes from `quantization_config`, or from the groups in it, which have to agree.
     pub(super) fn of(form: IntegerForm, config: &Value) -> Result<Integers, WeightsError> {
-        let groups = config["config_groups"].as_object();
-        let mut all = groups.into_iter().flat_map(|groups| groups.values());
-        let settings = all.next().map_or(config, |group| &group["weights"]);
-        let whole = |group: &Value| &group["weights"] != settings;
-        if let Some(other) = all.find(|group| whole(group)) {
-            let found = other["weights"].to_string();
-            return Err(unreadable(
-                "config_groups",
-                found,
-                "groups whose weights are alike",
-            ));
+        let config = Settings::new(config);
+        let settings = config.of_weights()?;
+        settings.word("type", &["int"])?;
+        let version = settings_version(&form, &config);
+        if let Some(wrong) = version {
+            return Err(wrong);
         }
-        let kind = settings["type"].as_str().unwrap_or("int");
-        if kind != "int" {
-            return Err(unreadable("type", kind.into(), "int"));
-        }
-        let version = config["version"].as_str();
-        if let Some(other) =
-            version.filter(|v| form.places.is_some() && !v.eq_ignore_ascii_case("gemm"))
-        {
-            return Err(unreadable("version", other.into(), "gemm"));
-        }
-        let number = |names: [&str; 3]| names.into_iter().find_map(|name| settings[name].as_i64());
-        let bits = number(["bits", "num_bits", "w_bit"]);
-        let Some(bits) = bits.filter(|bits| [4, 8].contains(bits)) else {
-            let found = bits.map_or("nothing".into(), |bits| bits.to_string());
-            return Err(unreadable("bits", found, "4 or 8"));
+        let (key, bits) = settings
+            .whole(&["bits", "num_bits", "w_bit"])?
+            .unwrap_or(("bits", 0));
+        let Some(bits) = usize::try_from(bits).ok().filter(|b| [4, 8].contains(b)) else {
+            return Err(settings.wrong(key, "4 or 8"));
         };
         if form
             .places
-            .is_some_and(|places| places.len() != WORD / bits as usize)
+            .is_some_and(|places| places.len() != WORD / bits)
         {
-            return Err(unreadable("bits", bits.to_string(), "4"));
+            return Err(settings.wrong(key, "4"));
         }
-        let group = number(["group_size", "q_group_size", "groupsize"]).filter(|n| *n > 0);
         Ok(Integers {
-            zero_less: zero_less(&form, config)?,
-            bits: bits as usize,
-            group: group.and_then(|n| usize::try_from(n).ok()),
+            zero_less: zero_less(&form, &config)?,
+            needs_zeros: needs_zeros(&settings)?,
+            group: group(&settings)?,
+            bits,
             form,
         })
     }
@@ -116,7 +103,7 @@ impl Integers {
         let all = certain
             .chain(&form.zeros)
             .chain(&form.order)
-            .chain(&form.beside);
+            .chain(&form.shape);
         all.map(|end| format!("{base}{end}")).collect()
     }
 
@@ -173,8 +160,12 @@ impl Integers {
         let floats = [StoredDtype::F16, StoredDtype::BF16, StoredDtype::F32];
         fitting(&codes, integers, lie(words_out, words_in))?;
         let scale_type = fitting(&scales, &floats, lie(Some(rows), groups))?;
-        if let Some(zeros) = &zeros {
-            fitting(zeros, integers, lie(words(rows), groups))?;
+        let needed = form.zeros.as_ref().filter(|_| self.needs_zeros);
+        if let Some(zeros) = zeros.clone().or_else(|| needed.map(|end| named(end))) {
+            fitting(&zeros, integers, lie(words(rows), groups))?;
+        }
+        if let Some(said) = form.shape.as_ref().and_then(there) {
+            check_shape(checkpoint, &said, shape, slot)?;
         }
         if let Some(order) = &order {
             fitting(order, integers, Some(vec![columns]))?;
@@ -199,6 +190,55 @@ impl Integers {
     }
 }
 
+/// A tensor that says the shape once more has to say this one.
+fn check_shape(
+    checkpoint: &Checkpoint,
+    name: &str,
+    shape: &[usize],
+    slot: &str,
+) -> Result<(), WeightsError> {
+    let stored = &checkpoint.tensors[name];
+    let header = &stored.header;
+    let bytes = checkpoint.files[stored.file].bytes(header);
+    let sizes: Option<Vec<i64>> = match header.dtype {
+        StoredDtype::I64 => Some(
+            bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| i64::from_le_bytes(*b))
+                .collect(),
+        ),
+        StoredDtype::I32 => {
+            let sizes = bytes
+                .as_chunks()
+                .0
+                .iter()
+                .map(|b| i32::from_le_bytes(*b).into());
+            Some(sizes.collect())
+        }
+        _ => None,
+    };
+    let found = match &sizes {
+        Some(sizes)
+            if sizes
+                .iter()
+                .map(|n| usize::try_from(*n).ok())
+                .eq(shape.iter().map(|n| Some(*n))) =>
+        {
+            return Ok(());
+        }
+        Some(sizes) if sizes.len() == shape.len() => format!("{sizes:?}"),
+        Some(_) | None => format!("{} {:?}", header.dtype, header.shape),
+    };
+    Err(WeightsError::Scales {
+        tensor: name.into(),
+        slot: slot.into(),
+        found,
+        expected: format!("{shape:?}, the shape of the codes, in I64"),
+    })
+}
+
 /// Groups of inputs have to be groups that there are.
 fn check_order(
     matrix: &IntegerMatrix,
@@ -216,24 +256,48 @@ fn check_order(
     }
 }
 
+/// What is wrong with the version of a layout with places of its own.
+fn settings_version(form: &IntegerForm, config: &Settings<'_>) -> Option<WeightsError> {
+    let version = config.get("version").filter(|_| form.places.is_some())?;
+    let is_known = version
+        .as_str()
+        .is_some_and(|v| v.eq_ignore_ascii_case("gemm"));
+    (!is_known).then(|| config.wrong("version", "gemm"))
+}
+
+/// Inputs that share a scale; none where all do.
+fn group(settings: &Settings<'_>) -> Result<Option<usize>, WeightsError> {
+    let strategy = settings.word("strategy", &["channel", "group"])?;
+    let found = settings.whole(&["group_size", "q_group_size", "groupsize"])?;
+    let (key, size) = found.unwrap_or(("group_size", -1));
+    let group = match size {
+        -1 => None,
+        1.. => usize::try_from(size).ok(),
+        _ => return Err(settings.wrong(key, "at least 1, or -1 for one group of all inputs")),
+    };
+    match (strategy, group) {
+        (Some("channel"), Some(_)) => Err(settings.wrong(key, "-1, as strategy is channel")),
+        (Some("group"), None) => Err(settings.wrong(key, "at least 1, as strategy is group")),
+        (_, group) => Ok(group),
+    }
+}
+
+/// Whether the config says that zero points are not in the middle.
+fn needs_zeros(settings: &Settings<'_>) -> Result<bool, WeightsError> {
+    let is_symmetric = match settings.flag("symmetric")? {
+        Some(flag) => Some(flag),
+        None => settings.flag("sym")?,
+    };
+    Ok(is_symmetric == Some(false) || settings.flag("zero_point")? == Some(true))
+}
+
 /// By how much zero points are stored too small.
-fn zero_less(form: &IntegerForm, config: &Value) -> Result<i32, WeightsError> {
+fn zero_less(form: &IntegerForm, config: &Settings<'_>) -> Result<i32, WeightsError> {
     let Some((_, usual)) = form.zero_less.first_key_value() else {
         return Ok(0);
     };
-    let Some(format) = config["checkpoint_format"].as_str() else {
-        return Ok(*usual);
-    };
-    form.zero_less.get(format).copied().ok_or_else(|| {
-        let known: Vec<&str> = form.zero_less.keys().map(String::as_str).collect();
-        unreadable("checkpoint_format", format.into(), &known.join(" or "))
-    })
-}
-
-fn unreadable(key: &'static str, found: String, expected: &str) -> WeightsError {
-    WeightsError::Quantization {
-        key,
-        found,
-        expected: expected.into(),
-    }
+    let known: Vec<&str> = form.zero_less.keys().map(String::as_str).collect();
+    let format = config.word("checkpoint_format", &known)?;
+    let less = format.and_then(|format| form.zero_less.get(format));
+    Ok(*less.unwrap_or(usual))
 }

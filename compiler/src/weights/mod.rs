@@ -40,6 +40,7 @@ mod random;
 mod reading;
 mod resolve;
 mod round;
+mod settings;
 mod source;
 mod storage;
 mod view;

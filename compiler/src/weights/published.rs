@@ -12,7 +12,9 @@ use super::header::{HeaderTensor, weight_type};
 use super::integer_matrix::IntegerMatrix;
 use super::integers::{IntegerForm, Integers};
 use super::joined::Joints;
+use super::settings::Settings;
 use super::storage::StorageType;
+use crate::spec::in_json;
 use crate::spec::model::Blocks;
 use graver_runtime::abi::{Dtype, Quant};
 use safetensors::Dtype as StoredDtype;
@@ -32,6 +34,9 @@ enum Method {
     ScaledBlocks {
         scales: String,
         strategy: Option<Strategy>,
+        /// What the config may call the type, where it does.
+        #[serde(default)]
+        formats: Vec<String>,
     },
     /// Two tensors whose names end with these.
     Packed { blocks: String, scales: String },
@@ -48,6 +53,25 @@ enum Strategy {
     Tensor,
     Channel,
     Block,
+}
+
+impl Settings<'_> {
+    /// What has a scale of its own, of numbers of 8 bits.
+    fn strategy(&self) -> Result<Option<Strategy>, WeightsError> {
+        self.word("type", &["float"])?;
+        match self.whole(&["num_bits"])? {
+            None | Some((_, 8)) => {}
+            Some((key, _)) => return Err(self.wrong(key, "8")),
+        }
+        Ok(
+            match self.word("strategy", &["block", "channel", "tensor"])? {
+                Some("block") => Some(Strategy::Block),
+                Some("channel") => Some(Strategy::Channel),
+                Some(_) => Some(Strategy::Tensor),
+                None => None,
+            },
+        )
+    }
 }
 
 /// How one checkpoint stores its matrices.
@@ -112,12 +136,19 @@ impl Published {
     pub(super) fn of(checkpoint: &Checkpoint) -> Result<Published, WeightsError> {
         let config = &checkpoint.config;
         let places = [config, &config["text_config"]].map(|c| &c["quantization_config"]);
-        let Some(q) = places.into_iter().find(|q| q.is_object()) else {
+        let Some(q) = places.into_iter().find(|q| !q.is_null()) else {
             return Ok(Published::default());
         };
-        let found = q["quant_method"].as_str().unwrap_or("none named");
-        let method = METHODS.get(found).ok_or_else(|| WeightsError::Method {
-            found: found.into(),
+        if !q.is_object() {
+            return Err(WeightsError::QuantizationKind { found: in_json(q) });
+        }
+        let found = match &q["quant_method"] {
+            Value::Null => "none named".into(),
+            Value::String(name) => name.clone(),
+            other => in_json(other),
+        };
+        let method = METHODS.get(&found).ok_or_else(|| WeightsError::Method {
+            found: found.clone(),
             known: METHODS.keys().cloned().collect::<Vec<_>>().join(", "),
         })?;
         let method = Method::deserialize(method).expect("published.json names known methods");
@@ -128,29 +159,31 @@ impl Published {
         let (mut block, mut integers) = (block_size(&q["weight_block_size"])?, None);
         match &method {
             Method::Packed { .. } => {}
-            Method::ScaledBlocks { strategy, .. } => {
-                let weights = q["config_groups"]
-                    .as_object()
-                    .and_then(|g| g.values().next());
-                let weights = weights.map_or(&Value::Null, |group| &group["weights"]);
-                match Strategy::deserialize(&weights["strategy"])
-                    .ok()
-                    .or(*strategy)
-                {
+            Method::ScaledBlocks {
+                strategy, formats, ..
+            } => {
+                let config = Settings::new(q);
+                let formats: Vec<&str> = formats.iter().map(String::as_str).collect();
+                if !formats.is_empty() {
+                    config.word("fmt", &formats)?;
+                }
+                let weights = config.of_weights()?;
+                match weights.strategy()?.or(*strategy) {
                     Some(Strategy::Channel) => block = Some([1, usize::MAX]),
-                    Some(Strategy::Block) => block = block_size(&weights["block_structure"])?,
+                    Some(Strategy::Block) => {
+                        let structure = weights.get("block_structure");
+                        block = block_size(structure.unwrap_or(&Value::Null))?;
+                    }
                     Some(Strategy::Tensor) | None => {}
                 }
             }
             Method::Integers(form) => integers = Some(Integers::of(form.clone(), q)?),
             Method::Formats(formats) => {
-                let found = q["format"].as_str().unwrap_or("none named");
-                let one = formats.get(found).cloned();
-                let one = one.ok_or_else(|| WeightsError::Quantization {
-                    key: "format",
-                    found: found.into(),
-                    expected: formats.keys().cloned().collect::<Vec<_>>().join(" or "),
-                })?;
+                let config = Settings::new(q);
+                let known: Vec<&str> = formats.keys().map(String::as_str).collect();
+                let found = config.word("format", &known)?;
+                let one = found.and_then(|found| formats.get(found)).cloned();
+                let one = one.ok_or_else(|| config.wrong("format", &known.join(" or ")))?;
                 return Published::by(one, q);
             }
         }

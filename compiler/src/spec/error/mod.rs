@@ -11,6 +11,6 @@ mod whole;
 pub use fault::Fault;
 pub(super) use fault::{IN_CONFIG, Located, Read, unknown};
 pub use kind::Kind;
-pub(super) use kind::in_json;
+pub(crate) use kind::in_json;
 pub use syntax::Syntax;
 pub use whole::Error;

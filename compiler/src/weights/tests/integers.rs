@@ -5,11 +5,11 @@ use crate::weights::{Checkpoint, SafetensorsFile, Source, View, Weights, resolve
 use graver_runtime::abi::quant::{GROUP, PANEL_ROWS};
 use graver_runtime::abi::{Encoding, Quant};
 
-fn fixture(name: &str) -> PathBuf {
+pub(super) fn fixture(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../tests/fixtures/{name}"))
 }
 
-fn weights(folder: &Path, packs: bool) -> Result<Weights, String> {
+pub(super) fn weights(folder: &Path, packs: bool) -> Result<Weights, String> {
     let checkpoint = Checkpoint::open(folder).unwrap();
     let spec = crate::spec::for_config(&checkpoint.config).unwrap();
     let model = spec.bind(&checkpoint.config).unwrap();
@@ -236,7 +236,7 @@ fn groups_out_of_order_become_floats() {
 }
 
 /// A copy of a fixture with another config, and what is said of it.
-fn refused(form: &str, edit: impl Fn(&mut Value)) -> String {
+pub(super) fn refused(form: &str, edit: impl Fn(&mut Value)) -> String {
     let source = fixture(&format!("llama-{form}"));
     let config = fs::read(source.join("config.json")).unwrap();
     let mut config: Value = serde_json::from_slice(&config).unwrap();

@@ -12,6 +12,7 @@ mod published;
 mod quantize;
 mod random;
 mod scales;
+mod settings;
 mod sharing;
 mod vectors;
 mod views;
