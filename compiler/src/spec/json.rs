@@ -3,6 +3,8 @@
 
 use serde_json::{Value, json};
 
+use super::unique::Unique;
+
 const KEY: &str = "$number";
 /// The key under which newer configs name such a number, since JSON has none.
 const PUBLISHED_KEY: &str = "__float__";
@@ -18,6 +20,9 @@ pub enum JsonError {
     /// Not JSON.
     #[error("not valid JSON: {0}")]
     Syntax(#[from] serde_json::Error),
+    /// An object with two values for one key.
+    #[error("{0}, expected every key of an object once; remove one of them")]
+    Twice(serde_json::Error),
     /// More than fits in memory well.
     #[error(
         "has {found} values, expected at most {MAX_VALUES}; remove what does not describe the model"
@@ -48,6 +53,18 @@ pub fn parse_json(text: &[u8]) -> Result<Value, JsonError> {
             Ok(serde_json::from_slice(&same_width)?)
         })
     })
+}
+
+/// Reads JSON in which no key of an object may occur twice.
+///
+/// # Errors
+/// As [`parse_json`], and a key that occurs twice.
+pub(super) fn parse_unique(text: &[u8]) -> Result<Value, JsonError> {
+    let value = parse_json(text)?;
+    let replaced = replace(text, |_, width| format!("{:1$}", 0, width));
+    serde_json::from_slice::<Unique>(replaced.as_deref().unwrap_or(text))
+        .map_err(JsonError::Twice)?;
+    Ok(value)
 }
 
 /// How many values the text has, or more.
@@ -121,6 +138,22 @@ fn infinite(token: &[u8]) -> Option<&'static str> {
         .then_some(if value > 0.0 { NAMES[1] } else { NAMES[2] })
 }
 
+/// A number as a value; one that is not finite as the object that stands for it.
+pub(crate) fn json_number(number: f64) -> Value {
+    let [nan, above, below] = NAMES;
+    if number.is_finite() {
+        return number.into();
+    }
+    let name = if number.is_nan() {
+        nan
+    } else if number > 0.0 {
+        above
+    } else {
+        below
+    };
+    json!({ KEY: name })
+}
+
 /// The number that a value is.
 pub(super) fn number(value: &Value) -> Option<f64> {
     match value {
@@ -138,22 +171,6 @@ pub(super) fn flag(value: &Value) -> Option<bool> {
         Value::Bool(flag) => Some(*flag),
         Value::Number(n) if n.as_f64() == Some(1.0) => Some(true),
         Value::Number(n) if n.as_f64() == Some(0.0) => Some(false),
-/// A number as a value; one that is not finite as the object that stands for it.
-pub(crate) fn json_number(number: f64) -> Value {
-    let [nan, above, below] = NAMES;
-    if number.is_finite() {
-        return number.into();
-    }
-    let name = if number.is_nan() {
-        nan
-    } else if number > 0.0 {
-        above
-    } else {
-        below
-    };
-    json!({ KEY: name })
-}
-
         _ => None,
     }
 }
@@ -241,6 +258,19 @@ mod tests {
             .unwrap_err()
             .to_string();
         assert_eq!(text, "not valid JSON: expected ident at line 1 column 20");
+    }
+
+    #[test]
+    fn keys_that_occur_twice_are_refused_where_they_do() {
+        let said = |text: &str| parse_unique(text.as_bytes()).map_err(|e| e.to_string());
+        let text = "{ \"a\": [NaN, { \"b\": 1, \"c\": -Infinity,\n  \"b\": 2 }] }";
+        assert_eq!(
+            said(text).unwrap_err(),
+            "found the key \"b\" again at line 2 column 5, expected every key of an object once; remove one of them"
+        );
+        let text = r#"{ "a": { "a": [{ "b": 1e999 }, { "b": null }] }, "b": "NaN" }"#;
+        assert_eq!(said(text), Ok(read(text)));
+        assert_eq!(read("{ \"a\": 1, \"a\": 2 }"), json!({ "a": 2 }));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::builtin;
 use super::error::{Error, Fault, Kind, Located};
 use super::form;
-use super::json::parse_json;
+use super::json::{JsonError, parse_json, parse_unique};
 use super::keys;
 use super::merge;
 use super::whole::{Result, Spec};
@@ -80,10 +80,8 @@ pub fn load_named(name: &Path) -> Result<Spec> {
 /// # Errors
 /// A file that cannot be read, is unreasonably large, or is not JSON.
 pub fn read_config(path: &Path) -> Result<Value> {
-    parse(
-        &files::shown(path).to_string(),
-        &files::read(path, files::MAX_CONFIG)?,
-    )
+    let text = files::read(path, files::MAX_CONFIG)?;
+    parse_json(&text).map_err(|source| bad_json(&files::shown(path).to_string(), source))
 }
 
 /// One file of a chain of specs.
@@ -101,7 +99,7 @@ impl Document {
         let (name, file, folder, json) = match source {
             SpecSource::Builtin(name) => {
                 let file = format!("{name}.json");
-                let json = parse(&file, builtin::text(name)?.as_bytes())?;
+                let json = parse_spec(&file, builtin::text(name)?.as_bytes())?;
                 (name.to_string(), file, None, json)
             }
             SpecSource::File(path) => {
@@ -111,7 +109,7 @@ impl Document {
                     .unwrap_or_default()
                     .to_string_lossy()
                     .into_owned();
-                let json = parse(&file, &files::read(path, MAX_SPEC)?)?;
+                let json = parse_spec(&file, &files::read(path, MAX_SPEC)?)?;
                 (
                     name,
                     file,
@@ -120,7 +118,7 @@ impl Document {
                 )
             }
             SpecSource::Text { name, text } => {
-                let json = parse(name, text.as_bytes())?;
+                let json = parse_spec(name, text.as_bytes())?;
                 (name.into(), name.into(), None, json)
             }
         };
@@ -257,9 +255,14 @@ fn without_parent(child: &Document, name: &str, error: Error) -> Error {
     child.located(fault.at("extends"))
 }
 
-fn parse(file: &str, text: &[u8]) -> Result<Value> {
-    parse_json(text).map_err(|source| Error::Json {
+/// A spec is written by hand, where a key that occurs twice is a mistake; configs are read as Python reads them.
+fn parse_spec(file: &str, text: &[u8]) -> Result<Value> {
+    parse_unique(text).map_err(|source| bad_json(file, source))
+}
+
+fn bad_json(file: &str, source: JsonError) -> Error {
+    Error::Json {
         file: file.into(),
         source,
-    })
+    }
 }

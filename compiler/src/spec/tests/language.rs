@@ -181,3 +181,21 @@ fn a_requirement_can_be_that_a_key_is_absent() {
         "small: require.clip: config.json has `clip` = 0; this spec supports only null"
     );
 }
+
+/// The last of two would be taken, and nothing would show it.
+#[test]
+fn a_key_that_a_spec_has_twice_is_refused() {
+    for text in [
+        r#"{ "extends": "llama", "extends": "gemma" }"#,
+        r#"{ "params": { "vocab": 1 }, "about": "", "params": {} }"#,
+        r#"{ "extends": "llama", "params": { "eps": NaN, "eps": 1 } }"#,
+    ] {
+        let name = "mine.json";
+        let said = load(SpecSource::Text { name, text }).unwrap_err();
+        let said = said.to_string();
+        assert!(
+            said.starts_with("mine.json: found the key \"") && said.contains("at line 1 column"),
+            "{said}"
+        );
+    }
+}
