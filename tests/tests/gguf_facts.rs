@@ -171,6 +171,23 @@ fn values_that_no_expression_sees_are_refused() {
     bound(&templates).unwrap();
 }
 
+/// The model would have other frequencies.
+#[test]
+fn factors_of_frequencies_are_read_or_refused() {
+    let name = "rope_freqs.weight";
+    let twos: Vec<u8> = [2f32; 8].iter().flat_map(|x| x.to_le_bytes()).collect();
+    let halves: Vec<f32> = freqs(&file()).iter().map(|f| f / 2.0).collect();
+    assert_eq!(freqs(&file().tensor(name, "F32", &[8], twos)), halves);
+    let message = bound(&file().zeros(name, "F16", &[8])).unwrap_err();
+    let expected = "DIR/x.gguf: tensor \"rope_freqs.weight\": found F16 [8], expected F32, and at most 4096 values";
+    assert_eq!(message, expected);
+    let message = bound(&file().zeros(name, "F32", &[4097])).unwrap_err();
+    assert!(
+        message.contains("found F32 [4097], expected F32"),
+        "{message}"
+    );
+}
+
 /// Lists, and names of tensors with many parts: small in a file, and large in memory.
 #[test]
 fn what_expressions_see_has_a_limit() {

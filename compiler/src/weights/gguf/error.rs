@@ -144,6 +144,21 @@ pub enum GgufError {
         /// The limit.
         limit: u32,
     },
+    /// A tensor of settings in a form that is not read.
+    #[error(
+        "tensor {}: found {dtype} {shape:?}, expected F32, and at most {limit} values",
+        Name(tensor)
+    )]
+    NoValues {
+        /// The tensor.
+        tensor: String,
+        /// Its type.
+        dtype: &'static str,
+        /// Its dimensions, outermost first.
+        shape: Vec<usize>,
+        /// The limit.
+        limit: usize,
+    },
     /// A tensor that stands twice.
     #[error("tensor {} is listed twice", Name(tensor))]
     DuplicateTensor {

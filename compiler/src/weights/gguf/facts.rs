@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::error::GgufError;
+use super::header::GgufTensor;
 use super::metadata::{Item, Metadata, Scalar};
 use super::model::{GgufFile, GgufModel};
 use crate::spec::{GgufFacts, gguf_values, json_number};
@@ -55,8 +56,8 @@ impl GgufModel {
                 seen.take(tensor.shape.len(), what)?;
             }
             if gguf_values().any(|name| name == tensor.name) {
-                let read = self.files[file].values(&tensor.name);
-                seen.take(read.as_ref().map_or(0, Vec::len), what)?;
+                let read = self.files[file].values(tensor)?;
+                seen.take(read.len(), what)?;
                 seen.insert(&mut values, &parts(&tensor.name), read.into());
             }
         }
@@ -144,12 +145,18 @@ impl Seen {
 
 impl GgufFile {
     /// The values of a small tensor of floats.
-    fn values(&self, name: &str) -> Option<Vec<Value>> {
-        let tensor = self.header.tensors.iter().find(|t| t.name == name)?;
+    fn values(&self, tensor: &GgufTensor) -> Result<Vec<Value>, GgufError> {
         let floats = self.tensor_bytes(tensor).chunks_exact(4);
-        let is_read = tensor.storage.float() == Some(FloatType::F32) && floats.len() <= MAX_VALUES;
+        if tensor.storage.float() != Some(FloatType::F32) || floats.len() > MAX_VALUES {
+            return Err(GgufError::NoValues {
+                tensor: tensor.name.clone(),
+                dtype: tensor.storage.name,
+                shape: tensor.shape.clone(),
+                limit: MAX_VALUES,
+            });
+        }
         let floats = floats.map(|b| f32::from_le_bytes(b.try_into().expect("four bytes")));
-        is_read.then(|| floats.map(|x| json_number(shortest(x))).collect())
+        Ok(floats.map(|x| json_number(shortest(x))).collect())
     }
 }
 
