@@ -114,7 +114,10 @@ fn kind(file: &GgufFile) -> Result<Result<Kind<'_>, String>, GgufError> {
             likeliest,
             prefix: flag(file, "add_space_prefix")?.unwrap_or(!likeliest),
             squeeze: flag(file, "remove_extra_whitespaces")?.unwrap_or(false),
-            characters: list(file, "precompiled_charsmap")?.and_then(|map| map.bytes()),
+            // An empty map is none.
+            characters: list(file, "precompiled_charsmap")?
+                .and_then(|map| map.bytes())
+                .filter(|map| !map.is_empty()),
         })
     };
     Ok(Ok(match model {
