@@ -199,3 +199,12 @@ fn a_key_that_a_spec_has_twice_is_refused() {
         );
     }
 }
+
+#[test]
+fn no_built_in_spec_has_a_key_twice() {
+    for name in crate::spec::builtin_names() {
+        let text = crate::spec::builtin::text(name).unwrap();
+        let read = crate::spec::json::parse_unique(text.as_bytes());
+        assert!(read.is_ok(), "{name}: {}", read.unwrap_err());
+    }
+}
