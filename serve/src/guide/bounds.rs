@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Number, Value};
 
+use super::wrong;
 use crate::engine::ConstraintError;
 
 /// The largest float that is a 64-bit integer.
@@ -141,10 +142,6 @@ fn check_optional(fields: &Map<String, Value>) -> Result<(), ConstraintError> {
         ))),
         false => Ok(()),
     }
-}
-
-fn wrong(message: String) -> ConstraintError {
-    ConstraintError { message }
 }
 
 #[cfg(test)]
